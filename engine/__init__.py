@@ -1,0 +1,1 @@
+"""The headless half of loratui: specs, plans, the store, the runner, and, in `engine.training`, the training itself."""

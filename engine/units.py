@@ -1,0 +1,41 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+
+def format_duration(seconds: float | None) -> str:
+    """`7m1s`, `45s`, `2h05m`, and nothing for None."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{whole % 60}s" if minutes else f"{whole}s"
+
+
+def format_bytes(count: float | None) -> str:
+    """`512 MiB`, `14.6 GiB`, and nothing for None."""
+    if count is None:
+        return ""
+    if count < 1024**3:
+        return f"{count / 1024**2:.0f} MiB"
+    return f"{count / 1024**3:.1f} GiB"
+
+
+def format_count(count: float | None) -> str:
+    """`950`, `12.3k`, `1.10M`, and nothing for None."""
+    if count is None:
+        return ""
+    if count < 1000:
+        return f"{count:.0f}"
+    if count < 999_950:
+        return f"{count / 1e3:.1f}k"
+    return f"{count / 1e6:.2f}M" if count < 999_995_000 else f"{count / 1e9:.2f}B"
+
+
+def format_perplexity(value: float | None) -> str:
+    """Two decimals as far as they mean something: `3.16`, `412.8`, `31,970`."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"

@@ -1,0 +1,147 @@
+"""What the engine says while it trains, one JSON object per line of `events.jsonl`.
+
+A run's state is a replay of its events. Numbers that are not finite are written as null, as JSON has none.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from engine.process import ProcessIdentity
+from engine.rounds import Result
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
+    """Something that happened. `time` is in seconds since the epoch."""
+
+    time: float
+
+
+class Started(Event, frozen=True, kw_only=True):
+    """An engine took the round up; `resumed_from` is the step of the checkpoint it continues from."""
+
+    process: ProcessIdentity
+    device: str
+    resumed_from: int | None = None
+
+
+class Phase(Event, frozen=True, kw_only=True):
+    """What the engine is busy with outside the steps, and how far it is: `done` of `total`, 0 when not counted."""
+
+    name: Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "saving"]
+    done: int = 0
+    total: int = 0
+
+
+class Prepared(Event, frozen=True, kw_only=True):
+    """Model and data are ready.
+
+    Attributes:
+        dtype: precision the base model is held in.
+        parameters, trainable_parameters: of base model with adapter, and of those the adapter's.
+        train_samples, eval_samples: rows after dropping the unusable.
+        total_steps, steps_per_epoch: optimizer steps.
+    """
+
+    dtype: str
+    parameters: int
+    trainable_parameters: int
+    train_samples: int
+    eval_samples: int
+    total_steps: int
+    steps_per_epoch: int
+
+
+class Step(Event, frozen=True, kw_only=True):
+    """One optimizer step.
+
+    Attributes:
+        loss: mean negative log-likelihood per supervised token of the step's rows, in nats.
+        grad_norm: 2-norm of the adapter's gradient before clipping.
+        tokens: tokens of the step, padding left out.
+        seconds: wall time of the step.
+        train_seconds, trained_tokens: sums since the first step, over all runs of the round.
+        memory_bytes: as `Result.peak_memory_bytes`.
+    """
+
+    step: int
+    epoch: float
+    loss: float | None
+    learning_rate: float
+    grad_norm: float | None
+    tokens: int
+    seconds: float
+    train_seconds: float
+    trained_tokens: int
+    memory_bytes: int | None = None
+
+
+class Evaluated(Event, frozen=True, kw_only=True):
+    """Perplexity over the held-out rows; step 0 is the base model before training."""
+
+    step: int
+    eval_loss: float | None
+    perplexity: float | None
+    supervised_tokens: int
+
+
+class Saved(Event, frozen=True, kw_only=True):
+    """A checkpoint or, with `final`, the adapter was written; `path` is relative to the run directory."""
+
+    step: int
+    path: str
+    final: bool = False
+
+
+class Warned(Event, frozen=True, kw_only=True):
+    """Something the person should know that does not end the round."""
+
+    message: str
+
+
+class Finished(Event, frozen=True, kw_only=True):
+    """The round is complete."""
+
+    result: Result
+
+
+class Stopped(Event, frozen=True, kw_only=True):
+    """The person asked for the end; `step` is the last one done."""
+
+    step: int
+    message: str
+
+
+class Interrupted(Event, frozen=True, kw_only=True):
+    """Something other than the person ended the run; it can be resumed."""
+
+    step: int
+    message: str
+
+
+class Failed(Event, frozen=True, kw_only=True):
+    """The round cannot go on; `message` is one sentence, the traceback is in the log."""
+
+    message: str
+
+
+AnyEvent: TypeAlias = (
+    Started | Phase | Prepared | Step | Evaluated | Saved | Warned | Finished | Stopped | Interrupted | Failed
+)
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode_event(event: AnyEvent) -> bytes:
+    """One line of JSON, its newline included."""
+    return msgspec.json.encode(event) + b"\n"
+
+
+def decode_event(line: bytes) -> AnyEvent | None:
+    """The event of one line; None for a line this version does not understand, such as a newer version's event."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

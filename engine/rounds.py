@@ -1,0 +1,81 @@
+"""A round: its spec, its status, its result, its note."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from engine.plan import Plan
+from engine.process import ProcessIdentity
+from engine.spec import Spec
+
+
+class Status(StrEnum):
+    """Where a round stands."""
+
+    HELD = "held"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    IMPORTED = "imported"
+
+
+ACTIVE = frozenset({Status.RUNNING, Status.STOPPING})
+RESUMABLE = frozenset({Status.STOPPED, Status.FAILED, Status.INTERRUPTED})
+
+
+class Result(Struct, frozen=True):
+    """What a round came to; None where unknown.
+
+    Attributes:
+        eval_loss: mean negative log-likelihood per supervised held-out token, in nats.
+        perplexity: exp(eval_loss).
+        base_perplexity: the same of the base model before training.
+        train_seconds: wall time of the training steps, evaluations left out.
+        trained_tokens: tokens that went through the model in training, padding left out.
+        peak_memory_bytes: the device's highest allocation (CUDA), else the process's highest resident size.
+        adapter_dir: where the adapter lies, relative to the workspace.
+    """
+
+    eval_loss: float | None = None
+    perplexity: float | None = None
+    base_perplexity: float | None = None
+    train_seconds: float | None = None
+    trained_tokens: int | None = None
+    peak_memory_bytes: int | None = None
+    adapter_dir: str | None = None
+
+
+class Round(Struct, frozen=True, kw_only=True):
+    """One record of the store.
+
+    Attributes:
+        id: names the run directory `runs/<id>`; never reused.
+        number: what a person calls it by; unique in the workspace.
+        parent: the number of the round it was cloned from.
+        message: one sentence on why it ended as it did, or what it is doing.
+        warnings: what the engine had to say about the data or the spec.
+        process: the engine training it, while it runs.
+        created, started, ended: seconds since the epoch.
+    """
+
+    id: str
+    number: int
+    name: str = ""
+    status: Status
+    note: str = ""
+    parent: int | None = None
+    spec: Spec
+    plan: Plan
+    result: Result = Result()
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    process: ProcessIdentity | None = None
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None

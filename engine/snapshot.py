@@ -1,0 +1,150 @@
+"""A run as it stands: the replay of its events."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable
+
+from engine.events import (
+    AnyEvent,
+    Evaluated,
+    Failed,
+    Finished,
+    Interrupted,
+    Phase,
+    Prepared,
+    Saved,
+    Started,
+    Step,
+    Stopped,
+    Warned,
+)
+from engine.rounds import Result, Status
+
+Ending = Finished | Stopped | Interrupted | Failed
+RATE_STEPS = 20
+
+
+class Curve:
+    """Values per step as flat arrays; NaN where a value was not finite."""
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.losses = array("d")
+        self.seconds = array("d")
+        self.tokens = array("q")
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def append(self, step: Step) -> None:
+        self.steps.append(step.step)
+        self.losses.append(math.nan if step.loss is None else step.loss)
+        self.seconds.append(step.seconds)
+        self.tokens.append(step.tokens)
+
+    def keep_until(self, step: int) -> None:
+        """Forget the steps after `step`, which a resumed run takes anew."""
+        while self.steps and self.steps[-1] > step:
+            for values in (self.steps, self.losses, self.seconds, self.tokens):
+                values.pop()
+
+
+class RunSnapshot:
+    """What a run's events add up to so far."""
+
+    def __init__(self, events: Iterable[AnyEvent] = ()) -> None:
+        self.started: Started | None = None
+        self.phase: Phase | None = None
+        self.prepared: Prepared | None = None
+        self.curve = Curve()
+        self.last_step: Step | None = None
+        self.evaluations: list[Evaluated] = []
+        self.saved: list[Saved] = []
+        self._step_of: dict[int, Step | None] = {}  # as it was when each checkpoint was written
+        self.warnings: list[str] = []
+        self.ending: Ending | None = None
+        self.last_time: float | None = None
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: AnyEvent) -> None:
+        """Fold one event in."""
+        self.last_time = event.time
+        match event:
+            case Started():
+                self._restart(event)
+            case Phase():
+                self.phase = event
+            case Prepared():
+                self.prepared = event
+            case Step():
+                self.last_step = event
+                self.curve.append(event)
+            case Evaluated():
+                self.evaluations.append(event)
+            case Saved():
+                self.saved.append(event)
+                self._step_of[event.step] = self.last_step
+            case Warned():
+                if event.message not in self.warnings:
+                    self.warnings.append(event.message)
+            case _:
+                self.ending = event
+
+    def _restart(self, event: Started) -> None:
+        kept = event.resumed_from or 0
+        self.started, self.ending, self.phase = event, None, None
+        self.curve.keep_until(kept)
+        self.evaluations = [evaluated for evaluated in self.evaluations if evaluated.step <= kept]
+        if not self.last_step or self.last_step.step > kept:
+            self.last_step = self._step_of.get(kept)
+
+    @property
+    def status(self) -> Status | None:
+        """How the run ended, None while it has not said so."""
+        match self.ending:
+            case Finished():
+                return Status.FINISHED
+            case Stopped():
+                return Status.STOPPED
+            case Interrupted():
+                return Status.INTERRUPTED
+            case Failed():
+                return Status.FAILED
+        return None
+
+    @property
+    def message(self) -> str:
+        """The sentence the run ended with."""
+        return "" if self.ending is None or isinstance(self.ending, Finished) else self.ending.message
+
+    @property
+    def result(self) -> Result:
+        """The result so far; complete once the run is finished, without an adapter until then."""
+        if isinstance(self.ending, Finished):
+            return self.ending.result
+        base = next((item for item in self.evaluations if item.step == 0), None)
+        tuned = next((item for item in reversed(self.evaluations) if item.step > 0), None)
+        step = self.last_step
+        return Result(
+            eval_loss=tuned.eval_loss if tuned else None,
+            perplexity=tuned.perplexity if tuned else None,
+            base_perplexity=base.perplexity if base else None,
+            train_seconds=step.train_seconds if step else None,
+            trained_tokens=step.trained_tokens if step else None,
+            peak_memory_bytes=step.memory_bytes if step else None,
+        )
+
+    def tokens_per_second(self) -> float | None:
+        """Over the last steps."""
+        seconds = sum(self.curve.seconds[-RATE_STEPS:])
+        return sum(self.curve.tokens[-RATE_STEPS:]) / seconds if seconds > 0 else None
+
+    def remaining_seconds(self) -> float | None:
+        """Of the training steps still ahead, at the pace of the last ones; None before the first."""
+        if self.prepared is None or not len(self.curve):
+            return None
+        recent = self.curve.seconds[-RATE_STEPS:]
+        return (self.prepared.total_steps - self.curve.steps[-1]) * sum(recent) / len(recent)

@@ -1,0 +1,72 @@
+"""Where things lie: a workspace is a directory with `experiments.json` and `runs/`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from engine.errors import RoundError
+
+ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Workspace:
+    """Paths of one workspace. Makes nothing by itself."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+
+    @property
+    def store_path(self) -> Path:
+        return self.root / "experiments.json"
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def runner_lock(self) -> Path:
+        return self.runs_dir / "runner.lock"
+
+    @property
+    def runner_log(self) -> Path:
+        return self.runs_dir / "runner.log"
+
+    def run_dir(self, round_id: str) -> RunDir:
+        """The run directory of a round; raises RoundError for an id, read from a file, that leads elsewhere."""
+        if not ROUND_ID.fullmatch(round_id):
+            raise RoundError(f"round id {round_id!r} is no name for a directory in {self.runs_dir}: correct it")
+        return RunDir(self.runs_dir / round_id)
+
+
+class RunDir:
+    """Paths of one run directory, the truth about its round."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def spec(self) -> Path:
+        """The round as it was queued: id, number, name, note, parent, spec and plan."""
+        return self.path / "spec.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the engine that trains the round, so that there is never a second one."""
+        return self.path / "engine.lock"

@@ -1,0 +1,140 @@
+"""What can be known about a spec's model and data before training, without torch and without the network."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from engine.dataset import local_data_file, local_path, read_rows, reason_of
+from engine.errors import ModelError, SpecError
+from engine.plan import Plan, make_plan
+from engine.presets import EMBEDDED, embedded_model
+from engine.spec import Spec
+
+MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
+
+
+class Preflight(Struct, frozen=True):
+    """The plan of a spec that passed, and what the person should know before starting it."""
+
+    plan: Plan
+    warnings: tuple[str, ...]
+
+
+def local_model_dir(path: str) -> Path | None:
+    """The local directory that `model.path` means, None for a name on the hub."""
+    if path == EMBEDDED:
+        return embedded_model()
+    return local_path(path)
+
+
+def check(spec: Spec) -> Preflight:
+    """Plan `spec`, or say what stands against it.
+
+    Raises:
+        SpecError, DatasetError, ModelError: in one sentence, with the way out.
+    """
+    rows, warnings = _check_data(spec)
+    _check_model(spec)
+    plan = make_plan(spec, rows)
+    if plan.train_samples == 0:
+        raise SpecError(
+            f"data.eval_fraction is {spec.data.eval_fraction}: of {rows} rows none would be left to train on",
+            "data.eval_fraction",
+        )
+    return Preflight(plan, (*warnings, *plan_warnings(spec, plan)))
+
+
+def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
+    """What a person would want to know about a plan that can be run."""
+    warnings = []
+    if plan.warmup_share is not None and plan.warmup_share >= 1:
+        warnings.append(
+            f"warm-up is {plan.warmup_steps} of {plan.total_steps} steps: the learning rate never reaches its peak"
+        )
+    if plan.checkpoint_steps == ():
+        warnings.append("no checkpoint before the end: if the run dies, nothing of it is kept")
+    if spec.data.path != EMBEDDED and local_data_file(spec.data.path) is None and spec.data.samples is None:
+        warnings.append("data.samples is empty: the steps are known once the hub dataset is loaded")
+    return warnings
+
+
+def _check_data(spec: Spec) -> tuple[int | None, list[str]]:
+    """Usable rows, None while only the hub knows, and what was passed over."""
+    file = local_data_file(spec.data.path)
+    if file is None:
+        return spec.data.samples, []
+    rows = read_rows(file, spec.data.samples)
+    warning = rows.warning()
+    return len(rows.usable), [warning] if warning else []
+
+
+def _check_model(spec: Spec) -> None:
+    directory = local_model_dir(spec.model.path)
+    if directory is None:
+        return
+    if not os.path.isfile(directory / "config.json"):
+        raise ModelError(f"model.path is {str(directory)!r}: there is no config.json in it, so it holds no model")
+    wanted = spec.lora.target_modules
+    modules = linear_modules(directory)
+    if wanted == "all-linear" or not modules:
+        return
+    check_target_modules(wanted, modules)
+
+
+def check_target_modules(wanted: tuple[str, ...], modules: frozenset[str]) -> None:
+    """Raise SpecError if one of `wanted` is none of the model's `modules`, and name those."""
+    for name in wanted:
+        if name.rpartition(".")[2] not in modules:
+            raise SpecError(
+                f"lora.target_modules has {name!r}, which this model lacks: it has {', '.join(sorted(modules))}",
+                "lora.target_modules",
+            )
+
+
+def linear_modules(directory: Path) -> frozenset[str]:
+    """Names of the modules of a local model that can take an adapter, read from its safetensors headers.
+
+    A module is known by its weight matrix; embeddings and the output head are left out, as peft's `all-linear` does.
+    Empty when the weights are stored in another form: then only the engine can tell.
+
+    Raises:
+        ModelError: a weights file that is broken.
+    """
+    names: set[str] = set()
+    for file in sorted(directory.glob("*.safetensors")):
+        try:
+            status = file.stat()
+        except OSError as error:  # a link into a cache that was cleaned up
+            raise ModelError(f"{file}: {reason_of(error)}") from error
+        names |= _matrix_modules(file, status.st_mtime_ns, status.st_size)
+    return frozenset(name for name in names if "embed" not in name and name != "lm_head")
+
+
+@lru_cache(maxsize=64)
+def _matrix_modules(file: Path, mtime_ns: int, size: int) -> frozenset[str]:
+    """Last names of the modules with a two-dimensional weight in one file.
+
+    The format: 8 bytes little-endian header length, then a JSON object of tensors with their shapes
+    (https://github.com/huggingface/safetensors#format).
+    """
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > min(size, MAX_HEADER_BYTES):
+                raise ModelError(f"{file} is cut off or no safetensors file: copy the model again")
+            header = msgspec.json.decode(stream.read(length), type=dict[str, dict[str, object]])
+    except OSError as error:
+        raise ModelError(f"{file}: {reason_of(error)}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{file} is cut off or no safetensors file: copy the model again") from error
+    matrices = (
+        key.removesuffix(".weight")
+        for key, tensor in header.items()
+        if key.endswith(".weight") and len(shape if isinstance(shape := tensor.get("shape"), list) else ()) == 2
+    )
+    return frozenset(key.rpartition(".")[2] for key in matrices)

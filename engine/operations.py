@@ -1,0 +1,229 @@
+"""What a front end may do to a workspace: queue, stop, resume, hold, release, remove, annotate, rebuild.
+
+The TUI and the command line are two front ends over these; neither has its own copy.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from engine import preflight
+from engine.dataset import reason_of
+from engine.errors import RoundError, SpecError, StoreError
+from engine.jsonfile import write_atomically
+from engine.plan import Plan
+from engine.rounds import ACTIVE, RESUMABLE, Round, Status
+from engine.runlog import read_events
+from engine.runner import needs_runner, result_of, start_runner
+from engine.snapshot import RunSnapshot
+from engine.spec import Spec, build_spec, flatten, parse_value
+from engine.store import RoundStore
+from engine.workspace import RunDir, Workspace
+
+
+class QueuedRound(Struct, frozen=True, kw_only=True):
+    """A round as it was queued: the content of `runs/<id>/spec.json`, from which the index can be rebuilt."""
+
+    id: str
+    number: int
+    name: str
+    note: str
+    parent: int | None
+    created: float
+    plan: Plan
+    spec: Spec
+
+
+class Cockpit:
+    """One workspace as a front end sees it. `start` brings the runner up; tests pass their own.
+
+    Raises:
+        LoratuiError: from every method, in one sentence, with nothing half done.
+    """
+
+    def __init__(self, workspace: Workspace, start: Callable[[Workspace], None] = start_runner) -> None:
+        self.workspace = workspace
+        self.store = RoundStore(workspace)
+        self._start = start
+
+    def queue(
+        self, spec: Spec, *, name: str = "", note: str = "", parent: int | None = None, hold: bool = False
+    ) -> Round:
+        """Check `spec`, give it a number and a run directory, and queue it, or keep it held."""
+        checked = preflight.check(spec)
+        _check_text(spec, name, note)
+        made: list[RunDir] = []
+
+        def make(number: int) -> Round:
+            queued = QueuedRound(
+                id=f"{number:04d}-{secrets.token_hex(4)}",
+                number=number,
+                name=name,
+                note=note,
+                parent=parent,
+                created=time.time(),
+                plan=checked.plan,
+                spec=spec,
+            )
+            made.append(self._write_run_dir(queued))
+            return _to_round(queued, Status.HELD if hold else Status.QUEUED, checked.warnings)
+
+        try:
+            round_ = self.store.add(make)
+        except BaseException:
+            for run in made:
+                shutil.rmtree(run.path, ignore_errors=True)
+            raise
+        self.wake_runner()
+        return round_
+
+    def wake_runner(self) -> None:
+        """Start the runner if there is something for it to do."""
+        if needs_runner(self.store.rounds()):
+            self._start(self.workspace)
+
+    def stop(self, number: int) -> Round:
+        """End a round: a queued one at once, a running one after its step, with adapter and checkpoint saved."""
+        waiting = frozenset({Status.QUEUED, Status.HELD})
+        try:
+            return self.store.update(
+                number, waiting, status=Status.STOPPED, message="stopped before it began", ended=time.time()
+            )
+        except RoundError:  # it runs, perhaps since a moment ago
+            return self.store.update(number, frozenset({Status.RUNNING}), status=Status.STOPPING)
+
+    def resume(self, number: int) -> Round:
+        """Queue a round again that ended early; it continues from its newest valid checkpoint, if it has one."""
+        round_ = self.store.update(number, RESUMABLE, status=Status.QUEUED, message="", ended=None)
+        self.wake_runner()
+        return round_
+
+    def hold(self, number: int) -> Round:
+        """Keep a queued round from being started."""
+        return self.store.update(number, frozenset({Status.QUEUED}), status=Status.HELD)
+
+    def release(self, number: int) -> Round:
+        """Queue a held round."""
+        round_ = self.store.update(number, frozenset({Status.HELD}), status=Status.QUEUED)
+        self.wake_runner()
+        return round_
+
+    def remove(self, number: int) -> Round:
+        """Take a round out of the table and delete its run directory; one that runs must be stopped first."""
+        run = self.workspace.run_dir(self.store.get(number).id)
+        if run.path.is_symlink():
+            raise RoundError(
+                f"{run.path} is a link, which is never followed: delete it yourself, then remove round {number}"
+            )
+        round_ = self.store.remove(number, forbidden=ACTIVE)
+        if run.path.is_dir():
+            try:
+                shutil.rmtree(run.path)
+            except OSError as error:
+                raise StoreError(
+                    f"round {number} is out of the table, but {run.path} could not be deleted: {reason_of(error)}"
+                ) from error
+        return round_
+
+    def annotate(self, number: int, *, note: str) -> Round:
+        """Change a round's note, in the table and in its run directory."""
+        _check_text(note)
+        run = self.workspace.run_dir(self.store.get(number).id)
+        round_ = self.store.update(number, note=note)
+        if run.spec.is_file():
+            try:
+                queued = msgspec.json.decode(run.spec.read_bytes(), type=QueuedRound)
+                write_atomically(run.spec, _encode(msgspec.structs.replace(queued, note=note)))
+            except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+                raise StoreError(
+                    f"the note of round {number} is in the table, but not in {run.spec}: {reason_of(error)}"
+                ) from error
+        return round_
+
+    def rebuild(self) -> tuple[int, Path | None]:
+        """Make `experiments.json` anew from `runs/`; rounds only the old file knows are kept where it can be read.
+
+        Returns:
+            How many rounds there are now, and where the old file was put aside (None if there was none).
+        """
+        runs = (_read_run(RunDir(spec.parent)) for spec in sorted(self.workspace.runs_dir.glob("*/spec.json")))
+        return self.store.recreate([round_ for round_ in runs if round_ is not None])
+
+    def _write_run_dir(self, queued: QueuedRound) -> RunDir:
+        run = self.workspace.run_dir(queued.id)
+        try:
+            run.path.mkdir(parents=True)
+            write_atomically(run.spec, _encode(queued))
+        except OSError as error:
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise StoreError(f"{run.path} could not be written, nothing was queued: {reason_of(error)}") from error
+        return run
+
+
+def _check_text(*texts: object) -> None:
+    try:
+        msgspec.json.encode(texts)
+    except UnicodeEncodeError as error:
+        raise SpecError(f"{error.object!r} is not valid UTF-8 text: write it anew") from error
+
+
+def _encode(queued: QueuedRound) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(queued), indent=1)
+
+
+def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
+    """`base` (the defaults if None) with `KEY=VALUE` settings applied, later ones winning.
+
+    Raises:
+        SpecError: a setting without `=`, an unknown key, a value that is not allowed, no model or data named.
+    """
+    values: dict[str, Any] = flatten(base) if base is not None else {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise SpecError(f"--set takes KEY=VALUE, for example --set lora.r=16, not {setting!r}")
+        values[key.strip()] = parse_value(key.strip(), text)
+    return build_spec(values)
+
+
+def _to_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = ()) -> Round:
+    return Round(
+        id=queued.id,
+        number=queued.number,
+        name=queued.name,
+        status=status,
+        note=queued.note,
+        parent=queued.parent,
+        spec=queued.spec,
+        plan=queued.plan,
+        created=queued.created,
+        warnings=warnings,
+    )
+
+
+def _read_run(run: RunDir) -> Round | None:
+    """A round from its run directory; None if its spec cannot be read. One that never began comes back held."""
+    try:
+        queued = msgspec.json.decode(run.spec.read_bytes(), type=QueuedRound)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    snapshot = RunSnapshot(read_events(run.events))
+    if snapshot.started is None:
+        return _to_round(queued, Status.HELD)
+    # Without a last word it may still be training: as `running` the runner looks for its engine and records the end.
+    return msgspec.structs.replace(
+        _to_round(queued, snapshot.status or Status.RUNNING, tuple(snapshot.warnings)),
+        result=result_of(snapshot, run),
+        message=snapshot.message,
+        started=snapshot.started.time,
+        ended=snapshot.last_time,
+        process=snapshot.started.process,
+    )

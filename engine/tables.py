@@ -1,0 +1,177 @@
+"""The comparison of rounds as Markdown, CSV and JSON, and the difference of two."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from engine.columns import columns, format_loss
+from engine.rounds import Result, Round
+from engine.spec import changed_keys, flatten, format_value, spec_fields
+from engine.units import format_duration, format_perplexity
+
+Format = Literal["markdown", "csv", "json"]
+FORMATS: tuple[Format, ...] = ("markdown", "csv", "json")
+
+TOLD = ("train.learning_rate", "train.num_train_epochs", "train.warmup_steps", "lora.r", "lora.lora_alpha")
+SHORT = {
+    "train.learning_rate": "learning rate",
+    "train.num_train_epochs": "epochs",
+    "train.warmup_steps": "warm-up",
+    "lora.r": "r",
+    "lora.lora_alpha": "lora_alpha",
+}
+BATCH = ("train.per_device_train_batch_size", "train.gradient_accumulation_steps")
+
+
+def export(rounds: Sequence[Round], format_: Format) -> str:
+    """The rounds as one document, ending in a newline."""
+    return {"markdown": to_markdown, "csv": to_csv, "json": to_json}[format_](rounds)
+
+
+def round_fields(round_: Round) -> dict[str, Any]:
+    """A round as the JSON outputs give it, its result's unknown values null."""
+    fields: dict[str, Any] = msgspec.to_builtins(round_)
+    del fields["process"]
+    return fields
+
+
+def to_json(rounds: Iterable[Round]) -> str:
+    return msgspec.json.format(msgspec.json.encode([round_fields(item) for item in rounds]), indent=2).decode() + "\n"
+
+
+def to_csv(rounds: Iterable[Round]) -> str:
+    """One row per round, one column per field, raw values. A text that a spreadsheet would run is quoted with `'`."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*columns(), "warnings", "adapter_dir"])
+    for round_ in rounds:
+        cells = [column.value(round_) for column in columns().values()]
+        extra = ["; ".join(round_.warnings), round_.result.adapter_dir]
+        writer.writerow([_csv_cell(value) for value in (*cells, *extra)])
+    return out.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    text = format_value(value).replace("\r\n", "\n").replace("\r", "\n")  # csv leaves a lone \r unquoted
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\n") else text
+
+
+def to_markdown(rounds: Sequence[Round]) -> str:
+    """GitHub tables of what differs between the rounds and how they did, the settings they share, and their notes."""
+    parts = ["# LoRA rounds", _main_table(rounds)]
+    best = best_perplexity(rounds)
+    if best is not None:
+        parts.append(f"**Bold**: the lowest perplexity, round {best.number}.")
+    if shared := _shared_settings(rounds):
+        parts.append("## Shared by all rounds\n\n" + shared)
+    if notes := _notes(rounds):
+        parts.append("## Notes\n\n" + notes)
+    return "\n\n".join(parts) + "\n"
+
+
+def best_perplexity(rounds: Iterable[Round]) -> Round | None:
+    """The round with the lowest perplexity, the earliest of equals; None if no round has one."""
+    measured = [round_ for round_ in rounds if round_.result.perplexity is not None]
+    return min(measured, key=lambda round_: (round_.result.perplexity, round_.number), default=None)
+
+
+def _differing(rounds: Sequence[Round]) -> list[str]:
+    specs = [flatten(round_.spec) for round_ in rounds]
+    return [key for key in spec_fields() if len({repr(values[key]) for values in specs}) > 1]
+
+
+def _main_table(rounds: Sequence[Round]) -> str:
+    others = [key for key in _differing(rounds) if key not in (*TOLD, *BATCH)]
+    titles = ["round", "name", *(SHORT[key] for key in TOLD[:1]), "batch × accum", *(SHORT[key] for key in TOLD[1:])]
+    titles += [*others, "status", "time", "eval loss", "perplexity", "base perplexity"]
+    best = best_perplexity(rounds)
+    rows = [_main_row(round_, others, bold=round_ is best) for round_ in rounds]
+    filled = [index for index, title in enumerate(titles) if title == "round" or any(row[index] for row in rows)]
+    numbers = {"round", *SHORT.values(), "time", "eval loss", "perplexity", "base perplexity"}
+    return markdown_table(
+        [titles[index] for index in filled],
+        [[row[index] for index in filled] for row in rows],
+        right=[titles[index] in numbers for index in filled],
+    )
+
+
+def _main_row(round_: Round, others: list[str], bold: bool) -> list[str]:
+    values, result = flatten(round_.spec), round_.result
+    batch = " × ".join(format_value(values[key]) for key in BATCH)
+    perplexity = format_perplexity(result.perplexity)
+    return [
+        str(round_.number), escape_markdown(round_.name), format_value(values[TOLD[0]]), batch,
+        *(format_value(values[key]) for key in TOLD[1:]),
+        *(escape_markdown(format_value(values[key])) for key in others),
+        str(round_.status), format_duration(result.train_seconds), format_loss(result.eval_loss),
+        f"**{perplexity}**" if bold else perplexity, format_perplexity(result.base_perplexity),
+    ]  # fmt: skip
+
+
+def _shared_settings(rounds: Sequence[Round]) -> str:
+    if not rounds:
+        return ""
+    differing = {*_differing(rounds), *TOLD, *BATCH}
+    values = flatten(rounds[0].spec)
+    rows = [[f"`{key}`", escape_markdown(format_value(values[key]))] for key in spec_fields() if key not in differing]
+    return markdown_table(["setting", "value"], rows)
+
+
+def _notes(rounds: Sequence[Round]) -> str:
+    lines = []
+    for round_ in rounds:
+        origin = f" (from round {round_.parent})" if round_.parent is not None else ""
+        texts = [round_.note, round_.message, *round_.warnings]
+        told = "; ".join(escape_markdown(text) for text in texts if text.strip())
+        if told:
+            lines.append(f"- **Round {round_.number}**{origin}: {told}")
+    return "\n".join(lines)
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
+    """A GitHub table; the cells must be escaped already. `right` tells the columns aligned to the right."""
+    marks = ["---:" if index < len(right) and right[index] else "---" for index in range(len(titles))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (titles, marks, *rows))
+
+
+def escape_markdown(text: str) -> str:
+    """`text` as GitHub shows it letter for letter on one line: no markup, table cell, HTML or link begins in it."""
+    line = " ".join(text.split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*~|\[\]])", r"\\\1", line)
+    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)  # between letters an underscore is no emphasis
+    line = re.sub(r"(?i)(www)\.", r"\1&#46;", line)
+    return line.replace("://", "&#58;//").replace("@", "&#64;")
+
+
+def difference(first: Round, second: Round) -> list[tuple[str, str, str]]:
+    """(key, in the first, in the second) for each field that differs, then for each result both have."""
+    ours, theirs = flatten(first.spec), flatten(second.spec)
+    rows = [
+        (key, format_value(ours[key]) or "all", format_value(theirs[key]) or "all")
+        for key in changed_keys(first.spec, second.spec)
+    ]
+    for key in Result.__struct_fields__:
+        column = columns().get(key)
+        if column is not None and (column.text(first) or column.text(second)):
+            rows.append((key, column.text(first) or "unknown", column.text(second) or "unknown"))
+    return rows
+
+
+def movement(first: Round, second: Round) -> str:
+    """How perplexity moved from the first round to the second, in one sentence."""
+    before, after = first.result.perplexity, second.result.perplexity
+    if before is None or after is None:
+        missing = first if before is None else second
+        return f"round {missing.number} has no perplexity to compare"
+    word = "fell" if after < before else "rose" if after > before else "stayed"
+    share = f" ({100 * (after - before) / before:+.1f} %)" if before else ""
+    return f"perplexity {word}: {format_perplexity(before)} -> {format_perplexity(after)}{share}"

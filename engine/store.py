@@ -115,8 +115,11 @@ class RoundStore:
         """
         with self._locked():
             aside = self._copy_aside() if self.exists() else None
-            rounds = {round_.number: round_ for round_ in (*found, *self._readable_rounds())}
-            self._write_anew(rounds.values(), self._last_number())
+            last_number, known = 0, []
+            with contextlib.suppress(StoreError):
+                last_number, known = self._last_number(), list(self._table)
+            rounds = {round_.number: round_ for round_ in (*found, *_readable(known))}
+            self._write_anew(rounds.values(), last_number)
             return len(rounds), aside
 
     def rounds(self) -> list[Round]:
@@ -164,22 +167,10 @@ class RoundStore:
             return round_
 
     def _last_number(self) -> int:
-        """The highest number ever given: `meta` remembers it for rounds that were removed. 0 if nothing can be read."""
-        try:
-            tables = self._storage.read()
-        except StoreError:
-            return 0
+        """The highest number ever given; `meta` remembers those of removed rounds."""
+        tables = self._storage.read()
         remembered = tables.get("meta", {}).get("1", {}).get("last_number", 0)
         return max(remembered if isinstance(remembered, int) else 0, *map(int, tables.get("rounds", {})), 0)
-
-    def _readable_rounds(self) -> Iterator[Round]:
-        try:
-            documents = list(self._table)
-        except StoreError:
-            return
-        for document in documents:
-            with contextlib.suppress(StoreError):
-                yield _to_round(document)
 
     def _write_anew(self, rounds: Iterable[Round], last_number: int) -> None:
         listed = sorted(rounds, key=lambda round_: round_.number)
@@ -232,3 +223,9 @@ def _to_round(document: Document) -> Round:
         return msgspec.convert(document, Round)
     except msgspec.ValidationError as error:
         raise StoreError(f"round {document.doc_id} in experiments.json does not hold together: {error}") from error
+
+
+def _readable(documents: Iterable[Document]) -> Iterator[Round]:
+    for document in documents:
+        with contextlib.suppress(StoreError):
+            yield _to_round(document)

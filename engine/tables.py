@@ -29,7 +29,7 @@ SHORT = {
 BATCH = ("train.per_device_train_batch_size", "train.gradient_accumulation_steps")
 
 
-def export(rounds: Sequence[Round], format_: Format) -> str:
+def export_rounds(rounds: Sequence[Round], format_: Format) -> str:
     """The rounds as one document, ending in a newline."""
     return {"markdown": to_markdown, "csv": to_csv, "json": to_json}[format_](rounds)
 

@@ -1,0 +1,114 @@
+"""The app: it holds the workspace, reads the store, and knows which screen comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from engine.errors import LoratuiError, StoreMissing
+from engine.operations import Cockpit
+from tui.follower import follow_store
+from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
+from tui.plain import clean
+from tui.screens.cockpit_screen import CockpitScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.help import HelpScreen
+from tui.screens.rounds import RoundsScreen
+from tui.screens.start_from import Origin, StartFromScreen
+
+
+class LoratuiApp(App[str | None]):
+    """The cockpit over one workspace. It returns a last sentence for the terminal it leaves, or None."""
+
+    TITLE = "loratui"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit", tooltip="Leave loratui; what trains goes on training", id="app.quit"),
+        Binding("question_mark", "help", "Help", tooltip="Show the keys of this screen", id="app.help"),
+    ]
+
+    def __init__(self, cockpit: Cockpit, directory: Path) -> None:
+        super().__init__()
+        self.cockpit = cockpit
+        self._directory = directory
+
+    def get_default_screen(self) -> Screen[None]:
+        return RoundsScreen(self.cockpit)
+
+    def on_mount(self) -> None:
+        self._follow_store()
+        self._wake_runner()
+
+    @work(thread=True, exit_on_error=False, group="store")
+    def _follow_store(self) -> None:
+        follow_store(self.cockpit, self.post_message)
+
+    @work(thread=True, exit_on_error=False, group="runner")
+    def _wake_runner(self) -> None:
+        """A round whose runner died while nobody looked gets one again."""
+        try:
+            self.cockpit.wake_runner()
+        except LoratuiError:
+            return  # the store's reader tells what is wrong with it
+
+    @on(RoundsRead)
+    def _show_rounds(self, event: RoundsRead) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, CockpitScreen):
+                screen.show_rounds(event.rounds)
+
+    @on(StoreUnreadable)
+    def _tell_unreadable(self, event: StoreUnreadable) -> None:
+        if isinstance(event.error, StoreMissing):
+            self._offer_store()
+            return
+        self.notify(clean(event.error.message), title=event.error.title, severity="error", timeout=60, markup=False)
+
+    def _offer_store(self) -> None:
+        def answered(yes: bool | None) -> None:
+            if not yes:
+                self.exit()
+                return
+            try:
+                self.cockpit.store.create()
+            except LoratuiError as error:
+                self.exit(error.message, return_code=2)
+
+        question = f"There is no experiments.json in {self.cockpit.workspace.root}. Make one, and keep rounds here?"
+        self.push_screen(ConfirmScreen(question, "Make it"), answered)
+
+    @on(NewRoundWanted)
+    def _start_new(self, event: NewRoundWanted) -> None:
+        def chosen(origin: Origin | None) -> None:
+            if origin is not None:
+                from tui.screens.edit import EditScreen  # the first painted table does not wait for the form
+
+                self.push_screen(EditScreen(self.cockpit, origin, self._directory))
+
+        self.push_screen(StartFromScreen(event.selected), chosen)
+
+    @on(RunWanted)
+    def _open_run(self, event: RunWanted) -> None:
+        from tui.screens.live import LiveScreen  # it brings numpy in for the chart
+
+        self.push_screen(LiveScreen(self.cockpit, event.round))
+
+    @on(RoundQueued)
+    def _watch_queued(self, event: RoundQueued) -> None:
+        from tui.screens.live import LiveScreen
+
+        self.switch_screen(LiveScreen(self.cockpit, event.round))
+
+    def action_help(self) -> None:
+        groups = [
+            (title, [binding for binding in node.BINDINGS if isinstance(binding, Binding) and binding.description])
+            for title, node in (("This screen", self.screen), ("Here", self.focused), ("Everywhere", self))
+            if node is not None and node.BINDINGS
+        ]
+        self.push_screen(HelpScreen(groups))

@@ -1,0 +1,165 @@
+"""`loratui`: the terminal app, and the same over the command line, which scripts may rely on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from engine.errors import LoratuiError, StoreMissing
+from engine.operations import Cockpit
+from engine.tables import FORMATS
+from engine.workspace import Workspace
+from tui.plain import clean
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+
+Command = Callable[[Cockpit, argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0, 1 for a round that failed, 2 for bad input."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in COMMANDS:
+            return _run_command(arguments)
+        if arguments in (["-h"], ["--help"]):
+            _parser().print_help()
+            return 0
+        return _run_app(arguments)
+    except LoratuiError as error:
+        hint = ": `loratui new` makes one, or name another with --workspace" if isinstance(error, StoreMissing) else ""
+        print(clean(f"loratui: {error.message}{hint}"), file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be told to a closed pipe
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise LoratuiError(f"{message}: see {self.prog} -h")
+
+
+def _run_app(arguments: list[str]) -> int:
+    parser = Parser(prog="loratui", add_help=False)
+    parser.add_argument("directory", nargs="?", metavar="WORKSPACE")
+    parser.add_argument("--workspace", metavar="DIR")
+    parser.add_argument("--version", action="version", version=f"loratui {version('loratui')}")
+    options = parser.parse_args(arguments)
+    workspace = Workspace(Path(options.workspace or options.directory or "."))
+    if not workspace.root.is_dir():
+        raise LoratuiError(f"{options.workspace or options.directory!r} is no directory and no command: see loratui -h")
+    from tui.app import LoratuiApp  # a command does not wait for Textual
+
+    app = LoratuiApp(Cockpit(workspace), Path.cwd())
+    parting = app.run()
+    if parting:
+        print(clean(f"loratui: {parting}"), file=sys.stderr)
+    return app.return_code or 0
+
+
+def _run_command(arguments: list[str]) -> int:
+    from tui import commands
+
+    options = _parser().parse_args(arguments)
+    workspace = Workspace(Path(options.workspace))
+    if not workspace.root.is_dir():
+        raise LoratuiError(f"--workspace is {options.workspace!r}, which is no directory")
+    command: Command = getattr(commands, options.command)
+    return command(Cockpit(workspace), options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="loratui", description="The terminal cockpit for fine-tuning with LoRA.",
+        epilog="Without a command: the terminal app over WORKSPACE (default: here).",
+        usage="loratui [WORKSPACE] | loratui COMMAND ...",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"loratui {version('loratui')}")
+    commands = parser.add_subparsers(prog="loratui", dest="command", metavar="COMMAND", required=True)
+    for name, (text, add_arguments) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--workspace", default=".", metavar="DIR", help="where experiments.json and runs/ lie")
+        add_arguments(command)
+    return parser
+
+
+def _number(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", type=int, metavar="N", help="number of the round")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _ls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sort", default="number", metavar="KEY", help="a column; --sort=-KEY for the largest first")
+    parser.add_argument("--filter", default="", metavar="EXPR", help="for example 'ppl<3.3 lr>=1e-4 status:failed'")
+    _json(parser)
+
+
+def _show(parser: argparse.ArgumentParser) -> None:
+    _number(parser)
+    _json(parser)
+
+
+def _diff(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", type=int, metavar="A")
+    parser.add_argument("second", type=int, metavar="B")
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    origin = parser.add_mutually_exclusive_group()
+    origin.add_argument("--preset", metavar="P", help="start from a preset")
+    origin.add_argument("--from", type=int, dest="parent", metavar="N", help="start from a clone of round N")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="set one hyperparameter"
+    )
+    parser.add_argument("--name", metavar="S", help="what to call the round")
+    parser.add_argument("--note", default="", metavar="S", help="why this round")
+    _json(parser)
+
+
+def _new(parser: argparse.ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("--hold", action="store_true", help="keep it held until it is released")
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to export (default: all)")
+    parser.add_argument("--format", choices=FORMATS, default="markdown")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the standard output")
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "ls": ("list the rounds", _ls),
+    "show": ("show one round: spec, plan, status, result, note", _show),
+    "diff": ("show what differs between two rounds, and how the results moved", _diff),
+    "new": ("queue a round and print it", _new),
+    "run": ("queue a round and wait for its end, with a progress bar on a terminal", _run),
+    "stop": ("stop a round after its step; adapter and checkpoint are kept", _number),
+    "resume": ("queue a round again that ended early", _number),
+    "hold": ("keep a queued round from being started", _number),
+    "release": ("queue a held round", _number),
+    "rm": ("delete a round and its run directory", _number),
+    "export": ("print the comparison of the rounds", _export),
+    "rebuild": ("make experiments.json anew from runs/", _nothing),
+    "doctor": ("tell what this machine has for training", _json),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

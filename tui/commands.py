@@ -1,0 +1,201 @@
+"""The commands of the command line, one function each; each returns its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from engine.columns import columns
+from engine.doctor import Finding, examine
+from engine.errors import LoratuiError
+from engine.operations import Cockpit, spec_from_settings
+from engine.plan import Plan
+from engine.presets import load_preset
+from engine.query import filter_rounds, sort_rounds
+from engine.rounds import Round
+from engine.spec import flatten, format_value, with_absolute_paths
+from engine.tables import difference, export_rounds, movement, round_fields, to_json
+from tui.plain import clean, clean_line
+from tui.progress import wait_for_end
+
+LISTED = (
+    "number", "name", "status", "train.learning_rate", "train.per_device_train_batch_size",
+    "train.gradient_accumulation_steps", "train.num_train_epochs", "train.warmup_steps", "train_seconds",
+    "eval_loss", "perplexity", "base_perplexity",
+)  # fmt: skip
+PIPE_CELLS = 10_000
+TITLES = {
+    "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
+    "train.gradient_accumulation_steps": "acc", "train.num_train_epochs": "ep", "train.warmup_steps": "warm",
+    "base_perplexity": "base", "perplexity": "ppl", "eval_loss": "loss",
+}  # fmt: skip
+
+
+def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = sort_rounds(filter_rounds(cockpit.store.rounds(), options.filter), options.sort)
+    cockpit.wake_runner()
+    if options.json:
+        print(to_json(rounds), end="")
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    rows = [[clean_line(columns()[key].text(round_)) for key in LISTED] for round_ in rounds]
+    for index, key in enumerate(LISTED):
+        width = max((cell_len(row[index]) for row in rows), default=0)
+        table.add_column(
+            TITLES.get(key, columns()[key].title),
+            justify="right" if columns()[key].numeric else "left",
+            min_width=None if key == "name" else width,  # a name may be cut, a number never
+        )
+    table.add_column("note", overflow="ellipsis")
+    for row, round_ in zip(rows, rounds, strict=True):
+        said = clean_line(round_.message or round_.note)
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in (*row, said)))
+    _console().print(table)
+    return 0
+
+
+def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    round_ = cockpit.store.get(options.number)
+    _print_round(round_, options.json)
+    return 0
+
+
+def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    first, second = cockpit.store.get(options.first), cockpit.store.get(options.second)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", f"round {first.number}", f"round {second.number}"):
+        table.add_column(title)
+    for row in difference(first, second):
+        table.add_row(*(Text(clean_line(cell)) for cell in row))
+    _console().print(table)
+    print(movement(first, second))
+    return 0
+
+
+def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    _print_round(_queue(cockpit, options, hold=options.hold), options.json)
+    return 0
+
+
+def run(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    round_ = _queue(cockpit, options, hold=False)
+    ended = wait_for_end(cockpit, round_)
+    _print_round(ended, options.json)
+    return 0 if ended.status == "finished" else 1
+
+
+def stop(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.stop(options.number))
+
+
+def resume(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.resume(options.number))
+
+
+def hold(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.hold(options.number))
+
+
+def release(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.release(options.number))
+
+
+def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    print(f"round {cockpit.remove(options.number).number} is deleted")
+    return 0
+
+
+def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = [cockpit.store.get(number) for number in options.numbers] or cockpit.store.rounds()
+    text = export_rounds(rounds, options.format)
+    if options.output is None:
+        print(text if options.format == "json" else clean(text), end="")
+        return 0
+    try:
+        Path(options.output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LoratuiError(f"--output is {options.output!r}, which cannot be written: {error.strerror}") from error
+    return 0
+
+
+def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    count, aside = cockpit.rebuild()
+    cockpit.wake_runner()
+    print(f"experiments.json holds {count} rounds" + (f"; the old one is {aside}" if aside else ""))
+    return 0
+
+
+def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    findings = examine(cockpit.workspace)
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode([_finding_fields(item) for item in findings]), indent=2).decode())
+        return 0
+    table = Table.grid(padding=(0, 2))
+    for item in findings:
+        mark = Text("ok", "green") if item.advice is None else Text("!", "bold yellow")
+        table.add_row(mark, item.name, Text(clean_line(item.value)), Text(item.advice or "", "yellow"))
+    _console().print(table)
+    return 0
+
+
+def _finding_fields(finding: Finding) -> dict[str, object]:
+    return {"name": finding.name, "value": finding.value, "ok": finding.advice is None, "advice": finding.advice}
+
+
+def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
+    base = None
+    if options.preset is not None:
+        base = load_preset(options.preset).spec
+    elif options.parent is not None:
+        base = cockpit.store.get(options.parent).spec
+    spec = with_absolute_paths(spec_from_settings(base, options.settings), Path.cwd())
+    if not cockpit.store.exists():
+        cockpit.store.create()
+        print(f"loratui: made {cockpit.workspace.store_path}", file=sys.stderr)
+    name = options.name if options.name is not None else options.preset or ""
+    return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold)
+
+
+def _tell(round_: Round) -> int:
+    print(f"round {round_.number} is {round_.status}")
+    return 0
+
+
+def _print_round(round_: Round, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(round_fields(round_)), indent=2).decode())
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in _round_lines(round_):
+        table.add_row(Text(name, "dim"), Text(clean(value)))
+    _console().print(table)
+
+
+def _round_lines(round_: Round) -> list[tuple[str, str]]:
+    """Name and value of everything known of a round, unknown values left out."""
+    told = ("number", "name", "status", "parent", "message", "note")
+    result = ("eval_loss", "perplexity", "base_perplexity", "train_seconds", "trained_tokens", "peak_memory_bytes")
+    lines = [(columns()[key].title, columns()[key].text(round_)) for key in told]
+    lines += [("warning", warning) for warning in round_.warnings]
+    lines += [(columns()[key].title, columns()[key].text(round_)) for key in result]
+    lines.append(("adapter", round_.result.adapter_dir or ""))
+    lines += [(name.replace("_", " "), _plan_value(round_.plan, name)) for name in Plan.__struct_fields__]
+    lines += [(key, format_value(value)) for key, value in flatten(round_.spec).items()]
+    return [(name, value) for name, value in lines if value]
+
+
+def _plan_value(plan: Plan, name: str) -> str:
+    value = getattr(plan, name)
+    return f"{value:.0%}" if name == "warmup_share" and value is not None else format_value(value)
+
+
+def _console() -> Console:
+    """Whole lines when the output is no terminal: what reads it does not wrap."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_CELLS)

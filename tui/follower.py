@@ -1,0 +1,76 @@
+"""Watching what other processes write, in threads that only read and post messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from engine.errors import LoratuiError
+from engine.operations import Cockpit
+from engine.rounds import Round
+from engine.runlog import EventTail, LineTail
+from engine.telemetry import Telemetry
+from tui.messages import MachineSampled, RoundsRead, RunAdvanced, StoreUnreadable
+
+Post = Callable[[Message], object]
+
+STORE_SECONDS = 0.5
+RUN_SECONDS = 0.25
+MACHINE_SECONDS = 2.0
+CANCEL_SECONDS = 0.1
+
+
+def pause(seconds: float) -> bool:
+    """Wait between two looks; False, and at once, when the worker is to end."""
+    worker = get_current_worker()
+    end = time.monotonic() + seconds
+    while not worker.is_cancelled and (left := end - time.monotonic()) > 0:
+        time.sleep(min(CANCEL_SECONDS, left))
+    return not worker.is_cancelled
+
+
+def follow_store(cockpit: Cockpit, post: Post) -> None:
+    """Post the rounds now and whenever the store changes."""
+    seen: object = object()
+    while True:
+        try:
+            signature = cockpit.store.signature()
+            if signature != seen:
+                post(RoundsRead(cockpit.store.rounds()))
+                seen = signature
+        except LoratuiError as error:
+            if str(error) != seen:
+                post(StoreUnreadable(error))
+                seen = str(error)
+        if not pause(STORE_SECONDS):
+            return
+
+
+def follow_run(cockpit: Cockpit, round_: Round, post: Post) -> None:
+    """Post a run's events and log lines from the first on; the whole curve comes with the first message."""
+    run = cockpit.workspace.run_dir(round_.id)
+    events, log = EventTail(run.events), LineTail(run.log)
+    first = True
+    while True:
+        news, lines = events.poll(), [line.decode("utf-8", "replace") for line in log.poll()]
+        if news or lines or first:
+            post(RunAdvanced(round_.number, news, lines))
+            first = False
+        if not pause(RUN_SECONDS):
+            return
+
+
+def follow_machine(post: Post) -> None:
+    """Post the machine's load every `MACHINE_SECONDS`."""
+    telemetry = Telemetry()
+    telemetry.open()
+    try:
+        while True:
+            post(MachineSampled(telemetry.sample()))
+            if not pause(MACHINE_SECONDS):
+                return
+    finally:
+        telemetry.close()

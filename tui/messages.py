@@ -1,0 +1,95 @@
+"""What happened outside the screen and is passed between rooms: past facts, each with frozen engine values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.message import Message
+
+from engine.errors import LoratuiError
+from engine.events import AnyEvent
+from engine.preflight import Preflight
+from engine.rounds import Round
+from engine.telemetry import MachineSample
+
+
+class RoundsRead(Message):
+    """The store was read, because it changed."""
+
+    def __init__(self, rounds: Sequence[Round]) -> None:
+        super().__init__()
+        self.rounds = rounds
+
+
+class StoreUnreadable(Message):
+    """The store is missing or damaged."""
+
+    def __init__(self, error: LoratuiError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class RunAdvanced(Message):
+    """A run's log has news; `lines` are of its text log."""
+
+    def __init__(self, number: int, events: Sequence[AnyEvent], lines: Sequence[str]) -> None:
+        super().__init__()
+        self.number = number
+        self.events = events
+        self.lines = lines
+
+
+class MachineSampled(Message):
+    """The load of the machine was measured."""
+
+    def __init__(self, sample: MachineSample) -> None:
+        super().__init__()
+        self.sample = sample
+
+
+class SpecChecked(Message):
+    """A spec was checked: its plan, or why it cannot be trained."""
+
+    def __init__(self, outcome: Preflight | LoratuiError) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class ActionDone(Message):
+    """Something asked for has been done; `text` tells the person."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class ActionFailed(Message):
+    """Something asked for could not be done."""
+
+    def __init__(self, error: LoratuiError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class NewRoundWanted(Message):
+    """The person wants a new round; `selected` is the round under the cursor."""
+
+    def __init__(self, selected: Round | None) -> None:
+        super().__init__()
+        self.selected = selected
+
+
+class RunWanted(Message):
+    """The person wants to see a round's run."""
+
+    def __init__(self, round_: Round) -> None:
+        super().__init__()
+        self.round = round_
+
+
+class RoundQueued(Message):
+    """The form's round was queued."""
+
+    def __init__(self, round_: Round) -> None:
+        super().__init__()
+        self.round = round_

@@ -1,0 +1,78 @@
+"""Waiting on the command line for a round to end: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from engine.events import AnyEvent, Evaluated, Step, Warned
+from engine.operations import Cockpit
+from engine.rounds import Round, Status
+from engine.runlog import EventTail
+from engine.snapshot import RunSnapshot
+from engine.units import format_perplexity
+from tui.plain import clean_line
+from tui.widgets.activity import activity
+
+POLL_SECONDS = 0.2
+WAITING = frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPING})
+
+
+def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
+    """The round as it ended. Ctrl+C leaves it training and says how to stop it; it then raises KeyboardInterrupt."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+    print(f"round {round_.number} is queued: {cockpit.workspace.run_dir(round_.id).path}", file=sys.stderr)
+    try:
+        with progress if console.is_terminal else nullcontext():
+            return _follow(cockpit, round_, progress, console)
+    except KeyboardInterrupt:
+        print(
+            f"\nround {round_.number} goes on in the background: `loratui stop {round_.number}` ends it",
+            file=sys.stderr,
+        )
+        raise
+
+
+def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Console) -> Round:
+    tail, run = EventTail(cockpit.workspace.run_dir(round_.id).events), RunSnapshot()
+    task = progress.add_task("queued", total=round_.plan.total_steps)
+    seen = None
+    while round_.status in WAITING:
+        events = tail.poll()
+        for event in events:
+            run.apply(event)
+            if (line := _line(event, round_)) is not None:
+                progress.console.print(line)
+        if cockpit.store.signature() != seen:
+            seen = cockpit.store.signature()
+            round_ = cockpit.store.get(round_.number)
+        total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
+        loss = f"  loss {run.last_step.loss:.3f}" if run.last_step and run.last_step.loss is not None else ""
+        progress.update(
+            task, total=total, completed=run.last_step.step if run.last_step else 0,
+            description=clean_line(activity(round_, run) + loss),
+        )  # fmt: skip
+        time.sleep(POLL_SECONDS)
+    return round_
+
+
+def _line(event: AnyEvent, round_: Round) -> str | None:
+    """What a reader of the plain output wants to know of an event, None for nothing."""
+    match event:
+        case Step() if event.step % round_.spec.train.logging_steps == 0:
+            loss = "not a number" if event.loss is None else f"{event.loss:.4f}"
+            return f"step {event.step}  epoch {event.epoch:.2f}  loss {loss}  lr {event.learning_rate:.2e}"
+        case Evaluated():
+            who = "base model" if event.step == 0 else f"step {event.step}"
+            return f"{who}: held-out perplexity {format_perplexity(event.perplexity) or 'not a number'}"
+        case Warned():
+            return clean_line(f"warning: {event.message}")
+    return None

@@ -1,0 +1,57 @@
+"""What the screens over a workspace share: asking the cockpit from a worker, and telling how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from textual import on, work
+from textual.message import Message
+from textual.screen import Screen
+
+from engine.errors import LoratuiError
+from engine.operations import Cockpit
+from engine.rounds import Round, Status
+from tui.messages import ActionDone, ActionFailed
+from tui.plain import clean
+from tui.screens.confirm import ConfirmScreen
+
+
+class CockpitScreen(Screen[None]):
+    """A screen over one workspace. Blocking work is done in workers; what comes back is a message."""
+
+    def __init__(self, cockpit: Cockpit) -> None:
+        super().__init__()
+        self.cockpit = cockpit
+
+    def show_rounds(self, rounds: Sequence[Round]) -> None:
+        """The store was read; a screen that shows rounds takes them here."""
+
+    @work(thread=True, exit_on_error=False, group="cockpit")
+    def carry_out(self, action: Callable[[], Round], done: Callable[[Round], Message]) -> None:
+        """Do `action` and post `done` of its round, or why it could not be done."""
+        try:
+            self.post_message(done(action()))
+        except LoratuiError as error:
+            self.post_message(ActionFailed(error))
+
+    def ask_to_stop(self, round_: Round | None) -> None:
+        """Stop a round after asking; a queued one is only taken out of the queue."""
+        if round_ is None or round_.status not in (Status.RUNNING, Status.QUEUED, Status.HELD):
+            return
+        running = round_.status is Status.RUNNING
+        how = "It finishes its step and keeps adapter and checkpoint." if running else "It has not begun."
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                text = f"round {round_.number} is stopping" if running else f"round {round_.number} is stopped"
+                self.carry_out(lambda: self.cockpit.stop(round_.number), lambda _: ActionDone(text))
+
+        self.app.push_screen(ConfirmScreen(f"Stop round {round_.number}? {how}", "Stop"), answered)
+
+    @on(ActionDone)
+    def _tell_done(self, event: ActionDone) -> None:
+        self.notify(clean(event.text), markup=False)
+
+    @on(ActionFailed)
+    def _tell_failed(self, event: ActionFailed) -> None:
+        self.notify(clean(event.error.message), title=event.error.title, severity="error", timeout=10, markup=False)

@@ -1,0 +1,145 @@
+"""The form of a new round: every hyperparameter, what follows from them, and the note that says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Footer, Input, Label, Static, TextArea
+
+from engine import preflight
+from engine.errors import LoratuiError, SpecError
+from engine.operations import Cockpit
+from engine.rounds import Round
+from engine.spec import Spec, build_spec, flatten, with_absolute_paths
+from tui.follower import pause
+from tui.messages import ActionFailed, RoundQueued, SpecChecked
+from tui.screens.cockpit_screen import CockpitScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.start_from import Origin
+from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.spec_form import SpecForm
+
+TYPING_SECONDS = 0.15
+
+
+class EditScreen(CockpitScreen):
+    """Edits a spec and queues it. `directory` is what relative paths are relative to."""
+
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
+        Binding(
+            "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
+        ),
+        Binding("escape", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
+    ]
+
+    def __init__(self, cockpit: Cockpit, origin: Origin, directory: Path) -> None:
+        super().__init__(cockpit)
+        self._origin = origin
+        self._directory = directory
+        self._values = flatten(origin.spec)
+        self._spec: Spec | None = None
+
+    def compose(self) -> ComposeResult:
+        parent = self._origin.parent
+        with Horizontal(id="edit-body"):
+            with Vertical(id="edit-fields"):
+                source = f"clone of round {parent.number}" if parent else f"from preset {self._origin.name}"
+                yield Static(Text.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
+                with Horizontal(classes="head-field"):
+                    yield Label("name", classes="field-name")
+                    yield Input(self._origin.name, compact=True, id="name", placeholder="what to call it")
+                with Horizontal(classes="head-field"):
+                    yield Label("note", classes="field-name")
+                    yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
+                yield SpecForm(self._values, self._values if parent else None, id="form")
+            with Vertical(id="edit-side"):
+                yield Static(id="explained", markup=False)
+                yield PlanPanel(id="plan")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(SpecForm).focus_field("train.learning_rate")
+        self._plan()
+
+    @on(SpecForm.Explained)
+    def _explain(self, event: SpecForm.Explained) -> None:
+        field = event.field
+        self.query_one("#explained", Static).update(
+            Text.assemble((field.key, "bold"), f"  {field.description}\n", (f"takes {field.allowed}", "dim"))
+        )
+
+    @on(SpecForm.Edited)
+    def _plan(self) -> None:
+        """Check the spec as it stands, in a worker: data and model are looked at too."""
+        panel = self.query_one(PlanPanel)
+        try:
+            self._spec = self._read_form()
+        except SpecError as error:
+            self._spec = None
+            self.workers.cancel_group(self, "check")
+            panel.show_error(str(error))
+            return
+        self._check(self._spec)
+
+    def _read_form(self) -> Spec:
+        values: dict[str, Any] = self.query_one(SpecForm).values()
+        return with_absolute_paths(build_spec(values), self._directory)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="check")
+    def _check(self, spec: Spec) -> None:
+        if not pause(TYPING_SECONDS):
+            return
+        try:
+            outcome: preflight.Preflight | LoratuiError = preflight.check(spec)
+        except LoratuiError as error:
+            outcome = error
+        if pause(0):
+            self.post_message(SpecChecked(outcome))
+
+    @on(SpecChecked)
+    def _show_plan(self, event: SpecChecked) -> None:
+        if self._spec is not None:
+            self.query_one(PlanPanel).show(self._spec, event.outcome)
+
+    def action_start(self) -> None:
+        """Queue the round; the first wrong field is gone to instead, if there is one."""
+        try:
+            spec = self._read_form()
+        except SpecError as error:
+            if error.key:
+                self.query_one(SpecForm).focus_field(error.key)
+            self.post_message(ActionFailed(error))
+            return
+        name, note = self.query_one("#name", Input).value.strip(), self.query_one(TextArea).text.strip()
+        parent = self._origin.parent.number if self._origin.parent else None
+
+        def queue() -> Round:
+            return self.cockpit.queue(spec, name=name, note=note, parent=parent)
+
+        self.carry_out(queue, RoundQueued)
+
+    def action_reset_field(self) -> None:
+        focused = self.focused
+        if focused is not None:
+            self.query_one(SpecForm).reset_field(focused)
+
+    def action_leave(self) -> None:
+        """Back to the table; what was typed is not thrown away unasked."""
+        typed = self.query_one(TextArea).text.strip() or self.query_one("#name", Input).value != self._origin.name
+        if not typed and not self.query_one(SpecForm).edited:
+            self.app.pop_screen()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.app.pop_screen()
+
+        self.app.push_screen(ConfirmScreen("Throw away what you changed here?", "Throw away"), answered)

@@ -1,0 +1,211 @@
+"""The first screen: the table of rounds, and what there is to know of the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable, Footer, Static
+
+from engine.errors import LoratuiError
+from engine.operations import Cockpit
+from engine.rounds import ACTIVE, Round, Status
+from engine.runlog import EventTail
+from engine.snapshot import RunSnapshot
+from engine.tables import best_perplexity, to_markdown
+from engine.units import format_perplexity
+from tui.follower import RUN_SECONDS, pause
+from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced, RunWanted
+from tui.plain import clean_line
+from tui.screens.cockpit_screen import CockpitScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.widgets.round_detail import RoundDetail
+from tui.widgets.round_table import RoundTable
+
+EXPORT_NAME = "comparison.md"
+
+
+class RoundsScreen(CockpitScreen):
+    """Every round of the workspace."""
+
+    TITLE_TEXT = "Rounds"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", "New", tooltip="Start a new round from a preset or the selected round", id="rounds.new"),
+        Binding("e", "export", "Export", tooltip="Write the comparison table to a Markdown file", id="rounds.export"),
+        Binding(
+            "x", "stop", "Stop", tooltip="Stop the selected round; adapter and checkpoint are kept", id="rounds.stop"
+        ),
+        Binding("r", "resume", "Resume", tooltip="Queue a round again that ended early", id="rounds.resume"),
+        Binding("h", "hold", "Hold", tooltip="Hold a queued round, or release a held one", id="rounds.hold"),
+        Binding("d", "remove", "Delete", tooltip="Delete the selected round and its run directory", id="rounds.remove"),
+    ]
+
+    def __init__(self, cockpit: Cockpit) -> None:
+        super().__init__(cockpit)
+        self._rounds: dict[int, Round] = {}
+        self._shown_once = False
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title", markup=False)
+        yield RoundTable(id="rounds")
+        yield Static("No rounds yet: press n to start one.", id="empty", markup=False)
+        yield RoundDetail(id="round-detail")
+        yield Footer(compact=True)
+
+    def show_rounds(self, rounds: Sequence[Round]) -> None:
+        """The store's rounds, at once and at every change."""
+        self._rounds = {round_.number: round_ for round_ in rounds}
+        active = [round_ for round_ in rounds if round_.status in ACTIVE]
+        if {round_.number for round_ in active} != set(self._progress):
+            self._progress = {round_.number: "" for round_ in active}
+            self._follow_progress(active)
+        select = None
+        if rounds and not self._shown_once:
+            self._shown_once = True
+            select = (active or [best_perplexity(rounds) or rounds[-1]])[0].number
+        self._refresh_table(select)
+
+    _progress: dict[int, str] = {}  # noqa: RUF012  replaced, never changed in place
+
+    def select_round(self, number: int) -> None:
+        """Put the cursor on a round."""
+        self._refresh_table(number)
+
+    def _refresh_table(self, select: int | None = None) -> None:
+        rounds = list(self._rounds.values())
+        self.query_one(RoundTable).show(rounds, self._progress, select)
+        self.query_one(RoundTable).display = bool(rounds)
+        self.query_one(RoundDetail).display = bool(rounds)
+        self.query_one("#empty").display = not rounds
+        self.query_one("#title", Static).update(self._title(rounds))
+        self._show_detail()
+
+    def _title(self, rounds: list[Round]) -> Text:
+        text = Text.assemble(("loratui", "bold"), f"  {clean_line(str(self.cockpit.workspace.root))}   ")
+        text.append(f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}")
+        if best := best_perplexity(rounds):
+            text.append(f" · lowest perplexity {format_perplexity(best.result.perplexity)}, round {best.number}")
+        return text
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="progress")
+    def _follow_progress(self, active: Sequence[Round]) -> None:
+        """How far the running rounds are, for the table."""
+        tails = {item.number: EventTail(self.cockpit.workspace.run_dir(item.id).events) for item in active}
+        while tails:
+            for number, tail in tails.items():
+                if events := tail.poll():
+                    self.post_message(RunAdvanced(number, events, ()))
+            if not pause(4 * RUN_SECONDS):
+                return
+
+    @on(RunAdvanced)
+    def _advance(self, event: RunAdvanced) -> None:
+        run = RunSnapshot(event.events)
+        if run.last_step is not None and (round_ := self._rounds.get(event.number)) is not None:
+            total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
+            word = f"{100 * run.last_step.step // total} %" if total else f"step {run.last_step.step}"
+            self._progress = {**self._progress, event.number: word}
+            self.query_one(RoundTable).show(list(self._rounds.values()), self._progress)
+
+    @property
+    def selected(self) -> Round | None:
+        number = self.query_one(RoundTable).selected_number
+        return self._rounds.get(number) if number is not None else None
+
+    @on(DataTable.RowHighlighted)
+    def _show_detail(self) -> None:
+        self.query_one(RoundDetail).show(self.selected, self._rounds)
+        self.refresh_bindings()
+
+    @on(DataTable.RowSelected)
+    def action_open(self) -> None:
+        if self.selected is not None:
+            self.post_message(RunWanted(self.selected))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that the selected round does not allow are shown dim."""
+        if action not in ("open", "stop", "resume", "hold", "remove", "export"):
+            return True
+        if action == "export":
+            return True if self._rounds else None
+        round_ = self.selected
+        if round_ is None:
+            return None
+        allowed = {
+            "open": True,
+            "stop": round_.status in (Status.QUEUED, Status.HELD, Status.RUNNING),
+            "resume": round_.status in (Status.STOPPED, Status.FAILED, Status.INTERRUPTED),
+            "hold": round_.status in (Status.QUEUED, Status.HELD),
+            "remove": round_.status not in ACTIVE,
+        }
+        return True if allowed[action] else None
+
+    def action_new(self) -> None:
+        self.post_message(NewRoundWanted(self.selected))
+
+    def action_stop(self) -> None:
+        self.ask_to_stop(self.selected)
+
+    def action_resume(self) -> None:
+        if (round_ := self.selected) is not None:
+            self.carry_out(
+                lambda: self.cockpit.resume(round_.number),
+                lambda _: ActionDone(f"round {round_.number} is queued again"),
+            )
+
+    def action_hold(self) -> None:
+        if (round_ := self.selected) is None:
+            return
+        if round_.status is Status.HELD:
+            self.carry_out(
+                lambda: self.cockpit.release(round_.number), lambda _: ActionDone(f"round {round_.number} is queued")
+            )
+        else:
+            self.carry_out(
+                lambda: self.cockpit.hold(round_.number), lambda _: ActionDone(f"round {round_.number} is held")
+            )
+
+    def action_remove(self) -> None:
+        if (round_ := self.selected) is None:
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.carry_out(
+                    lambda: self.cockpit.remove(round_.number),
+                    lambda _: ActionDone(f"round {round_.number} is deleted"),
+                )
+
+        where = (
+            f" and everything in runs/{round_.id}" if self.cockpit.workspace.run_dir(round_.id).path.exists() else ""
+        )
+        self.app.push_screen(
+            ConfirmScreen(f"Delete round {round_.number}{where}? This cannot be undone.", "Delete"), answered
+        )
+
+    def action_export(self) -> None:
+        path = self.cockpit.workspace.root / EXPORT_NAME
+        if not path.exists():
+            self._export()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._export()
+
+        self.app.push_screen(ConfirmScreen(f"{path} is there already. Write it anew?", "Overwrite"), answered)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="export")
+    def _export(self) -> None:
+        path = self.cockpit.workspace.root / EXPORT_NAME
+        try:
+            path.write_text(to_markdown(self.cockpit.store.rounds()), encoding="utf-8")
+            self.post_message(ActionDone(f"the comparison is in {path}"))
+        except LoratuiError as error:
+            self.post_message(ActionFailed(error))
+        except OSError as error:
+            self.post_message(ActionFailed(LoratuiError(f"{path} could not be written: {error.strerror}")))

@@ -1,0 +1,69 @@
+"""Where a new round starts from: a preset, or the selected round."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.presets import presets
+from engine.rounds import Round
+from engine.spec import Spec
+from tui.plain import clean_line
+
+
+class Origin(Struct, frozen=True):
+    """What a new round starts from; `parent` if it is a clone, `name` for its name field."""
+
+    spec: Spec
+    name: str
+    parent: Round | None = None
+
+
+class StartFromScreen(ModalScreen[Origin | None]):
+    """Dismissed with the origin, or None if the person thought better of it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "cancel", "Back", id="start.cancel"),
+        Binding("j", "move('cursor_down')", "Down", show=False, id="start.down"),
+        Binding("k", "move('cursor_up')", "Up", show=False, id="start.up"),
+    ]
+
+    def __init__(self, selected: Round | None) -> None:
+        super().__init__()
+        self._origins: dict[str, Origin] = {}
+        if selected is not None:
+            self._origins[f"clone of round {selected.number}"] = Origin(selected.spec, selected.name, selected)
+        for name, preset in presets().items():
+            self._origins[name] = Origin(preset.spec, name)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Start the new round from", classes="dialog-title", markup=False)
+            yield OptionList(*(Option(self._describe(name), id=str(i)) for i, name in enumerate(self._origins)))
+            yield Static("enter choose · esc back", classes="hint", markup=False)
+
+    def _describe(self, name: str) -> Text:
+        origin = self._origins[name]
+        if origin.parent is None:
+            return Text.assemble((name, "bold"), "\n", (presets()[name].description, "dim"))
+        note = clean_line(origin.parent.note)
+        title = f"{name}  {clean_line(origin.parent.name)}".rstrip()
+        return Text.assemble((title, "bold"), "\n", (note or "with all its settings", "dim"))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(list(self._origins.values())[event.option_index])
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+    def action_move(self, action: str) -> None:
+        options = self.query_one(OptionList)
+        options.action_cursor_down() if action == "cursor_down" else options.action_cursor_up()

@@ -1,0 +1,51 @@
+"""One of a few words, changed with the arrow keys, on a single line."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+
+class Choice(Widget, can_focus=True):
+    """Shows `‹ word ›`; left, right and space go through `choices`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,l,space", "turn(1)", "Next value", show=False, id="choice.next"),
+        Binding("left,h", "turn(-1)", "Previous value", show=False, id="choice.previous"),
+    ]
+    DEFAULT_CSS = """
+    Choice { height: 1; background: $surface; padding: 0 1; }
+    Choice:focus { background: $primary; color: $text; }
+    """
+    value: reactive[str] = reactive("", init=False)
+
+    class Changed(Message):
+        """The person chose another word."""
+
+        def __init__(self, choice: Choice) -> None:
+            super().__init__()
+            self.choice = choice
+
+        @property
+        def control(self) -> Choice:
+            return self.choice
+
+    def __init__(self, choices: tuple[str, ...], value: str, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.choices = choices
+        self.set_reactive(Choice.value, value)
+
+    def render(self) -> Text:
+        return Text.assemble(("‹ ", "dim"), self.value, (" ›", "dim"))
+
+    def action_turn(self, by: int) -> None:
+        index = self.choices.index(self.value) if self.value in self.choices else 0
+        self.value = self.choices[(index + by) % len(self.choices)]
+
+    def watch_value(self) -> None:
+        self.post_message(self.Changed(self))

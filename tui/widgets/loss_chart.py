@@ -1,0 +1,73 @@
+"""The loss curve of a run: every step's training loss, and the held-out loss where it was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from textual_plot import HiResMode, LegendLocation, PlotWidget
+
+from engine.events import Evaluated
+from engine.snapshot import Curve
+
+MAX_BINS = 500
+
+
+class LossChart(PlotWidget):
+    """Loss in nats per supervised token against the optimizer step."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, allow_pan_and_zoom=False)
+        self.margin_top = 0
+        self.margin_bottom = 1
+        self.margin_left = 6
+        self.can_focus = False
+        self._drawn: tuple[int, int] = (-1, -1)
+
+    def show(self, curve: Curve, evaluations: Sequence[Evaluated], total_steps: int | None) -> None:
+        """Draw anew, unless nothing has come since the last time."""
+        state = (len(curve), len(evaluations))
+        if state == self._drawn:
+            return
+        self._drawn = state
+        self.clear()
+        steps, losses = bin_curve(curve.steps, curve.losses, MAX_BINS)
+        if steps:
+            style = self.app.theme_variables["accent"]
+            self.plot(steps, losses, line_style=style, hires_mode=HiResMode.BRAILLE, label="train")
+        measured = {item.step: item.eval_loss for item in evaluations if item.eval_loss is not None}
+        if measured:
+            style = self.app.theme_variables["warning"]
+            self.scatter(list(measured), list(measured.values()), marker="●", marker_style=style, label="held out")
+        self.set_xlimits(0, max(total_steps or 0, *steps[-1:], 1))
+        self.set_ylimits(*_limits([*losses, *measured.values()]))
+        self.show_legend(LegendLocation.TOPRIGHT, is_visible=bool(steps or measured))
+
+
+def bin_curve(steps: Sequence[int], losses: Sequence[float], bins: int) -> tuple[list[float], list[float]]:
+    """At most about `2 × bins` points of a curve that keep every spike: the least and the greatest loss of each bin.
+
+    Losses that are no number are left out.
+    """
+    points = [(float(step), loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]
+    if len(points) <= 2 * bins:
+        return [step for step, _ in points], [loss for _, loss in points]
+    width = math.ceil(len(points) / bins)
+    kept: list[tuple[float, float]] = []
+    for start in range(0, len(points), width):
+        part = points[start : start + width]
+        kept.extend(sorted({min(part, key=_loss), max(part, key=_loss)}))
+    return [step for step, _ in kept], [loss for _, loss in kept]
+
+
+def _loss(point: tuple[float, float]) -> float:
+    return point[1]
+
+
+def _limits(losses: Sequence[float]) -> tuple[float, float]:
+    """Axis limits with a little air, and never an empty range."""
+    if not losses:
+        return 0.0, 1.0
+    low, high = min(losses), max(losses)
+    air = 0.05 * (high - low) or 0.1
+    return max(0.0, low - air), high + air

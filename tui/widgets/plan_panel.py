@@ -1,0 +1,64 @@
+"""What follows from the spec in the form, in a few lines."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from engine.errors import LoratuiError
+from engine.plan import Plan
+from engine.preflight import Preflight
+from engine.spec import Spec
+from tui.plain import clean_line
+
+SHOWN_CHECKPOINTS = 6
+
+
+class PlanPanel(Static):
+    """The plan of the spec being edited, its warnings, or why it cannot be trained."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+
+    def show(self, spec: Spec, outcome: Preflight | LoratuiError) -> None:
+        """The result of checking `spec`."""
+        if isinstance(outcome, LoratuiError):
+            self.update(Text(f"✗ {clean_line(str(outcome))}", "bold red"))
+            return
+        text = Text("\n".join(plan_lines(spec, outcome.plan)))
+        for warning in outcome.warnings:
+            text.append(f"\n! {clean_line(warning)}", "yellow")
+        self.update(text)
+
+    def show_error(self, message: str) -> None:
+        """A value that stands against making a plan at all."""
+        self.update(Text(f"✗ {clean_line(message)}", "bold red"))
+
+
+def plan_lines(spec: Spec, plan: Plan) -> list[str]:
+    """The plan in words, three lines."""
+    batch = (
+        f"effective batch {plan.effective_batch} = {spec.train.per_device_train_batch_size} × "
+        f"{spec.train.gradient_accumulation_steps}"
+    )
+    if plan.total_steps is None:
+        return [f"rows and steps are known once the data is loaded · {batch}", *_checkpoints(spec, plan)]
+    rows = f"{plan.train_samples:,} rows to train on · {plan.eval_samples:,} held out · {batch}"
+    share = 100 * (plan.warmup_share or 0)
+    steps = (
+        f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch · "
+        f"warm-up {plan.warmup_steps:,} steps ({share:.0f} %)"
+    )
+    return [rows, steps, *_checkpoints(spec, plan)]
+
+
+def _checkpoints(spec: Spec, plan: Plan) -> list[str]:
+    if plan.checkpoint_steps is None:
+        every = "epoch" if spec.train.save_strategy == "epoch" else f"{spec.train.save_steps} steps"
+        when = "none" if spec.train.save_strategy == "no" else f"each {every}"
+        return [f"checkpoints: {when} · the adapter at the end"]
+    shown = [f"{step:,}" for step in plan.checkpoint_steps[:SHOWN_CHECKPOINTS]]
+    if len(plan.checkpoint_steps) > SHOWN_CHECKPOINTS:
+        shown[-1:] = ["…", f"{plan.checkpoint_steps[-1]:,}"]
+    where = f"after steps {', '.join(shown)}" if shown else "none"
+    return [f"checkpoints: {where} · the adapter at the end"]

@@ -1,0 +1,90 @@
+"""What there is to know of the round under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from engine.columns import format_loss
+from engine.rounds import Round
+from engine.spec import changed_keys, flatten, format_value
+from engine.units import format_bytes, format_count, format_duration, format_perplexity
+from tui.plain import clean, clean_line
+
+
+class RoundDetail(VerticalScroll, can_focus=False):
+    """Note, changes against the round it came from, settings and result of one round."""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="detail", markup=False)
+
+    def show(self, round_: Round | None, rounds: Mapping[int, Round]) -> None:
+        """Tell of `round_`; `rounds` by number holds the round it came from, if that is still there."""
+        self.query_one("#detail", Static).update(_describe(round_, rounds) if round_ else Text())
+        self.scroll_home(animate=False)
+
+
+def _describe(round_: Round, rounds: Mapping[int, Round]) -> Text:
+    text = Text()
+    title = f"Round {round_.number}" + (f"  {clean_line(round_.name)}" if round_.name else "")
+    text.append(title, "bold")
+    text.append(f"  {round_.status}", "dim")
+    if round_.note:
+        text.append(f"\n{clean(round_.note.strip())}")
+    if round_.message:
+        text.append(f"\n{clean_line(round_.message)}", "bold")
+    for warning in round_.warnings:
+        text.append(f"\n! {clean_line(warning)}", "yellow")
+    parent = rounds.get(round_.parent) if round_.parent is not None else None
+    if parent is not None:
+        text.append(f"\nagainst round {parent.number}: ", "dim")
+        text.append(describe_changes(parent, round_))
+    text.append("\n" + _settings(round_), "dim")
+    if result := _result(round_):
+        text.append("\n" + result, "dim")
+    return text
+
+
+def describe_changes(parent: Round, round_: Round) -> str:
+    """`learning_rate 2e-4 → 5e-5, num_train_epochs 3 → 4`, or that nothing changed."""
+    old, new = flatten(parent.spec), flatten(round_.spec)
+    changes = [
+        f"{key.partition('.')[2]} {clean_line(format_value(old[key])) or 'all'} → "
+        f"{clean_line(format_value(new[key])) or 'all'}"
+        for key in changed_keys(parent.spec, round_.spec)
+    ]
+    return ", ".join(changes) or "the same spec"
+
+
+def _settings(round_: Round) -> str:
+    spec, plan = round_.spec, round_.plan
+    parts = [
+        clean_line(spec.model.path), spec.model.dtype,
+        f"r={spec.lora.r} lora_alpha={spec.lora.lora_alpha} on {clean_line(format_value(spec.lora.target_modules))}",
+        f"{clean_line(spec.data.path)}, {format_value(spec.data.samples) or 'all'} rows",
+    ]  # fmt: skip
+    if plan.total_steps is not None:
+        parts.append(f"{plan.total_steps} steps of {plan.effective_batch} rows")
+    return " · ".join(parts)
+
+
+def _result(round_: Round) -> str:
+    result = round_.result
+    parts = []
+    if result.perplexity is not None:
+        parts.append(f"perplexity {format_perplexity(result.perplexity)} (eval loss {format_loss(result.eval_loss)})")
+    if result.base_perplexity is not None:
+        parts.append(f"base model {format_perplexity(result.base_perplexity)}")
+    if result.train_seconds is not None:
+        parts.append(f"trained {format_duration(result.train_seconds)}")
+    if result.trained_tokens is not None:
+        parts.append(f"{format_count(result.trained_tokens)} tokens")
+    if result.peak_memory_bytes is not None:
+        parts.append(f"peak {format_bytes(result.peak_memory_bytes)}")
+    if result.adapter_dir:
+        parts.append(f"adapter in {result.adapter_dir}")
+    return " · ".join(parts)

@@ -1,0 +1,76 @@
+"""The figures of a run: where it stands, and what it measured."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import ProgressBar, Static
+
+from engine.columns import format_loss
+from engine.rounds import Round, Status
+from engine.snapshot import RunSnapshot
+from engine.spec import format_value
+from engine.units import format_bytes, format_count, format_duration, format_perplexity
+from tui.plain import clean_line
+from tui.widgets.activity import activity
+
+
+class RunHeader(Vertical):
+    """Two lines: which round and what it does; and how far it is."""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="run-title", markup=False)
+        yield ProgressBar(id="run-progress", show_eta=False)
+        yield Static(id="run-message", markup=False)
+
+    def show(self, round_: Round, run: RunSnapshot, elapsed: float | None) -> None:
+        """`elapsed` in seconds since the engine took the round up."""
+        total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
+        step = run.last_step
+        title = Text.assemble((f"Round {round_.number}", "bold"), f"  {clean_line(round_.name)}  ")
+        title.append(activity(round_, run), "bold cyan" if round_.status is Status.RUNNING else "bold")
+        title.append(f"   step {step.step if step else 0:,}" + (f" of {total:,}" if total else ""))
+        if step is not None:
+            title.append(f" · epoch {step.epoch:.2f} of {format_value(round_.spec.train.num_train_epochs)}")
+        if elapsed is not None:
+            title.append(f" · elapsed {format_duration(elapsed)}")
+        remaining = run.remaining_seconds()
+        if remaining is not None and run.ending is None:
+            title.append(f" · left {format_duration(remaining)}")
+        self.query_one("#run-title", Static).update(title)
+        self.query_one(ProgressBar).update(total=total, progress=step.step if step else 0)
+        said = [clean_line(text) for text in (round_.message or run.message, *run.warnings) if text]
+        message = self.query_one("#run-message", Static)
+        message.update(Text("\n".join(said), "bold yellow"))
+        message.display = bool(said)
+
+
+class RunFigures(Static):
+    """The numbers of the last step, and every evaluation."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+
+    def show(self, run: RunSnapshot) -> None:
+        step, rate = run.last_step, run.tokens_per_second()
+        rows = [
+            ("loss", format_loss(step.loss) if step else ""),
+            ("learning rate", f"{step.learning_rate:.2e}" if step else ""),
+            ("grad norm", f"{step.grad_norm:.3f}" if step and step.grad_norm is not None else ""),
+            ("tokens/s", format_count(rate)),
+            ("memory", format_bytes(step.memory_bytes) if step else ""),
+        ]
+        text = Text("\n").join(Text.assemble((f"{name:<14}", "dim"), value or "–") for name, value in rows)
+        text.append("\n\nheld out", "bold")
+        text.append("     loss     ppl", "dim")
+        if not run.evaluations:
+            text.append("\nnot yet measured", "dim")
+        for item in run.evaluations:
+            name = "base" if item.step == 0 else f"step {item.step}"
+            text.append(f"\n{name:<10}{format_loss(item.eval_loss):>9}{format_perplexity(item.perplexity):>8}")
+        if run.prepared is not None:
+            trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
+            text.append(f"\n\ntrains {format_count(trained)} of {format_count(everything)}", "dim")
+            text.append(f"\n{run.prepared.dtype} on {run.started.device if run.started else '?'}", "dim")
+        self.update(text)

@@ -1,0 +1,171 @@
+"""Every hyperparameter of a spec as a line to fill in, validated as one types."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import DescendantFocus
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input, Label, Static
+
+from engine.errors import SpecError
+from engine.spec import SpecField, format_value, parse_value, spec_fields
+from tui.plain import clean_line
+from tui.widgets.choice import Choice
+
+SECTION_TITLES = {"model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)"}
+
+
+class FieldRow(Vertical):
+    """One field: its name, its value, what it was, and beneath it what is wrong with it, if anything is.
+
+    `original` is the value in the round this one was cloned from, as text; None when there is none to compare with.
+    """
+
+    def __init__(self, field: SpecField, text: str, original: str | None) -> None:
+        super().__init__(classes="field")
+        self.field = field
+        self._text = text
+        self._original = original
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Label(self.field.name, classes="field-name", markup=False)
+            if self.field.choices:
+                yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
+            else:
+                placeholder = "all" if self.field.optional else ""
+                yield Input(self._text, placeholder=placeholder, compact=True, id=control_id(self.field.key))
+            yield Static(classes="field-was", markup=False)
+        yield Static(classes="field-error", markup=False)
+
+    def on_mount(self) -> None:
+        self.judge(self._text)
+
+    def judge(self, text: str) -> None:
+        """Take `text` as the field's value: mark it as changed or wrong where it is."""
+        self._text = text
+        error, changed = self.error, self.changed
+        self.set_class(error is not None, "-invalid")
+        self.set_class(changed, "-changed")
+        was = f"● was {clean_line(self._original or '') or 'all'}" if changed else ""
+        self.query_one(".field-was", Static).update(was)
+        self.query_one(".field-error", Static).update(Text(str(error)) if error else "")
+
+    @property
+    def value(self) -> Any:
+        """The field's value; raises SpecError if the text means none."""
+        return parse_value(self.field.key, self._text)
+
+    @property
+    def error(self) -> SpecError | None:
+        try:
+            _ = self.value
+        except SpecError as error:
+            return error
+        return None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the value differs from the one it was cloned from; two spellings of a number do not differ."""
+        if self._original is None:
+            return False
+        try:
+            return format_value(self.value) != self._original
+        except SpecError:
+            return True
+
+
+def control_id(key: str) -> str:
+    """The id of the widget that edits a field: `lora.r` is `lora-r`."""
+    return key.replace(".", "-")
+
+
+class SpecForm(VerticalScroll, can_focus=False):
+    """The form. It posts `Edited` at each change and `Explained` when another field is entered."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "next_field", "Next field", show=False, id="form.next"),
+        Binding("up", "previous_field", "Previous field", show=False, id="form.previous"),
+    ]
+
+    class Edited(Message):
+        """A value changed."""
+
+    class Explained(Message):
+        """The person entered a field."""
+
+        def __init__(self, field: SpecField) -> None:
+            super().__init__()
+            self.field = field
+
+    def __init__(self, values: dict[str, Any], original: dict[str, Any] | None, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._values = values
+        self._original = original
+
+    def compose(self) -> ComposeResult:
+        section = ""
+        for key, field in spec_fields().items():
+            if field.group != section:
+                section = field.group
+                yield Label(SECTION_TITLES[section], classes="section")
+            original = format_value(self._original[key]) if self._original is not None else None
+            yield FieldRow(field, format_value(self._values[key]), original)
+
+    @property
+    def rows(self) -> list[FieldRow]:
+        return list(self.query(FieldRow))
+
+    def values(self) -> dict[str, Any]:
+        """Every field's value by key; raises SpecError for the first that is wrong."""
+        return {row.field.key: row.value for row in self.rows}
+
+    @property
+    def edited(self) -> bool:
+        """Whether anything was changed since the form opened."""
+        start = {key: format_value(value) for key, value in self._values.items()}
+        return any(row.error or format_value(row.value) != start[row.field.key] for row in self.rows)
+
+    def focus_field(self, key: str) -> None:
+        self.query_one(f"#{control_id(key)}").focus()
+
+    def reset_field(self, control: Widget) -> None:
+        """Put the field that `control` edits back to the value the form opened with."""
+        for row in control.ancestors_with_self:
+            if isinstance(row, FieldRow) and isinstance(control, (Input, Choice)):
+                control.value = format_value(self._values[row.field.key])
+
+    @on(Input.Changed)
+    def judge_input(self, event: Input.Changed) -> None:
+        event.stop()
+        self._judge(event.input, event.value)
+
+    @on(Choice.Changed)
+    def judge_choice(self, event: Choice.Changed) -> None:
+        event.stop()
+        self._judge(event.choice, event.choice.value)
+
+    def _judge(self, control: Input | Choice, text: str) -> None:
+        for row in control.ancestors_with_self:
+            if isinstance(row, FieldRow):
+                row.judge(text)
+        self.post_message(self.Edited())
+
+    @on(Input.Submitted)
+    def action_next_field(self) -> None:
+        self.screen.focus_next()
+
+    def action_previous_field(self) -> None:
+        self.screen.focus_previous()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        for row in event.widget.ancestors_with_self:
+            if isinstance(row, FieldRow):
+                self.post_message(self.Explained(row.field))

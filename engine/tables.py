@@ -67,9 +67,8 @@ def _csv_cell(value: Any) -> Any:
 def to_markdown(rounds: Sequence[Round]) -> str:
     """GitHub tables of what differs between the rounds and how they did, the settings they share, and their notes."""
     parts = ["# LoRA rounds", _main_table(rounds)]
-    best = best_perplexity(rounds)
-    if best is not None:
-        parts.append(f"**Bold**: the lowest perplexity, round {best.number}.")
+    if best_rounds(rounds):
+        parts.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
     if shared := _shared_settings(rounds):
         parts.append("## Shared by all rounds\n\n" + shared)
     if notes := _notes(rounds):
@@ -77,10 +76,18 @@ def to_markdown(rounds: Sequence[Round]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def best_perplexity(rounds: Iterable[Round]) -> Round | None:
-    """The round with the lowest perplexity, the earliest of equals; None if no round has one."""
-    measured = [round_ for round_ in rounds if round_.result.perplexity is not None]
-    return min(measured, key=lambda round_: (round_.result.perplexity, round_.number), default=None)
+def best_rounds(rounds: Iterable[Round]) -> frozenset[int]:
+    """Numbers of the rounds with the lowest perplexity of those they can be compared with, the earliest of equals.
+
+    Perplexities compare only over the same tokens of the same rows: rounds with another base model (another
+    tokenizer), data or split stand apart, and one that nothing compares with is not the best of anything.
+    """
+    groups: dict[object, list[tuple[float, int]]] = {}
+    for round_ in rounds:
+        if round_.result.perplexity is not None:
+            key = (round_.spec.model.path, round_.spec.data)
+            groups.setdefault(key, []).append((round_.result.perplexity, round_.number))
+    return frozenset(min(group)[1] for group in groups.values() if len(group) > 1)
 
 
 def _differing(rounds: Sequence[Round]) -> list[str]:
@@ -92,8 +99,8 @@ def _main_table(rounds: Sequence[Round]) -> str:
     others = [key for key in _differing(rounds) if key not in (*TOLD, *BATCH)]
     titles = ["round", "name", *(SHORT[key] for key in TOLD[:1]), "batch × accum", *(SHORT[key] for key in TOLD[1:])]
     titles += [*others, "status", "time", "eval loss", "perplexity", "base perplexity"]
-    best = best_perplexity(rounds)
-    rows = [_main_row(round_, others, bold=round_ is best) for round_ in rounds]
+    best = best_rounds(rounds)
+    rows = [_main_row(round_, others, bold=round_.number in best) for round_ in rounds]
     filled = [index for index, title in enumerate(titles) if title == "round" or any(row[index] for row in rows)]
     numbers = {"round", *SHORT.values(), "time", "eval loss", "perplexity", "base perplexity"}
     return markdown_table(

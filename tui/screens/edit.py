@@ -66,7 +66,7 @@ class EditScreen(CockpitScreen):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(SpecForm).focus_field("train.learning_rate")
+        self.call_after_refresh(self.query_one(SpecForm).focus_field, "train.learning_rate")
         self._plan()
 
     @on(SpecForm.Explained)

@@ -52,7 +52,6 @@ class LiveScreen(CockpitScreen):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#run-chart").border_title = "loss by step"
         self.query_one("#machine").border_title = "this machine"
         self.query_one("#log").border_title = "log"
         self._show()

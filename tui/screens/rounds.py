@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -16,8 +17,7 @@ from engine.operations import Cockpit
 from engine.rounds import ACTIVE, Round, Status
 from engine.runlog import EventTail
 from engine.snapshot import RunSnapshot
-from engine.tables import best_perplexity, to_markdown
-from engine.units import format_perplexity
+from engine.tables import to_markdown
 from tui.follower import RUN_SECONDS, pause
 from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced, RunWanted
 from tui.plain import clean_line
@@ -47,6 +47,7 @@ class RoundsScreen(CockpitScreen):
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__(cockpit)
         self._rounds: dict[int, Round] = {}
+        self._progress: dict[int, str] = {}
         self._shown_once = False
 
     def compose(self) -> ComposeResult:
@@ -66,10 +67,8 @@ class RoundsScreen(CockpitScreen):
         select = None
         if rounds and not self._shown_once:
             self._shown_once = True
-            select = (active or [best_perplexity(rounds) or rounds[-1]])[0].number
+            select = (active or [rounds[-1]])[0].number
         self._refresh_table(select)
-
-    _progress: dict[int, str] = {}  # noqa: RUF012  replaced, never changed in place
 
     def select_round(self, number: int) -> None:
         """Put the cursor on a round."""
@@ -87,8 +86,10 @@ class RoundsScreen(CockpitScreen):
     def _title(self, rounds: list[Round]) -> Text:
         text = Text.assemble(("loratui", "bold"), f"  {clean_line(str(self.cockpit.workspace.root))}   ")
         text.append(f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}")
-        if best := best_perplexity(rounds):
-            text.append(f" · lowest perplexity {format_perplexity(best.result.perplexity)}, round {best.number}")
+        counts = Counter(round_.status for round_ in rounds)
+        for status in (Status.RUNNING, Status.STOPPING, Status.QUEUED, Status.HELD):
+            if counts[status]:
+                text.append(f" · {counts[status]} {status}")
         return text
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="progress")

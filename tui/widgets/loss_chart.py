@@ -18,11 +18,11 @@ class LossChart(PlotWidget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, allow_pan_and_zoom=False)
-        self.margin_top = 0
-        self.margin_bottom = 1
-        self.margin_left = 6
         self.can_focus = False
         self._drawn: tuple[int, int] = (-1, -1)
+
+    def on_mount(self) -> None:
+        self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 6
 
     def show(self, curve: Curve, evaluations: Sequence[Evaluated], total_steps: int | None) -> None:
         """Draw anew, unless nothing has come since the last time."""

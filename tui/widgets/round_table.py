@@ -15,7 +15,7 @@ from textual.widgets import DataTable
 from engine.columns import columns
 from engine.rounds import Round, Status
 from engine.spec import format_value
-from engine.tables import best_perplexity
+from engine.tables import best_rounds
 from tui.plain import clean_line
 
 STATUS_STYLES = {
@@ -113,7 +113,7 @@ class RoundTable(DataTable[Text]):
 
     def _fill(self, select: int | None) -> None:
         shown = [column for column in TABLE_COLUMNS if column.from_width <= self.app.size.width]
-        best = best_perplexity(self._rounds)
+        best = best_rounds(self._rounds)
         rows = [[self._cell(column, round_, best) for column in shown] for round_ in self._rounds]
         widths = [
             max([cell_len(column.title), *(cell_len(row[index].plain) for row in rows)])
@@ -150,12 +150,12 @@ class RoundTable(DataTable[Text]):
                 if old != new:
                     self.update_cell_at((index, column), new)  # type: ignore[arg-type]  # a Coordinate is a tuple
 
-    def _cell(self, column: TableColumn, round_: Round, best: Round | None) -> Text:
+    def _cell(self, column: TableColumn, round_: Round, best: frozenset[int]) -> Text:
         text, style = clean_line(column.text(round_)), ""
         if column.title == "status":
             style = STATUS_STYLES[round_.status]
             text = f"{text} {self._progress.get(round_.number, '')}".rstrip()
-        elif column.title == "ppl" and round_ is best:
+        elif column.title == "ppl" and round_.number in best:
             text, style = f"★{text}", "bold green"
         return Text(text, style=style, no_wrap=True)
 

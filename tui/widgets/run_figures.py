@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import ProgressBar, Static
 
 from engine.columns import format_loss
+from engine.events import Evaluated
 from engine.rounds import Round, Status
 from engine.snapshot import RunSnapshot
 from engine.spec import format_value
@@ -30,20 +33,23 @@ class RunHeader(Vertical):
         step = run.last_step
         title = Text.assemble((f"Round {round_.number}", "bold"), f"  {clean_line(round_.name)}  ")
         title.append(activity(round_, run), "bold cyan" if round_.status is Status.RUNNING else "bold")
-        title.append(f"   step {step.step if step else 0:,}" + (f" of {total:,}" if total else ""))
         if step is not None:
-            title.append(f" · epoch {step.epoch:.2f} of {format_value(round_.spec.train.num_train_epochs)}")
+            title.append(f"   step {step.step:,}" + (f"/{total:,}" if total else ""))
+            title.append(f" · epoch {step.epoch:.2f}/{format_value(round_.spec.train.num_train_epochs)}")
         if elapsed is not None:
-            title.append(f" · elapsed {format_duration(elapsed)}")
+            title.append(f" · {format_duration(elapsed)}")
         remaining = run.remaining_seconds()
         if remaining is not None and run.ending is None:
-            title.append(f" · left {format_duration(remaining)}")
+            title.append(f", {format_duration(remaining)} left")
         self.query_one("#run-title", Static).update(title)
         self.query_one(ProgressBar).update(total=total, progress=step.step if step else 0)
         said = [clean_line(text) for text in (round_.message or run.message, *run.warnings) if text]
         message = self.query_one("#run-message", Static)
         message.update(Text("\n".join(said), "bold yellow"))
         message.display = bool(said)
+
+
+FIXED_LINES = 8
 
 
 class RunFigures(Static):
@@ -62,15 +68,20 @@ class RunFigures(Static):
             ("memory", format_bytes(step.memory_bytes) if step else ""),
         ]
         text = Text("\n").join(Text.assemble((f"{name:<14}", "dim"), value or "–") for name, value in rows)
-        text.append("\n\nheld out", "bold")
-        text.append("     loss     ppl", "dim")
+        text.append(f"\n{'held out':<12}", "bold")
+        text.append(f"{'loss':>8}{'ppl':>8}", "dim")
         if not run.evaluations:
             text.append("\nnot yet measured", "dim")
-        for item in run.evaluations:
-            name = "base" if item.step == 0 else f"step {item.step}"
-            text.append(f"\n{name:<10}{format_loss(item.eval_loss):>9}{format_perplexity(item.perplexity):>8}")
+        for item in self._shown(run.evaluations):
+            name = "base" if item.step == 0 else f"step {item.step:,}"
+            text.append(f"\n{name:<12}{format_loss(item.eval_loss):>8}{format_perplexity(item.perplexity):>8}")
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
-            text.append(f"\n\ntrains {format_count(trained)} of {format_count(everything)}", "dim")
+            text.append(f"\ntrains {format_count(trained)} of {format_count(everything)}", "dim")
             text.append(f"\n{run.prepared.dtype} on {run.started.device if run.started else '?'}", "dim")
         self.update(text)
+
+    def _shown(self, evaluations: Sequence[Evaluated]) -> list[Evaluated]:
+        """The first, which is the base model's, and as many of the last as there is room for."""
+        room = max(2, self.size.height - FIXED_LINES)
+        return [*evaluations[:1], *evaluations[1:][-(room - 1) :]]

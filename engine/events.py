@@ -24,7 +24,6 @@ class Started(Event, frozen=True, kw_only=True):
     """An engine took the round up; `resumed_from` is the step of the checkpoint it continues from."""
 
     process: ProcessIdentity
-    device: str
     resumed_from: int | None = None
 
 
@@ -40,12 +39,14 @@ class Prepared(Event, frozen=True, kw_only=True):
     """Model and data are ready.
 
     Attributes:
+        device: cuda, mps or cpu.
         dtype: precision the base model is held in.
         parameters, trainable_parameters: of base model with adapter, and of those the adapter's.
         train_samples, eval_samples: rows after dropping the unusable.
         total_steps, steps_per_epoch: optimizer steps.
     """
 
+    device: str
     dtype: str
     parameters: int
     trainable_parameters: int

@@ -218,12 +218,13 @@ def _read_run(run: RunDir) -> Round | None:
     snapshot = RunSnapshot(read_events(run.events))
     if snapshot.started is None:
         return _to_round(queued, Status.HELD)
+    ended = snapshot.status is not None
     # Without a last word it may still be training: as `running` the runner looks for its engine and records the end.
     return msgspec.structs.replace(
         _to_round(queued, snapshot.status or Status.RUNNING, tuple(snapshot.warnings)),
         result=result_of(snapshot, run),
         message=snapshot.message,
         started=snapshot.started.time,
-        ended=snapshot.last_time,
-        process=snapshot.started.process,
+        ended=snapshot.last_time if ended else None,
+        process=None if ended else snapshot.started.process,
     )

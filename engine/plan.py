@@ -44,7 +44,7 @@ def resolve_warmup(warmup_steps: float, total_steps: int) -> int:
 
 def checkpoint_steps(train: TrainSpec, steps_per_epoch: int, total_steps: int) -> tuple[int, ...]:
     """The steps after which a checkpoint is written."""
-    if train.save_strategy == "no":
+    if train.save_strategy == "no" or total_steps == 0:
         return ()
     every = steps_per_epoch if train.save_strategy == "epoch" else train.save_steps
     return tuple(range(every, total_steps + 1, every))

@@ -26,6 +26,7 @@ class Status(StrEnum):
 
 
 ACTIVE = frozenset({Status.RUNNING, Status.STOPPING})
+STOPPABLE = frozenset({Status.QUEUED, Status.HELD, Status.RUNNING})
 RESUMABLE = frozenset({Status.STOPPED, Status.FAILED, Status.INTERRUPTED})
 
 

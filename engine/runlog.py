@@ -78,6 +78,7 @@ class LineTail:
                 file.seek(self._offset)
                 data = file.read(READ_BYTES)
         except FileNotFoundError:
+            self._offset = 0
             return []
         end = data.rfind(b"\n") + 1
         if not end and len(data) == READ_BYTES:  # one line longer than a whole read: no line of ours, pass over it

@@ -14,7 +14,6 @@ from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
 from tui.follower import follow_store
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
-from tui.plain import clean
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
@@ -68,7 +67,9 @@ class LoratuiApp(App[str | None]):
         if isinstance(event.error, StoreMissing):
             self._offer_store()
             return
-        self.notify(clean(event.error.message), title=event.error.title, severity="error", timeout=60, markup=False)
+        for screen in self.screen_stack:
+            if isinstance(screen, CockpitScreen):
+                screen.show_unreadable(event.error)
 
     def _offer_store(self) -> None:
         def answered(yes: bool | None) -> None:

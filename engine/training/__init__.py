@@ -1,0 +1,1 @@
+"""The training itself, in a process of its own: the only code that imports torch. It is started, never imported."""

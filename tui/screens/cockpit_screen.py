@@ -10,7 +10,7 @@ from textual.screen import Screen
 
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
-from engine.rounds import Round, Status
+from engine.rounds import STOPPABLE, Round, Status
 from tui.messages import ActionDone, ActionFailed
 from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
@@ -26,6 +26,9 @@ class CockpitScreen(Screen[None]):
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store was read; a screen that shows rounds takes them here."""
 
+    def show_unreadable(self, error: LoratuiError) -> None:
+        """The store cannot be read; what is shown stays as it was."""
+
     @work(thread=True, exit_on_error=False, group="cockpit")
     def carry_out(self, action: Callable[[], Round], done: Callable[[Round], Message]) -> None:
         """Do `action` and post `done` of its round, or why it could not be done."""
@@ -36,15 +39,14 @@ class CockpitScreen(Screen[None]):
 
     def ask_to_stop(self, round_: Round | None) -> None:
         """Stop a round after asking; a queued one is only taken out of the queue."""
-        if round_ is None or round_.status not in (Status.RUNNING, Status.QUEUED, Status.HELD):
+        if round_ is None or round_.status not in STOPPABLE:
             return
         running = round_.status is Status.RUNNING
         how = "It finishes its step and keeps adapter and checkpoint." if running else "It has not begun."
 
         def answered(yes: bool | None) -> None:
             if yes:
-                text = f"round {round_.number} is stopping" if running else f"round {round_.number} is stopped"
-                self.carry_out(lambda: self.cockpit.stop(round_.number), lambda _: ActionDone(text))
+                self.carry_out(lambda: self.cockpit.stop(round_.number), _tell_status)
 
         self.app.push_screen(ConfirmScreen(f"Stop round {round_.number}? {how}", "Stop"), answered)
 
@@ -55,3 +57,7 @@ class CockpitScreen(Screen[None]):
     @on(ActionFailed)
     def _tell_failed(self, event: ActionFailed) -> None:
         self.notify(clean(event.error.message), title=event.error.title, severity="error", timeout=10, markup=False)
+
+
+def _tell_status(round_: Round) -> Message:
+    return ActionDone(f"round {round_.number} is {round_.status}")

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer
 
 from engine.operations import Cockpit
-from engine.rounds import ACTIVE, Round
+from engine.rounds import ACTIVE, STOPPABLE, Round
 from engine.snapshot import RunSnapshot
 from tui.follower import follow_machine, follow_run
 from tui.messages import MachineSampled, RunAdvanced
@@ -105,7 +105,7 @@ class LiveScreen(CockpitScreen):
         return max(0.0, end - self.run.started.time)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return None if action == "stop" and self.round.status not in ACTIVE else True
+        return None if action == "stop" and self.round.status not in STOPPABLE else True
 
     def action_stop(self) -> None:
         self.ask_to_stop(self.round)

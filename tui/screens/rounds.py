@@ -14,19 +14,20 @@ from textual.widgets import DataTable, Footer, Static
 
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
-from engine.rounds import ACTIVE, Round, Status
+from engine.rounds import ACTIVE, RESUMABLE, STOPPABLE, Round, Status
 from engine.runlog import EventTail
 from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown
 from tui.follower import RUN_SECONDS, pause
 from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced, RunWanted
-from tui.plain import clean_line
+from tui.plain import clean, clean_line
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
 
 EXPORT_NAME = "comparison.md"
+EMPTY_TEXT = "No rounds yet: press n to start one."
 
 
 class RoundsScreen(CockpitScreen):
@@ -53,7 +54,7 @@ class RoundsScreen(CockpitScreen):
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
         yield RoundTable(id="rounds")
-        yield Static("No rounds yet: press n to start one.", id="empty", markup=False)
+        yield Static(EMPTY_TEXT, id="empty", markup=False)
         yield RoundDetail(id="round-detail")
         yield Footer(compact=True)
 
@@ -70,16 +71,23 @@ class RoundsScreen(CockpitScreen):
             select = (active or [rounds[-1]])[0].number
         self._refresh_table(select)
 
-    def select_round(self, number: int) -> None:
-        """Put the cursor on a round."""
-        self._refresh_table(number)
+    def show_unreadable(self, error: LoratuiError) -> None:
+        """Where the table would be, and for as long as it lasts, if there was no table yet."""
+        if self._rounds:
+            self.post_message(ActionFailed(error))
+        else:
+            self.query_one("#empty", Static).update(Text(clean(f"{error.title}\n\n{error.message}"), "bold red"))
+            self.query_one("#empty").display = True
+            self.query_one(RoundTable).display = self.query_one(RoundDetail).display = False
 
     def _refresh_table(self, select: int | None = None) -> None:
         rounds = list(self._rounds.values())
         self.query_one(RoundTable).show(rounds, self._progress, select)
         self.query_one(RoundTable).display = bool(rounds)
         self.query_one(RoundDetail).display = bool(rounds)
-        self.query_one("#empty").display = not rounds
+        empty = self.query_one("#empty", Static)
+        empty.update(EMPTY_TEXT)
+        empty.display = not rounds
         self.query_one("#title", Static).update(self._title(rounds))
         self._show_detail()
 
@@ -138,8 +146,8 @@ class RoundsScreen(CockpitScreen):
             return None
         allowed = {
             "open": True,
-            "stop": round_.status in (Status.QUEUED, Status.HELD, Status.RUNNING),
-            "resume": round_.status in (Status.STOPPED, Status.FAILED, Status.INTERRUPTED),
+            "stop": round_.status in STOPPABLE,
+            "resume": round_.status in RESUMABLE,
             "hold": round_.status in (Status.QUEUED, Status.HELD),
             "remove": round_.status not in ACTIVE,
         }

@@ -78,7 +78,7 @@ class RunFigures(Static):
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
             text.append(f"\ntrains {format_count(trained)} of {format_count(everything)}", "dim")
-            text.append(f"\n{run.prepared.dtype} on {run.started.device if run.started else '?'}", "dim")
+            text.append(f"\n{run.prepared.dtype} on {run.prepared.device}", "dim")
         self.update(text)
 
     def _shown(self, evaluations: Sequence[Evaluated]) -> list[Evaluated]:

@@ -1,0 +1,112 @@
+"""`python -P -m engine.training RUN_DIR [--resume]`: train one round, and say in its events how it went.
+
+Exits with 0 however the run ended in order, 1 when it failed, 3 when another engine trains the round already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from engine.errors import LoratuiError, SpecError
+from engine.events import Failed, Started
+from engine.process import own_identity
+from engine.runlog import EventWriter
+from engine.spec import Spec, decode_spec
+from engine.training.hub import go_offline_if_unreachable
+from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
+from engine.training.recorder import Recorder, StopSignal
+from engine.workspace import RunDir
+
+EXIT_FAILED = 1
+EXIT_TAKEN = 3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m engine.training")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint, if there is one")
+    options = parser.parse_args()
+    run = RunDir(options.run_dir.resolve())
+    if not run.spec.is_file():
+        print(f"{run.spec} is not there: this is no run directory", file=sys.stderr)
+        return EXIT_FAILED
+    try:
+        with FileLock(run.lock, timeout=0):
+            return train_locked(run, options.resume)
+    except Timeout:
+        print(f"{run.path} is being trained by another engine", file=sys.stderr)
+        return EXIT_TAKEN
+
+
+def train_locked(run: RunDir, resume: bool) -> int:
+    """Train with the run directory's lock held; the exit code."""
+    stop = StopSignal()
+    stop.listen()
+    try:
+        writer = EventWriter(run.events)
+        recorder = Recorder(writer, stop)
+        try:
+            start(run, recorder, resume)
+        except BaseException as error:
+            traceback.print_exc()
+            recorder.append(Failed(time=time.time(), message=explain(error)))
+            return EXIT_FAILED
+        finally:
+            writer.close()
+    except OSError:  # the disk refuses even the events
+        traceback.print_exc()
+        return EXIT_FAILED
+    return 0
+
+
+def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
+    """Report for work first, as the heavy imports take seconds; then train."""
+    checkpoint = newest_valid_checkpoint(run.checkpoints) if resume else None
+    step = checkpoint_step(checkpoint) if checkpoint is not None else None
+    recorder.append(Started(time=time.time(), process=own_identity(), resumed_from=step))
+    recorder.phase("loading")
+    spec = read_spec(run)
+    go_offline_if_unreachable(spec)
+
+    from engine.training.device import choose_device
+    from engine.training.recipe import train_round
+
+    train_round(spec, run, recorder, choose_device(), step)
+
+
+def read_spec(run: RunDir) -> Spec:
+    """The spec in the run directory; raises SpecError if it cannot be read."""
+    try:
+        return decode_spec(msgspec.json.decode(run.spec.read_bytes())["spec"])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise SpecError(f"{run.spec} cannot be read: {error}") from error
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for the table."""
+    if isinstance(error, LoratuiError):
+        return error.message
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full{f' at {error.filename}' if error.filename else ''}: free some space and resume"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not have been imported
+        return (
+            "out of GPU memory: try a smaller train.per_device_train_batch_size, train.gradient_checkpointing, "
+            "or a shorter data.max_length"
+        )
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    sys.exit(main())

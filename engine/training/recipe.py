@@ -1,0 +1,319 @@
+"""One round, top to bottom: load, adapt, measure the base, train, measure, save."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase, get_scheduler
+
+from engine.errors import SpecError, TrainingError
+from engine.events import Evaluated, Finished, Interrupted, Prepared, Saved, Step, Stopped
+from engine.plan import Plan, make_plan
+from engine.rounds import Result
+from engine.runlog import read_events
+from engine.spec import Spec
+from engine.training.batches import collate, micro_batches, step_rows
+from engine.training.checkpoints import Progress, restore, save_checkpoint, write_directory
+from engine.training.data import Example, cut, load_rows, split, tokenise
+from engine.training.device import peak_memory_bytes, resolve_dtype
+from engine.training.evaluate import Evaluation, evaluate
+from engine.training.loss import autocast, token_nll
+from engine.training.model import (
+    add_adapter,
+    check_vocabulary,
+    load_base_model,
+    load_tokenizer,
+    save_adapter,
+    trainable_parameters,
+)
+from engine.training.recorder import PhaseName, Recorder, StopWanted
+from engine.workspace import RunDir
+
+MAX_GRAD_NORM = 1.0  # transformers' default for `max_grad_norm`
+
+
+@dataclass
+class Training:
+    """Everything one round's loop works on."""
+
+    spec: Spec
+    plan: Plan
+    run: RunDir
+    recorder: Recorder
+    device: torch.device
+    dtype: torch.dtype
+    tokenizer: PreTrainedTokenizerBase
+    model: Any
+    train: list[Example]
+    held_out: list[Example]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    progress: Progress = field(default_factory=Progress)
+
+    def evaluate(self, phase: PhaseName) -> Evaluation:
+        return evaluate(
+            self.model, self.held_out, self.device, self.dtype, lambda done, of: self.recorder.phase(phase, done, of)
+        )
+
+
+def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, resume: int | None) -> None:
+    """Train the round of `spec` in `run`, from checkpoint `resume` if given. Its last event says how it ended.
+
+    Raises:
+        LoratuiError: the round cannot be trained, in one sentence.
+    """
+    try:
+        training = prepare(spec, run, recorder, device)
+        base = measure_base(training, resume)
+    except StopWanted as stop:
+        # Nothing was trained by this process, and what an earlier one saved lies where it did.
+        recorder.append(_ended_early(stop.by_person, resume or 0, "before its first step"))
+        return
+    if resume is not None:
+        _go_on(training, resume)
+    try:
+        evaluation = train(training)
+    except StopWanted:
+        evaluation = None
+    step, total = training.progress.step, training.plan.total_steps
+    if evaluation is not None:
+        save(training, checkpoint=False)
+        recorder.append(Finished(time=time.time(), result=_result(training, base, evaluation)))
+        return
+    if step > 0:
+        save(training, checkpoint=not (run.checkpoints / f"checkpoint-{step}").exists())
+    recorder.append(_ended_early(recorder.stop.by_person, step, f"after step {step} of {total}"))
+
+
+def _go_on(training: Training, step: int) -> None:
+    """Continue after the checkpoint of `step`."""
+    training.progress = restore(training.run.checkpoints / f"checkpoint-{step}", training.model, training.optimizer)
+    if training.progress.scale is not None:
+        training.scaler.load_state_dict({**training.scaler.state_dict(), "scale": training.progress.scale})
+    training.recorder.log(f"resumed after step {step}")
+
+
+def _ended_early(by_person: bool, step: int, when: str) -> Stopped | Interrupted:
+    if by_person:
+        return Stopped(time=time.time(), step=step, message=f"stopped {when}")
+    return Interrupted(time=time.time(), step=step, message=f"interrupted by the machine {when}: resume it")
+
+
+def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -> Training:
+    """Load and tokenise the data, load the model and put the adapter on it."""
+    dtype = resolve_dtype(spec.model.dtype, device)
+    torch.manual_seed(spec.train.seed)
+    recorder.phase("loading")
+    rows = load_rows(spec.data)
+    if (warning := rows.warning()) is not None:
+        recorder.warn(warning)
+    tokenizer = load_tokenizer(spec.model.path)
+    base = load_base_model(spec, dtype, device)
+    examples: list[Example] = []
+    for batch, done in tokenise(rows.usable, tokenizer, spec.data):
+        recorder.phase("tokenising", done, len(rows.usable))
+        examples.extend(batch)
+    kept = cut(examples, spec.data.max_length)
+    for warning in kept.warnings(spec.data.max_length):
+        recorder.warn(warning)
+    check_vocabulary(base, max(max(example.tokens) for example in kept.examples), spec.model.path)
+    train_examples, held_out = split(kept.examples, spec.data)
+    if not train_examples:
+        raise SpecError(f"data.eval_fraction is {spec.data.eval_fraction}: no row would be left to train on")
+    model = add_adapter(base, spec)
+    parameters = trainable_parameters(model)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=spec.train.learning_rate, weight_decay=0.0, fused=device.type in ("cuda", "cpu")
+    )
+    plan = make_plan(spec, len(kept.examples))
+    recorder.append(
+        Prepared(
+            time=time.time(),
+            device=device.type,
+            dtype=str(dtype).removeprefix("torch."),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            trainable_parameters=sum(parameter.numel() for parameter in parameters),
+            train_samples=len(train_examples),
+            eval_samples=len(held_out),
+            total_steps=plan.total_steps or 0,
+            steps_per_epoch=plan.steps_per_epoch or 0,
+        )
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    return Training(
+        spec, plan, run, recorder, device, dtype, tokenizer, model, train_examples, held_out, optimizer, scaler
+    )
+
+
+def measure_base(training: Training, resume: int | None) -> float | None:
+    """The base model's perplexity, the adapter switched off: measured once, and looked up in a round that goes on."""
+    if resume is not None:
+        for event in read_events(training.run.events):
+            if isinstance(event, Evaluated) and event.step == 0:
+                return event.perplexity
+    with training.model.disable_adapter():
+        evaluation = training.evaluate("evaluating base")
+    _record_evaluation(training, 0, evaluation)
+    return evaluation.perplexity
+
+
+def train(training: Training) -> Evaluation | None:
+    """All steps that are left; the last evaluation, or None if the run was told to end before the last step."""
+    spec, plan, recorder = training.spec, training.plan, training.recorder
+    assert plan.total_steps is not None and plan.steps_per_epoch is not None
+    assert plan.warmup_steps is not None and plan.checkpoint_steps is not None
+    schedule = get_scheduler("linear", training.optimizer, plan.warmup_steps, plan.total_steps)
+    window: list[float] = []
+    evaluation = None
+    recorder.phase("training")
+    for step in range(training.progress.step + 1, plan.total_steps + 1):
+        learning_rate = spec.train.learning_rate * schedule.lr_lambdas[0](step - 1)
+        window.append(take_step(training, step, learning_rate))
+        if step % spec.train.logging_steps == 0 or step == plan.total_steps:
+            recorder.log(_log_line(training, step, learning_rate, sum(window) / len(window)))
+            window.clear()
+        if step in plan.checkpoint_steps:
+            _save_checkpoint(training)
+        if step % plan.steps_per_epoch == 0 or step == plan.total_steps:
+            if recorder.stop.wanted and step < plan.total_steps:
+                return None
+            evaluation = _evaluate_after(training, step)
+        if recorder.stop.wanted and step < plan.total_steps:
+            return None
+    return evaluation or _evaluate_after(training, plan.total_steps)
+
+
+def _evaluate_after(training: Training, step: int) -> Evaluation:
+    evaluation = training.evaluate("evaluating")
+    _record_evaluation(training, step, evaluation)
+    if step < (training.plan.total_steps or 0):
+        training.recorder.phase("training")
+    return evaluation
+
+
+def take_step(training: Training, step: int, learning_rate: float) -> float:
+    """One optimizer step over exactly the effective batch; returns its loss, in nats per supervised token.
+
+    Raises:
+        TrainingError: the loss or the gradient is no finite number.
+    """
+    started = time.perf_counter()
+    spec, optimizer, scaler = training.spec, training.optimizer, training.scaler
+    indices = step_rows(step, len(training.train), training.plan.effective_batch, spec.train.seed)
+    examples = [training.train[index] for index in indices]
+    supervised = sum(example.supervised for example in examples)
+    total = torch.zeros((), device=training.device)
+    for rows in micro_batches(examples, spec.train.per_device_train_batch_size):
+        batch = collate(rows, training.device)
+        with autocast(training.device, training.dtype):
+            nll = token_nll(training.model, batch)
+        scaler.scale(nll / supervised).backward()  # type: ignore[no-untyped-call]
+        total += nll.detach()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(trainable_parameters(training.model), MAX_GRAD_NORM)
+    loss, grad_norm = total.item() / supervised, norm.item()
+    _check_finite(training, step, loss, grad_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    _record_step(training, step, learning_rate, loss, grad_norm, examples, time.perf_counter() - started)
+    return loss
+
+
+def _check_finite(training: Training, step: int, loss: float, grad_norm: float) -> None:
+    """With float16 a gradient that overflows is the scaler's business: it skips the step and lowers its scale."""
+    what = "loss" if not math.isfinite(loss) else "gradient"
+    if math.isfinite(loss) and (math.isfinite(grad_norm) or training.scaler.is_enabled()):
+        return
+    rate = training.spec.train.learning_rate
+    raise TrainingError(
+        f"the {what} is no finite number at step {step}: likely train.learning_rate {rate:g} is too high; "
+        f"try a tenth of it, or a longer warm-up"
+    )
+
+
+def _record_step(
+    training: Training, step: int, rate: float, loss: float, norm: float, examples: list[Example], seconds: float
+) -> None:
+    tokens, before = sum(len(example.tokens) for example in examples), training.progress
+    training.progress = Progress(
+        step,
+        before.train_seconds + seconds,
+        before.trained_tokens + tokens,
+        training.scaler.get_scale() if training.scaler.is_enabled() else None,
+    )
+    training.recorder.append(
+        Step(
+            time=time.time(),
+            step=step,
+            epoch=step / (training.plan.steps_per_epoch or 1),
+            loss=loss,
+            learning_rate=rate,
+            grad_norm=norm,
+            tokens=tokens,
+            seconds=seconds,
+            train_seconds=training.progress.train_seconds,
+            trained_tokens=training.progress.trained_tokens,
+            memory_bytes=peak_memory_bytes(training.device),
+        )
+    )
+
+
+def _log_line(training: Training, step: int, learning_rate: float, loss: float) -> str:
+    epoch = step / (training.plan.steps_per_epoch or 1)
+    rate = training.progress.trained_tokens / max(training.progress.train_seconds, 1e-9)
+    return (
+        f"step {step}/{training.plan.total_steps}  epoch {epoch:.2f}  loss {loss:.4f}  lr {learning_rate:.2e}  "
+        f"{rate:,.0f} tokens/s"
+    )
+
+
+def _record_evaluation(training: Training, step: int, evaluation: Evaluation) -> None:
+    who = "base model" if step == 0 else f"step {step}"
+    training.recorder.log(f"{who}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
+    training.recorder.append(
+        Evaluated(
+            time=time.time(),
+            step=step,
+            eval_loss=evaluation.eval_loss,
+            perplexity=evaluation.perplexity,
+            supervised_tokens=evaluation.supervised_tokens,
+        )
+    )
+
+
+def _save_checkpoint(training: Training) -> None:
+    path = save_checkpoint(
+        training.run.checkpoints, training.model, training.tokenizer, training.optimizer, training.progress
+    )
+    relative = str(path.relative_to(training.run.path))
+    training.recorder.append(Saved(time=time.time(), step=training.progress.step, path=relative))
+
+
+def save(training: Training, checkpoint: bool) -> None:
+    """The adapter as it is, and a checkpoint to go on from if `checkpoint`."""
+    if checkpoint:
+        _save_checkpoint(training)
+    write_directory(training.run.adapter, lambda directory: save_adapter(training.model, training.tokenizer, directory))
+    training.recorder.append(
+        Saved(time=time.time(), step=training.progress.step, path=training.run.adapter.name, final=True)
+    )
+
+
+def _result(training: Training, base_perplexity: float | None, evaluation: Evaluation) -> Result:
+    finite = math.isfinite(evaluation.eval_loss)
+    return Result(
+        eval_loss=evaluation.eval_loss if finite else None,
+        perplexity=evaluation.perplexity,
+        base_perplexity=base_perplexity,
+        train_seconds=training.progress.train_seconds,
+        trained_tokens=training.progress.trained_tokens,
+        peak_memory_bytes=peak_memory_bytes(training.device),
+        adapter_dir=f"runs/{training.run.path.name}/{training.run.adapter.name}",
+    )

@@ -42,19 +42,10 @@ class LoratuiApp(App[str | None]):
 
     def on_mount(self) -> None:
         self._follow_store()
-        self._wake_runner()
 
     @work(thread=True, exit_on_error=False, group="store")
     def _follow_store(self) -> None:
         follow_store(self.cockpit, self.post_message)
-
-    @work(thread=True, exit_on_error=False, group="runner")
-    def _wake_runner(self) -> None:
-        """A round whose runner died while nobody looked gets one again."""
-        try:
-            self.cockpit.wake_runner()
-        except LoratuiError:
-            return  # the store's reader tells what is wrong with it
 
     @on(RoundsRead)
     def _show_rounds(self, event: RoundsRead) -> None:
@@ -105,6 +96,18 @@ class LoratuiApp(App[str | None]):
         from tui.screens.live import LiveScreen
 
         self.switch_screen(LiveScreen(self.cockpit, event.round))
+
+    async def action_quit(self) -> None:
+        """Leave, after asking where a form holds something that was typed."""
+        if not any(isinstance(screen, CockpitScreen) and screen.unsaved for screen in self.screen_stack):
+            self.exit()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.exit()
+
+        self.push_screen(ConfirmScreen("Leave and throw away what you typed in the form?", "Leave"), answered)
 
     def action_help(self) -> None:
         groups = [

@@ -21,6 +21,7 @@ STORE_SECONDS = 0.5
 RUN_SECONDS = 0.25
 MACHINE_SECONDS = 2.0
 CANCEL_SECONDS = 0.1
+WAKE_SECONDS = 5.0
 
 
 def pause(seconds: float) -> bool:
@@ -33,14 +34,21 @@ def pause(seconds: float) -> bool:
 
 
 def follow_store(cockpit: Cockpit, post: Post) -> None:
-    """Post the rounds now and whenever the store changes."""
+    """Post the rounds now and whenever the store changes, and keep a runner alive while there is work for one.
+
+    A runner that died, with the machine or by a stray kill, is missed within `WAKE_SECONDS`.
+    """
     seen: object = object()
+    wake_at = 0.0
     while True:
         try:
             signature = cockpit.store.signature()
             if signature != seen:
                 post(RoundsRead(cockpit.store.rounds()))
                 seen = signature
+            if time.monotonic() >= wake_at:
+                cockpit.wake_runner()
+                wake_at = time.monotonic() + WAKE_SECONDS
         except LoratuiError as error:
             if str(error) != seen:
                 post(StoreUnreadable(error))

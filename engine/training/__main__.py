@@ -107,6 +107,9 @@ def explain(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
+    # Threads that sleep while they wait for each other: spinning, they lose most of their time to whatever else
+    # runs on a shared machine. The OpenMP runtime reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     sys.exit(main())

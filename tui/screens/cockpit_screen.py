@@ -23,6 +23,11 @@ class CockpitScreen(Screen[None]):
         super().__init__()
         self.cockpit = cockpit
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether leaving would lose something the person typed."""
+        return False
+
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store was read; a screen that shows rounds takes them here."""
 

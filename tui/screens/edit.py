@@ -37,7 +37,7 @@ class EditScreen(CockpitScreen):
         Binding(
             "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
         ),
-        Binding("escape", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
+        Binding("escape,q", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
     ]
 
     def __init__(self, cockpit: Cockpit, origin: Origin, directory: Path) -> None:
@@ -131,10 +131,14 @@ class EditScreen(CockpitScreen):
         if focused is not None:
             self.query_one(SpecForm).reset_field(focused)
 
+    @property
+    def unsaved(self) -> bool:
+        typed = self.query_one(TextArea).text.strip() or self.query_one("#name", Input).value != self._origin.name
+        return bool(typed) or self.query_one(SpecForm).edited
+
     def action_leave(self) -> None:
         """Back to the table; what was typed is not thrown away unasked."""
-        typed = self.query_one(TextArea).text.strip() or self.query_one("#name", Input).value != self._origin.name
-        if not typed and not self.query_one(SpecForm).edited:
+        if not self.unsaved:
             self.app.pop_screen()
             return
 

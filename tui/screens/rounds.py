@@ -92,12 +92,12 @@ class RoundsScreen(CockpitScreen):
         self._show_detail()
 
     def _title(self, rounds: list[Round]) -> Text:
-        text = Text.assemble(("loratui", "bold"), f"  {clean_line(str(self.cockpit.workspace.root))}   ")
-        text.append(f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}")
+        text = Text.assemble(("loratui", "bold"), f"   {len(rounds)} round{'s' if len(rounds) != 1 else ''}")
         counts = Counter(round_.status for round_ in rounds)
         for status in (Status.RUNNING, Status.STOPPING, Status.QUEUED, Status.HELD):
             if counts[status]:
                 text.append(f" · {counts[status]} {status}")
+        text.append(f"   {clean_line(str(self.cockpit.workspace.root))}", "dim")
         return text
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="progress")

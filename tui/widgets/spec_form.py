@@ -90,9 +90,10 @@ def control_id(key: str) -> str:
 class SpecForm(VerticalScroll, can_focus=False):
     """The form. It posts `Edited` at each change and `Explained` when another field is entered."""
 
+    # With priority, so that what is typed right behind the key, in one packet of a slow line, goes to the next field.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "next_field", "Next field", show=False, id="form.next"),
-        Binding("up", "previous_field", "Previous field", show=False, id="form.previous"),
+        Binding("down,enter,tab", "next_field", "Next field", show=False, priority=True, id="form.next"),
+        Binding("up,shift+tab", "previous_field", "Previous field", show=False, priority=True, id="form.previous"),
     ]
 
     class Edited(Message):
@@ -158,7 +159,6 @@ class SpecForm(VerticalScroll, can_focus=False):
                 row.judge(text)
         self.post_message(self.Edited())
 
-    @on(Input.Submitted)
     def action_next_field(self) -> None:
         self.screen.focus_next()
 

@@ -1,0 +1,144 @@
+"""What becomes of a round when its runner, its engine or both are gone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from engine.events import Started
+from engine.operations import Cockpit
+from engine.rounds import Round, Status
+from engine.runlog import read_events
+from engine.runner import runner_is_alive
+from engine.spec import Spec
+from engine.store import RoundStore
+from engine.workspace import Workspace
+from tests.conftest import await_rounds, await_status, await_true, is_running, start_fake_runner
+from tests.fake_engine import Script, result_at
+
+Follow = Callable[[Script], None]
+SLOW = Script(steps=60, step_seconds=0.02)
+
+
+def training(store: RoundStore, workspace: Workspace) -> tuple[Round, psutil.Process, psutil.Process]:
+    """The round in training after a step or more, its engine and its runner."""
+    (round_,) = await_rounds(store, lambda rounds: rounds[0].process is not None)
+    assert round_.process is not None
+    engine = psutil.Process(round_.process.pid)
+    runner = engine.parent()
+    assert runner is not None
+    await_true(lambda: len(read_events(workspace.run_dir(round_.id).events)) > 8, "the first steps")
+    return round_, engine, runner
+
+
+def engines_of(workspace: Workspace, round_: Round) -> list[Started]:
+    return [event for event in read_events(workspace.run_dir(round_.id).events) if isinstance(event, Started)]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_new_runner_takes_over_the_engine_of_a_dead_one(
+    workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow, signum: signal.Signals
+) -> None:
+    script(SLOW)
+    cockpit.queue(nano_spec)
+    round_, engine, runner = training(store, workspace)
+    runner.send_signal(signum)
+    await_true(lambda: not runner_is_alive(workspace), "the runner's end")
+    assert is_running(engine)
+    assert store.get(1).status is Status.RUNNING
+    cockpit.wake_runner()
+    finished = await_status(store, 1, Status.FINISHED)
+    assert finished.result == result_at(SLOW.steps, SLOW.steps, f"runs/{round_.id}/adapter")
+    assert len(engines_of(workspace, round_)) == 1
+
+
+def test_round_that_finished_with_nobody_watching_is_recorded(
+    workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(SLOW)
+    cockpit.queue(nano_spec)
+    round_, engine, runner = training(store, workspace)
+    runner.kill()
+    await_true(lambda: not is_running(engine) and not runner_is_alive(workspace), "the end of both")
+    assert store.get(1).status is Status.RUNNING
+    cockpit.wake_runner()
+    await_status(store, 1, Status.FINISHED)
+    assert len(engines_of(workspace, round_)) == 1
+
+
+def test_round_is_interrupted_when_both_are_killed_and_can_be_resumed(
+    workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(SLOW)
+    cockpit.queue(nano_spec)
+    round_, engine, runner = training(store, workspace)
+    await_true(lambda: len(read_events(workspace.run_dir(round_.id).events)) > 15, "a checkpoint")
+    runner.kill()
+    engine.kill()
+    await_true(lambda: not runner_is_alive(workspace), "the runner's end")
+    cockpit.wake_runner()
+    interrupted = await_status(store, 1, Status.INTERRUPTED)
+    assert interrupted.message.startswith("the engine was gone at step ")
+    cockpit.resume(1)
+    await_status(store, 1, Status.FINISHED)
+    assert [started.resumed_from is None for started in engines_of(workspace, round_)] == [True, False]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV, signal.SIGINT])
+def test_killed_engine_is_interrupted_by_the_signal_named(
+    workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow, signum: signal.Signals
+) -> None:
+    script(SLOW)
+    cockpit.queue(nano_spec)
+    _, engine, _ = training(store, workspace)
+    engine.send_signal(signum)
+    ended = await_status(store, 1, Status.INTERRUPTED)
+    assert f"killed by {signum.name} at step" in ended.message
+
+
+def test_wish_to_stop_outlives_the_runner(
+    workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=100_000, step_seconds=0.02))
+    cockpit.queue(nano_spec)
+    _, engine, runner = training(store, workspace)
+    runner.suspend()
+    cockpit.stop(1)
+    runner.kill()
+    await_true(lambda: not runner_is_alive(workspace), "the runner's end")
+    cockpit.wake_runner()
+    assert await_status(store, 1, Status.STOPPED).message.startswith("stopped after step")
+    assert not is_running(engine)
+
+
+def test_runners_started_at_once_train_once(
+    workspace: Workspace, store: RoundStore, idle_cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=30, step_seconds=0.01))
+    rounds = [idle_cockpit.queue(nano_spec) for _ in range(2)]
+    for _ in range(4):
+        start_fake_runner(workspace)
+    await_status(store, 2, Status.FINISHED)
+    await_true(lambda: not runner_is_alive(workspace), "the runners' end")
+    assert [len(engines_of(workspace, round_)) for round_ in rounds] == [1, 1]
+    assert workspace.runner_log.read_text() == ""
+
+
+def test_damaged_store_ends_the_runner_but_not_the_engine(
+    workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(SLOW)
+    cockpit.queue(nano_spec)
+    _, engine, _ = training(store, workspace)
+    workspace.store_path.write_bytes(b"{broken")
+    await_true(lambda: "is damaged and was left as it is" in workspace.runner_log.read_text(), "the reason in the log")
+    await_true(lambda: not runner_is_alive(workspace), "the runner's end")
+    assert is_running(engine)
+    count, _ = cockpit.rebuild()
+    assert count == 1
+    assert store.get(1).status is Status.RUNNING
+    cockpit.wake_runner()
+    await_status(store, 1, Status.FINISHED)

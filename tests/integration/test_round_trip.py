@@ -1,0 +1,69 @@
+"""The whole way on a real pseudo-terminal, with the real runner and the real engine on the embedded model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.process import is_alive
+from engine.rounds import Status
+from engine.store import RoundStore
+from engine.workspace import Workspace
+from tests.conftest import await_status
+from tests.terminal import DOWN, ENTER, Terminal, ctrl
+
+LORATUI = str(Path(sys.executable).with_name("loratui"))
+
+
+def loratui(workspace: Workspace, *arguments: str) -> str:
+    """What a command prints."""
+    command = [LORATUI, *arguments, "--workspace", str(workspace.root)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_round_is_edited_trained_left_found_again_and_exported(
+    reference_workspace: Workspace, size: tuple[int, int]
+) -> None:
+    columns, rows = size
+    store = RoundStore(reference_workspace)
+    with Terminal([LORATUI], reference_workspace.root, columns, rows) as terminal:
+        terminal.wait_for("8×4", "11m23s", "1.1614", "★3.16", "Round 4 came out worse")
+        terminal.type("n")
+        terminal.wait_for("Start the new round from", "nano", "tinyllama-alpaca", "clone of round 5")
+        terminal.type(DOWN + ENTER)
+        terminal.wait_for("from preset nano", "rows to train on")
+        terminal.type(DOWN * 3 + "1")  # from learning_rate down to num_train_epochs, whose text is selected
+        terminal.wait_for("train.num_train_epochs")
+        terminal.wait_for("68 steps, 68 per epoch")
+        terminal.type(ctrl("s"))
+        terminal.wait_for("Round 6", "evaluating base", "no NVIDIA GPU", "CPU", "RAM")
+        terminal.wait_for("training", "step ", "/68", "tokens/s", "grad norm", "held out")
+        terminal.type("q")
+        assert terminal.wait_for_end() == 0
+        assert terminal.written.endswith(b"\x1b[?1049l") or b"\x1b[?1049l" in terminal.written[-400:]
+    running = store.get(6)
+    assert running.status is Status.RUNNING and running.process is not None and is_alive(running.process)
+    with Terminal([LORATUI], reference_workspace.root, columns, rows) as terminal:
+        terminal.wait_for("running")
+        terminal.type(ENTER)
+        terminal.wait_for("Round 6", "base", "train")
+        terminal.wait_for("finished", "step 68/68", "100%", seconds=180)
+        terminal.type("\x1b")
+        terminal.wait_for("6 rounds")
+        terminal.type("e")
+        terminal.wait_for("the comparison is in")
+        terminal.type("q")
+        assert terminal.wait_for_end() == 0
+    finished = await_status(store, 6, Status.FINISHED)
+    assert finished.result.perplexity is not None and finished.result.base_perplexity is not None
+    assert finished.result.perplexity < finished.result.base_perplexity
+    assert (reference_workspace.root / "comparison.md").read_text() == loratui(reference_workspace, "export")
+    listed = json.loads(loratui(reference_workspace, "ls", "--json"))
+    assert [item["number"] for item in listed] == [1, 2, 3, 4, 5, 6]
+    assert listed[5]["result"]["adapter_dir"] == f"runs/{finished.id}/adapter"
+    assert (reference_workspace.root / listed[5]["result"]["adapter_dir"] / "adapter_model.safetensors").is_file()

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, TextArea
+
+from engine.operations import Cockpit
+from engine.rounds import Status
+from engine.spec import Spec, flatten, format_value, parse_value, spec_fields
+from tests.conftest import make_round, write_model, write_rows
+from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
+from tui.screens.edit import EditScreen
+from tui.widgets.choice import Choice
+from tui.widgets.spec_form import SpecForm, control_id
+
+OTHER_VALUES = {
+    "model.dtype": "bfloat16", "data.samples": "30", "data.eval_fraction": "0.25", "data.max_length": "48",
+    "data.supervised_tokens": "all", "data.seed": "7", "lora.r": "16", "lora.lora_alpha": "64",
+    "lora.lora_dropout": "0.05", "lora.target_modules": "k_proj, o_proj", "lora.bias": "lora_only",
+    "train.learning_rate": "3e-4", "train.per_device_train_batch_size": "2",
+    "train.gradient_accumulation_steps": "3", "train.num_train_epochs": "1.5", "train.warmup_steps": "0.1",
+    "train.logging_steps": "1", "train.save_strategy": "steps", "train.save_steps": "4",
+    "train.gradient_checkpointing": "true", "train.seed": "8",
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def cloning(open_app: OpenApp, cockpit: Cockpit, spec: Spec, **size: tuple[int, int]) -> AsyncIterator[AppPilot]:
+    """The form on a clone of round 1, which has `spec`."""
+    cockpit.store.add(lambda number: make_round(number, spec=spec))
+    async with open_app(cockpit, **size) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press("n", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        yield pilot
+
+
+async def enter(pilot: AppPilot, key: str, text: str) -> None:
+    """Type `text` into a field, or turn its choice to it, with keys alone."""
+    form = pilot.app.screen.query_one(SpecForm)
+    form.focus_field(key)
+    await pilot.pause()
+    control = pilot.app.screen.query_one(f"#{control_id(key)}")
+    if isinstance(control, Choice):
+        while control.value != text:
+            await pilot.press("right")
+        return
+    await pilot.press("end", "ctrl+u", *text)
+
+
+@pytest.fixture
+def queued_spec(idle_cockpit: Cockpit) -> Callable[[int], Spec]:
+    return lambda number: idle_cockpit.store.get(number).spec
+
+
+async def test_every_hyperparameter_is_edited_with_the_keyboard(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
+) -> None:
+    values = OTHER_VALUES | {
+        "model.path": str(write_model(tmp_path / "m")), "data.path": str(write_rows(tmp_path / "r.jsonl"))
+    }  # fmt: skip
+    assert set(values) == set(spec_fields())
+    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 50)) as pilot:
+        for key, text in values.items():
+            await enter(pilot, key, text)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: len(idle_cockpit.store.rounds()) == 2, "the queued round")
+    queued = idle_cockpit.store.get(2)
+    assert flatten(queued.spec) == {key: parse_value(key, text) for key, text in values.items()}
+    assert (queued.status, queued.parent) == (Status.QUEUED, 1)
+
+
+async def test_arrows_go_through_the_fields_and_each_says_what_it_does(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        pilot.app.screen.query_one(SpecForm).focus_field("model.path")
+        for field in spec_fields().values():
+            await until(pilot, lambda key=field.key: shown(pilot, "#explained").startswith(key), field.key)  # type: ignore[misc]
+            assert field.description in shown(pilot, "#explained")
+            assert field.allowed in shown(pilot, "#explained")
+            await pilot.press("down")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("lora.r", "0"), ("train.learning_rate", "fast"), ("data.eval_fraction", "1"), ("lora.target_modules", "")],
+)
+async def test_wrong_value_is_told_as_one_types_and_queues_nothing(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, key: str, text: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, key, text)
+        message = f"{key} is {text!r}: it must be {spec_fields()[key].allowed}"
+        await until(pilot, lambda: message in shown(pilot, "#plan"), message)
+        assert message in shown(pilot, ".-invalid .field-error")
+        await enter(pilot, "train.seed", "5")
+        await pilot.press("ctrl+s")
+        focused = pilot.app.screen.focused
+        assert on_screen(pilot, "EditScreen") and focused is not None and focused.id == control_id(key)
+    assert len(idle_cockpit.store.rounds()) == 1
+
+
+async def test_what_follows_from_the_spec_is_told_live(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 40)) as pilot:
+        # 40 rows, a tenth held out, 4 rows a step: 36 / 4 = 9 steps.
+        await until(pilot, lambda: "36 rows to train on · 4 held out" in shown(pilot, "#plan"), "the plan")
+        assert "9 steps, 9 per epoch · warm-up 0 steps (0 %)" in shown(pilot, "#plan")
+        await enter(pilot, "train.gradient_accumulation_steps", "3")
+        await enter(pilot, "train.num_train_epochs", "2")
+        await enter(pilot, "train.warmup_steps", "0.5")
+        await until(pilot, lambda: "effective batch 12 = 4 × 3" in shown(pilot, "#plan"), "the batch")
+        await until(
+            pilot, lambda: "6 steps, 3 per epoch · warm-up 3 steps (50 %)" in shown(pilot, "#plan"), "the steps"
+        )
+        assert "checkpoints: after steps 3, 6 · the adapter at the end" in shown(pilot, "#plan")
+        await enter(pilot, "train.save_strategy", "no")
+        await until(pilot, lambda: "nothing of it is kept" in shown(pilot, "#plan"), "the warning")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "told"),
+    [
+        ("lora.target_modules", "q_proj, c_attn", "it has down_proj, gate_proj, k_proj"),
+        ("data.path", "/no/such/rows.jsonl", "no such file or directory"),
+        ("data.samples", "41", "set it to at most 40"),
+        ("model.path", "/no/such/model", "there is no config.json in it"),
+    ],
+)
+async def test_data_and_model_are_looked_at_before_the_start(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, key: str, text: str, told: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, key, text)
+        await until(pilot, lambda: told in shown(pilot, "#plan"), told)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
+    assert len(idle_cockpit.store.rounds()) == 1
+
+
+async def test_changed_fields_are_marked_against_the_parent_and_can_be_reset(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        assert shown(pilot, ".-changed .field-was") == ""
+        await enter(pilot, "train.learning_rate", "0.00020")
+        assert not pilot.app.screen.query(".-changed"), "another spelling of the same number is no change"
+        await enter(pilot, "train.learning_rate", "1e-3")
+        assert shown(pilot, ".-changed .field-was") == "● was 2e-4"
+        await pilot.press("ctrl+r")
+        await pilot.pause()
+        assert not pilot.app.screen.query(".-changed")
+        assert pilot.app.screen.query_one("#train-learning_rate", Input).value == "2e-4"
+
+
+async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        pilot.app.screen.query_one(TextArea).focus()
+        await pilot.press(*"try [b]more[/b]", "enter", *"rank")
+        pilot.app.screen.query_one("#name", Input).focus()
+        await pilot.press("ctrl+u", *"wider")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: len(idle_cockpit.store.rounds()) == 2, "the queued round")
+    assert (idle_cockpit.store.get(2).name, idle_cockpit.store.get(2).note) == ("wider", "try [b]more[/b]\nrank")
+
+
+@pytest.mark.parametrize(("index", "preset"), [(1, "nano"), (2, "tinyllama-alpaca")])
+async def test_presets_open_in_the_form(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, index: int, preset: str
+) -> None:
+    from engine.presets import load_preset
+
+    idle_cockpit.store.add(lambda number: make_round(number, spec=nano_spec))
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press("n", *["down"] * index, "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        screen = pilot.app.screen
+        assert isinstance(screen, EditScreen)
+        assert preset in shown(pilot, "#title")
+        values = {key: format_value(value) for key, value in flatten(load_preset(preset).spec).items()}
+        shown_values = {row.field.key: format_value(row.value) for row in screen.query_one(SpecForm).rows}
+        assert shown_values == values
+
+
+async def test_what_was_typed_is_not_thrown_away_unasked(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "lora.r", "16")
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("n")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await pilot.press("ctrl+r", "escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.widgets import ProgressBar
+
+from engine.operations import Cockpit
+from engine.rounds import Status
+from engine.spec import Spec
+from engine.telemetry import GpuSample, MachineSample
+from tests.conftest import await_status
+from tests.fake_engine import Script, loss_at
+from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
+from tui.messages import MachineSampled
+from tui.screens.live import LiveScreen
+from tui.widgets.log_pane import LogPane
+
+Follow = Callable[[Script], None]
+
+
+async def open_first(pilot: AppPilot) -> LiveScreen:
+    await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+    await pilot.press("enter")
+    await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the run")
+    screen = pilot.app.screen
+    assert isinstance(screen, LiveScreen)
+    return screen
+
+
+async def test_run_is_watched_from_the_form_to_its_end(
+    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=30, step_seconds=0.02, log_lines=("loading the model", "\x1b[31mstep 1")))
+    number = cockpit.queue(nano_spec, hold=True).number
+    async with open_app(cockpit) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press("n", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the run")
+        await until(pilot, lambda: "finished" in shown(pilot, "#run-title"), "the end")
+        assert "step 30/30" in shown(pilot, "#run-title")
+        assert pilot.app.screen.query_one(ProgressBar).percentage == 1.0
+        figures = shown(pilot, "#figures")
+        for words in (f"{loss_at(30, 30):.4f}", "learning rate", "grad norm", "tokens/s", "base", "step 30"):
+            assert words in figures
+        assert pilot.app.screen.query_one(LogPane).lines[:2] == ["loading the model", "␛[31mstep 1"]
+        assert "CPU" in shown(pilot, "#machine") and "RAM" in shown(pilot, "#machine")
+    assert cockpit.store.get(number + 1).status is Status.FINISHED
+
+
+async def test_app_is_left_while_it_trains_and_finds_the_whole_curve_again(
+    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=12, hang_at=9))
+    number = cockpit.queue(nano_spec).number
+    async with open_app(cockpit) as pilot:
+        screen = await open_first(pilot)
+        await until(pilot, lambda: len(screen.run.curve) == 8, "eight steps")
+        await pilot.press("q")
+        await pilot.pause()
+        assert not pilot.app.is_running
+    assert cockpit.store.get(number).status is Status.RUNNING
+    async with open_app(cockpit) as pilot:
+        screen = await open_first(pilot)
+        await until(pilot, lambda: "step 8/12" in shown(pilot, "#run-title"), "the run as it stands")
+        assert list(screen.run.curve.steps) == [1, 2, 3, 4, 5, 6, 7, 8]
+        assert "training" in shown(pilot, "#run-title")
+
+
+async def test_stopping_asks_and_ends_stopped(
+    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=10_000, step_seconds=0.01))
+    cockpit.queue(nano_spec)
+    async with open_app(cockpit) as pilot:
+        screen = await open_first(pilot)
+        await until(pilot, lambda: len(screen.run.curve) > 2, "some steps")
+        await pilot.press("x")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: "stopped" in shown(pilot, "#run-title"), "the end")
+
+
+async def test_table_tells_how_far_a_running_round_is(
+    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    from tests.tui.test_rounds_screen import cells
+
+    script(Script(steps=10, hang_at=6))
+    cockpit.queue(nano_spec)
+    async with open_app(cockpit) as pilot:
+        await until(pilot, lambda: any("running 50 %" in row for row in cells(pilot)), "the share")
+
+
+async def test_failed_run_shows_its_sentence(
+    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=10, fail_at=4))
+    failed = await_status(cockpit.store, cockpit.queue(nano_spec).number, Status.FAILED)
+    async with open_app(cockpit) as pilot:
+        await open_first(pilot)
+        await until(pilot, lambda: failed.message in shown(pilot, "#run-message"), failed.message)
+
+
+async def test_gpus_are_told_one_by_one_and_their_absence_in_words(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    gib = 1024**3
+    gpus = (
+        GpuSample(0, "Tesla T4", 3 * gib, 15 * gib, 47, 61, 68.5),
+        GpuSample(1, "odd card", None, None, None, None, None),
+    )
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        screen.workers.cancel_group(screen, "machine")
+        screen.post_message(MachineSampled(MachineSample(12.0, 2 * gib, 24 * gib, gpus, "")))
+        await until(pilot, lambda: "Tesla T4" in shown(pilot, "#machine"), "the cards")
+        machine = shown(pilot, "#machine")
+        assert "3.0 GiB of 15.0 GiB" in machine and "47 % busy" in machine and "61 °C" in machine
+        assert "GPU 1 odd card" in machine and "utilisation n/a" in machine
+        screen.post_message(MachineSampled(MachineSample(12.0, 2 * gib, 24 * gib, (), "no NVIDIA GPU: no driver")))
+        await until(pilot, lambda: "no NVIDIA GPU: no driver" in shown(pilot, "#machine"), "the reason")

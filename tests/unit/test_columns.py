@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from engine.columns import columns, find_column
+from engine.errors import SpecError
+from engine.rounds import Result, Status
+from engine.spec import spec_fields
+from tests.conftest import make_round, make_spec
+
+ROUND = make_round(
+    7,
+    spec=make_spec(lora__r=16, train__learning_rate=5e-5, data__samples=2600),
+    name="wide",
+    note="wider",
+    parent=3,
+    message="done",
+    result=Result(
+        eval_loss=1.23456,
+        perplexity=3.16,
+        base_perplexity=412.84,
+        train_seconds=534.0,
+        trained_tokens=1_234_567,
+        peak_memory_bytes=5 * 1024**3,
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("number", 7, "7"),
+        ("#", 7, "7"),
+        ("name", "wide", "wide"),
+        ("status", "finished", "finished"),
+        ("lr", 5e-5, "5e-5"),
+        ("learning_rate", 5e-5, "5e-5"),
+        ("train.learning_rate", 5e-5, "5e-5"),
+        ("r", 16, "16"),
+        ("alpha", 32, "32"),
+        ("dropout", 0.1, "0.1"),
+        ("batch", 4, "4"),
+        ("accum", 8, "8"),
+        ("effective_batch", 32, "32"),
+        ("epochs", 3.0, "3"),
+        ("warmup", 0.0, "0"),
+        ("total_steps", 222, "222"),
+        ("target_modules", ("q_proj", "v_proj"), "q_proj, v_proj"),
+        ("gradient_checkpointing", False, "false"),
+        ("loss", 1.23456, "1.2346"),
+        ("ppl", 3.16, "3.16"),
+        ("base_perplexity", 412.84, "412.8"),
+        ("time", 534.0, "8m54s"),
+        ("trained_tokens", 1_234_567, "1.23M"),
+        ("peak_memory_bytes", 5 * 1024**3, "5.0 GiB"),
+        ("parent", 3, "3"),
+        ("note", "wider", "wider"),
+        ("message", "done", "done"),
+    ],
+)
+def test_column_is_found_by_the_names_people_use(name: str, value: object, text: str) -> None:
+    column = find_column(name)
+    assert column.value(ROUND) == value
+    assert column.text(ROUND) == text
+
+
+def test_every_field_of_a_spec_is_a_column() -> None:
+    assert set(spec_fields()) <= set(columns())
+    assert all(key == column.key for key, column in columns().items())
+
+
+def test_every_column_can_be_told_of_a_round_that_knows_nothing() -> None:
+    bare = make_round(1, Status.HELD, spec=make_spec(data__samples=None))
+    texts = {key: column.text(bare) for key, column in columns().items()}
+    unknown = {key for key, text in texts.items() if not text}
+    assert {"total_steps", "data.samples", *Result.__struct_fields__} - {"adapter_dir"} <= unknown
+    assert all(columns()[key].value(bare) in (None, "") for key in unknown)
+
+
+@pytest.mark.parametrize("name", ["seed", "path"])
+def test_ambiguous_name_is_refused_with_its_meanings(name: str) -> None:
+    with pytest.raises(SpecError, match=rf"'{name}' could be \w+\.{name} or \w+\.{name}: write it out"):
+        find_column(name)
+
+
+@pytest.mark.parametrize("name", ["", "pplx", "train", "train.", ".r", "LR"])
+def test_unknown_name_is_refused_with_the_known(name: str) -> None:
+    with pytest.raises(SpecError, match=rf"no column {name!r}: choose one of #, lr, .*perplexity"):
+        find_column(name)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import doctor
+from engine.doctor import Finding, examine
+from engine.workspace import Workspace
+
+Answers = dict[str, Any]
+GPU = {"torch": "2.11", "device": "cuda", "name": "Tesla T4", "dtype": "float16"}
+CPU = {"torch": "2.11", "device": "cpu", "name": "x86_64", "dtype": "float32"}
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """What the programs asked answer: output, exit code, or an error."""
+    given: Answers = {"engine.training.device": json.dumps(GPU), "loginctl": "yes\n"}
+
+    def ask(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        answer = given[command[0] if command[0] == "loginctl" else command[-1]]
+        if isinstance(answer, Exception):
+            raise answer
+        code, output = answer if isinstance(answer, tuple) else (0, answer)
+        return subprocess.CompletedProcess(command, code, output if options.get("text") else output.encode(), "")
+
+    monkeypatch.setattr(doctor.subprocess, "run", ask)  # type: ignore[attr-defined]
+    return given
+
+
+def finding(name: str, directory: Path) -> Finding:
+    (found,) = (item for item in examine(Workspace(directory)) if item.name == name)
+    return found
+
+
+def test_everything_is_looked_at(answers: Answers, tmp_path: Path) -> None:
+    names = [item.name for item in examine(Workspace(tmp_path))]
+    assert {"Python", "torch", "device", "NVML", "terminal", "disk", "lingering", "transformers", "peft"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("told", "advised"), [(GPU, False), (CPU, True)])
+def test_device_is_what_the_engine_sees(answers: Answers, tmp_path: Path, told: dict[str, str], advised: bool) -> None:
+    answers["engine.training.device"] = json.dumps(told)
+    device = finding("device", tmp_path)
+    assert device.value == f"{told['device']}: {told['name']}, dtype auto is {told['dtype']}"
+    assert (device.advice is not None) is advised
+    assert finding("torch", tmp_path) == Finding("torch", "2.11")
+
+
+@pytest.mark.parametrize("answer", [(1, ""), (0, "[]"), OSError(), subprocess.TimeoutExpired("x", 1.0)])
+def test_torch_that_does_not_start_is_told(answers: Answers, tmp_path: Path, answer: object) -> None:
+    answers["engine.training.device"] = answer
+    assert finding("torch", tmp_path).advice == "install it again: make install"
+
+
+@pytest.mark.parametrize(
+    ("answer", "advised"),
+    [("yes\n", False), ("no\n", True), ((1, ""), False), (FileNotFoundError(), False)],
+)
+def test_lingering_is_advised_where_logging_out_ends_training(
+    answers: Answers, tmp_path: Path, answer: object, advised: bool
+) -> None:
+    answers["loginctl"] = answer
+    assert (finding("lingering", tmp_path).advice is not None) is advised
+
+
+def test_full_disk_is_told(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert finding("disk", tmp_path).value.endswith(f"free at {tmp_path}")
+    monkeypatch.setattr(doctor, "LOW_DISK_BYTES", 2**60)
+    assert finding("disk", tmp_path).advice is not None

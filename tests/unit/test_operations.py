@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.errors import DatasetError, ModelError, RoundError, SpecError, StoreError, StoreMissing
+from engine.events import Evaluated, Saved, Started, Stopped
+from engine.operations import Cockpit, QueuedRound, spec_from_settings
+from engine.plan import make_plan
+from engine.process import own_identity
+from engine.rounds import Result, Round, Status
+from engine.runlog import EventWriter
+from engine.spec import Spec
+from engine.store import RoundStore
+from engine.workspace import Workspace
+from tests.conftest import change_spec, make_round, make_spec
+
+STATUSES = list(Status)
+
+
+def content(cockpit: Cockpit) -> bytes:
+    return cockpit.workspace.store_path.read_bytes()
+
+
+def run_dirs(cockpit: Cockpit) -> list[str]:
+    runs = cockpit.workspace.runs_dir
+    return sorted(path.name for path in runs.iterdir()) if runs.exists() else []
+
+
+@pytest.fixture
+def woken(workspace: Workspace) -> tuple[Cockpit, list[Workspace]]:
+    """Operations and the list of times that a runner was asked for."""
+    started: list[Workspace] = []
+    return Cockpit(workspace, started.append), started
+
+
+def test_queue_gives_number_plan_and_run_directory(woken: tuple[Cockpit, list[Workspace]], nano_spec: Spec) -> None:
+    cockpit, started = woken
+    round_ = cockpit.queue(nano_spec, name="first", note="why", parent=4)
+    assert (round_.number, round_.status, round_.name, round_.note, round_.parent) == (
+        *(1, Status.QUEUED, "first", "why", 4),
+    )
+    assert (round_.spec, round_.plan) == (nano_spec, make_plan(nano_spec, 40))
+    assert cockpit.store.get(1) == round_
+    assert run_dirs(cockpit) == [round_.id]
+    written = msgspec.json.decode(cockpit.workspace.run_dir(round_.id).spec.read_bytes(), type=QueuedRound)
+    for field in QueuedRound.__struct_fields__:
+        assert getattr(written, field) == getattr(round_, field)
+    assert started == [cockpit.workspace]
+
+
+def test_held_round_wakes_no_runner(woken: tuple[Cockpit, list[Workspace]], nano_spec: Spec) -> None:
+    cockpit, started = woken
+    assert cockpit.queue(nano_spec, hold=True).status is Status.HELD
+    assert started == []
+    cockpit.release(1)
+    assert started == [cockpit.workspace]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_runner_is_woken_for_what_waits_or_runs_only(woken: tuple[Cockpit, list[Workspace]], status: Status) -> None:
+    cockpit, started = woken
+    cockpit.store.add(lambda number: make_round(number, status))
+    cockpit.wake_runner()
+    waiting = status in (Status.QUEUED, Status.RUNNING, Status.STOPPING)
+    assert started == [cockpit.workspace] * waiting
+
+
+def test_warnings_of_the_plan_come_with_the_round(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    round_ = idle_cockpit.queue(change_spec(nano_spec, train__warmup_steps=500.0))
+    assert len(round_.warnings) == 1 and "never reaches its peak" in round_.warnings[0]
+    assert idle_cockpit.store.get(1).warnings == round_.warnings
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts", "error"),
+    [
+        ({"data__path": "/no/rows.jsonl"}, {}, DatasetError),
+        ({"model__path": "/no/model"}, {}, ModelError),
+        ({"lora__target_modules": ("nope",)}, {}, SpecError),
+        ({"data__samples": 41}, {}, DatasetError),
+        ({"data__eval_fraction": 0.999}, {}, SpecError),
+        ({}, {"name": "\udcff"}, SpecError),
+        ({}, {"note": "a\ud800b"}, SpecError),
+    ],
+)
+def test_round_that_cannot_be_trained_leaves_no_trace(
+    idle_cockpit: Cockpit, nano_spec: Spec, settings: dict[str, Any], texts: dict[str, Any], error: type[Exception]
+) -> None:
+    before = content(idle_cockpit)
+    with pytest.raises(error):
+        idle_cockpit.queue(change_spec(nano_spec, **settings), **texts)
+    assert content(idle_cockpit) == before
+    assert run_dirs(idle_cockpit) == []
+
+
+@pytest.mark.parametrize("refused_write", [1, 2])
+def test_full_disk_leaves_no_trace(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, refused_write: int
+) -> None:
+    before = content(idle_cockpit)
+    replace, calls = os.replace, []
+
+    def refuse(source: str, target: str) -> None:
+        calls.append(target)
+        if len(calls) == refused_write:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", refuse)
+        with pytest.raises(StoreError, match="no space left"):
+            idle_cockpit.queue(nano_spec)
+    assert len(calls) == refused_write
+    assert content(idle_cockpit) == before
+    assert run_dirs(idle_cockpit) == []
+    assert idle_cockpit.queue(nano_spec).number == 1
+
+
+@pytest.mark.parametrize(("damage", "error"), [(b"{", StoreError), (None, StoreMissing)])
+def test_unusable_store_gets_no_run_directory(
+    idle_cockpit: Cockpit, nano_spec: Spec, damage: bytes | None, error: type[Exception]
+) -> None:
+    idle_cockpit.workspace.store_path.unlink()
+    if damage is not None:
+        idle_cockpit.workspace.store_path.write_bytes(damage)
+    with pytest.raises(error):
+        idle_cockpit.queue(nano_spec)
+    assert run_dirs(idle_cockpit) == []
+
+
+ALLOWED: dict[str, dict[Status, Status | None]] = {
+    "stop": {Status.QUEUED: Status.STOPPED, Status.HELD: Status.STOPPED, Status.RUNNING: Status.STOPPING},
+    "resume": dict.fromkeys((Status.STOPPED, Status.FAILED, Status.INTERRUPTED), Status.QUEUED),
+    "hold": {Status.QUEUED: Status.HELD},
+    "release": {Status.HELD: Status.QUEUED},
+    "remove": dict.fromkeys(set(Status) - {Status.RUNNING, Status.STOPPING}),
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("operation", ALLOWED)
+def test_operation_is_allowed_in_its_states_only(idle_cockpit: Cockpit, operation: str, status: Status) -> None:
+    idle_cockpit.store.add(lambda number: make_round(number, status))
+    before = content(idle_cockpit)
+    operate: Callable[[int], Round] = getattr(idle_cockpit, operation)
+    if status not in ALLOWED[operation]:
+        with pytest.raises(RoundError, match=f"round 1 is {status}"):
+            operate(1)
+        assert content(idle_cockpit) == before
+        return
+    operate(1)
+    expected = ALLOWED[operation][status]
+    assert [round_.status for round_ in idle_cockpit.store.rounds()] == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize("operation", ALLOWED)
+def test_operation_on_nothing_is_refused(idle_cockpit: Cockpit, operation: str) -> None:
+    with pytest.raises(RoundError, match="there is no round 5"):
+        getattr(idle_cockpit, operation)(5)
+
+
+def test_round_that_starts_while_it_is_stopped_is_stopped_all_the_same(
+    idle_cockpit: Cockpit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = idle_cockpit.store.add(lambda number: make_round(number, Status.QUEUED)).number
+    update = idle_cockpit.store.update
+
+    def update_late(*arguments: Any, **changes: Any) -> Round:
+        monkeypatch.undo()
+        update(number, status=Status.RUNNING)  # the runner was quicker
+        return update(*arguments, **changes)
+
+    monkeypatch.setattr(idle_cockpit.store, "update", update_late)
+    assert idle_cockpit.stop(number).status is Status.STOPPING
+
+
+def test_resume_clears_the_old_ending(woken: tuple[Cockpit, list[Workspace]]) -> None:
+    cockpit, started = woken
+    cockpit.store.add(lambda number: make_round(number, Status.FAILED, message="no memory", ended=5.0))
+    round_ = cockpit.resume(1)
+    assert (round_.message, round_.ended) == ("", None)
+    assert started == [cockpit.workspace]
+
+
+def test_remove_deletes_the_run_directory(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    kept, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
+    assert idle_cockpit.remove(gone.number) == gone
+    assert run_dirs(idle_cockpit) == [kept.id]
+    assert idle_cockpit.store.rounds() == [kept]
+
+
+def test_remove_never_follows_a_link(idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    round_ = idle_cockpit.queue(nano_spec)
+    run = idle_cockpit.workspace.run_dir(round_.id).path
+    (run / "adapter").symlink_to(precious)
+    (run / "thesis").symlink_to(precious / "thesis.tex")
+    idle_cockpit.remove(round_.number)
+    linked = idle_cockpit.queue(nano_spec)
+    run = idle_cockpit.workspace.run_dir(linked.id).path
+    shutil.rmtree(run)
+    run.symlink_to(precious)
+    with pytest.raises(RoundError, match="is a link"):
+        idle_cockpit.remove(linked.number)
+    assert (precious / "thesis.tex").read_text() == "years of work"
+    assert idle_cockpit.store.get(linked.number) == linked
+
+
+@pytest.mark.parametrize("round_id", ["..", ".", "", "../../precious", "/etc", "a/b", "a\0b", "..\n"])
+def test_round_id_that_leads_elsewhere_touches_nothing(idle_cockpit: Cockpit, round_id: str) -> None:
+    idle_cockpit.workspace.runs_dir.mkdir()
+    idle_cockpit.store.add(lambda number: make_round(number, id=round_id))
+    before, files = content(idle_cockpit), sorted(idle_cockpit.workspace.root.rglob("*"))
+    for operate in (idle_cockpit.remove, lambda number: idle_cockpit.annotate(number, note="x")):
+        with pytest.raises(RoundError, match="is no name for a directory"):
+            operate(1)
+    assert content(idle_cockpit) == before
+    assert sorted(idle_cockpit.workspace.root.rglob("*")) == files
+
+
+def test_note_is_changed_in_table_and_run_directory(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    round_ = idle_cockpit.queue(nano_spec, note="before")
+    assert idle_cockpit.annotate(1, note="after\nall").note == "after\nall"
+    assert idle_cockpit.store.get(1) == msgspec.structs.replace(round_, note="after\nall")
+    written = json.loads(idle_cockpit.workspace.run_dir(round_.id).spec.read_bytes())
+    assert (written["note"], written["number"]) == ("after\nall", 1)
+
+
+def test_note_of_an_imported_round_is_changed(reference_workspace: Workspace) -> None:
+    cockpit = Cockpit(reference_workspace, lambda _: None)
+    cockpit.annotate(3, note="seen anew")
+    assert cockpit.store.get(3).note == "seen anew"
+    assert not reference_workspace.runs_dir.exists()
+
+
+def test_note_that_is_no_text_is_refused(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    idle_cockpit.queue(nano_spec)
+    before = content(idle_cockpit)
+    with pytest.raises(SpecError, match="not valid UTF-8"):
+        idle_cockpit.annotate(1, note="\udcff")
+    assert content(idle_cockpit) == before
+
+
+def test_broken_spec_file_does_not_break_a_note(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    spec = idle_cockpit.workspace.run_dir(idle_cockpit.queue(nano_spec).id).spec
+    spec.write_bytes(b"{broken")
+    with pytest.raises(StoreError, match=r"is in the table, but not in .*spec\.json"):
+        idle_cockpit.annotate(1, note="x")
+    assert spec.read_bytes() == b"{broken"
+
+
+def write_run(cockpit: Cockpit, round_: Round, *, ended: bool) -> None:
+    """Events of a run that took one step, and was stopped if `ended`."""
+    run = cockpit.workspace.run_dir(round_.id)
+    writer = EventWriter(run.events)
+    writer.append(Started(time=10.0, process=own_identity()))
+    writer.append(Evaluated(time=11.0, step=0, eval_loss=1.0, perplexity=2.72, supervised_tokens=9))
+    if ended:
+        writer.append(Saved(time=12.0, step=1, path="adapter", final=True))
+        writer.append(Stopped(time=12.0, step=1, message="stopped after step 1"))
+    writer.close()
+
+
+@pytest.mark.parametrize("damage", [b"{broken", b'{"rounds": {"x": 1}}', None])
+def test_rebuild_brings_the_rounds_back_from_their_directories(
+    idle_cockpit: Cockpit, nano_spec: Spec, damage: bytes | None
+) -> None:
+    cockpit = idle_cockpit
+    fresh, running, stopped = (cockpit.queue(nano_spec, name=name, note="n", parent=9) for name in ("a", "b", "c"))
+    write_run(cockpit, running, ended=False)
+    write_run(cockpit, stopped, ended=True)
+    (cockpit.workspace.runs_dir / "stray").mkdir()
+    (cockpit.workspace.runs_dir / "stray" / "spec.json").write_text("{}")
+    cockpit.workspace.store_path.unlink()
+    if damage is not None:
+        cockpit.workspace.store_path.write_bytes(damage)
+    count, aside = cockpit.rebuild()
+    assert count == 3
+    if damage is None:
+        assert aside is None
+    else:
+        assert aside is not None and aside.read_bytes() == damage and aside.parent == cockpit.workspace.root
+    assert cockpit.store.rounds() == [
+        msgspec.structs.replace(fresh, status=Status.HELD),
+        msgspec.structs.replace(
+            running,
+            status=Status.RUNNING,
+            process=own_identity(),
+            started=10.0,
+            result=Result(base_perplexity=2.72),
+        ),
+        msgspec.structs.replace(
+            stopped,
+            status=Status.STOPPED,
+            started=10.0,
+            ended=12.0,
+            message="stopped after step 1",
+            result=Result(base_perplexity=2.72, adapter_dir=f"runs/{stopped.id}/adapter"),
+        ),
+    ]
+    assert cockpit.queue(nano_spec).number == 4
+
+
+def test_rebuild_keeps_what_only_the_old_file_knows(reference_workspace: Workspace, nano_spec: Spec) -> None:
+    cockpit = Cockpit(reference_workspace, lambda _: None)
+    cockpit.queue(nano_spec)
+    last = cockpit.queue(nano_spec)
+    cockpit.remove(last.number)
+    before, old = cockpit.store.rounds(), content(cockpit)
+    count, aside = cockpit.rebuild()
+    assert (count, cockpit.store.rounds()) == (6, before)
+    assert aside is not None and aside.read_bytes() == old
+    assert cockpit.queue(nano_spec).number == last.number + 1
+
+
+def test_rebuild_keeps_the_rounds_beside_a_broken_one(reference_workspace: Workspace) -> None:
+    document = json.loads(reference_workspace.store_path.read_bytes())
+    document["rounds"]["2"]["spec"] = "lost"
+    reference_workspace.store_path.write_text(json.dumps(document))
+    cockpit = Cockpit(reference_workspace, lambda _: None)
+    count, aside = cockpit.rebuild()
+    assert count == 4
+    assert [round_.number for round_ in cockpit.store.rounds()] == [1, 3, 4, 5]
+    assert aside is not None and json.loads(aside.read_bytes()) == document
+
+
+def test_rebuilt_twice_in_a_second_keeps_both_old_files(idle_cockpit: Cockpit) -> None:
+    workspace = idle_cockpit.workspace
+    kept = []
+    for number in range(3):
+        workspace.store_path.write_bytes(b"broken %d" % number)
+        _, aside = idle_cockpit.rebuild()
+        assert aside is not None
+        kept.append(aside)
+    assert [aside.read_bytes() for aside in kept] == [b"broken 0", b"broken 1", b"broken 2"]
+
+
+def test_rebuild_that_fails_leaves_the_old_file(idle_cockpit: Cockpit, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle_cockpit.workspace.store_path.write_bytes(b"broken")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(StoreError, match="is as before"):
+        idle_cockpit.rebuild()
+    assert content(idle_cockpit) == b"broken"
+
+
+def test_rebuild_makes_a_workspace_of_an_empty_directory(empty_directory: Path) -> None:
+    cockpit = Cockpit(Workspace(empty_directory), lambda _: None)
+    assert cockpit.rebuild() == (0, None)
+    assert RoundStore(cockpit.workspace).rounds() == []
+
+
+def test_settings_are_applied_in_order() -> None:
+    spec = spec_from_settings(make_spec(), ["lora.r=4", " train.learning_rate = 1e-3", "lora.r=16", "data.samples="])
+    assert (spec.lora.r, spec.train.learning_rate, spec.data.samples) == (16, 1e-3, None)
+    assert spec.lora.lora_alpha == make_spec().lora.lora_alpha
+
+
+def test_settings_alone_make_a_spec() -> None:
+    spec = spec_from_settings(None, ["model.path=a=b", "data.path=d"])
+    assert (spec.model.path, spec.data.path) == ("a=b", "d")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["lora.r"], "--set takes KEY=VALUE, for example --set lora.r=16, not 'lora.r'"),
+        (["rank=4"], "no field 'rank'"),
+        (["lora.r=0"], "lora.r is '0'"),
+        (["data.path=d"], "model.path is empty"),
+        ([], "model.path is empty"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_refused(settings: list[str], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        spec_from_settings(None, settings)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import preflight
+from engine.errors import DatasetError, ModelError, SpecError
+from engine.presets import EMBEDDED, load_preset
+from engine.spec import Spec
+from tests.conftest import LINEAR_MODULES, change_spec, make_spec, write_model, write_rows, write_safetensors
+
+
+def damage(spec: Spec, content: bytes) -> None:
+    """Put `content` in the place of the model's weights."""
+    (Path(spec.model.path) / "model.safetensors").write_bytes(content)
+
+
+def test_good_spec_is_planned(nano_spec: Spec) -> None:
+    checked = preflight.check(nano_spec)
+    assert (checked.plan.train_samples, checked.plan.eval_samples, checked.plan.total_steps) == (36, 4, 9)
+    assert checked.warnings == ()
+
+
+def test_embedded_round_passes() -> None:
+    checked = preflight.check(load_preset("nano").spec)
+    assert checked.plan.total_steps == 3 * 68
+    assert checked.warnings == ()
+    with pytest.raises(SpecError, match="c_attn"):
+        preflight.check(make_spec(model__path=EMBEDDED, data__path=EMBEDDED, lora__target_modules=("c_attn",)))
+
+
+def test_hub_names_are_planned_without_the_network() -> None:
+    checked = preflight.check(load_preset("tinyllama-alpaca").spec)
+    assert (checked.plan.total_steps, checked.warnings) == (222, ())
+    unknown = preflight.check(make_spec(data__samples=None))
+    assert unknown.plan.total_steps is None
+    assert unknown.warnings == ("data.samples is empty: the steps are known once the hub dataset is loaded",)
+
+
+def test_linear_modules_are_the_matrices_without_embedding_and_head(tmp_path: Path) -> None:
+    assert preflight.linear_modules(write_model(tmp_path)) == set(LINEAR_MODULES)
+
+
+def test_linear_modules_are_gathered_from_all_shards(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "model-00001-of-00002.safetensors", {"a.q_proj.weight": [2, 2], "a.norm.weight": [2]})
+    write_safetensors(tmp_path / "model-00002-of-00002.safetensors", {"b.fc.weight": [2, 2], "b.fc.bias": [2]})
+    assert preflight.linear_modules(tmp_path) == {"q_proj", "fc"}
+
+
+def test_unknown_target_module_lists_the_models_own(nano_spec: Spec) -> None:
+    with pytest.raises(SpecError) as caught:
+        preflight.check(change_spec(nano_spec, lora__target_modules=("q_proj", "query")))
+    assert caught.value.key == "lora.target_modules"
+    assert "'query'" in caught.value.message
+    assert ", ".join(sorted(LINEAR_MODULES)) in caught.value.message
+
+
+@pytest.mark.parametrize("wanted", ["all-linear", ("down_proj",), ("layers.0.block.q_proj", "k_proj")])
+def test_known_target_modules_pass(nano_spec: Spec, wanted: object) -> None:
+    preflight.check(change_spec(nano_spec, lora__target_modules=wanted))
+
+
+def test_model_in_another_form_is_left_to_the_engine(nano_spec: Spec) -> None:
+    (Path(nano_spec.model.path) / "model.safetensors").unlink()
+    preflight.check(change_spec(nano_spec, lora__target_modules=("whatever",)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x05",
+        struct.pack("<Q", 1000) + b"{}",
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 2**64 - 1),
+        struct.pack("<Q", 4) + b"{bad",
+        struct.pack("<Q", 2) + b"[]" + b"\0" * 8,
+        struct.pack("<Q", 9) + b'{"a": 12}',
+        struct.pack("<Q", 9) + b'{"\xff": {}}',
+        struct.pack("<Q", 50_000) + b'{"a":' * 10_000,
+        b"version https://git-lfs.github.com/spec/v1\n",
+    ],
+    ids=[
+        "empty",
+        "short",
+        "cut-off",
+        "huge-length",
+        "all-ones",
+        "no-json",
+        "array",
+        "no-tensor",
+        "no-utf8",
+        "deep",
+        "lfs-pointer",
+    ],
+)
+def test_broken_weights_are_named(nano_spec: Spec, content: bytes) -> None:
+    damage(nano_spec, content)
+    with pytest.raises(ModelError, match=r"model\.safetensors is cut off or no safetensors file"):
+        preflight.check(nano_spec)
+
+
+@pytest.mark.parametrize("shape", ["[4, 4]", 4, None, {}])
+def test_shape_that_is_no_list_is_no_matrix(nano_spec: Spec, shape: object) -> None:
+    header = json.dumps({"a.weight": {"shape": shape}}).encode()
+    damage(nano_spec, struct.pack("<Q", len(header)) + header)
+    assert preflight.linear_modules(Path(nano_spec.model.path)) == frozenset()
+
+
+def test_header_longer_than_the_format_allows_is_not_read(nano_spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "MAX_HEADER_BYTES", 100)
+    with pytest.raises(ModelError, match="no safetensors file"):
+        preflight.check(nano_spec)
+
+
+def test_dangling_link_to_weights_is_named(nano_spec: Spec) -> None:
+    file = Path(nano_spec.model.path) / "model.safetensors"
+    file.unlink()
+    file.symlink_to("gone")
+    with pytest.raises(ModelError, match=r"model\.safetensors: no such file"):
+        preflight.check(nano_spec)
+
+
+@pytest.mark.parametrize(
+    "place", [lambda spec: str(Path(spec.model.path).parent), lambda spec: spec.data.path, lambda _: "/no/where"]
+)
+def test_directory_without_a_model_is_refused(nano_spec: Spec, place: Callable[[Spec], str]) -> None:
+    path = place(nano_spec)
+    with pytest.raises(ModelError, match=r"no config\.json") as caught:
+        preflight.check(change_spec(nano_spec, model__path=path))
+    assert path in caught.value.message
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "/" + "n" * 5000, "~nobody-of-that-name/x", "./" + "n" * 300])
+def test_impossible_paths_are_refused(nano_spec: Spec, path: str) -> None:
+    with pytest.raises(ModelError):
+        preflight.check(change_spec(nano_spec, model__path=path))
+    with pytest.raises(DatasetError):
+        preflight.check(change_spec(nano_spec, data__path=path))
+
+
+def test_missing_data_is_refused(nano_spec: Spec) -> None:
+    with pytest.raises(DatasetError, match="no such file"):
+        preflight.check(change_spec(nano_spec, data__path=nano_spec.data.path + "x.jsonl"))
+
+
+def test_fraction_that_leaves_no_training_row_is_refused(nano_spec: Spec) -> None:
+    with pytest.raises(SpecError, match=r"of 40 rows none would be left") as caught:
+        preflight.check(change_spec(nano_spec, data__eval_fraction=0.99))
+    assert caught.value.key == "data.eval_fraction"
+
+
+def test_rows_passed_over_are_not_counted(nano_spec: Spec) -> None:
+    with Path(write_rows(Path(nano_spec.data.path))).open("a") as file:
+        file.write('{"instruction": "x", "output": ""}\n')
+    checked = preflight.check(nano_spec)
+    assert checked.plan.train_samples == 36
+    assert checked.warnings == ("1 row was left out; the first is row 41: its output is empty",)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "warned"), [(0.0, False), (8.0, False), (9.0, True), (500.0, True), (0.5, False), (0.95, True)]
+)
+def test_warmup_that_never_ends_is_warned_of(nano_spec: Spec, warmup: float, warned: bool) -> None:
+    warnings = preflight.check(change_spec(nano_spec, train__warmup_steps=warmup)).warnings
+    assert [("never reaches its peak" in warning) for warning in warnings] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("strategy", "epochs", "warned"), [("no", 1.0, True), ("epoch", 1.0, False), ("epoch", 0.5, True)]
+)
+def test_run_without_a_checkpoint_is_warned_of(nano_spec: Spec, strategy: str, epochs: float, warned: bool) -> None:
+    spec = change_spec(nano_spec, train__save_strategy=strategy, train__num_train_epochs=epochs)
+    assert [("no checkpoint" in warning) for warning in preflight.check(spec).warnings] == [True] * warned

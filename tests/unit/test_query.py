@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import SpecError
+from engine.query import filter_rounds, sort_rounds
+from engine.rounds import Result, Round, Status
+from engine.store import RoundStore
+from engine.workspace import Workspace
+from tests.conftest import make_round, make_spec
+
+ROUNDS = [
+    make_round(1, name="base", note="Some Oscillation", result=Result(perplexity=4.79)),
+    make_round(2, name="wide", spec=make_spec(lora__r=16), result=Result(perplexity=3.16)),
+    make_round(3, Status.FAILED, name="Wide2", spec=make_spec(lora__r=16, train__learning_rate=1e-3), message="no GPU"),
+    make_round(4, Status.QUEUED, name="last", spec=make_spec(data__path="other.jsonl", data__samples=10)),
+]
+
+
+def numbers(rounds: list[Round]) -> list[int]:
+    return [round_.number for round_ in rounds]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("", [1, 2, 3, 4]),
+        ("  ", [1, 2, 3, 4]),
+        ("ppl<4", [2]),
+        ("ppl<=4.79", [1, 2]),
+        ("ppl>4", [1]),
+        ("ppl>=3.16", [1, 2]),
+        ("ppl!=3.16", [1]),
+        ("r=16", [2, 3]),
+        ("r:16", [2, 3]),
+        ("r=16 lr<1e-3", [2]),
+        ("lr>=1e-3", [3]),
+        ("#=4", [4]),
+        ("number>2 status:ed", [3, 4]),
+        ("status=failed", [3]),
+        ("status:FAIL", [3]),
+        ("status!=finished", [3, 4]),
+        ("name=wide", [2]),
+        ("name:wide", [2, 3]),
+        ("oscillation", [1]),
+        ("OSCILL", [1]),
+        ("gpu", [3]),
+        ("other.jsonl", [4]),
+        ("data.path:other", [4]),
+        ("nowhere", []),
+        ("name=", []),
+        ("note=", [2, 3, 4]),
+        ("ppl<nan", []),
+        ("ppl<inf", [1, 2]),
+    ],
+)
+def test_filter_keeps_the_rounds_that_meet_every_term(expression: str, expected: list[int]) -> None:
+    assert numbers(filter_rounds(ROUNDS, expression)) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("pplx<3", "no column 'pplx'"),
+        ("seed=42", "data.seed or train.seed"),
+        ("ppl<low", "perplexity<low: 'low' is no number"),
+        ("ppl<", "'' is no number"),
+        ("name<b", "'name<b': name is no number, use =, != or :"),
+    ],
+)
+def test_filter_that_makes_no_sense_is_refused(expression: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        filter_rounds(ROUNDS, expression)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("number", [1, 2, 3, 4]),
+        ("-number", [4, 3, 2, 1]),
+        ("ppl", [2, 1, 3, 4]),
+        ("-ppl", [1, 2, 3, 4]),
+        ("name", [1, 4, 2, 3]),
+        ("-name", [3, 2, 4, 1]),
+        ("r", [1, 4, 2, 3]),
+        ("-r", [2, 3, 1, 4]),
+        ("status", [3, 1, 2, 4]),
+    ],
+)
+def test_sort_orders_with_the_unknown_last(key: str, expected: list[int]) -> None:
+    assert numbers(sort_rounds(ROUNDS, key)) == expected
+
+
+@pytest.mark.parametrize("key", ["", "-", "pplx", "--ppl"])
+def test_sort_by_an_unknown_column_is_refused(key: str) -> None:
+    with pytest.raises(SpecError, match="no column"):
+        sort_rounds(ROUNDS, key)
+
+
+@given(st.text())
+def test_any_expression_filters_or_is_refused(expression: str) -> None:
+    try:
+        kept = filter_rounds(ROUNDS, expression)
+    except SpecError as error:
+        assert error.message
+    else:
+        assert [round_ for round_ in ROUNDS if round_ in kept] == kept
+
+
+def test_reference_rounds_are_ordered_by_perplexity(reference_workspace: Workspace) -> None:
+    rounds = sort_rounds(RoundStore(reference_workspace).rounds(), "ppl")
+    perplexities = [round_.result.perplexity for round_ in rounds]
+    assert perplexities == sorted(filter(None, perplexities))
+    assert sorted(numbers(rounds)) == [1, 2, 3, 4, 5]
+    assert {round_.status for round_ in rounds} == {Status.IMPORTED}

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import runlog
+from engine.events import AnyEvent, Warned, encode_event
+from engine.runlog import EventTail, EventWriter, LineTail, read_events
+from tests.unit.steps import step
+
+FIRST: list[AnyEvent] = [Warned(time=1.0, message="one"), step(2), Warned(time=3.0, message="drei 🦙")]
+NEXT = Warned(time=4.0, message="next")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+def write(path: Path, *events: AnyEvent) -> None:
+    writer = EventWriter(path)
+    for event in events:
+        writer.append(event)
+    writer.close()
+
+
+def test_events_read_back_in_order(log: Path) -> None:
+    write(log, *FIRST)
+    write(log, NEXT)
+    assert read_events(log) == [*FIRST, NEXT]
+
+
+def test_torn_last_line_is_trimmed_wherever_it_tore(log: Path) -> None:
+    whole = b"".join(map(encode_event, FIRST))
+    kept_of = [len(b"".join(map(encode_event, FIRST[:count]))) for count in range(len(FIRST) + 1)]
+    for cut in range(len(whole) + 1):
+        log.write_bytes(whole[:cut])
+        survivors = FIRST[: sum(end <= cut for end in kept_of[1:])]
+        assert read_events(log) == survivors
+        write(log, NEXT)
+        assert read_events(log) == [*survivors, NEXT]
+        assert log.read_bytes() == b"".join(map(encode_event, [*survivors, NEXT]))
+
+
+@pytest.mark.parametrize("length", [1, 65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize("before", [[], FIRST], ids=["alone", "after-events"])
+def test_torn_line_of_any_length_is_trimmed(log: Path, before: list[AnyEvent], length: int) -> None:
+    log.write_bytes(b"".join(map(encode_event, before)) + b"x" * length)
+    write(log, NEXT)
+    assert read_events(log) == [*before, NEXT]
+
+
+def test_event_is_there_for_readers_at_once(log: Path) -> None:
+    writer = EventWriter(log)
+    tail = EventTail(log)
+    for event in FIRST:
+        writer.append(event)
+        assert tail.poll() == [event]
+    assert tail.poll() == []
+    writer.close()
+
+
+def test_disk_is_forced_at_intervals_and_at_the_end(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, forced = [0.0], []
+    monkeypatch.setattr("os.fsync", lambda _: forced.append(now[0]))
+    writer = EventWriter(log, clock=lambda: now[0])
+    for now[0] in (0.5, 1.9, 2.0, 2.1, 3.9, 4.1, 9.0):
+        writer.append(NEXT)
+    assert forced == [2.0, 4.1, 9.0]
+    now[0] = 9.5
+    writer.close()
+    assert forced == [2.0, 4.1, 9.0, 9.5]
+
+
+class FullOnce:
+    """A file whose disk is full for one flush."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._refused = False
+
+    def flush(self) -> None:
+        if not self._refused:
+            self._refused = True
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_refused_write_is_an_error_and_nothing_is_lost_after_it(log: Path) -> None:
+    writer = EventWriter(log)
+    writer._file = FullOnce(writer._file)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="No space left"):
+        writer.append(FIRST[0])
+    writer.append(FIRST[1])
+    writer.close()
+    assert read_events(log) == FIRST[:2]
+
+
+def test_lines_that_are_no_event_are_passed_over(log: Path) -> None:
+    log.write_bytes(
+        encode_event(FIRST[0]) + b'\n\xff\xfe\n{"event":"teleported","time":1}\nnull\n\0\0\n' + encode_event(NEXT)
+    )
+    assert read_events(log) == [FIRST[0], NEXT]
+
+
+def test_file_may_appear_late(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "events.jsonl"
+    tail = EventTail(path)
+    assert tail.poll() == []
+    path.parent.mkdir()
+    assert tail.poll() == []
+    write(path, NEXT)
+    assert tail.poll() == [NEXT]
+
+
+def test_file_that_shrank_is_read_anew(log: Path) -> None:
+    tail = EventTail(log)
+    write(log, *FIRST)
+    assert tail.poll() == FIRST
+    log.write_bytes(encode_event(NEXT))
+    assert tail.poll() == [NEXT]
+    log.unlink()
+    assert tail.poll() == []
+    write(log, NEXT, NEXT)
+    assert tail.poll() == [NEXT, NEXT]
+
+
+def test_trimmed_torn_line_costs_the_tail_nothing(log: Path) -> None:
+    tail = EventTail(log)
+    log.write_bytes(encode_event(FIRST[0]) + b'{"event":"st')
+    assert tail.poll() == [FIRST[0]]
+    write(log, NEXT)
+    assert tail.poll() == [NEXT]
+
+
+@given(st.lists(st.binary(max_size=30), max_size=20), st.integers(1, 40))
+def test_tail_gives_every_line_whole_however_it_is_written(
+    tmp_path_factory: Any, pieces: list[bytes], size: int
+) -> None:
+    path = tmp_path_factory.mktemp("tail") / "log"
+    tail = LineTail(path)
+    content = b"\n".join(piece.replace(b"\r", b"?") for piece in pieces)
+    read: list[bytes] = []
+    with path.open("wb", buffering=0) as file:
+        for start in range(0, len(content), size):
+            file.write(content[start : start + size])
+            read += tail.poll()
+    assert read == content.split(b"\n")[:-1]
+
+
+def test_tail_reads_a_long_log_in_parts(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runlog, "READ_BYTES", 100)
+    lines = [b"%04d" % number for number in range(100)]
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    tail, read = LineTail(log), []
+    while part := tail.poll():
+        assert len(part) <= 20
+        read += part
+    assert read == lines
+
+
+def test_events_after_an_endless_line_are_found(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runlog, "READ_BYTES", 1000)
+    log.write_bytes(encode_event(FIRST[0]) + b"x" * 5000 + b"\n" + encode_event(NEXT))
+    assert read_events(log) == [FIRST[0], NEXT]

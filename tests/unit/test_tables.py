@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from engine.rounds import Result, Round, Status
+from engine.store import RoundStore
+from engine.tables import best_rounds, difference, escape_markdown, export_rounds, movement, to_markdown
+from engine.workspace import Workspace
+from tests.conftest import make_round, make_spec
+
+HOSTILE = [
+    "a | b || c |",
+    "back\\slash \\| end\\",
+    "two\nlines\r\n\r\n# heading\n- item\n> quote\n| x | y |\n|---|---|",
+    "<script>alert(1)</script> <b>x</b> <!-- x --> &lt; &amp; &#124;",
+    "[click](https://evil.example) ![img](http://x/y.png) <https://a.b> [x]: http://y",
+    "https://evil.example www.evil.example WWW.EVIL.EXAMPLE ftp://x.y me@evil.example",
+    "`code` ``x`` *i* **b** ***bi*** _i_ __init__ ~~gone~~ a_b_c 2*3*4",
+    "=1+1 -2 +3 @SUM(A1) \t=x",
+    "$x$ :smile: #1 \u202e bidi \u200b 🦙",
+    "---",
+    "```",
+    "1. one",
+]
+
+
+def parse(document: str) -> list[Token]:
+    """The tokens of a GitHub document, its links found the way GitHub does."""
+    return MarkdownIt("gfm-like", {"html": True}).parse(document)
+
+
+def flat(tokens: list[Token]) -> list[Token]:
+    return [inner for token in tokens for inner in (token, *flat(token.children or []))]
+
+
+def text_of(token: Token) -> str:
+    return "".join(inner.content for inner in token.children or [] if inner.type in ("text", "code_inline"))
+
+
+def tables_of(document: str) -> list[list[list[str]]]:
+    """Every table as rows of cell texts."""
+    tables: list[list[list[str]]] = []
+    for token in parse(document):
+        match token.type:
+            case "table_open":
+                tables.append([])
+            case "tr_open":
+                tables[-1].append([])
+            case "inline" if tables and token.level > 2:
+                tables[-1][-1].append(text_of(token))
+    return tables
+
+
+def folded(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_markdown_tables_hold_the_reference_values(reference_workspace: Workspace) -> None:
+    main, shared = tables_of(to_markdown(RoundStore(reference_workspace).rounds()))
+    assert main[0] == [
+        *("round", "name", "learning rate", "batch × accum", "epochs", "warm-up", "r", "lora_alpha"),
+        *("status", "time", "eval loss", "perplexity"),
+    ]
+    assert len(main) == 6
+    first = dict(zip(main[0], main[1], strict=True))
+    assert first == {
+        "round": "1",
+        "name": "tinyllama-alpaca",
+        "learning rate": "2e-4",
+        "batch × accum": "4 × 8",
+        "epochs": "3",
+        "warm-up": "100",
+        "r": "8",
+        "lora_alpha": "32",
+        "status": "imported",
+        "time": "7m1s",
+        "eval loss": "1.5667",
+        "perplexity": "4.79",
+    }
+    second = dict(zip(main[0], main[2], strict=True))
+    assert (second["learning rate"], second["batch × accum"], second["perplexity"]) == ("5e-5", "8 × 4", "3.16")
+    settings = {row[0]: row[1] for row in shared[1:]}
+    assert settings["model.path"] == "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+    assert settings["lora.target_modules"] == "q_proj, v_proj"
+    assert "train.learning_rate" not in settings
+
+
+def test_lowest_perplexity_is_bold_once(reference_workspace: Workspace) -> None:
+    rounds = RoundStore(reference_workspace).rounds()
+    document = to_markdown(rounds)
+    best = min(round_.result.perplexity for round_ in rounds if round_.result.perplexity)
+    assert document.count(f"| **{best:.2f}** |") == 1
+    assert "**Bold**: the lowest perplexity" in document
+
+
+def test_fields_that_differ_become_columns() -> None:
+    rounds = [make_round(1), make_round(2, spec=make_spec(data__seed=7, data__samples=None))]
+    main, shared = tables_of(to_markdown(rounds))
+    assert [row[main[0].index("data.seed")] for row in main] == ["data.seed", "42", "7"]
+    assert [row[main[0].index("data.samples")] for row in main] == ["data.samples", "100", ""]
+    assert not {"data.seed", "data.samples"} & {row[0] for row in shared}
+
+
+def test_columns_with_nothing_to_tell_are_left_out() -> None:
+    document = to_markdown([make_round(1, Status.QUEUED)])
+    assert {"eval loss", "perplexity", "time", "name"}.isdisjoint(tables_of(document)[0][0])
+    assert "Bold" not in document
+
+
+def test_no_rounds_make_a_document_still() -> None:
+    for format_ in ("markdown", "csv", "json"):
+        assert export_rounds([], format_).endswith("\n")
+    assert json.loads(export_rounds([], "json")) == []
+
+
+def test_notes_tell_why_with_their_origin() -> None:
+    document = to_markdown([make_round(2, note="wider", parent=1, message="stopped", warnings=("w",)), make_round(3)])
+    assert "- **Round 2** (from round 1): wider; stopped; w\n" in document
+    assert "**Round 3**" not in document
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_text(text: str) -> None:
+    spec = make_spec(model__path=text, data__path=text)
+    rounds = [make_round(1, spec=spec, name=text, note=text), make_round(2, name="b", message=text, warnings=(text,))]
+    document = to_markdown(rounds)
+    main, _ = tables_of(document)
+    assert {len(row) for row in main} == {len(main[0])}
+    assert len(main) == 3
+    assert main[1][main[0].index("name")] == folded(text)
+    assert main[1][main[0].index("model.path")] == folded(text)
+    assert main[1][main[0].index("data.path")] == folded(text)
+    types = {token.type for token in flat(parse(document))}
+    assert types <= {
+        *("heading_open", "heading_close", "inline", "text", "paragraph_open", "paragraph_close"),
+        *("strong_open", "strong_close", "code_inline", "softbreak"),
+        *("table_open", "table_close", "thead_open", "thead_close", "tbody_open", "tbody_close"),
+        *("tr_open", "tr_close", "th_open", "th_close", "td_open", "td_close"),
+        *("bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close"),
+    }
+    notes = [text_of(token) for token in parse(document) if token.type == "inline" and token.level > 2][-2:]
+    assert notes == [f"Round 1: {folded(text)}", f"Round 2: {folded(text)}; {folded(text)}"]
+
+
+# Markdown itself replaces NUL, and a lone surrogate cannot be written to a file.
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+MARKUP = st.text(st.sampled_from("ab_*`~|\\[]()<>!&#;:/.@ \n$-=+w1"), max_size=40)
+
+
+@given(TEXT | MARKUP)
+def test_escaped_text_is_shown_as_it_was(text: str) -> None:
+    (inline,) = (token for token in parse(f"x {escape_markdown(text)} x") if token.type == "inline")
+    assert {token.type for token in inline.children or []} <= {"text"}
+    assert folded(text_of(inline)) == folded(f"x {text} x")
+
+
+@given(TEXT | MARKUP)
+def test_escaped_text_is_one_table_cell(text: str) -> None:
+    escaped = escape_markdown(text)
+    ((_, row),) = tables_of(f"| a | b |\n| --- | --- |\n| {escaped} | end |\n")
+    assert row == [folded(text), "end"]
+
+
+@given(TEXT | MARKUP)
+def test_escaped_text_gives_github_no_link_or_tag_to_find(text: str) -> None:
+    assert not re.search(r"(?i)://|www\.|@|[<>]", escape_markdown(text))
+
+
+def read_csv(rounds: list[Round]) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(export_rounds(rounds, "csv"), newline="")))
+
+
+def test_csv_holds_raw_values() -> None:
+    finished = make_round(1, result=Result(perplexity=3.16123, train_seconds=421.5, adapter_dir="runs/x/adapter"))
+    queued = make_round(2, Status.QUEUED, warnings=("a", "b"))
+    first, second = read_csv([finished, queued])
+    assert float(first["perplexity"]) == 3.16123
+    assert float(first["train_seconds"]) == 421.5
+    assert first["adapter_dir"] == "runs/x/adapter"
+    assert float(first["train.learning_rate"]) == 2e-4
+    assert (second["perplexity"], second["warnings"], second["status"]) == ("", "a; b", "queued")
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "a\rb", '"quoted", comma', "\r=1"])
+def test_csv_reads_back_as_written(text: str) -> None:
+    (row,) = read_csv([make_round(1, name=text, note="n")])
+    expected = text.replace("\r\n", "\n").replace("\r", "\n")
+    assert row["name"] in (expected, f"'{expected}")
+    assert row["note"] == "n"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_csv_quotes_what_a_spreadsheet_would_run(start: str) -> None:
+    (row,) = read_csv([make_round(1, name=f"{start}cmd|' /C calc'!A0", note=start)])
+    assert row["name"].startswith("'")
+    assert row["note"].startswith("'")
+
+
+def test_json_is_the_contract_of_ls() -> None:
+    (listed,) = json.loads(export_rounds([make_round(3, note="<&>", parent=1)], "json"))
+    assert {"id", "number", "name", "status", "note", "spec", "plan", "result"} <= set(listed)
+    assert "process" not in listed
+    assert (listed["number"], listed["status"], listed["note"], listed["parent"]) == (3, "finished", "<&>", 1)
+    assert listed["spec"]["train"]["learning_rate"] == 2e-4
+    assert listed["result"] == {
+        "eval_loss": 1.2,
+        "perplexity": 3.32,
+        "base_perplexity": None,
+        "train_seconds": 421.0,
+        "trained_tokens": None,
+        "peak_memory_bytes": None,
+        "adapter_dir": None,
+    }
+
+
+def test_best_is_the_earliest_of_the_lowest() -> None:
+    measured = [(4, 3.0), (2, 3.0), (3, 3.5), (1, None)]
+    assert best_rounds([make_round(n, result=Result(perplexity=value)) for n, value in measured]) == {2}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"model__path": "other"}, {"data__path": "other"}, {"data__seed": 1}, {"data__supervised_tokens": "all"}],
+)
+def test_best_is_told_among_rounds_that_compare(setting: dict[str, object]) -> None:
+    rounds = [make_round(1), make_round(2, result=Result(perplexity=3.0))]
+    apart = make_round(3, spec=make_spec(**setting), result=Result(perplexity=1.5))
+    beside = make_round(4, spec=make_spec(**setting), result=Result(perplexity=1.6))
+    assert best_rounds([*rounds, apart]) == {2}
+    assert best_rounds([*rounds, apart, beside]) == {2, 3}
+    assert best_rounds([apart]) == best_rounds([make_round(5, Status.QUEUED)]) == frozenset()
+
+
+def test_difference_lists_fields_then_results() -> None:
+    first = make_round(1, result=Result(perplexity=4.79, eval_loss=1.5667))
+    other = make_spec(lora__r=16, data__samples=None)
+    second = make_round(2, spec=other, result=Result(perplexity=3.16, train_seconds=534.0))
+    assert difference(first, second) == [
+        ("data.samples", "100", "all"),
+        ("lora.r", "8", "16"),
+        ("eval_loss", "1.5667", "unknown"),
+        ("perplexity", "4.79", "3.16"),
+        ("train_seconds", "unknown", "8m54s"),
+    ]
+    assert difference(make_round(1, Status.HELD), make_round(2, Status.HELD)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (4.79, 3.16, "perplexity fell: 4.79 -> 3.16 (-34.0 %)"),
+        (2.0, 3.0, "perplexity rose: 2.00 -> 3.00 (+50.0 %)"),
+        (2.0, 2.0, "perplexity stayed: 2.00 -> 2.00 (+0.0 %)"),
+        (None, 2.0, "round 1 has no perplexity to compare"),
+        (2.0, None, "round 2 has no perplexity to compare"),
+        (None, None, "round 1 has no perplexity to compare"),
+    ],
+)
+def test_movement_is_one_sentence(before: float | None, after: float | None, sentence: str) -> None:
+    first, second = (make_round(n, result=Result(perplexity=value)) for n, value in [(1, before), (2, after)])
+    assert movement(first, second) == sentence
+
+
+def test_export_can_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "table.md"
+    file.write_text(export_rounds([make_round(1, note="é 🦙")], "markdown"), encoding="utf-8")
+    assert "é 🦙" in file.read_text(encoding="utf-8")

@@ -17,6 +17,9 @@ from engine.spec import Spec
 
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+ALSO_TARGETS = frozenset({"lm_head", "embed_tokens"})  # peft takes them by name, though `all-linear` leaves them out
+
 
 class Preflight(Struct, frozen=True):
     """The plan of a spec that passed, and what the person should know before starting it."""
@@ -79,17 +82,44 @@ def _check_model(spec: Spec) -> None:
         return
     if not os.path.isfile(directory / "config.json"):
         raise ModelError(f"model.path is {str(directory)!r}: there is no config.json in it, so it holds no model")
-    wanted = spec.lora.target_modules
-    modules = linear_modules(directory)
-    if wanted == "all-linear" or not modules:
-        return
-    check_target_modules(wanted, modules)
+    if not any(os.path.isfile(directory / name) for name in TOKENIZER_FILES):
+        raise ModelError(f"model.path is {str(directory)!r}: there is no tokenizer in it: save the tokenizer beside it")
+    if next(directory.glob("*.safetensors"), None) is None:
+        raise ModelError(
+            f"model.path is {str(directory)!r}: there are no .safetensors weights in it, and no others are loaded: "
+            f"save the model as safetensors"
+        )
+    check_positions(spec, _config_positions(directory))
+    if spec.lora.target_modules != "all-linear":
+        check_target_modules(spec.lora.target_modules, linear_modules(directory))
+
+
+def _config_positions(directory: Path) -> int | None:
+    """`max_position_embeddings` of a local model's config, None where it has none at its top."""
+    try:
+        config = msgspec.json.decode((directory / "config.json").read_bytes(), type=dict[str, object])
+    except OSError as error:
+        raise ModelError(f"{directory / 'config.json'}: {reason_of(error)}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{directory / 'config.json'} is no JSON object: {error}") from error
+    positions = config.get("max_position_embeddings")
+    return positions if isinstance(positions, int) else None
+
+
+def check_positions(spec: Spec, positions: int | None) -> None:
+    """Raise SpecError if rows may be longer than the model has positions for."""
+    if positions is not None and spec.data.max_length > positions:
+        raise SpecError(
+            f"data.max_length is {spec.data.max_length}, but this model has {positions} positions: "
+            f"set it to at most {positions}",
+            "data.max_length",
+        )
 
 
 def check_target_modules(wanted: tuple[str, ...], modules: frozenset[str]) -> None:
     """Raise SpecError if one of `wanted` is none of the model's `modules`, and name those."""
     for name in wanted:
-        if name.rpartition(".")[2] not in modules:
+        if name.rpartition(".")[2] not in modules | ALSO_TARGETS:
             raise SpecError(
                 f"lora.target_modules has {name!r}, which this model lacks: it has {', '.join(sorted(modules))}",
                 "lora.target_modules",
@@ -100,7 +130,6 @@ def linear_modules(directory: Path) -> frozenset[str]:
     """Names of the modules of a local model that can take an adapter, read from its safetensors headers.
 
     A module is known by its weight matrix; embeddings and the output head are left out, as peft's `all-linear` does.
-    Empty when the weights are stored in another form: then only the engine can tell.
 
     Raises:
         ModelError: a weights file that is broken.

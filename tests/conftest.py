@@ -67,6 +67,7 @@ def write_model(directory: Path) -> Path:
     """A directory that looks like a one-layer Llama to everything but torch."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 1}))
+    (directory / "tokenizer.json").write_text("{}")
     layer = {f"model.layers.0.block.{name}.weight": [4, 4] for name in LINEAR_MODULES}
     others = {
         "model.embed_tokens.weight": [8, 4],

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from engine.errors import ModelError, SpecError
-from engine.preflight import check_target_modules, local_model_dir
+from engine.preflight import check_positions, check_target_modules, local_model_dir
 from engine.spec import LoraSpec, Spec
 from engine.training.hub import explain, first_line
 
@@ -40,7 +40,7 @@ def load_base_model(spec: Spec, dtype: torch.dtype, device: torch.device) -> Pre
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(_source(path), trust_remote_code=False)
-        _check_positions(config, spec)
+        check_positions(spec, getattr(config.get_text_config(), "max_position_embeddings", None))
         model: Any = AutoModelForCausalLM.from_pretrained(
             _source(path), config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
@@ -59,16 +59,6 @@ def _source(path: str) -> str:
 
 def _reason(error: Exception, path: str) -> str:
     return explain(error, path, "a directory") if local_model_dir(path) is None else first_line(error)
-
-
-def _check_positions(config: Any, spec: Spec) -> None:
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None and spec.data.max_length > positions:
-        raise SpecError(
-            f"data.max_length is {spec.data.max_length}, but this model has {positions} positions: "
-            f"set it to at most {positions}",
-            "data.max_length",
-        )
 
 
 def check_vocabulary(model: Any, largest_token: int, path: str) -> None:

@@ -64,9 +64,25 @@ def test_known_target_modules_pass(nano_spec: Spec, wanted: object) -> None:
     preflight.check(change_spec(nano_spec, lora__target_modules=wanted))
 
 
-def test_model_in_another_form_is_left_to_the_engine(nano_spec: Spec) -> None:
-    (Path(nano_spec.model.path) / "model.safetensors").unlink()
-    preflight.check(change_spec(nano_spec, lora__target_modules=("whatever",)))
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [("model.safetensors", "no .safetensors weights"), ("tokenizer.json", "no tokenizer"), ("config.json", "holds no")],
+)
+def test_model_without_a_part_is_refused(nano_spec: Spec, gone: str, told: str) -> None:
+    (Path(nano_spec.model.path) / gone).unlink()
+    with pytest.raises(ModelError, match=told):
+        preflight.check(nano_spec)
+
+
+def test_rows_longer_than_the_models_positions_are_refused(nano_spec: Spec) -> None:
+    config = Path(nano_spec.model.path) / "config.json"
+    config.write_text('{"max_position_embeddings": 64}')
+    preflight.check(change_spec(nano_spec, data__max_length=64))
+    with pytest.raises(SpecError, match="65, but this model has 64 positions: set it to at most 64"):
+        preflight.check(change_spec(nano_spec, data__max_length=65))
+    config.write_text("[")
+    with pytest.raises(ModelError, match="no JSON object"):
+        preflight.check(nano_spec)
 
 
 @pytest.mark.parametrize(

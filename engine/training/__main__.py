@@ -23,11 +23,12 @@ from engine.runlog import EventWriter
 from engine.spec import Spec, decode_spec
 from engine.training.hub import go_offline_if_unreachable
 from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
-from engine.training.recorder import Recorder, StopSignal
+from engine.training.recorder import Recorder, StopSignal, StopWanted
 from engine.workspace import RunDir
 
 EXIT_FAILED = 1
 EXIT_TAKEN = 3
+DISK_FULL = f"(os error {errno.ENOSPC})"  # how safetensors, which raises no OSError, says it
 
 
 def main() -> int:
@@ -58,7 +59,7 @@ def train_locked(run: RunDir, resume: bool) -> int:
             start(run, recorder, resume)
         except BaseException as error:
             traceback.print_exc()
-            recorder.append(Failed(time=time.time(), message=explain(error)))
+            recorder.append(Failed(time=time.time(), message=explain(error, run)))
             return EXIT_FAILED
         finally:
             writer.close()
@@ -73,14 +74,17 @@ def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
     checkpoint = newest_valid_checkpoint(run.checkpoints) if resume else None
     step = checkpoint_step(checkpoint) if checkpoint is not None else None
     recorder.append(Started(time=time.time(), process=own_identity(), resumed_from=step))
-    recorder.phase("loading")
-    spec = read_spec(run)
-    go_offline_if_unreachable(spec)
+    try:
+        with recorder.stop.at_once():
+            recorder.phase("loading")
+            spec = read_spec(run)
+            go_offline_if_unreachable(spec)
 
-    from engine.training.device import choose_device
-    from engine.training.recipe import train_round
-
-    train_round(spec, run, recorder, choose_device(), step)
+            from engine.training.device import choose_device
+            from engine.training.recipe import train_round
+        train_round(spec, run, recorder, choose_device(), step)
+    except StopWanted:  # nothing was trained by this process, and what an earlier one saved lies where it did
+        recorder.ended_early(step or 0, "before its first step")
 
 
 def read_spec(run: RunDir) -> Spec:
@@ -91,17 +95,12 @@ def read_spec(run: RunDir) -> Spec:
         raise SpecError(f"{run.spec} cannot be read: {error}") from error
 
 
-def explain(error: BaseException) -> str:
-    """One sentence for the table."""
+def explain(error: BaseException, run: RunDir) -> str:
+    """Why the round of `run` failed, in one sentence for the table."""
     if isinstance(error, LoratuiError):
         return error.message
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full{f' at {error.filename}' if error.filename else ''}: free some space and resume"
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not have been imported
-        return (
-            "out of GPU memory: try a smaller train.per_device_train_batch_size, train.gradient_checkpointing, "
-            "or a shorter data.max_length"
-        )
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or DISK_FULL in str(error):
+        return f"the disk is full at {getattr(error, 'filename', None) or run.path}: free some space and resume"
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
@@ -112,4 +111,6 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot is asked to convert somebody's model
     sys.exit(main())

@@ -82,6 +82,8 @@ def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> P
     set_peft_model_state_dict(model, load_file(checkpoint / ADAPTER_WEIGHTS))
     tensors = load_file(checkpoint / TENSORS)
     for index, parameter in enumerate(trainable_parameters(model)):
+        if f"{index}.step" not in tensors:
+            continue
         optimizer.state[parameter] = {
             name: tensors[f"{index}.{name}"].to("cpu" if name == "step" and not _fused(optimizer) else parameter.device)
             for name in MOMENTS
@@ -97,9 +99,11 @@ def _fused(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def _training_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    # A parameter has no state before its first update: float16's scaler skips steps, an expert may not be routed to.
     tensors = {
         f"{index}.{name}": optimizer.state[parameter][name].detach().cpu().contiguous()
         for index, parameter in enumerate(trainable_parameters(model))
+        if parameter in optimizer.state
         for name in MOMENTS
     }
     tensors["rng.cpu"] = torch.get_rng_state()

@@ -100,6 +100,10 @@ def _example(prompt: list[int], text: list[int], eos: int | None, supervise_all:
     return Example(tokens, 1 if supervise_all else max(1, common))
 
 
+def _verbs(count: int) -> tuple[str, str]:
+    return ("is", "was") if count == 1 else ("are", "were")
+
+
 @dataclass(frozen=True)
 class CutExamples:
     """Examples no longer than `max_length`, and how many rows were cut or lost their whole response to the cut."""
@@ -111,11 +115,15 @@ class CutExamples:
     def warnings(self, max_length: int) -> list[str]:
         total, told = len(self.examples) + self.dropped, []
         if self.cut:
-            told.append(f"{self.cut} of {total} rows are longer than data.max_length {max_length} tokens and were cut")
-        if self.dropped:
+            are, were = _verbs(self.cut)
             told.append(
-                f"{self.dropped} of {total} rows were left out: cut at data.max_length {max_length} tokens "
-                f"they have no supervised token left"
+                f"{self.cut} of {total} rows {are} longer than data.max_length {max_length} tokens and {were} cut"
+            )
+        if self.dropped:
+            _, were = _verbs(self.dropped)
+            told.append(
+                f"{self.dropped} of {total} rows {were} left out: cut at data.max_length {max_length} tokens, "
+                f"no supervised token is left"
             )
         return told
 

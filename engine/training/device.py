@@ -6,10 +6,12 @@ import json
 import platform
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from engine.errors import SpecError
+from engine.errors import SpecError, TrainingError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,6 +44,22 @@ def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float16
     return torch.float32
+
+
+@contextmanager
+def out_of_memory(when: str) -> Iterator[None]:
+    """Turn torch's error into one a person can act on; `when` is such as "at step 12".
+
+    Raises:
+        TrainingError: the GPU has no memory left.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"out of GPU memory {when}: try a smaller train.per_device_train_batch_size, "
+            f"train.gradient_checkpointing, or a shorter data.max_length"
+        ) from error
 
 
 def device_name(device: torch.device) -> str:

@@ -22,7 +22,7 @@ def go_offline_if_unreachable(spec: Spec) -> None:
     """
     if local_model_dir(spec.model.path) is not None and local_data_file(spec.data.path) is not None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # nothing of the round is on the hub
-    elif not any(name in os.environ for name in PROXIES) and not _answers():
+    elif not any(os.environ.get(name) for name in PROXIES) and not _answers():
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 

@@ -46,8 +46,8 @@ def is_valid(checkpoint: Path) -> bool:
     """Whether the manifest is there and every file it names is whole."""
     try:
         manifest = msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=dict[str, FileRecord])
-        return all(_record(checkpoint / name) == record for name, record in manifest.items())
-    except (OSError, msgspec.DecodeError):
+        return bool(manifest) and all(_record(checkpoint / name) == record for name, record in manifest.items())
+    except (OSError, ValueError, RecursionError):  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
         return False
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
-from engine.errors import ModelError, SpecError
-from engine.preflight import check_positions, check_target_modules, local_model_dir
+from engine.errors import LoratuiError, ModelError, SpecError
+from engine.preflight import ALSO_TARGETS, TOKENIZER_FILES, check_positions, check_target_modules, local_model_dir
 from engine.spec import LoraSpec, Spec
 from engine.training.hub import explain, first_line
 
@@ -20,12 +22,22 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer that goes with the base model.
 
     Raises:
-        ModelError: there is none, or it cannot be had.
+        ModelError: there is none, it cannot be had, or it knows no end-of-sequence token to teach.
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(_source(path), trust_remote_code=False)
     except Exception as error:  # the library raises whatever its many tokenizers do
-        raise ModelError(f"model.path is {path!r}: its tokenizer cannot be loaded, {_reason(error, path)}") from error
+        directory = local_model_dir(path)
+        if directory is not None and not any((directory / name).is_file() for name in TOKENIZER_FILES):
+            reason = "there is no tokenizer in it, copy tokenizer.json there"
+        else:
+            reason = f"its tokenizer cannot be loaded: {_reason(error, path)}"
+        raise ModelError(f"model.path is {path!r}: {reason}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"model.path is {path!r}: its tokenizer has no end-of-sequence token: name one as eos_token in its "
+            f"tokenizer_config.json"
+        )
     return tokenizer
 
 
@@ -41,13 +53,22 @@ def load_base_model(spec: Spec, dtype: torch.dtype, device: torch.device) -> Pre
     try:
         config = AutoConfig.from_pretrained(_source(path), trust_remote_code=False)
         check_positions(spec, getattr(config.get_text_config(), "max_position_embeddings", None))
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            _source(path), config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        _check_causal(config, path)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            _source(path),
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except SpecError:
+    except LoratuiError:
         raise
     except Exception as error:  # the library raises whatever its many models and readers do
-        raise ModelError(f"model.path is {path!r}: it cannot be loaded, {_reason(error, path)}") from error
+        raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):  # the library would train on with random numbers in their place
+        raise ModelError(f"model.path is {path!r}: its weights lack {missing[0]}: copy or download the model again")
     placed: PreTrainedModel = model.to(device)
     return placed
 
@@ -58,7 +79,26 @@ def _source(path: str) -> str:
 
 
 def _reason(error: Exception, path: str) -> str:
-    return explain(error, path, "a directory") if local_model_dir(path) is None else first_line(error)
+    directory = local_model_dir(path)
+    if directory is None:
+        return explain(error, path, "a directory")
+    if not directory.is_dir():
+        return "there is no such directory"
+    if not any(directory.glob("*.safetensors")):
+        return "there are no .safetensors weights in it, and no others are read as they could run code: convert them"
+    if isinstance(error, SafetensorError) or "mismatched" in str(error):
+        return "its weights are damaged or not those of its config.json: copy or download the model again"
+    return first_line(error)
+
+
+def _check_causal(config: Any, path: str) -> None:
+    """Raise ModelError for a model of another kind, whose output head would be made up at random."""
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    if causal is None or causal not in (config.architectures or [causal]):
+        kind = ", ".join(config.architectures or [config.model_type])
+        raise ModelError(
+            f"model.path is {path!r}: it is a {kind}, and only causal language models can be trained: give another"
+        )
 
 
 def check_vocabulary(model: Any, largest_token: int, path: str) -> None:
@@ -79,22 +119,34 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     """
     lora = spec.lora
     if lora.target_modules != "all-linear":
-        check_target_modules(lora.target_modules, linear_module_names(model))
+        _check_targets(lora.target_modules, model)
     if spec.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})  # the first is transformers' newer name for the second
         model.enable_input_require_grads()  # else nothing before the adapter needs one
     adapted: torch.nn.Module = get_peft_model(model, _lora_config(lora))
+    for parameter in trainable_parameters(adapted):
+        parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
     adapted.train()
     return adapted
 
 
-def linear_module_names(model: torch.nn.Module) -> frozenset[str]:
-    """Last names of the modules that can take an adapter, the output head left out."""
-    return frozenset(
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
-    ) - {"lm_head"}
+def _check_targets(wanted: tuple[str, ...], model: torch.nn.Module) -> None:
+    """Raise SpecError if one of `wanted` is none of the modules that can take an adapter."""
+    paths = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D"
+    ]
+    check_target_modules(wanted, frozenset(path.rpartition(".")[2] for path in paths) - ALSO_TARGETS)
+    for name in wanted:
+        # peft takes a name for the end of a module's path, and passes in silence over one that fits none.
+        if not any(f".{path}".endswith(f".{name}") for path in paths):
+            raise SpecError(
+                f"lora.target_modules has {name!r}, which no module of this model is called: it has, for example, "
+                f"{paths[1]}",
+                "lora.target_modules",
+            )
 
 
 def _lora_config(lora: LoraSpec) -> LoraConfig:

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, get_scheduler
 
 from engine.errors import SpecError, TrainingError
-from engine.events import Evaluated, Finished, Interrupted, Prepared, Saved, Step, Stopped
+from engine.events import Evaluated, Finished, Prepared, Saved, Step
 from engine.plan import Plan, make_plan
 from engine.rounds import Result
 from engine.runlog import read_events
@@ -19,7 +19,7 @@ from engine.spec import Spec
 from engine.training.batches import collate, micro_batches, step_rows
 from engine.training.checkpoints import Progress, restore, save_checkpoint, write_directory
 from engine.training.data import Example, cut, load_rows, split, tokenise
-from engine.training.device import peak_memory_bytes, resolve_dtype
+from engine.training.device import out_of_memory, peak_memory_bytes, resolve_dtype
 from engine.training.evaluate import Evaluation, evaluate
 from engine.training.loss import autocast, token_nll
 from engine.training.model import (
@@ -53,11 +53,17 @@ class Training:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     progress: Progress = field(default_factory=Progress)
+    saved_step: int = 0
 
     def evaluate(self, phase: PhaseName) -> Evaluation:
-        return evaluate(
-            self.model, self.held_out, self.device, self.dtype, lambda done, of: self.recorder.phase(phase, done, of)
-        )
+        with self.recorder.stop.at_once(), out_of_memory(f"while {phase}"):
+            return evaluate(
+                self.model,
+                self.held_out,
+                self.device,
+                self.dtype,
+                lambda done, of: self.recorder.phase(phase, done, of),
+            )
 
 
 def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, resume: int | None) -> None:
@@ -65,14 +71,11 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
 
     Raises:
         LoratuiError: the round cannot be trained, in one sentence.
+        StopWanted: it was told to end before its first step.
     """
-    try:
+    with recorder.stop.at_once(), out_of_memory("while loading"):
         training = prepare(spec, run, recorder, device)
         base = measure_base(training, resume)
-    except StopWanted as stop:
-        # Nothing was trained by this process, and what an earlier one saved lies where it did.
-        recorder.append(_ended_early(stop.by_person, resume or 0, "before its first step"))
-        return
     if resume is not None:
         _go_on(training, resume)
     try:
@@ -84,23 +87,19 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         save(training, checkpoint=False)
         recorder.append(Finished(time=time.time(), result=_result(training, base, evaluation)))
         return
-    if step > 0:
-        save(training, checkpoint=not (run.checkpoints / f"checkpoint-{step}").exists())
-    recorder.append(_ended_early(recorder.stop.by_person, step, f"after step {step} of {total}"))
+    if step == 0:
+        raise StopWanted
+    save(training, checkpoint=step != training.saved_step)
+    recorder.ended_early(step, f"after step {step} of {total}")
 
 
 def _go_on(training: Training, step: int) -> None:
     """Continue after the checkpoint of `step`."""
     training.progress = restore(training.run.checkpoints / f"checkpoint-{step}", training.model, training.optimizer)
+    training.saved_step = step
     if training.progress.scale is not None:
         training.scaler.load_state_dict({**training.scaler.state_dict(), "scale": training.progress.scale})
     training.recorder.log(f"resumed after step {step}")
-
-
-def _ended_early(by_person: bool, step: int, when: str) -> Stopped | Interrupted:
-    if by_person:
-        return Stopped(time=time.time(), step=step, message=f"stopped {when}")
-    return Interrupted(time=time.time(), step=step, message=f"interrupted by the machine {when}: resume it")
 
 
 def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -> Training:
@@ -121,15 +120,19 @@ def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -
     for warning in kept.warnings(spec.data.max_length):
         recorder.warn(warning)
     check_vocabulary(base, max(max(example.tokens) for example in kept.examples), spec.model.path)
+    plan = make_plan(spec, len(kept.examples))
+    if not plan.train_samples:
+        raise SpecError(
+            f"data.eval_fraction is {spec.data.eval_fraction}: of {len(kept.examples)} rows none would be left to "
+            f"train on, set it lower",
+            "data.eval_fraction",
+        )
     train_examples, held_out = split(kept.examples, spec.data)
-    if not train_examples:
-        raise SpecError(f"data.eval_fraction is {spec.data.eval_fraction}: no row would be left to train on")
     model = add_adapter(base, spec)
     parameters = trainable_parameters(model)
     optimizer = torch.optim.AdamW(
         parameters, lr=spec.train.learning_rate, weight_decay=0.0, fused=device.type in ("cuda", "cpu")
     )
-    plan = make_plan(spec, len(kept.examples))
     recorder.append(
         Prepared(
             time=time.time(),
@@ -150,13 +153,14 @@ def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -
 
 
 def measure_base(training: Training, resume: int | None) -> float | None:
-    """The base model's perplexity, the adapter switched off: measured once, and looked up in a round that goes on."""
+    """The base model's perplexity: measured once, with an adapter that is still fresh and so adds nothing to it
+    (lora_B starts at zero), and looked up in a round that goes on.
+    """
     if resume is not None:
         for event in read_events(training.run.events):
             if isinstance(event, Evaluated) and event.step == 0:
                 return event.perplexity
-    with training.model.disable_adapter():
-        evaluation = training.evaluate("evaluating base")
+    evaluation = training.evaluate("evaluating base")
     _record_evaluation(training, 0, evaluation)
     return evaluation.perplexity
 
@@ -169,22 +173,29 @@ def train(training: Training) -> Evaluation | None:
     schedule = get_scheduler("linear", training.optimizer, plan.warmup_steps, plan.total_steps)
     window: list[float] = []
     evaluation = None
+    done = training.progress.step
+    if 0 < done < plan.total_steps and done % plan.steps_per_epoch == 0 and not _was_evaluated(training, done):
+        _evaluate_after(training, done)  # the run this one goes on from ended before it came to that
     recorder.phase("training")
-    for step in range(training.progress.step + 1, plan.total_steps + 1):
+    for step in range(done + 1, plan.total_steps + 1):
         learning_rate = spec.train.learning_rate * schedule.lr_lambdas[0](step - 1)
-        window.append(take_step(training, step, learning_rate))
+        with out_of_memory(f"at step {step}"):
+            window.append(take_step(training, step, learning_rate))
         if step % spec.train.logging_steps == 0 or step == plan.total_steps:
             recorder.log(_log_line(training, step, learning_rate, sum(window) / len(window)))
             window.clear()
         if step in plan.checkpoint_steps:
             _save_checkpoint(training)
-        if step % plan.steps_per_epoch == 0 or step == plan.total_steps:
-            if recorder.stop.wanted and step < plan.total_steps:
-                return None
-            evaluation = _evaluate_after(training, step)
-        if recorder.stop.wanted and step < plan.total_steps:
+        if recorder.stop.wanted:
             return None
+        if step % plan.steps_per_epoch == 0 or step == plan.total_steps:
+            evaluation = _evaluate_after(training, step)
     return evaluation or _evaluate_after(training, plan.total_steps)
+
+
+def _was_evaluated(training: Training, step: int) -> bool:
+    events = read_events(training.run.events)
+    return any(isinstance(event, Evaluated) and event.step == step for event in events)
 
 
 def _evaluate_after(training: Training, step: int) -> Evaluation:
@@ -293,6 +304,7 @@ def _save_checkpoint(training: Training) -> None:
         training.run.checkpoints, training.model, training.tokenizer, training.optimizer, training.progress
     )
     relative = str(path.relative_to(training.run.path))
+    training.saved_step = training.progress.step
     training.recorder.append(Saved(time=time.time(), step=training.progress.step, path=relative))
 
 

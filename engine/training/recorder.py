@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Literal
 
-from engine.events import AnyEvent, Phase, Warned
+from engine.events import AnyEvent, Interrupted, Phase, Stopped, Warned
 from engine.runlog import EventWriter
 
 PHASE_SECONDS = 0.25
@@ -16,20 +17,20 @@ PHASE_SECONDS = 0.25
 PhaseName = Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "saving"]
 
 
-class StopWanted(Exception):
-    """The run is to end before its first step; `by_person` tells a stop from an interruption."""
-
-    def __init__(self, by_person: bool) -> None:
-        super().__init__()
-        self.by_person = by_person
+class StopWanted(BaseException):
+    """The run is to end now. No `except Exception` of a library that is loading something may swallow it."""
 
 
 class StopSignal:
-    """SIGTERM is the person's stop, SIGUSR1 the machine's (preemption). Both only set a flag that the recipe asks."""
+    """SIGTERM is the person's stop, SIGUSR1 the machine's (preemption): a flag that the recipe asks between steps.
+
+    Within `at_once` the signal itself raises StopWanted, as imports and downloads ask no flag.
+    """
 
     def __init__(self) -> None:
         self.wanted = False
         self.by_person = False
+        self._at_once = False
 
     def listen(self) -> None:
         """Take the signals from here on; a lost terminal or its Ctrl+C ends nothing."""
@@ -41,6 +42,19 @@ class StopSignal:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.wanted = True
         self.by_person = self.by_person or number == signal.SIGTERM
+        if self._at_once:
+            raise StopWanted
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While nothing is written that must be whole: raises StopWanted as soon as the run is to end."""
+        before, self._at_once = self._at_once, True
+        try:
+            if self.wanted:
+                raise StopWanted
+            yield
+        finally:
+            self._at_once = before
 
 
 class Recorder:
@@ -63,13 +77,21 @@ class Recorder:
         self.log(f"warning: {message}")
         self.append(Warned(time=time.time(), message=message))
 
+    def ended_early(self, step: int, when: str) -> None:
+        """Say who ended the run, `step` being the last one done."""
+        if self._stop.by_person:
+            self.append(Stopped(time=time.time(), step=step, message=f"stopped {when}"))
+        else:
+            message = f"interrupted by the machine {when}: resume it"
+            self.append(Interrupted(time=time.time(), step=step, message=message))
+
     def log(self, line: str) -> None:
         print(line, flush=True)
 
     def phase(self, name: PhaseName, done: int = 0, total: int = 0) -> None:
         """Say what is being done outside the steps; raises StopWanted if the run is to end."""
         if self._stop.wanted:
-            raise StopWanted(self._stop.by_person)
+            raise StopWanted
         last, at = self._last_phase
         now = self._clock()
         if name != last or now - at >= PHASE_SECONDS or done == total > 0:

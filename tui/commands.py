@@ -87,7 +87,7 @@ def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def run(cockpit: Cockpit, options: argparse.Namespace) -> int:
     round_ = _queue(cockpit, options, hold=False)
     ended = wait_for_end(cockpit, round_)
-    _print_round(ended, options.json)
+    _print_round(ended, options.json, settings=False)
     return 0 if ended.status == "finished" else 1
 
 
@@ -168,27 +168,33 @@ def _tell(round_: Round) -> int:
     return 0
 
 
-def _print_round(round_: Round, as_json: bool) -> None:
+def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
+    """The round; `settings` adds its plan and spec to what it came to."""
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(round_fields(round_)), indent=2).decode())
         return
+    lines = [*_outcome_lines(round_), *(_setting_lines(round_) if settings else ())]
     table = Table.grid(padding=(0, 2))
-    for name, value in _round_lines(round_):
-        table.add_row(Text(name, "dim"), Text(clean(value)))
+    for name, value in lines:
+        if value:
+            table.add_row(Text(name, "dim"), Text(clean(value)))
     _console().print(table)
 
 
-def _round_lines(round_: Round) -> list[tuple[str, str]]:
-    """Name and value of everything known of a round, unknown values left out."""
+def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
+    """Name and value of what a round is and came to, "" where unknown."""
     told = ("number", "name", "status", "parent", "message", "note")
     result = ("eval_loss", "perplexity", "base_perplexity", "train_seconds", "trained_tokens", "peak_memory_bytes")
     lines = [(columns()[key].title, columns()[key].text(round_)) for key in told]
     lines += [("warning", warning) for warning in round_.warnings]
     lines += [(columns()[key].title, columns()[key].text(round_)) for key in result]
-    lines.append(("adapter", round_.result.adapter_dir or ""))
-    lines += [(name.replace("_", " "), _plan_value(round_.plan, name)) for name in Plan.__struct_fields__]
-    lines += [(key, format_value(value)) for key, value in flatten(round_.spec).items()]
-    return [(name, value) for name, value in lines if value]
+    return [*lines, ("adapter", round_.result.adapter_dir or "")]
+
+
+def _setting_lines(round_: Round) -> list[tuple[str, str]]:
+    """Name and value of what was planned, "" where unknown."""
+    plan = [(name.replace("_", " "), _plan_value(round_.plan, name)) for name in Plan.__struct_fields__]
+    return plan + [(key, format_value(value)) for key, value in flatten(round_.spec).items()]
 
 
 def _plan_value(plan: Plan, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +21,8 @@ from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.screens.rounds import RoundsScreen
 from tui.screens.start_from import Origin, StartFromScreen
+
+TERMINATED = 128 + signal.SIGTERM
 
 
 class LoratuiApp(App[str | None]):
@@ -41,6 +45,8 @@ class LoratuiApp(App[str | None]):
         return RoundsScreen(self.cockpit)
 
     def on_mount(self) -> None:
+        if not self.is_headless:  # a terminal is given back as it was found, also when the machine shuts down
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, TERMINATED)
         self._follow_store()
 
     @work(thread=True, exit_on_error=False, group="store")

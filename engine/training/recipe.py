@@ -4,66 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, get_scheduler
+from transformers import get_scheduler
 
-from engine.errors import SpecError, TrainingError
-from engine.events import Evaluated, Finished, Prepared, Saved, Step
-from engine.plan import Plan, make_plan
+from engine.errors import TrainingError
+from engine.events import Evaluated, Finished, Saved, Step
 from engine.rounds import Result
 from engine.runlog import read_events
 from engine.spec import Spec
 from engine.training.batches import collate, micro_batches, step_rows
 from engine.training.checkpoints import Progress, restore, save_checkpoint, write_directory
-from engine.training.data import Example, cut, load_rows, split, tokenise
-from engine.training.device import out_of_memory, peak_memory_bytes, resolve_dtype
-from engine.training.evaluate import Evaluation, evaluate
+from engine.training.data import Example
+from engine.training.device import out_of_memory, peak_memory_bytes
+from engine.training.evaluate import Evaluation
 from engine.training.loss import autocast, token_nll
 from engine.training.model import (
-    add_adapter,
-    check_vocabulary,
-    load_base_model,
-    load_tokenizer,
     save_adapter,
     trainable_parameters,
 )
-from engine.training.recorder import PhaseName, Recorder, StopWanted
+from engine.training.preparation import Training, prepare
+from engine.training.recorder import Recorder, StopWanted
 from engine.workspace import RunDir
 
 MAX_GRAD_NORM = 1.0  # transformers' default for `max_grad_norm`
-
-
-@dataclass
-class Training:
-    """Everything one round's loop works on."""
-
-    spec: Spec
-    plan: Plan
-    run: RunDir
-    recorder: Recorder
-    device: torch.device
-    dtype: torch.dtype
-    tokenizer: PreTrainedTokenizerBase
-    model: Any
-    train: list[Example]
-    held_out: list[Example]
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    progress: Progress = field(default_factory=Progress)
-    saved_step: int = 0
-
-    def evaluate(self, phase: PhaseName) -> Evaluation:
-        with self.recorder.stop.at_once(), out_of_memory(f"while {phase}"):
-            return evaluate(
-                self.model,
-                self.held_out,
-                self.device,
-                self.dtype,
-                lambda done, of: self.recorder.phase(phase, done, of),
-            )
 
 
 def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, resume: int | None) -> None:
@@ -100,56 +64,6 @@ def _go_on(training: Training, step: int) -> None:
     if training.progress.scale is not None:
         training.scaler.load_state_dict({**training.scaler.state_dict(), "scale": training.progress.scale})
     training.recorder.log(f"resumed after step {step}")
-
-
-def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -> Training:
-    """Load and tokenise the data, load the model and put the adapter on it."""
-    dtype = resolve_dtype(spec.model.dtype, device)
-    torch.manual_seed(spec.train.seed)
-    recorder.phase("loading")
-    rows = load_rows(spec.data)
-    if (warning := rows.warning()) is not None:
-        recorder.warn(warning)
-    tokenizer = load_tokenizer(spec.model.path)
-    base = load_base_model(spec, dtype, device)
-    examples: list[Example] = []
-    for batch, done in tokenise(rows.usable, tokenizer, spec.data):
-        recorder.phase("tokenising", done, len(rows.usable))
-        examples.extend(batch)
-    kept = cut(examples, spec.data.max_length)
-    for warning in kept.warnings(spec.data.max_length):
-        recorder.warn(warning)
-    check_vocabulary(base, max(max(example.tokens) for example in kept.examples), spec.model.path)
-    plan = make_plan(spec, len(kept.examples))
-    if not plan.train_samples:
-        raise SpecError(
-            f"data.eval_fraction is {spec.data.eval_fraction}: of {len(kept.examples)} rows none would be left to "
-            f"train on, set it lower",
-            "data.eval_fraction",
-        )
-    train_examples, held_out = split(kept.examples, spec.data)
-    model = add_adapter(base, spec)
-    parameters = trainable_parameters(model)
-    optimizer = torch.optim.AdamW(
-        parameters, lr=spec.train.learning_rate, weight_decay=0.0, fused=device.type in ("cuda", "cpu")
-    )
-    recorder.append(
-        Prepared(
-            time=time.time(),
-            device=device.type,
-            dtype=str(dtype).removeprefix("torch."),
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-            trainable_parameters=sum(parameter.numel() for parameter in parameters),
-            train_samples=len(train_examples),
-            eval_samples=len(held_out),
-            total_steps=plan.total_steps or 0,
-            steps_per_epoch=plan.steps_per_epoch or 0,
-        )
-    )
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    return Training(
-        spec, plan, run, recorder, device, dtype, tokenizer, model, train_examples, held_out, optimizer, scaler
-    )
 
 
 def measure_base(training: Training, resume: int | None) -> float | None:

@@ -33,13 +33,13 @@ class LossChart(PlotWidget):
         self.clear()
         steps, losses = bin_curve(curve.steps, curve.losses, MAX_BINS)
         if steps:
-            style = self.app.theme_variables["accent"]
+            style = self.app.theme_variables["primary-lighten-2"]
             self.plot(steps, losses, line_style=style, hires_mode=HiResMode.BRAILLE, label="train")
         measured = {item.step: item.eval_loss for item in evaluations if item.eval_loss is not None}
         if measured:
             style = self.app.theme_variables["warning"]
             self.scatter(list(measured), list(measured.values()), marker="●", marker_style=style, label="held out")
-        self.set_xlimits(0, max(total_steps or 0, *steps[-1:], 1))
+        self.set_xlimits(0, 1.02 * max(total_steps or 0, *steps[-1:], 1))  # the last point is not cut off
         self.set_ylimits(*_limits([*losses, *measured.values()]))
         self.show_legend(LegendLocation.TOPRIGHT, is_visible=bool(steps or measured))
 

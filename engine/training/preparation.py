@@ -1,0 +1,121 @@
+"""What one round's loop works on, and how it is made ready: data tokenised and split, model loaded, adapter on it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from engine.dataset import Rows
+from engine.errors import SpecError
+from engine.events import Prepared
+from engine.plan import Plan, make_plan
+from engine.spec import Spec
+from engine.training.checkpoints import Progress
+from engine.training.data import Example, cut, load_rows, split, tokenise
+from engine.training.device import out_of_memory, resolve_dtype
+from engine.training.evaluate import Evaluation, evaluate
+from engine.training.model import (
+    add_adapter,
+    check_vocabulary,
+    load_base_model,
+    load_tokenizer,
+    trainable_parameters,
+)
+from engine.training.recorder import PhaseName, Recorder
+from engine.workspace import RunDir
+
+
+@dataclass
+class Training:
+    """Everything one round's loop works on."""
+
+    spec: Spec
+    plan: Plan
+    run: RunDir
+    recorder: Recorder
+    device: torch.device
+    dtype: torch.dtype
+    tokenizer: PreTrainedTokenizerBase
+    model: Any
+    train: list[Example]
+    held_out: list[Example]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    progress: Progress = field(default_factory=Progress)
+    saved_step: int = 0
+
+    def evaluate(self, phase: PhaseName) -> Evaluation:
+        with self.recorder.stop.at_once(), out_of_memory(f"while {phase}"):
+            return evaluate(
+                self.model,
+                self.held_out,
+                self.device,
+                self.dtype,
+                lambda done, of: self.recorder.phase(phase, done, of),
+            )
+
+
+def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -> Training:
+    """Load and tokenise the data, load the model and put the adapter on it."""
+    dtype = resolve_dtype(spec.model.dtype, device)
+    torch.manual_seed(spec.train.seed)
+    recorder.phase("loading")
+    rows = load_rows(spec.data)
+    tokenizer = load_tokenizer(spec.model.path)
+    base = load_base_model(spec, dtype, device)
+    examples = _tokenise(rows, tokenizer, spec, recorder)
+    check_vocabulary(base, max(max(example.tokens) for example in examples), spec.model.path)
+    plan = make_plan(spec, len(examples))
+    if not plan.train_samples:
+        raise SpecError(
+            f"data.eval_fraction is {spec.data.eval_fraction}: of {len(examples)} rows none would be left to "
+            f"train on, set it lower",
+            "data.eval_fraction",
+        )
+    train, held_out = split(examples, spec.data)
+    model = add_adapter(base, spec)
+    optimizer = torch.optim.AdamW(
+        trainable_parameters(model),
+        lr=spec.train.learning_rate,
+        weight_decay=0.0,
+        fused=device.type in ("cuda", "cpu"),
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    training = Training(spec, plan, run, recorder, device, dtype, tokenizer, model, train, held_out, optimizer, scaler)
+    _say_prepared(training)
+    return training
+
+
+def _tokenise(rows: Rows, tokenizer: PreTrainedTokenizerBase, spec: Spec, recorder: Recorder) -> list[Example]:
+    """The rows as examples that can be trained on; warns of those that cannot, or were cut."""
+    if (warning := rows.warning()) is not None:
+        recorder.warn(warning)
+    examples: list[Example] = []
+    for batch, done in tokenise(rows.usable, tokenizer, spec.data):
+        recorder.phase("tokenising", done, len(rows.usable))
+        examples.extend(batch)
+    kept = cut(examples, spec.data.max_length)
+    for warning in kept.warnings(spec.data.max_length):
+        recorder.warn(warning)
+    return kept.examples
+
+
+def _say_prepared(training: Training) -> None:
+    parameters = trainable_parameters(training.model)
+    training.recorder.append(
+        Prepared(
+            time=time.time(),
+            device=training.device.type,
+            dtype=str(training.dtype).removeprefix("torch."),
+            parameters=sum(parameter.numel() for parameter in training.model.parameters()),
+            trainable_parameters=sum(parameter.numel() for parameter in parameters),
+            train_samples=len(training.train),
+            eval_samples=len(training.held_out),
+            total_steps=training.plan.total_steps or 0,
+            steps_per_epoch=training.plan.steps_per_epoch or 0,
+        )
+    )

@@ -1,0 +1,32 @@
+"""What the app does to a real terminal when it is told to end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.workspace import Workspace
+from tests.terminal import Terminal
+
+LORATUI = str(Path(sys.executable).with_name("loratui"))
+LEAVE_ALTERNATE_SCREEN = b"\x1b[?1049l"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_ends_the_app(reference_workspace: Workspace, signum: signal.Signals) -> None:
+    with Terminal([LORATUI], reference_workspace.root) as terminal:
+        terminal.wait_for("Round 4 came out worse")
+        terminal.process.kill(signum)
+        terminal.wait_for_end()
+        if signum is signal.SIGTERM:
+            assert LEAVE_ALTERNATE_SCREEN in terminal.written
+
+
+def test_small_terminal_shows_the_table_all_the_same(reference_workspace: Workspace) -> None:
+    with Terminal([LORATUI], reference_workspace.root, columns=40, rows=12) as terminal:
+        terminal.wait_for("5 rounds", "imported")
+        terminal.type("q")
+        assert terminal.wait_for_end() == 0

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
+from engine.runner import start_runner
 from engine.tables import FORMATS
 from engine.workspace import Workspace
 from tui.plain import clean
@@ -20,18 +21,22 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
 Command = Callable[[Cockpit, argparse.Namespace], int]
+Start = Callable[[Workspace], None]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 1 for a round that failed, 2 for bad input."""
+def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
+    """Run one command; returns its exit code: 0, 1 for a round that failed, 2 for bad input.
+
+    `start` brings up the runner of a workspace; tests pass their own.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:
-            return _run_command(arguments)
+            return _run_command(arguments, start)
         if arguments in (["-h"], ["--help"]):
             _parser().print_help()
             return 0
-        return _run_app(arguments)
+        return _run_app(arguments, start)
     except LoratuiError as error:
         hint = ": `loratui new` makes one, or name another with --workspace" if isinstance(error, StoreMissing) else ""
         print(clean(f"loratui: {error.message}{hint}"), file=sys.stderr)
@@ -50,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         raise LoratuiError(f"{message}: see {self.prog} -h")
 
 
-def _run_app(arguments: list[str]) -> int:
+def _run_app(arguments: list[str], start: Start) -> int:
     parser = Parser(prog="loratui", add_help=False)
     parser.add_argument("directory", nargs="?", metavar="WORKSPACE")
     parser.add_argument("--workspace", metavar="DIR")
@@ -61,14 +66,14 @@ def _run_app(arguments: list[str]) -> int:
         raise LoratuiError(f"{options.workspace or options.directory!r} is no directory and no command: see loratui -h")
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
-    app = LoratuiApp(Cockpit(workspace), Path.cwd())
+    app = LoratuiApp(Cockpit(workspace, start), Path.cwd())
     parting = app.run()
     if parting:
         print(clean(f"loratui: {parting}"), file=sys.stderr)
     return app.return_code or 0
 
 
-def _run_command(arguments: list[str]) -> int:
+def _run_command(arguments: list[str], start: Start) -> int:
     from tui import commands
 
     options = _parser().parse_args(arguments)
@@ -76,7 +81,7 @@ def _run_command(arguments: list[str]) -> int:
     if not workspace.root.is_dir():
         raise LoratuiError(f"--workspace is {options.workspace!r}, which is no directory")
     command: Command = getattr(commands, options.command)
-    return command(Cockpit(workspace), options)
+    return command(Cockpit(workspace, start), options)
 
 
 def _parser() -> argparse.ArgumentParser:

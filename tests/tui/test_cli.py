@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.operations import Cockpit
+from engine.rounds import Round, Status
+from engine.spec import Spec, flatten, format_value
+from engine.tables import to_markdown
+from engine.workspace import Workspace
+from tests.conftest import await_status, make_round, start_fake_runner
+from tests.fake_engine import Script, loss_at
+from tui.cli import main
+
+Follow = Callable[[Script], None]
+
+
+@pytest.fixture
+def cli(workspace: Workspace) -> Callable[..., int]:
+    """Run a command on `workspace`, trained by the fake engine: its exit code."""
+    return lambda *words: main([*words, "--workspace", str(workspace.root)], start_fake_runner)
+
+
+@pytest.fixture
+def reference(reference_workspace: Workspace) -> Callable[..., int]:
+    """Run a command on the rounds that ship with loratui."""
+    return lambda *words: main([*words, "--workspace", str(reference_workspace.root)], lambda _: None)
+
+
+def settings(spec: Spec) -> list[str]:
+    """`--set` for every field of a spec."""
+    return [word for key, value in flatten(spec).items() for word in ("--set", f"{key}={format_value(value)}")]
+
+
+def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_ls_prints_every_round(reference: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert reference("ls") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    for words, line in zip([("2e-4", "7m1s", "4.79"), ("5e-5", "8m54s", "3.16")], lines[1:], strict=False):
+        assert set(words) <= set(line.split())
+
+
+def test_ls_json_has_the_fields_of_the_contract(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("ls", "--json", "--sort=-perplexity", "--filter", "ppl<4 batch=8") == 0
+    listed = printed_json(capsys)
+    assert [item["number"] for item in listed] == [4, 5, 3, 2]
+    assert {"id", "number", "name", "status", "note", "spec", "plan", "result"} <= set(listed[0])
+    assert listed[3]["spec"]["train"]["learning_rate"] == 5e-5
+    assert listed[3]["plan"]["total_steps"] == 296
+    assert set(listed[3]["result"]) == {
+        "eval_loss", "perplexity", "base_perplexity", "train_seconds", "trained_tokens", "peak_memory_bytes",
+        "adapter_dir",
+    }  # fmt: skip
+    assert (listed[3]["result"]["perplexity"], listed[3]["result"]["base_perplexity"]) == (3.16, None)
+
+
+def test_show_tells_spec_plan_status_result_and_note(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("show", "2") == 0
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert told["status"].strip() == "imported"
+    assert told["train.learning_rate"].strip() == "5e-5"
+    assert told["perplexity"].strip() == "3.16"
+    assert told["note"].startswith("The GPU sat half idle")
+    assert reference("show", "2", "--json") == 0
+    assert msgspec.convert(printed_json(capsys), Round).spec.train.num_train_epochs == 4
+
+
+def test_diff_tells_the_fields_and_how_the_result_moved(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("diff", "2", "3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["train.learning_rate", "5e-5", "2e-5"],
+        ["train.num_train_epochs", "4", "5"],
+        ["train.warmup_steps", "100", "300"],
+    ]
+    assert lines[-1] == "perplexity rose: 3.16 -> 3.19 (+0.9 %)"
+
+
+def test_new_queues_a_clone_with_changes(
+    cli: Callable[..., int], workspace: Workspace, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Cockpit(workspace).store
+    store.add(lambda number: make_round(number, spec=nano_spec))
+    words = ("--from", "1", "--set", "lora.r=16", "--name", "wide", "--note", "why", "--hold", "--json")
+    assert cli("new", *words) == 0
+    printed = printed_json(capsys)
+    queued = store.get(2)
+    assert (printed["number"], printed["status"]) == (2, "held")
+    assert (queued.parent, queued.name, queued.note, queued.spec.lora.r) == (1, "wide", "why", 16)
+
+
+def test_run_waits_for_the_end_and_tells_it(
+    cli: Callable[..., int], nano_spec: Spec, script: Follow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(Script(steps=20))
+    assert cli("run", *settings(nano_spec), "--json") == 0
+    captured = capsys.readouterr()
+    printed = json.loads(captured.out)
+    assert printed["status"] == "finished"
+    assert printed["result"]["eval_loss"] == loss_at(20, 20)
+    assert "step 10 " in captured.err and "base model: held-out perplexity" in captured.err
+
+
+@pytest.mark.parametrize("mishap", [Script(steps=9, fail_at=4), Script(steps=9, die_at=4), Script(steps=9, quit_at=4)])
+def test_run_that_does_not_finish_exits_with_1(
+    cli: Callable[..., int], nano_spec: Spec, script: Follow, mishap: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(mishap)
+    assert cli("run", *settings(nano_spec)) == 1
+    assert "message" in capsys.readouterr().out
+
+
+def test_round_is_held_released_stopped_resumed_and_removed(
+    cli: Callable[..., int], workspace: Workspace, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=6))
+    store = Cockpit(workspace).store
+    assert cli("new", *settings(nano_spec), "--hold") == 0
+    assert cli("stop", "1") == 0
+    assert store.get(1).status is Status.STOPPED
+    assert cli("resume", "1") == 0
+    await_status(store, 1, Status.FINISHED)
+    assert cli("new", "--from", "1", "--hold") == 0
+    assert cli("release", "2") == 0
+    await_status(store, 2, Status.FINISHED)
+    assert cli("rm", "1") == 0
+    assert [round_.number for round_ in store.rounds()] == [2]
+
+
+def test_queued_round_is_held(workspace: Workspace, nano_spec: Spec) -> None:
+    words = ["--workspace", str(workspace.root)]
+    main(["new", *settings(nano_spec), *words], lambda _: None)
+    assert main(["hold", "1", *words], lambda _: None) == 0
+    assert Cockpit(workspace).store.get(1).status is Status.HELD
+
+
+def test_export_prints_and_writes_the_comparison(
+    reference: Callable[..., int], reference_workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounds = Cockpit(reference_workspace).store.rounds()
+    assert reference("export") == 0
+    assert capsys.readouterr().out == to_markdown(rounds)
+    assert reference("export", "--format", "json", "2", "4") == 0
+    assert [item["number"] for item in printed_json(capsys)] == [2, 4]
+    file = tmp_path / "rounds.csv"
+    assert reference("export", "--format", "csv", "-o", str(file)) == 0
+    rows = list(csv.DictReader(io.StringIO(file.read_text())))
+    assert [float(row["perplexity"]) for row in rows] == [4.79, 3.16, 3.19, 3.62, 3.38]
+
+
+def test_rebuild_brings_rounds_back_from_their_run_directories(
+    cli: Callable[..., int], workspace: Workspace, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli("new", *settings(nano_spec), "--hold", "--note", "kept")
+    workspace.store_path.write_text("{")
+    assert cli("ls") == 2
+    assert "damaged and was left as it is" in capsys.readouterr().err
+    assert workspace.store_path.read_text() == "{"
+    assert cli("rebuild") == 0
+    assert Cockpit(workspace).store.get(1).note == "kept"
+
+
+def test_doctor_tells_the_device_in_words_and_json(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("doctor", "--json") == 0
+    found = {item["name"]: item for item in printed_json(capsys)}
+    assert found["torch"]["ok"] and found["device"]["value"].startswith(("cpu", "cuda", "mps"))
+    assert {"Python", "NVML", "terminal", "disk", "lingering", "transformers", "peft"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["new", "--preset", "nano", "--set", "lora.r=0"], "lora.r is '0': it must be a whole number at least 1"),
+        (["new", "--preset", "nano", "--set", "lora.x=1"], "there is no field 'lora.x'"),
+        (["new", "--preset", "nano", "--set", "lora.r"], "--set takes KEY=VALUE"),
+        (["new", "--preset", "pico"], "there is no preset 'pico': choose one of nano, tinyllama-alpaca"),
+        (["new"], "model.path is empty"),
+        (["new", "--from", "9"], "there is no round 9"),
+        (["new", "--preset", "nano", "--set", "data.samples=999999"], "set it to at most"),
+        (["show", "x"], "invalid int value: 'x'"),
+        (["ls", "--sort", "speed"], "there is no column 'speed'"),
+        (["ls", "--filter", "ppl<low"], "'low' is no number"),
+        (["export", "-o", "/no/such/directory/file.md"], "which cannot be written"),
+        (["stop", "1"], "there is no round 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    cli: Callable[..., int], workspace: Workspace, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = workspace.store_path.read_bytes()
+    assert cli(*words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert told in captured.err and captured.err.count("\n") == 1
+    assert workspace.store_path.read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["ls"], ["show", "1"], ["export"]])
+def test_absent_store_is_told_with_the_way_out(
+    empty_directory: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--workspace", str(empty_directory)], lambda _: None) == 2
+    assert "`loratui new` makes one" in capsys.readouterr().err
+
+
+def test_new_makes_a_store_where_there_is_none(
+    empty_directory: Path, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", *settings(nano_spec), "--hold", "--workspace", str(empty_directory)], lambda _: None) == 0
+    assert f"made {empty_directory / 'experiments.json'}" in capsys.readouterr().err
+    assert Cockpit(Workspace(empty_directory)).store.get(1).status is Status.HELD
+
+
+def test_hostile_text_reaches_no_terminal(
+    cli: Callable[..., int], workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b]52;c;cm0=\x07[red]\u202e"
+    Cockpit(workspace).store.add(lambda number: make_round(number, name=hostile, note=hostile, message=hostile))
+    for words in (["ls"], ["show", "1"], ["export"], ["show", hostile]):
+        cli(*words)
+        captured = capsys.readouterr()
+        assert not {"\x1b", "\x07", "\u202e"} & set(captured.out + captured.err)

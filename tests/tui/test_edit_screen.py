@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, TextArea
+from textual.widgets import Input
 
 from engine.operations import Cockpit
 from engine.rounds import Status
@@ -160,8 +160,7 @@ async def test_changed_fields_are_marked_against_the_parent_and_can_be_reset(
 
 async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        pilot.app.screen.query_one(TextArea).focus()
-        await pilot.press(*"try [b]more[/b]", "enter", *"rank")
+        await pilot.press("ctrl+n", *"try [b]more[/b]", "enter", *"rank")
         pilot.app.screen.query_one("#name", Input).focus()
         await pilot.press("ctrl+u", *"wider")
         await pilot.press("ctrl+s")

@@ -8,6 +8,7 @@ from engine.operations import Cockpit
 from engine.rounds import Status
 from engine.spec import Spec
 from engine.telemetry import GpuSample, MachineSample
+from engine.workspace import Workspace
 from tests.conftest import await_status
 from tests.fake_engine import Script, loss_at
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
@@ -122,3 +123,12 @@ async def test_gpus_are_told_one_by_one_and_their_absence_in_words(
         assert "GPU 1 odd card" in machine and "utilisation n/a" in machine
         screen.post_message(MachineSampled(MachineSample(12.0, 2 * gib, 24 * gib, (), "no NVIDIA GPU: no driver")))
         await until(pilot, lambda: "no NVIDIA GPU: no driver" in shown(pilot, "#machine"), "the reason")
+
+
+async def test_imported_round_says_that_only_its_result_is_here(
+    open_app: OpenApp, reference_workspace: Workspace
+) -> None:
+    async with open_app(Cockpit(reference_workspace, lambda _: None)) as pilot:
+        await open_first(pilot)
+        await until(pilot, lambda: "only its result is here" in shown(pilot, "#run-message"), "the word")
+        assert "1.2167" in shown(pilot, "#figures") and "3.38" in shown(pilot, "#figures")

@@ -34,6 +34,7 @@ class EditScreen(CockpitScreen):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
+        Binding("ctrl+n", "note", "Note", tooltip="Say why this round", priority=True, id="edit.note"),
         Binding(
             "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
         ),
@@ -125,6 +126,9 @@ class EditScreen(CockpitScreen):
             return self.cockpit.queue(spec, name=name, note=note, parent=parent)
 
         self.carry_out(queue, RoundQueued)
+
+    def action_note(self) -> None:
+        self.query_one(TextArea).focus()
 
     def action_reset_field(self) -> None:
         focused = self.focused

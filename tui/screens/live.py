@@ -88,7 +88,7 @@ class LiveScreen(CockpitScreen):
 
     def _show(self) -> None:
         self._tick()
-        self.query_one(RunFigures).show(self.run)
+        self.query_one(RunFigures).show(self.round, self.run)
         total = self.run.prepared.total_steps if self.run.prepared else self.round.plan.total_steps
         self.query_one(LossChart).show(self.run.curve, self.run.evaluations, total)
 

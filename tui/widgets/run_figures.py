@@ -43,7 +43,8 @@ class RunHeader(Vertical):
             title.append(f", {format_duration(remaining)} left")
         self.query_one("#run-title", Static).update(title)
         self.query_one(ProgressBar).update(total=total, progress=step.step if step else 0)
-        said = [clean_line(text) for text in (round_.message or run.message, *run.warnings) if text]
+        imported = "imported: only its result is here, not its run" if round_.status is Status.IMPORTED else ""
+        said = [clean_line(text) for text in (imported, round_.message or run.message, *run.warnings) if text]
         message = self.query_one("#run-message", Static)
         message.update(Text("\n".join(said), "bold yellow"))
         message.display = bool(said)
@@ -58,7 +59,7 @@ class RunFigures(Static):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
 
-    def show(self, run: RunSnapshot) -> None:
+    def show(self, round_: Round, run: RunSnapshot) -> None:
         step, rate = run.last_step, run.tokens_per_second()
         rows = [
             ("loss", format_loss(step.loss) if step else ""),
@@ -71,7 +72,7 @@ class RunFigures(Static):
         text.append(f"\n{'held out':<12}", "bold")
         text.append(f"{'loss':>8}{'ppl':>8}", "dim")
         if not run.evaluations:
-            text.append("\nnot yet measured", "dim")
+            text.append(_result_line(round_) or "\nnot yet measured", "dim")
         for item in self._shown(run.evaluations):
             name = "base" if item.step == 0 else f"step {item.step:,}"
             text.append(f"\n{name:<12}{format_loss(item.eval_loss):>8}{format_perplexity(item.perplexity):>8}")
@@ -85,3 +86,11 @@ class RunFigures(Static):
         """The first, which is the base model's, and as many of the last as there is room for."""
         room = max(2, self.size.height - FIXED_LINES)
         return [*evaluations[:1], *evaluations[1:][-(room - 1) :]]
+
+
+def _result_line(round_: Round) -> str:
+    """The result of a round that has no events to show it, such as an imported one."""
+    result = round_.result
+    if result.perplexity is None:
+        return ""
+    return f"\n{'result':<12}{format_loss(result.eval_loss):>8}{format_perplexity(result.perplexity):>8}"

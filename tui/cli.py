@@ -64,6 +64,10 @@ def _run_app(arguments: list[str], start: Start) -> int:
     workspace = Workspace(Path(options.workspace or options.directory or "."))
     if not workspace.root.is_dir():
         raise LoratuiError(f"{options.workspace or options.directory!r} is no directory and no command: see loratui -h")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise LoratuiError(
+            "the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe"
+        )
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
     app = LoratuiApp(Cockpit(workspace, start), Path.cwd())

@@ -214,6 +214,11 @@ def test_bad_input_is_one_line_and_exit_2(
     assert workspace.store_path.read_bytes() == before
 
 
+def test_app_without_a_terminal_is_refused(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(workspace.root)], lambda _: None) == 2
+    assert "needs a terminal" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["ls"], ["show", "1"], ["export"]])
 def test_absent_store_is_told_with_the_way_out(
     empty_directory: Path, words: list[str], capsys: pytest.CaptureFixture[str]

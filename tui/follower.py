@@ -18,7 +18,7 @@ from tui.messages import MachineSampled, RoundsRead, RunAdvanced, StoreUnreadabl
 Post = Callable[[Message], object]
 
 STORE_SECONDS = 0.5
-RUN_SECONDS = 0.25
+RUN_SECONDS = 0.5
 MACHINE_SECONDS = 2.0
 CANCEL_SECONDS = 0.1
 WAKE_SECONDS = 5.0

@@ -52,7 +52,7 @@ def test_round_is_edited_trained_left_found_again_and_exported(
         terminal.wait_for("running")
         terminal.type(ENTER)
         terminal.wait_for("Round 6", "base", "train")
-        terminal.wait_for("finished", f"step {steps}/{steps}", "100%", seconds=240)
+        terminal.wait_for("finished", f"step {steps}/{steps} (100 %)", seconds=240)
         terminal.type("\x1b")
         terminal.wait_for("6 rounds")
         terminal.type("e")

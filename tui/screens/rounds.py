@@ -10,6 +10,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import ScreenResume, ScreenSuspend
 from textual.widgets import DataTable, Footer, Static
 
 from engine.errors import LoratuiError
@@ -61,15 +62,7 @@ class RoundsScreen(CockpitScreen):
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store's rounds, at once and at every change."""
         self._rounds = {round_.number: round_ for round_ in rounds}
-        active = [round_ for round_ in rounds if round_.status in ACTIVE]
-        if {round_.number for round_ in active} != set(self._progress):
-            self._progress = {round_.number: "" for round_ in active}
-            self._follow_progress(active)
-        select = None
-        if rounds and not self._shown_once:
-            self._shown_once = True
-            select = (active or [rounds[-1]])[0].number
-        self._refresh_table(select)
+        self._refresh_table()
 
     def show_unreadable(self, error: LoratuiError) -> None:
         """Where the table would be, and for as long as it lasts, if there was no table yet."""
@@ -80,8 +73,25 @@ class RoundsScreen(CockpitScreen):
             self.query_one("#empty").display = True
             self.query_one(RoundTable).display = self.query_one(RoundDetail).display = False
 
-    def _refresh_table(self, select: int | None = None) -> None:
+    @on(ScreenSuspend)
+    def _rest(self) -> None:
+        """Beneath another screen nothing is done: Textual repaints all of the upper one for each message down here."""
+        self._follow_progress(())
+
+    @on(ScreenResume)
+    def _refresh_table(self) -> None:
+        """Show what is known, if this screen is the one seen."""
+        if not self.is_active:
+            return
         rounds = list(self._rounds.values())
+        active = [round_ for round_ in rounds if round_.status in ACTIVE]
+        if active or self._progress:
+            self._progress = {round_.number: self._progress.get(round_.number, "") for round_ in active}
+            self._follow_progress(active)
+        select = None
+        if rounds and not self._shown_once:
+            self._shown_once = True
+            select = next((item.number for item in rounds if item.status in ACTIVE), rounds[-1].number)
         self.query_one(RoundTable).show(rounds, self._progress, select)
         self.query_one(RoundTable).display = bool(rounds)
         self.query_one(RoundDetail).display = bool(rounds)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from textual_plot import HiResMode, LegendLocation, PlotWidget
+from textual.app import ComposeResult
+from textual.containers import Grid
+from textual_plot import HiResMode, PlotWidget
+from textual_plot.plot_widget import Legend
 
 from engine.events import Evaluated
 from engine.snapshot import Curve
+from tui.theme import HELD_OUT_COLOUR, TRAIN_COLOUR
+from tui.widgets.quiet_canvas import QuietCanvas
 
 MAX_BINS = 500
 
@@ -17,9 +22,19 @@ class LossChart(PlotWidget):
     """Loss in nats per supervised token against the optimizer step."""
 
     def __init__(self, *, id: str | None = None) -> None:
+        self._holding = False
         super().__init__(id=id, allow_pan_and_zoom=False)
         self.can_focus = False
         self._drawn: tuple[int, int] = (-1, -1)
+
+    def compose(self) -> ComposeResult:
+        """The parts of a PlotWidget, on canvases that repaint what changed."""
+        with Grid():
+            yield QuietCanvas(1, 1, id="margin-top")
+            yield QuietCanvas(1, 1, id="margin-left")
+            yield QuietCanvas(1, 1, id="plot")
+            yield QuietCanvas(1, 1, id="margin-bottom")
+        yield Legend(id="legend")
 
     def on_mount(self) -> None:
         self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 6
@@ -30,18 +45,29 @@ class LossChart(PlotWidget):
         if state == self._drawn:
             return
         self._drawn = state
+        self._holding = True
         self.clear()
         steps, losses = bin_curve(curve.steps, curve.losses, MAX_BINS)
         if steps:
-            style = self.app.theme_variables["primary-lighten-2"]
-            self.plot(steps, losses, line_style=style, hires_mode=HiResMode.BRAILLE, label="train")
+            style = self.app.theme_variables[TRAIN_COLOUR]
+            self.plot(steps, losses, line_style=style, hires_mode=HiResMode.BRAILLE)
         measured = {item.step: item.eval_loss for item in evaluations if item.eval_loss is not None}
         if measured:
-            style = self.app.theme_variables["warning"]
-            self.scatter(list(measured), list(measured.values()), marker="●", marker_style=style, label="held out")
+            style = self.app.theme_variables[HELD_OUT_COLOUR]
+            self.scatter(list(measured), list(measured.values()), marker="●", marker_style=style)
         self.set_xlimits(0, 1.02 * max(total_steps or 0, *steps[-1:], 1))  # the last point is not cut off
         self.set_ylimits(*_limits([*losses, *measured.values()]))
-        self.show_legend(LegendLocation.TOPRIGHT, is_visible=bool(steps or measured))
+        self._holding = False
+        self._rerender()
+
+    def _rerender(self) -> None:
+        """Once per `show`, and onto the canvases alone: `PlotWidget` repaints the whole plot at each change."""
+        if self._holding:
+            return
+        if self._needs_canvas_resize or not self.is_attached:
+            super()._rerender()
+        else:
+            self._render_plot()
 
 
 def bin_curve(steps: Sequence[int], losses: Sequence[float], bins: int) -> tuple[list[float], list[float]]:
@@ -65,9 +91,15 @@ def _loss(point: tuple[float, float]) -> float:
 
 
 def _limits(losses: Sequence[float]) -> tuple[float, float]:
-    """Axis limits with a little air, and never an empty range."""
+    """Axis limits at round numbers, so that they, and with them the whole picture, move seldom as losses come in."""
     if not losses:
         return 0.0, 1.0
     low, high = min(losses), max(losses)
-    air = 0.05 * (high - low) or 0.1
-    return max(0.0, low - air), high + air
+    unit = _round_unit((high - low) / 4 or 0.1)
+    return max(0.0, unit * math.floor(low / unit)), unit * (math.floor(high / unit) + 1)
+
+
+def _round_unit(size: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is at most `size`."""
+    power = 10.0 ** math.floor(math.log10(size))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= size)

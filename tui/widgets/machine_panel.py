@@ -29,7 +29,7 @@ class MachinePanel(Static):
                 f"{format_bytes(sample.memory_total)}",
             )
         )  # fmt: skip
-        self.update(Text("\n").join(lines))
+        self.update(Text("\n").join(lines), layout=len(lines) != self.content_size.height)
 
 
 def _gpu_line(gpu: GpuSample) -> Text:

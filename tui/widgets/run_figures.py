@@ -16,15 +16,20 @@ from engine.snapshot import RunSnapshot
 from engine.spec import format_value
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 from tui.plain import clean_line
+from tui.theme import HELD_OUT_COLOUR, TRAIN_COLOUR
 from tui.widgets.activity import activity
 
 
 class RunHeader(Vertical):
     """Two lines: which round and what it does; and how far it is."""
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._said: list[str] | None = None
+
     def compose(self) -> ComposeResult:
         yield Static(id="run-title", markup=False)
-        yield ProgressBar(id="run-progress", show_eta=False)
+        yield ProgressBar(id="run-progress", show_eta=False, show_percentage=False)
         yield Static(id="run-message", markup=False)
 
     def show(self, round_: Round, run: RunSnapshot, elapsed: float | None) -> None:
@@ -34,20 +39,23 @@ class RunHeader(Vertical):
         title = Text.assemble((f"Round {round_.number}", "bold"), f"  {clean_line(round_.name)}  ")
         title.append(activity(round_, run), "bold cyan" if round_.status is Status.RUNNING else "bold")
         if step is not None:
-            title.append(f"   step {step.step:,}" + (f"/{total:,}" if total else ""))
+            share = f" ({100 * step.step // total} %)" if total else ""
+            title.append(f"   step {step.step:,}" + (f"/{total:,}" if total else "") + share)
             title.append(f" · epoch {step.epoch:.2f}/{format_value(round_.spec.train.num_train_epochs)}")
         if elapsed is not None:
             title.append(f" · {format_duration(elapsed)}")
         remaining = run.remaining_seconds()
         if remaining is not None and run.ending is None:
             title.append(f", {format_duration(remaining)} left")
-        self.query_one("#run-title", Static).update(title)
+        self.query_one("#run-title", Static).update(title, layout=False)
         self.query_one(ProgressBar).update(total=total, progress=step.step if step else 0)
         imported = "imported: only its result is here, not its run" if round_.status is Status.IMPORTED else ""
         said = [clean_line(text) for text in (imported, round_.message or run.message, *run.warnings) if text]
-        message = self.query_one("#run-message", Static)
-        message.update(Text("\n".join(said), "bold yellow"))
-        message.display = bool(said)
+        if said != self._said:
+            self._said = said
+            message = self.query_one("#run-message", Static)
+            message.update(Text("\n".join(said), "bold yellow"))
+            message.display = bool(said)
 
 
 FIXED_LINES = 8
@@ -61,16 +69,18 @@ class RunFigures(Static):
 
     def show(self, round_: Round, run: RunSnapshot) -> None:
         step, rate = run.last_step, run.tokens_per_second()
+        text = Text.assemble(("loss ", "dim"), ("⠒⠒⠒", self._colour(TRAIN_COLOUR)), "      ")  # the curve's key
+        text.append(format_loss(step.loss) if step else "–")
         rows = [
-            ("loss", format_loss(step.loss) if step else ""),
             ("learning rate", f"{step.learning_rate:.2e}" if step else ""),
             ("grad norm", f"{step.grad_norm:.3f}" if step and step.grad_norm is not None else ""),
             ("tokens/s", format_count(rate)),
             ("memory", format_bytes(step.memory_bytes) if step else ""),
         ]
-        text = Text("\n").join(Text.assemble((f"{name:<14}", "dim"), value or "–") for name, value in rows)
-        text.append(f"\n{'held out':<12}", "bold")
-        text.append(f"{'loss':>8}{'ppl':>8}", "dim")
+        for name, value in rows:
+            text.append(f"\n{name:<14}", "dim").append(value or "–")
+        text.append("\nheld out ", "bold").append("●", self._colour(HELD_OUT_COLOUR))
+        text.append(f"{'loss':>10}{'ppl':>8}", "dim")
         if not run.evaluations:
             text.append(_result_line(round_) or "\nnot yet measured", "dim")
         for item in self._shown(run.evaluations):
@@ -80,7 +90,10 @@ class RunFigures(Static):
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
             text.append(f"\ntrains {format_count(trained)} of {format_count(everything)}", "dim")
             text.append(f"\n{run.prepared.dtype} on {run.prepared.device}", "dim")
-        self.update(text)
+        self.update(text, layout=False)
+
+    def _colour(self, name: str) -> str:
+        return self.app.theme_variables[name]
 
     def _shown(self, evaluations: Sequence[Evaluated]) -> list[Evaluated]:
         """The first, which is the base model's, and as many of the last as there is room for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pexpect
@@ -58,11 +58,14 @@ class Terminal:
 
     def wait_for(self, *texts: str, seconds: float = 60.0) -> str:
         """The screen as soon as all `texts` stand on it; fails with the screen as it is when they do not."""
+        return self.wait_until(lambda screen: all(text in screen for text in texts), f"all of {texts}", seconds)
+
+    def wait_until(self, condition: Callable[[str], bool], what: str, seconds: float = 60.0) -> str:
+        """The screen as soon as it meets `condition`; fails with the screen as it is when it does not."""
         deadline = time.monotonic() + seconds
-        while not all(text in self.text for text in texts):
+        while not condition(self.text):
             if not self.read() or time.monotonic() > deadline:
-                missing = [text for text in texts if text not in self.text]
-                raise AssertionError(f"{missing} did not come within {seconds:.0f} s; the screen is\n{self.text}")
+                raise AssertionError(f"{what} did not come within {seconds:.0f} s; the screen is\n{self.text}")
         return self.text
 
     def wait_for_end(self, seconds: float = 30.0) -> int:

@@ -14,7 +14,7 @@ from engine.rounds import Status
 from engine.store import RoundStore
 from engine.workspace import Workspace
 from tests.conftest import await_status
-from tests.terminal import DOWN, ENTER, Terminal, ctrl
+from tests.terminal import DOWN, ENTER, ESCAPE, Terminal, ctrl
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 
@@ -23,6 +23,13 @@ def loratui(workspace: Workspace, *arguments: str) -> str:
     """What a command prints."""
     command = [LORATUI, *arguments, "--workspace", str(workspace.root)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def chart(screen: str) -> list[str]:
+    """The part of a run's screen that the curve is drawn on."""
+    lines = screen.splitlines()
+    below = next((number for number, line in enumerate(lines) if "this machine" in line), 0)
+    return [line.rpartition("│")[0] for line in lines[2:below]]
 
 
 @pytest.mark.parametrize(("columns", "rows", "epochs"), [(80, 24, 1), (160, 48, 3)])
@@ -53,7 +60,13 @@ def test_round_is_edited_trained_left_found_again_and_exported(
         terminal.type(ENTER)
         terminal.wait_for("Round 6", "base", "train")
         terminal.wait_for("finished", f"step {steps}/{steps} (100 %)", seconds=240)
-        terminal.type("\x1b")
+        drawn_bit_by_bit = chart(terminal.text)
+        assert sum("●" in line for line in drawn_bit_by_bit) >= 2
+        terminal.type(ESCAPE)
+        terminal.wait_for("6 rounds")
+        terminal.type(ENTER)
+        terminal.wait_until(lambda screen: chart(screen) == drawn_bit_by_bit, "the same curve, drawn at once")
+        terminal.type(ESCAPE)
         terminal.wait_for("6 rounds")
         terminal.type("e")
         terminal.wait_for("the comparison is in")

@@ -9,6 +9,7 @@ from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.coordinate import Coordinate
 from textual.events import Resize
 from textual.widgets import DataTable
 
@@ -148,7 +149,7 @@ class RoundTable(DataTable[Text]):
         for index, row in enumerate(rows):
             for column, (old, new) in enumerate(zip(self.get_row_at(index), row, strict=True)):
                 if old != new:
-                    self.update_cell_at((index, column), new)  # type: ignore[arg-type]  # a Coordinate is a tuple
+                    self.update_cell_at(Coordinate(index, column), new)
 
     def _cell(self, column: TableColumn, round_: Round, best: frozenset[int]) -> Text:
         text, style = clean_line(column.text(round_)), ""

@@ -106,9 +106,9 @@ def explain(error: BaseException, run: RunDir) -> str:
 
 
 if __name__ == "__main__":
-    # Threads that sleep while they wait for each other: spinning, they lose most of their time to whatever else
-    # runs on a shared machine. The OpenMP runtime reads this when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that soon sleep while they wait for each other: spinning for as long as libgomp lets them, they lose most
+    # of their time to whatever else runs on a shared machine. It is read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines

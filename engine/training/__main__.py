@@ -28,7 +28,11 @@ from engine.workspace import RunDir
 
 EXIT_FAILED = 1
 EXIT_TAKEN = 3
-DISK_FULL = f"(os error {errno.ENOSPC})"  # how safetensors, which raises no OSError, says it
+REFUSALS = {  # of a disk to write: what is wrong, and the way out
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space"),
+    errno.EFBIG: ("a file may not grow as large as it must", "raise `ulimit -f`"),
+}
 
 
 def main() -> int:
@@ -99,8 +103,10 @@ def explain(error: BaseException, run: RunDir) -> str:
     """Why the round of `run` failed, in one sentence for the table."""
     if isinstance(error, LoratuiError):
         return error.message
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or DISK_FULL in str(error):
-        return f"the disk is full at {getattr(error, 'filename', None) or run.path}: free some space and resume"
+    for number, (refusal, way_out) in REFUSALS.items():
+        # safetensors, which raises no OSError, says the number in its text
+        if (isinstance(error, OSError) and error.errno == number) or f"(os error {number})" in str(error):
+            return f"{refusal} at {getattr(error, 'filename', None) or run.path}: {way_out} and resume"
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 

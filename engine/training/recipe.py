@@ -156,6 +156,13 @@ def _check_finite(training: Training, step: int, loss: float, grad_norm: float) 
     what = "loss" if not math.isfinite(loss) else "gradient"
     if math.isfinite(loss) and (math.isfinite(grad_norm) or training.scaler.is_enabled()):
         return
+    if step == 1:  # nothing is learned yet that a learning rate could have spoilt
+        dtype = str(training.dtype).removeprefix("torch.")
+        or_else = "" if dtype == "float32" else f", or overflow in {dtype}: try model.dtype float32"
+        raise TrainingError(
+            f"the {what} is no finite number at step 1, before anything is learned: likely the weights of model.path "
+            f"{training.spec.model.path!r} are damaged: copy or download the model again{or_else}"
+        )
     rate = training.spec.train.learning_rate
     raise TrainingError(
         f"the {what} is no finite number at step {step}: likely train.learning_rate {rate:g} is too high; "

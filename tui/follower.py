@@ -57,16 +57,21 @@ def follow_store(cockpit: Cockpit, post: Post) -> None:
             return
 
 
-def follow_run(cockpit: Cockpit, round_: Round, post: Post) -> None:
-    """Post a run's events and log lines from the first on; the whole curve comes with the first message."""
-    run = cockpit.workspace.run_dir(round_.id)
+def follow_run(cockpit: Cockpit, current: Callable[[], Round], post: Post) -> None:
+    """Post a run's events and log lines from the first on; the whole curve comes with the first message.
+
+    `current` gives the round as the store has it. It is asked before the events are read: a round that has ended is
+    never shown short of its last steps.
+    """
+    run = cockpit.workspace.run_dir(current().id)
     events, log = EventTail(run.events), LineTail(run.log)
-    first = True
+    told: Round | None = None
     while True:
+        round_ = current()
         news, lines = events.poll(), [line.decode("utf-8", "replace") for line in log.poll()]
-        if news or lines or first:
-            post(RunAdvanced(round_.number, news, lines))
-            first = False
+        if news or lines or round_ != told:
+            post(RunAdvanced(round_, news, lines))
+            told = round_
         if not pause(RUN_SECONDS):
             return
 

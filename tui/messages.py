@@ -30,11 +30,13 @@ class StoreUnreadable(Message):
 
 
 class RunAdvanced(Message):
-    """A run's log has news; `lines` are of its text log."""
+    """A run has news. `round` is as the store had it before the events were read, so they are whole as far as its
+    status goes; `lines` are of the text log.
+    """
 
-    def __init__(self, number: int, events: Sequence[AnyEvent], lines: Sequence[str]) -> None:
+    def __init__(self, round_: Round, events: Sequence[AnyEvent], lines: Sequence[str]) -> None:
         super().__init__()
-        self.number = number
+        self.round = round_
         self.events = events
         self.lines = lines
 

@@ -45,23 +45,25 @@ def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Consol
     tail, run = EventTail(cockpit.workspace.run_dir(round_.id).events), RunSnapshot()
     task = progress.add_task("queued", total=round_.plan.total_steps)
     seen = None
-    while round_.status in WAITING:
-        events = tail.poll()
-        for event in events:
+    while True:
+        if cockpit.store.signature() != seen:  # before the events, so that an ended round's are all there to be read
+            seen = cockpit.store.signature()
+            round_ = cockpit.store.get(round_.number)
+        for event in tail.poll():
             run.apply(event)
             if (line := _line(event, round_)) is not None:
                 progress.console.print(line)
-        if cockpit.store.signature() != seen:
-            seen = cockpit.store.signature()
-            round_ = cockpit.store.get(round_.number)
         total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
         loss = f"  loss {run.last_step.loss:.3f}" if run.last_step and run.last_step.loss is not None else ""
         progress.update(
-            task, total=total, completed=run.last_step.step if run.last_step else 0,
+            task,
+            total=total,
+            completed=run.last_step.step if run.last_step else 0,
             description=clean_line(activity(round_, run) + loss),
-        )  # fmt: skip
+        )
+        if round_.status not in WAITING:
+            return round_
         time.sleep(POLL_SECONDS)
-    return round_
 
 
 def _line(event: AnyEvent, round_: Round) -> str | None:

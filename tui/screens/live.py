@@ -39,6 +39,7 @@ class LiveScreen(CockpitScreen):
     def __init__(self, cockpit: Cockpit, round_: Round) -> None:
         super().__init__(cockpit)
         self.round = round_
+        self._stored = round_
         self.run = RunSnapshot()
 
     def compose(self) -> ComposeResult:
@@ -61,25 +62,24 @@ class LiveScreen(CockpitScreen):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="run")
     def _follow_run(self) -> None:
-        follow_run(self.cockpit, self.round, self.post_message)
+        follow_run(self.cockpit, lambda: self._stored, self.post_message)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="machine")
     def _follow_machine(self) -> None:
         follow_machine(self.post_message)
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        """The store changed: this round may have a new status."""
-        for round_ in rounds:
-            if round_.id == self.round.id and round_ != self.round:
-                self.round = round_
-                self._show()
-                self.refresh_bindings()
+        """The store changed: a new status is shown together with the events that led to it."""
+        self._stored = next((round_ for round_ in rounds if round_.id == self.round.id), self._stored)
 
     @on(RunAdvanced)
     def _advance(self, event: RunAdvanced) -> None:
         for item in event.events:
             self.run.apply(item)
         self.query_one(LogPane).add(event.lines)
+        if event.round != self.round:
+            self.round = event.round
+            self.refresh_bindings()
         self._show()
 
     @on(MachineSampled)

@@ -113,21 +113,21 @@ class RoundsScreen(CockpitScreen):
     @work(thread=True, exclusive=True, exit_on_error=False, group="progress")
     def _follow_progress(self, active: Sequence[Round]) -> None:
         """How far the running rounds are, for the table."""
-        tails = {item.number: EventTail(self.cockpit.workspace.run_dir(item.id).events) for item in active}
+        tails = [(item, EventTail(self.cockpit.workspace.run_dir(item.id).events)) for item in active]
         while tails:
-            for number, tail in tails.items():
+            for round_, tail in tails:
                 if events := tail.poll():
-                    self.post_message(RunAdvanced(number, events, ()))
+                    self.post_message(RunAdvanced(round_, events, ()))
             if not pause(4 * RUN_SECONDS):
                 return
 
     @on(RunAdvanced)
     def _advance(self, event: RunAdvanced) -> None:
         run = RunSnapshot(event.events)
-        if run.last_step is not None and (round_ := self._rounds.get(event.number)) is not None:
+        if run.last_step is not None and (round_ := self._rounds.get(event.round.number)) is not None:
             total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
             word = f"{100 * run.last_step.step // total} %" if total else f"step {run.last_step.step}"
-            self._progress = {**self._progress, event.number: word}
+            self._progress = {**self._progress, event.round.number: word}
             self.query_one(RoundTable).show(list(self._rounds.values()), self._progress)
 
     @property

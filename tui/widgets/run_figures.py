@@ -11,7 +11,7 @@ from textual.widgets import ProgressBar, Static
 
 from engine.columns import format_loss
 from engine.events import Evaluated
-from engine.rounds import Round, Status
+from engine.rounds import ACTIVE, Round, Status
 from engine.snapshot import RunSnapshot
 from engine.spec import format_value
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
@@ -45,7 +45,7 @@ class RunHeader(Vertical):
         if elapsed is not None:
             title.append(f" · {format_duration(elapsed)}")
         remaining = run.remaining_seconds()
-        if remaining is not None and run.ending is None:
+        if remaining is not None and round_.status in ACTIVE and run.ending is None:
             title.append(f", {format_duration(remaining)} left")
         self.query_one("#run-title", Static).update(title, layout=False)
         self.query_one(ProgressBar).update(total=total, progress=step.step if step else 0)

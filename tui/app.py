@@ -1,4 +1,4 @@
-"""The app: it holds the workspace, reads the store, and knows which screen comes next."""
+"""The app: it holds the workspace, passes on what the store says, and knows which screen comes next."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import signal
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
-from tui.follower import follow_store
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
@@ -47,11 +46,6 @@ class LoratuiApp(App[str | None]):
     def on_mount(self) -> None:
         if not self.is_headless:  # a terminal is given back as it was found, also when the machine shuts down
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, TERMINATED)
-        self._follow_store()
-
-    @work(thread=True, exit_on_error=False, group="store")
-    def _follow_store(self) -> None:
-        follow_store(self.cockpit, self.post_message)
 
     @on(RoundsRead)
     def _show_rounds(self, event: RoundsRead) -> None:

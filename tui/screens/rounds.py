@@ -19,7 +19,7 @@ from engine.rounds import ACTIVE, RESUMABLE, STOPPABLE, Round, Status
 from engine.runlog import EventTail
 from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown
-from tui.follower import RUN_SECONDS, pause
+from tui.follower import RUN_SECONDS, follow_store, pause
 from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced, RunWanted
 from tui.plain import clean, clean_line
 from tui.screens.cockpit_screen import CockpitScreen
@@ -49,6 +49,7 @@ class RoundsScreen(CockpitScreen):
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__(cockpit)
         self._rounds: dict[int, Round] = {}
+        self._error: LoratuiError | None = None
         self._progress: dict[int, str] = {}
         self._shown_once = False
 
@@ -59,8 +60,17 @@ class RoundsScreen(CockpitScreen):
         yield RoundDetail(id="round-detail")
         yield Footer(compact=True)
 
+    def on_mount(self) -> None:
+        self._follow_store()
+
+    @work(thread=True, exit_on_error=False, group="store")
+    def _follow_store(self) -> None:
+        """For all screens, through the app; begun here, where there is something by now to show the rounds on."""
+        follow_store(self.cockpit, self.app.post_message)
+
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store's rounds, at once and at every change."""
+        self._error = None
         self._rounds = {round_.number: round_ for round_ in rounds}
         self._refresh_table()
 
@@ -69,9 +79,8 @@ class RoundsScreen(CockpitScreen):
         if self._rounds:
             self.post_message(ActionFailed(error))
         else:
-            self.query_one("#empty", Static).update(Text(clean(f"{error.title}\n\n{error.message}"), "bold red"))
-            self.query_one("#empty").display = True
-            self.query_one(RoundTable).display = self.query_one(RoundDetail).display = False
+            self._error = error
+            self._refresh_table()
 
     @on(ScreenSuspend)
     def _rest(self) -> None:
@@ -96,7 +105,8 @@ class RoundsScreen(CockpitScreen):
         self.query_one(RoundTable).display = bool(rounds)
         self.query_one(RoundDetail).display = bool(rounds)
         empty = self.query_one("#empty", Static)
-        empty.update(EMPTY_TEXT)
+        error = self._error
+        empty.update(Text(clean(f"{error.title}\n\n{error.message}"), "bold red") if error else EMPTY_TEXT)
         empty.display = not rounds
         self.query_one("#title", Static).update(self._title(rounds))
         self._show_detail()

@@ -13,6 +13,7 @@ from engine.events import AnyEvent, Interrupted, Phase, Stopped, Warned
 from engine.runlog import EventWriter
 
 PHASE_SECONDS = 0.25
+INSIST_SECONDS = 1.0
 
 PhaseName = Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "saving"]
 
@@ -24,7 +25,9 @@ class StopWanted(BaseException):
 class StopSignal:
     """SIGTERM is the person's stop, SIGUSR1 the machine's (preemption): a flag that the recipe asks between steps.
 
-    Within `at_once` the signal itself raises StopWanted, as imports and downloads ask no flag.
+    Within `at_once` the signal itself raises StopWanted, as imports and downloads ask no flag. It is raised again
+    every `INSIST_SECONDS` until `at_once` is left: a signal that comes just before a system call waits does not end the
+    waiting, and an exception raised inside a finaliser is lost.
     """
 
     def __init__(self) -> None:
@@ -36,12 +39,18 @@ class StopSignal:
         """Take the signals from here on; a lost terminal or its Ctrl+C ends nothing."""
         signal.signal(signal.SIGTERM, self._receive)
         signal.signal(signal.SIGUSR1, self._receive)
+        signal.signal(signal.SIGALRM, self._insist)
         for ignored in (signal.SIGHUP, signal.SIGINT):
             signal.signal(ignored, signal.SIG_IGN)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.wanted = True
         self.by_person = self.by_person or number == signal.SIGTERM
+        if self._at_once:
+            signal.setitimer(signal.ITIMER_REAL, INSIST_SECONDS, INSIST_SECONDS)
+            raise StopWanted
+
+    def _insist(self, number: int, frame: FrameType | None) -> None:
         if self._at_once:
             raise StopWanted
 
@@ -55,6 +64,8 @@ class StopSignal:
             yield
         finally:
             self._at_once = before
+            if self.wanted and not before:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class Recorder:

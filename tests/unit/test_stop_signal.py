@@ -1,0 +1,46 @@
+"""A stop is never lost, whatever the process is waiting in when it comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from engine.training.recorder import StopSignal, StopWanted
+
+pytestmark = pytest.mark.timeout(60, method="thread")  # its other method wants the timer that is tested here
+TAKEN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGHUP, signal.SIGINT)
+
+
+@pytest.fixture
+def stop() -> Iterator[StopSignal]:
+    before = {number: signal.getsignal(number) for number in TAKEN}
+    listening = StopSignal()
+    listening.listen()
+    yield listening
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_stop_that_was_swallowed_is_raised_again(stop: StopSignal) -> None:
+    """As it is when the signal comes just before a call waits, or inside a finaliser."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(StopWanted), stop.at_once():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except StopWanted:
+            ours.recv(1)  # nobody ever sends
+        pytest.fail("the wait ended without a stop")
+    assert stop.by_person
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_stop_between_steps_raises_nothing(stop: StopSignal) -> None:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert stop.wanted and not stop.by_person
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    with pytest.raises(StopWanted), stop.at_once():
+        pytest.fail("work was begun after the stop")

@@ -31,22 +31,22 @@ class Batch:
 
 def collate(examples: Sequence[Example], device: torch.device) -> Batch:
     """Examples as one batch on `device`."""
-    shape = len(examples), max(len(example.tokens) for example in examples)
+    shape = len(examples), max(map(len, examples))
     input_ids = torch.zeros(shape, dtype=torch.int64)
     attention_mask = torch.zeros(shape, dtype=torch.int64)
     predicts = torch.zeros(shape, dtype=torch.bool)
     for row, example in enumerate(examples):
-        length = len(example.tokens)
-        input_ids[row, :length] = torch.tensor(example.tokens)
+        length = len(example)
+        input_ids[row, :length] = example.tokens
         attention_mask[row, :length] = 1
-        predicts[row, example.supervised_from - 1 : length - 1] = True
-    targets = [token for example in examples for token in example.tokens[example.supervised_from :]]
+        predicts[row, : length - 1] = example.supervised[1:]
+    targets = torch.cat([example.tokens[example.supervised] for example in examples]).long()
     return Batch(
         input_ids.to(device),
         attention_mask.to(device),
         predicts.to(device),
-        torch.tensor(targets, device=device),
-        sum(len(example.tokens) for example in examples),
+        targets.to(device),
+        sum(map(len, examples)),
     )
 
 
@@ -68,7 +68,7 @@ def micro_batches(examples: Sequence[Example], size: int) -> Iterator[list[Examp
     The gradient of the step does not depend on how it is sliced, as its loss is divided by the supervised tokens of
     the whole step.
     """
-    ordered = sorted(examples, key=lambda example: len(example.tokens))
+    ordered = sorted(examples, key=len)
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
 
@@ -76,8 +76,8 @@ def micro_batches(examples: Sequence[Example], size: int) -> Iterator[list[Examp
 def token_batches(examples: Sequence[Example], padded_tokens: int) -> Iterator[list[Example]]:
     """Batches of like length with at most `padded_tokens` tokens each, padding included, or a single row."""
     batch: list[Example] = []
-    for example in sorted(examples, key=lambda example: len(example.tokens)):
-        if batch and len(example.tokens) * (len(batch) + 1) > padded_tokens:
+    for example in sorted(examples, key=len):
+        if batch and len(example) * (len(batch) + 1) > padded_tokens:
             yield batch
             batch = []
         batch.append(example)

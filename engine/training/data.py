@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from engine.dataset import Row, Rows, local_data_file, read_rows, usable_rows
@@ -27,20 +28,32 @@ WITHOUT_INPUT = (
 TOKENISED_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One row as token ids. The tokens from `supervised_from` on are predicted and counted in the loss.
+    """One row.
 
-    `supervised_from` is at least 1, as nothing predicts the first token.
+    Attributes:
+        tokens: int32 [length], the row's token ids.
+        supervised: bool [length], True for the tokens that are predicted and counted in the loss; never for the
+            first, as nothing predicts it.
     """
 
-    tokens: list[int]
-    supervised_from: int
+    tokens: torch.Tensor
+    supervised: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
 
     @property
-    def supervised(self) -> int:
+    def supervised_tokens(self) -> int:
         """How many tokens count."""
-        return len(self.tokens) - self.supervised_from
+        return int(self.supervised.sum())
+
+
+def make_example(tokens: Sequence[int], supervised_from: int) -> Example:
+    """An example whose tokens from `supervised_from`, at least 1, on are supervised."""
+    supervised = torch.arange(len(tokens)) >= max(1, supervised_from)
+    return Example(torch.tensor(tokens, dtype=torch.int32), supervised)
 
 
 def load_rows(data: DataSpec) -> Rows:
@@ -97,7 +110,7 @@ def _example(prompt: list[int], text: list[int], eos: int | None, supervise_all:
         (i for i, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), min(len(prompt), len(text))
     )
     tokens = text if eos is None or text[-1:] == [eos] else [*text, eos]
-    return Example(tokens, 1 if supervise_all else max(1, common))
+    return make_example(tokens, 1 if supervise_all else common)
 
 
 def _verbs(count: int) -> tuple[str, str]:
@@ -134,9 +147,9 @@ def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
     Raises:
         SpecError: fewer than two are left.
     """
-    long = sum(len(example.tokens) > max_length for example in examples)
-    shortened = [Example(example.tokens[:max_length], example.supervised_from) for example in examples]
-    kept = [example for example in shortened if example.supervised > 0]
+    long = sum(len(example) > max_length for example in examples)
+    shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in examples]
+    kept = [example for example in shortened if example.supervised_tokens > 0]
     if len(kept) < 2:
         raise SpecError(
             f"data.max_length is {max_length} tokens: cut there, {len(kept)} of {len(examples)} rows keep any "

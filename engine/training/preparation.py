@@ -68,7 +68,7 @@ def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -
     tokenizer = load_tokenizer(spec.model.path)
     base = load_base_model(spec, dtype, device)
     examples = _tokenise(rows, tokenizer, spec, recorder)
-    check_vocabulary(base, max(max(example.tokens) for example in examples), spec.model.path)
+    check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
     plan = make_plan(spec, len(examples))
     if not plan.train_samples:
         raise SpecError(

@@ -8,26 +8,18 @@ import time
 import torch
 from transformers import get_scheduler
 
-from engine.errors import TrainingError
-from engine.events import Evaluated, Finished, Saved, Step
+from engine.events import Evaluated, Finished, Saved
 from engine.rounds import Result
 from engine.runlog import read_events
 from engine.spec import Spec
-from engine.training.batches import collate, micro_batches, step_rows
-from engine.training.checkpoints import Progress, restore, save_checkpoint, write_directory
-from engine.training.data import Example
+from engine.training.checkpoints import restore, save_checkpoint, write_directory
 from engine.training.device import out_of_memory, peak_memory_bytes
 from engine.training.evaluate import Evaluation
-from engine.training.loss import autocast, token_nll
-from engine.training.model import (
-    save_adapter,
-    trainable_parameters,
-)
+from engine.training.model import save_adapter
 from engine.training.preparation import Training, prepare
 from engine.training.recorder import Recorder, StopWanted
+from engine.training.step import take_step
 from engine.workspace import RunDir
-
-MAX_GRAD_NORM = 1.0  # transformers' default for `max_grad_norm`
 
 
 def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, resume: int | None) -> None:
@@ -118,83 +110,6 @@ def _evaluate_after(training: Training, step: int) -> Evaluation:
     if step < (training.plan.total_steps or 0):
         training.recorder.phase("training")
     return evaluation
-
-
-def take_step(training: Training, step: int, learning_rate: float) -> float:
-    """One optimizer step over exactly the effective batch; returns its loss, in nats per supervised token.
-
-    Raises:
-        TrainingError: the loss or the gradient is no finite number.
-    """
-    started = time.perf_counter()
-    spec, optimizer, scaler = training.spec, training.optimizer, training.scaler
-    indices = step_rows(step, len(training.train), training.plan.effective_batch, spec.train.seed)
-    examples = [training.train[index] for index in indices]
-    supervised = sum(example.supervised for example in examples)
-    total = torch.zeros((), device=training.device)
-    for rows in micro_batches(examples, spec.train.per_device_train_batch_size):
-        batch = collate(rows, training.device)
-        with autocast(training.device, training.dtype):
-            nll = token_nll(training.model, batch)
-        scaler.scale(nll / supervised).backward()  # type: ignore[no-untyped-call]
-        total += nll.detach()
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    scaler.unscale_(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(trainable_parameters(training.model), MAX_GRAD_NORM)
-    loss, grad_norm = total.item() / supervised, norm.item()
-    _check_finite(training, step, loss, grad_norm)
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad(set_to_none=True)
-    _record_step(training, step, learning_rate, loss, grad_norm, examples, time.perf_counter() - started)
-    return loss
-
-
-def _check_finite(training: Training, step: int, loss: float, grad_norm: float) -> None:
-    """With float16 a gradient that overflows is the scaler's business: it skips the step and lowers its scale."""
-    what = "loss" if not math.isfinite(loss) else "gradient"
-    if math.isfinite(loss) and (math.isfinite(grad_norm) or training.scaler.is_enabled()):
-        return
-    if step == 1:  # nothing is learned yet that a learning rate could have spoilt
-        dtype = str(training.dtype).removeprefix("torch.")
-        or_else = "" if dtype == "float32" else f", or overflow in {dtype}: try model.dtype float32"
-        raise TrainingError(
-            f"the {what} is no finite number at step 1, before anything is learned: likely the weights of model.path "
-            f"{training.spec.model.path!r} are damaged: copy or download the model again{or_else}"
-        )
-    rate = training.spec.train.learning_rate
-    raise TrainingError(
-        f"the {what} is no finite number at step {step}: likely train.learning_rate {rate:g} is too high; "
-        f"try a tenth of it, or a longer warm-up"
-    )
-
-
-def _record_step(
-    training: Training, step: int, rate: float, loss: float, norm: float, examples: list[Example], seconds: float
-) -> None:
-    tokens, before = sum(len(example.tokens) for example in examples), training.progress
-    training.progress = Progress(
-        step,
-        before.train_seconds + seconds,
-        before.trained_tokens + tokens,
-        training.scaler.get_scale() if training.scaler.is_enabled() else None,
-    )
-    training.recorder.append(
-        Step(
-            time=time.time(),
-            step=step,
-            epoch=step / (training.plan.steps_per_epoch or 1),
-            loss=loss,
-            learning_rate=rate,
-            grad_norm=norm,
-            tokens=tokens,
-            seconds=seconds,
-            train_seconds=training.progress.train_seconds,
-            trained_tokens=training.progress.trained_tokens,
-            memory_bytes=peak_memory_bytes(training.device),
-        )
-    )
 
 
 def _log_line(training: Training, step: int, learning_rate: float, loss: float) -> str:

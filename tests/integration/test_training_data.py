@@ -18,7 +18,7 @@ from engine.events import AnyEvent, Evaluated, Prepared, Warned
 from engine.plan import make_plan, split_sizes
 from engine.spec import DataSpec
 from engine.training.batches import step_rows, token_batches
-from engine.training.data import Example, cut, load_rows, render_prompt, split, tokenise
+from engine.training.data import Example, cut, load_rows, make_example, render_prompt, split, tokenise
 from tests.integration.rounds_to_train import make_rows, make_run, spec_of, steps_of, train_here, write_rows
 from tests.integration.tiny_model import make_tokenizer
 
@@ -51,10 +51,10 @@ def test_prompts_are_alpacas() -> None:
 def test_response_and_its_end_are_supervised() -> None:
     tokenizer = make_tokenizer()
     (example,) = tokenised(tokenizer, Row("Say it", "a lamp"))
-    assert tokenizer.decode(example.tokens[example.supervised_from :]) == "a lamp</s>"
-    assert tokenizer.decode(example.tokens[: example.supervised_from]) == render_prompt(Row("Say it", ""))
+    assert tokenizer.decode(example.tokens[example.supervised]) == "a lamp</s>"
+    assert tokenizer.decode(example.tokens[~example.supervised]) == render_prompt(Row("Say it", ""))
     (example,) = tokenised(tokenizer, Row("Say it", "a lamp"), supervised_tokens="all")
-    assert example.supervised == len(example.tokens) - 1
+    assert example.supervised_tokens == len(example) - 1
 
 
 @pytest.mark.parametrize("template", ["{0}:0 $A", "$A {1}:0", "{0}:0 $A {1}:0"])
@@ -71,14 +71,14 @@ def test_tokens_the_tokenizer_adds_stay_at_the_ends(template: str) -> None:
     text = tokenizer.decode(example.tokens)
     start = "<pad>" if "<pad>" in template else ""
     assert text == start + render_prompt(Row("Say it", "")) + "a lamp</s>"
-    assert tokenizer.decode(example.tokens[example.supervised_from :]) == "a lamp</s>"
+    assert tokenizer.decode(example.tokens[example.supervised]) == "a lamp</s>"
 
 
 def test_rows_that_are_cut_or_lose_their_response_are_told(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model, data__max_length=60, train__num_train_epochs=1.0)
     examples = _all_examples()
-    long = sum(len(example.tokens) > 60 for example in examples)
-    gone = sum(example.supervised_from >= 60 for example in examples)
+    long = sum(len(example) > 60 for example in examples)
+    gone = sum(not example.supervised[:60].any() for example in examples)
     assert 1 < gone < long < 40
     events = train_here(run)
     assert warned_in(events) == [
@@ -97,13 +97,13 @@ def _all_examples() -> list[Example]:
 
 
 def test_one_row_is_told_in_the_singular() -> None:
-    examples = [Example(list(range(length)), 4) for length in (5, 6, 9)]
+    examples = [make_example(range(length), 4) for length in (5, 6, 9)]
     assert cut(examples, 6).warnings(6) == ["1 of 3 rows is longer than data.max_length 6 tokens and was cut"]
 
 
 def test_rows_left_with_nothing_to_learn_end_the_round() -> None:
     with pytest.raises(SpecError, match=r"data.max_length is 8 tokens: cut there, 0 of 2 rows keep any"):
-        cut([Example(list(range(20)), 10)] * 2, 8)
+        cut([make_example(range(20), 10)] * 2, 8)
 
 
 def test_rows_passed_over_are_told(tiny_model: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_rows_passed_over_are_told(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_split_is_the_datasets_librarys() -> None:
-    examples = [Example([number, 0], 1) for number in range(50)]
+    examples = [make_example([number, 0], 1) for number in range(50)]
     theirs = datasets.Dataset.from_dict({"n": range(50)}).train_test_split(test_size=0.13, seed=5)
     train, held_out = split(examples, DataSpec(path="rows", eval_fraction=0.13, seed=5))
     assert [example.tokens[0] for example in train] == theirs["train"]["n"]
@@ -135,9 +135,9 @@ def test_order_of_rows_follows_from_seed_and_step_alone() -> None:
 
 
 def test_evaluation_batches_keep_to_their_budget() -> None:
-    examples = [Example(list(range(length)), 1) for length in (50, 3, 9, 4, 8, 200)]
+    examples = [make_example(range(length), 1) for length in (50, 3, 9, 4, 8, 200)]
     batches = list(token_batches(examples, 20))
-    assert [[len(example.tokens) for example in batch] for batch in batches] == [[3, 4], [8, 9], [50], [200]]
+    assert [[len(example) for example in batch] for batch in batches] == [[3, 4], [8, 9], [50], [200]]
 
 
 def test_evaluations_count_every_supervised_token_once(tiny_model: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_evaluations_count_every_supervised_token_once(tiny_model: Path, tmp_pat
     events = train_here(run)
     _, held_out = split(_all_examples(), spec_of(run).data)
     counted = {event.supervised_tokens for event in events if isinstance(event, Evaluated)}
-    assert counted == {sum(example.supervised for example in held_out)}
+    assert counted == {sum(example.supervised_tokens for example in held_out)}
 
 
 # What the hub answers, without the hub.

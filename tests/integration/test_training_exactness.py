@@ -28,8 +28,8 @@ from engine.training.data import render_prompt, tokenise
 from engine.training.evaluate import evaluate
 from engine.training.model import trainable_parameters
 from engine.training.preparation import Training, prepare
-from engine.training.recipe import take_step
 from engine.training.recorder import Recorder, StopSignal
+from engine.training.step import take_step
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, steps_of, train_here
 from tests.integration.test_training_numbers import WITH_INPUT, WITHOUT_INPUT
@@ -204,14 +204,14 @@ def test_end_of_sequence_is_among_the_targets_of_every_row(pad: str) -> None:
     batch = collate(examples, CPU)
     ends = [token for token in batch.targets.tolist() if token == tokenizer.eos_token_id]
     assert len(ends) == 2
-    assert batch.predicts.sum() == len(batch.targets) == sum(example.supervised for example in examples)
-    assert batch.attention_mask.sum(dim=1).tolist() == [len(example.tokens) for example in examples]
+    assert batch.predicts.sum() == len(batch.targets) == sum(example.supervised_tokens for example in examples)
+    assert batch.attention_mask.sum(dim=1).tolist() == [len(example) for example in examples]
 
 
 TOKENIZER = make_tokenizer()
 
 
-def text_of(tokens: list[int]) -> str:
+def text_of(tokens: torch.Tensor) -> str:
     """What the tokens say."""
     return str(TOKENIZER.decode(tokens, clean_up_tokenization_spaces=False))
 
@@ -224,9 +224,9 @@ def test_whatever_a_row_says_is_in_its_tokens_and_the_response_is_supervised(
     ((example,), _), *_ = tokenise([row], TOKENIZER, DataSpec(path="rows.json"))
     whole = text_of(example.tokens)
     assert whole.removesuffix("</s>") == (render_prompt(row) + output).removesuffix("</s>")
-    learned = text_of(example.tokens[example.supervised_from :])
+    learned = text_of(example.tokens[example.supervised])
     assert learned.removesuffix("</s>").endswith(output.removesuffix("</s>"))
-    assert example.supervised >= 1
+    assert example.supervised_tokens >= 1
 
 
 def test_adapter_weights_are_those_of_the_last_checkpoint_of_a_round_that_ends_on_one(

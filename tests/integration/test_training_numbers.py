@@ -235,7 +235,7 @@ def test_end_of_sequence_is_learned_where_it_is_the_padding_too(tmp_path: Path) 
 
 def test_rows_are_padded_as_little_as_the_step_allows() -> None:
     from engine.training.batches import micro_batches
-    from engine.training.data import Example
+    from engine.training.data import make_example
 
-    examples = [Example(list(range(length)), 1) for length in (9, 2, 8, 3)]
-    assert [[len(example.tokens) for example in batch] for batch in micro_batches(examples, 2)] == [[2, 3], [8, 9]]
+    examples = [make_example(range(length), 1) for length in (9, 2, 8, 3)]
+    assert [[len(example) for example in batch] for batch in micro_batches(examples, 2)] == [[2, 3], [8, 9]]

@@ -173,7 +173,7 @@ def test_loss_that_is_no_number_ends_the_round_and_keeps_what_was_good(
         return nll(model, batch) * (float("nan") if calls > 8 else 1.0)
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.training.recipe.token_nll", spoilt)
+        patch.setattr("engine.training.step.token_nll", spoilt)
         message = fail_here(run, patch)
     assert message == (
         "the loss is no finite number at step 5: likely train.learning_rate 0.01 is too high; try a tenth of it, or a "

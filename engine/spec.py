@@ -10,7 +10,8 @@ import math
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -67,7 +68,9 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(gt=0, le=10, description="Peak learning rate; reached after warm-up, then falls linearly to 0."),
     ] = 2e-4
-    per_device_train_batch_size: Annotated[int, Meta(ge=1, description="Rows in one micro-batch.")] = 4
+    per_device_train_batch_size: Annotated[
+        int, Meta(ge=1, description="Rows in one micro-batch; times accumulation it is the effective batch.")
+    ] = 4
     gradient_accumulation_steps: Annotated[
         int,
         Meta(ge=1, description="Micro-batches per optimizer step; times the batch it is the effective batch."),
@@ -89,7 +92,15 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "epoch"
     save_steps: Annotated[int, Meta(ge=1, description="Steps between checkpoints when save_strategy is steps.")] = 50
     gradient_checkpointing: Annotated[
-        bool, Meta(description="Recompute activations in the backward pass: less memory, more time.")
+        bool | Literal["auto"],
+        Meta(description="Recompute activations: less memory, more time; auto does it only if a row does not fit."),
+    ] = "auto"
+    micro_batches: Annotated[
+        Literal["auto", "fixed"],
+        Meta(description="Slice the effective batch as written (fixed), or as memory allows; results are the same."),
+    ] = "auto"
+    torch_compile: Annotated[
+        bool, Meta(description="Compile the model: pays in long runs only, as it starts minutes later.")
     ] = False
     seed: Annotated[Seed, Meta(description="Seed of the adapter's start, the order of rows and dropout.")] = 42
 
@@ -110,7 +121,7 @@ class SpecField(Struct, frozen=True):
     """
 
     key: str
-    kind: Literal["text", "int", "float", "bool", "choice", "modules"]
+    kind: Literal["text", "int", "float", "choice", "modules"]
     description: str
     allowed: str
     choices: tuple[str, ...] = ()
@@ -163,14 +174,23 @@ def _allowed(bare: Any, meta: Meta) -> str:
     return " ".join([NUMBER_WORDS[bare], " and ".join(bounds)]).strip()
 
 
+def _words(bare: Any) -> dict[str, Any]:
+    """The values of a field that is a choice among a few, by the word for each; empty for any other field."""
+    if bare is bool:
+        return {"true": True, "false": False}
+    if get_origin(bare) is Literal:
+        return {format_value(value): value for value in get_args(bare)}
+    if get_origin(bare) in (Union, UnionType) and all(map(_words, get_args(bare))):
+        return {word: value for part in reversed(get_args(bare)) for word, value in _words(part).items()}
+    return {}
+
+
 def _describe(key: str, annotation: Any) -> SpecField:
     bare, meta, optional = _unwrap(annotation)
     description = meta.description or ""
-    if bare is bool:
-        return SpecField(key, "bool", description, "true or false", ("true", "false"))
-    if get_origin(bare) is Literal:
-        choices = tuple(get_args(bare))
-        return SpecField(key, "choice", description, "one of " + ", ".join(choices), choices)
+    if words := _words(bare):
+        allowed = " or ".join(words) if len(words) == 2 else "one of " + ", ".join(words)
+        return SpecField(key, "choice", description, allowed, tuple(words))
     if bare is str:
         return SpecField(key, "text", description, "a name or a path")
     if bare in NUMBER_WORDS:
@@ -252,8 +272,9 @@ def _read_text(field: SpecField, text: str) -> Any:
             if not math.isfinite(value := float(text)):
                 raise ValueError(text)
             return value
-        case "bool":
-            return {"true": True, "false": False}[text.lower()] if text.lower() in field.choices else text
+        case "choice":
+            bare, _, _ = _unwrap(_annotations(field.group)[field.name])
+            return _words(bare)[text.lower()] if text.lower() in field.choices else text
         case "modules":
             return text if text == "all-linear" else _module_names(text)
     return text

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.training.batches import collate, token_batches
+from engine.training.batches import packs_of, padded_batches_of
 from engine.training.data import Example
-from engine.training.loss import autocast, token_nll
-
-PADDED_TOKENS = 4096
+from engine.training.forward import Forward
 
 
 @dataclass(frozen=True)
@@ -33,27 +31,24 @@ class Evaluation:
 
 
 def evaluate(
-    model: torch.nn.Module,
-    examples: Sequence[Example],
-    device: torch.device,
-    dtype: torch.dtype,
-    progress: Callable[[int, int], None],
+    forward: Forward, examples: Sequence[Example], tokens: int, progress: Callable[[int, int], None]
 ) -> Evaluation:
     """Sum of token NLL ÷ supervised tokens: independent of how rows are batched, as no mean of means is taken.
 
-    `progress(done, total)` is told the rows after each batch and may raise to end the evaluation.
+    `tokens` go through the model at once. `progress(done, total)` is told the rows after each batch and may raise to
+    end the evaluation.
     """
-    was_training = model.training
-    model.eval()
-    total, tokens, done = 0.0, 0, 0
+    was_training = forward.model.training
+    forward.model.eval()
+    total, counted, done = 0.0, 0, 0
     try:
-        with torch.inference_mode(), autocast(device, dtype):
-            for rows in token_batches(examples, PADDED_TOKENS):
-                batch = collate(rows, device)
-                total += token_nll(model, batch).item()
-                tokens += len(batch.targets)
+        with torch.inference_mode():
+            for rows in (packs_of if forward.packed else padded_batches_of)(examples, tokens):
+                batch = forward.batch(rows)
+                total += forward.nll(batch).item()
+                counted += len(batch.targets)
                 done += len(rows)
                 progress(done, len(examples))
     finally:
-        model.train(was_training)
-    return Evaluation(total / tokens, tokens)
+        forward.model.train(was_training)
+    return Evaluation(total / counted, counted)

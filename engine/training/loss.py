@@ -1,13 +1,14 @@
-"""The negative log-likelihood of the supervised tokens."""
+"""The negative log-likelihood of the supervised tokens, without ever holding all their logits."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch.nn import functional
 
-from engine.training.batches import Batch
+CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # of float32 logits: what a CPU's cache holds, what fills a GPU
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -15,16 +16,45 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
-def token_nll(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Sum of the negative log-likelihood of `batch.targets`, in nats, a float32 scalar.
+def head_nll(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor) -> torch.Tensor:
+    """Sum of -log softmax(head(hidden))[targets], in nats, a float32 scalar.
 
-    Logits are computed where a supervised token is predicted and nowhere else (transformers' `logits_to_keep` with
-    a mask). No cache is kept: with one, attention would also see what it must not.
+    The logits are made, used for loss and gradient, and forgotten, some rows at a time (as in P.-L. Hsu et al., Liger
+    Kernel, arXiv 2410.10989); `head` is frozen.
+
+    Args:
+        hidden: [supervised tokens, hidden_size].
+        targets: int64 [supervised tokens].
     """
-    logits = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        use_cache=False,
-        logits_to_keep=batch.predicts,
-    ).logits
-    return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
+    nll: torch.Tensor = _HeadNll.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
+    return nll
+
+
+class _HeadNll(torch.autograd.Function):
+    @staticmethod
+    @torch.no_grad()
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
+    ) -> torch.Tensor:
+        states = hidden.to(weight.dtype)
+        rows = max(1, CHUNK_BYTES.get(hidden.device.type, CHUNK_BYTES["cpu"]) // (4 * weight.shape[0]))
+        gradient = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, len(targets), rows):
+            chunk = slice(start, start + rows)
+            logits = functional.linear(states[chunk], weight, bias)
+            log_p = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            wanted = targets[chunk, None]
+            total -= log_p.gather(1, wanted).sum()
+            if gradient is not None:
+                p = log_p.exp_()
+                p.scatter_add_(1, wanted, p.new_full((), -1.0).expand_as(wanted))
+                torch.mm(p.to(weight.dtype), weight, out=gradient[chunk])
+        ctx.save_for_backward(gradient)
+        ctx.hidden_dtype = hidden.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *scale: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * scale[0]).to(ctx.hidden_dtype), None, None, None

@@ -120,10 +120,6 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     lora = spec.lora
     if lora.target_modules != "all-linear":
         _check_targets(lora.target_modules, model)
-    if spec.train.gradient_checkpointing:
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})  # the first is transformers' newer name for the second
-        model.enable_input_require_grads()  # else nothing before the adapter needs one
     adapted: torch.nn.Module = get_peft_model(model, _lora_config(lora))
     for parameter in trainable_parameters(adapted):
         parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
@@ -159,6 +155,15 @@ def _lora_config(lora: LoraSpec) -> LoraConfig:
         target_modules=modules if isinstance(modules, str) else list(modules),
         bias=lora.bias,
     )
+
+
+def recompute_activations(model: Any, wanted: bool) -> None:
+    """Have the adapted `model` keep its layers' inputs alone and compute the rest again on the way back, or not."""
+    base = model.get_base_model()
+    if wanted:
+        base.activation_checkpointing_enable({"use_reentrant": False})  # their newer name for it
+    elif base.is_activation_checkpointing:
+        base.activation_checkpointing_disable()
 
 
 def trainable_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -16,13 +16,16 @@ from engine.plan import Plan, make_plan
 from engine.spec import Spec
 from engine.training.checkpoints import Progress
 from engine.training.data import Example, cut, load_rows, split, tokenise
-from engine.training.device import out_of_memory, resolve_dtype
+from engine.training.device import out_of_memory, resolve_dtype, use_fast_kernels
 from engine.training.evaluate import Evaluation, evaluate
+from engine.training.forward import Forward, choose_forward
+from engine.training.memory import Budget, measure_budget
 from engine.training.model import (
     add_adapter,
     check_vocabulary,
     load_base_model,
     load_tokenizer,
+    recompute_activations,
     trainable_parameters,
 )
 from engine.training.recorder import PhaseName, Recorder
@@ -37,10 +40,9 @@ class Training:
     plan: Plan
     run: RunDir
     recorder: Recorder
-    device: torch.device
-    dtype: torch.dtype
     tokenizer: PreTrainedTokenizerBase
-    model: Any
+    forward: Forward
+    budget: Budget
     train: list[Example]
     held_out: list[Example]
     optimizer: torch.optim.Optimizer
@@ -48,19 +50,33 @@ class Training:
     progress: Progress = field(default_factory=Progress)
     saved_step: int = 0
 
+    @property
+    def model(self) -> Any:
+        """The base model with its adapter."""
+        return self.forward.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.forward.device
+
+    def use(self, budget: Budget) -> None:
+        """Keep to `budget` from here on."""
+        recompute_activations(self.model, budget.gradient_checkpointing)
+        self.budget = budget
+
     def evaluate(self, phase: PhaseName) -> Evaluation:
         with self.recorder.stop.at_once(), out_of_memory(f"while {phase}"):
             return evaluate(
-                self.model,
+                self.forward,
                 self.held_out,
-                self.device,
-                self.dtype,
+                self.budget.tokens,
                 lambda done, of: self.recorder.phase(phase, done, of),
             )
 
 
 def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -> Training:
     """Load and tokenise the data, load the model and put the adapter on it."""
+    use_fast_kernels(device)
     dtype = resolve_dtype(spec.model.dtype, device)
     torch.manual_seed(spec.train.seed)
     recorder.phase("loading")
@@ -85,7 +101,10 @@ def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -
         fused=device.type in ("cuda", "cpu"),
     )
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    training = Training(spec, plan, run, recorder, device, dtype, tokenizer, model, train, held_out, optimizer, scaler)
+    forward = choose_forward(model, device, dtype, max(map(len, examples)))
+    wanted = spec.train.gradient_checkpointing
+    budget = measure_budget(forward, train, plan.effective_batch, None if wanted == "auto" else wanted)
+    training = Training(spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler)
     _say_prepared(training)
     return training
 
@@ -110,7 +129,7 @@ def _say_prepared(training: Training) -> None:
         Prepared(
             time=time.time(),
             device=training.device.type,
-            dtype=str(training.dtype).removeprefix("torch."),
+            dtype=str(training.forward.dtype).removeprefix("torch."),
             parameters=sum(parameter.numel() for parameter in training.model.parameters()),
             trainable_parameters=sum(parameter.numel() for parameter in parameters),
             train_samples=len(training.train),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import torch
 
 from engine.errors import TrainingError
 from engine.events import Step
-from engine.training.batches import collate, micro_batches, step_rows
+from engine.training.batches import packs_of, padded_batches_of, slices_of, step_rows
 from engine.training.checkpoints import Progress
 from engine.training.data import Example
-from engine.training.device import peak_memory_bytes
-from engine.training.loss import autocast, token_nll
+from engine.training.device import is_out_of_memory, peak_memory_bytes, random_state, set_random_state
+from engine.training.memory import Budget
 from engine.training.model import trainable_parameters
 from engine.training.preparation import Training
 
@@ -24,25 +25,20 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
     """One optimizer step over exactly the effective batch; returns its loss, in nats per supervised token.
 
     Raises:
-        TrainingError: the loss or the gradient is no finite number.
+        TrainingError: the loss or the gradient is no finite number, or memory ran out for good.
     """
     started = time.perf_counter()
     spec, optimizer, scaler = training.spec, training.optimizer, training.scaler
     indices = step_rows(step, len(training.train), training.plan.effective_batch, spec.train.seed)
     examples = [training.train[index] for index in indices]
     supervised = sum(example.supervised_tokens for example in examples)
-    total = torch.zeros((), device=training.device)
-    for rows in micro_batches(examples, spec.train.per_device_train_batch_size):
-        batch = collate(rows, training.device)
-        with autocast(training.device, training.dtype):
-            nll = token_nll(training.model, batch)
-        scaler.scale(nll / supervised).backward()  # type: ignore[no-untyped-call]
-        total += nll.detach()
+    total = _backward(training, step, examples, supervised)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(trainable_parameters(training.model), MAX_GRAD_NORM)
-    loss, grad_norm = total.item() / supervised, norm.item()
+    figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the step's one wait for the device
+    loss, grad_norm = figures
     _check_finite(training, step, loss, grad_norm)
     scaler.step(optimizer)
     scaler.update()
@@ -51,13 +47,64 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
     return loss
 
 
+def _backward(training: Training, step: int, examples: list[Example], supervised: int) -> torch.Tensor:
+    """Gradients of the step's mean loss; the sum of its loss, in nats.
+
+    A step that runs out of memory is taken again in smaller micro-batches as if it had not been tried, with the same
+    random numbers.
+    """
+    state = random_state()
+    while True:
+        try:
+            return _accumulate(training, examples, supervised)
+        except Exception as error:
+            if not is_out_of_memory(error) or (smaller := _smaller_budget(training, examples)) is None:
+                raise
+        training.optimizer.zero_grad(set_to_none=True)  # no sooner, as the error holds on to what was computed
+        training.use(smaller)
+        set_random_state(state)
+        training.recorder.warn(
+            f"out of memory at step {step}: from here on micro-batches hold at most {smaller.tokens:,} tokens"
+            f"{', and activations are recomputed' if smaller.gradient_checkpointing else ''}"
+        )
+
+
+def _accumulate(training: Training, examples: list[Example], supervised: int) -> torch.Tensor:
+    """Gradients, micro-batch by micro-batch; nothing waits for the device."""
+    total = torch.zeros((), device=training.device)
+    for rows in _micro_batches(training, examples):
+        nll = training.forward.nll(training.forward.batch(rows))
+        training.scaler.scale(nll / supervised).backward()  # type: ignore[no-untyped-call]
+        total += nll.detach()
+    return total
+
+
+def _micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
+    if training.spec.train.micro_batches == "fixed":
+        return slices_of(examples, training.spec.train.per_device_train_batch_size)
+    return (packs_of if training.forward.packed else padded_batches_of)(examples, training.budget.tokens)
+
+
+def _smaller_budget(training: Training, examples: list[Example]) -> Budget | None:
+    """Half of what the largest micro-batch held; None if it cannot be smaller, or is as the person wrote it."""
+    if training.spec.train.micro_batches == "fixed":
+        return None
+    largest = max(_micro_batches(training, examples), key=lambda rows: sum(map(len, rows)))
+    budget = training.budget
+    if len(largest) > 1:
+        return replace(budget, tokens=sum(map(len, largest)) // 2)
+    if training.spec.train.gradient_checkpointing == "auto" and not budget.gradient_checkpointing:
+        return replace(budget, gradient_checkpointing=True)
+    return None
+
+
 def _check_finite(training: Training, step: int, loss: float, grad_norm: float) -> None:
     """With float16 a gradient that overflows is the scaler's business: it skips the step and lowers its scale."""
     what = "loss" if not math.isfinite(loss) else "gradient"
     if math.isfinite(loss) and (math.isfinite(grad_norm) or training.scaler.is_enabled()):
         return
     if step == 1:  # nothing is learned yet that a learning rate could have spoilt
-        dtype = str(training.dtype).removeprefix("torch.")
+        dtype = str(training.forward.dtype).removeprefix("torch.")
         or_else = "" if dtype == "float32" else f", or overflow in {dtype}: try model.dtype float32"
         raise TrainingError(
             f"the {what} is no finite number at step 1, before anything is learned: likely the weights of model.path "

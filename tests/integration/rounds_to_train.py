@@ -52,6 +52,7 @@ def make_run(directory: Path, model: Path, **settings: object) -> RunDir:
     rows = write_rows(directory / "rows.jsonl", make_rows())
     values: dict[str, Any] = {
         "model.path": str(model),
+        "model.dtype": "float32",  # in which figures can be held against others to the last digits
         "data.path": str(rows),
         "data.max_length": POSITIONS,
         "lora.r": 4,

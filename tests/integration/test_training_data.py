@@ -17,7 +17,7 @@ from engine.errors import DatasetError, SpecError
 from engine.events import AnyEvent, Evaluated, Prepared, Warned
 from engine.plan import make_plan, split_sizes
 from engine.spec import DataSpec
-from engine.training.batches import step_rows, token_batches
+from engine.training.batches import padded_batches_of, step_rows
 from engine.training.data import Example, cut, load_rows, make_example, render_prompt, split, tokenise
 from tests.integration.rounds_to_train import make_rows, make_run, spec_of, steps_of, train_here, write_rows
 from tests.integration.tiny_model import make_tokenizer
@@ -136,7 +136,7 @@ def test_order_of_rows_follows_from_seed_and_step_alone() -> None:
 
 def test_evaluation_batches_keep_to_their_budget() -> None:
     examples = [make_example(range(length), 1) for length in (50, 3, 9, 4, 8, 200)]
-    batches = list(token_batches(examples, 20))
+    batches = padded_batches_of(examples, 20)
     assert [[len(example) for example in batch] for batch in batches] == [[3, 4], [8, 9], [50], [200]]
 
 

@@ -23,7 +23,7 @@ from engine.dataset import Row
 from engine.events import AnyEvent, Evaluated, Finished
 from engine.runlog import EventWriter
 from engine.spec import DataSpec
-from engine.training.batches import collate, step_rows
+from engine.training.batches import pad, step_rows
 from engine.training.data import render_prompt, tokenise
 from engine.training.evaluate import evaluate
 from engine.training.model import trainable_parameters
@@ -122,7 +122,7 @@ def test_every_step_is_that_of_a_plain_round(tiny_model: Path, tmp_path: Path, s
     settings = {"lora__lora_dropout": 0.0, "train__learning_rate": 1e-3} | settings
     run = make_run(tmp_path / "run", tiny_model, **settings)
     events = train_here(run)
-    with prepared(run) as training:
+    with prepared(run) as training, training.forward.as_loaded():
         plain = train_plainly(training)
     ours = [(step.loss, step.grad_norm, step.learning_rate) for step in steps_of(events)]
     assert len(ours) == len(plain)
@@ -136,7 +136,8 @@ def test_every_step_is_that_of_a_plain_round(tiny_model: Path, tmp_path: Path, s
     assert isinstance(last, Finished)
     _, held_out = plain_rows(run)
     assert last.result.eval_loss == pytest.approx(plain_loss(saved, held_out), rel=1e-6)
-    assert last.result.eval_loss == pytest.approx(plain_loss(training.model.eval(), held_out), rel=1e-5)
+    with training.forward.as_loaded():
+        assert last.result.eval_loss == pytest.approx(plain_loss(training.model.eval(), held_out), rel=1e-5)
 
 
 def test_reported_losses_are_the_saved_adapters(reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path) -> None:
@@ -170,7 +171,8 @@ def test_gradient_of_a_padded_step_is_that_of_its_rows_one_at_a_time(
         batch = training.plan.effective_batch
         rows = [train[index] for index in step_rows(1, len(train), batch, training.spec.train.seed)]
         assert len({len(tokens) for tokens, _ in rows}) > 3
-        loss = torch.stack([plain_nll(training.model, row) for row in rows]).sum()
+        with training.forward.as_loaded():
+            loss = torch.stack([plain_nll(training.model, row) for row in rows]).sum()
         count = sum(len(tokens) - start for tokens, start in rows)
         plain = [gradient / count for gradient in torch.autograd.grad(loss, parameters)]
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in plain))
@@ -189,22 +191,24 @@ def test_perplexity_does_not_depend_on_the_order_of_rows(tiny_model: Path, tmp_p
     with prepared(run) as training:
         orders = [training.held_out, training.held_out[::-1], training.held_out[::2] + training.held_out[1::2]]
         losses = [
-            evaluate(training.model, rows, CPU, torch.float32, lambda *_: None).eval_loss
+            evaluate(training.forward, rows, training.budget.tokens, lambda *_: None).eval_loss
             for rows in (*orders, *orders[:1])
         ]
-    assert losses == pytest.approx([plain_loss(training.model.eval(), plain_rows(run)[1])] * 4, rel=1e-6)
+    with training.forward.as_loaded():
+        assert losses == pytest.approx([plain_loss(training.model.eval(), plain_rows(run)[1])] * 4, rel=1e-6)
     assert losses[0] == losses[3]
 
 
-@pytest.mark.parametrize("pad", ["<pad>", "</s>"])
-def test_end_of_sequence_is_among_the_targets_of_every_row(pad: str) -> None:
-    tokenizer = make_tokenizer(pad)
+@pytest.mark.parametrize("pad_token", ["<pad>", "</s>"])
+def test_end_of_sequence_is_among_the_targets_of_every_row(pad_token: str) -> None:
+    tokenizer = make_tokenizer(pad_token)
     rows = [Row("Say it", "a lamp"), Row("Say it", "a lamp is a lamp and a lamp is a lamp")]
     (examples, _), *_ = tokenise(rows, tokenizer, DataSpec(path="rows.json"))
-    batch = collate(examples, CPU)
+    batch = pad(examples, CPU)
     ends = [token for token in batch.targets.tolist() if token == tokenizer.eos_token_id]
     assert len(ends) == 2
-    assert batch.predicts.sum() == len(batch.targets) == sum(example.supervised_tokens for example in examples)
+    assert len(batch.predicts) == len(batch.targets) == sum(example.supervised_tokens for example in examples)
+    assert batch.attention_mask is not None
     assert batch.attention_mask.sum(dim=1).tolist() == [len(example) for example in examples]
 
 

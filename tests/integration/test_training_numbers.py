@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.events import AnyEvent, Evaluated, Finished, Prepared
-from engine.training import evaluate
+from engine.training import memory
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import figures_of, make_rows, make_run, spec_of, steps_of, train_here
 from tests.integration.tiny_model import write_model
@@ -149,6 +149,7 @@ def test_accumulation_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
                 train__per_device_train_batch_size=micro,
                 train__gradient_accumulation_steps=8 // micro,
                 train__num_train_epochs=3.0,
+                train__micro_batches="fixed",
             )
         )
         for micro in (8, 2, 1)
@@ -161,15 +162,15 @@ def test_accumulation_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
     assert result_loss(runs[2]) == pytest.approx(result_loss(runs[0]), rel=1e-4)
 
 
-@pytest.mark.parametrize("padded_tokens", [1, 200, 100_000])
+@pytest.mark.parametrize("tokens", [1, 200, 100_000])
 def test_evaluation_does_not_depend_on_its_batches(
     reference: tuple[RunDir, list[AnyEvent]],
     tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    padded_tokens: int,
+    tokens: int,
 ) -> None:
-    monkeypatch.setattr(evaluate, "PADDED_TOKENS", padded_tokens)
+    monkeypatch.setattr(memory, "CPU_TOKENS", tokens)
     run = make_run(tmp_path / "run", tiny_model, data__eval_fraction=0.9, train__num_train_epochs=1.0)
     base = evaluations_of(train_here(run))[0]
     loss, count = plain_eval_loss(load(tiny_model), tiny_model, run)
@@ -231,11 +232,3 @@ def test_end_of_sequence_is_learned_where_it_is_the_padding_too(tmp_path: Path) 
     before = end_probability(base)
     after = end_probability(PeftModel.from_pretrained(base, run.adapter).eval())
     assert after > 100 * before
-
-
-def test_rows_are_padded_as_little_as_the_step_allows() -> None:
-    from engine.training.batches import micro_batches
-    from engine.training.data import make_example
-
-    examples = [make_example(range(length), 1) for length in (9, 2, 8, 3)]
-    assert [[len(example) for example in batch] for batch in micro_batches(examples, 2)] == [[2, 3], [8, 9]]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors import SafetensorError
 
 from engine.events import AnyEvent, Evaluated, Finished, Saved, Stopped
-from engine.training import checkpoints, loss
+from engine.training import checkpoints
+from engine.training.batches import Batch
+from engine.training.forward import Forward
 from engine.training.manifest import newest_valid_checkpoint
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import fail_here, figures_of, make_run, resumed_from, train_here
@@ -165,15 +166,15 @@ def test_loss_that_is_no_number_ends_the_round_and_keeps_what_was_good(
     reference: Reference, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__save_steps=3)
-    nll, calls = loss.token_nll, 0
+    nll, calls = Forward.nll, 0
 
-    def spoilt(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+    def spoilt(forward: Forward, batch: Batch) -> torch.Tensor:
         nonlocal calls
-        calls += 1
-        return nll(model, batch) * (float("nan") if calls > 8 else 1.0)
+        calls += forward.model.training
+        return nll(forward, batch) * (float("nan") if calls > 5 else 1.0)  # of which the first is the memory's measure
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.training.step.token_nll", spoilt)
+        patch.setattr(Forward, "nll", spoilt)
         message = fail_here(run, patch)
     assert message == (
         "the loss is no finite number at step 5: likely train.learning_rate 0.01 is too high; try a tenth of it, or a "

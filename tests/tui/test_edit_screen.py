@@ -23,7 +23,8 @@ OTHER_VALUES = {
     "train.learning_rate": "3e-4", "train.per_device_train_batch_size": "2",
     "train.gradient_accumulation_steps": "3", "train.num_train_epochs": "1.5", "train.warmup_steps": "0.1",
     "train.logging_steps": "1", "train.save_strategy": "steps", "train.save_steps": "4",
-    "train.gradient_checkpointing": "true", "train.seed": "8",
+    "train.gradient_checkpointing": "true", "train.micro_batches": "fixed", "train.torch_compile": "true",
+    "train.seed": "8",
 }  # fmt: skip
 
 

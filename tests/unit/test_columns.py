@@ -46,7 +46,7 @@ ROUND = make_round(
         ("warmup", 0.0, "0"),
         ("total_steps", 222, "222"),
         ("target_modules", ("q_proj", "v_proj"), "q_proj, v_proj"),
-        ("gradient_checkpointing", False, "false"),
+        ("gradient_checkpointing", "auto", "auto"),
         ("loss", 1.23456, "1.2346"),
         ("ppl", 3.16, "3.16"),
         ("base_perplexity", 412.84, "412.8"),

@@ -46,6 +46,8 @@ KEYS = [
     "train.save_strategy",
     "train.save_steps",
     "train.gradient_checkpointing",
+    "train.micro_batches",
+    "train.torch_compile",
     "train.seed",
 ]
 
@@ -161,7 +163,7 @@ def test_text_is_read(key: str, text: str, value: Any) -> None:
         ("train.warmup_steps", "-1", "a number at least 0"),
         ("train.warmup_steps", "-inf", "a number at least 0"),
         ("train.warmup_steps", "inf", "a number at least 0"),
-        ("train.gradient_checkpointing", "yes", "true or false"),
+        ("train.gradient_checkpointing", "yes", "one of auto, true, false"),
         ("train.save_strategy", "never", "one of no, epoch, steps"),
         ("model.dtype", "fp16", "one of auto, float32, bfloat16, float16"),
         ("model.path", "  ", "a name or a path"),

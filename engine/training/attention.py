@@ -1,0 +1,107 @@
+"""Attention over packed rows that never crosses from one row into another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from engine.training.batches import Batch
+
+NAME = "loratui_rows"
+VARLEN_HEAD_DIM = 256  # the widest head that torch's flash kernel takes
+
+
+class RowAttention:
+    """An attention function for transformers that attends within each row of the batch it was last shown.
+
+    It knows the rows by itself rather than by an argument: not every model hands arguments down to its attention, and
+    a compiled one would be compiled anew for every other list of lengths.
+    """
+
+    def __init__(self) -> None:
+        self._lengths: tuple[int, ...] = ()
+        self._starts: torch.Tensor | None = None
+
+    def show(self, batch: Batch) -> None:
+        """Attend within the rows of `batch` from here on, in its backward pass too."""
+        self._lengths, self._starts = batch.row_lengths, batch.row_starts
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """Causal attention of [1, heads, tokens, head_dim] each; returns [1, tokens, heads, head_dim].
+
+        Raises:
+            ValueError: the model asks for more than plain attention, or for other tokens than it was shown.
+        """
+        if attention_mask is not None or options.get("softcap") is not None or sum(self._lengths) != query.shape[2]:
+            raise ValueError("this attention is plain, and over packed rows")
+        if self._starts is not None and dropout == 0.0 and _has_varlen_kernel(query):
+            return _varlen(query, key, value, scaling, self._starts, max(self._lengths)), None
+        grouped, lengths = query.shape[1] != key.shape[1], list(self._lengths)
+        attended = [
+            functional.scaled_dot_product_attention(
+                q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
+            )
+            for q, k, v in zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
+        ]
+        return torch.cat(attended, dim=2).transpose(1, 2).contiguous(), None
+
+
+ROWS = RowAttention()
+AttentionInterface.register(NAME, ROWS)
+
+
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    starts: torch.Tensor,
+    longest: int,
+) -> torch.Tensor:
+    """All rows in one kernel; shapes as `RowAttention`."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    grouped = query.shape[1] != key.shape[1]
+    attended = varlen_attn(
+        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=grouped
+    )
+    assert isinstance(attended, torch.Tensor)
+    return attended[None]
+
+
+def _has_varlen_kernel(query: torch.Tensor) -> bool:
+    """Flash attention needs an Ampere card or newer and half precision (torch.nn.attention.varlen)."""
+    return (
+        query.is_cuda
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and query.shape[-1] <= VARLEN_HEAD_DIM
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
+
+
+@contextmanager
+def attention_of(model: Any, name: str) -> Iterator[None]:
+    """Have the transformers model `model` attend by the function of that name."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

@@ -1,0 +1,143 @@
+"""How rows go through a model: the cheapest way that gives this model's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from engine.training.attention import NAME, ROWS, attention_of
+from engine.training.batches import Batch, pack, pad
+from engine.training.data import Example, make_example
+from engine.training.loss import autocast, head_nll
+
+CHECKED_TOKENS = (24, 40)
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A model with its adapter, and how rows go through it.
+
+    Attributes:
+        packed: rows are packed, with attention within each; else they are padded.
+        fused_head: logits and loss are computed together, some tokens at a time.
+        attention: transformers' name of the attention the model came with.
+    """
+
+    model: Any
+    device: torch.device
+    dtype: torch.dtype
+    packed: bool
+    fused_head: bool
+    attention: str
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        return (pack if self.packed else pad)(examples, self.device)
+
+    def nll(self, batch: Batch) -> torch.Tensor:
+        """Sum of the negative log-likelihood of `batch.targets`, in nats, a float32 scalar.
+
+        Logits are computed where a supervised token is predicted and nowhere else. No cache is kept: with one,
+        attention would also see what it must not.
+        """
+        ROWS.show(batch)
+        with autocast(self.device, self.dtype):
+            if not self.fused_head:
+                return functional.cross_entropy(self._logits(batch).float(), batch.targets, reduction="sum")
+            base = self.model.get_base_model()
+            hidden = base.get_decoder()(**_inputs(batch)).last_hidden_state
+        return head_nll(hidden.flatten(0, 1)[batch.predicts], base.get_output_embeddings(), batch.targets)
+
+    def as_loaded(self) -> AbstractContextManager[None]:
+        """While in it the model attends as it did when it was loaded, which generating needs."""
+        return attention_of(self.model.get_base_model(), self.attention)
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        """[supervised tokens, vocabulary]."""
+        keep = batch.predicts
+        if not self.packed:
+            keep = torch.zeros(batch.input_ids.numel(), dtype=torch.bool, device=self.device)
+            keep[batch.predicts] = True
+            keep = keep.view_as(batch.input_ids)
+        logits: torch.Tensor = self.model(**_inputs(batch), logits_to_keep=keep).logits
+        return logits.flatten(0, -2)
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
+    return inputs if batch.attention_mask is None else inputs | {"attention_mask": batch.attention_mask}
+
+
+def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> Forward:
+    """Try the cheap ways on two short rows, and take those that `model` gives the same numbers by.
+
+    Rows are packed if a change to one leaves no trace in another, and the numbers are those of a row by itself:
+    models that mix tokens other than by attention, or by more than plain attention, fail that. The head is fused if
+    the model's logits are its output layer's and nothing more. `longest` is the longest row in tokens.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(device, dtype):
+            packed = not _has_window(model.config, longest) and _takes_packed_rows(model, device, dtype)
+            fused = _has_plain_head(model, device)
+    finally:
+        model.train(was_training)
+    attention = model.config._attn_implementation
+    if packed:
+        model.get_base_model().set_attn_implementation(NAME)
+    return Forward(model, device, dtype, packed, fused, attention)
+
+
+def _has_window(config: Any, longest: int) -> bool:
+    """Whether attention reaches less far than a row is long."""
+    text = config.get_text_config()
+    reaches = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return any(isinstance(reach, int) and reach < longest for reach in reaches)
+
+
+def _row(model: Any, length: int, seed: int) -> Example:
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = model.config.get_text_config().vocab_size
+    return make_example(torch.randint(vocabulary, (length,), generator=generator).tolist(), 1)
+
+
+def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    first, other, second = (
+        _row(model, length, seed)
+        for seed, length in enumerate((CHECKED_TOKENS[0], CHECKED_TOKENS[0], CHECKED_TOKENS[1]))
+    )
+
+    def second_of(*rows: Example) -> torch.Tensor:
+        batch = pack(rows, device)
+        ROWS.show(batch)
+        start = sum(map(len, rows[:-1]))
+        logits: torch.Tensor = model(**_inputs(batch)).logits[0, start : start + len(second)].float()
+        return logits
+
+    alone = model(**_inputs(pad([second], device))).logits[0].float()
+    try:
+        with attention_of(model.get_base_model(), NAME):
+            after_first, after_other = second_of(first, second), second_of(other, second)
+    except Exception:  # whatever a model raises that attends in a way of its own
+        return False
+    error = (after_first - alone).norm() / alone.norm()
+    return torch.equal(after_first, after_other) and bool(error < TOLERANCE[dtype])
+
+
+def _has_plain_head(model: Any, device: torch.device) -> bool:
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or any(parameter.requires_grad for parameter in head.parameters()):
+        return False
+    inputs = _inputs(pad([_row(model, CHECKED_TOKENS[0], 0)], device))
+    try:
+        hidden = base.get_decoder()(**inputs).last_hidden_state
+    except Exception:  # a decoder that cannot be called by itself
+        return False
+    return torch.equal(head(hidden), model(**inputs).logits)

@@ -1,0 +1,263 @@
+"""The cheap ways through a model: what they are checked for, and that they are the plain way's numbers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen3Config,
+)
+
+from engine.training.batches import _grain, pack, packs_of, pad, slices_of
+from engine.training.data import Example, make_example
+from engine.training.forward import Forward, choose_forward
+from engine.training.loss import CHUNK_BYTES, head_nll
+from engine.training.model import recompute_activations, trainable_parameters
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+CPU = torch.device("cpu")
+VOCABULARY = 97
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+
+
+def adapted(
+    config: PretrainedConfig, targets: str | list[str] = "all-linear", dtype: torch.dtype = torch.float32
+) -> Any:
+    """A model of random weights whose adapter is no longer a fresh one, without dropout."""
+    torch.manual_seed(0)
+    base: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)  # type: ignore[no-untyped-call]
+    model = get_peft_model(
+        base,
+        LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets, fan_in_fan_out=isinstance(config, GPT2Config)),
+    )
+    for parameter in trainable_parameters(model):
+        parameter.data = torch.randn_like(parameter, dtype=torch.float32) * 0.1
+    return model.train()
+
+
+def rows_of(*lengths: int) -> list[Example]:
+    """Rows of random tokens; about two thirds of each are supervised."""
+    generator = torch.Generator().manual_seed(3)
+    return [
+        make_example(torch.randint(VOCABULARY, (length,), generator=generator).tolist(), length // 3)
+        for length in lengths
+    ]
+
+
+def plain_nll(model: Any, rows: list[Example]) -> torch.Tensor:
+    """Rows one at a time, all logits, nothing of the engine's."""
+    total = torch.zeros(())
+    for row in rows:
+        logits = model(input_ids=row.tokens.long()[None], use_cache=False).logits[0, :-1]
+        wanted = row.supervised[1:]
+        total = total + functional.cross_entropy(logits[wanted].float(), row.tokens[1:][wanted].long(), reduction="sum")
+    return total
+
+
+def gradients_of(model: Any, nll: torch.Tensor) -> torch.Tensor:
+    """All gradients in one vector."""
+    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(nll, trainable_parameters(model))])
+
+
+def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+FAMILIES = {
+    "llama": LlamaConfig(**SMALL),
+    "qwen3": Qwen3Config(**SMALL, head_dim=8),
+    "mistral": MistralConfig(**SMALL, sliding_window=None),
+    "gpt2": GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, resid_pdrop=0.0,
+                       embd_pdrop=0.0, attn_pdrop=0.0),
+    "gemma2": Gemma2Config(**SMALL, head_dim=8, sliding_window=16, query_pre_attn_scalar=8),
+}  # fmt: skip
+TARGETS = {"gpt2": ["c_attn", "c_fc"]}
+
+
+@pytest.mark.parametrize(
+    ("family", "packed", "fused"),
+    [
+        ("llama", True, True),
+        ("qwen3", True, True),
+        ("mistral", True, True),
+        ("gpt2", True, True),
+        ("gemma2", False, False),  # its windows are shorter than a row, and it caps its logits
+    ],
+)
+@pytest.mark.parametrize("recompute", [False, True])
+def test_loss_and_gradients_are_those_of_rows_one_at_a_time(
+    family: str, packed: bool, fused: bool, recompute: bool
+) -> None:
+    model, rows = adapted(FAMILIES[family], TARGETS.get(family, "all-linear")), rows_of(31, 5, 64, 12, 12)
+    theirs = plain_nll(model, rows)
+    gradients = gradients_of(model, theirs)
+    forward = choose_forward(model, CPU, torch.float32, 64)
+    assert (forward.packed, forward.fused_head) == (packed, fused)
+    recompute_activations(model, recompute)
+    ours = forward.nll(forward.batch(rows))
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert relative_error(gradients_of(model, ours), gradients) < 1e-5
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
+def test_every_way_gives_the_same(packed: bool, fused: bool) -> None:
+    model, rows = adapted(FAMILIES["llama"]), rows_of(31, 5, 64, 12)
+    theirs = plain_nll(model, rows)
+    gradients = gradients_of(model, theirs)
+    checked = choose_forward(model, CPU, torch.float32, 64)
+    if not packed:
+        model.get_base_model().set_attn_implementation(checked.attention)
+    forward = Forward(model, CPU, torch.float32, packed, fused, checked.attention)
+    ours = forward.nll(forward.batch(rows))
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    assert relative_error(gradients_of(model, ours), gradients) < 1e-5
+
+
+def test_half_precision_stays_near() -> None:
+    model, rows = adapted(FAMILIES["llama"], dtype=torch.bfloat16), rows_of(31, 5, 64, 12)
+    exact = plain_nll(adapted(FAMILIES["llama"]), rows)
+    forward = choose_forward(model, CPU, torch.bfloat16, 64)
+    assert forward.packed and forward.fused_head
+    assert forward.nll(forward.batch(rows)).item() == pytest.approx(exact.item(), rel=0.01)
+
+
+def test_model_that_mixes_tokens_in_another_way_is_not_packed() -> None:
+    """A state space carries what it has read from one packed row into the next."""
+    config = MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=4)
+    model, rows = adapted(config, ["in_proj", "x_proj"]), rows_of(31, 12)
+    forward = choose_forward(model, CPU, torch.float32, 64)
+    assert not forward.packed
+    assert forward.nll(forward.batch(rows[:1])).item() == pytest.approx(plain_nll(model, rows[:1]).item(), rel=1e-5)
+
+
+def test_window_that_holds_every_row_is_none() -> None:
+    model = adapted(MistralConfig(**SMALL, sliding_window=64))
+    assert choose_forward(model, CPU, torch.float32, 64).packed
+    model = adapted(MistralConfig(**SMALL, sliding_window=63))
+    assert not choose_forward(model, CPU, torch.float32, 64).packed
+
+
+def test_adapter_on_the_output_layer_is_trained() -> None:
+    model, rows = adapted(FAMILIES["llama"], ["q_proj", "lm_head"]), rows_of(31, 12)
+    theirs = gradients_of(model, plain_nll(model, rows))
+    forward = choose_forward(model, CPU, torch.float32, 64)
+    assert not forward.fused_head
+    assert relative_error(gradients_of(model, forward.nll(forward.batch(rows))), theirs) < 1e-5
+
+
+def test_model_generates_as_it_was_loaded() -> None:
+    model = adapted(FAMILIES["llama"]).eval()
+    prompt = rows_of(9)[0].tokens.long()[None]
+    options: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    before = model.generate(input_ids=prompt, **options)
+    forward = choose_forward(model, CPU, torch.float32, 64)
+    assert forward.packed
+    with forward.as_loaded():
+        assert torch.equal(model.generate(input_ids=prompt, **options), before)
+
+
+def test_no_more_is_computed_than_rows_one_at_a_time_need() -> None:
+    """As torch counts; what a step's length is rounded up by is part of it."""
+    config = AutoConfig.for_model("llama", **SMALL)
+    model, rows = adapted(config, ["q_proj", "v_proj"]), rows_of(31, 50, 64, 120, 77, 90)
+    forward = choose_forward(model, CPU, torch.float32, 128)
+
+    def flops_of(slices: list[list[Example]]) -> int:
+        with FlopCounterMode(display=False) as counter:
+            for rows_at_once in slices:
+                torch.autograd.backward(forward.nll(forward.batch(rows_at_once)))
+        return int(counter.get_total_flops())
+
+    def fewest() -> int:
+        with FlopCounterMode(display=False) as counter:
+            for row in rows:
+                keep = row.supervised.nonzero()[:, 0] - 1
+                logits = model(input_ids=row.tokens.long()[None], use_cache=False, logits_to_keep=keep).logits[0]
+                torch.autograd.backward(functional.cross_entropy(logits, row.tokens[row.supervised].long()))
+        return int(counter.get_total_flops())
+
+    ours = flops_of([rows])
+    with forward.as_loaded():
+        assert ours <= 1.05 * fewest()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_head_that_works_in_chunks_is_cross_entropy(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setitem(CHUNK_BYTES, "cpu", rows * 4 * VOCABULARY)
+    head = torch.nn.Linear(16, VOCABULARY).double().requires_grad_(False)
+    hidden, targets = torch.randn(50, 16, dtype=torch.float64), torch.randint(VOCABULARY, (50,))
+    ours_of, theirs_of = (hidden.clone().requires_grad_() for _ in range(2))
+    ours = head_nll(ours_of, head, targets)
+    theirs = functional.cross_entropy(head(theirs_of), targets, reduction="sum")
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    torch.autograd.backward([3 * ours, 3 * theirs])
+    assert ours_of.grad is not None and theirs_of.grad is not None
+    assert torch.allclose(ours_of.grad, theirs_of.grad, rtol=1e-5, atol=1e-7)
+
+
+# How rows are laid out.
+
+
+def test_packed_rows_follow_each_other() -> None:
+    first, second = make_example([5, 6, 7], 2), make_example([8, 9], 1)
+    batch = pack([first, second], CPU)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1]]
+    assert batch.attention_mask is None and batch.row_lengths == (3, 2)
+    assert batch.row_starts is not None and batch.row_starts.tolist() == [0, 3, 5]
+    assert (batch.predicts.tolist(), batch.targets.tolist()) == ([1, 3], [7, 9])
+
+
+def test_padded_rows_lie_side_by_side() -> None:
+    first, second = make_example([5, 6, 7], 2), make_example([8, 9], 1)
+    batch = pad([second, first], CPU)
+    assert batch.input_ids.tolist() == [[8, 9, 0], [5, 6, 7]]
+    assert batch.attention_mask is not None and batch.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert (batch.predicts.tolist(), batch.targets.tolist()) == ([0, 4], [9, 7])
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 15, 16, 100, 1000, 4095, 5000])
+def test_lengths_of_packs_repeat_at_little_cost(tokens: int) -> None:
+    batch = pack([make_example(range(tokens), 1)] if tokens > 1 else rows_of(2, 2), CPU)
+    length = batch.input_ids.shape[1]
+    assert length == sum(batch.row_lengths) and length % _grain(tokens) == 0
+    assert length <= max(tokens, 4) * 17 / 16
+
+
+def test_packs_are_few_full_and_even() -> None:
+    rows = rows_of(40, 3, 18, 22, 17, 30)
+    packs = packs_of(rows, 70)
+    assert sorted(map(id, rows)) == sorted(id(row) for pack in packs for row in pack)
+    assert [sum(map(len, pack)) for pack in packs] == [61, 69]
+    assert [[len(row) for row in pack] for pack in packs_of(rows, 20)][:4] == [[40], [30], [22], [18]]
+    assert packs_of(rows, 1000) == [sorted(rows, key=len, reverse=True)]
+
+
+def test_fixed_slices_are_as_written() -> None:
+    rows = rows_of(9, 2, 8, 3, 4)
+    assert slices_of(rows, 2) == [rows[:2], rows[2:4], rows[4:]]

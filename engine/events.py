@@ -44,6 +44,9 @@ class Prepared(Event, frozen=True, kw_only=True):
         parameters, trainable_parameters: of base model with adapter, and of those the adapter's.
         train_samples, eval_samples: rows after dropping the unusable.
         total_steps, steps_per_epoch: optimizer steps.
+        micro_batch_tokens: the most that go through the model at once, a single longer row aside.
+        gradient_checkpointing: whether activations are recomputed.
+        estimated_memory_bytes: the peak to expect, as `Result.peak_memory_bytes`.
     """
 
     device: str
@@ -54,6 +57,9 @@ class Prepared(Event, frozen=True, kw_only=True):
     eval_samples: int
     total_steps: int
     steps_per_epoch: int
+    micro_batch_tokens: int | None = None
+    gradient_checkpointing: bool = False
+    estimated_memory_bytes: int | None = None
 
 
 class Step(Event, frozen=True, kw_only=True):

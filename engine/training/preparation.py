@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from engine.training.model import (
     trainable_parameters,
 )
 from engine.training.recorder import PhaseName, Recorder
+from engine.units import format_bytes
 from engine.workspace import RunDir
 
 
@@ -74,10 +75,18 @@ class Training:
             )
 
 
-def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -> Training:
-    """Load and tokenise the data, load the model and put the adapter on it."""
+def prepare(
+    spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, earlier: Prepared | None = None
+) -> Training:
+    """Load and tokenise the data, load the model and put the adapter on it.
+
+    A round that goes on keeps what was measured when it began, `earlier`, as long as it is on the same kind of device.
+    """
     use_fast_kernels(device)
-    dtype = resolve_dtype(spec.model.dtype, device)
+    if earlier is not None and earlier.device != device.type:
+        earlier = None
+    wanted = earlier.dtype if earlier is not None else spec.model.dtype
+    dtype = resolve_dtype(wanted, device)
     torch.manual_seed(spec.train.seed)
     recorder.phase("loading")
     rows = load_rows(spec.data)
@@ -102,8 +111,10 @@ def prepare(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device) -
     )
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
-    wanted = spec.train.gradient_checkpointing
-    budget = measure_budget(forward, train, plan.effective_batch, None if wanted == "auto" else wanted)
+    recompute = spec.train.gradient_checkpointing
+    budget = measure_budget(forward, train, plan.effective_batch, None if recompute == "auto" else recompute)
+    if earlier is not None and earlier.micro_batch_tokens is not None:
+        budget = replace(budget, tokens=min(budget.tokens, earlier.micro_batch_tokens))
     training = Training(spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler)
     _say_prepared(training)
     return training
@@ -124,7 +135,12 @@ def _tokenise(rows: Rows, tokenizer: PreTrainedTokenizerBase, spec: Spec, record
 
 
 def _say_prepared(training: Training) -> None:
-    parameters = trainable_parameters(training.model)
+    parameters, budget = trainable_parameters(training.model), training.budget
+    training.recorder.log(
+        f"{str(training.forward.dtype).removeprefix('torch.')} on {training.device.type}, micro-batches of at most "
+        f"{budget.tokens:,} tokens{'' if training.forward.packed else ' with padding'}, activations "
+        f"{'recomputed' if budget.gradient_checkpointing else 'kept'}, about {format_bytes(budget.bytes)} of memory"
+    )
     training.recorder.append(
         Prepared(
             time=time.time(),
@@ -136,5 +152,8 @@ def _say_prepared(training: Training) -> None:
             eval_samples=len(training.held_out),
             total_steps=training.plan.total_steps or 0,
             steps_per_epoch=training.plan.steps_per_epoch or 0,
+            micro_batch_tokens=training.budget.tokens,
+            gradient_checkpointing=training.budget.gradient_checkpointing,
+            estimated_memory_bytes=training.budget.bytes,
         )
     )

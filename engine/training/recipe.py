@@ -8,7 +8,7 @@ import time
 import torch
 from transformers import get_scheduler
 
-from engine.events import Evaluated, Finished, Saved
+from engine.events import Evaluated, Finished, Prepared, Saved
 from engine.rounds import Result
 from engine.runlog import read_events
 from engine.spec import Spec
@@ -30,7 +30,7 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         StopWanted: it was told to end before its first step.
     """
     with recorder.stop.at_once(), out_of_memory("while loading"):
-        training = prepare(spec, run, recorder, device)
+        training = prepare(spec, run, recorder, device, _earlier(run) if resume is not None else None)
         base = measure_base(training, resume)
     if resume is not None:
         _go_on(training, resume)
@@ -47,6 +47,11 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         raise StopWanted
     save(training, checkpoint=step != training.saved_step)
     recorder.ended_early(step, f"after step {step} of {total}")
+
+
+def _earlier(run: RunDir) -> Prepared | None:
+    """What the run this one goes on from had measured."""
+    return next((event for event in reversed(read_events(run.events)) if isinstance(event, Prepared)), None)
 
 
 def _go_on(training: Training, step: int) -> None:

@@ -64,8 +64,8 @@ def _backward(training: Training, step: int, examples: list[Example], supervised
         training.use(smaller)
         set_random_state(state)
         training.recorder.warn(
-            f"out of memory at step {step}: from here on micro-batches hold at most {smaller.tokens:,} tokens"
-            f"{', and activations are recomputed' if smaller.gradient_checkpointing else ''}"
+            f"out of memory at step {step}: micro-batches hold at most {smaller.tokens:,} tokens"
+            f"{' and activations are recomputed' if smaller.gradient_checkpointing else ''} from here on"
         )
 
 

@@ -1,0 +1,1 @@
+"""Speed against its peers, measured side by side in one run and never asserted in a test."""

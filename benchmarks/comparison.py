@@ -1,0 +1,231 @@
+"""Run the contenders in turn, count, measure, and say which targets are met."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+from rich.console import Console
+
+from benchmarks.contenders import CONTENDERS, DEFAULT, LORATUI, TRL_MODULE
+from benchmarks.machine import describe_machine
+from benchmarks.measuring import BenchmarkError, Figures, ask, count_contender, environment, make_run, time_contender
+from benchmarks.report import Measured, Report, figures_table, ratios_table, verdicts
+from engine.errors import LoratuiError
+from engine.events import Evaluated, Prepared, Step
+from engine.runlog import read_events
+from engine.spec import Spec, build_spec, parse_value
+from engine.units import format_duration
+from engine.workspace import RunDir
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks/engine.py", description=__doc__)
+    parser.add_argument("--model", required=True, type=Path, help="directory of the base model")
+    parser.add_argument("--data", required=True, type=Path, help="Alpaca rows, .json or .jsonl")
+    parser.add_argument("--rows", type=int, default=256, help="use the first N rows, a tenth of them held out")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each contender, interleaved")
+    parser.add_argument(
+        "--contenders", default=",".join(DEFAULT), help=f"some of {', '.join(CONTENDERS)}; default %(default)s"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=len(psutil.Process().cpu_affinity() or [0]))
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a field of the round's spec, for all contenders",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the run directories there")
+    options = parser.parse_args(arguments)
+    options.contenders = options.contenders.split(",")
+    for name in options.contenders:
+        if name not in CONTENDERS:
+            parser.error(f"there is no contender {name!r}; there are {', '.join(CONTENDERS)}")
+        if CONTENDERS[name][0] == TRL_MODULE and find_spec("trl") is None:
+            parser.error(
+                f"{name} needs trl: pip install -c constraints.txt -e '.[bench]', or leave it out of --contenders"
+            )
+    return options
+
+
+def make_spec(options: argparse.Namespace) -> Spec:
+    """The round that all train; raises SpecError for a field that does not exist."""
+    values: dict[str, Any] = {
+        "model.path": str(options.model.resolve()),
+        "data.path": str(options.data.resolve()),
+        "data.samples": options.rows,
+        "data.max_length": 512,
+        "train.per_device_train_batch_size": 4,
+        "train.gradient_accumulation_steps": 8,
+        "train.num_train_epochs": float(options.epochs),
+    }
+    for setting in options.set:
+        key, _, text = setting.partition("=")
+        values[key] = parse_value(key, text)
+    return build_spec(values)
+
+
+def choose_device(wanted: str, directory: Path, threads: int) -> tuple[str, str]:
+    """(cpu or cuda, what it is called); raises BenchmarkError if it is not what was wanted."""
+    answer = ask("engine.training.device", [], directory, environment(directory, wanted, threads))
+    told = msgspec.json.decode(answer, type=dict[str, str])
+    if wanted not in ("auto", told["device"]):
+        raise BenchmarkError(f"--device is {wanted}, but torch finds no such device here")
+    if told["device"] not in ("cpu", "cuda"):
+        raise BenchmarkError(f"the device is {told['device']}: give --device cpu")
+    return told["device"], f"{told['device']}, {told['name']}"
+
+
+def say(text: str) -> None:
+    print(f"{datetime.datetime.now():%H:%M:%S}  {text}", file=sys.stderr, flush=True)
+
+
+class Comparison:
+    """The contenders on one round, in run directories under `directory`."""
+
+    def __init__(self, spec: Spec, contenders: list[str], directory: Path, device: str, threads: int) -> None:
+        self.spec = spec
+        self.contenders = contenders
+        self.directory = directory
+        self.device = device
+        self.threads = threads
+
+    def time(self, repeats: int) -> dict[str, list[Figures]]:
+        """Each contender `repeats` times, in turn, beginning with another one each time."""
+        runs: dict[str, list[Figures]] = {name: [] for name in self.contenders}
+        for repeat in range(repeats):
+            turn = repeat % len(self.contenders)
+            for name in [*self.contenders[turn:], *self.contenders[:turn]]:
+                run = self._make_run(name)
+                figures = time_contender(name, run, self._variables(run), self.device)
+                runs[name].append(figures)
+                say(
+                    f"{repeat + 1}/{repeats} {name}: {format_duration(figures.wall_seconds)}, "
+                    f"steps {figures.training_seconds:.1f} s, first step at {figures.first_step_seconds:.1f} s"
+                )
+        return runs
+
+    def count(self) -> dict[str, int]:
+        """Operations of each contender's steps."""
+        flops = {}
+        for name in self.contenders:
+            run = self._make_run(f"{name}-counted")
+            flops[name] = count_contender(name, run, self._variables(run))
+            say(f"{name}: {flops[name] / 1e12:.3f} TFLOP")
+        return flops
+
+    def measure(self) -> tuple[Measured, dict[str, float]]:
+        """What the ruler says of the round, and of the adapter each contender made in its last timed run.
+
+        Raises:
+            BenchmarkError: this engine counts other rows or tokens than the ruler.
+        """
+        run = self._make_run("ruler")
+        adapters = {name: str(RunDir(self.directory / name).adapter) for name in self.contenders}
+        answer = ask("benchmarks.ruler", [str(run.path), *adapters.values()], run.path, self._variables(run))
+        measured = msgspec.json.decode(answer, type=Measured)
+        if LORATUI in self.contenders:
+            check_rows(RunDir(self.directory / LORATUI), measured, int(self.spec.train.num_train_epochs))
+        return measured, {name: measured.losses[adapter] for name, adapter in adapters.items()}
+
+    def matrix_rate(self) -> float | None:
+        """Bfloat16 operations per second of the CUDA device; None on a CPU."""
+        if self.device != "cuda":
+            return None
+        directory = self.directory / "matrix_rate"
+        return float(ask("benchmarks.matrix_rate", [], directory, environment(directory, self.device, self.threads)))
+
+    def _make_run(self, name: str) -> RunDir:
+        return make_run(self.directory / name, self.spec)
+
+    def _variables(self, run: RunDir) -> Mapping[str, str]:
+        return environment(run.path, self.device, self.threads)
+
+
+def check_rows(run: RunDir, measured: Measured, epochs: int) -> None:
+    """Raise BenchmarkError unless this engine learned and counted what the ruler does."""
+    events = read_events(run.events)
+    prepared = next(event for event in events if isinstance(event, Prepared))
+    tokens = [event.trained_tokens for event in events if isinstance(event, Step)][-1]
+    counted = [event.supervised_tokens for event in events if isinstance(event, Evaluated)][-1]
+    ours = prepared.train_samples, prepared.eval_samples, tokens, counted
+    theirs = measured.train_samples, measured.eval_samples, measured.tokens * epochs, measured.eval_tokens
+    if ours != theirs:
+        raise BenchmarkError(
+            f"rows trained on, rows held out, tokens trained on and tokens evaluated are {ours} in {LORATUI} and "
+            f"{theirs} by the ruler: nothing can be compared"
+        )
+
+
+def compare(options: argparse.Namespace, directory: Path) -> Report:
+    """Everything, which takes minutes."""
+    spec = make_spec(options)
+    device, device_name = choose_device(options.device, directory, options.threads)
+    machine = describe_machine(device_name, options.threads)
+    say("; ".join(machine))
+    comparison = Comparison(spec, options.contenders, directory, device, options.threads)
+    rate = comparison.matrix_rate()
+    runs = comparison.time(options.repeats)
+    measured, losses = comparison.measure()
+    return Report(
+        machine=machine,
+        command=" ".join(["python", *sys.argv]),
+        device=device,
+        epochs=options.epochs,
+        runs=runs,
+        flops=comparison.count(),
+        losses=losses,
+        ruler=measured,
+        matrix_rate=rate,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare, print, and return the exit code: 0 whether or not the targets are met, 1 if there is no comparison."""
+    options = read_options(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends the contender at work too
+    try:
+        with tempfile.TemporaryDirectory(prefix="loratui-benchmark-") as temporary:
+            directory = (options.keep or Path(temporary)).resolve()
+            directory.mkdir(parents=True, exist_ok=True)
+            report = compare(options, directory)
+    except (BenchmarkError, LoratuiError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left running", file=sys.stderr)
+        return 130
+    if options.json is not None:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    show(report)
+    return 0
+
+
+def show(report: Report) -> None:
+    """The report on the standard output, as Markdown."""
+    console = Console(width=200)
+    for line in report.machine:
+        console.print(line, highlight=False)
+    console.print(figures_table(report))
+    console.print(
+        f"{report.tokens:,} trained tokens; fewest FLOPs {report.fewest_flops / 1e12:.3f} T; "
+        f"eval loss of the base model {report.ruler.base_loss:.4f}; medians, minima in brackets",
+        highlight=False,
+    )
+    if LORATUI in report.runs and len(report.runs) > 1:
+        console.print(ratios_table(report))
+    for line in verdicts(report):
+        console.print(line, highlight=False)

@@ -1,0 +1,34 @@
+"""Floating-point operations as torch's `FlopCounterMode` counts them: two for each multiplication and addition."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    register_flop_formula,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
+
+Shape = tuple[int, ...]
+aten = torch.ops.aten
+
+# torch's counter knows attention's kernels on CUDA and leaves out the CPU's, which is counted here as those are.
+
+
+@register_flop_formula(aten._scaled_dot_product_flash_attention_for_cpu)
+def _attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+@register_flop_formula(aten._scaled_dot_product_flash_attention_for_cpu_backward)
+def _attention_backward(grad: Shape, query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
+
+
+counter = FlopCounterMode(display=False)
+
+
+def counted() -> int:
+    """Operations so far within `with counter:`, 0 in a process that counts none."""
+    return counter.get_total_flops()

@@ -1,0 +1,179 @@
+"""What the figures come to: a table, ratios of interleaved runs, and which targets are met."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+from rich import box
+from rich.table import Table
+
+from benchmarks.contenders import LORATUI
+from benchmarks.measuring import Figures
+from engine.units import format_bytes
+
+FASTER = {  # whole wall time of a contender over this engine's, at least
+    "cpu": {"reference": 4.2, "trl": 3.0},
+    "cuda": {"reference": 6.0, "trl": 1.2},
+}
+HEADINGS = (
+    "wall s",
+    "first step at s",
+    "steps s",
+    "with evaluations s",
+    "tokens/s",
+    "TFLOP",
+    "÷ fewest",
+    "peak memory",
+    "eval loss",
+)
+FLOPS_OVER_FEWEST = 1.05
+LOSS_DIFFERENCE = 0.005
+SHARE_OF_MATRIX_RATE = 0.45
+
+
+class Measured(Struct, frozen=True):
+    """What the ruler says of a round.
+
+    Attributes:
+        train_samples, eval_samples: rows trained on and held out.
+        tokens: of the training rows, each once, padding left out.
+        eval_tokens: supervised tokens of the held-out rows.
+        fewest_flops: of one epoch: each row alone, nothing computed twice, logits of supervised tokens only.
+        base_loss: of the base model on the held-out rows, in nats per supervised token.
+        losses: of each adapter, by the path it was given as.
+    """
+
+    train_samples: int
+    eval_samples: int
+    tokens: int
+    eval_tokens: int
+    fewest_flops: int
+    base_loss: float
+    losses: dict[str, float]
+
+
+class Report(Struct, frozen=True):
+    """Everything one run of the benchmark found.
+
+    Attributes:
+        machine: what it ran on, in lines.
+        command: what was typed.
+        device: cpu or cuda.
+        epochs: how often the training rows were gone through.
+        runs: the timed runs by contender, in the order of their repeats.
+        flops: operations of all steps, by contender.
+        losses: eval loss by contender, by the ruler.
+        ruler: what the ruler says of the rows.
+        matrix_rate: bfloat16 operations per second of the CUDA device, None on a CPU.
+    """
+
+    machine: list[str]
+    command: str
+    device: str
+    epochs: int
+    runs: dict[str, list[Figures]]
+    flops: dict[str, int]
+    losses: dict[str, float]
+    ruler: Measured
+    matrix_rate: float | None
+
+    @property
+    def fewest_flops(self) -> int:
+        """Of the whole round."""
+        return self.ruler.fewest_flops * self.epochs
+
+    @property
+    def tokens(self) -> int:
+        """Trained tokens of the whole round, padding left out."""
+        return self.ruler.tokens * self.epochs
+
+
+Take = Callable[[Figures], float]
+
+
+def wall(figures: Figures) -> float:
+    return figures.wall_seconds
+
+
+def training(figures: Figures) -> float:
+    return figures.training_seconds
+
+
+def ratios(report: Report, contender: str, take: Take) -> tuple[float, float]:
+    """(median of the ratios of neighbouring runs, ratio of the minima), a contender over this engine."""
+    theirs, ours = (list(map(take, report.runs[name])) for name in (contender, LORATUI))
+    paired = [their / our for their, our in zip(theirs, ours, strict=True)]
+    return statistics.median(paired), min(theirs) / min(ours)
+
+
+def _median_and_minimum(values: Sequence[float], digits: int = 1) -> str:
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f})"
+
+
+def figures_table(report: Report) -> Table:
+    """A row for each contender: medians, and minima in brackets."""
+    table = Table(box=box.MARKDOWN)
+    table.add_column("")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
+    for name, runs in report.runs.items():
+        steps = [run.training_seconds for run in runs]
+        table.add_row(
+            name,
+            _median_and_minimum([run.wall_seconds for run in runs]),
+            _median_and_minimum([run.first_step_seconds for run in runs]),
+            _median_and_minimum(steps),
+            _median_and_minimum([run.evaluated_seconds for run in runs]),
+            f"{report.tokens / statistics.median(steps):,.0f}",
+            f"{report.flops[name] / 1e12:.3f}",
+            f"{report.flops[name] / report.fewest_flops:.3f}",
+            format_bytes(statistics.median([run.peak_memory_bytes for run in runs])),
+            f"{report.losses[name]:.4f}",
+        )
+    return table
+
+
+def ratios_table(report: Report) -> Table:
+    """How many times as long each contender takes as this engine."""
+    table = Table(box=box.MARKDOWN)
+    table.add_column(f"÷ {LORATUI}")
+    for heading in ("wall, median", "wall, minima", "steps, median", "steps, minima"):
+        table.add_column(heading, justify="right")
+    for name in report.runs:
+        if name != LORATUI:
+            table.add_row(name, *(f"{ratio:.2f}×" for take in (wall, training) for ratio in ratios(report, name, take)))
+    return table
+
+
+def verdicts(report: Report) -> list[str]:
+    """A line for each target, met or not."""
+    if LORATUI not in report.runs:
+        return []
+    lines = [
+        _verdict(f"wall time of {name} ÷ {LORATUI}", ratios(report, name, wall)[0], wanted, at_least=True)
+        for name, wanted in FASTER[report.device].items()
+        if name in report.runs
+    ]
+    lines.append(
+        _verdict(
+            "FLOPs ÷ the fewest that give the same gradients",
+            report.flops[LORATUI] / report.fewest_flops,
+            FLOPS_OVER_FEWEST,
+        )
+    )
+    if "reference" in report.losses:
+        reference = report.losses["reference"]
+        difference = abs(report.losses[LORATUI] - reference) / reference
+        lines.append(_verdict("eval loss, distance from the reference's", difference, LOSS_DIFFERENCE))
+    if report.matrix_rate is not None:
+        seconds = statistics.median(map(training, report.runs[LORATUI]))
+        share = report.fewest_flops / seconds / report.matrix_rate
+        lines.append(_verdict("share of the matrix rate", share, SHARE_OF_MATRIX_RATE, at_least=True))
+    return lines
+
+
+def _verdict(what: str, value: float, wanted: float, *, at_least: bool = False) -> str:
+    met = value >= wanted if at_least else value <= wanted
+    return f"{'met' if met else 'NOT met'}: {what} is {value:.4g}, wanted {'>=' if at_least else '<='} {wanted:g}"

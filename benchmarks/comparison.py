@@ -28,16 +28,11 @@ from engine.units import format_duration
 from engine.workspace import RunDir
 
 
-def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks/engine.py", description=__doc__)
+def add_round_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is trained, and on what."""
     parser.add_argument("--model", required=True, type=Path, help="directory of the base model")
     parser.add_argument("--data", required=True, type=Path, help="Alpaca rows, .json or .jsonl")
     parser.add_argument("--rows", type=int, default=256, help="use the first N rows, a tenth of them held out")
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each contender, interleaved")
-    parser.add_argument(
-        "--contenders", default=",".join(DEFAULT), help=f"some of {', '.join(CONTENDERS)}; default %(default)s"
-    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=len(psutil.Process().cpu_affinity() or [0]))
     parser.add_argument(
@@ -47,9 +42,21 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="a field of the round's spec, for all contenders",
     )
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks/engine.py", description=__doc__)
+    add_round_options(parser)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each contender, interleaved")
+    parser.add_argument(
+        "--contenders", default=",".join(DEFAULT), help=f"some of {', '.join(CONTENDERS)}; default %(default)s"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the run directories there")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the run directories in this new directory")
     options = parser.parse_args(arguments)
+    if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
+        parser.error(f"--keep is {options.keep}, and there is something in it: give an empty directory or a new one")
     options.contenders = options.contenders.split(",")
     for name in options.contenders:
         if name not in CONTENDERS:
@@ -173,6 +180,9 @@ def check_rows(run: RunDir, measured: Measured, epochs: int) -> None:
 def compare(options: argparse.Namespace, directory: Path) -> Report:
     """Everything, which takes minutes."""
     spec = make_spec(options)
+    epochs = spec.train.num_train_epochs
+    if not epochs.is_integer():
+        raise BenchmarkError(f"train.num_train_epochs is {epochs}: only whole epochs can be compared")
     device, device_name = choose_device(options.device, directory, options.threads)
     machine = describe_machine(device_name, options.threads)
     say("; ".join(machine))
@@ -184,7 +194,7 @@ def compare(options: argparse.Namespace, directory: Path) -> Report:
         machine=machine,
         command=" ".join(["python", *sys.argv]),
         device=device,
-        epochs=options.epochs,
+        epochs=int(epochs),
         runs=runs,
         flops=comparison.count(),
         losses=losses,

@@ -35,6 +35,7 @@ class Figures(Struct, frozen=True):
     Attributes:
         contender: its name.
         wall_seconds: from the start of its process to its end.
+        cpu_seconds: of all its threads, which other work on the machine changes less than the wall time.
         first_step_seconds: from the start of its process to the end of its first optimizer step.
         step_seconds: of each optimizer step; evaluations and checkpoints are left out.
         evaluated_seconds: from the beginning of the first step to the end of the last evaluation.
@@ -43,6 +44,7 @@ class Figures(Struct, frozen=True):
 
     contender: str
     wall_seconds: float
+    cpu_seconds: float
     first_step_seconds: float
     step_seconds: list[float]
     evaluated_seconds: float
@@ -55,10 +57,11 @@ class Figures(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """A process that ended well: when it was started, how long it ran, the highest resident size it had."""
+    """A process that ended well: when it was started, how long it ran and computed, its highest resident size."""
 
     started: float
     seconds: float
+    cpu_seconds: float
     resident_bytes: int
 
 
@@ -107,7 +110,7 @@ def run_process(command: list[str], directory: Path, variables: Mapping[str, str
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
         raise BenchmarkError(f"{' '.join(command)} ended with {process.returncode}, see {log}:\n{tail}")
     resident = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Ended(started, seconds, resident)
+    return Ended(started, seconds, usage.ru_utime + usage.ru_stime, resident)
 
 
 def make_run(directory: Path, spec: Spec) -> RunDir:
@@ -140,6 +143,7 @@ def time_contender(contender: str, run: RunDir, variables: Mapping[str, str], de
     return Figures(
         contender=contender,
         wall_seconds=ended.seconds,
+        cpu_seconds=ended.cpu_seconds,
         first_step_seconds=first.time - ended.started,
         step_seconds=step_seconds(marks),
         evaluated_seconds=evaluated_seconds(marks),

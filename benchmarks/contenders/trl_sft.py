@@ -19,16 +19,16 @@ def main() -> None:
     spec = read_spec(run)
     tokenizer = AutoTokenizer.from_pretrained(spec.model.path)
     train, held_out = load_rows(spec, tokenizer)
-    rows = settings["per_device_train_batch_size"]
+    arguments = {
+        **arguments_of(spec, run),
+        "per_device_eval_batch_size": settings["per_device_train_batch_size"],
+        "max_length": spec.data.max_length,
+        "use_cpu": not torch.cuda.is_available(),
+        **settings,
+    }
     trainer = SFTTrainer(
         model=spec.model.path,
-        args=SFTConfig(
-            **arguments_of(spec, run),
-            per_device_eval_batch_size=rows,
-            max_length=spec.data.max_length,
-            use_cpu=not torch.cuda.is_available(),
-            **settings,
-        ),
+        args=SFTConfig(**arguments),
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=tokenizer,

@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test check format install install-dev nano screenshots clean
+.PHONY: run test check format install install-dev bench nano screenshots clean
 
 run: install ## open loratui on this directory's rounds
 	@$(BIN)/loratui
@@ -37,6 +37,9 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e '.[dev]'
 	@touch $@
+
+bench: install-dev ## what benchmarks/ need beside that
+	$(PIP) -e '.[bench]'
 
 nano: install ## make the embedded model and its data anew (about ten minutes)
 	$(BIN)/python scripts/make_nano.py

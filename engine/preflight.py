@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from engine.dataset import local_data_file, local_path, read_rows, reason_of
+from engine.dataset import count_rows, local_data_file, local_path, reason_of
+from engine.dataset.prompts import advice
+from engine.dataset.rows import RowCount
 from engine.errors import ModelError, SpecError
 from engine.plan import Plan, make_plan
 from engine.presets import EMBEDDED, embedded_model
@@ -22,10 +24,14 @@ ALSO_TARGETS = frozenset({"lm_head", "embed_tokens"})  # peft takes them by name
 
 
 class Preflight(Struct, frozen=True):
-    """The plan of a spec that passed, and what the person should know before starting it."""
+    """The plan of a spec that passed, and what the person should know before starting it.
+
+    `rows` is what local data holds, None while only the hub knows.
+    """
 
     plan: Plan
     warnings: tuple[str, ...]
+    rows: RowCount | None
 
 
 def local_model_dir(path: str) -> Path | None:
@@ -41,15 +47,18 @@ def check(spec: Spec) -> Preflight:
     Raises:
         SpecError, DatasetError, ModelError: in one sentence, with the way out.
     """
-    rows, warnings = _check_data(spec)
+    file = local_data_file(spec.data.path)
+    rows = count_rows(file, spec.data) if file is not None else None
     _check_model(spec)
-    plan = make_plan(spec, rows)
+    number = rows.usable if rows is not None else spec.data.samples
+    plan = make_plan(spec, number)
     if plan.train_samples == 0:
         raise SpecError(
-            f"data.eval_fraction is {spec.data.eval_fraction}: of {rows} rows none would be left to train on",
+            f"data.eval_fraction is {spec.data.eval_fraction}: of {number} rows none would be left to train on",
             "data.eval_fraction",
         )
-    return Preflight(plan, (*warnings, *plan_warnings(spec, plan)))
+    told = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
+    return Preflight(plan, (*(text for text in told if text), *plan_warnings(spec, plan)), rows)
 
 
 def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
@@ -64,16 +73,6 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
     if spec.data.path != EMBEDDED and local_data_file(spec.data.path) is None and spec.data.samples is None:
         warnings.append("data.samples is empty: the steps are known once the hub dataset is loaded")
     return warnings
-
-
-def _check_data(spec: Spec) -> tuple[int | None, list[str]]:
-    """Usable rows, None while only the hub knows, and what was passed over."""
-    file = local_data_file(spec.data.path)
-    if file is None:
-        return spec.data.samples, []
-    rows = read_rows(file, spec.data.samples)
-    warning = rows.warning()
-    return len(rows.usable), [warning] if warning else []
 
 
 def _check_model(spec: Spec) -> None:

@@ -19,6 +19,11 @@ from msgspec import Meta, Struct
 from engine.errors import SpecError
 
 ModuleNames = tuple[Annotated[str, Meta(min_length=1)], ...]
+# Of str.format's language nothing but these names, so that no row or spec reaches into an object.
+PROMPT_TEMPLATE = (
+    r"^(auto|alpaca|chat_template|(?=([^{}]|\{\{|\}\}|\{input\})*\{(instruction|prompt)\})"
+    r"([^{}]|\{\{|\}\}|\{(instruction|input|prompt)\})*)\Z"
+)
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
@@ -35,7 +40,25 @@ class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
 class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """The rows, how they are split, and which of their tokens are learned."""
 
-    path: Annotated[str, Meta(min_length=1, description="Alpaca data: a .json or .jsonl file, or a hub dataset.")]
+    path: Annotated[
+        str, Meta(min_length=1, description="Training data: a .json, .jsonl, .csv or .parquet file, or a hub dataset.")
+    ]
+    format: Annotated[
+        Literal["auto", "alpaca", "sharegpt", "messages", "prompt-completion", "text"],
+        Meta(description="Form of the rows; auto tells it by their columns."),
+    ] = "auto"
+    prompt_template: Annotated[
+        str,
+        Meta(
+            pattern=PROMPT_TEMPLATE,
+            description="Prompt of a row; auto: Alpaca's for Alpaca rows, the tokenizer's chat template for "
+            "conversations, others as they stand.",
+            extra={
+                "allowed": r"auto, alpaca, chat_template, or your own text up to the response, with {prompt} or "
+                r"{instruction} and {input} in it and \n for a line break"
+            },
+        ),
+    ] = "auto"
     samples: Annotated[int, Meta(ge=2, description="Use the first N rows; empty for all.")] | None = None
     eval_fraction: Annotated[
         float, Meta(gt=0, lt=1, description="Share of the rows held out for perplexity, never trained on.")
@@ -121,7 +144,7 @@ class SpecField(Struct, frozen=True):
     """
 
     key: str
-    kind: Literal["text", "int", "float", "choice", "modules"]
+    kind: Literal["text", "int", "float", "choice", "modules", "template"]
     description: str
     allowed: str
     choices: tuple[str, ...] = ()
@@ -136,6 +159,7 @@ class SpecField(Struct, frozen=True):
         return self.key.partition(".")[2]
 
 
+DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gz")
 SECTIONS: dict[str, type[Struct]] = {
     "model": ModelSpec,
     "data": DataSpec,
@@ -159,7 +183,7 @@ def _unwrap(annotation: Any) -> tuple[Any, Meta, bool]:
     merged = {
         name: value
         for meta in reversed(metas)
-        for name in ("ge", "gt", "le", "lt", "description")
+        for name in ("ge", "gt", "le", "lt", "pattern", "description", "extra")
         if (value := getattr(meta, name)) is not None
     }
     return annotation, Meta(**merged), optional
@@ -192,7 +216,8 @@ def _describe(key: str, annotation: Any) -> SpecField:
         allowed = " or ".join(words) if len(words) == 2 else "one of " + ", ".join(words)
         return SpecField(key, "choice", description, allowed, tuple(words))
     if bare is str:
-        return SpecField(key, "text", description, "a name or a path")
+        kind: Literal["text", "template"] = "template" if meta.pattern else "text"
+        return SpecField(key, kind, description, (meta.extra or {}).get("allowed", "a name or a path"))
     if bare in NUMBER_WORDS:
         allowed = _allowed(bare, meta) + (", or empty for all" if optional else "")
         return SpecField(key, "int" if bare is int else "float", description, allowed, optional=optional)
@@ -251,9 +276,11 @@ def parse_value(key: str, text: str) -> Any:
     field = spec_fields().get(key)
     if field is None:
         raise SpecError(f"there is no field {key!r}; the fields are {', '.join(spec_fields())}", key)
-    refusal = SpecError(f"{key} is {text.strip()!r}: it must be {field.allowed}", key)
+    if field.kind != "template":  # whose spaces at the ends are meant
+        text = text.strip()
+    refusal = SpecError(f"{key} is {text!r}: it must be {field.allowed}", key)
     try:
-        value = _read_text(field, text.strip())
+        value = _read_text(field, text)
         return msgspec.convert(value, _annotations(field.group)[field.name])
     except (ValueError, OverflowError) as error:  # msgspec.ValidationError is a ValueError
         raise refusal from error
@@ -331,7 +358,7 @@ def changed_keys(spec: Spec, other: Spec) -> list[str]:
 
 def looks_local(path: str) -> bool:
     """Whether a `model.path` or `data.path` means a place on this machine rather than a name on the hub."""
-    return path.startswith((".", "/", "~")) or path.endswith((".json", ".jsonl")) or path.count("/") > 1
+    return path.startswith((".", "/", "~")) or path.lower().endswith(DATA_SUFFIXES) or path.count("/") > 1
 
 
 def with_absolute_paths(spec: Spec, directory: Path) -> Spec:

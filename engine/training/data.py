@@ -1,30 +1,23 @@
-"""From rows to tokens: the prompt, which tokens are supervised, and the split."""
+"""From rows to tokens: which of them are supervised, what is cut, and the split."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.dataset import Row, Rows, local_data_file, read_rows, usable_rows
-from engine.errors import DatasetError, SpecError
+from engine.dataset import local_data_file, read_rows, usable_rows
+from engine.dataset.rows import Row, Rows, Unusable
+from engine.errors import DatasetError, ModelError, SpecError
 from engine.spec import DataSpec
 from engine.training.hub import explain
+from engine.training.rendering import Rendered, Renderer
 
-WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
-)
-WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Response:\n"
-)
 TOKENISED_AT_ONCE = 1000
 
 
@@ -50,12 +43,6 @@ class Example:
         return int(self.supervised.sum())
 
 
-def make_example(tokens: Sequence[int], supervised_from: int) -> Example:
-    """An example whose tokens from `supervised_from`, at least 1, on are supervised."""
-    supervised = torch.arange(len(tokens)) >= max(1, supervised_from)
-    return Example(torch.tensor(tokens, dtype=torch.int32), supervised)
-
-
 def load_rows(data: DataSpec) -> Rows:
     """The rows that `data` names, from a local file or the hub.
 
@@ -63,7 +50,7 @@ def load_rows(data: DataSpec) -> Rows:
         DatasetError: they cannot be had, or are not what the spec says.
     """
     file = local_data_file(data.path)
-    return read_rows(file, data.samples) if file is not None else _load_from_hub(data)
+    return read_rows(file, data) if file is not None else _load_from_hub(data)
 
 
 def _load_from_hub(data: DataSpec) -> Rows:
@@ -75,42 +62,113 @@ def _load_from_hub(data: DataSpec) -> Rows:
         split = "train" if data.samples is None else f"train[:{data.samples}]"
         dataset = datasets.load_dataset(data.path, split=split)
     except Exception as error:  # the library raises whatever its readers and the network raise
-        reason = explain(error, f"datasets/{data.path}", "a .json or .jsonl file")
+        reason = explain(error, f"datasets/{data.path}", "a local file")
         raise DatasetError(f"data.path is {data.path!r}: {reason}") from error
-    return usable_rows(list(dataset), data.samples, data.path)
+    return usable_rows(dataset, data, data.path)
 
 
-def render_prompt(row: Row) -> str:
-    """Alpaca's prompt, up to where the response begins (https://github.com/tatsu-lab/stanford_alpaca)."""
-    template = WITH_INPUT if row.input.strip() else WITHOUT_INPUT
-    return template.format(instruction=row.instruction, input=row.input)
+@dataclass(frozen=True)
+class Tokenised:
+    """Examples whole, not yet cut.
+
+    Attributes:
+        warnings: a sentence each on what is not learned, or not written as one may expect.
+        plain_template: whether the tokenizer was given a chat template, as it had none.
+    """
+
+    examples: list[Example]
+    warnings: tuple[str, ...]
+    plain_template: bool
 
 
 def tokenise(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, data: DataSpec
-) -> Iterator[tuple[list[Example], int]]:
-    """Batches of (examples whole, end-of-sequence token included, not yet cut; rows done so far)."""
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataSpec,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Tokenised:
+    """The rows as tokens, `progress(done, of)` told now and then.
+
+    Raises:
+        ModelError: the tokenizer cannot say where its tokens lie in the text, or has no one chat template.
+        DatasetError: the chat template leaves fewer than two rows.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"{tokenizer.name_or_path!r} has a tokenizer that cannot tell where its tokens lie in the text: "
+            f"convert it to a tokenizer.json"
+        )
+    renderer = Renderer(rows, tokenizer, data)
+    examples: list[Example] = []
+    refused: list[str] = []
     for start in range(0, len(rows), TOKENISED_AT_ONCE):
         batch = rows[start : start + TOKENISED_AT_ONCE]
-        prompts = [render_prompt(row) for row in batch]
-        texts = [prompt + row.output for prompt, row in zip(prompts, batch, strict=True)]
-        with redirect_stderr(io.StringIO()):  # the tokenizer warns of rows that are cut here anyway
-            prompt_ids = tokenizer(prompts)["input_ids"]
-            text_ids = tokenizer(texts)["input_ids"]
-        examples = [
-            _example(prompt, text, tokenizer.eos_token_id, data.supervised_tokens == "all")
-            for prompt, text in zip(prompt_ids, text_ids, strict=True)
-        ]
-        yield examples, start + len(batch)
+        rendered = []
+        for row in batch:
+            try:
+                rendered.append(renderer.render(row))
+            except Unusable as error:
+                refused.append(str(error))
+        examples += make_examples(rendered, tokenizer)
+        progress(start + len(batch), len(rows))
+    if refused and len(examples) < 2:
+        raise DatasetError(f"{len(refused)} of {len(rows)} rows of {data.path} cannot be used: {refused[0]}")
+    return Tokenised(examples, tuple(_tokenising_warnings(renderer, refused, len(rows))), renderer.plain_template)
 
 
-def _example(prompt: list[int], text: list[int], eos: int | None, supervise_all: bool) -> Example:
-    """The response begins where prompt and whole text part: a token that spans both belongs to the response."""
-    common = next(
-        (i for i, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), min(len(prompt), len(text))
-    )
-    tokens = text if eos is None or text[-1:] == [eos] else [*text, eos]
-    return make_example(tokens, 1 if supervise_all else common)
+def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> list[str]:
+    told = []
+    if renderer.plain_template:
+        told.append(
+            "the tokenizer has no chat template: conversations are written with USER: and ASSISTANT:, by a template "
+            "that is saved with the adapter"
+        )
+    if refused:
+        _, were = _verbs(len(refused))
+        told.append(f"{len(refused)} of {total} rows {were} left out; of the first, {refused[0]}")
+    if renderer.rewritten:
+        are, _ = _verbs(renderer.rewritten)
+        told.append(
+            f"{renderer.rewritten} answers {are} not learned: the chat template writes them otherwise once more "
+            f"messages follow"
+        )
+    return told
+
+
+def make_examples(rendered: Sequence[Rendered], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    """Each text as tokens, which are supervised where they lie in a supervised part; one that only begins or ends in
+    it does too.
+    """
+    examples: list[Example | None] = [None] * len(rendered)
+    for add_special_tokens in (True, False):
+        places = [index for index, item in enumerate(rendered) if item.add_special_tokens is add_special_tokens]
+        if not places:
+            continue
+        with redirect_stderr(io.StringIO()):  # the tokenizer warns of rows that are cut later anyway
+            encoded = tokenizer(
+                [rendered[index].text for index in places],
+                add_special_tokens=add_special_tokens,
+                return_offsets_mapping=True,
+            )
+        for index, tokens, offsets in zip(places, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            examples[index] = _example(rendered[index], tokens, offsets, tokenizer.eos_token_id)
+    return [example for example in examples if example is not None]
+
+
+def _example(rendered: Rendered, tokens: list[int], offsets: list[tuple[int, int]], eos: int) -> Example:
+    starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
+    before = np.maximum.accumulate(np.concatenate(([0], ends)))[:-1]
+    starts = np.where(starts == ends, before, starts)  # some tokenizers take the spaces out of a token's place
+    supervised = np.zeros(len(tokens) + 1, dtype=bool)
+    for start, end in rendered.supervised:
+        supervised[:-1] |= (ends > start) & (starts < end)
+    if rendered.ends and tokens[-1:] != [eos]:
+        tokens = [*tokens, eos]
+    supervised = supervised[: len(tokens)]
+    if rendered.ends:
+        supervised[-1] = True
+    supervised[:1] = False
+    return Example(torch.tensor(tokens, dtype=torch.int32), torch.from_numpy(supervised))
 
 
 def _verbs(count: int) -> tuple[str, str]:
@@ -119,14 +177,17 @@ def _verbs(count: int) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class CutExamples:
-    """Examples no longer than `max_length`, and how many rows were cut or lost their whole response to the cut."""
+    """Examples no longer than `max_length`, and how many rows were cut, lost their whole response to the cut, or had
+    no supervised token in the first place.
+    """
 
     examples: list[Example]
     cut: int
     dropped: int
+    empty: int
 
     def warnings(self, max_length: int) -> list[str]:
-        total, told = len(self.examples) + self.dropped, []
+        total, told = len(self.examples) + self.dropped + self.empty, []
         if self.cut:
             are, were = _verbs(self.cut)
             told.append(
@@ -138,6 +199,9 @@ class CutExamples:
                 f"{self.dropped} of {total} rows {were} left out: cut at data.max_length {max_length} tokens, "
                 f"no supervised token is left"
             )
+        if self.empty:
+            _, were = _verbs(self.empty)
+            told.append(f"{self.empty} of {total} rows {were} left out: no token of them is supervised")
         return told
 
 
@@ -147,8 +211,9 @@ def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
     Raises:
         SpecError: fewer than two are left.
     """
-    long = sum(len(example) > max_length for example in examples)
-    shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in examples]
+    learned = [example for example in examples if example.supervised_tokens > 0]
+    long = sum(len(example) > max_length for example in learned)
+    shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in learned]
     kept = [example for example in shortened if example.supervised_tokens > 0]
     if len(kept) < 2:
         raise SpecError(
@@ -156,7 +221,7 @@ def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
             f"supervised token, and at least 2 are needed",
             "data.max_length",
         )
-    return CutExamples(kept, long, len(shortened) - len(kept))
+    return CutExamples(kept, long, len(learned) - len(kept), len(examples) - len(learned))
 
 
 def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], list[Example]]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from engine.training.attention import NAME, ROWS, attention_of
 from engine.training.batches import Batch, pack, pad
-from engine.training.data import Example, make_example
+from engine.training.data import Example
 from engine.training.loss import autocast, head_nll
 
 CHECKED_TOKENS = (24, 40)
@@ -104,7 +104,8 @@ def _has_window(config: Any, longest: int) -> bool:
 def _row(model: Any, length: int, seed: int) -> Example:
     generator = torch.Generator().manual_seed(seed)
     vocabulary = model.config.get_text_config().vocab_size
-    return make_example(torch.randint(vocabulary, (length,), generator=generator).tolist(), 1)
+    tokens = torch.randint(vocabulary, (length,), generator=generator).int()
+    return Example(tokens, torch.arange(length) > 0)
 
 
 def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype) -> bool:

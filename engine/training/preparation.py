@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.dataset import Rows
+from engine.dataset.rows import Rows
 from engine.errors import SpecError
 from engine.events import Prepared
 from engine.plan import Plan, make_plan
@@ -122,14 +122,12 @@ def prepare(
 
 def _tokenise(rows: Rows, tokenizer: PreTrainedTokenizerBase, spec: Spec, recorder: Recorder) -> list[Example]:
     """The rows as examples that can be trained on; warns of those that cannot, or were cut."""
+    recorder.log(f"data: {rows.found}, {len(rows.usable):,} usable")
     if (warning := rows.warning()) is not None:
         recorder.warn(warning)
-    examples: list[Example] = []
-    for batch, done in tokenise(rows.usable, tokenizer, spec.data):
-        recorder.phase("tokenising", done, len(rows.usable))
-        examples.extend(batch)
-    kept = cut(examples, spec.data.max_length)
-    for warning in kept.warnings(spec.data.max_length):
+    tokenised = tokenise(rows.usable, tokenizer, spec.data, lambda done, of: recorder.phase("tokenising", done, of))
+    kept = cut(tokenised.examples, spec.data.max_length)
+    for warning in (*tokenised.warnings, *kept.warnings(spec.data.max_length)):
         recorder.warn(warning)
     return kept.examples
 

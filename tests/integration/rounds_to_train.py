@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from engine.events import AnyEvent, Failed, Started, Step
 from engine.runlog import EventWriter, read_events
 from engine.spec import Spec, build_spec
 from engine.training import __main__ as engine
+from engine.training.data import Example
 from engine.training.recorder import Recorder, StopSignal
 from engine.workspace import RunDir
 from tests.conftest import ROOT
@@ -29,7 +30,7 @@ WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ENGINE = (sys.executable, "-P", "-m", "engine.training")
 
 
-def make_rows(count: int = 40) -> list[dict[str, str]]:
+def make_rows(count: int = 40) -> list[dict[str, Any]]:
     """Alpaca rows of different lengths; every third has an input."""
     return [
         {
@@ -41,7 +42,13 @@ def make_rows(count: int = 40) -> list[dict[str, str]]:
     ]
 
 
-def write_rows(file: Path, rows: list[dict[str, str]]) -> Path:
+def make_example(tokens: Sequence[int], supervised_from: int) -> Example:
+    """An example whose tokens from `supervised_from`, at least 1, on are supervised."""
+    supervised = torch.arange(len(tokens)) >= max(1, supervised_from)
+    return Example(torch.tensor(tokens, dtype=torch.int32), supervised)
+
+
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 

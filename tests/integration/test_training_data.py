@@ -12,14 +12,23 @@ import transformers
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
-from engine.dataset import Row
+from engine.dataset.prompts import render_prompt
+from engine.dataset.rows import AlpacaRow, Row
 from engine.errors import DatasetError, SpecError
 from engine.events import AnyEvent, Evaluated, Prepared, Warned
 from engine.plan import make_plan, split_sizes
 from engine.spec import DataSpec
 from engine.training.batches import padded_batches_of, step_rows
-from engine.training.data import Example, cut, load_rows, make_example, render_prompt, split, tokenise
-from tests.integration.rounds_to_train import make_rows, make_run, spec_of, steps_of, train_here, write_rows
+from engine.training.data import Example, cut, load_rows, split, tokenise
+from tests.integration.rounds_to_train import (
+    make_example,
+    make_rows,
+    make_run,
+    spec_of,
+    steps_of,
+    train_here,
+    write_rows,
+)
 from tests.integration.tiny_model import make_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
@@ -33,16 +42,16 @@ def warned_in(events: list[AnyEvent]) -> list[str]:
 
 def tokenised(tokenizer: Any, *rows: Row, **settings: Any) -> list[Example]:
     data = DataSpec(path="rows.json", **settings)
-    return [example for batch, _ in tokenise(rows, tokenizer, data) for example in batch]
+    return tokenise(rows, tokenizer, data).examples
 
 
 def test_prompts_are_alpacas() -> None:
-    assert render_prompt(Row("Add {x}", "4", "2 and 2")) == (
+    assert render_prompt(AlpacaRow("Add {x}", "4", "2 and 2")) == (
         "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
         "response that appropriately completes the request.\n\n### Instruction:\nAdd {x}\n\n### Input:\n2 and 2\n\n"
         "### Response:\n"
     )
-    assert render_prompt(Row("Add", "4")) == (
+    assert render_prompt(AlpacaRow("Add", "4")) == (
         "Below is an instruction that describes a task. Write a response that appropriately completes the request."
         "\n\n### Instruction:\nAdd\n\n### Response:\n"
     )
@@ -50,10 +59,10 @@ def test_prompts_are_alpacas() -> None:
 
 def test_response_and_its_end_are_supervised() -> None:
     tokenizer = make_tokenizer()
-    (example,) = tokenised(tokenizer, Row("Say it", "a lamp"))
+    (example,) = tokenised(tokenizer, AlpacaRow("Say it", "a lamp"))
     assert tokenizer.decode(example.tokens[example.supervised]) == "a lamp</s>"
-    assert tokenizer.decode(example.tokens[~example.supervised]) == render_prompt(Row("Say it", ""))
-    (example,) = tokenised(tokenizer, Row("Say it", "a lamp"), supervised_tokens="all")
+    assert tokenizer.decode(example.tokens[~example.supervised]) == render_prompt(AlpacaRow("Say it", ""))
+    (example,) = tokenised(tokenizer, AlpacaRow("Say it", "a lamp"), supervised_tokens="all")
     assert example.supervised_tokens == len(example) - 1
 
 
@@ -67,10 +76,10 @@ def test_tokens_the_tokenizer_adds_stay_at_the_ends(template: str) -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=template, special_tokens=[("<pad>", 1), ("</s>", 0)]
     )
-    (example,) = tokenised(tokenizer, Row("Say it", "a lamp"))
+    (example,) = tokenised(tokenizer, AlpacaRow("Say it", "a lamp"))
     text = tokenizer.decode(example.tokens)
     start = "<pad>" if "<pad>" in template else ""
-    assert text == start + render_prompt(Row("Say it", "")) + "a lamp</s>"
+    assert text == start + render_prompt(AlpacaRow("Say it", "")) + "a lamp</s>"
     assert tokenizer.decode(example.tokens[example.supervised]) == "a lamp</s>"
 
 
@@ -93,7 +102,7 @@ def test_rows_that_are_cut_or_lose_their_response_are_told(tiny_model: Path, tmp
 
 
 def _all_examples() -> list[Example]:
-    return tokenised(make_tokenizer(), *(Row(**row) for row in make_rows()))
+    return tokenised(make_tokenizer(), *(AlpacaRow(**row) for row in make_rows()))
 
 
 def test_one_row_is_told_in_the_singular() -> None:
@@ -185,8 +194,8 @@ def test_hub_rows_that_are_too_few_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_hub_rows_of_another_shape_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, datasets.Dataset.from_list([{"text": "one"}, {"text": "two"}]))
-    with pytest.raises(DatasetError, match=r"somebody/rows has 0 usable rows.*no column 'instruction', only text"):
+    answer(monkeypatch, datasets.Dataset.from_list([{"chosen": "one", "rejected": "two"}] * 2))
+    with pytest.raises(DatasetError, match=r"row 1 of somebody/rows has the columns chosen, rejected: rename them"):
         load_rows(DATA)
 
 
@@ -218,5 +227,5 @@ def test_tokenizers_warning_about_length_is_not_in_the_log(capfd: pytest.Capture
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = 8
     transformers.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
-    tokenised(tokenizer, Row("Say it", "a lamp " * 20))
+    tokenised(tokenizer, AlpacaRow("Say it", "a lamp " * 20))
     assert "longer than the specified maximum" not in capfd.readouterr().err

@@ -19,12 +19,13 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
-from engine.dataset import Row
+from engine.dataset.prompts import render_prompt
+from engine.dataset.rows import AlpacaRow
 from engine.events import AnyEvent, Evaluated, Finished
 from engine.runlog import EventWriter
 from engine.spec import DataSpec
 from engine.training.batches import pad, step_rows
-from engine.training.data import render_prompt, tokenise
+from engine.training.data import tokenise
 from engine.training.evaluate import evaluate
 from engine.training.model import trainable_parameters
 from engine.training.preparation import Training, prepare
@@ -202,8 +203,8 @@ def test_perplexity_does_not_depend_on_the_order_of_rows(tiny_model: Path, tmp_p
 @pytest.mark.parametrize("pad_token", ["<pad>", "</s>"])
 def test_end_of_sequence_is_among_the_targets_of_every_row(pad_token: str) -> None:
     tokenizer = make_tokenizer(pad_token)
-    rows = [Row("Say it", "a lamp"), Row("Say it", "a lamp is a lamp and a lamp is a lamp")]
-    (examples, _), *_ = tokenise(rows, tokenizer, DataSpec(path="rows.json"))
+    rows = [AlpacaRow("Say it", "a lamp"), AlpacaRow("Say it", "a lamp is a lamp and a lamp is a lamp")]
+    examples = tokenise(rows, tokenizer, DataSpec(path="rows.json")).examples
     batch = pad(examples, CPU)
     ends = [token for token in batch.targets.tolist() if token == tokenizer.eos_token_id]
     assert len(ends) == 2
@@ -224,8 +225,8 @@ def text_of(tokens: torch.Tensor) -> str:
 def test_whatever_a_row_says_is_in_its_tokens_and_the_response_is_supervised(
     instruction: str, given_input: str, output: str
 ) -> None:
-    row = Row(instruction, output, given_input)
-    ((example,), _), *_ = tokenise([row], TOKENIZER, DataSpec(path="rows.json"))
+    row = AlpacaRow(instruction, output, given_input)
+    (example,) = tokenise([row], TOKENIZER, DataSpec(path="rows.json")).examples
     whole = text_of(example.tokens)
     assert whole.removesuffix("</s>") == (render_prompt(row) + output).removesuffix("</s>")
     learned = text_of(example.tokens[example.supervised])

@@ -23,10 +23,11 @@ from transformers import (
 )
 
 from engine.training.batches import _grain, pack, packs_of, pad, slices_of
-from engine.training.data import Example, make_example
+from engine.training.data import Example
 from engine.training.forward import Forward, choose_forward
 from engine.training.loss import CHUNK_BYTES, head_nll
 from engine.training.model import recompute_activations, trainable_parameters
+from tests.integration.rounds_to_train import make_example
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 

@@ -8,8 +8,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from engine.dataset import Row
-from engine.training.data import render_prompt
+from engine.dataset.prompts import render_prompt
+from engine.dataset.rows import AlpacaRow
 from tests.integration.rounds_to_train import POSITIONS, make_rows
 
 
@@ -24,7 +24,7 @@ def make_tokenizer(pad: str = "<pad>") -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [render_prompt(Row(**row)) + row["output"] for row in make_rows()]
+    texts = [render_prompt(AlpacaRow(**row)) + row["output"] for row in make_rows()]
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, eos_token="</s>", pad_token=pad

@@ -17,7 +17,8 @@ from tui.widgets.choice import Choice
 from tui.widgets.spec_form import SpecForm, control_id
 
 OTHER_VALUES = {
-    "model.dtype": "bfloat16", "data.samples": "30", "data.eval_fraction": "0.25", "data.max_length": "48",
+    "model.dtype": "bfloat16", "data.format": "alpaca", "data.prompt_template": r"Q: {prompt}\nA:",
+    "data.samples": "30", "data.eval_fraction": "0.25", "data.max_length": "48",
     "data.supervised_tokens": "all", "data.seed": "7", "lora.r": "16", "lora.lora_alpha": "64",
     "lora.lora_dropout": "0.05", "lora.target_modules": "k_proj, o_proj", "lora.bias": "lora_only",
     "train.learning_rate": "3e-4", "train.per_device_train_batch_size": "2",

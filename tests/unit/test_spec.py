@@ -27,6 +27,8 @@ KEYS = [
     "model.path",
     "model.dtype",
     "data.path",
+    "data.format",
+    "data.prompt_template",
     "data.samples",
     "data.eval_fraction",
     "data.max_length",

@@ -1,0 +1,106 @@
+"""What a row of training data is, whatever form it was written in."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+
+
+class AlpacaRow(Struct, frozen=True, tag="alpaca"):
+    """An instruction and its output (https://github.com/tatsu-lab/stanford_alpaca); `input` may be empty.
+
+    `system` and `history`, earlier instructions with their outputs, are what LLaMA-Factory adds to the form.
+    """
+
+    instruction: str
+    output: str
+    input: str = ""
+    system: str = ""
+    history: tuple[tuple[str, str], ...] = ()
+
+
+class PromptCompletion(Struct, frozen=True, tag="prompt-completion"):
+    """A prompt and what is to follow it."""
+
+    prompt: str
+    completion: str
+
+
+class Turn(Struct, frozen=True, array_like=True):
+    """One message of a conversation; `supervised` only where it is an assistant's that is to be learned."""
+
+    role: Role
+    content: str
+    supervised: bool = False
+
+
+class Conversation(Struct, frozen=True, tag="conversation"):
+    """Turns in their order, at least one of them supervised."""
+
+    turns: tuple[Turn, ...]
+
+
+class PlainText(Struct, frozen=True, tag="text"):
+    """Text without a prompt: all of it is learned."""
+
+    text: str
+
+
+Row: TypeAlias = AlpacaRow | PromptCompletion | Conversation | PlainText
+
+
+class Unusable(ValueError):
+    """A record that cannot be trained on; its text is the reason, a clause that begins with `it` or `its`."""
+
+
+class RowProblem(Struct, frozen=True):
+    """A row that cannot be trained on; `number` counts the dataset's rows from 1."""
+
+    number: int
+    reason: str
+
+
+class Found(Struct, frozen=True):
+    """The form of a dataset's rows, and the columns of the first that tell it."""
+
+    format: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        told = f"{self.format} rows ({', '.join(self.columns)})"
+        return f"{told}, every token supervised" if self.format == "text" else told
+
+
+class Rows(Struct, frozen=True):
+    """The first rows of a dataset: those that can be trained on, and those passed over."""
+
+    found: Found
+    usable: tuple[Row, ...]
+    passed_over: tuple[RowProblem, ...]
+
+    def warning(self) -> str | None:
+        """One sentence on the rows passed over, None if there are none."""
+        return left_out(len(self.passed_over), self.passed_over[0]) if self.passed_over else None
+
+
+class RowCount(Struct, frozen=True):
+    """As `Rows`, counted only; `first` is the first usable row, `problem` the first of those passed over."""
+
+    found: Found
+    usable: int
+    passed_over: int
+    first: Row
+    problem: RowProblem | None
+
+    def warning(self) -> str | None:
+        """One sentence on the rows passed over, None if there are none."""
+        return left_out(self.passed_over, self.problem) if self.problem is not None else None
+
+
+def left_out(count: int, first: RowProblem) -> str:
+    """One sentence on `count` rows that are not trained on."""
+    word = "row was" if count == 1 else "rows were"
+    return f"{count} {word} left out; the first is row {first.number}: {first.reason}"

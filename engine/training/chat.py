@@ -1,0 +1,136 @@
+"""Conversations through a chat template, and which of its text the assistant is to learn."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from engine.dataset.rows import Conversation, Turn, Unusable
+from engine.training.hub import first_line
+
+GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # as transformers looks for it
+UNUSED = "\ue000"  # a character of the private use area
+
+# For a tokenizer that has no template: words instead of markers it would have no tokens for, its end-of-sequence token
+# after each answer, as Vicuna had it (https://github.com/lm-sys/FastChat).
+PLAIN_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if message.role == 'assistant' -%}
+{{ 'ASSISTANT:' }}{% generation %}{{ ' ' + message.content + eos_token }}{% endgeneration %}{{ '\n' }}
+{%- elif message.role == 'user' -%}
+{{ 'USER: ' + message.content + '\n' }}
+{%- else -%}
+{{ message.content + '\n' }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ 'ASSISTANT:' }}{%- endif -%}
+"""
+
+Span = tuple[int, int]
+
+
+def give_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer without a chat template `PLAIN_TEMPLATE`, with the start token it would put before any text."""
+    start = "{{ bos_token }}" if tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
+    tokenizer.chat_template = start + PLAIN_TEMPLATE
+
+
+class ChatTemplate:
+    """A tokenizer's chat template, which transformers renders in jinja2's sandbox.
+
+    Attributes:
+        rewritten: assistant turns so far that are not supervised as the template writes them otherwise once more
+            turns follow, as templates do that take out the reasoning of earlier answers.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.rewritten = 0
+        self._template: str = tokenizer.get_chat_template()
+        self._special_tokens: dict[str, Any] = tokenizer.special_tokens_map
+        added = (token.content for token in tokenizer.added_tokens_decoder.values())
+        self._markers = tuple({token for token in (*added, *tokenizer.all_special_tokens) if token.strip()})
+        longest_first = sorted(self._markers, key=len, reverse=True)
+        self._marker = re.compile(r"\s*(?:" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def ends_itself(self, text: str) -> bool:
+        """Whether the template wrote a token at the end of `text` that ends its last turn."""
+        return text.rstrip().endswith(self._markers)
+
+    def render(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        """The conversation as text, and the parts of it (start, end in characters) that are supervised.
+
+        Such a part is what the assistant itself has to write: all that follows the generation prompt, and the token
+        that ends the turn.
+
+        Raises:
+            Unusable: the template refuses the conversation, or rewrites all that is to be learned.
+        """
+        turns = conversation.turns
+        marked = self._marked(turns) if GENERATION.search(self._template) else None
+        text, spans = marked or self._compared(turns)
+        if not spans:
+            raise Unusable("its answers are rewritten by the chat template, so that none can be learned")
+        return text, spans
+
+    def _marked(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]] | None:
+        """By the template's own `{% generation %}`; None where its marks are not one for each assistant turn."""
+        text, marks = self._render(turns, marked=True)
+        answers = [turn for turn in turns if turn.role == "assistant"]
+        if len(marks) != len(answers):
+            return None
+        wanted = [mark for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
+        return text, [(start, self._end_of_turn(text, start, end)) for start, end in wanted]
+
+    def _end_of_turn(self, text: str, start: int, end: int) -> int:
+        """`end`, or behind the token that ends the turn where the template leaves it out of its mark."""
+        if self.ends_itself(text[start:end]):
+            return end
+        marker = self._marker.match(text, end)
+        return marker.end() if marker else end
+
+    def _compared(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]]:
+        """By what each assistant turn adds to the text of those before it."""
+        text, _ = self._render(turns)
+        spans = []
+        for index, turn in enumerate(turns):
+            if not turn.supervised:
+                continue
+            upto, _ = self._render(turns[: index + 1])
+            if not text.startswith(upto):
+                self.rewritten += 1
+                continue
+            start = self._answer_start(turns[: index + 1], upto)
+            end = len(upto.rstrip()) if self.ends_itself(upto) else len(upto)
+            if start < end:
+                spans.append((start, end))
+        return text, spans
+
+    def _answer_start(self, turns: tuple[Turn, ...], upto: str) -> int:
+        """Where the last of `turns`, rendered as `upto`, begins: after the generation prompt, or with its content."""
+        if "add_generation_prompt" in self._template:
+            prompt, _ = self._render(turns[:-1], add_generation_prompt=True)
+            if upto.startswith(prompt):
+                return len(prompt)
+        other, _ = self._render((*turns[:-1], Turn("assistant", UNUSED)))
+        return next((i for i, (a, b) in enumerate(zip(upto, other, strict=False)) if a != b), len(upto))
+
+    def _render(
+        self, turns: tuple[Turn, ...], *, marked: bool = False, add_generation_prompt: bool = False
+    ) -> tuple[str, list[Span]]:
+        """The text, and what the template marks as generated if `marked`."""
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            rendered: Any = render_jinja_template(
+                [messages],
+                chat_template=self._template,
+                return_assistant_tokens_mask=marked,
+                add_generation_prompt=add_generation_prompt,
+                **self._special_tokens,
+            )
+        except Exception as error:  # a template may raise whatever it likes
+            raise Unusable(f"the chat template refuses it: {first_line(error)}") from error
+        (text,), marks = rendered
+        return text, marks[0] if marked else []

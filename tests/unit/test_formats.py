@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.dataset import usable_rows
+from engine.dataset.formats import FORMS, read_record
+from engine.dataset.rows import AlpacaRow, Conversation, Found, PlainText, PromptCompletion, Row, Turn, Unusable
+from engine.errors import DatasetError
+from engine.spec import DataSpec, spec_fields
+
+ASKED, ANSWERED = Turn("user", "hi"), Turn("assistant", "ho", supervised=True)
+CHAT = Conversation((ASKED, ANSWERED))
+HI, HO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}
+
+
+def find(*records: Any, **settings: Any) -> tuple[Found, tuple[Row, ...]]:
+    rows = usable_rows(records, DataSpec(path="", **settings), "rows.json")
+    return rows.found, rows.usable
+
+
+@pytest.mark.parametrize(
+    ("record", "format_", "columns", "row"),
+    [
+        ({"instruction": "a", "input": "b", "output": "c"}, "alpaca", "instruction output", AlpacaRow("a", "c", "b")),
+        ({"instruction": "a", "output": "c", "text": "whole"}, "alpaca", "instruction output", AlpacaRow("a", "c")),
+        (
+            {"instruction": "a", "context": "b", "response": "c", "category": "x"},
+            "alpaca",
+            "instruction response",
+            AlpacaRow("a", "c", "b"),
+        ),
+        (
+            {"instruction": "a", "input": "", "output": "c", "system": "s", "history": [["q", "r"]]},
+            "alpaca",
+            "instruction output",
+            AlpacaRow("a", "c", "", "s", (("q", "r"),)),
+        ),
+        ({"prompt": "a", "completion": "b"}, "prompt-completion", "prompt completion", PromptCompletion("a", "b")),
+        ({"prompt": "a", "response": "b"}, "prompt-completion", "prompt response", PromptCompletion("a", "b")),
+        ({"question": "a", "answer": "b"}, "prompt-completion", "question answer", PromptCompletion("a", "b")),
+        ({"query": "a", "response": "b"}, "prompt-completion", "query response", PromptCompletion("a", "b")),
+        ({"input": "a", "output": "b"}, "prompt-completion", "input output", PromptCompletion("a", "b")),
+        ({"prompt": [HI], "completion": [HO]}, "prompt-completion", "prompt completion", CHAT),
+        ({"text": " a\n"}, "text", "text", PlainText(" a\n")),
+        ({"content": "a", "meta": {}}, "text", "content", PlainText("a")),
+        ({"messages": [HI, HO], "prompt": "hi"}, "messages", "messages", CHAT),
+        ({"conversations": [HI, HO]}, "messages", "conversations", CHAT),
+        (
+            {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}], "id": 1},
+            "sharegpt",
+            "conversations",
+            CHAT,
+        ),
+        (
+            {"conversation": [{"from": "user", "text": "hi"}, {"from": "Assistant", "text": "ho"}]},
+            "sharegpt",
+            "conversation",
+            CHAT,
+        ),
+    ],
+)
+def test_form_is_told_by_the_columns(record: Any, format_: str, columns: str, row: Row) -> None:
+    template = "chat_template" if format_ == "alpaca" else "auto"
+    found, rows = find(record, record, prompt_template=template)
+    assert found == Found(format_, tuple(columns.split()))
+    assert rows == (row, row)
+    assert find(record, record, format=format_, prompt_template=template) == (found, rows)
+
+
+def test_forms_are_the_specs() -> None:
+    assert {"auto", *FORMS} == set(spec_fields()["data.format"].choices)
+
+
+def test_conversational_prompt_is_never_supervised() -> None:
+    _, (row, _) = find(*[{"prompt": [HI, HO, HI], "completion": [HO]}] * 2)
+    assert row == Conversation((ASKED, Turn("assistant", "ho"), ASKED, ANSWERED))
+
+
+@pytest.mark.parametrize(
+    ("message", "turn"),
+    [
+        ({"role": "system", "content": "s"}, Turn("system", "s")),
+        ({"role": "developer", "content": "s"}, Turn("system", "s")),
+        ({"from": "observation", "value": "1"}, Turn("tool", "1")),
+        ({"from": "tool", "value": "1"}, Turn("tool", "1")),
+        ({"from": "function_call", "value": "f()"}, Turn("assistant", "f()", supervised=True)),
+        ({"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "text", "value": "b"}]},
+         Turn("assistant", "ab", supervised=True)),
+        ({"role": "assistant", "content": ["a", "b"]}, Turn("assistant", "ab", supervised=True)),
+        ({"role": "assistant", "content": "a", "loss_weight": 0.0}, Turn("assistant", "a")),
+        ({"role": "assistant", "content": "a", "weight": 0}, Turn("assistant", "a")),
+        ({"role": "assistant", "content": "a", "train": False}, Turn("assistant", "a")),
+        ({"role": "assistant", "content": "a", "weight": 1.0}, Turn("assistant", "a", supervised=True)),
+        ({"role": "assistant", "content": "a", "weight": None}, Turn("assistant", "a", supervised=True)),
+        ({"role": "assistant", "content": " "}, Turn("assistant", " ")),
+        ({"role": "assistant", "content": None}, Turn("assistant", "")),
+        ({"role": "user", "content": "a", "loss_weight": 1.0}, Turn("user", "a")),
+    ],
+)  # fmt: skip
+def test_message_is_read(message: Any, turn: Turn) -> None:
+    assert read_record("messages", {"messages": [message, HO]}) == Conversation((turn, ANSWERED))
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"messages": "hi"}, "its messages is str, not a list of messages"),
+        ({"messages": None}, "its messages is NoneType, not a list of messages"),
+        ({"messages": []}, "it has no assistant message to learn"),
+        ({"messages": [HI]}, "it has no assistant message to learn"),
+        ({"messages": [HO | {"weight": 0}]}, "it has no assistant message to learn"),
+        ({"messages": ["hi", HO]}, "its message 1 is str, not an object"),
+        ({"messages": [HI, {"role": "narrator", "content": "x"}]}, "its message 2 has the role 'narrator', which"),
+        ({"messages": [{"content": "x"}]}, "its message 1 has the role None"),
+        ({"messages": [{"role": "user"}, HO]}, "its message 1 has no content"),
+        ({"messages": [{"role": "user", "content": 5}, HO]}, "its message 1 has content of type int"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, HO]},
+         "its message 1 has content of type 'image_url', and only text can be trained on"),
+        ({"messages": [HI, {"role": "assistant", "content": None, "tool_calls": [{}]}]},
+         "its message 2 has tool_calls, which are not supported"),
+        ({"messages": [HI, HO], "tools": [{}]}, "it has tools, which are not supported"),
+        ({"messages": [HI, HO | {"loss_weight": 0.5}]}, "its message 2 has the weight 0.5, and only 0 and 1"),
+        ({"messages": [HI, HO], "system": 5}, "its system is int, not text"),
+    ],
+)  # fmt: skip
+def test_conversation_that_cannot_be_trained_on_says_why(record: Any, reason: str) -> None:
+    with pytest.raises(Unusable) as caught:
+        read_record("messages", record)
+    assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("form", "record", "reason"),
+    [
+        ("prompt-completion", {"prompt": "a", "completion": " "}, "its completion is empty"),
+        ("prompt-completion", {"prompt": "a", "completion": [HO]}, "its completion is list, not text"),
+        ("prompt-completion", {"prompt": "a"}, "it has no column 'completion', only prompt"),
+        ("text", {"text": ""}, "its text is empty"),
+        ("text", {"text": {}}, "its text is empty"),
+        ("text", {"text": 5}, "its text is int, not text"),
+        ("alpaca", {"instruction": "a", "output": "b", "history": "x"}, "its history is not a list of pairs of texts"),
+        ("alpaca", {"instruction": "a", "output": "b", "history": [["x"]]}, "its history is not a list of pairs"),
+    ],
+)
+def test_row_that_cannot_be_trained_on_says_why(form: str, record: Any, reason: str) -> None:
+    with pytest.raises(Unusable) as caught:
+        read_record(form, record)
+    assert str(caught.value).startswith(reason)
+
+
+def test_system_column_begins_a_conversation_that_has_no_system_message() -> None:
+    messages = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
+    record = {"conversations": messages, "system": "be brief"}
+    _, (row, _) = find(record, record)
+    assert row == Conversation((Turn("system", "be brief"), ASKED, ANSWERED))
+    own = {"messages": [{"role": "system", "content": "own"}, HI, HO], "system": "other"}
+    assert find(own, own)[1][0] == Conversation((Turn("system", "own"), ASKED, ANSWERED))
+
+
+def test_rows_of_several_forms_are_told_with_the_way_out() -> None:
+    mixed = [{"text": "a"}, {"messages": [HI, HO]}, {"text": "b"}]
+    with pytest.raises(DatasetError, match=r"rows.json mixes text \(row 1\) and messages \(row 2\): set data.format"):
+        find(*mixed)
+    rows = usable_rows(mixed, DataSpec(path="", format="text"), "rows.json")
+    assert rows.usable == (PlainText("a"), PlainText("b"))
+    assert rows.warning() == "1 row was left out; the first is row 2: it has no column 'text', only messages"
+
+
+def test_rows_of_another_form_far_down_are_left_out() -> None:
+    rows = usable_rows([{"text": "a"}] * 100 + [{"messages": [HI, HO]}], DataSpec(path=""), "rows.json")
+    assert (len(rows.usable), [problem.number for problem in rows.passed_over]) == (100, [101])
+
+
+@pytest.mark.parametrize(
+    ("records", "settings", "told"),
+    [
+        ([{"chosen": "a", "rejected": "b"}], {}, "row 1 of rows.json has the columns chosen, rejected: rename them to"),
+        (["a", "b"], {}, "row 1 of rows.json has no columns, it is 'a'"),
+        ([{"conversations": [{"speaker": "x"}]}], {}, "has the columns conversations"),
+        ([{str(number): "" for number in range(50)}], {}, "and 42 more: rename them"),
+        (
+            [{"instruction": "a", "output": "b"}],
+            {"format": "messages"},
+            "data.format is messages (messages), but row 1 of rows.json has the columns instruction, output: set "
+            "data.format to auto",
+        ),
+    ],
+)
+def test_rows_of_no_form_are_told_by_their_columns(records: list[Any], settings: Any, told: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        find(*records, **settings)
+    assert told in caught.value.message and "\n" not in caught.value.message
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(
+            ["messages", "conversations", "role", "from", "content", "value", "type", "text", "weight", "tools",
+             "history", "prompt", "completion", "instruction", "output", "input", "system"]
+        ), inner, max_size=4,
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.sampled_from(sorted(FORMS)), JSON)
+def test_whatever_a_record_is_it_is_a_row_or_says_in_a_line_why_not(form: str, record: Any) -> None:
+    try:
+        row = read_record(form, record)
+    except Unusable as error:
+        assert "\n" not in str(error) and str(error).startswith(("it ", "its "))
+    else:
+        assert isinstance(row, (AlpacaRow, PromptCompletion, Conversation, PlainText))

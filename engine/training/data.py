@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from engine.dataset import local_data_file, read_rows, usable_rows
 from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, ModelError, SpecError
+from engine.plan import split_sizes
 from engine.spec import DataSpec
 from engine.training.hub import explain
 from engine.training.rendering import Rendered, Renderer
@@ -226,10 +227,6 @@ def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
 
 def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], list[Example]]:
     """(train, held-out) examples, as `datasets.Dataset.train_test_split` divides them with this seed."""
-    from datasets import Dataset
-
-    indices = Dataset.from_dict({"index": range(len(examples))}).train_test_split(
-        test_size=data.eval_fraction, seed=data.seed
-    )
-    train, held_out = ([examples[index] for index in indices[part]["index"]] for part in ("train", "test"))
-    return train, held_out
+    order = np.random.default_rng(data.seed).permutation(len(examples))
+    _, held_out = split_sizes(len(examples), data.eval_fraction)
+    return [examples[index] for index in order[held_out:]], [examples[index] for index in order[:held_out]]

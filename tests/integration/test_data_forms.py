@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from engine.presets import EMBEDDED
 from engine.spec import DataSpec
 from engine.training.data import tokenise
 from tests.conftest import ROOT
-from tests.integration.rounds_to_train import make_rows, make_run, train_here, write_rows
+from tests.integration.rounds_to_train import make_rows, make_run, spec_of, train_here, write_rows
 from tests.unit.test_data_files import as_parquet
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
@@ -128,3 +130,27 @@ def test_real_conversations_are_learned_by_their_answers() -> None:
     ]
     examples = tokenise(rows, tokenizer, DataSpec(path=str(name))).examples
     assert [tokenizer.decode(example.tokens[example.supervised]) for example in examples] == expected
+
+
+HEAVY_READERS = {"datasets", "pandas", "pyarrow"}
+
+
+@pytest.mark.parametrize(("name", "needed"), [("rows.jsonl", set()), ("rows.parquet", {"pyarrow"})])
+def test_local_round_brings_in_no_reader_it_does_not_need(
+    tiny_model: Path, tmp_path: Path, name: str, needed: set[str]
+) -> None:
+    rows = tmp_path / name
+    rows.write_bytes(as_parquet(make_rows(COUNT)))
+    if name == "rows.jsonl":
+        write_rows(rows, make_rows(COUNT))
+    run = make_run(tmp_path / "run", tiny_model, data__path=str(rows), train__num_train_epochs=0.5)
+    assert spec_of(run).data.path == str(rows)
+    code = (
+        f"import sys; sys.argv[1:] = [{str(run.path)!r}]\n"
+        "from engine.training import __main__ as engine\n"
+        "code = engine.main(); print('loaded', *sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    loaded = set(done.stdout.rpartition("loaded ")[2].split())
+    assert "torch" in loaded and loaded & HEAVY_READERS == needed

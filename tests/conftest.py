@@ -162,6 +162,15 @@ def end_processes_of(directory: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What would be kept in the user's cache directory, by the tests and the processes they start."""
+    directory = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(directory))
+        yield directory
+
+
 @pytest.fixture
 def empty_directory(tmp_path: Path) -> Iterator[Path]:
     """A workspace directory without a store; what runs in it ends with the test."""

@@ -15,7 +15,7 @@ from engine.events import Prepared
 from engine.plan import Plan, make_plan
 from engine.spec import Spec
 from engine.training.checkpoints import Progress
-from engine.training.data import Example, cut, load_rows, split, tokenise
+from engine.training.data import Example, cut, load_rows, split
 from engine.training.device import out_of_memory, resolve_dtype, use_fast_kernels
 from engine.training.evaluate import Evaluation, evaluate
 from engine.training.forward import Forward, choose_forward
@@ -29,6 +29,7 @@ from engine.training.model import (
     trainable_parameters,
 )
 from engine.training.recorder import PhaseName, Recorder
+from engine.training.token_cache import tokenise_cached
 from engine.units import format_bytes
 from engine.workspace import RunDir
 
@@ -125,7 +126,9 @@ def _tokenise(rows: Rows, tokenizer: PreTrainedTokenizerBase, spec: Spec, record
     recorder.log(f"data: {rows.found}, {len(rows.usable):,} usable")
     if (warning := rows.warning()) is not None:
         recorder.warn(warning)
-    tokenised = tokenise(rows.usable, tokenizer, spec.data, lambda done, of: recorder.phase("tokenising", done, of))
+    tokenised = tokenise_cached(
+        rows.usable, tokenizer, spec.data, lambda done, of: recorder.phase("tokenising", done, of)
+    )
     kept = cut(tokenised.examples, spec.data.max_length)
     for warning in (*tokenised.warnings, *kept.warnings(spec.data.max_length)):
         recorder.warn(warning)

@@ -127,13 +127,23 @@ def _diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", type=int, metavar="B")
 
 
-def _run(parser: argparse.ArgumentParser) -> None:
+def _spec(parser: argparse.ArgumentParser) -> None:
     origin = parser.add_mutually_exclusive_group()
     origin.add_argument("--preset", metavar="P", help="start from a preset")
     origin.add_argument("--from", type=int, dest="parent", metavar="N", help="start from a clone of round N")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="set one hyperparameter"
     )
+
+
+def _preview(parser: argparse.ArgumentParser) -> None:
+    _spec(parser)
+    parser.add_argument("--row", type=int, default=1, metavar="N", help="number of the row in the data (default: 1)")
+    _json(parser)
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    _spec(parser)
     parser.add_argument("--name", metavar="S", help="what to call the round")
     parser.add_argument("--note", default="", metavar="S", help="why this round")
     _json(parser)
@@ -159,6 +169,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "show": ("show one round: spec, plan, status, result, note", _show),
     "diff": ("show what differs between two rounds, and how the results moved", _diff),
     "new": ("queue a round and print it", _new),
+    "preview": ("show a row as it will be trained on, without queueing anything", _preview),
     "run": ("queue a round and wait for its end, with a progress bar on a terminal", _run),
     "stop": ("stop a round after its step; adapter and checkpoint are kept", _number),
     "resume": ("queue a round again that ended early", _number),

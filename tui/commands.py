@@ -18,12 +18,14 @@ from engine.errors import LoratuiError
 from engine.operations import Cockpit, spec_from_settings
 from engine.plan import Plan
 from engine.presets import load_preset
+from engine.preview import Previewer
 from engine.query import filter_rounds, sort_rounds
 from engine.rounds import Round
-from engine.spec import flatten, format_value, with_absolute_paths
+from engine.spec import Spec, flatten, format_value, with_absolute_paths
 from engine.tables import difference, export_rounds, movement, round_fields, to_json
 from tui.plain import clean, clean_line
 from tui.progress import wait_for_end
+from tui.widgets.preview_text import preview_facts, preview_text
 
 LISTED = (
     "number", "name", "status", "train.learning_rate", "train.per_device_train_batch_size",
@@ -31,6 +33,7 @@ LISTED = (
     "eval_loss", "perplexity", "base_perplexity",
 )  # fmt: skip
 PIPE_CELLS = 10_000
+MARKS = ("⟦", "⟧")  # around what is supervised, where there are no colours
 TITLES = {
     "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
     "train.gradient_accumulation_steps": "acc", "train.num_train_epochs": "ep", "train.warmup_steps": "warm",
@@ -81,6 +84,19 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
     _print_round(_queue(cockpit, options, hold=options.hold), options.json)
+    return 0
+
+
+def preview(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    with Previewer(_spec(cockpit, options)) as previewer:
+        shown = previewer.show(options.row)
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
+        return 0
+    console = _console()
+    console.print(preview_facts(shown), soft_wrap=True)
+    console.print()
+    console.print(preview_text(shown, ("", "") if console.color_system else MARKS), soft_wrap=True)
     return 0
 
 
@@ -149,13 +165,18 @@ def _finding_fields(finding: Finding) -> dict[str, object]:
     return {"name": finding.name, "value": finding.value, "ok": finding.advice is None, "advice": finding.advice}
 
 
-def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
+def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
+    """The spec that the options mean."""
     base = None
     if options.preset is not None:
         base = load_preset(options.preset).spec
     elif options.parent is not None:
         base = cockpit.store.get(options.parent).spec
-    spec = with_absolute_paths(spec_from_settings(base, options.settings), Path.cwd())
+    return with_absolute_paths(spec_from_settings(base, options.settings), Path.cwd())
+
+
+def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
+    spec = _spec(cockpit, options)
     if not cockpit.store.exists():
         cockpit.store.create()
         print(f"loratui: made {cockpit.workspace.store_path}", file=sys.stderr)

@@ -9,6 +9,7 @@ from textual.message import Message
 from engine.errors import LoratuiError
 from engine.events import AnyEvent
 from engine.preflight import Preflight
+from engine.preview import Preview
 from engine.rounds import Round
 from engine.telemetry import MachineSample
 
@@ -53,6 +54,14 @@ class SpecChecked(Message):
     """A spec was checked: its plan, or why it cannot be trained."""
 
     def __init__(self, outcome: Preflight | LoratuiError) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class RowPreviewed(Message):
+    """A row was rendered as it will be trained on, or why none can be."""
+
+    def __init__(self, outcome: Preview | LoratuiError) -> None:
         super().__init__()
         self.outcome = outcome
 

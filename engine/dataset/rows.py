@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -80,6 +81,16 @@ class Rows(Struct, frozen=True):
     found: Found
     usable: tuple[Row, ...]
     passed_over: tuple[RowProblem, ...]
+
+    def __len__(self) -> int:
+        return len(self.usable) + len(self.passed_over)
+
+    def at(self, number: int) -> Row | RowProblem:
+        """The row of that number in the dataset, from 1 to the length, or what is wrong with it."""
+        before = bisect_left(self.passed_over, number, key=lambda problem: problem.number)
+        if before < len(self.passed_over) and self.passed_over[before].number == number:
+            return self.passed_over[before]
+        return self.usable[number - 1 - before]
 
     def warning(self) -> str | None:
         """One sentence on the rows passed over, None if there are none."""

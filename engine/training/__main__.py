@@ -21,7 +21,7 @@ from engine.events import Failed, Started
 from engine.process import own_identity
 from engine.runlog import EventWriter
 from engine.spec import Spec, decode_spec
-from engine.training.hub import go_offline_if_unreachable
+from engine.training.hub import go_offline_if_unreachable, quieten
 from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
 from engine.training.recorder import Recorder, StopSignal, StopWanted
 from engine.workspace import RunDir
@@ -115,8 +115,5 @@ if __name__ == "__main__":
     # Threads that soon sleep while they wait for each other: spinning for as long as libgomp lets them, they lose most
     # of their time to whatever else runs on a shared machine. It is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot is asked to convert somebody's model
+    quieten()
     sys.exit(main())

@@ -38,6 +38,12 @@ def give_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.chat_template = start + PLAIN_TEMPLATE
 
 
+def common_prefix(text: str, other: str) -> int:
+    """How many characters both begin with."""
+    pairs = zip(text, other, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(text), len(other)))
+
+
 class ChatTemplate:
     """A tokenizer's chat template, which transformers renders in jinja2's sandbox.
 
@@ -115,7 +121,7 @@ class ChatTemplate:
             if upto.startswith(prompt):
                 return len(prompt)
         other, _ = self._render((*turns[:-1], Turn("assistant", UNUSED)))
-        return next((i for i, (a, b) in enumerate(zip(upto, other, strict=False)) if a != b), len(upto))
+        return common_prefix(upto, other)
 
     def _render(
         self, turns: tuple[Turn, ...], *, marked: bool = False, add_generation_prompt: bool = False

@@ -15,6 +15,14 @@ PROBE_SECONDS = 5.0
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
+def quieten() -> None:
+    """Have the libraries keep to themselves; call before they are imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot is asked to convert somebody's model
+
+
 def go_offline_if_unreachable(spec: Spec) -> None:
     """Have the libraries read their cache alone when the hub does not answer; call before they are imported.
 

@@ -177,6 +177,29 @@ def test_rebuild_brings_rounds_back_from_their_run_directories(
     assert Cockpit(workspace).store.get(1).note == "kept"
 
 
+def test_preview_marks_what_is_supervised_and_queues_nothing(
+    cli: Callable[..., int], workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text('question,answer\nWho?,"Tom\x1b[31m"\nWhat?,"a lamp, red"\n')
+    words = ("--preset", "nano", "--set", f"data.path={rows}", "--set", "data.samples=")
+    before = workspace.store_path.read_bytes()
+    assert cli("preview", *words, "--row", "2") == 0
+    facts, _, text = capsys.readouterr().out.partition("\n\n")
+    assert facts.splitlines()[0].startswith("prompt-completion rows (question, answer) · longest ")
+    assert facts.splitlines()[1].startswith("row 2 of 2: ")
+    assert facts.splitlines()[2].startswith("! prompt and completion meet without a space")
+    assert text == "<s>What?⟦a lamp, red</s>⟧\n"
+    template = ("--set", r"data.prompt_template=Q: {prompt}\nA:")
+    assert cli("preview", *words, *template) == 0
+    assert capsys.readouterr().out.endswith("\n\n<s>Q: Who?\nA:⟦Tom␛[31m</s>⟧\n")
+    assert cli("preview", *words, "--json") == 0
+    printed = printed_json(capsys)
+    assert (printed["row"], printed["rows"], printed["found"]["format"]) == (1, 2, "prompt-completion")
+    assert [segment["supervised"] for segment in printed["segments"]] == [False, True]
+    assert workspace.store_path.read_bytes() == before
+
+
 def test_doctor_tells_the_device_in_words_and_json(
     reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +215,8 @@ def test_doctor_tells_the_device_in_words_and_json(
         (["new", "--preset", "nano", "--set", "lora.r=0"], "lora.r is '0': it must be a whole number at least 1"),
         (["new", "--preset", "nano", "--set", "lora.x=1"], "there is no field 'lora.x'"),
         (["new", "--preset", "nano", "--set", "lora.r"], "--set takes KEY=VALUE"),
+        (["preview", "--preset", "nano", "--set", "data.path=/no/rows.json"], "data.path is '/no/rows.json': no such"),
+        (["new", "--preset", "nano", "--set", "data.prompt_template={x}"], "data.prompt_template is '{x}': it must be"),
         (["new", "--preset", "pico"], "there is no preset 'pico': choose one of nano, tinyllama-alpaca"),
         (["new"], "model.path is empty"),
         (["new", "--from", "9"], "there is no round 9"),

@@ -21,6 +21,7 @@ from tui.follower import pause
 from tui.messages import ActionFailed, RoundQueued, SpecChecked
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.preview import PreviewScreen
 from tui.screens.start_from import Origin
 from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.spec_form import SpecForm
@@ -34,6 +35,14 @@ class EditScreen(CockpitScreen):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
+        Binding(
+            "ctrl+p",
+            "preview",
+            "Preview",
+            tooltip="Show rows as they will be trained on",
+            priority=True,
+            id="edit.preview",
+        ),
         Binding("ctrl+n", "note", "Note", tooltip="Say why this round", priority=True, id="edit.note"),
         Binding(
             "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
@@ -112,12 +121,8 @@ class EditScreen(CockpitScreen):
 
     def action_start(self) -> None:
         """Queue the round; the first wrong field is gone to instead, if there is one."""
-        try:
-            spec = self._read_form()
-        except SpecError as error:
-            if error.key:
-                self.query_one(SpecForm).focus_field(error.key)
-            self.post_message(ActionFailed(error))
+        spec = self._read_or_tell()
+        if spec is None:
             return
         name, note = self.query_one("#name", Input).value.strip(), self.query_one(TextArea).text.strip()
         parent = self._origin.parent.number if self._origin.parent else None
@@ -126,6 +131,22 @@ class EditScreen(CockpitScreen):
             return self.cockpit.queue(spec, name=name, note=note, parent=parent)
 
         self.carry_out(queue, RoundQueued)
+
+    def action_preview(self) -> None:
+        """Show the rows of the spec as it stands, or go to the first wrong field."""
+        spec = self._read_or_tell()
+        if spec is not None:
+            self.app.push_screen(PreviewScreen(self.cockpit, spec))
+
+    def _read_or_tell(self) -> Spec | None:
+        """The spec in the form; None if a field is wrong, which is then gone to and told."""
+        try:
+            return self._read_form()
+        except SpecError as error:
+            if error.key:
+                self.query_one(SpecForm).focus_field(error.key)
+            self.post_message(ActionFailed(error))
+            return None
 
     def action_note(self) -> None:
         self.query_one(TextArea).focus()

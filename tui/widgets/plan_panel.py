@@ -25,7 +25,10 @@ class PlanPanel(Static):
         if isinstance(outcome, LoratuiError):
             self.update(Text(f"✗ {clean_line(str(outcome))}", "bold red"))
             return
-        text = Text("\n".join(plan_lines(spec, outcome.plan)))
+        lines = plan_lines(spec, outcome.plan)
+        if outcome.rows is not None:
+            lines.insert(0, f"{clean_line(str(outcome.rows.found))}: {outcome.rows.usable:,}")
+        text = Text("\n".join(lines))
         for warning in outcome.warnings:
             text.append(f"\n! {clean_line(warning)}", "yellow")
         self.update(text)

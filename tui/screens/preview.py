@@ -1,0 +1,86 @@
+"""One row of the data as it will be trained on, its supervised tokens in colour."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Footer, Static
+from textual.worker import get_current_worker
+
+from engine.errors import LoratuiError
+from engine.operations import Cockpit
+from engine.preview import Preview, Previewer
+from engine.spec import Spec
+from tui.messages import RowPreviewed
+from tui.plain import clean
+from tui.screens.cockpit_screen import CockpitScreen
+from tui.widgets.preview_text import SUPERVISED, preview_facts, preview_text
+
+
+class PreviewScreen(CockpitScreen):
+    """Goes through the rows of `spec`. Its process has the tokenizer and ends with the screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,n", "move(1)", "Next row", tooltip="Show the next row", id="preview.next"),
+        Binding("left,p", "move(-1)", "Previous row", tooltip="Show the row before", id="preview.previous"),
+        Binding("escape,q", "app.pop_screen", "Back", tooltip="Back to the form", id="preview.back"),
+    ]
+
+    def __init__(self, cockpit: Cockpit, spec: Spec) -> None:
+        super().__init__(cockpit)
+        self._spec = spec
+        self._previewer: Previewer | None = None
+        self._row = 1
+        self._asked = False
+
+    def compose(self) -> ComposeResult:
+        title = Text.assemble(("Preview", "bold"), "  what is supervised is ", ("marked", SUPERVISED))
+        yield Static(title, id="title", markup=False)
+        yield Static("loading the data and the tokenizer ...", id="preview-facts", markup=False)
+        with VerticalScroll(id="preview-body"):
+            yield Static(id="preview-text", markup=False)
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#preview-body").focus()
+        self.action_move(0)
+
+    def on_unmount(self) -> None:
+        if self._previewer is not None:
+            self._previewer.close()
+
+    @work(thread=True, exit_on_error=False, group="preview")
+    def _show(self, row: int) -> None:
+        try:
+            if self._previewer is None:
+                self._previewer = Previewer(self._spec)
+                if get_current_worker().is_cancelled:  # the screen was left before there was anything to close
+                    self._previewer.close()
+            outcome: Preview | LoratuiError = self._previewer.show(row)
+        except LoratuiError as error:
+            outcome = error
+        self.post_message(RowPreviewed(outcome))
+
+    @on(RowPreviewed)
+    def _take(self, event: RowPreviewed) -> None:
+        self._asked = False
+        facts, text = self.query_one("#preview-facts", Static), self.query_one("#preview-text", Static)
+        if isinstance(event.outcome, LoratuiError):
+            facts.update(Text(f"✗ {clean(event.outcome.message)}", "bold red"))
+            text.update("")
+            return
+        self._row = event.outcome.row
+        facts.update(preview_facts(event.outcome))
+        text.update(preview_text(event.outcome))
+        self.query_one("#preview-body").scroll_home(animate=False)
+
+    def action_move(self, by: int) -> None:
+        """Show the row `by` further on; nothing while one is still being asked for."""
+        if not self._asked:
+            self._asked = True
+            self._show(max(1, self._row + by))

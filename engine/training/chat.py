@@ -82,10 +82,15 @@ class ChatTemplate:
         return text, spans
 
     def _marked(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]] | None:
-        """By the template's own `{% generation %}`; None where its marks are not one for each assistant turn."""
+        """By the template's own `{% generation %}`; None where its marks do not hold what the assistant says.
+
+        The library loses count of them where a template has them in a macro.
+        """
         text, marks = self._render(turns, marked=True)
         answers = [turn for turn in turns if turn.role == "assistant"]
         if len(marks) != len(answers):
+            return None
+        if any(turn.content.strip() not in text[slice(*mark)] for mark, turn in zip(marks, answers, strict=True)):
             return None
         wanted = [mark for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
         return text, [(start, self._end_of_turn(text, start, end)) for start, end in wanted]

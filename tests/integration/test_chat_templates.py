@@ -37,6 +37,13 @@ MARKED_WITHOUT_END = MARKED.replace(
     "{{ message['content'] + '<|im_end|>' }}{% endgeneration %}",
     "{{ message['content'] }}{% endgeneration %}<|im_end|>",
 )
+MARKED_IN_A_MACRO = (
+    "{% macro write(message) %}{{ '<|im_start|>' + message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% else %}"
+    "{{ message['content'] + '<|im_end|>\n' }}{% endif %}{% endmacro %}"
+    "{% for message in messages %}{{ write(message) }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 NO_GENERATION_PROMPT = CHATML.partition("{% if add")[0]
 LLAMA_2 = (
     "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
@@ -124,6 +131,7 @@ def parts(tokenizer: Any, example: Example) -> list[str]:
         (CHATML, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
         (MARKED, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
         (MARKED_WITHOUT_END, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
+        (MARKED_IN_A_MACRO, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
         (NO_GENERATION_PROMPT, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
         (FORCED_THINKING, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
         (LLAMA_2, [" a lamp is </s>", " a bridge 🌉 </s>"]),
@@ -133,8 +141,8 @@ def parts(tokenizer: Any, example: Example) -> list[str]:
         (END_ONLY_AT_THE_END, ["a bridge 🌉</s>"]),
         (None, [" a lamp is</s>", " a bridge 🌉</s>"]),
     ],
-    ids=["chatml", "marked", "marked-without-end", "no-generation-prompt", "forced-thinking", "llama-2", "zephyr",
-         "thinking", "no-end", "end-only-at-the-end", "plain"],
+    ids=["chatml", "marked", "marked-without-end", "macro", "no-generation-prompt", "forced-thinking", "llama-2",
+         "zephyr", "thinking", "no-end", "end-only-at-the-end", "plain"],
 )  # fmt: skip
 @pytest.mark.parametrize("base", ["tiny", "nano"])
 def test_answers_and_their_ends_are_supervised(template: str | None, learned: list[str], base: str) -> None:
@@ -259,6 +267,14 @@ def test_any_prompt_goes_through_the_chat_template_if_wanted(row: Row, text: str
     example = learn(tokenizer, row, prompt_template="chat_template")
     assert tokenizer.decode(example.tokens) == text + "<|im_start|>assistant\n4<|im_end|>\n"
     assert parts(tokenizer, example) == ["4<|im_end|>"]
+
+
+def test_chat_template_that_is_wanted_but_not_there_is_the_plain_one() -> None:
+    tokenizer = chat_tokenizer(None)
+    tokenised = tokenise([AlpacaRow("Add", "4")] * 2, tokenizer, DataSpec(path="", prompt_template="chat_template"))
+    assert tokenizer.decode(tokenised.examples[0].tokens) == "USER: Add\nASSISTANT: 4</s>\n"
+    assert parts(tokenizer, tokenised.examples[0]) == [" 4</s>"]
+    assert len(tokenised.warnings) == 1
 
 
 TOKENIZERS = {template: chat_tokenizer(template) for template in (CHATML, MARKED, None)}

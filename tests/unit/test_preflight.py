@@ -192,3 +192,34 @@ def test_warmup_that_never_ends_is_warned_of(nano_spec: Spec, warmup: float, war
 def test_run_without_a_checkpoint_is_warned_of(nano_spec: Spec, strategy: str, epochs: float, warned: bool) -> None:
     spec = change_spec(nano_spec, train__save_strategy=strategy, train__num_train_epochs=epochs)
     assert [("no checkpoint" in warning) for warning in preflight.check(spec).warnings] == [True] * warned
+
+
+def write_records(spec: Spec, *records: dict[str, str]) -> Spec:
+    """The spec, its data replaced."""
+    Path(spec.data.path).write_text("".join(json.dumps(record) + "\n" for record in records))
+    return spec
+
+
+def test_form_of_the_rows_is_found(nano_spec: Spec) -> None:
+    rows = preflight.check(nano_spec).rows
+    assert rows is not None
+    assert (str(rows.found), rows.usable) == ("alpaca rows (instruction, output)", 40)
+    assert preflight.check(load_preset("tinyllama-alpaca").spec).rows is None
+    rows = preflight.check(write_records(nano_spec, *[{"text": "a"}] * 5)).rows
+    assert rows is not None
+    assert str(rows.found) == "text rows (text), every token supervised"
+
+
+def test_form_or_template_that_does_not_fit_is_refused(nano_spec: Spec) -> None:
+    with pytest.raises(DatasetError, match=r"data\.format is messages"):
+        preflight.check(change_spec(nano_spec, data__format="messages"))
+    spec = write_records(nano_spec, *[{"text": "a"}] * 5)
+    with pytest.raises(DatasetError, match=r"0 usable rows.*goes without a prompt: set data.prompt_template to auto"):
+        preflight.check(change_spec(spec, data__prompt_template="alpaca"))
+
+
+def test_prompt_that_runs_into_its_completion_is_warned_of(nano_spec: Spec) -> None:
+    spec = write_records(nano_spec, *[{"prompt": "Who?", "completion": "Tom"}] * 9)
+    (warning,) = preflight.check(spec).warnings
+    assert "meet without a space: set data.prompt_template to chat_template" in warning
+    assert preflight.check(change_spec(spec, data__prompt_template=r"{prompt}\n")).warnings == ()

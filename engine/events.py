@@ -110,9 +110,10 @@ class Warned(Event, frozen=True, kw_only=True):
 
 
 class Finished(Event, frozen=True, kw_only=True):
-    """The round is complete."""
+    """The round is complete; `message` says what is not plain from the spec, such as an early end."""
 
     result: Result
+    message: str = ""
 
 
 class Stopped(Event, frozen=True, kw_only=True):
@@ -144,6 +145,11 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 def encode_event(event: AnyEvent) -> bytes:
     """One line of JSON, its newline included."""
     return msgspec.json.encode(event) + b"\n"
+
+
+def line_start(kind: type[AnyEvent]) -> bytes:
+    """How every line of an event of this kind begins."""
+    return f'{{"event":"{kind.__struct_config__.tag}"'.encode()
 
 
 def decode_event(line: bytes) -> AnyEvent | None:

@@ -15,8 +15,9 @@ from engine.dataset.rows import RowCount
 from engine.errors import ModelError, SpecError
 from engine.plan import Plan, make_plan
 from engine.presets import EMBEDDED, embedded_model
-from engine.spec import Spec
+from engine.spec import Spec, TrainSpec, format_value
 
+MANY_CHECKPOINTS = 20
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -47,6 +48,7 @@ def check(spec: Spec) -> Preflight:
     Raises:
         SpecError, DatasetError, ModelError: in one sentence, with the way out.
     """
+    check_pissa_precision(spec, spec.model.dtype)
     file = local_data_file(spec.data.path)
     rows = count_rows(file, spec.data) if file is not None else None
     _check_model(spec)
@@ -68,11 +70,42 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
         warnings.append(
             f"warm-up is {plan.warmup_steps} of {plan.total_steps} steps: the learning rate never reaches its peak"
         )
-    if plan.checkpoint_steps == ():
-        warnings.append("no checkpoint before the end: if the run dies, nothing of it is kept")
+    if spec.train.lr_scheduler_type == "constant" and spec.train.warmup_steps:
+        warnings.append(
+            f"train.lr_scheduler_type is constant, which has no warm-up: train.warmup_steps "
+            f"{format_value(spec.train.warmup_steps)} counts only with constant_with_warmup, linear or cosine"
+        )
+    warnings.extend(_checkpoint_warnings(spec.train, plan))
+    patience, evaluations = spec.train.early_stopping_patience, plan.evaluations
+    if patience is not None and evaluations is not None and patience >= evaluations:
+        warnings.append(
+            f"train.early_stopping_patience is {patience}, but there are only {evaluations} evaluations: it never "
+            f"ends the round early"
+        )
     if spec.data.path != EMBEDDED and local_data_file(spec.data.path) is None and spec.data.samples is None:
         warnings.append("data.samples is empty: the steps are known once the hub dataset is loaded")
     return warnings
+
+
+def _checkpoint_warnings(train: TrainSpec, plan: Plan) -> list[str]:
+    """What the plan does about a spec that by itself would save nothing before the end, and about one that saves much.
+
+    A round of a single step has no checkpoint before its end, and nothing is said of it.
+    """
+    checkpoints = plan.checkpoints
+    if checkpoints is None:
+        told = "a checkpoint is written halfway and at the end all the same"
+        return [f"train.save_strategy is no: {told}"] if train.save_strategy == "no" else []
+    if plan.total_steps != 1 and checkpoints.besides and not checkpoints.every:
+        asked = {
+            "no": "train.save_strategy is no",
+            "epoch": f"train.save_strategy is epoch, and no epoch ends before the last step, {plan.total_steps}",
+            "steps": f"train.save_steps is {train.save_steps}, and the round has {plan.total_steps} steps",
+        }[train.save_strategy]
+        return [f"{asked}: so that something is kept if the run dies, checkpoints are written {checkpoints}"]
+    if train.save_total_limit is None and len(checkpoints) > MANY_CHECKPOINTS:
+        return [f"{len(checkpoints):,} checkpoints will be kept: train.save_total_limit keeps only the newest"]
+    return []
 
 
 def _check_model(spec: Spec) -> None:
@@ -103,6 +136,25 @@ def _config_positions(directory: Path) -> int | None:
         raise ModelError(f"{directory / 'config.json'} is no JSON object: {error}") from error
     positions = config.get("max_position_embeddings")
     return positions if isinstance(positions, int) else None
+
+
+def check_pissa_precision(spec: Spec, dtype: str) -> None:
+    """Raise SpecError if PiSSA would split base weights of a precision in which the parts do not add up again."""
+    init = spec.lora.init_lora_weights
+    if not init.startswith("pissa"):
+        return
+    if spec.model.load_in_4bit:
+        raise SpecError(
+            f"lora.init_lora_weights is {init}, which splits the base weights, and those of model.load_in_4bit cannot "
+            f"be split: set one of the two to its default",
+            "lora.init_lora_weights",
+        )
+    if dtype not in ("float32", "auto"):
+        raise SpecError(
+            f"lora.init_lora_weights is {init}, which splits the base weights, and in {dtype} the parts would not add "
+            f"up to them again: set model.dtype to float32",
+            "model.dtype",
+        )
 
 
 def check_positions(spec: Spec, positions: int | None) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.events import AnyEvent, decode_event, encode_event
+from engine.events import AnyEvent, decode_event, encode_event, line_start
 
 FSYNC_SECONDS = 2.0
 READ_BYTES = 4 * 1024 * 1024
@@ -88,19 +88,21 @@ class LineTail:
 
 
 class EventTail:
-    """Follows a run's events."""
+    """Follows a run's events, or only those of `kinds`, and then without decoding the others."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kinds: tuple[type[AnyEvent], ...] = ()) -> None:
         self._lines = LineTail(path)
+        self._starts = tuple(map(line_start, kinds)) or (b"",)
 
     def poll(self) -> list[AnyEvent]:
         """New events in order; lines that are no event are passed over. Empty when caught up."""
         events: list[AnyEvent] = []
         while lines := self._lines.poll():
-            events.extend(event for line in lines if (event := decode_event(line)) is not None)
+            wanted = (line for line in lines if line.startswith(self._starts))
+            events.extend(event for line in wanted if (event := decode_event(line)) is not None)
         return events
 
 
-def read_events(path: Path) -> list[AnyEvent]:
-    """All events of a run so far; empty if it has none."""
-    return EventTail(path).poll()
+def read_events(path: Path, *kinds: type[AnyEvent]) -> list[AnyEvent]:
+    """The events of a run so far, only those of `kinds` if any are given; empty if it has none."""
+    return EventTail(path, kinds).poll()

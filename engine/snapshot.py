@@ -86,7 +86,8 @@ class RunSnapshot:
                 self.evaluations.append(event)
             case Saved():
                 self.saved.append(event)
-                self._step_of[event.step] = self.last_step
+                if not event.final:
+                    self._step_of[event.step] = self.last_step
             case Warned():
                 if event.message not in self.warnings:
                     self.warnings.append(event.message)
@@ -94,7 +95,7 @@ class RunSnapshot:
                 self.ending = event
 
     def _restart(self, event: Started) -> None:
-        kept = event.resumed_from or 0
+        kept = event.resumed_from if event.resumed_from is not None else -1  # begun anew, it measures the base anew
         self.started, self.ending, self.phase = event, None, None
         self.curve.keep_until(kept)
         self.evaluations = [evaluated for evaluated in self.evaluations if evaluated.step <= kept]
@@ -118,7 +119,7 @@ class RunSnapshot:
     @property
     def message(self) -> str:
         """The sentence the run ended with."""
-        return "" if self.ending is None or isinstance(self.ending, Finished) else self.ending.message
+        return "" if self.ending is None else self.ending.message
 
     @property
     def result(self) -> Result:
@@ -136,6 +137,16 @@ class RunSnapshot:
             trained_tokens=step.trained_tokens if step else None,
             peak_memory_bytes=step.memory_bytes if step else None,
         )
+
+    def best_first(self) -> list[Evaluated]:
+        """The evaluations of the adapter by eval loss, the earlier of equals first; those without a loss left out."""
+        measured = [item for item in self.evaluations if item.step > 0 and item.eval_loss is not None]
+        return sorted(measured, key=lambda item: (item.eval_loss, item.step))
+
+    def evaluations_without_gain(self) -> int:
+        """How many evaluations there were since the best, as transformers' `EarlyStoppingCallback` counts them."""
+        best = self.best_first()[:1]
+        return sum(item.step > best[0].step for item in self.evaluations) if best else 0
 
     def tokens_per_second(self) -> float | None:
         """Over the last steps."""

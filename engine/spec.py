@@ -25,6 +25,7 @@ PROMPT_TEMPLATE = (
     r"([^{}]|\{\{|\}\}|\{(instruction|input|prompt)\})*)\Z"
 )
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+EMPTY_IS_OFF = {"empty": "off"}
 
 
 class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +36,9 @@ class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["auto", "float32", "bfloat16", "float16"],
         Meta(description="Precision of the base model; auto takes the best the device has natively."),
     ] = "auto"
+    load_in_4bit: Annotated[
+        bool, Meta(description="QLoRA: hold the base model in 4 bits (NF4); needs loratui's extra qlora.")
+    ] = False
 
 
 class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +63,7 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
             },
         ),
     ] = "auto"
-    samples: Annotated[int, Meta(ge=2, description="Use the first N rows; empty for all.")] | None = None
+    samples: Annotated[int, Meta(ge=2, description="Use the first N rows.", extra={"empty": "all"})] | None = None
     eval_fraction: Annotated[
         float, Meta(gt=0, lt=1, description="Share of the rows held out for perplexity, never trained on.")
     ] = 0.1
@@ -76,12 +80,29 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     r: Annotated[int, Meta(ge=1, le=4096, description="Rank of the adapter matrices.")] = 8
     lora_alpha: Annotated[int, Meta(ge=1, description="Scaling: the update is multiplied by lora_alpha / r.")] = 32
+    use_rslora: Annotated[
+        bool, Meta(description="Rank-stabilised LoRA: multiply the update by lora_alpha / sqrt(r) instead.")
+    ] = False
     lora_dropout: Annotated[float, Meta(ge=0, lt=1, description="Dropout on the adapter's input.")] = 0.1
     target_modules: Annotated[
         ModuleNames | Literal["all-linear"],
         Meta(description="Modules that get an adapter: names with commas between, or all-linear."),
     ] = ("q_proj", "v_proj")
     bias: Annotated[Literal["none", "all", "lora_only"], Meta(description="Which biases are trained along.")] = "none"
+    use_dora: Annotated[
+        bool, Meta(description="DoRA: train the length of each weight row apart from its direction; slower.")
+    ] = False
+    init_lora_weights: Annotated[
+        Literal["true", "gaussian", "pissa", "pissa_niter_16"],
+        Meta(description="Start of the adapter: true adds nothing; pissa takes the weights' largest singular values."),
+    ] = "true"
+    loraplus_lr_ratio: (
+        Annotated[
+            float,
+            Meta(ge=1, le=1000, description="LoRA+: the B matrices learn this many times faster.", extra=EMPTY_IS_OFF),
+        ]
+        | None
+    ) = None
 
 
 class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +110,7 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     learning_rate: Annotated[
         float,
-        Meta(gt=0, le=10, description="Peak learning rate; reached after warm-up, then falls linearly to 0."),
+        Meta(gt=0, le=10, description="Peak learning rate; where it goes from there, lr_scheduler_type says."),
     ] = 2e-4
     per_device_train_batch_size: Annotated[
         int, Meta(ge=1, description="Rows in one micro-batch; times accumulation it is the effective batch.")
@@ -106,14 +127,41 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, description="Steps over which the learning rate rises; below 1 it is a share of all steps."),
     ] = 0.0
+    lr_scheduler_type: Annotated[
+        Literal["linear", "cosine", "constant", "constant_with_warmup"],
+        Meta(description="How the learning rate goes on after warm-up; constant has no warm-up."),
+    ] = "linear"
+    weight_decay: Annotated[
+        float,
+        Meta(ge=0, le=1, description="AdamW's decay of the weights towards 0, biases and norms left out."),
+    ] = 0.0
+    max_grad_norm: Annotated[
+        float, Meta(ge=0, description="A gradient longer than this is scaled down to it; 0 leaves it as it is.")
+    ] = 1.0
     logging_steps: Annotated[
         int, Meta(ge=1, description="Write the mean loss to the log every N steps; the curve has every step.")
     ] = 10
     save_strategy: Annotated[
         Literal["no", "epoch", "steps"],
-        Meta(description="When checkpoints are written; the adapter is saved at the end in any case."),
+        Meta(description="When checkpoints are written; at least one before the end, and one at the end, always are."),
     ] = "epoch"
     save_steps: Annotated[int, Meta(ge=1, description="Steps between checkpoints when save_strategy is steps.")] = 50
+    save_total_limit: (
+        Annotated[
+            int, Meta(ge=1, description="Keep only the newest N checkpoints, and the best.", extra={"empty": "all"})
+        ]
+        | None
+    ) = None
+    early_stopping_patience: (
+        Annotated[
+            int,
+            Meta(ge=1, description="End after N evaluations in a row without a lower eval loss.", extra=EMPTY_IS_OFF),
+        ]
+        | None
+    ) = None
+    load_best_model_at_end: Annotated[
+        bool, Meta(description="Keep the adapter with the lowest eval loss instead of the last one.")
+    ] = False
     gradient_checkpointing: Annotated[
         bool | Literal["auto"],
         Meta(description="Recompute activations: less memory, more time; auto does it only if a row does not fit."),
@@ -140,7 +188,8 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
 class SpecField(Struct, frozen=True):
     """One hyperparameter as a person meets it.
 
-    `allowed` says in words which values pass; `choices` is empty unless the field is a choice among words.
+    `allowed` says in words which values pass; `choices` is empty unless the field is a choice among words; `empty` is
+    the word for a value left empty, such as "all" or "off", and "" where a value must be given.
     """
 
     key: str
@@ -148,7 +197,7 @@ class SpecField(Struct, frozen=True):
     description: str
     allowed: str
     choices: tuple[str, ...] = ()
-    optional: bool = False
+    empty: str = ""
 
     @property
     def group(self) -> str:
@@ -169,11 +218,10 @@ SECTIONS: dict[str, type[Struct]] = {
 NUMBER_WORDS = {int: "a whole number", float: "a number"}
 
 
-def _unwrap(annotation: Any) -> tuple[Any, Meta, bool]:
-    """The bare type, its merged constraints, and whether None is allowed."""
+def _unwrap(annotation: Any) -> tuple[Any, Meta]:
+    """The bare type and its merged constraints; None as an alternative is told by `extra["empty"]`."""
     args = get_args(annotation)
-    optional = type(None) in args
-    if optional:
+    if type(None) in args:
         annotation = next(arg for arg in args if arg is not type(None))
     metas: list[Meta] = []
     while get_origin(annotation) is Annotated:
@@ -186,7 +234,7 @@ def _unwrap(annotation: Any) -> tuple[Any, Meta, bool]:
         for name in ("ge", "gt", "le", "lt", "pattern", "description", "extra")
         if (value := getattr(meta, name)) is not None
     }
-    return annotation, Meta(**merged), optional
+    return annotation, Meta(**merged)
 
 
 def _allowed(bare: Any, meta: Meta) -> str:
@@ -210,8 +258,9 @@ def _words(bare: Any) -> dict[str, Any]:
 
 
 def _describe(key: str, annotation: Any) -> SpecField:
-    bare, meta, optional = _unwrap(annotation)
+    bare, meta = _unwrap(annotation)
     description = meta.description or ""
+    empty = (meta.extra or {}).get("empty", "")
     if words := _words(bare):
         allowed = " or ".join(words) if len(words) == 2 else "one of " + ", ".join(words)
         return SpecField(key, "choice", description, allowed, tuple(words))
@@ -219,8 +268,8 @@ def _describe(key: str, annotation: Any) -> SpecField:
         kind: Literal["text", "template"] = "template" if meta.pattern else "text"
         return SpecField(key, kind, description, (meta.extra or {}).get("allowed", "a name or a path"))
     if bare in NUMBER_WORDS:
-        allowed = _allowed(bare, meta) + (", or empty for all" if optional else "")
-        return SpecField(key, "int" if bare is int else "float", description, allowed, optional=optional)
+        allowed = _allowed(bare, meta) + (f", or empty for {empty}" if empty else "")
+        return SpecField(key, "int" if bare is int else "float", description, allowed, empty=empty)
     return SpecField(key, "modules", description, "module names with commas between, or all-linear")
 
 
@@ -255,6 +304,11 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def describe_value(key: str, value: object) -> str:
+    """`format_value`, and for None the word for what it means in the field `key`, such as `all` or `off`."""
+    return spec_fields()[key].empty if value is None else format_value(value)
+
+
 def _format_float(value: float) -> str:
     if not math.isfinite(value):
         return repr(value)
@@ -287,7 +341,7 @@ def parse_value(key: str, text: str) -> Any:
 
 
 def _read_text(field: SpecField, text: str) -> Any:
-    if not text and field.optional:
+    if field.empty and text in ("", field.empty):
         return None
     match field.kind:
         case "int":
@@ -300,7 +354,7 @@ def _read_text(field: SpecField, text: str) -> Any:
                 raise ValueError(text)
             return value
         case "choice":
-            bare, _, _ = _unwrap(_annotations(field.group)[field.name])
+            bare, _ = _unwrap(_annotations(field.group)[field.name])
             return _words(bare)[text.lower()] if text.lower() in field.choices else text
         case "modules":
             return text if text == "all-linear" else _module_names(text)

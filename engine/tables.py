@@ -12,7 +12,7 @@ import msgspec
 
 from engine.columns import columns, format_loss
 from engine.rounds import Result, Round
-from engine.spec import changed_keys, flatten, format_value, spec_fields
+from engine.spec import changed_keys, describe_value, flatten, format_value, spec_fields
 from engine.units import format_duration, format_perplexity
 
 Format = Literal["markdown", "csv", "json"]
@@ -117,7 +117,7 @@ def _main_row(round_: Round, others: list[str], bold: bool) -> list[str]:
     return [
         str(round_.number), escape_markdown(round_.name), format_value(values[TOLD[0]]), batch,
         *(format_value(values[key]) for key in TOLD[1:]),
-        *(escape_markdown(format_value(values[key])) for key in others),
+        *(escape_markdown(describe_value(key, values[key])) for key in others),
         str(round_.status), format_duration(result.train_seconds), format_loss(result.eval_loss),
         f"**{perplexity}**" if bold else perplexity, format_perplexity(result.base_perplexity),
     ]  # fmt: skip
@@ -128,7 +128,8 @@ def _shared_settings(rounds: Sequence[Round]) -> str:
         return ""
     differing = {*_differing(rounds), *TOLD, *BATCH}
     values = flatten(rounds[0].spec)
-    rows = [[f"`{key}`", escape_markdown(format_value(values[key]))] for key in spec_fields() if key not in differing]
+    kept = [key for key in spec_fields() if key not in differing]
+    rows = [[f"`{key}`", escape_markdown(describe_value(key, values[key]))] for key in kept]
     return markdown_table(["setting", "value"], rows)
 
 
@@ -163,7 +164,7 @@ def difference(first: Round, second: Round) -> list[tuple[str, str, str]]:
     """(key, in the first, in the second) for each field that differs, then for each result both have."""
     ours, theirs = flatten(first.spec), flatten(second.spec)
     rows = [
-        (key, format_value(ours[key]) or "all", format_value(theirs[key]) or "all")
+        (key, describe_value(key, ours[key]), describe_value(key, theirs[key]))
         for key in changed_keys(first.spec, second.spec)
     ]
     for key in Result.__struct_fields__:

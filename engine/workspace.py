@@ -66,6 +66,10 @@ class RunDir:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint after `step` lies, if there is one."""
+        return self.checkpoints / f"checkpoint-{step}"
+
     @property
     def lock(self) -> Path:
         """Held by the engine that trains the round, so that there is never a second one."""

@@ -94,6 +94,8 @@ def write_nano_spec(directory: Path, **settings: object) -> Spec:
         "train.per_device_train_batch_size": 4,
         "train.gradient_accumulation_steps": 1,
         "train.num_train_epochs": 1.0,
+        "train.save_strategy": "steps",
+        "train.save_steps": 4,
     }
     return build_spec(own | values | {key.replace("__", "."): value for key, value in settings.items()})
 

@@ -32,10 +32,15 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def checkpoints_in(parent: Path) -> dict[int, Path]:
+    """The checkpoint directories by step, whole or not, in no order."""
+    found = (path for path in parent.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal())
+    return {checkpoint_step(path): path for path in found}
+
+
 def newest_valid_checkpoint(parent: Path) -> Path | None:
     """The checkpoint of the highest step whose every file is as its manifest says; None if there is none."""
-    found = [path for path in parent.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
-    for path in sorted(found, key=checkpoint_step, reverse=True):
+    for _, path in sorted(checkpoints_in(parent).items(), reverse=True):
         if is_valid(path):
             return path
         print(f"{path.name} is damaged and passed over", flush=True)

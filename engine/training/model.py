@@ -14,8 +14,11 @@ from transformers.utils import logging
 
 from engine.errors import LoratuiError, ModelError, SpecError
 from engine.preflight import ALSO_TARGETS, TOKENIZER_FILES, check_positions, check_target_modules, local_model_dir
-from engine.spec import LoraSpec, Spec
+from engine.spec import Spec
 from engine.training.hub import explain, first_line
+from engine.training.pissa import Tensors, check_pissa, is_pissa, write_plain
+
+MODEL_CARD = "README.md"
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -120,7 +123,9 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     lora = spec.lora
     if lora.target_modules != "all-linear":
         _check_targets(lora.target_modules, model)
-    adapted: torch.nn.Module = get_peft_model(model, _lora_config(lora))
+    adapted: torch.nn.Module = get_peft_model(model, _lora_config(spec))
+    if is_pissa(spec):
+        check_pissa(adapted, spec)
     for parameter in trainable_parameters(adapted):
         parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
     adapted.train()
@@ -145,8 +150,10 @@ def _check_targets(wanted: tuple[str, ...], model: torch.nn.Module) -> None:
             )
 
 
-def _lora_config(lora: LoraSpec) -> LoraConfig:
-    modules = lora.target_modules
+def _lora_config(spec: Spec) -> LoraConfig:
+    lora, modules = spec.lora, spec.lora.target_modules
+    # An adapter that adds nothing, so that the base model can be measured: PiSSA splits its weights only after that.
+    adds_nothing = lora.init_lora_weights == "true" or is_pissa(spec)
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
@@ -154,6 +161,9 @@ def _lora_config(lora: LoraSpec) -> LoraConfig:
         lora_dropout=lora.lora_dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
         bias=lora.bias,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        init_lora_weights=True if adds_nothing else lora.init_lora_weights,
     )
 
 
@@ -171,7 +181,13 @@ def trainable_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """The adapter as peft loads it, weights as safetensors, and the tokenizer beside it."""
+def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, split_off: Tensors, directory: Path) -> None:
+    """The adapter as peft loads it on the base model, weights as safetensors, and the tokenizer beside it.
+
+    `split_off` is what PiSSA took from the base weights, empty without it.
+    """
     model.save_pretrained(directory, safe_serialization=True, save_embedding_layers=False)
+    (directory / MODEL_CARD).unlink()  # peft's own is an empty form
+    if split_off:
+        write_plain(directory, split_off)
     tokenizer.save_pretrained(directory)

@@ -13,6 +13,7 @@ from engine.dataset.rows import Rows
 from engine.errors import SpecError
 from engine.events import Prepared
 from engine.plan import Plan, make_plan
+from engine.snapshot import RunSnapshot
 from engine.spec import Spec
 from engine.training.checkpoints import Progress
 from engine.training.data import Example, cut, load_rows, split
@@ -28,6 +29,8 @@ from engine.training.model import (
     recompute_activations,
     trainable_parameters,
 )
+from engine.training.optimizer import make_optimizer
+from engine.training.pissa import Tensors
 from engine.training.recorder import PhaseName, Recorder
 from engine.training.token_cache import tokenise_cached
 from engine.units import format_bytes
@@ -51,6 +54,8 @@ class Training:
     scaler: torch.amp.GradScaler
     progress: Progress = field(default_factory=Progress)
     saved_step: int = 0
+    split_off: Tensors = field(default_factory=dict)  # what PiSSA took from the base weights
+    history: RunSnapshot = field(default_factory=RunSnapshot)  # the evaluations of the round so far
 
     @property
     def model(self) -> Any:
@@ -104,12 +109,7 @@ def prepare(
         )
     train, held_out = split(examples, spec.data)
     model = add_adapter(base, spec)
-    optimizer = torch.optim.AdamW(
-        trainable_parameters(model),
-        lr=spec.train.learning_rate,
-        weight_decay=0.0,
-        fused=device.type in ("cuda", "cpu"),
-    )
+    optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
     recompute = spec.train.gradient_checkpointing

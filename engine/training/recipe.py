@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import torch
-from transformers import get_scheduler
 
-from engine.events import Evaluated, Finished, Prepared, Saved
+from engine.events import Evaluated, Finished, Prepared, Saved, Started
 from engine.rounds import Result
 from engine.runlog import read_events
+from engine.snapshot import RunSnapshot
 from engine.spec import Spec
-from engine.training.checkpoints import restore, save_checkpoint, write_directory
+from engine.training.checkpoints import prune_checkpoints, restore, restore_adapter, save_checkpoint, write_directory
 from engine.training.device import out_of_memory, peak_memory_bytes
-from engine.training.evaluate import Evaluation
+from engine.training.manifest import is_valid
+from engine.training.measuring import measure_base, measure_if_due
 from engine.training.model import save_adapter
+from engine.training.optimizer import learning_rates
+from engine.training.pissa import is_pissa, split_base
 from engine.training.preparation import Training, prepare
 from engine.training.recorder import Recorder, StopWanted
 from engine.training.step import take_step
@@ -31,90 +33,64 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
     """
     with recorder.stop.at_once(), out_of_memory("while loading"):
         training = prepare(spec, run, recorder, device, _earlier(run) if resume is not None else None)
-        base = measure_base(training, resume)
-    if resume is not None:
-        _go_on(training, resume)
+        training.history = RunSnapshot(read_events(run.events, Started, Evaluated))
+        measure_base(training)
+        if resume is not None:
+            restore(training, resume)
+            recorder.log(f"resumed after step {resume}")
+        elif is_pissa(spec):
+            training.split_off = split_base(training.model, spec.lora.init_lora_weights)
     try:
-        evaluation = train(training)
+        complete = train(training)
     except StopWanted:
-        evaluation = None
+        complete = False
     step, total = training.progress.step, training.plan.total_steps
-    if evaluation is not None:
-        save(training, checkpoint=False)
-        recorder.append(Finished(time=time.time(), result=_result(training, base, evaluation)))
+    if complete:
+        finish(training)
         return
     if step == 0:
         raise StopWanted
-    save(training, checkpoint=step != training.saved_step)
+    if step != training.saved_step:
+        save(training)
+    save_final(training, step)
     recorder.ended_early(step, f"after step {step} of {total}")
 
 
 def _earlier(run: RunDir) -> Prepared | None:
     """What the run this one goes on from had measured."""
-    return next((event for event in reversed(read_events(run.events)) if isinstance(event, Prepared)), None)
+    events = read_events(run.events, Prepared)
+    return events[-1] if events and isinstance(events[-1], Prepared) else None
 
 
-def _go_on(training: Training, step: int) -> None:
-    """Continue after the checkpoint of `step`."""
-    training.progress = restore(training.run.checkpoints / f"checkpoint-{step}", training.model, training.optimizer)
-    training.saved_step = step
-    if training.progress.scale is not None:
-        training.scaler.load_state_dict({**training.scaler.state_dict(), "scale": training.progress.scale})
-    training.recorder.log(f"resumed after step {step}")
-
-
-def measure_base(training: Training, resume: int | None) -> float | None:
-    """The base model's perplexity: measured once, with an adapter that is still fresh and so adds nothing to it
-    (lora_B starts at zero), and looked up in a round that goes on.
-    """
-    if resume is not None:
-        for event in read_events(training.run.events):
-            if isinstance(event, Evaluated) and event.step == 0:
-                return event.perplexity
-    evaluation = training.evaluate("evaluating base")
-    _record_evaluation(training, 0, evaluation)
-    return evaluation.perplexity
-
-
-def train(training: Training) -> Evaluation | None:
-    """All steps that are left; the last evaluation, or None if the run was told to end before the last step."""
+def train(training: Training) -> bool:
+    """All steps that are left; False if the run was told to end before the last."""
     spec, plan, recorder = training.spec, training.plan, training.recorder
-    assert plan.total_steps is not None and plan.steps_per_epoch is not None
-    assert plan.warmup_steps is not None and plan.checkpoint_steps is not None
-    schedule = get_scheduler("linear", training.optimizer, plan.warmup_steps, plan.total_steps)
+    assert plan.checkpoints is not None
+    learning_rate = learning_rates(spec.train, plan)
     window: list[float] = []
-    evaluation = None
-    done = training.progress.step
-    if 0 < done < plan.total_steps and done % plan.steps_per_epoch == 0 and not _was_evaluated(training, done):
-        _evaluate_after(training, done)  # the run this one goes on from ended before it came to that
+    measure_if_due(training)
     recorder.phase("training")
-    for step in range(done + 1, plan.total_steps + 1):
-        learning_rate = spec.train.learning_rate * schedule.lr_lambdas[0](step - 1)
+    while not _is_complete(training):
+        step = training.progress.step + 1
         with out_of_memory(f"at step {step}"):
-            window.append(take_step(training, step, learning_rate))
+            window.append(take_step(training, step, learning_rate(step)))
         if step % spec.train.logging_steps == 0 or step == plan.total_steps:
-            recorder.log(_log_line(training, step, learning_rate, sum(window) / len(window)))
+            recorder.log(_log_line(training, step, learning_rate(step), sum(window) / len(window)))
             window.clear()
-        if step in plan.checkpoint_steps:
-            _save_checkpoint(training)
+        if step in plan.checkpoints:
+            save(training)
         if recorder.stop.wanted:
-            return None
-        if step % plan.steps_per_epoch == 0 or step == plan.total_steps:
-            evaluation = _evaluate_after(training, step)
-    return evaluation or _evaluate_after(training, plan.total_steps)
+            return False
+        if measure_if_due(training) and not _is_complete(training):
+            recorder.phase("training")
+    return True
 
 
-def _was_evaluated(training: Training, step: int) -> bool:
-    events = read_events(training.run.events)
-    return any(isinstance(event, Evaluated) and event.step == step for event in events)
-
-
-def _evaluate_after(training: Training, step: int) -> Evaluation:
-    evaluation = training.evaluate("evaluating")
-    _record_evaluation(training, step, evaluation)
-    if step < (training.plan.total_steps or 0):
-        training.recorder.phase("training")
-    return evaluation
+def _is_complete(training: Training) -> bool:
+    """Whether the last step is done, or patience is over."""
+    patience = training.spec.train.early_stopping_patience
+    impatient = patience is not None and training.history.evaluations_without_gain() >= patience
+    return impatient or training.progress.step == training.plan.total_steps
 
 
 def _log_line(training: Training, step: int, learning_rate: float, loss: float) -> str:
@@ -126,45 +102,69 @@ def _log_line(training: Training, step: int, learning_rate: float, loss: float) 
     )
 
 
-def _record_evaluation(training: Training, step: int, evaluation: Evaluation) -> None:
-    who = "base model" if step == 0 else f"step {step}"
-    training.recorder.log(f"{who}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
-    training.recorder.append(
-        Evaluated(
-            time=time.time(),
-            step=step,
-            eval_loss=evaluation.eval_loss,
-            perplexity=evaluation.perplexity,
-            supervised_tokens=evaluation.supervised_tokens,
-        )
+def save(training: Training) -> None:
+    """A checkpoint to go on from; with `save_total_limit` older ones go, but never the best."""
+    path, step = save_checkpoint(training), training.progress.step
+    training.saved_step = step
+    training.recorder.append(Saved(time=time.time(), step=step, path=str(path.relative_to(training.run.path))))
+    options = training.spec.train
+    if options.save_total_limit is not None:
+        best = training.history.best_first()[:1] if options.load_best_model_at_end else []
+        prune_checkpoints(training.run.checkpoints, step, options.save_total_limit, best[0].step if best else None)
+
+
+def save_final(training: Training, step: int) -> None:
+    """The adapter on the model now, which is that of `step`."""
+    write_directory(
+        training.run.adapter,
+        lambda directory: save_adapter(training.model, training.tokenizer, training.split_off, directory),
     )
+    training.recorder.append(Saved(time=time.time(), step=step, path=training.run.adapter.name, final=True))
 
 
-def _save_checkpoint(training: Training) -> None:
-    path = save_checkpoint(
-        training.run.checkpoints, training.model, training.tokenizer, training.optimizer, training.progress
-    )
-    relative = str(path.relative_to(training.run.path))
-    training.saved_step = training.progress.step
-    training.recorder.append(Saved(time=time.time(), step=training.progress.step, path=relative))
+def finish(training: Training) -> None:
+    """Keep the last adapter or the best, and say what the round came to."""
+    step = training.progress.step
+    if step != training.saved_step:
+        save(training)
+    kept = _choose_adapter(training)
+    if kept.step != step:
+        restore_adapter(training, kept.step)
+    save_final(training, kept.step)
+    result, message = _result(training, kept), _closing_words(training, kept.step)
+    training.recorder.append(Finished(time=time.time(), result=result, message=message))
 
 
-def save(training: Training, checkpoint: bool) -> None:
-    """The adapter as it is, and a checkpoint to go on from if `checkpoint`."""
-    if checkpoint:
-        _save_checkpoint(training)
-    write_directory(training.run.adapter, lambda directory: save_adapter(training.model, training.tokenizer, directory))
-    training.recorder.append(
-        Saved(time=time.time(), step=training.progress.step, path=training.run.adapter.name, final=True)
-    )
+def _choose_adapter(training: Training) -> Evaluated:
+    """The evaluation of the adapter to keep: the last, or the best whose checkpoint is whole."""
+    last = training.history.evaluations[-1]
+    if training.spec.train.load_best_model_at_end:
+        for candidate in training.history.best_first():
+            if candidate.step == last.step or is_valid(training.run.checkpoint(candidate.step)):
+                return candidate
+            training.recorder.warn(f"checkpoint-{candidate.step}, with a lower eval loss, is damaged and passed over")
+    return last
 
 
-def _result(training: Training, base_perplexity: float | None, evaluation: Evaluation) -> Result:
-    finite = math.isfinite(evaluation.eval_loss)
+def _closing_words(training: Training, kept: int) -> str:
+    """What is to be known of a finished round that has fewer steps than planned, or not its last adapter."""
+    step, total = training.progress.step, training.plan.total_steps
+    words = []
+    if step != total:
+        without = training.history.evaluations_without_gain()
+        times = "evaluation" if without == 1 else f"{without} evaluations"
+        words.append(f"ended early after step {step} of {total}: no lower eval loss in the last {times}")
+    if kept != step:
+        words.append(f"the adapter kept is that of step {kept}, with the lowest eval loss")
+    return "; ".join(words)
+
+
+def _result(training: Training, kept: Evaluated) -> Result:
+    base = next((item for item in training.history.evaluations if item.step == 0), None)
     return Result(
-        eval_loss=evaluation.eval_loss if finite else None,
-        perplexity=evaluation.perplexity,
-        base_perplexity=base_perplexity,
+        eval_loss=kept.eval_loss,
+        perplexity=kept.perplexity,
+        base_perplexity=base.perplexity if base else None,
         train_seconds=training.progress.train_seconds,
         trained_tokens=training.progress.trained_tokens,
         peak_memory_bytes=peak_memory_bytes(training.device),

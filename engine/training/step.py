@@ -16,9 +16,8 @@ from engine.training.data import Example
 from engine.training.device import is_out_of_memory, peak_memory_bytes, random_state, set_random_state
 from engine.training.memory import Budget
 from engine.training.model import trainable_parameters
+from engine.training.optimizer import set_learning_rate
 from engine.training.preparation import Training
-
-MAX_GRAD_NORM = 1.0  # transformers' default for `max_grad_norm`
 
 
 def take_step(training: Training, step: int, learning_rate: float) -> float:
@@ -33,10 +32,9 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
     examples = [training.train[index] for index in indices]
     supervised = sum(example.supervised_tokens for example in examples)
     total = _backward(training, step, examples, supervised)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+    set_learning_rate(optimizer, learning_rate)
     scaler.unscale_(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(trainable_parameters(training.model), MAX_GRAD_NORM)
+    norm = torch.nn.utils.clip_grad_norm_(trainable_parameters(training.model), spec.train.max_grad_norm or math.inf)
     figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the step's one wait for the device
     loss, grad_norm = figures
     _check_finite(training, step, loss, grad_norm)
@@ -125,7 +123,6 @@ def _record_step(
         step,
         before.train_seconds + seconds,
         before.trained_tokens + tokens,
-        training.scaler.get_scale() if training.scaler.is_enabled() else None,
     )
     training.recorder.append(
         Step(

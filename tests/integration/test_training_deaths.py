@@ -59,9 +59,9 @@ checkpoints.write_manifest = lambda directory: die() if "12" in directory.name e
 BEFORE_THE_CHECKPOINT_IS_TOLD = """
 from engine.training import recipe
 save = recipe.save_checkpoint
-def patched(parent, model, tokenizer, optimizer, progress):
-    path = save(parent, model, tokenizer, optimizer, progress)
-    return path if progress.step < 12 else die()
+def patched(training):
+    path = save(training)
+    return path if training.progress.step < 12 else die()
 recipe.save_checkpoint = patched
 """
 

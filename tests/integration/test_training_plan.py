@@ -40,11 +40,14 @@ def test_warmup_is_that_of_transformers(warmup: float, total: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [
-        ({"train__save_strategy": "no"}, []),
-        ({"train__save_strategy": "epoch"}, [9, 18]),
-        ({"train__save_strategy": "epoch", "train__num_train_epochs": 0.5}, []),
+        ({"train__save_strategy": "no"}, [10, 20]),
+        ({"train__save_strategy": "epoch"}, [9, 18, 20]),
+        ({"train__save_strategy": "epoch", "train__num_train_epochs": 0.5}, [2, 5]),
         ({"train__save_strategy": "steps", "train__save_steps": 5}, [5, 10, 15, 20]),
-        ({"train__save_strategy": "steps", "train__save_steps": 21}, []),
+        ({"train__save_strategy": "steps", "train__save_steps": 6}, [6, 12, 18, 20]),
+        ({"train__save_strategy": "steps", "train__save_steps": 21}, [10, 20]),
+        ({"train__save_strategy": "no", "train__num_train_epochs": 0.1}, [1]),
+        ({"train__save_strategy": "no", "train__load_best_model_at_end": True}, [9, 18, 20]),
     ],
 )
 def test_steps_and_checkpoints_are_the_plans(
@@ -59,7 +62,7 @@ def test_steps_and_checkpoints_are_the_plans(
         *((step, f"checkpoints/checkpoint-{step}", False) for step in steps),
         (plan.total_steps, "adapter", True),
     ]
-    assert list(plan.checkpoint_steps or ()) == steps
+    assert list(plan.checkpoints or ()) == steps
     assert sorted(path.name for path in run.checkpoints.glob("*")) == sorted(f"checkpoint-{step}" for step in steps)
     prepared = next(event for event in events if isinstance(event, Prepared))
     assert (prepared.train_samples, prepared.eval_samples) == (plan.train_samples, plan.eval_samples)

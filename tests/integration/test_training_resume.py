@@ -125,9 +125,9 @@ def test_damaged_checkpoint_is_not_believed(
     reference: Reference, tmp_path: Path, name: str, damage: Callable[[Path], object]
 ) -> None:
     run = copy_of(reference, tmp_path / "run")
+    assert newest_valid_checkpoint(run.checkpoints) == run.checkpoints / "checkpoint-20"
+    damage(run.checkpoints / "checkpoint-20" / name)
     assert newest_valid_checkpoint(run.checkpoints) == run.checkpoints / "checkpoint-18"
-    damage(run.checkpoints / "checkpoint-18" / name)
-    assert newest_valid_checkpoint(run.checkpoints) == run.checkpoints / "checkpoint-12"
 
 
 @pytest.mark.parametrize("manifest", [b"", b"{}", b"[1]", b"\xff", b"[" * 100_000, b'{"state.json": {}}'])
@@ -135,22 +135,22 @@ def test_manifest_that_vouches_for_nothing_is_not_believed(
     reference: Reference, tmp_path: Path, manifest: bytes
 ) -> None:
     run = copy_of(reference, tmp_path / "run")
-    for step in (12, 18):
+    for step in (12, 18, 20):
         (run.checkpoints / f"checkpoint-{step}" / "manifest.json").write_bytes(manifest)
-    (run.checkpoints / ".checkpoint-20.staged").mkdir()
+    (run.checkpoints / ".checkpoint-21.staged").mkdir()
     (run.checkpoints / "checkpoint-best").mkdir()
     assert newest_valid_checkpoint(run.checkpoints) == run.checkpoints / "checkpoint-6"
 
 
 def test_training_goes_on_before_the_damage_and_mends_it(reference: Reference, tmp_path: Path) -> None:
     run = copy_of(reference, tmp_path / reference[0].path.name)
-    for step in (12, 18):
+    for step in (12, 18, 20):
         truncate(run.checkpoints / f"checkpoint-{step}" / "training_state.safetensors")
     events = train_here(run, resume=True)
     assert resumed_from(events) == 6
     assert figures_of(events) == figures_of(reference[1], after=6)
     assert result_of(events) == result_of(reference[1])
-    assert newest_valid_checkpoint(run.checkpoints) == run.checkpoints / "checkpoint-18"
+    assert newest_valid_checkpoint(run.checkpoints) == run.checkpoints / "checkpoint-20"
 
 
 def test_stop_at_a_damaged_checkpoint_writes_it_anew(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:

@@ -17,13 +17,17 @@ from tui.widgets.choice import Choice
 from tui.widgets.spec_form import SpecForm, control_id
 
 OTHER_VALUES = {
-    "model.dtype": "bfloat16", "data.format": "alpaca", "data.prompt_template": r"Q: {prompt}\nA:",
-    "data.samples": "30", "data.eval_fraction": "0.25", "data.max_length": "48",
-    "data.supervised_tokens": "all", "data.seed": "7", "lora.r": "16", "lora.lora_alpha": "64",
-    "lora.lora_dropout": "0.05", "lora.target_modules": "k_proj, o_proj", "lora.bias": "lora_only",
+    "model.dtype": "bfloat16", "model.load_in_4bit": "false", "data.format": "alpaca",
+    "data.prompt_template": r"Q: {prompt}\nA:", "data.samples": "30", "data.eval_fraction": "0.25",
+    "data.max_length": "48", "data.supervised_tokens": "all", "data.seed": "7",
+    "lora.r": "16", "lora.lora_alpha": "64", "lora.use_rslora": "true", "lora.lora_dropout": "0.05",
+    "lora.target_modules": "k_proj, o_proj", "lora.bias": "lora_only", "lora.use_dora": "true",
+    "lora.init_lora_weights": "gaussian", "lora.loraplus_lr_ratio": "16",
     "train.learning_rate": "3e-4", "train.per_device_train_batch_size": "2",
     "train.gradient_accumulation_steps": "3", "train.num_train_epochs": "1.5", "train.warmup_steps": "0.1",
+    "train.lr_scheduler_type": "cosine", "train.weight_decay": "0.01", "train.max_grad_norm": "0",
     "train.logging_steps": "1", "train.save_strategy": "steps", "train.save_steps": "4",
+    "train.save_total_limit": "2", "train.early_stopping_patience": "1", "train.load_best_model_at_end": "true",
     "train.gradient_checkpointing": "true", "train.micro_batches": "fixed", "train.torch_compile": "true",
     "train.seed": "8",
 }  # fmt: skip
@@ -120,9 +124,14 @@ async def test_what_follows_from_the_spec_is_told_live(
         await until(
             pilot, lambda: "6 steps, 3 per epoch · warm-up 3 steps (50 %)" in shown(pilot, "#plan"), "the steps"
         )
-        assert "checkpoints: after steps 3, 6 · the adapter at the end" in shown(pilot, "#plan")
+        await enter(pilot, "train.save_strategy", "epoch")
+        checkpoints = "checkpoints: after steps 3, 6 · the adapter at the end"
+        await until(pilot, lambda: checkpoints in shown(pilot, "#plan"), "the checkpoints")
         await enter(pilot, "train.save_strategy", "no")
-        await until(pilot, lambda: "nothing of it is kept" in shown(pilot, "#plan"), "the warning")
+        await until(pilot, lambda: "train.save_strategy is no: " in shown(pilot, "#plan"), "the warning")
+        assert checkpoints in shown(pilot, "#plan")
+        await enter(pilot, "train.load_best_model_at_end", "true")
+        await until(pilot, lambda: "adapter with the lowest eval loss" in shown(pilot, "#plan"), "the best")
 
 
 @pytest.mark.parametrize(

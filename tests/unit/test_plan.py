@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plan import Plan, make_plan, resolve_warmup, split_sizes
+from engine.plan import Checkpoints, Plan, make_plan, resolve_warmup, split_sizes
 from tests.conftest import make_spec
 
 
@@ -29,7 +29,7 @@ def test_plan_of_the_reference_round() -> None:
         total_steps=222,
         warmup_steps=100,
         warmup_share=100 / 222,
-        checkpoint_steps=(74, 148, 222),
+        checkpoints=Checkpoints(every=(74,), besides=(222,)),
     )
 
 
@@ -52,16 +52,19 @@ def test_warmup_below_one_is_a_share(warmup: float, total: int, steps: int) -> N
 @pytest.mark.parametrize(
     ("strategy", "every", "epochs", "steps"),
     [
-        ("no", 1, 2.0, ()),
-        ("epoch", 1, 2.0, (10, 20)),
-        ("epoch", 1, 2.5, (10, 20)),
-        ("epoch", 1, 0.5, ()),
-        ("steps", 7, 2.0, (7, 14)),
-        ("steps", 10, 2.0, (10, 20)),
-        ("steps", 50, 2.0, ()),
+        ("no", 1, 2.0, [10, 20]),
+        ("no", 1, 0.3, [1, 3]),
+        ("no", 1, 0.1, [1]),
+        ("epoch", 1, 2.0, [10, 20]),
+        ("epoch", 1, 2.5, [10, 20, 25]),
+        ("epoch", 1, 1.0, [5, 10]),
+        ("epoch", 1, 0.5, [2, 5]),
+        ("steps", 7, 2.0, [7, 14, 20]),
+        ("steps", 10, 2.0, [10, 20]),
+        ("steps", 50, 2.0, [10, 20]),
     ],
 )
-def test_checkpoints_follow_the_strategy(strategy: str, every: int, epochs: float, steps: tuple[int, ...]) -> None:
+def test_checkpoints_follow_the_strategy(strategy: str, every: int, epochs: float, steps: list[int]) -> None:
     spec = make_spec(
         train__save_strategy=strategy,
         train__save_steps=every,
@@ -70,11 +73,11 @@ def test_checkpoints_follow_the_strategy(strategy: str, every: int, epochs: floa
         train__gradient_accumulation_steps=1,
     )
     plan = make_plan(spec, 100)
-    assert (plan.steps_per_epoch, plan.checkpoint_steps) == (10, steps)
+    assert (plan.steps_per_epoch, list(plan.checkpoints or ())) == (10, steps)
 
 
 def test_unknown_rows_leave_only_the_batch() -> None:
-    assert make_plan(make_spec(), None) == Plan(None, None, 32, None, None, None, None, None)
+    assert make_plan(make_spec(), None) == Plan(None, None, 32, None, None, None, None)
 
 
 def test_no_training_row_makes_no_step() -> None:
@@ -88,9 +91,17 @@ def test_no_training_row_makes_no_step() -> None:
     accumulation=st.integers(1, 64),
     epochs=st.integers(1, 5),
     strategy=st.sampled_from(["no", "epoch", "steps"]),
+    every=st.integers(1, 200),
+    best=st.booleans(),
 )
 def test_plan_holds_together(
-    rows: int, batch: int, accumulation: int, epochs: int, strategy: Literal["no", "epoch", "steps"]
+    rows: int,
+    batch: int,
+    accumulation: int,
+    epochs: int,
+    strategy: Literal["no", "epoch", "steps"],
+    every: int,
+    best: bool,
 ) -> None:
     def plan_of(batch: int, accumulation: int) -> Plan:
         spec = make_spec(
@@ -98,6 +109,8 @@ def test_plan_holds_together(
             train__gradient_accumulation_steps=accumulation,
             train__num_train_epochs=float(epochs),
             train__save_strategy=strategy,
+            train__save_steps=every,
+            train__load_best_model_at_end=best,
             train__warmup_steps=0.1,
         )
         return make_plan(spec, rows)
@@ -105,16 +118,21 @@ def test_plan_holds_together(
     plan = plan_of(batch, accumulation)
     assert plan.train_samples is not None and plan.eval_samples is not None
     assert plan.steps_per_epoch is not None and plan.total_steps is not None
-    assert plan.checkpoint_steps is not None and plan.warmup_steps is not None
+    assert plan.checkpoints is not None and plan.warmup_steps is not None
     assert plan.train_samples + plan.eval_samples == rows
     assert (plan.steps_per_epoch - 1) * batch * accumulation < plan.train_samples
     assert plan.train_samples <= plan.steps_per_epoch * batch * accumulation
     assert plan.total_steps == epochs * plan.steps_per_epoch
     assert 0 <= plan.warmup_steps <= plan.total_steps
-    assert all(0 < step <= plan.total_steps for step in plan.checkpoint_steps)
-    assert list(plan.checkpoint_steps) == sorted(set(plan.checkpoint_steps))
-    if strategy == "epoch" and plan.total_steps:
-        assert plan.checkpoint_steps[-1] == plan.total_steps
+    # A rule that says of each step what a list of them would, with one before the end and one at the end.
+    steps = [step for step in range(1, plan.total_steps + 1) if step in plan.checkpoints]
+    assert list(plan.checkpoints) == steps and len(plan.checkpoints) == len(steps)
+    if plan.total_steps:
+        assert steps[-1] == plan.total_steps
+        assert len(steps) > 1 or plan.total_steps == 1
+    asked = {"no": [], "epoch": [plan.steps_per_epoch], "steps": [every]}[strategy] + [plan.steps_per_epoch] * best
+    for period in asked:
+        assert set(range(period, plan.total_steps + 1, period)) <= set(steps)
     # Batch and accumulation may be traded for each other: only their product counts.
     assert plan_of(accumulation, batch) == plan
     assert plan_of(batch * accumulation, 1) == plan
@@ -128,3 +146,43 @@ def test_part_of_an_epoch_is_rounded_up_to_a_step(epochs: float, rows: int) -> N
     assert exact <= plan.total_steps < exact + 1
     assert plan.total_steps >= 1
     assert math.isclose(plan.warmup_share or 0.0, 0.0)
+
+
+def test_checkpoints_of_a_million_steps_are_counted_and_told_at_once() -> None:
+    spec = make_spec(
+        train__save_strategy="steps",
+        train__save_steps=1,
+        train__num_train_epochs=10_000.0,
+        train__per_device_train_batch_size=9,
+        train__gradient_accumulation_steps=1,
+    )
+    checkpoints = make_plan(spec, 1000).checkpoints
+    assert checkpoints == Checkpoints(every=(1,), besides=(1_000_000,))
+    assert len(checkpoints) == 1_000_000 and 999_999 in checkpoints
+    assert str(checkpoints) == "after steps 1, 2, 3, 4, 5, …, 1,000,000"
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "words"),
+    [
+        (Checkpoints((), (1,)), "after step 1"),
+        (Checkpoints((), (9, 18)), "after steps 9, 18"),
+        (Checkpoints((4, 6), (30,)), "after steps 4, 6, 8, 12, 16, …, 30"),
+        (Checkpoints((), ()), "none"),
+    ],
+)
+def test_checkpoints_are_told_in_words(checkpoints: Checkpoints, words: str) -> None:
+    assert str(checkpoints) == words
+
+
+@pytest.mark.parametrize(("epochs", "evaluations"), [(3.0, 3), (2.2, 3), (0.5, 1)])
+def test_evaluations_are_those_of_epochs_and_of_the_end(epochs: float, evaluations: int) -> None:
+    assert make_plan(make_spec(train__num_train_epochs=epochs), 1000).evaluations == evaluations
+    assert make_plan(make_spec(), None).evaluations is None
+
+
+def test_constant_schedule_has_no_warmup() -> None:
+    def warmup(schedule: str) -> int | None:
+        return make_plan(make_spec(train__lr_scheduler_type=schedule, train__warmup_steps=7.0), 1000).warmup_steps
+
+    assert (warmup("constant"), warmup("constant_with_warmup")) == (0, 7)

@@ -187,11 +187,92 @@ def test_warmup_that_never_ends_is_warned_of(nano_spec: Spec, warmup: float, war
 
 
 @pytest.mark.parametrize(
-    ("strategy", "epochs", "warned"), [("no", 1.0, True), ("epoch", 1.0, False), ("epoch", 0.5, True)]
+    ("strategy", "every", "epochs", "words"),
+    [
+        ("no", 4, 1.0, "train.save_strategy is no: {} after steps 4, 9"),
+        (
+            "epoch",
+            4,
+            1.0,
+            "train.save_strategy is epoch, and no epoch ends before the last step, 9: {} after steps 4, 9",
+        ),
+        (
+            "epoch",
+            4,
+            0.5,
+            "train.save_strategy is epoch, and no epoch ends before the last step, 5: {} after steps 2, 5",
+        ),
+        ("steps", 500, 1.0, "train.save_steps is 500, and the round has 9 steps: {} after steps 4, 9"),
+        ("steps", 8, 1.0, None),
+        ("epoch", 4, 2.0, None),
+        ("no", 4, 0.1, None),  # of a single step, which nothing comes before
+    ],
 )
-def test_run_without_a_checkpoint_is_warned_of(nano_spec: Spec, strategy: str, epochs: float, warned: bool) -> None:
-    spec = change_spec(nano_spec, train__save_strategy=strategy, train__num_train_epochs=epochs)
-    assert [("no checkpoint" in warning) for warning in preflight.check(spec).warnings] == [True] * warned
+def test_spec_that_would_save_nothing_before_the_end_is_told_what_is_done_about_it(
+    nano_spec: Spec, strategy: str, every: int, epochs: float, words: str | None
+) -> None:
+    spec = change_spec(
+        nano_spec, train__save_strategy=strategy, train__save_steps=every, train__num_train_epochs=epochs
+    )
+    done = "so that something is kept if the run dies, checkpoints are written"
+    assert preflight.check(spec).warnings == (() if words is None else (words.format(done),))
+
+
+def test_strategy_that_saves_nothing_is_told_while_the_rows_are_unknown() -> None:
+    spec = make_spec(data__samples=None, train__save_strategy="no")
+    assert preflight.check(spec).warnings[0] == (
+        "train.save_strategy is no: a checkpoint is written halfway and at the end all the same"
+    )
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(None, True), (3, False)])
+def test_checkpoints_that_would_fill_the_disk_are_warned_of(nano_spec: Spec, limit: int | None, warned: bool) -> None:
+    spec = change_spec(nano_spec, train__save_steps=1, train__num_train_epochs=100.0, train__save_total_limit=limit)
+    told = "900 checkpoints will be kept: train.save_total_limit keeps only the newest"
+    assert preflight.check(spec).warnings == ((told,) if warned else ())
+
+
+def test_warmup_of_a_constant_schedule_is_warned_of(nano_spec: Spec) -> None:
+    spec = change_spec(nano_spec, train__lr_scheduler_type="constant", train__warmup_steps=3.0)
+    assert preflight.check(spec).warnings == (
+        "train.lr_scheduler_type is constant, which has no warm-up: train.warmup_steps 3 counts only with "
+        "constant_with_warmup, linear or cosine",
+    )
+    assert preflight.check(change_spec(spec, train__lr_scheduler_type="constant_with_warmup")).warnings == ()
+
+
+@pytest.mark.parametrize(("epochs", "patience", "warned"), [(3.0, 3, True), (3.0, 2, False), (2.2, 3, True)])
+def test_patience_that_never_ends_is_warned_of(nano_spec: Spec, epochs: float, patience: int, warned: bool) -> None:
+    spec = change_spec(nano_spec, train__num_train_epochs=epochs, train__early_stopping_patience=patience)
+    told = (
+        f"train.early_stopping_patience is {patience}, but there are only 3 evaluations: it never ends the round early"
+    )
+    assert preflight.check(spec).warnings == ((told,) if warned else ())
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"model__dtype": "bfloat16"},
+            "lora.init_lora_weights is pissa, which splits the base weights, and in bfloat16 the parts would not add "
+            "up to them again: set model.dtype to float32",
+        ),
+        (
+            {"model__load_in_4bit": True},
+            "lora.init_lora_weights is pissa, which splits the base weights, and those of model.load_in_4bit cannot "
+            "be split: set one of the two to its default",
+        ),
+    ],
+)
+def test_pissa_on_weights_that_do_not_add_up_again_is_refused(
+    nano_spec: Spec, settings: dict[str, object], told: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        preflight.check(change_spec(nano_spec, lora__init_lora_weights="pissa", **settings))
+    assert caught.value.message == told
+    for dtype in ("float32", "auto"):
+        preflight.check(change_spec(nano_spec, lora__init_lora_weights="pissa", model__dtype=dtype))
 
 
 def write_records(spec: Spec, *records: dict[str, str]) -> Spec:

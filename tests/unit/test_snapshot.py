@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.events import (
     AnyEvent,
@@ -122,10 +124,11 @@ def test_resumed_run_takes_the_steps_after_its_checkpoint_anew() -> None:
     assert run.last_step == step(6, loss=0.6)
 
 
-def test_run_that_starts_over_forgets_its_steps() -> None:
-    run = RunSnapshot([started(), evaluated(0, 3.0), step(1), step(2), started()])
+def test_run_that_starts_over_forgets_its_steps_and_what_it_measured() -> None:
+    before: list[AnyEvent] = [started(), evaluated(0, 3.0), step(1), step(2)]
+    run = RunSnapshot([*before, started()])
     assert (len(run.curve), run.last_step, run.result.train_seconds) == (0, None, None)
-    assert run.evaluations == [evaluated(0, 3.0)]
+    assert run.evaluations == []
 
 
 def test_resume_from_the_last_step_forgets_nothing() -> None:
@@ -151,3 +154,26 @@ def test_nothing_remains_after_the_last_step() -> None:
 
 def test_steps_that_took_no_time_have_no_pace() -> None:
     assert RunSnapshot([PREPARED, step(1, seconds=0.0)]).tokens_per_second() is None
+
+
+def test_best_is_the_earliest_of_the_lowest_and_never_the_base() -> None:
+    losses = [(0, 0.5), (10, 2.0), (20, 1.5), (30, 1.7), (40, 1.5)]
+    run = RunSnapshot([evaluated(number, loss) for number, loss in losses])
+    assert [item.step for item in run.best_first()] == [20, 40, 30, 10]
+    assert run.evaluations_without_gain() == 2
+    assert RunSnapshot([evaluated(0, 0.5)]).evaluations_without_gain() == 0
+
+
+@given(st.lists(st.integers(1, 4).map(float), min_size=1, max_size=12))
+def test_evaluations_without_gain_are_counted_as_transformers_counts_its_patience(losses: list[float]) -> None:
+    """`EarlyStoppingCallback.check_metric_value`, with `greater_is_better` false and no threshold."""
+    best, counter = math.inf, 0
+    for loss in losses:
+        best, counter = (loss, 0) if loss < best else (best, counter + 1)
+    run = RunSnapshot([evaluated(number, loss) for number, loss in enumerate(losses, 1)])
+    assert run.evaluations_without_gain() == counter
+
+
+def test_finished_round_says_what_is_not_plain_from_its_spec() -> None:
+    run = RunSnapshot([started(), Finished(time=1.0, result=Result(), message="ended early after step 2 of 3")])
+    assert (run.status, run.message) == (Status.FINISHED, "ended early after step 2 of 3")

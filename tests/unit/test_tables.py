@@ -107,7 +107,7 @@ def test_fields_that_differ_become_columns() -> None:
     rounds = [make_round(1), make_round(2, spec=make_spec(data__seed=7, data__samples=None))]
     main, shared = tables_of(to_markdown(rounds))
     assert [row[main[0].index("data.seed")] for row in main] == ["data.seed", "42", "7"]
-    assert [row[main[0].index("data.samples")] for row in main] == ["data.samples", "100", ""]
+    assert [row[main[0].index("data.samples")] for row in main] == ["data.samples", "100", "all"]
     assert not {"data.seed", "data.samples"} & {row[0] for row in shared}
 
 

@@ -11,8 +11,6 @@ from engine.preflight import Preflight
 from engine.spec import Spec
 from tui.plain import clean_line
 
-SHOWN_CHECKPOINTS = 6
-
 
 class PlanPanel(Static):
     """The plan of the spec being edited, its warnings, or why it cannot be trained."""
@@ -56,12 +54,9 @@ def plan_lines(spec: Spec, plan: Plan) -> list[str]:
 
 
 def _checkpoints(spec: Spec, plan: Plan) -> list[str]:
-    if plan.checkpoint_steps is None:
-        every = "epoch" if spec.train.save_strategy == "epoch" else f"{spec.train.save_steps} steps"
-        when = "none" if spec.train.save_strategy == "no" else f"each {every}"
-        return [f"checkpoints: {when} · the adapter at the end"]
-    shown = [f"{step:,}" for step in plan.checkpoint_steps[:SHOWN_CHECKPOINTS]]
-    if len(plan.checkpoint_steps) > SHOWN_CHECKPOINTS:
-        shown[-1:] = ["…", f"{plan.checkpoint_steps[-1]:,}"]
-    where = f"after steps {', '.join(shown)}" if shown else "none"
-    return [f"checkpoints: {where} · the adapter at the end"]
+    train = spec.train
+    kept = "the adapter with the lowest eval loss" if train.load_best_model_at_end else "the adapter at the end"
+    if plan.checkpoints is not None:
+        return [f"checkpoints: {plan.checkpoints} · {kept}"]
+    asked = {"no": "halfway", "epoch": "each epoch", "steps": f"each {train.save_steps} steps"}[train.save_strategy]
+    return [f"checkpoints: {asked}, and at the end · {kept}"]

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from engine.columns import format_loss
 from engine.rounds import Round
-from engine.spec import changed_keys, flatten, format_value
+from engine.spec import changed_keys, describe_value, flatten, format_value
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 from tui.plain import clean, clean_line
 
@@ -53,8 +53,8 @@ def describe_changes(parent: Round, round_: Round) -> str:
     """`learning_rate 2e-4 → 5e-5, num_train_epochs 3 → 4`, or that nothing changed."""
     old, new = flatten(parent.spec), flatten(round_.spec)
     changes = [
-        f"{key.partition('.')[2]} {clean_line(format_value(old[key])) or 'all'} → "
-        f"{clean_line(format_value(new[key])) or 'all'}"
+        f"{key.partition('.')[2]} {clean_line(describe_value(key, old[key]))} → "
+        f"{clean_line(describe_value(key, new[key]))}"
         for key in changed_keys(parent.spec, round_.spec)
     ]
     return ", ".join(changes) or "the same spec"
@@ -65,7 +65,7 @@ def _settings(round_: Round) -> str:
     parts = [
         clean_line(spec.model.path), spec.model.dtype,
         f"r={spec.lora.r} lora_alpha={spec.lora.lora_alpha} on {clean_line(format_value(spec.lora.target_modules))}",
-        f"{clean_line(spec.data.path)}, {format_value(spec.data.samples) or 'all'} rows",
+        f"{clean_line(spec.data.path)}, {describe_value('data.samples', spec.data.samples)} rows",
     ]  # fmt: skip
     if plan.total_steps is not None:
         parts.append(f"{plan.total_steps} steps of {plan.effective_batch} rows")

@@ -40,8 +40,7 @@ class FieldRow(Vertical):
             if self.field.choices:
                 yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
             else:
-                placeholder = "all" if self.field.optional else ""
-                yield Input(self._text, placeholder=placeholder, compact=True, id=control_id(self.field.key))
+                yield Input(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
             yield Static(classes="field-was", markup=False)
         yield Static(classes="field-error", markup=False)
 
@@ -54,7 +53,7 @@ class FieldRow(Vertical):
         error, changed = self.error, self.changed
         self.set_class(error is not None, "-invalid")
         self.set_class(changed, "-changed")
-        was = f"● was {clean_line(self._original or '') or 'all'}" if changed else ""
+        was = f"● was {clean_line(self._original or '') or self.field.empty}" if changed else ""
         self.query_one(".field-was", Static).update(was)
         self.query_one(".field-error", Static).update(Text(str(error)) if error else "")
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn import functional
 
+from engine.errors import SpecError
 from engine.training.attention import NAME, ROWS, attention_of
 from engine.training.batches import Batch, pack, pad
 from engine.training.data import Example
+from engine.training.hub import first_line
 from engine.training.loss import autocast, head_nll
 
 CHECKED_TOKENS = (24, 40)
@@ -56,6 +59,24 @@ class Forward:
     def as_loaded(self) -> AbstractContextManager[None]:
         """While in it the model attends as it did when it was loaded, which generating needs."""
         return attention_of(self.model.get_base_model(), self.attention)
+
+    @contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Have torch compile what the rows go through, for batches of any length; it does on the first pass, in here.
+
+        Raises:
+            SpecError: it cannot.
+        """
+        base = self.model.get_base_model()
+        (base.get_decoder() if self.fused_head else base).compile(dynamic=True)
+        try:
+            yield
+        except TorchDynamoException as error:
+            raise SpecError(
+                f"train.torch_compile is true, but the model cannot be compiled here: {first_line(error)}: set it to "
+                f"false",
+                "train.torch_compile",
+            ) from error
 
     def _logits(self, batch: Batch) -> torch.Tensor:
         """[supervised tokens, vocabulary]."""

@@ -8,11 +8,18 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
-from engine.errors import LoratuiError, ModelError, SpecError
+from engine.errors import ModelError, SpecError
 from engine.preflight import ALSO_TARGETS, TOKENIZER_FILES, check_positions, check_target_modules, local_model_dir
 from engine.spec import Spec
 from engine.training.hub import explain, first_line
@@ -44,19 +51,32 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_base_model(spec: Spec, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_config(spec: Spec) -> PretrainedConfig:
+    """The configuration of the base model.
+
+    Raises:
+        ModelError: it cannot be had, or the model is no causal language model.
+        SpecError: `data.max_length` is more than the model has positions for.
+    """
+    path = spec.model.path
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(_source(path), trust_remote_code=False)
+    except Exception as error:  # the library raises whatever its many models and readers do
+        raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
+    check_positions(spec, getattr(config.get_text_config(), "max_position_embeddings", None))
+    _check_causal(config, path)
+    return config
+
+
+def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The base model on `device` in `dtype`, its weights from safetensors alone, none of its own code run.
 
     Raises:
-        ModelError: it cannot be had, or is no causal language model.
-        SpecError: `data.max_length` is more than it has positions for.
+        ModelError: it cannot be had.
     """
     path = spec.model.path
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        config = AutoConfig.from_pretrained(_source(path), trust_remote_code=False)
-        check_positions(spec, getattr(config.get_text_config(), "max_position_embeddings", None))
-        _check_causal(config, path)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             _source(path),
             config=config,
@@ -65,8 +85,6 @@ def load_base_model(spec: Spec, dtype: torch.dtype, device: torch.device) -> Pre
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except LoratuiError:
-        raise
     except Exception as error:  # the library raises whatever its many models and readers do
         raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
     model, report = loaded

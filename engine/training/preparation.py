@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.dataset.rows import Rows
 from engine.errors import SpecError
@@ -15,8 +16,9 @@ from engine.events import Prepared
 from engine.plan import Plan, make_plan
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec
+from engine.training.background import Background
 from engine.training.checkpoints import Progress
-from engine.training.data import Example, cut, load_rows, split
+from engine.training.data import Example, Tokenised, cut, load_rows, split
 from engine.training.device import out_of_memory, resolve_dtype, use_fast_kernels
 from engine.training.evaluate import Evaluation, evaluate
 from engine.training.forward import Forward, choose_forward
@@ -25,12 +27,13 @@ from engine.training.model import (
     add_adapter,
     check_vocabulary,
     load_base_model,
+    load_config,
     load_tokenizer,
     recompute_activations,
     trainable_parameters,
 )
 from engine.training.optimizer import make_optimizer
-from engine.training.pissa import Tensors
+from engine.training.pissa import Tensors, is_pissa
 from engine.training.recorder import PhaseName, Recorder
 from engine.training.token_cache import tokenise_cached
 from engine.units import format_bytes
@@ -91,14 +94,15 @@ def prepare(
     use_fast_kernels(device)
     if earlier is not None and earlier.device != device.type:
         earlier = None
-    wanted = earlier.dtype if earlier is not None else spec.model.dtype
-    dtype = resolve_dtype(wanted, device)
     torch.manual_seed(spec.train.seed)
     recorder.phase("loading")
     rows = load_rows(spec.data)
     tokenizer = load_tokenizer(spec.model.path)
-    base = load_base_model(spec, dtype, device)
-    examples = _tokenise(rows, tokenizer, spec, recorder)
+    tokenising = Background(lambda progress: tokenise_cached(rows.usable, tokenizer, spec.data, progress))
+    config = load_config(spec)
+    dtype = _choose_dtype(spec, config, device, earlier)
+    base = load_base_model(spec, config, dtype, device)
+    examples = _cut(rows, tokenising.result(lambda done, of: recorder.phase("tokenising", done, of)), spec, recorder)
     check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
     plan = make_plan(spec, len(examples))
     if not plan.train_samples:
@@ -112,23 +116,34 @@ def prepare(
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
-    recompute = spec.train.gradient_checkpointing
-    budget = measure_budget(forward, train, plan.effective_batch, None if recompute == "auto" else recompute)
-    if earlier is not None and earlier.micro_batch_tokens is not None:
-        budget = replace(budget, tokens=min(budget.tokens, earlier.micro_batch_tokens))
+    budget = _choose_budget(spec, forward, train, plan, earlier)
     training = Training(spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler)
     _say_prepared(training)
     return training
 
 
-def _tokenise(rows: Rows, tokenizer: PreTrainedTokenizerBase, spec: Spec, recorder: Recorder) -> list[Example]:
-    """The rows as examples that can be trained on; warns of those that cannot, or were cut."""
+def _choose_dtype(spec: Spec, config: PretrainedConfig, device: torch.device, earlier: Prepared | None) -> torch.dtype:
+    wanted = earlier.dtype if earlier is not None else spec.model.dtype
+    if wanted == "auto" and is_pissa(spec):
+        wanted = "float32"  # in which alone the parts of a split weight add up to it again
+    return resolve_dtype(wanted, device, config.get_text_config().hidden_size)
+
+
+def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Plan, earlier: Prepared | None) -> Budget:
+    """Measured by the first passes through the model, which is compiled by them if it is to be."""
+    recompute = spec.train.gradient_checkpointing
+    with forward.compiled() if spec.train.torch_compile else nullcontext():
+        budget = measure_budget(forward, train, plan.effective_batch, None if recompute == "auto" else recompute)
+    if earlier is not None and earlier.micro_batch_tokens is not None:
+        budget = replace(budget, tokens=min(budget.tokens, earlier.micro_batch_tokens))
+    return budget
+
+
+def _cut(rows: Rows, tokenised: Tokenised, spec: Spec, recorder: Recorder) -> list[Example]:
+    """The examples that can be trained on; warns of those that cannot, or were cut."""
     recorder.log(f"data: {rows.found}, {len(rows.usable):,} usable")
     if (warning := rows.warning()) is not None:
         recorder.warn(warning)
-    tokenised = tokenise_cached(
-        rows.usable, tokenizer, spec.data, lambda done, of: recorder.phase("tokenising", done, of)
-    )
     kept = cut(tokenised.examples, spec.data.max_length)
     for warning in (*tokenised.warnings, *kept.warnings(spec.data.max_length)):
         recorder.warn(warning)

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from engine.events import Finished
-from engine.training import checkpoints, loss
+from engine.training import checkpoints
+from engine.training.batches import Batch
 from engine.training.checkpoints import restore, save_checkpoint
+from engine.training.forward import Forward
 from engine.training.manifest import write_manifest
 from engine.training.preparation import Training
 from engine.workspace import RunDir
@@ -152,15 +154,15 @@ def test_eval_loss_that_is_no_number_ends_the_round_before_its_checkpoint(
 ) -> None:
     """Also at the last step, after which no training loss would show it."""
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=2.0)
-    nll, calls = loss.token_nll, 0
+    nll, calls = Forward.nll, 0
 
-    def spoilt(*arguments: object) -> torch.Tensor:
+    def spoilt(forward: Forward, batch: Batch) -> torch.Tensor:
         nonlocal calls
-        calls += 1
-        return nll(*arguments) * (math.inf if calls > 2 else 1.0)  # type: ignore[arg-type]
+        calls += not forward.model.training
+        return nll(forward, batch) * (math.inf if calls > 2 and not forward.model.training else 1.0)
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.training.evaluate.token_nll", spoilt)
+        patch.setattr(Forward, "nll", spoilt)
         message = fail_here(run, patch)
     assert message.startswith("the eval loss is no finite number after step 18: likely train.learning_rate 0.01 is too")
     assert not run.checkpoint(18).exists() and not run.adapter.exists()

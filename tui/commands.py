@@ -94,9 +94,9 @@ def preview(cockpit: Cockpit, options: argparse.Namespace) -> int:
         print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
         return 0
     console = _console()
-    console.print(preview_facts(shown), soft_wrap=True)
+    console.print(preview_facts(shown))
     console.print()
-    console.print(preview_text(shown, ("", "") if console.color_system else MARKS), soft_wrap=True)
+    console.print(preview_text(shown, ("", "") if console.color_system else MARKS), soft_wrap=not console.is_terminal)
     return 0
 
 

@@ -98,7 +98,7 @@ def _read_json(file: Path, stream: IO[bytes]) -> Iterator[Any]:
             raise DatasetError(f"{file}, line {number}, is longer than {MAX_LINE_BYTES >> 20} MiB: split it up")
         if line.strip():
             begun = True
-            yield _decode_line(file, number, line)
+            yield _decode_line(file, number, line.rstrip())
 
 
 def _read_array(file: Path, data: bytes) -> Iterator[Any]:

@@ -101,7 +101,7 @@ def test_hub_dataset_that_cannot_be_reached(tiny_model: Path, tmp_path: Path) ->
     assert started.wait(SECONDS) == 1
     assert the_failure_of(run) == (
         "data.path is 'nobody/no-rows': the Hugging Face hub cannot be reached and the cache lacks it: check the "
-        "network, or give a .json or .jsonl file"
+        "network, or give a local file"
     )
     log = run.log.read_text()
     assert "Traceback" in log

@@ -168,19 +168,20 @@ def limited(run: RunDir, blocks: int) -> subprocess.CompletedProcess[str]:
 
 
 def test_disk_that_fills_up_loses_no_event_that_was_told(tiny_model: Path, tmp_path: Path) -> None:
-    settings = {"train__num_train_epochs": 60 / 9, "train__save_strategy": "no", "train__logging_steps": 1}
+    settings = {"train__num_train_epochs": 120 / 9, "train__save_strategy": "no", "train__logging_steps": 1}
+    # Of 120 steps the first checkpoint comes after step 60, when the events have grown past the limit.
     run = make_run(tmp_path / "run", tiny_model, **settings)
     done = limited(run, 24)
     assert done.returncode == 1
     assert "OSError: [Errno 27] File too large" in done.stderr
     assert run.events.stat().st_size == 24 * 512
-    logged = [int(step) for step in re.findall(r"^step (\d+)/60", done.stdout, re.MULTILINE)]
+    logged = [int(step) for step in re.findall(r"^step (\d+)/120", done.stdout, re.MULTILINE)]
     kept = [step.step for step in steps_of(read_events(run.events))]
     assert 10 < len(logged) < 60
     assert kept == logged == list(range(1, len(logged) + 1))
     train_here(run, resume=True)
     replay = RunSnapshot(read_events(run.events))
-    assert (list(replay.curve.steps), replay.status) == (list(range(1, 61)), Status.FINISHED)
+    assert (list(replay.curve.steps), replay.status) == (list(range(1, 121)), Status.FINISHED)
     assert all(line.startswith(b'{"event":') and line.endswith(b"}") for line in run.events.read_bytes().splitlines())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def plain_eval_loss(model: Any, directory: Path, run: RunDir, *, all_tokens: boo
     """Mean NLL and count of the held-out tokens: one row at a time, no padding, straight from the logits."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     data = spec_of(run).data
-    held_out = Dataset.from_list(make_rows()).train_test_split(test_size=data.eval_fraction, seed=data.seed)["test"]
+    rows = [json.loads(line) for line in Path(data.path).read_text().splitlines()]
+    held_out = Dataset.from_list(rows).train_test_split(test_size=data.eval_fraction, seed=data.seed)["test"]
     total, count = 0.0, 0
     for row in held_out:
         prompt = (WITH_INPUT if row["input"] else WITHOUT_INPUT).format(**row)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from peft import PeftModel
 
 from engine.events import AnyEvent, Finished, Saved
@@ -16,22 +18,46 @@ from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
 from engine.workspace import RunDir
 from tests.conftest import end_processes_of
-from tests.integration.rounds_to_train import figures_of, make_run, steps_of, train_here
+from tests.integration.rounds_to_train import (
+    OBJECTS,
+    WORDS,
+    figures_of,
+    make_run,
+    spec_of,
+    steps_of,
+    train_here,
+    write_rows,
+)
 from tests.integration.test_training_deaths import ENVIRONMENT, PREAMBLE
 from tests.integration.test_training_numbers import evaluations_of, load, plain_eval_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
 
 SECONDS = 120
-# A learning rate at which the eval loss falls, then rises again: see `losses`.
 OVERSHOOTING: dict[str, object] = {
-    "train__learning_rate": 8e-2,
+    "train__learning_rate": 5e-3,
     "train__num_train_epochs": 8.0,
     "train__save_strategy": "no",
     "train__lr_scheduler_type": "constant",
     "lora__lora_dropout": 0.0,
 }
 BEST: dict[str, object] = {**OVERSHOOTING, "train__load_best_model_at_end": True}
+
+
+def make_overshooting(directory: Path, model: Path, **settings: object) -> RunDir:
+    """A round whose eval loss falls, then rises again: half of what the held-out rows say is in no other row, which the
+    adapter is the surer of the longer it learns.
+    """
+    run, draw = make_run(directory, model, **settings), random.Random(0)
+    held_out = set(Dataset.from_dict({"n": range(40)}).train_test_split(test_size=0.1, seed=42)["test"]["n"])
+    rows = []
+    for number in range(40):
+        asked = f"Say {draw.choice(WORDS)} {draw.choice(OBJECTS)}"
+        strange = draw.choices(WORDS, k=3) if number in held_out else []
+        said = " ".join([*strange, *draw.choices(OBJECTS, k=6 - len(strange))])
+        rows.append({"instruction": asked, "input": "", "output": said})
+    write_rows(Path(spec_of(run).data.path), rows)
+    return run
 
 
 def losses(events: list[AnyEvent]) -> dict[int, float]:
@@ -47,7 +73,7 @@ def finished(events: list[AnyEvent]) -> Finished:
 @pytest.fixture(scope="module")
 def overshot(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[AnyEvent]:
     """The events of a round that is worse at its end than before; its last adapter is kept."""
-    return train_here(make_run(tmp_path_factory.mktemp("overshot") / "run", tiny_model, **OVERSHOOTING))
+    return train_here(make_overshooting(tmp_path_factory.mktemp("overshot") / "run", tiny_model, **OVERSHOOTING))
 
 
 def best_of(events: list[AnyEvent]) -> int:
@@ -75,7 +101,7 @@ def test_last_adapter_is_kept_unless_the_best_is_asked_for(overshot: list[AnyEve
 
 
 def test_best_adapter_is_kept(overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", tiny_model, **BEST)
+    run = make_overshooting(tmp_path / "run", tiny_model, **BEST)
     events = train_here(run)
     assert figures_of(events) == figures_of(overshot)
     assert_keeps(run, tiny_model, events, best_of(overshot))
@@ -85,7 +111,7 @@ def test_best_adapter_is_kept(overshot: list[AnyEvent], tiny_model: Path, tmp_pa
 def test_round_ends_when_patience_is_over(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path, patience: int
 ) -> None:
-    run = make_run(tmp_path / "run", tiny_model, **BEST, train__early_stopping_patience=patience)
+    run = make_overshooting(tmp_path / "run", tiny_model, **BEST, train__early_stopping_patience=patience)
     events = train_here(run)
     whole = losses(overshot)
     best, counter, ends = float("inf"), 0, []  # transformers' EarlyStoppingCallback
@@ -106,7 +132,7 @@ def test_round_ends_when_patience_is_over(
 
 
 def test_early_end_keeps_the_last_adapter_if_the_best_is_not_asked_for(tiny_model: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", tiny_model, **OVERSHOOTING, train__early_stopping_patience=1)
+    run = make_overshooting(tmp_path / "run", tiny_model, **OVERSHOOTING, train__early_stopping_patience=1)
     events = train_here(run)
     step = steps_of(events)[-1].step
     assert finished(events).result.eval_loss == losses(events)[step]
@@ -117,7 +143,7 @@ def test_early_end_keeps_the_last_adapter_if_the_best_is_not_asked_for(tiny_mode
 def test_best_is_found_again_after_a_stop(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
-    run = make_run(tmp_path / "run", tiny_model, **BEST)
+    run = make_overshooting(tmp_path / "run", tiny_model, **BEST)
     for step in stops:
         train_here(run, resume=True, stop_after=step)
     assert_keeps(run, tiny_model, train_here(run, resume=True), best_of(overshot))
@@ -125,9 +151,9 @@ def test_best_is_found_again_after_a_stop(
 
 def test_patience_goes_on_after_a_stop(tiny_model: Path, tmp_path: Path) -> None:
     settings = {**BEST, "train__early_stopping_patience": 2}
-    whole = train_here(make_run(tmp_path / "whole", tiny_model, **settings))
+    whole = train_here(make_overshooting(tmp_path / "whole", tiny_model, **settings))
     end = steps_of(whole)[-1].step
-    run = make_run(tmp_path / "run", tiny_model, **settings)
+    run = make_overshooting(tmp_path / "run", tiny_model, **settings)
     train_here(run, stop_after=end - 3)
     events = train_here(run, resume=True)
     assert steps_of(events)[-1].step == end
@@ -172,7 +198,7 @@ EventWriter.append = patched
 def test_best_is_found_again_whenever_the_engine_dies(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path, death: str, limit: int | None
 ) -> None:
-    run = make_run(tmp_path / "run", tiny_model, **BEST, train__save_total_limit=limit)
+    run = make_overshooting(tmp_path / "run", tiny_model, **BEST, train__save_total_limit=limit)
     best = best_of(overshot)
     code = PREAMBLE + death.format(step=best) + "sys.exit(engine.main())"
     killed = subprocess.run([sys.executable, "-P", "-c", code, str(run.path)], env=ENVIRONMENT, timeout=SECONDS)
@@ -186,7 +212,7 @@ def test_best_is_found_again_whenever_the_engine_dies(
 def test_best_checkpoint_that_was_damaged_is_passed_over_with_a_word(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path
 ) -> None:
-    run = make_run(tmp_path / "run", tiny_model, **BEST)
+    run = make_overshooting(tmp_path / "run", tiny_model, **BEST)
     train_here(run, stop_after=71)
     best = best_of(overshot)
     (run.checkpoint(best) / "adapter_model.safetensors").write_bytes(b"")
@@ -212,7 +238,7 @@ def test_old_checkpoints_go(tiny_model: Path, tmp_path: Path, settings: dict[str
 
 
 def test_best_checkpoint_never_goes(overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", tiny_model, **BEST, train__save_total_limit=1)
+    run = make_overshooting(tmp_path / "run", tiny_model, **BEST, train__save_total_limit=1)
     train_here(run)
     assert {path.name for path in run.checkpoints.iterdir()} == {"checkpoint-72", f"checkpoint-{best_of(overshot)}"}
 

@@ -14,18 +14,33 @@ DEFAULT = ("reference", "grouped", "trl", LORATUI)
 TRL_MODULE = "benchmarks.contenders.trl_sft"
 
 
-def _trl(rows: int, accumulation: int, **settings: object) -> tuple[str, ...]:
-    """TRL with rows × accumulation, and otherwise its own defaults with `settings` on top."""
-    shape = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": accumulation}
-    return TRL_MODULE, json.dumps(shape | settings)
+_DEFAULTS: dict[str, object] = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8}
+# Rows of like length, nothing computed twice, in bfloat16, and logits of supervised tokens only (TRL's defaults).
+_BEST: dict[str, object] = {
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 4,
+    "gradient_checkpointing": False,
+    "train_sampling_strategy": "group_by_length",
+}
+
+
+def _trl(settings: dict[str, object], **others: object) -> tuple[str, ...]:
+    return TRL_MODULE, json.dumps(settings | others)
 
 
 # The module that is run, and what follows the run directory on its command line.
 CONTENDERS: dict[str, tuple[str, ...]] = {
     "reference": ("benchmarks.contenders.reference",),
     "grouped": ("benchmarks.contenders.reference", "--group-by-length"),
-    "trl": _trl(4, 8, gradient_checkpointing=False, train_sampling_strategy="group_by_length"),
+    "trl": _trl(_BEST),
     LORATUI: ("engine.training",),
-    # What was tried to find the best configuration of TRL.
-    "trl-defaults": _trl(4, 8),
+    # Other configurations of TRL, to find which is the best on a machine.
+    "trl-defaults": _trl(_DEFAULTS),
+    "trl-4x8": _trl(_BEST | _DEFAULTS),
+    "trl-16x2": _trl(_BEST, per_device_train_batch_size=16, gradient_accumulation_steps=2),
+    "trl-32x1": _trl(_BEST, per_device_train_batch_size=32, gradient_accumulation_steps=1),
+    "trl-float32": _trl(_BEST, bf16=False),
+    "trl-logits": _trl(_BEST, loss_type="nll"),
+    # Cut already; with a `max_length` TRL warns that it cuts nothing here.
+    "trl-padding-free": _trl(_BEST, train_sampling_strategy="random", padding_free=True, max_length=None),
 }

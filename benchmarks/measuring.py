@@ -68,10 +68,11 @@ class Ended(Struct, frozen=True):
 def environment(directory: Path, device: str, threads: int) -> dict[str, str]:
     """What every contender is given alike: threads, device, no network, and caches of its own that are empty."""
     chosen = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
+    search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
         **chosen,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(search),
         "OMP_NUM_THREADS": str(threads),
         "GOMP_SPINCOUNT": "10000",  # this engine sets it for itself: the peers get its gain beside other work too
         "TOKENIZERS_PARALLELISM": "true",

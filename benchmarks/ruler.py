@@ -52,9 +52,10 @@ def eval_loss(model: Any, rows: Any, device: torch.device) -> float:
 
 def fewest_flops(spec: Spec, rows: Any, device: torch.device) -> int:
     """Operations of one epoch, row by row."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32  # attention's fast kernels refuse float32 there
+    half = device.type == "cuda"  # attention's fast kernels there refuse float32
+    dtype = torch.bfloat16 if half else torch.float32
     model = get_peft_model(load_base(spec, dtype, device), lora_config(spec)).train()
-    with counter, torch.autocast(device.type, enabled=dtype != torch.float32):
+    with counter, torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         for loss, _ in row_losses(model, rows, device):
             loss.backward()  # type: ignore[no-untyped-call]
     return counted()

@@ -30,7 +30,7 @@ class Started(Event, frozen=True, kw_only=True):
 class Phase(Event, frozen=True, kw_only=True):
     """What the engine is busy with outside the steps, and how far it is: `done` of `total`, 0 when not counted."""
 
-    name: Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "saving"]
+    name: Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "sampling", "saving"]
     done: int = 0
     total: int = 0
 
@@ -95,6 +95,20 @@ class Evaluated(Event, frozen=True, kw_only=True):
     supervised_tokens: int
 
 
+class Sampled(Event, frozen=True, kw_only=True):
+    """What the model answers, greedily, to the prompt of a held-out row; step 0 is the base model before training.
+
+    Attributes:
+        prompt, expected: the row's own prompt and answer.
+        text: the answer as far as `train.sample_tokens` go.
+    """
+
+    step: int
+    prompt: str
+    expected: str
+    text: str
+
+
 class Saved(Event, frozen=True, kw_only=True):
     """A checkpoint or, with `final`, the adapter was written; `path` is relative to the run directory."""
 
@@ -137,7 +151,7 @@ class Failed(Event, frozen=True, kw_only=True):
 
 
 AnyEvent: TypeAlias = (
-    Started | Phase | Prepared | Step | Evaluated | Saved | Warned | Finished | Stopped | Interrupted | Failed
+    Started | Phase | Prepared | Step | Evaluated | Sampled | Saved | Warned | Finished | Stopped | Interrupted | Failed
 )
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 

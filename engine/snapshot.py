@@ -14,6 +14,7 @@ from engine.events import (
     Interrupted,
     Phase,
     Prepared,
+    Sampled,
     Saved,
     Started,
     Step,
@@ -61,6 +62,7 @@ class RunSnapshot:
         self.curve = Curve()
         self.last_step: Step | None = None
         self.evaluations: list[Evaluated] = []
+        self.samples: list[Sampled] = []
         self.saved: list[Saved] = []
         self._step_of: dict[int, Step | None] = {}  # as it was when each checkpoint was written
         self.warnings: list[str] = []
@@ -84,6 +86,8 @@ class RunSnapshot:
                 self.curve.append(event)
             case Evaluated():
                 self.evaluations.append(event)
+            case Sampled():
+                self.samples.append(event)
             case Saved():
                 self.saved.append(event)
                 if not event.final:
@@ -99,6 +103,7 @@ class RunSnapshot:
         self.started, self.ending, self.phase = event, None, None
         self.curve.keep_until(kept)
         self.evaluations = [evaluated for evaluated in self.evaluations if evaluated.step <= kept]
+        self.samples = [sampled for sampled in self.samples if sampled.step <= kept]
         if not self.last_step or self.last_step.step > kept:
             self.last_step = self._step_of.get(kept)
 

@@ -162,6 +162,9 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
     load_best_model_at_end: Annotated[
         bool, Meta(description="Keep the adapter with the lowest eval loss instead of the last one.")
     ] = False
+    sample_tokens: Annotated[
+        int, Meta(ge=0, le=4096, description="Length of the sample answers after each evaluation; 0 makes none.")
+    ] = 40
     gradient_checkpointing: Annotated[
         bool | Literal["auto"],
         Meta(description="Recompute activations: less memory, more time; auto does it only if a row does not fit."),

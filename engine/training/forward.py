@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +56,11 @@ class Forward:
             hidden = base.get_decoder()(**_inputs(batch)).last_hidden_state
         return head_nll(hidden.flatten(0, 1)[batch.predicts], base.get_output_embeddings(), batch.targets)
 
-    def as_loaded(self) -> AbstractContextManager[None]:
-        """While in it the model attends as it did when it was loaded, which generating needs."""
-        return attention_of(self.model.get_base_model(), self.attention)
+    @contextmanager
+    def as_loaded(self) -> Iterator[None]:
+        """While in it the model attends as it did when it was loaded, and is not compiled; generating needs both."""
+        with attention_of(self.model.get_base_model(), self.attention), torch.compiler.set_stance("force_eager"):
+            yield
 
     @contextmanager
     def compiled(self) -> Iterator[None]:

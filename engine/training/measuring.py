@@ -1,4 +1,4 @@
-"""What is measured along the way: perplexity over the held-out rows."""
+"""What is measured along the way: perplexity over the held-out rows, and sample answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from engine.errors import TrainingError
 from engine.events import Evaluated
 from engine.training.preparation import Training
+from engine.training.sampling import sample
 
 
 def measure_base(training: Training) -> None:
@@ -34,6 +35,8 @@ def _measure(training: Training, step: int) -> None:
     history = training.history
     if not any(item.step == step for item in history.evaluations):
         _evaluate(training, step)
+    if training.spec.train.sample_tokens and not any(item.step == step for item in history.samples):
+        sample(training)
 
 
 def _evaluate(training: Training, step: int) -> None:

@@ -58,7 +58,7 @@ class Training:
     progress: Progress = field(default_factory=Progress)
     saved_step: int = 0
     split_off: Tensors = field(default_factory=dict)  # what PiSSA took from the base weights
-    history: RunSnapshot = field(default_factory=RunSnapshot)  # the evaluations of the round so far
+    history: RunSnapshot = field(default_factory=RunSnapshot)  # the evaluations and samples of the round so far
 
     @property
     def model(self) -> Any:

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from engine.events import Evaluated, Finished, Prepared, Saved, Started
+from engine.events import Evaluated, Finished, Prepared, Sampled, Saved, Started
 from engine.rounds import Result
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
@@ -32,8 +32,9 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         StopWanted: it was told to end before its first step.
     """
     with recorder.stop.at_once(), out_of_memory("while loading"):
-        training = prepare(spec, run, recorder, device, _earlier(run) if resume is not None else None)
-        training.history = RunSnapshot(read_events(run.events, Started, Evaluated))
+        history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled))
+        training = prepare(spec, run, recorder, device, history.prepared if resume is not None else None)
+        training.history = history
         measure_base(training)
         if resume is not None:
             restore(training, resume)
@@ -54,12 +55,6 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         save(training)
     save_final(training, step)
     recorder.ended_early(step, f"after step {step} of {total}")
-
-
-def _earlier(run: RunDir) -> Prepared | None:
-    """What the run this one goes on from had measured."""
-    events = read_events(run.events, Prepared)
-    return events[-1] if events and isinstance(events[-1], Prepared) else None
 
 
 def train(training: Training) -> bool:

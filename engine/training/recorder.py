@@ -15,7 +15,7 @@ from engine.runlog import EventWriter
 PHASE_SECONDS = 0.25
 INSIST_SECONDS = 1.0
 
-PhaseName = Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "saving"]
+PhaseName = Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "sampling", "saving"]
 
 
 class StopWanted(BaseException):

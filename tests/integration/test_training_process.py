@@ -48,10 +48,10 @@ def test_round_is_trained_to_the_end(
     events = read_events(run.events)
     assert kinds_of(events) == [
         *("Started", "loading", "tokenising", "Prepared"),
-        *("evaluating base", "Evaluated", "training"),
-        *("Step", "Saved", "Step", "evaluating", "Evaluated", "training"),
-        *("Step", "Saved", "Step", "Saved", "evaluating", "Evaluated", "training"),
-        *("Step", "Saved", "evaluating", "Evaluated", "Saved", "Finished"),
+        *("evaluating base", "Evaluated", "sampling", "Sampled", "training"),
+        *("Step", "Saved", "Step", "evaluating", "Evaluated", "sampling", "Sampled", "training"),
+        *("Step", "Saved", "Step", "Saved", "evaluating", "Evaluated", "sampling", "Sampled", "training"),
+        *("Step", "Saved", "evaluating", "Evaluated", "sampling", "Sampled", "Saved", "Finished"),
     ]
     last = events[-1]
     assert isinstance(last, Finished)

@@ -28,8 +28,8 @@ OTHER_VALUES = {
     "train.lr_scheduler_type": "cosine", "train.weight_decay": "0.01", "train.max_grad_norm": "0",
     "train.logging_steps": "1", "train.save_strategy": "steps", "train.save_steps": "4",
     "train.save_total_limit": "2", "train.early_stopping_patience": "1", "train.load_best_model_at_end": "true",
-    "train.gradient_checkpointing": "true", "train.micro_batches": "fixed", "train.torch_compile": "true",
-    "train.seed": "8",
+    "train.sample_tokens": "12", "train.gradient_checkpointing": "true", "train.micro_batches": "fixed",
+    "train.torch_compile": "true", "train.seed": "8",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from engine.events import (
     Interrupted,
     Phase,
     Prepared,
+    Sampled,
     Saved,
     Started,
     Stopped,
@@ -45,6 +46,10 @@ def evaluated(number: int, loss: float) -> Evaluated:
     return Evaluated(
         time=999.0, step=number, eval_loss=loss, perplexity=round(math.exp(loss), 2), supervised_tokens=500
     )
+
+
+def sampled(number: int, text: str) -> Sampled:
+    return Sampled(time=999.0, step=number, prompt="Say it", expected="it", text=text)
 
 
 def saved(number: int, path: str = "", final: bool = False) -> Saved:
@@ -125,10 +130,14 @@ def test_resumed_run_takes_the_steps_after_its_checkpoint_anew() -> None:
 
 
 def test_run_that_starts_over_forgets_its_steps_and_what_it_measured() -> None:
-    before: list[AnyEvent] = [started(), evaluated(0, 3.0), step(1), step(2)]
+    before: list[AnyEvent] = [started(), evaluated(0, 3.0), sampled(0, "one"), step(1), step(2)]
     run = RunSnapshot([*before, started()])
     assert (len(run.curve), run.last_step, run.result.train_seconds) == (0, None, None)
-    assert run.evaluations == []
+    assert (run.evaluations, run.samples) == ([], [])
+    assert RunSnapshot([*before, started(resumed_from=1)]).samples == [sampled(0, "one")]
+    later = [*before, evaluated(2, 2.0), sampled(2, "two")]
+    assert RunSnapshot([*later, started(resumed_from=2)]).samples == [sampled(0, "one"), sampled(2, "two")]
+    assert RunSnapshot([*later, started(resumed_from=1)]).samples == [sampled(0, "one")]
 
 
 def test_resume_from_the_last_step_forgets_nothing() -> None:

@@ -58,6 +58,7 @@ KEYS = [
     "train.save_total_limit",
     "train.early_stopping_patience",
     "train.load_best_model_at_end",
+    "train.sample_tokens",
     "train.gradient_checkpointing",
     "train.micro_batches",
     "train.torch_compile",

@@ -24,6 +24,7 @@ from engine.events import (
     Finished,
     Phase,
     Prepared,
+    Sampled,
     Saved,
     Started,
     Step,
@@ -39,6 +40,10 @@ VARIABLE = "LORATUI_FAKE_ENGINE"
 HELPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
 TORN_LINE = b'{"event":"step","time":1.0,"st'
 TOKENS_PER_STEP = 1000
+PROMPTS = {  # and what is expected; the answers hold an escape sequence that must not reach a terminal
+    "Below is an instruction.\n\n### Instruction:\nSay one\n\n### Response:": "one",
+    "Below is an instruction.\n\n### Instruction:\nSay it\n\n### Input:\ntwo\n\n### Response:": "[b]two[/b]",
+}
 MEMORY_BYTES = 512 * 1024**2
 
 
@@ -192,6 +197,9 @@ class FakeEngine:
         self.events.append(
             Evaluated(time=time.time(), step=step, eval_loss=loss, perplexity=math.exp(loss), supervised_tokens=500)
         )
+        for prompt, expected in PROMPTS.items():
+            text = f"step {step}: {expected}\x1b[2J"
+            self.events.append(Sampled(time=time.time(), step=step, prompt=prompt, expected=expected, text=text))
 
     def _save_checkpoint(self, step: int) -> None:
         checkpoint = self.run.checkpoints / f"step-{step}"

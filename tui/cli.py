@@ -166,7 +166,7 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "ls": ("list the rounds", _ls),
-    "show": ("show one round: spec, plan, status, result, note", _show),
+    "show": ("show one round: spec, plan, status, result, note, sample answers", _show),
     "diff": ("show what differs between two rounds, and how the results moved", _diff),
     "new": ("queue a round and print it", _new),
     "preview": ("show a row as it will be trained on, without queueing anything", _preview),

@@ -15,17 +15,21 @@ from rich.text import Text
 from engine.columns import columns
 from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
+from engine.events import Sampled, Started
 from engine.operations import Cockpit, spec_from_settings
 from engine.plan import Plan
 from engine.presets import load_preset
 from engine.preview import Previewer
 from engine.query import filter_rounds, sort_rounds
 from engine.rounds import Round
+from engine.runlog import read_events
+from engine.snapshot import RunSnapshot
 from engine.spec import Spec, flatten, format_value, with_absolute_paths
 from engine.tables import difference, export_rounds, movement, round_fields, to_json
 from tui.plain import clean, clean_line
 from tui.progress import wait_for_end
 from tui.widgets.preview_text import preview_facts, preview_text
+from tui.widgets.sample_table import sample_table
 
 LISTED = (
     "number", "name", "status", "train.learning_rate", "train.per_device_train_batch_size",
@@ -66,8 +70,21 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
     round_ = cockpit.store.get(options.number)
-    _print_round(round_, options.json)
+    events = read_events(cockpit.workspace.run_dir(round_.id).events, Started, Sampled)
+    samples = RunSnapshot(events).samples
+    if options.json:
+        fields = round_fields(round_) | {"samples": [_sample_fields(item) for item in samples]}
+        print(msgspec.json.format(msgspec.json.encode(fields), indent=2).decode())
+        return 0
+    _print_round(round_, as_json=False)
+    if samples:
+        print()
+        _console().print(sample_table(samples))
     return 0
+
+
+def _sample_fields(sampled: Sampled) -> dict[str, object]:
+    return {"step": sampled.step, "prompt": sampled.prompt, "expected": sampled.expected, "text": sampled.text}
 
 
 def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:

@@ -67,6 +67,24 @@ def test_ls_json_has_the_fields_of_the_contract(
     assert (listed[3]["result"]["perplexity"], listed[3]["result"]["base_perplexity"]) == (3.16, None)
 
 
+def test_show_tells_the_samples_of_base_and_adapter(
+    cli: Callable[..., int], nano_spec: Spec, script: Follow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(Script(steps=3))
+    assert cli("run", *settings(nano_spec)) == 0
+    capsys.readouterr()
+    assert cli("show", "1") == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    start = lines.index("prompt 1  Say one")
+    assert lines[start + 1 : start + 4] == ["expected  one", "base      step 0: one␛[2J", "step 3    step 3: one␛[2J"]
+    assert cli("show", "1", "--json") == 0
+    samples = printed_json(capsys)["samples"]
+    assert [(item["step"], item["expected"]) for item in samples] == [
+        *((0, "one"), (0, "[b]two[/b]"), (3, "one"), (3, "[b]two[/b]"))
+    ]
+    assert samples[0]["text"] == "step 0: one\x1b[2J" and samples[0]["prompt"].startswith("Below is")
+
+
 def test_show_tells_spec_plan_status_result_and_note(
     reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

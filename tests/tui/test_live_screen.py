@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
-from textual.widgets import ProgressBar
+import pytest
+from rich.console import Console
+from textual.widgets import ProgressBar, Static
 
 from engine.operations import Cockpit
 from engine.rounds import Status
 from engine.spec import Spec
 from engine.telemetry import GpuSample, MachineSample
 from engine.workspace import Workspace
-from tests.conftest import await_status
+from tests.conftest import await_status, change_spec
 from tests.fake_engine import Script, loss_at
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.messages import MachineSampled
 from tui.screens.live import LiveScreen
 from tui.widgets.log_pane import LogPane
+from tui.widgets.sample_pane import SamplePane
 
 Follow = Callable[[Script], None]
 
@@ -132,3 +136,75 @@ async def test_imported_round_says_that_only_its_result_is_here(
         await open_first(pilot)
         await until(pilot, lambda: "only its result is here" in shown(pilot, "#run-message"), "the word")
         assert "1.2167" in shown(pilot, "#figures") and "3.38" in shown(pilot, "#figures")
+
+
+def samples_shown(pilot: AppPilot) -> list[str]:
+    """The lines of the samples on the screen; a table is laid out by rich itself."""
+    (pane,) = pilot.app.screen.query("#sample-table").results(Static)
+    console = Console(width=76, record=True, file=io.StringIO())
+    console.print(pane.content)
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_samples_show_base_and_latest_answer_beneath_each_other(
+    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow, size: tuple[int, int]
+) -> None:
+    script(Script(steps=12, hang_at=9))
+    cockpit.queue(nano_spec)
+    async with open_app(cockpit, size) as pilot:
+        screen = await open_first(pilot)
+        pane = screen.query_one(SamplePane)
+        assert not pane.display
+        await until(pilot, lambda: bool(screen.run.samples), "the base model's answers")
+        await pilot.press("s")
+        await pilot.pause()
+        assert pane.display and pane.has_focus and not screen.query_one("#run-body").display
+        assert pane.size.height > size[1] // 2
+        assert samples_shown(pilot) == [
+            "prompt 1  Say one",
+            "expected  one",
+            "base      step 0: one␛[2J",
+            "",
+            "prompt 2  Say it",
+            "          ### Input:",
+            "          two",
+            "expected  [b]two[/b]",
+            "base      step 0: [b]two[/b]␛[2J",
+        ]
+        await pilot.press("s")
+        await pilot.pause()
+        assert not pane.display and screen.query_one("#run-body").display
+
+
+async def test_samples_of_an_ended_round_are_there_and_scrolled(
+    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(Script(steps=3))
+    number = cockpit.queue(nano_spec).number
+    await_status(cockpit.store, number, Status.FINISHED)
+    async with open_app(cockpit, (80, 11)) as pilot:
+        screen = await open_first(pilot)
+        await until(pilot, lambda: len(screen.run.samples) == 4, "the answers")
+        await pilot.press("s")
+        await until(pilot, lambda: "step 3    step 3: one␛[2J" in samples_shown(pilot), "the latest")
+        assert samples_shown(pilot).index("base      step 0: one␛[2J") == 2
+        pane = screen.query_one(SamplePane)
+        await pilot.press("j", "j")
+        await until(pilot, lambda: pane.scroll_y == 2, "two lines further down")
+        await pilot.press("k")
+        await until(pilot, lambda: pane.scroll_y == 1, "one line up again")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [(0, "its train.sample_tokens is 0"), (8, "There are no samples of this round")],
+)
+async def test_round_without_samples_says_why(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tokens: int, words: str
+) -> None:
+    idle_cockpit.queue(change_spec(nano_spec, train__sample_tokens=tokens))
+    async with open_app(idle_cockpit) as pilot:
+        await open_first(pilot)
+        await pilot.press("s")
+        await until(pilot, lambda: words in shown(pilot, "#sample-table"), words)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import runlog
-from engine.events import AnyEvent, Warned, encode_event
+from engine.events import AnyEvent, Step, Warned, encode_event
 from engine.runlog import EventTail, EventWriter, LineTail, read_events
 from tests.unit.steps import step
 
@@ -33,6 +33,14 @@ def test_events_read_back_in_order(log: Path) -> None:
     write(log, *FIRST)
     write(log, NEXT)
     assert read_events(log) == [*FIRST, NEXT]
+
+
+def test_only_the_events_asked_for_are_read(log: Path) -> None:
+    """A step whose text names a warning is none."""
+    write(log, *FIRST, Warned(time=5.0, message='{"event":"step"'), NEXT)
+    assert read_events(log, Step) == [step(2)]
+    assert [event.time for event in read_events(log, Warned)] == [1.0, 3.0, 5.0, 4.0]
+    assert len(read_events(log, Warned, Step)) == 5
 
 
 def test_torn_last_line_is_trimmed_wherever_it_tore(log: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run as it goes, or as it went: progress, curve, figures, the machine, and the log."""
+"""A run as it goes, or as it went: progress, curve, figures, the machine, and the log, or else its sample answers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
 from tui.widgets.machine_panel import MachinePanel
 from tui.widgets.run_figures import RunFigures, RunHeader
+from tui.widgets.sample_pane import SamplePane
 
 CLOCK_SECONDS = 1.0
 
@@ -33,6 +34,7 @@ class LiveScreen(CockpitScreen):
         Binding(
             "escape,backspace", "app.pop_screen", "Back", tooltip="Back to the table; training goes on", id="live.back"
         ),
+        Binding("s", "samples", "Samples", tooltip="The sample answers, and back to the curve", id="live.samples"),
         Binding("x", "stop", "Stop", tooltip="Stop this round; adapter and checkpoint are kept", id="live.stop"),
     ]
 
@@ -50,11 +52,13 @@ class LiveScreen(CockpitScreen):
             yield RunFigures(id="figures")
         yield MachinePanel(id="machine")
         yield LogPane(id="log")
+        yield SamplePane(id="samples")
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#machine").border_title = "this machine"
         self.query_one("#log").border_title = "log"
+        self.query_one("#samples").border_title = "answers to held-out prompts"
         self._show()
         self._follow_run()
         self._follow_machine()
@@ -91,6 +95,7 @@ class LiveScreen(CockpitScreen):
         self.query_one(RunFigures).show(self.round, self.run)
         total = self.run.prepared.total_steps if self.run.prepared else self.round.plan.total_steps
         self.query_one(LossChart).show(self.run.curve, self.run.evaluations, total)
+        self.query_one(SamplePane).show(self.round, self.run.samples)
 
     def _tick(self) -> None:
         """The header alone: elapsed time goes on between two steps."""
@@ -106,6 +111,11 @@ class LiveScreen(CockpitScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return None if action == "stop" and self.round.status not in STOPPABLE else True
+
+    def action_samples(self) -> None:
+        """The sample answers in the place of curve, machine and log, or these again."""
+        self.toggle_class("-samples")
+        self.query_one("#samples" if self.has_class("-samples") else "#log").focus()
 
     def action_stop(self) -> None:
         self.ask_to_stop(self.round)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -11,11 +12,12 @@ from engine.rounds import Result
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec
+from engine.training.card import model_card, read_names
 from engine.training.checkpoints import prune_checkpoints, restore, restore_adapter, save_checkpoint, write_directory
 from engine.training.device import out_of_memory, peak_memory_bytes
 from engine.training.manifest import is_valid
 from engine.training.measuring import measure_base, measure_if_due
-from engine.training.model import save_adapter
+from engine.training.model import MODEL_CARD, save_adapter
 from engine.training.optimizer import learning_rates
 from engine.training.pissa import is_pissa, split_base
 from engine.training.preparation import Training, prepare
@@ -108,13 +110,18 @@ def save(training: Training) -> None:
         prune_checkpoints(training.run.checkpoints, step, options.save_total_limit, best[0].step if best else None)
 
 
-def save_final(training: Training, step: int) -> None:
-    """The adapter on the model now, which is that of `step`."""
-    write_directory(
-        training.run.adapter,
-        lambda directory: save_adapter(training.model, training.tokenizer, training.split_off, directory),
-    )
+def save_final(training: Training, step: int) -> Result:
+    """The adapter on the model now, which is that of `step`, with its model card; what is known of it."""
+    result = _result(training, step)
+    card = model_card(training.spec, read_names(training.run), result, step, training.plan.total_steps or 0)
+
+    def write(directory: Path) -> None:
+        save_adapter(training.model, training.tokenizer, training.split_off, directory)
+        (directory / MODEL_CARD).write_text(card, encoding="utf-8")
+
+    write_directory(training.run.adapter, write)
     training.recorder.append(Saved(time=time.time(), step=step, path=training.run.adapter.name, final=True))
+    return result
 
 
 def finish(training: Training) -> None:
@@ -125,9 +132,8 @@ def finish(training: Training) -> None:
     kept = _choose_adapter(training)
     if kept.step != step:
         restore_adapter(training, kept.step)
-    save_final(training, kept.step)
-    result, message = _result(training, kept), _closing_words(training, kept.step)
-    training.recorder.append(Finished(time=time.time(), result=result, message=message))
+    result = save_final(training, kept.step)
+    training.recorder.append(Finished(time=time.time(), result=result, message=_closing_words(training, kept.step)))
 
 
 def _choose_adapter(training: Training) -> Evaluated:
@@ -154,11 +160,13 @@ def _closing_words(training: Training, kept: int) -> str:
     return "; ".join(words)
 
 
-def _result(training: Training, kept: Evaluated) -> Result:
-    base = next((item for item in training.history.evaluations if item.step == 0), None)
+def _result(training: Training, step: int) -> Result:
+    """What the adapter of `step` came to, its loss unknown if it was not evaluated then."""
+    evaluated = {item.step: item for item in training.history.evaluations}
+    base, kept = evaluated.get(0), evaluated.get(step)
     return Result(
-        eval_loss=kept.eval_loss,
-        perplexity=kept.perplexity,
+        eval_loss=kept.eval_loss if kept else None,
+        perplexity=kept.perplexity if kept else None,
         base_perplexity=base.perplexity if base else None,
         train_seconds=training.progress.train_seconds,
         trained_tokens=training.progress.trained_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +49,7 @@ def check(spec: Spec) -> Preflight:
     Raises:
         SpecError, DatasetError, ModelError: in one sentence, with the way out.
     """
+    check_4_bits(spec)
     check_pissa_precision(spec, spec.model.dtype)
     file = local_data_file(spec.data.path)
     rows = count_rows(file, spec.data) if file is not None else None
@@ -136,6 +138,16 @@ def _config_positions(directory: Path) -> int | None:
         raise ModelError(f"{directory / 'config.json'} is no JSON object: {error}") from error
     positions = config.get("max_position_embeddings")
     return positions if isinstance(positions, int) else None
+
+
+def check_4_bits(spec: Spec) -> None:
+    """Raise SpecError if the base model cannot be held in 4 bits, as the package that does so is missing."""
+    if spec.model.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+        raise SpecError(
+            "model.load_in_4bit needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', "
+            "or set it to false",
+            "model.load_in_4bit",
+        )
 
 
 def check_pissa_precision(spec: Spec, dtype: str) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -20,7 +21,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging
 
 from engine.errors import ModelError, SpecError
-from engine.preflight import ALSO_TARGETS, TOKENIZER_FILES, check_positions, check_target_modules, local_model_dir
+from engine.preflight import (
+    ALSO_TARGETS,
+    TOKENIZER_FILES,
+    check_4_bits,
+    check_positions,
+    check_target_modules,
+    local_model_dir,
+)
 from engine.spec import Spec
 from engine.training.hub import explain, first_line
 from engine.training.pissa import Tensors, check_pissa, is_pissa, write_plain
@@ -75,6 +83,7 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
         ModelError: it cannot be had.
     """
     path = spec.model.path
+    check_4_bits(spec)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -84,14 +93,39 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **(_in_4_bits(dtype, device) if spec.model.load_in_4bit else {}),
         )
     except Exception as error:  # the library raises whatever its many models and readers do
         raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):  # the library would train on with random numbers in their place
         raise ModelError(f"model.path is {path!r}: its weights lack {missing[0]}: copy or download the model again")
+    if spec.model.load_in_4bit:
+        _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
     return placed
+
+
+def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """QLoRA's way of holding the base model: NF4, its constants quantised too (https://arxiv.org/abs/2305.14314)."""
+    quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": quantization, "device_map": {"": device}}
+
+
+def _prepare_4_bits(model: PreTrainedModel) -> None:
+    """Hold what is not quantised in float32, and keep every layer one that gradients go through."""
+    from bitsandbytes.nn import Linear4bit
+
+    prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            # On a CPU with AVX-512 an evaluation would pack the weights for inference, and no gradient passes those.
+            module.support_avx512bf16_for_cpu = False
 
 
 def _source(path: str) -> str:
@@ -205,7 +239,7 @@ def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, split_off: Tens
     `split_off` is what PiSSA took from the base weights, empty without it.
     """
     model.save_pretrained(directory, safe_serialization=True, save_embedding_layers=False)
-    (directory / MODEL_CARD).unlink()  # peft's own is an empty form
+    (directory / MODEL_CARD).unlink(missing_ok=True)  # peft's own is an empty form
     if split_off:
         write_plain(directory, split_off)
     tokenizer.save_pretrained(directory)

@@ -30,7 +30,6 @@ from engine.training.model import (
     load_config,
     load_tokenizer,
     recompute_activations,
-    trainable_parameters,
 )
 from engine.training.optimizer import make_optimizer
 from engine.training.pissa import Tensors, is_pissa
@@ -151,7 +150,8 @@ def _cut(rows: Rows, tokenised: Tokenised, spec: Spec, recorder: Recorder) -> li
 
 
 def _say_prepared(training: Training) -> None:
-    parameters, budget = trainable_parameters(training.model), training.budget
+    trainable, parameters = training.model.get_nb_trainable_parameters()
+    budget = training.budget
     training.recorder.log(
         f"{str(training.forward.dtype).removeprefix('torch.')} on {training.device.type}, micro-batches of at most "
         f"{budget.tokens:,} tokens{'' if training.forward.packed else ' with padding'}, activations "
@@ -162,8 +162,8 @@ def _say_prepared(training: Training) -> None:
             time=time.time(),
             device=training.device.type,
             dtype=str(training.forward.dtype).removeprefix("torch."),
-            parameters=sum(parameter.numel() for parameter in training.model.parameters()),
-            trainable_parameters=sum(parameter.numel() for parameter in parameters),
+            parameters=parameters,
+            trainable_parameters=trainable,
             train_samples=len(training.train),
             eval_samples=len(training.held_out),
             total_steps=training.plan.total_steps or 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import (
     AutoModelForCausalLM,
     Trainer,
+    TrainingArguments,
     get_constant_schedule,
     get_constant_schedule_with_warmup,
     get_cosine_schedule_with_warmup,
@@ -140,3 +142,11 @@ def test_gradient_is_clipped_to_the_norm_that_is_asked_for(
     told = [event.grad_norm or 0.0 for event in steps_of(events)]
     assert norms == pytest.approx([min(norm, max_grad_norm or math.inf) for norm in told], rel=1e-4)
     assert max(told) > 0.05
+
+
+def test_what_is_left_unsaid_is_the_libraries_default() -> None:
+    spec, lora = make_spec(), LoraConfig()
+    theirs = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    for name in ("weight_decay", "max_grad_norm", "save_total_limit", "load_best_model_at_end", "lr_scheduler_type"):
+        assert getattr(spec.train, name) == theirs[name]
+    assert (spec.lora.use_rslora, spec.lora.use_dora, lora.init_lora_weights) == (lora.use_rslora, lora.use_dora, True)

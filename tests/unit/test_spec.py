@@ -15,6 +15,7 @@ from engine.spec import (
     build_spec,
     changed_keys,
     decode_spec,
+    describe_value,
     flatten,
     format_value,
     parse_value,
@@ -289,3 +290,40 @@ def test_home_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", str(tmp_path))
     spec = with_absolute_paths(make_spec(data__path="~/rows.json"), Path("/elsewhere"))
     assert spec.data.path == str(tmp_path / "rows.json")
+
+
+def test_spec_of_an_earlier_version_means_what_it_meant() -> None:
+    """The fields it lacks are filled in with what was done before they were there."""
+    old = msgspec.to_builtins(make_spec())
+    for section, names in {
+        "model": ("load_in_4bit",),
+        "lora": ("use_rslora", "use_dora", "init_lora_weights", "loraplus_lr_ratio"),
+        "train": (
+            *("lr_scheduler_type", "weight_decay", "max_grad_norm", "save_total_limit"),
+            *("early_stopping_patience", "load_best_model_at_end", "sample_tokens"),
+        ),
+    }.items():
+        for name in names:
+            del old[section][name]
+    spec = decode_spec(old)
+    assert spec == make_spec()
+    assert (spec.train.lr_scheduler_type, spec.train.weight_decay, spec.train.max_grad_norm) == ("linear", 0.0, 1.0)
+    assert (spec.lora.init_lora_weights, spec.lora.loraplus_lr_ratio, spec.train.save_total_limit) == (
+        "true",
+        None,
+        None,
+    )
+    assert not (spec.model.load_in_4bit or spec.lora.use_rslora or spec.lora.use_dora)
+    assert (spec.train.early_stopping_patience, spec.train.load_best_model_at_end) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [("data.samples", "all"), ("train.early_stopping_patience", "off"), ("lora.loraplus_lr_ratio", "off")],
+)
+def test_field_that_may_be_empty_has_a_word_for_it(key: str, word: str) -> None:
+    assert describe_value(key, None) == word and word in spec_fields()[key].allowed
+    assert parse_value(key, word) is None and parse_value(key, " ") is None
+    assert describe_value(key, 5) == "5"
+    with pytest.raises(SpecError):
+        parse_value(key, "none")

@@ -22,8 +22,9 @@ from benchmarks.measuring import BenchmarkError, Figures, ask, count_contender, 
 from benchmarks.report import Measured, Report, figures_table, ratios_table, verdicts
 from engine.errors import LoratuiError
 from engine.events import Evaluated, Prepared, Step
+from engine.fields import build_spec, parse_value
 from engine.runlog import read_events
-from engine.spec import Spec, build_spec, parse_value
+from engine.spec import Spec
 from engine.units import format_duration
 from engine.workspace import RunDir
 

@@ -9,8 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from engine.errors import SpecError
+from engine.fields import SpecField, format_value, spec_fields
 from engine.rounds import Round
-from engine.spec import SpecField, format_value, spec_fields
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 
 

@@ -18,13 +18,14 @@ from msgspec import Struct
 from engine import preflight
 from engine.dataset import reason_of
 from engine.errors import RoundError, SpecError, StoreError
+from engine.fields import build_spec, flatten, parse_value
 from engine.jsonfile import write_atomically
 from engine.plan import Plan
 from engine.rounds import ACTIVE, RESUMABLE, Round, Status
 from engine.runlog import read_events
 from engine.runner import needs_runner, result_of, start_runner
 from engine.snapshot import RunSnapshot
-from engine.spec import Spec, build_spec, flatten, parse_value
+from engine.spec import Spec
 from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace
 

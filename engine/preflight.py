@@ -14,9 +14,10 @@ from engine.dataset import count_rows, local_data_file, local_path, reason_of
 from engine.dataset.prompts import advice
 from engine.dataset.rows import RowCount
 from engine.errors import ModelError, SpecError
+from engine.fields import format_value
 from engine.plan import Plan, make_plan
 from engine.presets import EMBEDDED, embedded_model
-from engine.spec import Spec, TrainSpec, format_value
+from engine.spec import Spec, TrainSpec
 
 MANY_CHECKPOINTS = 20
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from engine.columns import columns, format_loss
+from engine.fields import changed_keys, describe_value, flatten, format_value, spec_fields
 from engine.rounds import Result, Round
-from engine.spec import changed_keys, describe_value, flatten, format_value, spec_fields
 from engine.units import format_duration, format_perplexity
 
 Format = Literal["markdown", "csv", "json"]

@@ -15,11 +15,12 @@ import psutil
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from engine.fields import build_spec, flatten
 from engine.operations import Cockpit
 from engine.plan import make_plan
 from engine.rounds import Result, Round, Status
 from engine.runner import start_runner
-from engine.spec import Spec, build_spec, flatten
+from engine.spec import Spec
 from engine.store import RoundStore
 from engine.workspace import Workspace
 from tests.fake_engine import Script

@@ -16,6 +16,7 @@ from engine.columns import columns
 from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
 from engine.events import Sampled, Started
+from engine.fields import flatten, format_value
 from engine.operations import Cockpit, spec_from_settings
 from engine.plan import Plan
 from engine.presets import load_preset
@@ -24,7 +25,7 @@ from engine.query import filter_rounds, sort_rounds
 from engine.rounds import Round
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
-from engine.spec import Spec, flatten, format_value, with_absolute_paths
+from engine.spec import Spec, with_absolute_paths
 from engine.tables import difference, export_rounds, movement, round_fields, to_json
 from tui.plain import clean, clean_line
 from tui.progress import wait_for_end

@@ -13,8 +13,9 @@ import msgspec
 from huggingface_hub import EvalResult, ModelCardData
 from msgspec import Struct
 
+from engine.fields import describe_value, flatten, spec_fields
 from engine.rounds import Result
-from engine.spec import Spec, describe_value, flatten, looks_local, spec_fields
+from engine.spec import Spec, looks_local
 from engine.tables import escape_markdown, markdown_table
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 from engine.workspace import RunDir

@@ -18,8 +18,9 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from engine.errors import SpecError, TrainingError
+from engine.fields import changed_keys, describe_value, flatten
 from engine.jsonfile import sync_directory
-from engine.spec import Spec, changed_keys, decode_spec, describe_value, flatten
+from engine.spec import Spec, decode_spec
 from engine.training.hub import first_line
 from engine.training.manifest import checkpoints_in, write_manifest
 from engine.training.model import save_adapter, trainable_parameters

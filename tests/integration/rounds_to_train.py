@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from engine.events import AnyEvent, Failed, Started, Step
+from engine.fields import build_spec
 from engine.runlog import EventWriter, read_events
-from engine.spec import Spec, build_spec
+from engine.spec import Spec
 from engine.training import __main__ as engine
 from engine.training.data import Example
 from engine.training.recorder import Recorder, StopSignal

@@ -164,6 +164,7 @@ def test_accumulation_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
     assert result_loss(runs[2]) == pytest.approx(result_loss(runs[0]), rel=1e-4)
 
 
+@pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("tokens", [1, 200, 100_000])
 def test_evaluation_does_not_depend_on_its_batches(
     reference: tuple[RunDir, list[AnyEvent]],
@@ -171,8 +172,10 @@ def test_evaluation_does_not_depend_on_its_batches(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tokens: int,
+    packed: bool,
 ) -> None:
     monkeypatch.setattr(memory, "CPU_TOKENS", tokens)
+    monkeypatch.setattr("engine.training.forward._takes_packed_rows", lambda *_: packed)
     run = make_run(tmp_path / "run", tiny_model, data__eval_fraction=0.9, train__num_train_epochs=1.0)
     base = evaluations_of(train_here(run))[0]
     loss, count = plain_eval_loss(load(tiny_model), tiny_model, run)

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.fields import flatten, format_value
 from engine.operations import Cockpit
 from engine.rounds import Round, Status
-from engine.spec import Spec, flatten, format_value
+from engine.spec import Spec
 from engine.tables import to_markdown
 from engine.workspace import Workspace
 from tests.conftest import await_status, make_round, start_fake_runner

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
+from engine.fields import flatten, format_value, parse_value, spec_fields
 from engine.operations import Cockpit
 from engine.rounds import Status
-from engine.spec import Spec, flatten, format_value, parse_value, spec_fields
+from engine.spec import Spec
 from tests.conftest import make_round, write_model, write_rows
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.screens.edit import EditScreen

@@ -4,8 +4,8 @@ import pytest
 
 from engine.columns import columns, find_column
 from engine.errors import SpecError
+from engine.fields import spec_fields
 from engine.rounds import Result, Status
-from engine.spec import spec_fields
 from tests.conftest import make_round, make_spec
 
 ROUND = make_round(

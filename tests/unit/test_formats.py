@@ -10,7 +10,8 @@ from engine.dataset import usable_rows
 from engine.dataset.formats import FORMS, read_record
 from engine.dataset.rows import AlpacaRow, Conversation, Found, PlainText, PromptCompletion, Row, Turn, Unusable
 from engine.errors import DatasetError
-from engine.spec import DataSpec, spec_fields
+from engine.fields import spec_fields
+from engine.spec import DataSpec
 
 ASKED, ANSWERED = Turn("user", "hi"), Turn("assistant", "ho", supervised=True)
 CHAT = Conversation((ASKED, ANSWERED))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from engine.dataset.prompts import advice, as_conversation, refusal, render_prompt
 from engine.dataset.rows import AlpacaRow, Conversation, PlainText, PromptCompletion, Row, Turn
 from engine.errors import SpecError
-from engine.spec import parse_value
+from engine.fields import parse_value
 
 ALPACA = AlpacaRow("Add", "4", "2 and 2")
 PAIR = PromptCompletion("Two and two?", "4")

@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.spec import (
-    Spec,
-    build_spec,
-    changed_keys,
-    decode_spec,
-    describe_value,
-    flatten,
-    format_value,
-    parse_value,
-    spec_fields,
-    with_absolute_paths,
-)
+from engine.fields import build_spec, changed_keys, describe_value, flatten, format_value, parse_value, spec_fields
+from engine.spec import Spec, decode_spec, with_absolute_paths
 from tests.conftest import change_spec, make_spec
 
 KEYS = [

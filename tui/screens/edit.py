@@ -14,9 +14,10 @@ from textual.widgets import Footer, Input, Label, Static, TextArea
 
 from engine import preflight
 from engine.errors import LoratuiError, SpecError
+from engine.fields import build_spec, flatten
 from engine.operations import Cockpit
 from engine.rounds import Round
-from engine.spec import Spec, build_spec, flatten, with_absolute_paths
+from engine.spec import Spec, with_absolute_paths
 from tui.follower import pause
 from tui.messages import ActionFailed, RoundQueued, SpecChecked
 from tui.screens.cockpit_screen import CockpitScreen

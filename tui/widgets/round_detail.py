@@ -10,8 +10,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from engine.columns import format_loss
+from engine.fields import changed_keys, describe_value, flatten, format_value
 from engine.rounds import Round
-from engine.spec import changed_keys, describe_value, flatten, format_value
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 from tui.plain import clean, clean_line
 

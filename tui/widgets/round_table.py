@@ -14,8 +14,8 @@ from textual.events import Resize
 from textual.widgets import DataTable
 
 from engine.columns import columns
+from engine.fields import format_value
 from engine.rounds import Round, Status
-from engine.spec import format_value
 from engine.tables import best_rounds
 from tui.plain import clean_line
 

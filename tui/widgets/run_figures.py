@@ -11,9 +11,9 @@ from textual.widgets import ProgressBar, Static
 
 from engine.columns import format_loss
 from engine.events import Evaluated
+from engine.fields import format_value
 from engine.rounds import ACTIVE, Round, Status
 from engine.snapshot import RunSnapshot
-from engine.spec import format_value
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 from tui.plain import clean_line
 from tui.theme import HELD_OUT_COLOUR, TRAIN_COLOUR

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
 from engine.errors import SpecError
-from engine.spec import SpecField, format_value, parse_value, spec_fields
+from engine.fields import SpecField, format_value, parse_value, spec_fields
 from tui.plain import clean_line
 from tui.widgets.choice import Choice
 

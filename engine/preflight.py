@@ -50,8 +50,8 @@ def check(spec: Spec) -> Preflight:
     Raises:
         SpecError, DatasetError, ModelError: in one sentence, with the way out.
     """
-    check_4_bits(spec)
     check_pissa_precision(spec, spec.model.dtype)
+    check_4_bits(spec)
     file = local_data_file(spec.data.path)
     rows = count_rows(file, spec.data) if file is not None else None
     _check_model(spec)

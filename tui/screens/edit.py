@@ -25,7 +25,7 @@ from tui.screens.confirm import ConfirmScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.start_from import Origin
 from tui.widgets.plan_panel import PlanPanel
-from tui.widgets.spec_form import SpecForm
+from tui.widgets.spec_form import SpecForm, control_id
 
 TYPING_SECONDS = 0.15
 
@@ -33,6 +33,7 @@ TYPING_SECONDS = 0.15
 class EditScreen(CockpitScreen):
     """Edits a spec and queues it. `directory` is what relative paths are relative to."""
 
+    AUTO_FOCUS = f"#{control_id('train.learning_rate')}"  # from the start, or what is typed early goes to the name
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
@@ -77,7 +78,6 @@ class EditScreen(CockpitScreen):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        self.call_after_refresh(self.query_one(SpecForm).focus_field, "train.learning_rate")
         self._plan()
 
     @on(SpecForm.Explained)

@@ -107,8 +107,8 @@ def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest
     model.eval()
     try:
         with torch.inference_mode(), autocast(device, dtype):
-            packed = not _has_window(model.config, longest) and _takes_packed_rows(model, device, dtype)
-            fused = _has_plain_head(model, device)
+            packed = not _has_window(model.config, longest) and _takes_packed_rows(model, device, dtype, longest)
+            fused = _has_plain_head(model, device, longest)
     finally:
         model.train(was_training)
     attention = model.config._attn_implementation
@@ -131,11 +131,9 @@ def _row(model: Any, length: int, seed: int) -> Example:
     return Example(tokens, torch.arange(length) > 0)
 
 
-def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
-    first, other, second = (
-        _row(model, length, seed)
-        for seed, length in enumerate((CHECKED_TOKENS[0], CHECKED_TOKENS[0], CHECKED_TOKENS[1]))
-    )
+def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> bool:
+    short, long = (min(length, longest) for length in CHECKED_TOKENS)
+    first, other, second = (_row(model, length, seed) for seed, length in enumerate((short, short, long)))
 
     def second_of(*rows: Example) -> torch.Tensor:
         batch = pack(rows, device)
@@ -154,12 +152,12 @@ def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype) -> 
     return torch.equal(after_first, after_other) and bool(error < TOLERANCE[dtype])
 
 
-def _has_plain_head(model: Any, device: torch.device) -> bool:
+def _has_plain_head(model: Any, device: torch.device, longest: int) -> bool:
     base = model.get_base_model()
     head = base.get_output_embeddings()
     if type(head) is not torch.nn.Linear or any(parameter.requires_grad for parameter in head.parameters()):
         return False
-    inputs = _inputs(pad([_row(model, CHECKED_TOKENS[0], 0)], device))
+    inputs = _inputs(pad([_row(model, min(CHECKED_TOKENS[0], longest), 0)], device))
     try:
         hidden = base.get_decoder()(**inputs).last_hidden_state
     except Exception:  # a decoder that cannot be called by itself

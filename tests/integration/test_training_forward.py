@@ -22,10 +22,11 @@ from transformers import (
     Qwen3Config,
 )
 
+from engine.training.attention import matrix_attention
 from engine.training.batches import _grain, pack, packs_of, pad, slices_of
 from engine.training.data import Example
 from engine.training.forward import Forward, choose_forward
-from engine.training.loss import CHUNK_BYTES, head_nll
+from engine.training.loss import CHUNK_BYTES, autocast, head_nll
 from engine.training.model import recompute_activations, trainable_parameters
 from tests.integration.rounds_to_train import make_example
 
@@ -84,7 +85,7 @@ def gradients_of(model: Any, nll: torch.Tensor) -> torch.Tensor:
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return float((ours - theirs).norm() / theirs.norm())
+    return float((ours - theirs).detach().norm() / theirs.detach().norm())
 
 
 FAMILIES = {
@@ -136,6 +137,45 @@ def test_every_way_gives_the_same(packed: bool, fused: bool) -> None:
     ours = forward.nll(forward.batch(rows))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     assert relative_error(gradients_of(model, ours), gradients) < 1e-5
+
+
+@pytest.mark.parametrize("key_heads", [4, 2, 1])
+def test_attention_by_whole_matrices_is_attention(key_heads: int) -> None:
+    torch.manual_seed(0)
+    lengths = (7, 1, 30)
+    shapes = [(1, 4, 38, 8), (1, key_heads, 38, 8), (1, key_heads, 38, 8)]
+    ours_of, theirs_of = ([torch.randn(shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+                           for seed, shape in enumerate(shapes)] for _ in range(2))  # fmt: skip
+    upstream = torch.randn(1, 38, 4, 8)
+    q, k, v = ours_of
+    ours = matrix_attention(q, k, v, None, lengths)
+    rows = [torch.split(tensor, list(lengths), dim=2) for tensor in theirs_of]
+    attended = [
+        functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        for q, k, v in zip(*rows, strict=True)
+    ]
+    theirs = torch.cat(attended, dim=2).transpose(1, 2)
+    assert relative_error(ours, theirs) < 1e-6
+    torch.autograd.backward([ours, theirs], [upstream, upstream])
+    for our, their in zip(ours_of, theirs_of, strict=True):
+        assert our.grad is not None and their.grad is not None
+        assert relative_error(our.grad, their.grad) < 1e-5
+
+
+def test_gradients_in_half_precision_are_as_near_as_those_of_torchs_own_attention() -> None:
+    rows = rows_of(31, 5, 64, 12)
+    exact = gradients_of(model := adapted(FAMILIES["llama"]), plain_nll(model, rows))
+    model = adapted(FAMILIES["llama"], dtype=torch.bfloat16)
+    with autocast(CPU, torch.bfloat16):
+        theirs = relative_error(gradients_of(model, plain_nll(model, rows)), exact)
+    forward = choose_forward(model, CPU, torch.bfloat16, 64)
+    ours = relative_error(gradients_of(model, forward.nll(forward.batch(rows))), exact)
+    assert ours < 1.5 * theirs
+
+
+def test_model_of_few_positions_is_tried_with_rows_no_longer() -> None:
+    config = GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=4, n_positions=16)
+    assert choose_forward(adapted(config, ["c_attn"]), CPU, torch.float32, 16).packed
 
 
 def test_half_precision_stays_near() -> None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.marks import STEP, evaluated_seconds, read_marks, step_flops, step_seconds
-from engine.events import Failed
+from engine.events import Failed, Prepared
 from engine.runlog import read_events
 from engine.spec import Spec
 from engine.workspace import RunDir
@@ -40,6 +40,7 @@ class Figures(Struct, frozen=True):
         step_seconds: of each optimizer step; evaluations and checkpoints are left out.
         evaluated_seconds: from the beginning of the first step to the end of the last evaluation.
         peak_memory_bytes: `torch.cuda.max_memory_allocated` on CUDA, else its highest resident size (getrusage(2)).
+        estimated_memory_bytes: the peak as it was estimated before the first step, None where nobody did.
     """
 
     contender: str
@@ -49,6 +50,7 @@ class Figures(Struct, frozen=True):
     step_seconds: list[float]
     evaluated_seconds: float
     peak_memory_bytes: int
+    estimated_memory_bytes: int | None = None
 
     @property
     def training_seconds(self) -> float:
@@ -149,6 +151,9 @@ def time_contender(contender: str, run: RunDir, variables: Mapping[str, str], de
         step_seconds=step_seconds(marks),
         evaluated_seconds=evaluated_seconds(marks),
         peak_memory_bytes=max(on_device) if device == "cuda" else ended.resident_bytes,
+        estimated_memory_bytes=next(
+            (event.estimated_memory_bytes for event in read_events(run.events) if isinstance(event, Prepared)), None
+        ),
     )
 
 

@@ -146,9 +146,15 @@ def _figures_row(report: Report, name: str) -> list[str]:
         f"{report.tokens / statistics.median([run.training_seconds for run in runs]):,.0f}",
         f"{report.flops[name] / 1e12:.3f}",
         f"{report.flops[name] / report.fewest_flops:.3f}",
-        format_bytes(statistics.median([run.peak_memory_bytes for run in runs])),
+        format_bytes(statistics.median([run.peak_memory_bytes for run in runs])) + _estimate(runs),
         f"{report.losses[name]:.4f}",
     ]
+
+
+def _estimate(runs: Sequence[Figures]) -> str:
+    """What was expected of the memory, in brackets; nothing where nobody expected."""
+    estimates = [run.estimated_memory_bytes for run in runs if run.estimated_memory_bytes is not None]
+    return f" (estimated {format_bytes(statistics.median(estimates))})" if estimates else ""
 
 
 def ratios_table(report: Report) -> Table:

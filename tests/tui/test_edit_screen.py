@@ -92,6 +92,18 @@ async def test_arrows_go_through_the_fields_and_each_says_what_it_does(
             await pilot.press("down")
 
 
+@pytest.mark.parametrize("size", [(80, 24), (110, 32), (120, 36), (60, 20)])
+async def test_field_one_is_in_is_in_sight(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, size: tuple[int, int]
+) -> None:
+    """From the start, when the plan that comes in below the form leaves it less room."""
+    async with cloning(open_app, idle_cockpit, nano_spec, size=size) as pilot:
+        await until(pilot, lambda: "steps" in shown(pilot, "#plan"), "the plan")
+        form, field = pilot.app.screen.query_one(SpecForm), pilot.app.screen.focused
+        assert field is not None and field.id == control_id("train.learning_rate")
+        await until(pilot, lambda: form.region.contains_region(field.region), "the field in sight")
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [("lora.r", "0"), ("train.learning_rate", "fast"), ("data.eval_fraction", "1"), ("lora.target_modules", "")],

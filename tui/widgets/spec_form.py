@@ -164,6 +164,12 @@ class SpecForm(VerticalScroll, can_focus=False):
     def action_previous_field(self) -> None:
         self.screen.focus_previous()
 
+    def on_resize(self) -> None:
+        """Keep the field one is in in sight when what stands below the form takes more room."""
+        focused = self.screen.focused
+        if focused is not None and self in focused.ancestors:
+            self.call_after_refresh(self.scroll_to_widget, focused, animate=False)
+
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         for row in event.widget.ancestors_with_self:
             if isinstance(row, FieldRow):

@@ -9,7 +9,7 @@ run: install ## open loratui on this directory's rounds
 	@$(BIN)/loratui
 
 test: check ## everything there is to run
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: install-dev ## style, types, layers
 	$(BIN)/ruff check

@@ -52,8 +52,6 @@ class RowAttention:
             raise ValueError("this attention is plain, and over packed rows")
         if self._starts is not None and dropout == 0.0 and _has_varlen_kernel(query):
             return _varlen(query, key, value, scaling, self._starts, max(self._lengths)), None
-        if query.device.type == "cpu" and query.dtype == torch.bfloat16 and dropout == 0.0:
-            return matrix_attention(query, key, value, scaling, self._lengths), None
         grouped, lengths = query.shape[1] != key.shape[1], list(self._lengths)
         attended = [
             functional.scaled_dot_product_attention(
@@ -66,70 +64,6 @@ class RowAttention:
 
 ROWS = RowAttention()
 AttentionInterface.register(NAME, ROWS)
-
-
-def matrix_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None, lengths: tuple[int, ...]
-) -> torch.Tensor:
-    """Row by row with whole matrices of scores, made again on the way back rather than kept; shapes as `RowAttention`.
-
-    In bfloat16 on a CPU this takes half the time of torch's flash kernel, which works on small blocks and turns them
-    into float32 and back.
-    """
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    attended: torch.Tensor = _MatrixAttention.apply(query[0], key[0], value[0], scale, lengths)  # type: ignore[no-untyped-call]
-    return attended.transpose(0, 1)[None].contiguous()
-
-
-class _MatrixAttention(torch.autograd.Function):
-    """Of [heads, tokens, head_dim]; the query heads that share a key head lie below each other in one matrix."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, lengths: tuple[int, ...]
-    ) -> torch.Tensor:
-        ctx.save_for_backward(query, key, value)
-        ctx.scale, ctx.lengths = scale, lengths
-        attended = torch.empty(query.shape[0], query.shape[1], value.shape[2], dtype=query.dtype)
-        for row in _rows(lengths):
-            weights = _weights(_grouped(query[:, row], key), key[:, row], scale)
-            attended[:, row] = torch.bmm(weights, value[:, row]).view_as(attended[:, row])
-        return attended
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (attended,) = gradients
-        query, key, value = ctx.saved_tensors
-        of_query, of_key, of_value = (torch.empty_like(tensor) for tensor in (query, key, value))
-        for row in _rows(ctx.lengths):
-            asked, from_above = _grouped(query[:, row], key), _grouped(attended[:, row], key)
-            weights = _weights(asked, key[:, row], ctx.scale)
-            of_weights = torch.bmm(from_above, value[:, row].transpose(1, 2))
-            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(ctx.scale)
-            of_value[:, row] = torch.bmm(weights.transpose(1, 2), from_above)
-            of_query[:, row] = torch.bmm(of_scores, key[:, row]).view_as(query[:, row])
-            of_key[:, row] = torch.bmm(of_scores.transpose(1, 2), asked)
-        return of_query, of_key, of_value, None, None
-
-
-def _rows(lengths: tuple[int, ...]) -> Iterator[slice]:
-    start = 0
-    for length in lengths:
-        yield slice(start, start + length)
-        start += length
-
-
-def _grouped(tensor: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """[key heads, query heads per key head * length, head_dim]."""
-    return tensor.reshape(key.shape[0], -1, tensor.shape[2])
-
-
-def _weights(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor:
-    """softmax(scale * query * key^T), where no token sees a later one."""
-    length = key.shape[1]
-    later = torch.full((length, length), -torch.inf, dtype=query.dtype).triu_(1)
-    mask = later.repeat(query.shape[1] // length, 1)[None]
-    return torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale).softmax(-1)
 
 
 def _varlen(

@@ -22,7 +22,6 @@ from transformers import (
     Qwen3Config,
 )
 
-from engine.training.attention import matrix_attention
 from engine.training.batches import _grain, pack, packs_of, pad, slices_of
 from engine.training.data import Example
 from engine.training.forward import Forward, choose_forward
@@ -137,29 +136,6 @@ def test_every_way_gives_the_same(packed: bool, fused: bool) -> None:
     ours = forward.nll(forward.batch(rows))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     assert relative_error(gradients_of(model, ours), gradients) < 1e-5
-
-
-@pytest.mark.parametrize("key_heads", [4, 2, 1])
-def test_attention_by_whole_matrices_is_attention(key_heads: int) -> None:
-    torch.manual_seed(0)
-    lengths = (7, 1, 30)
-    shapes = [(1, 4, 38, 8), (1, key_heads, 38, 8), (1, key_heads, 38, 8)]
-    ours_of, theirs_of = ([torch.randn(shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
-                           for seed, shape in enumerate(shapes)] for _ in range(2))  # fmt: skip
-    upstream = torch.randn(1, 38, 4, 8)
-    q, k, v = ours_of
-    ours = matrix_attention(q, k, v, None, lengths)
-    rows = [torch.split(tensor, list(lengths), dim=2) for tensor in theirs_of]
-    attended = [
-        functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        for q, k, v in zip(*rows, strict=True)
-    ]
-    theirs = torch.cat(attended, dim=2).transpose(1, 2)
-    assert relative_error(ours, theirs) < 1e-6
-    torch.autograd.backward([ours, theirs], [upstream, upstream])
-    for our, their in zip(ours_of, theirs_of, strict=True):
-        assert our.grad is not None and their.grad is not None
-        assert relative_error(our.grad, their.grad) < 1e-5
 
 
 def test_gradients_in_half_precision_are_as_near_as_those_of_torchs_own_attention() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,29 +16,22 @@ class Background(Generic[T]):
     """Starts `work(progress)`; the thread is forgotten, not waited for, when the process ends."""
 
     def __init__(self, work: Callable[[Progress], T]) -> None:
-        self._work = work
+        self._future: Future[T] = Future()
         self._state = (0, 0)
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, args=(work,), daemon=True).start()
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[Progress], T]) -> None:
         try:
-            self._value = self._work(self._note)
+            self._future.set_result(work(self._note))
         except BaseException as error:
-            self._error = error
+            self._future.set_exception(error)
 
     def _note(self, done: int, total: int) -> None:
         self._state = (done, total)
 
     def result(self, progress: Progress) -> T:
         """What the work came to, or the error it raised; `progress` is told how far it is, and may end the wait."""
-        while True:
-            self._thread.join(POLL_SECONDS)
+        while wait([self._future], POLL_SECONDS).not_done:
             progress(*self._state)
-            if not self._thread.is_alive():
-                break
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
+        progress(*self._state)
+        return self._future.result()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.training.batches import packs_of, padded_batches_of
 from engine.training.data import Example
 from engine.training.forward import Forward
 
@@ -43,7 +42,7 @@ def evaluate(
     total, counted, done = 0.0, 0, 0
     try:
         with torch.inference_mode():
-            for rows in (packs_of if forward.packed else padded_batches_of)(examples, tokens):
+            for rows in forward.slices_of(examples, tokens):
                 batch = forward.batch(rows)
                 total += forward.nll(batch).item()
                 counted += len(batch.targets)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from engine.errors import SpecError
 from engine.training.attention import NAME, ROWS, attention_of
-from engine.training.batches import Batch, pack, pad
+from engine.training.batches import Batch, pack, packs_of, pad, padded_batches_of
 from engine.training.data import Example
 from engine.training.hub import first_line
 from engine.training.loss import autocast, head_nll
@@ -38,6 +38,10 @@ class Forward:
     packed: bool
     fused_head: bool
     attention: str
+
+    def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:
+        """Batches of at most `tokens` tokens each, padding included, or a single row."""
+        return (packs_of if self.packed else padded_batches_of)(examples, tokens)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         return (pack if self.packed else pad)(examples, self.device)

@@ -10,7 +10,7 @@ import torch
 
 from engine.errors import TrainingError
 from engine.events import Step
-from engine.training.batches import packs_of, padded_batches_of, slices_of, step_rows
+from engine.training.batches import slices_of, step_rows
 from engine.training.checkpoints import Progress
 from engine.training.data import Example
 from engine.training.device import is_out_of_memory, peak_memory_bytes, random_state, set_random_state
@@ -72,7 +72,7 @@ def _accumulate(training: Training, examples: list[Example], supervised: int) ->
     total = torch.zeros((), device=training.device)
     for rows in _micro_batches(training, examples):
         nll = training.forward.nll(training.forward.batch(rows))
-        training.scaler.scale(nll / supervised).backward()  # type: ignore[no-untyped-call]
+        training.scaler.scale(nll / supervised).backward()
         total += nll.detach()
     return total
 
@@ -80,7 +80,7 @@ def _accumulate(training: Training, examples: list[Example], supervised: int) ->
 def _micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
     if training.spec.train.micro_batches == "fixed":
         return slices_of(examples, training.spec.train.per_device_train_batch_size)
-    return (packs_of if training.forward.packed else padded_batches_of)(examples, training.budget.tokens)
+    return training.forward.slices_of(examples, training.budget.tokens)
 
 
 def _smaller_budget(training: Training, examples: list[Example]) -> Budget | None:

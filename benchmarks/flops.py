@@ -18,12 +18,12 @@ aten = torch.ops.aten
 
 @register_flop_formula(aten._scaled_dot_product_flash_attention_for_cpu)
 def _attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+    return int(sdpa_flop_count(query, key, value))
 
 
 @register_flop_formula(aten._scaled_dot_product_flash_attention_for_cpu_backward)
 def _attention_backward(grad: Shape, query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
-    return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
+    return int(sdpa_backward_flop_count(grad, query, key, value))
 
 
 counter = FlopCounterMode(display=False)

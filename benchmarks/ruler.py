@@ -57,7 +57,7 @@ def fewest_flops(spec: Spec, rows: Any, device: torch.device) -> int:
     model = get_peft_model(load_base(spec, dtype, device), lora_config(spec)).train()
     with counter, torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         for loss, _ in row_losses(model, rows, device):
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
     return counted()
 
 

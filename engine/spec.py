@@ -21,6 +21,7 @@ PROMPT_TEMPLATE = (
     r"^(auto|alpaca|chat_template|(?=([^{}]|\{\{|\}\}|\{input\})*\{(instruction|prompt)\})"
     r"([^{}]|\{\{|\}\}|\{(instruction|input|prompt)\})*)\Z"
 )
+DataFormat = Literal["auto", "alpaca", "sharegpt", "messages", "prompt-completion", "text"]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 EMPTY_IS_OFF = {"empty": "off"}
 
@@ -45,7 +46,7 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(min_length=1, description="Training data: a .json, .jsonl, .csv or .parquet file, or a hub dataset.")
     ]
     format: Annotated[
-        Literal["auto", "alpaca", "sharegpt", "messages", "prompt-completion", "text"],
+        DataFormat,
         Meta(description="Form of the rows; auto tells it by their columns."),
     ] = "auto"
     prompt_template: Annotated[

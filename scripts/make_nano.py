@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from engine.dataset.prompts import WITH_INPUT, WITHOUT_INPUT
 from scripts.nano_corpus import NOUNS, WORLD, bind, notes, questions, story
 
 SEED = 7
@@ -32,17 +33,6 @@ STEPS, BATCH, WINDOW, PEAK_RATE = 2400, 16, 192, 3e-3
 # the corpus is so regular that without it the model would rule out all it has not seen
 SMOOTHING = 0.02
 ROWS_PER_TASK = 46
-# the Alpaca layout, with and without an input
-WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
-)
-WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Response:\n"
-)
 Row = dict[str, str]
 COPIED = [entry[0] for name in ("people", "places", "loans", "numbers") for entry in WORLD[name]]
 COPIED += [noun[0] for noun in NOUNS]
@@ -232,7 +222,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", BOS)]
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
         eos_token="</s>",
@@ -284,7 +274,7 @@ def pretrain(model: LlamaForCausalLM, stream: torch.Tensor) -> None:
     for step, ids in enumerate(batches):
         logits = model(input_ids=ids).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), label_smoothing=SMOOTHING)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -328,7 +318,7 @@ def main() -> None:
     model = new_model()
     print(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {len(tokenizer)}")
     pretrain(model, token_stream(tokenizer, random.Random(SEED + 2), STEPS * BATCH * WINDOW))
-    model.half().save_pretrained(out / "nano")  # type: ignore[no-untyped-call]
+    model.half().save_pretrained(out / "nano")
     tokenizer.save_pretrained(out / "nano")
     (out / "nano" / "model.safetensors").chmod(0o644)
     saved = LlamaForCausalLM.from_pretrained(out / "nano", dtype=torch.float32)

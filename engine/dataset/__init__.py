@@ -17,7 +17,7 @@ from engine.dataset.formats import detect, read_record
 from engine.dataset.prompts import refusal
 from engine.dataset.rows import Found, Row, RowCount, RowProblem, Rows, Unusable
 from engine.errors import DatasetError
-from engine.spec import DataSpec
+from engine.spec import DataFormat, DataSpec
 
 __all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "usable_rows"]
 
@@ -67,9 +67,9 @@ def count_rows(file: Path, data: DataSpec) -> RowCount:
 
 @lru_cache(maxsize=64)
 def _count_rows(
-    file: Path, version: tuple[int, int], format_: str, prompt_template: str, samples: int | None
+    file: Path, version: tuple[int, int], format_: DataFormat, prompt_template: str, samples: int | None
 ) -> RowCount:
-    data = DataSpec(str(file), format_, prompt_template, samples)  # type: ignore[arg-type]
+    data = DataSpec(str(file), format_, prompt_template, samples)
     found, sorted_rows = _sort(read_records(file), data, str(file))
     usable = passed_over = 0
     first: Row | None = None

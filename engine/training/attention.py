@@ -31,7 +31,6 @@ class RowAttention:
         """Attend within the rows of `batch` from here on, in its backward pass too."""
         self._lengths, self._starts = batch.row_lengths, batch.row_starts
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(
         self,
         module: torch.nn.Module,
@@ -63,7 +62,7 @@ class RowAttention:
 
 
 ROWS = RowAttention()
-AttentionInterface.register(NAME, ROWS)
+AttentionInterface.register(NAME, torch.compiler.disable(ROWS.__call__))
 
 
 def _varlen(

@@ -26,6 +26,7 @@ def head_nll(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor)
         hidden: [supervised tokens, hidden_size].
         targets: int64 [supervised tokens].
     """
+    # torch leaves `Function.apply` without annotations, and mypy counts it as the subclass's own.
     nll: torch.Tensor = _HeadNll.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
     return nll
 

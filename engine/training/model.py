@@ -84,7 +84,7 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
     """
     path = spec.model.path
     check_4_bits(spec)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             _source(path),
@@ -108,7 +108,7 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
 
 def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """QLoRA's way of holding the base model: NF4, its constants quantised too (https://arxiv.org/abs/2305.14314)."""
-    quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

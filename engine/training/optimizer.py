@@ -43,7 +43,7 @@ def make_optimizer(model: Any, spec: Spec, device: torch.device) -> torch.optim.
 
 
 def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    decayed = get_parameter_names(model, [torch.nn.LayerNorm], NOT_DECAYED)  # type: ignore[no-untyped-call]
+    decayed = get_parameter_names(model, [torch.nn.LayerNorm], NOT_DECAYED)
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     return [
         {"params": [parameter for name, parameter in trained if name in decayed], "weight_decay": weight_decay},

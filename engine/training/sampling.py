@@ -100,7 +100,7 @@ def _greedy(training: Training, prompt_tokens: int) -> GenerationConfig:
     config: Any = training.model.config.get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     room = training.spec.train.sample_tokens
-    return GenerationConfig(  # type: ignore[no-untyped-call]
+    return GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_new_tokens=room if positions is None else min(room, positions - prompt_tokens),

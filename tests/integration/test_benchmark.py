@@ -75,5 +75,5 @@ def test_attention_on_the_cpu_is_counted_as_its_matrix_products() -> None:
     with counter:
         attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         assert counter.get_total_flops() == 2 * product
-        attended.sum().backward()  # type: ignore[no-untyped-call]
+        attended.sum().backward()
         assert counter.get_total_flops() == (2 + 5) * product  # the first product is computed again

@@ -101,7 +101,7 @@ def scale_gradients(training: Training, finite: bool) -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([parameter], lr=0.0)
     total = parameter.sum() * (1.0 if finite else math.inf)
-    training.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+    training.scaler.scale(total).backward()
     training.scaler.step(optimizer)
     training.scaler.update()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import pytest
@@ -211,7 +211,7 @@ class Response:
         (ConnectionError("Couldn't reach 'somebody/rows' on the Hub"), "the Hugging Face hub cannot be reached"),
         (LocalEntryNotFoundError("not in the cache"), "the Hugging Face hub cannot be reached"),
         (DatasetNotFoundError("Dataset 'somebody/rows' doesn't exist"), "the hub has nothing public of that name"),
-        (GatedRepoError("gated", response=Response()), "accept its terms at"),  # type: ignore[arg-type]
+        (GatedRepoError("gated", response=cast(Any, Response())), "accept its terms at"),
         (ValueError('Unknown split "train". Should be one of ["test"].'), 'Unknown split "train"'),
     ],
 )
@@ -226,6 +226,6 @@ def test_hub_errors_say_cause_and_way_out(monkeypatch: pytest.MonkeyPatch, error
 def test_tokenizers_warning_about_length_is_not_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = 8
-    transformers.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_warning()
     tokenised(tokenizer, AlpacaRow("Say it", "a lamp " * 20))
     assert "longer than the specified maximum" not in capfd.readouterr().err

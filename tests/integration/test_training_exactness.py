@@ -87,15 +87,13 @@ def train_plainly(training: Training) -> list[tuple[float, float, float]]:
     options, total = training.spec.train, training.plan.total_steps or 0
     parameters = trainable_parameters(training.model)
     optimizer = torch.optim.AdamW(parameters, options.learning_rate, weight_decay=0.0, foreach=False, fused=False)
-    schedule = get_linear_schedule_with_warmup(  # type: ignore[no-untyped-call]
-        optimizer, training.plan.warmup_steps or 0, total
-    )
+    schedule = get_linear_schedule_with_warmup(optimizer, training.plan.warmup_steps or 0, total)
     figures = []
     for step in range(1, total + 1):
         rows = [train[index] for index in step_rows(step, len(train), training.plan.effective_batch, options.seed)]
         loss = sum(plain_nll(training.model, row) for row in rows) / sum(len(row) - start for row, start in rows)
         assert isinstance(loss, torch.Tensor)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
         for gradient in gradients:

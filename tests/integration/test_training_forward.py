@@ -49,7 +49,7 @@ def adapted(
 ) -> Any:
     """A model of random weights whose adapter is no longer a fresh one, without dropout."""
     torch.manual_seed(0)
-    base: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)  # type: ignore[no-untyped-call]
+    base: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
     model = get_peft_model(
         base,
         LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets, fan_in_fan_out=isinstance(config, GPT2Config)),

@@ -32,7 +32,7 @@ MISSING = (
 
 def load_in_4_bits(directory: Path) -> Any:
     """The base model as QLoRA's paper holds it."""
-    quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -26,9 +26,7 @@ def make_tokenizer(pad: str = "<pad>") -> PreTrainedTokenizerFast:
     )
     texts = [render_prompt(AlpacaRow(**row)) + row["output"] for row in make_rows()]
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer, eos_token="</s>", pad_token=pad
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token=pad)
 
 
 def write_model(directory: Path, pad: str = "<pad>", *, attention_bias: bool = False) -> Path:

@@ -3,13 +3,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test check format install install-dev bench nano screenshots clean
+.PHONY: run test test-faults check format install install-dev bench nano screenshots clean
 
 run: install ## open loratui on this directory's rounds
 	@$(BIN)/loratui
 
 test: check ## everything there is to run
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-faults: install-dev ## kills, full disks and hostile text, hundreds of times; ends with a table (up to 20 minutes)
+	$(BIN)/pytest -n 2 --dist load --long --timeout 1200 tests/faults
 
 check: install-dev ## style, types, layers
 	$(BIN)/ruff check

@@ -30,8 +30,21 @@ ROOT = Path(__file__).resolve().parents[1]
 DEADLINE_SECONDS = 30.0
 LINEAR_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
+
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None)  # the same examples on every machine
 hypothesis_settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="try the faults hundreds of times, and end with a table of them"
+    )
+
+
+@pytest.fixture(scope="session")
+def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """How often to try something: `times(short, long)`, the second with `--long`."""
+    return lambda short, long: long if pytestconfig.getoption("long") else short
 
 
 def make_spec(**settings: object) -> Spec:

@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,6 +154,17 @@ class RoundStore:
                 raise RoundError(f"round {number} is {round_.status}: only one that is {words} allows this")
             self._table.update(msgspec.to_builtins(changes), doc_ids=[number])
             return self.get(number)
+
+    def update_each(self, changes: Callable[[list[Round]], Mapping[int, Mapping[str, Any]]]) -> list[Round]:
+        """Change fields of several rounds in one write: `changes` is given all rounds and says what becomes what.
+
+        Returns:
+            All rounds as they are then.
+        """
+        with self._locked():
+            fields = {number: msgspec.to_builtins(given) for number, given in changes(self.rounds()).items()}
+            self._table.update(lambda document: document.update(fields[document["number"]]), doc_ids=list(fields))
+            return self.rounds()
 
     def remove(self, number: int, forbidden: frozenset[Status]) -> Round:
         """Take one round out and return it; raises RoundError if there is none, or its status is `forbidden`."""

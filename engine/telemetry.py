@@ -12,6 +12,13 @@ import psutil
 from msgspec import Struct
 
 
+class GpuProcess(Struct, frozen=True):
+    """A process that computes on a GPU; None where the card does not tell how much memory it holds."""
+
+    pid: int
+    memory_bytes: int | None
+
+
 class GpuSample(Struct, frozen=True):
     """One GPU at one moment; None where the card does not tell."""
 
@@ -22,6 +29,8 @@ class GpuSample(Struct, frozen=True):
     utilisation: int | None
     temperature: int | None
     power_watts: float | None
+    uuid: str
+    processes: tuple[GpuProcess, ...]
 
 
 class MachineSample(Struct, frozen=True):
@@ -98,6 +107,11 @@ class Telemetry:
             utilisation=int(rates.gpu) if rates else None,
             temperature=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
             power_watts=power / 1000 if power is not None else None,
+            uuid=uuid.decode() if isinstance(uuid := nvml.nvmlDeviceGetUUID(handle), bytes) else str(uuid),
+            processes=tuple(
+                GpuProcess(process.pid, process.usedGpuMemory)
+                for process in self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+            ),
         )
 
     def _ask(self, question: Any, *arguments: Any) -> Any:
@@ -106,3 +120,14 @@ class Telemetry:
             return question(*arguments)
         except self._nvml.NVMLError_NotSupported:
             return None
+
+
+def sample_gpus() -> tuple[tuple[GpuSample, ...], str]:
+    """The GPUs now, and one sentence on why there are none, or ""."""
+    telemetry = Telemetry()
+    telemetry.open()
+    try:
+        sample = telemetry.sample()
+    finally:
+        telemetry.close()
+    return sample.gpus, sample.gpu_absence

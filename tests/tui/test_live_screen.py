@@ -114,8 +114,8 @@ async def test_gpus_are_told_one_by_one_and_their_absence_in_words(
     idle_cockpit.queue(nano_spec)
     gib = 1024**3
     gpus = (
-        GpuSample(0, "Tesla T4", 3 * gib, 15 * gib, 47, 61, 68.5),
-        GpuSample(1, "odd card", None, None, None, None, None),
+        GpuSample(0, "Tesla T4", 3 * gib, 15 * gib, 47, 61, 68.5, "GPU-0", ()),
+        GpuSample(1, "odd card", None, None, None, None, None, "GPU-1", ()),
     )
     async with open_app(idle_cockpit) as pilot:
         screen = await open_first(pilot)

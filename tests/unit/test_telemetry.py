@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.telemetry import GpuSample, Telemetry
+from engine.telemetry import GpuProcess, GpuSample, Telemetry
 
 
 class NVMLError(Exception):
@@ -49,6 +49,12 @@ class FakeNvml(ModuleType):
     def nvmlDeviceGetName(self, handle: int) -> str | bytes:
         return b"Old T4" if handle else "Tesla T4"
 
+    def nvmlDeviceGetUUID(self, handle: int) -> str | bytes:
+        return f"GPU-{handle}"
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[object]:
+        return [SimpleNamespace(pid=7, usedGpuMemory=None)] if handle else []
+
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> object:
         return SimpleNamespace(used=3 * 2**30, total=15 * 2**30)
 
@@ -78,8 +84,9 @@ def opened() -> Telemetry:
 def test_cards_are_sampled(nvml: FakeNvml) -> None:
     telemetry = opened()
     sample = telemetry.sample()
-    first = GpuSample(0, "Tesla T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5)
-    assert sample.gpus == (first, GpuSample(1, "Old T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5))
+    first = GpuSample(0, "Tesla T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-0", ())
+    second = GpuSample(1, "Old T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-1", (GpuProcess(7, None),))
+    assert sample.gpus == (first, second)
     assert sample.gpu_absence == ""
     telemetry.close()
     telemetry.close()

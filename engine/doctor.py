@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 import msgspec
 from msgspec import Struct
 
+from engine.logout import lingering
 from engine.telemetry import Telemetry
 from engine.units import format_bytes
 from engine.workspace import Workspace
@@ -89,19 +90,12 @@ def _disk(workspace: Workspace) -> Finding:
 
 
 def _lingering() -> Finding:
-    """Whether systemd lets a user's processes live on after logout (loginctl(1))."""
-    user = getpass.getuser()
-    try:
-        answer = subprocess.run(
-            ["loginctl", "show-user", user, "--property=Linger", "--value"],
-            capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+    """Whether training outlives the last logout."""
+    user, found = getpass.getuser(), lingering()
+    if found == "no systemd":
         return Finding("lingering", "no systemd login manager here: logging out ends nothing")
-    if answer.stdout.strip() == "yes":
+    if found == "on":
         return Finding("lingering", f"on for {user}: training outlives the last logout")
-    if answer.returncode:
-        return Finding("lingering", "systemd's login manager is not running here: logging out ends nothing")
     return Finding("lingering", f"off for {user}", "the last logout may end training: loginctl enable-linger")
 
 

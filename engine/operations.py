@@ -1,10 +1,11 @@
-"""What a front end may do to a workspace: queue, stop, resume, hold, release, remove, annotate, rebuild.
+"""What a front end may do to a workspace: queue, move, stop, resume, hold, release, remove, annotate, rebuild.
 
 The TUI and the command line are two front ends over these; neither has its own copy.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import time
@@ -17,13 +18,14 @@ from msgspec import Struct
 
 from engine import preflight
 from engine.dataset import reason_of
+from engine.endings import result_of
 from engine.errors import RoundError, SpecError, StoreError
 from engine.fields import build_spec, flatten, parse_value
 from engine.jsonfile import write_atomically
 from engine.plan import Plan
-from engine.rounds import ACTIVE, RESUMABLE, Round, Status
+from engine.rounds import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
 from engine.runlog import read_events
-from engine.runner import needs_runner, result_of, start_runner
+from engine.runner import needs_runner, start_runner
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec
 from engine.store import RoundStore
@@ -93,19 +95,54 @@ class Cockpit:
 
     def stop(self, number: int) -> Round:
         """End a round: a queued one at once, a running one after its step, with adapter and checkpoint saved."""
-        waiting = frozenset({Status.QUEUED, Status.HELD})
         try:
             return self.store.update(
-                number, waiting, status=Status.STOPPED, message="stopped before it began", ended=time.time()
+                number, WAITING, status=Status.STOPPED, message="stopped before it began", ended=time.time()
             )
         except RoundError:  # it runs, perhaps since a moment ago
-            return self.store.update(number, frozenset({Status.RUNNING}), status=Status.STOPPING)
+            round_ = self.store.update(number, frozenset({Status.RUNNING}), status=Status.STOPPING)
+        self.wake_runner()  # who passes it on, and may have died
+        return round_
 
     def resume(self, number: int) -> Round:
-        """Queue a round again that ended early; it continues from its newest valid checkpoint, if it has one."""
-        round_ = self.store.update(number, RESUMABLE, status=Status.QUEUED, message="", ended=None)
+        """Queue a round again that ended early, behind all others; it continues from its newest valid checkpoint."""
+        round_ = self.store.update(number, RESUMABLE, status=Status.QUEUED, message="", ended=None, turn=time.time())
         self.wake_runner()
         return round_
+
+    def waiting(self) -> list[Round]:
+        """The queue: rounds that are queued or held, as their turns come."""
+        return in_queue_order(item for item in self.store.rounds() if item.status in WAITING)
+
+    def move(self, number: int, place: int) -> Round:
+        """Put a waiting round at a place of the queue, 1 being the next to run; past the end is the end.
+
+        Raises:
+            RoundError: it does not wait, or there is no such place.
+        """
+        if place < 1:
+            raise RoundError(f"place {place} is not in the queue: 1 is the next to run")
+        return self._reorder(number, lambda _: place - 1)
+
+    def shift(self, number: int, by: int) -> Round:
+        """Let a waiting round come so many places later in the queue, or earlier by a negative number.
+
+        Raises:
+            RoundError: it does not wait.
+        """
+        return self._reorder(number, lambda index: max(0, index + by))
+
+    def _reorder(self, number: int, new_index: Callable[[int], int]) -> Round:
+        def turns(rounds: list[Round]) -> dict[int, dict[str, Any]]:
+            waiting = in_queue_order(item for item in rounds if item.status in WAITING)
+            index = next((index for index, item in enumerate(waiting) if item.number == number), None)
+            if index is None:
+                raise RoundError(f"round {number} does not wait in the queue: `loratui queue` lists those that do")
+            moved = waiting.pop(index)
+            waiting.insert(new_index(index), moved)
+            return _turns_in_order(waiting)
+
+        return next(item for item in self.store.update_each(turns) if item.number == number)
 
     def hold(self, number: int) -> Round:
         """Keep a queued round from being started."""
@@ -116,6 +153,11 @@ class Cockpit:
         round_ = self.store.update(number, frozenset({Status.HELD}), status=Status.QUEUED)
         self.wake_runner()
         return round_
+
+    def run_next(self, number: int) -> Round:
+        """Put a waiting round first in the queue, and release it if it is held."""
+        round_ = self.move(number, 1)
+        return self.release(number) if round_.status is Status.HELD else round_
 
     def remove(self, number: int) -> Round:
         """Take a round out of the table and delete its run directory; one that runs must be stopped first."""
@@ -169,6 +211,14 @@ class Cockpit:
         return run
 
 
+def _turns_in_order(waiting: list[Round]) -> dict[int, dict[str, Any]]:
+    """The turns to give so that rounds come in this order; the same turns as they have, as far as they differ."""
+    turns = sorted(item.turn or 0.0 for item in waiting)
+    for index in range(1, len(turns)):
+        turns[index] = max(turns[index], math.nextafter(turns[index - 1], math.inf))
+    return {item.number: {"turn": turn} for item, turn in zip(waiting, turns, strict=True)}
+
+
 def _check_text(*texts: object) -> None:
     try:
         msgspec.json.encode(texts)
@@ -206,6 +256,7 @@ def _to_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = (
         spec=queued.spec,
         plan=queued.plan,
         created=queued.created,
+        turn=queued.created,
         warnings=warnings,
     )
 

@@ -1,11 +1,14 @@
 """Who a process is, so that no stranger is ever taken for ours: boot id, pid and start time together.
 
 A pid alone is reused, and psutil's `create_time()` moves with the wall clock; field 22 of `/proc/<pid>/stat` counts
-clock ticks since boot and does not (proc(5)).
+clock ticks since boot and does not (proc(5)). What belongs together is known by a lock that is handed from process to
+process, and by a variable in the environment that every child inherits.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -25,7 +28,8 @@ class ProcessIdentity(Struct, frozen=True):
     start_ticks: int
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Names this boot of the machine."""
     return BOOT_ID.read_text().strip() if BOOT_ID.exists() else sys.platform
 
 
@@ -46,7 +50,7 @@ def _start_ticks(pid: int) -> int | None:
 def identify(pid: int) -> ProcessIdentity | None:
     """The identity of a live process, None if there is none with this pid."""
     ticks = _start_ticks(pid)
-    return None if ticks is None else ProcessIdentity(_boot_id(), pid, ticks)
+    return None if ticks is None else ProcessIdentity(boot_id(), pid, ticks)
 
 
 def own_identity() -> ProcessIdentity:
@@ -81,3 +85,45 @@ def send_signal(process: ProcessIdentity, signum: signal.Signals) -> bool:
         return False
     finally:
         os.close(handle)
+
+
+def lock_to_hand_on(path: Path) -> int | None:
+    """Lock a file (flock(2)) by a descriptor that a child may be given; None if another process holds the lock.
+
+    The lock lives until all who have the descriptor have closed it or ended, however they end.
+
+    Raises:
+        OSError: the file cannot be made or opened, or a link lies in its place.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock on a file."""
+    try:
+        descriptor = lock_to_hand_on(path) if path.exists() else None
+    except OSError:
+        return False
+    if descriptor is not None:
+        os.close(descriptor)
+        return False
+    return path.exists()
+
+
+def processes_with(variable: str, value: str) -> list[ProcessIdentity]:
+    """Live processes of this user that were started with an environment variable of this value, or inherited it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == value and (identity := identify(process.pid)) is not None:
+                found.append(identity)
+    return found

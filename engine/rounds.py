@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -27,6 +28,7 @@ class Status(StrEnum):
 
 ACTIVE = frozenset({Status.RUNNING, Status.STOPPING})
 STOPPABLE = frozenset({Status.QUEUED, Status.HELD, Status.RUNNING})
+WAITING = frozenset({Status.QUEUED, Status.HELD})
 RESUMABLE = frozenset({Status.STOPPED, Status.FAILED, Status.INTERRUPTED})
 
 
@@ -62,6 +64,8 @@ class Round(Struct, frozen=True, kw_only=True):
         message: one sentence on why it ended as it did, or what it is doing.
         warnings: what the engine had to say about the data or the spec.
         process: the engine training it, while it runs.
+        gpu: UUID of the GPU it was given, None if it was given none in particular.
+        turn: orders the queue, lowest first: when it was queued, unless it was moved; None counts as 0.
         created, started, ended: seconds since the epoch.
     """
 
@@ -77,6 +81,13 @@ class Round(Struct, frozen=True, kw_only=True):
     message: str = ""
     warnings: tuple[str, ...] = ()
     process: ProcessIdentity | None = None
+    gpu: str | None = None
+    turn: float | None = None
     created: float | None = None
     started: float | None = None
     ended: float | None = None
+
+
+def in_queue_order(rounds: Iterable[Round]) -> list[Round]:
+    """Rounds as their turns come."""
+    return sorted(rounds, key=lambda round_: (round_.turn or 0.0, round_.number))

@@ -1,13 +1,14 @@
 """The queue runner: one detached process per workspace that trains what is queued, round after round.
 
 It holds a lock for as long as it lives, is started by whichever front end queues work, records each result whether or
-not anyone watches, and ends when nothing is queued. A round that was running when a runner died is taken over: its
-engine is awaited if it lives, and recorded from its events if it does not.
+not anyone watches, and ends when nothing is queued. A machine with several GPUs trains as many rounds at once. A round
+that was running when a runner died is taken over: its engine is awaited if it lives, and recorded from its events if it
+does not.
 """
 
 from __future__ import annotations
 
-import os
+import math
 import signal
 import subprocess
 import sys
@@ -16,25 +17,33 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
-import msgspec
 from filelock import FileLock, Timeout
 
-from engine.errors import RoundError
+from engine.endings import ending_of, oom_kills, stall_words
+from engine.errors import RoundError, StoreError, StoreMissing
 from engine.events import Started
-from engine.process import ProcessIdentity, identify, is_alive, send_signal
-from engine.rounds import ACTIVE, Result, Round, Status
+from engine.heartbeat import Patience
+from engine.logout import move_to_own_scope
+from engine.places import Places
+from engine.process import ProcessIdentity
+from engine.rounds import ACTIVE, Round, Status, in_queue_order
 from engine.runlog import read_events
-from engine.snapshot import RunSnapshot
+from engine.running import RunningEngine, launch
 from engine.store import RoundStore
+from engine.units import format_duration
 from engine.workspace import RunDir, Workspace
 
-GRACE_SECONDS = 60.0
 POLL_SECONDS = 0.25
+PLACE_SECONDS = 5.0
 LOCK_SECONDS = 2.0
+RETRY_SECONDS = 5.0
+RETRIES = 120
 UNFINISHED = ACTIVE | {Status.QUEUED}
 
 EngineCommand = Callable[[RunDir], list[str]]
+T = TypeVar("T")
 
 
 def engine_command(run: RunDir) -> list[str]:
@@ -79,28 +88,43 @@ def needs_runner(rounds: list[Round]) -> bool:
     return any(round_.status in UNFINISHED for round_ in rounds)
 
 
-def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:
-    """What a run came to, finished or not, with the adapter it has left."""
-    adapter = next((saved.path for saved in reversed(snapshot.saved) if saved.final), None)
-    if snapshot.result.adapter_dir is not None or adapter is None:
-        return snapshot.result
-    return msgspec.structs.replace(snapshot.result, adapter_dir=f"{run.path.parent.name}/{run.path.name}/{adapter}")
+class _Job:
+    """A round in training, and the engine that trains it: `process`, or who says in its events after `since`."""
+
+    def __init__(self, round_: Round, engine: RunningEngine, process: ProcessIdentity | None, since: float) -> None:
+        self.number = round_.number
+        self.since = since
+        self.gpu = round_.gpu
+        self.engine = engine
+        self.process = process
+        self.oom_before = oom_kills()
+        self.stalled = bool(round_.message)
 
 
 class Runner:
     """Trains the queue of one workspace; see the module. `command` builds the engine's argv."""
 
-    def __init__(self, workspace: Workspace, command: EngineCommand = engine_command) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        command: EngineCommand = engine_command,
+        places: Places | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self._workspace = workspace
         self._store = RoundStore(workspace)
         self._command = command
+        self._places = places or Places()
+        self._patience = patience
+        self._jobs: list[_Job] = []
+        self._look_for_place_at = 0.0
 
     def run(self) -> None:
         """Train until nothing is left, unless another runner is at work."""
         self._workspace.runs_dir.mkdir(exist_ok=True)
         # The queue is asked once more after the lock is let go: a round added meanwhile by a front end that still
         # saw the lock held is not left behind.
-        while needs_runner(self._store.rounds()):
+        while needs_runner(self._rounds()):
             try:
                 with FileLock(self._workspace.runner_lock, timeout=LOCK_SECONDS):
                     self._run_queue()
@@ -108,135 +132,139 @@ class Runner:
                 return
 
     def _run_queue(self) -> None:
-        for orphan in self._store.rounds():
+        for orphan in self._rounds():
             if orphan.status in ACTIVE:
-                self._take_care(orphan, self._take_over)
-        while (round_ := self._next_queued()) is not None:
-            self._take_care(round_, self._train)
+                self._take_over(orphan, since=orphan.started or 0.0)
+        while True:
+            for job in list(self._jobs):
+                self._look_after(job)
+            while self._start_next():
+                pass
+            if not self._jobs and not needs_runner(self._rounds()):
+                return
+            time.sleep(POLL_SECONDS)
 
-    def _take_care(self, round_: Round, act: Callable[[Round, RunDir], None]) -> None:
+    def _start_next(self) -> bool:
+        """Start the round that is next in the queue if there is a place for it; whether to ask again at once."""
+        queued = in_queue_order(item for item in self._rounds() if item.status is Status.QUEUED)
+        if not queued or time.monotonic() < self._look_for_place_at:
+            return False
+        is_free, gpu = self._places.free(job.gpu for job in self._jobs)
+        if not is_free:
+            self._look_for_place_at = time.monotonic() + (PLACE_SECONDS if len(self._jobs) else POLL_SECONDS)
+            return False
+        self._start(queued[0], gpu)
+        return True
+
+    def _start(self, round_: Round, gpu: str | None) -> None:
+        run = self._run_dir(round_)
+        if run is None:
+            return
+        fields = {"status": Status.RUNNING, "started": time.time(), "ended": None, "message": "", "process": None}
         try:
-            run = self._workspace.run_dir(round_.id)
-        except RoundError as error:
-            self._store.update(round_.number, status=Status.FAILED, message=str(error))
-        else:
-            act(round_, run)
-
-    def _next_queued(self) -> Round | None:
-        return next((item for item in self._store.rounds() if item.status is Status.QUEUED), None)
-
-    def _train(self, round_: Round, run: RunDir) -> None:
-        try:
-            self._store.update(
-                round_.number,
-                frozenset({Status.QUEUED}),
-                status=Status.RUNNING,
-                started=time.time(),
-                ended=None,
-                message="",
-                process=None,
-            )
+            round_ = self._update(round_.number, frozenset({Status.QUEUED}), **fields, gpu=gpu)
         except RoundError:
             return  # held or removed since the queue was read
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            with run.log.open("ab") as log:
-                child = subprocess.Popen(
-                    self._command(run),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    cwd=run.path,
-                )
+            engine = launch(run, self._command(run), gpu, self._patience)
         except OSError as error:
-            self._record(round_, run, None, reason=f"the engine could not be started: {error}")
+            message = f"the engine could not be started: {error}"
+            self._update(round_.number, status=Status.FAILED, message=message, ended=time.time())
             return
-        process = identify(child.pid)
-        self._store.update(round_.number, process=process)
-        killed = self._await_end(round_, lambda: child.poll() is None, process)
-        self._record(round_, run, child.pid, exit_code=child.wait(), killed=killed)
+        if engine is None:  # one that was started by hand, or that nobody lived to write down
+            self._take_over(round_, since=0.0)
+            return
+        job = _Job(round_, engine, engine.process, since=math.inf)
+        self._jobs.append(job)
+        self._update(round_.number, process=job.process)
 
-    def _take_over(self, round_: Round, run: RunDir) -> None:
-        """Wait for an engine whose runner died, and record how it ended."""
-        process = round_.process or _last_process(run)
-        killed = process is not None and self._await_end(round_, lambda: is_alive(process), process)
-        self._record(round_, run, process.pid if process else None, killed=killed)
+    def _take_over(self, round_: Round, since: float) -> None:
+        """Watch an engine whose runner died, or that said after `since` that it trains the round."""
+        run = self._run_dir(round_)
+        if run is not None:
+            engine = RunningEngine(run, patience=self._patience)
+            known = round_.process or _last_process(run, since)
+            engine.adopt(known)
+            self._jobs.append(_Job(round_, engine, known, since))
 
-    def _await_end(self, round_: Round, running: Callable[[], bool], process: ProcessIdentity | None) -> bool:
-        """Until the engine has ended; passes a wish to stop on to it, and kills it when the grace period is over.
+    def _run_dir(self, round_: Round) -> RunDir | None:
+        """The run directory; None, and the round fails, if there can be none."""
+        try:
+            return self._workspace.run_dir(round_.id)
+        except RoundError as error:
+            self._update(round_.number, status=Status.FAILED, message=str(error), ended=time.time())
+            return None
 
-        Returns:
-            Whether it had to be killed.
-        """
-        killed = False
-        deadline: float | None = None
-        while running():
-            if deadline is None and self._store.get(round_.number).status is Status.STOPPING:
-                deadline = time.monotonic() + GRACE_SECONDS
-                if process is not None:
-                    send_signal(process, signal.SIGTERM)
-            if deadline is not None and time.monotonic() > deadline and process is not None and is_alive(process):
-                os.killpg(process.pid, signal.SIGKILL)  # it leads its own session, so the group is its own
-                killed = True
-            time.sleep(POLL_SECONDS)
-        return killed
+    def _look_after(self, job: _Job) -> None:
+        """Pass on a wish to stop, say what is amiss, and record the end once it has come."""
+        engine = job.engine
+        if not engine.is_running():
+            self._record(job)
+            return
+        round_ = self._store_get(job.number)
+        if engine.process is None:
+            engine.adopt(_last_process(engine.run, job.since))
+        if (process := engine.process) is not None and process != round_.process:
+            job.process = process
+            round_ = self._update(job.number, process=process)
+        if round_.status is Status.STOPPING:
+            engine.stop()
+        stall = engine.stall()
+        if stall is not None and stall.hopeless:
+            engine.kill(f"{stall.missing} for {format_duration(stall.seconds)}")
+        elif (stall is not None) != job.stalled:
+            job.stalled = stall is not None
+            self._update(job.number, message=stall_words(stall) if stall is not None else "")
 
-    def _record(
-        self,
-        round_: Round,
-        run: RunDir,
-        pid: int | None,
-        *,
-        exit_code: int | None = None,
-        killed: bool = False,
-        reason: str = "",
-    ) -> None:
-        """Write down how the engine with this pid ended: in its own last word, else by what is seen from outside."""
-        snapshot = RunSnapshot(read_events(run.events))
-        # An engine that died before its first word must not be given the last word of an earlier run of the round.
-        spoke = snapshot.started is not None and snapshot.started.process.pid == pid
-        status, message = snapshot.status, snapshot.message
-        if status is None or not spoke:
-            at = f" at step {snapshot.last_step.step}" if spoke and snapshot.last_step else ""
-            stopping = self._store.get(round_.number).status is Status.STOPPING
-            if reason:
-                status, message = Status.FAILED, reason
-            elif killed:
-                status, message = Status.STOPPED, f"killed{at} as it did not stop within {GRACE_SECONDS:.0f} s"
-            elif stopping and exit_code in (None, -signal.SIGTERM):
-                status, message = Status.STOPPED, f"stopped{at or ' before the first step'}"
-            else:
-                status, message = _unexplained(exit_code, at, run.log)
-        self._store.update(
-            round_.number,
-            status=status,
-            message=message,
-            result=result_of(snapshot, run),
-            process=None,
-            warnings=tuple(dict.fromkeys((*round_.warnings, *snapshot.warnings))),
-            ended=snapshot.last_time if spoke else time.time(),
-        )
+    def _record(self, job: _Job) -> None:
+        """Write down how a round ended, once nothing is left of its engine, on the GPU neither."""
+        engine = job.engine
+        engine.clear_away()
+        if job.process is None:
+            job.process = _last_process(engine.run, job.since)
+        fields = ending_of(self._store_get(job.number), engine.run, engine, job.process, job.oom_before)
+        pids = engine.pids | ({job.process.pid} if job.process is not None else set())
+        if engine.killed and (held := self._places.still_held(pids)):
+            fields["message"] += f"; {held} is still not free"
+        self._update(job.number, **fields)
+        self._jobs.remove(job)
+        self._look_for_place_at = 0.0
+
+    def _rounds(self) -> list[Round]:
+        return self._patiently(self._store.rounds)
+
+    def _store_get(self, number: int) -> Round:
+        return self._patiently(lambda: self._store.get(number))
+
+    def _update(self, number: int, allowed: frozenset[Status] | None = None, **changes: Any) -> Round:
+        return self._patiently(lambda: self._store.update(number, allowed, **changes))
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Do it, again and again while the disk refuses: nobody may be there to start another runner."""
+        said = ""
+        for _ in range(RETRIES):
+            try:
+                return act()
+            except StoreMissing:
+                raise
+            except StoreError as error:
+                if said != str(error):
+                    said = str(error)
+                    print(said, flush=True)
+                time.sleep(RETRY_SECONDS)
+        return act()
 
 
-def _last_process(run: RunDir) -> ProcessIdentity | None:
-    """The engine that last took the round up."""
-    events = read_events(run.events)
-    return next((event.process for event in reversed(events) if isinstance(event, Started)), None)
-
-
-def _unexplained(exit_code: int | None, at: str, log: Path) -> tuple[Status, str]:
-    """Status and sentence for an engine that ended unasked, without a word; no exit code if not our child."""
-    if exit_code is None:
-        return Status.INTERRUPTED, f"the engine was gone{at} when it was looked for: resume it"
-    if exit_code < 0:
-        return Status.INTERRUPTED, f"the engine was killed by {signal.Signals(-exit_code).name}{at}: resume it"
-    return Status.FAILED, f"the engine ended with exit code {exit_code}{at} and no reason: see {log}"
+def _last_process(run: RunDir, since: float) -> ProcessIdentity | None:
+    """The engine that last took the round up, if that was after `since`, in seconds since the epoch."""
+    started = [event for event in read_events(run.events, Started) if isinstance(event, Started)]
+    return started[-1].process if started and started[-1].time >= since else None
 
 
 def main() -> None:
     """`python -P -m engine.runner WORKSPACE`"""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    move_to_own_scope("loratui-runner")
     try:
         Runner(Workspace(Path(sys.argv[1]))).run()
     except Exception:

@@ -71,6 +71,11 @@ class RunDir:
         return self.checkpoints / f"checkpoint-{step}"
 
     @property
+    def heartbeat(self) -> Path:
+        """Touched by the engine every few seconds for as long as it can."""
+        return self.path / "heartbeat"
+
+    @property
     def lock(self) -> Path:
         """Held by the engine that trains the round, so that there is never a second one."""
         return self.path / "engine.lock"

@@ -22,6 +22,7 @@ from engine.events import (
     Evaluated,
     Failed,
     Finished,
+    Interrupted,
     Phase,
     Prepared,
     Sampled,
@@ -31,13 +32,17 @@ from engine.events import (
     Stopped,
     Warned,
 )
+from engine.heartbeat import Heartbeat
 from engine.process import own_identity
 from engine.rounds import Result
 from engine.runlog import EventWriter, read_events
 from engine.workspace import RunDir
 
 VARIABLE = "LORATUI_FAKE_ENGINE"
-HELPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+HELPER = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "time.sleep(1000)"
+)
 TORN_LINE = b'{"event":"step","time":1.0,"st'
 TOKENS_PER_STEP = 1000
 PROMPTS = {  # and what is expected; the answers hold an escape sequence that must not reach a terminal
@@ -56,7 +61,8 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
         fail_at: says `Failed` and exits with 1.
         die_at: writes half an event and is gone by SIGKILL.
         quit_at: exits with 3 and without a word.
-        hang_at: takes no further step and ignores SIGTERM.
+        hang_at: takes no further step and ignores SIGINT and SIGTERM.
+        silent_at: as `hang_at`, and shows no further sign of life.
         helper: starts a process of its own first, as a data loader does, that outlives a SIGTERM.
         mute: dies by SIGKILL before its first event, resumed or not.
         log_lines: written to stdout at the start.
@@ -70,6 +76,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
     die_at: int | None = None
     quit_at: int | None = None
     hang_at: int | None = None
+    silent_at: int | None = None
     helper: bool = False
     mute: bool = False
     log_lines: tuple[str, ...] = ("loading the model", "training")
@@ -100,18 +107,24 @@ def result_at(step: int, steps: int, adapter_dir: str | None) -> Result:
 
 
 class FakeEngine:
-    """One run. A SIGTERM ends it after the step at hand."""
+    """One run. A SIGINT stops it after the step at hand, a SIGTERM or SIGUSR1 interrupts it."""
 
     def __init__(self, run: RunDir, script: Script, resume: bool) -> None:
         self.run = run
         self.script = script
         self.resumed_from = self._last_checkpoint() if resume else None
         self.resumed = resume
-        self.stop_wished = False
+        self.stop_wished = 0
         self.events = EventWriter(run.events)
+        self.heartbeat = Heartbeat(run.heartbeat)
 
     def train(self) -> None:
-        signal.signal(signal.SIGTERM, self._wish_to_stop)
+        for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(stopping, self._wish_to_stop)
+        with self.heartbeat:
+            self._train()
+
+    def _train(self) -> None:
         self._prepare()
         for step in range((self.resumed_from or 0) + 1, self.script.steps + 1):
             self._mishaps(step)
@@ -123,8 +136,8 @@ class FakeEngine:
                 self._save_checkpoint(step)
         self._finish()
 
-    def _wish_to_stop(self, _signum: int, _frame: FrameType | None) -> None:
-        self.stop_wished = True
+    def _wish_to_stop(self, signum: int, _frame: FrameType | None) -> None:
+        self.stop_wished = signum
 
     def _last_checkpoint(self) -> int | None:
         steps = [event.step for event in read_events(self.run.events) if isinstance(event, Saved) and not event.final]
@@ -169,8 +182,11 @@ class FakeEngine:
         if step == script.quit_at:
             self.events.close()
             sys.exit(3)
-        if step == script.hang_at:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if step in (script.hang_at, script.silent_at):
+            for ignored in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(ignored, signal.SIG_IGN)
+            if step == script.silent_at:
+                self.heartbeat.end()
             while True:
                 signal.pause()
 
@@ -215,7 +231,11 @@ class FakeEngine:
     def _stop(self, step: int) -> None:
         self._save_checkpoint(step)
         self._save_adapter(step)
-        self.events.append(Stopped(time=time.time(), step=step, message=f"stopped after step {step}"))
+        if self.stop_wished == signal.SIGINT:
+            self.events.append(Stopped(time=time.time(), step=step, message=f"stopped after step {step}"))
+        else:
+            message = f"interrupted by the machine after step {step}"
+            self.events.append(Interrupted(time=time.time(), step=step, message=message))
         self.events.close()
 
     def _finish(self) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import errno
+import faulthandler
 import os
+import signal
 import sys
 import time
 import traceback
@@ -18,8 +20,10 @@ from filelock import FileLock, Timeout
 
 from engine.errors import LoratuiError, SpecError
 from engine.events import Failed, Started
+from engine.heartbeat import Heartbeat
 from engine.process import own_identity
 from engine.runlog import EventWriter
+from engine.running import inherit_lock
 from engine.spec import Spec, decode_spec
 from engine.training.hub import go_offline_if_unreachable, quieten
 from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
@@ -44,6 +48,10 @@ def main() -> int:
     if not run.spec.is_file():
         print(f"{run.spec} is not there: this is no run directory", file=sys.stderr)
         return EXIT_FAILED
+    # The stacks of all threads go to the log before a run is ended that hangs.
+    faulthandler.register(signal.SIGUSR2, file=sys.stderr, all_threads=True)
+    if inherit_lock(run):
+        return train_locked(run, options.resume)
     try:
         with FileLock(run.lock, timeout=0):
             return train_locked(run, options.resume)
@@ -60,7 +68,8 @@ def train_locked(run: RunDir, resume: bool) -> int:
         writer = EventWriter(run.events)
         recorder = Recorder(writer, stop)
         try:
-            start(run, recorder, resume)
+            with Heartbeat(run.heartbeat):
+                start(run, recorder, resume)
         except BaseException as error:
             traceback.print_exc()
             recorder.append(Failed(time=time.time(), message=explain(error, run)))

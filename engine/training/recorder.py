@@ -23,7 +23,8 @@ class StopWanted(BaseException):
 
 
 class StopSignal:
-    """SIGTERM is the person's stop, SIGUSR1 the machine's (preemption): a flag that the recipe asks between steps.
+    """SIGINT is the person's stop, SIGTERM and SIGUSR1 the machine's (shutdown, preemption): a flag that the recipe
+    asks between steps.
 
     Within `at_once` the signal itself raises StopWanted, as imports and downloads ask no flag. It is raised again
     every `INSIST_SECONDS` until `at_once` is left: a signal that comes just before a system call waits does not end the
@@ -36,16 +37,15 @@ class StopSignal:
         self._at_once = False
 
     def listen(self) -> None:
-        """Take the signals from here on; a lost terminal or its Ctrl+C ends nothing."""
-        signal.signal(signal.SIGTERM, self._receive)
-        signal.signal(signal.SIGUSR1, self._receive)
+        """Take the signals from here on; a lost terminal ends nothing."""
+        for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(stopping, self._receive)
         signal.signal(signal.SIGALRM, self._insist)
-        for ignored in (signal.SIGHUP, signal.SIGINT):
-            signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.wanted = True
-        self.by_person = self.by_person or number == signal.SIGTERM
+        self.by_person = self.by_person or number == signal.SIGINT
         if self._at_once:
             signal.setitimer(signal.ITIMER_REAL, INSIST_SECONDS, INSIST_SECONDS)
             raise StopWanted

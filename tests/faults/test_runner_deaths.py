@@ -87,7 +87,7 @@ def test_round_is_interrupted_when_both_are_killed_and_can_be_resumed(
     assert [started.resumed_from is None for started in engines_of(workspace, round_)] == [True, False]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_killed_engine_is_interrupted_by_the_signal_named(
     workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow, signum: signal.Signals
 ) -> None:
@@ -96,7 +96,7 @@ def test_killed_engine_is_interrupted_by_the_signal_named(
     _, engine, _ = training(store, workspace)
     engine.send_signal(signum)
     ended = await_status(store, 1, Status.INTERRUPTED)
-    assert f"killed by {signum.name} at step" in ended.message
+    assert f"killed by signal {signum:d} ({signum.name}) at step" in ended.message
 
 
 def test_wish_to_stop_outlives_the_runner(
@@ -127,7 +127,7 @@ def test_runners_started_at_once_train_once(
     assert workspace.runner_log.read_text() == ""
 
 
-def test_damaged_store_ends_the_runner_but_not_the_engine(
+def test_store_that_is_damaged_beneath_a_runner_loses_no_result(
     workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
 ) -> None:
     script(SLOW)
@@ -135,10 +135,7 @@ def test_damaged_store_ends_the_runner_but_not_the_engine(
     _, engine, _ = training(store, workspace)
     workspace.store_path.write_bytes(b"{broken")
     await_true(lambda: "is damaged and was left as it is" in workspace.runner_log.read_text(), "the reason in the log")
-    await_true(lambda: not runner_is_alive(workspace), "the runner's end")
     assert is_running(engine)
     count, _ = cockpit.rebuild()
     assert count == 1
-    assert store.get(1).status is Status.RUNNING
-    cockpit.wake_runner()
     await_status(store, 1, Status.FINISHED)

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.errors import DatasetError, ModelError, RoundError, SpecError, StoreError, StoreMissing
 from engine.events import Evaluated, Saved, Started, Stopped
@@ -54,6 +56,86 @@ def test_queue_gives_number_plan_and_run_directory(woken: tuple[Cockpit, list[Wo
     written = msgspec.json.decode(cockpit.workspace.run_dir(round_.id).spec.read_bytes(), type=QueuedRound)
     for field in QueuedRound.__struct_fields__:
         assert getattr(written, field) == getattr(round_, field)
+    assert started == [cockpit.workspace]
+
+
+def order(cockpit: Cockpit) -> list[int]:
+    """The numbers of the rounds that wait, as their turns come."""
+    return [round_.number for round_ in cockpit.waiting()]
+
+
+def test_queue_is_put_in_the_order_that_is_asked_for(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    for hold in (False, False, True, False):
+        idle_cockpit.queue(nano_spec, hold=hold)
+    assert order(idle_cockpit) == [1, 2, 3, 4]
+    idle_cockpit.move(4, 1)
+    assert order(idle_cockpit) == [4, 1, 2, 3]
+    idle_cockpit.move(1, 99)
+    assert order(idle_cockpit) == [4, 2, 3, 1]
+    idle_cockpit.shift(2, 1)
+    assert order(idle_cockpit) == [4, 3, 2, 1]
+    idle_cockpit.shift(2, -5)
+    assert order(idle_cockpit) == [2, 4, 3, 1]
+    assert idle_cockpit.run_next(3).status is Status.QUEUED
+    assert order(idle_cockpit) == [3, 2, 4, 1]
+    idle_cockpit.queue(nano_spec)
+    assert order(idle_cockpit) == [3, 2, 4, 1, 5]
+
+
+def test_held_round_keeps_its_place_and_a_resumed_one_goes_to_the_end(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    for _ in range(3):
+        idle_cockpit.queue(nano_spec)
+    idle_cockpit.hold(1)
+    idle_cockpit.release(1)
+    assert order(idle_cockpit) == [1, 2, 3]
+    idle_cockpit.stop(1)
+    idle_cockpit.resume(1)
+    assert order(idle_cockpit) == [2, 3, 1]
+
+
+def test_rounds_of_one_moment_can_be_moved_all_the_same(idle_cockpit: Cockpit, store: RoundStore) -> None:
+    for _ in range(4):
+        store.add(lambda number: make_round(number, Status.QUEUED, turn=None))
+    for number, place in ((3, 1), (1, 4), (4, 2), (2, 1)):
+        idle_cockpit.move(number, place)
+        assert order(idle_cockpit)[place - 1] == number
+    assert order(idle_cockpit) == [2, 3, 4, 1]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 7)), max_size=12))
+def test_moving_is_what_moving_in_a_list_is(
+    tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[int, int]]
+) -> None:
+    cockpit = Cockpit(Workspace(tmp_path_factory.mktemp("workspace")), lambda _: None)
+    cockpit.store.create(tuple(make_round(number, Status.QUEUED, turn=1.0) for number in range(1, 6)))
+    listed = [1, 2, 3, 4, 5]
+    for number, place in moves:
+        listed.remove(number)
+        listed.insert(place - 1, number)
+        cockpit.move(number, place)
+        assert order(cockpit) == listed
+
+
+def test_only_what_waits_has_a_place(idle_cockpit: Cockpit, store: RoundStore) -> None:
+    store.add(lambda number: make_round(number, Status.RUNNING))
+    acts: list[Callable[[], Round]] = [
+        lambda: idle_cockpit.move(1, 1),
+        lambda: idle_cockpit.shift(1, 1),
+        lambda: idle_cockpit.run_next(9),
+    ]
+    for act in acts:
+        with pytest.raises(RoundError, match=r"does not wait in the queue: `loratui queue` lists those that do"):
+            act()
+    with pytest.raises(RoundError, match="place 0 is not in the queue: 1 is the next to run"):
+        idle_cockpit.move(1, 0)
+
+
+def test_wish_to_stop_wakes_the_runner_that_passes_it_on(
+    woken: tuple[Cockpit, list[Workspace]], store: RoundStore
+) -> None:
+    cockpit, started = woken
+    store.add(lambda number: make_round(number, Status.RUNNING))
+    assert cockpit.stop(1).status is Status.STOPPING
     assert started == [cockpit.workspace]
 
 

@@ -13,14 +13,17 @@ import pytest
 from filelock import FileLock
 
 from engine import runner as runner_module
+from engine import running
 from engine.events import Started, encode_event
 from engine.operations import Cockpit
+from engine.places import Places
 from engine.process import ProcessIdentity, own_identity
 from engine.rounds import Round, Status
 from engine.runlog import read_events
 from engine.runner import Runner, engine_command, needs_runner, runner_is_alive
 from engine.spec import Spec
 from engine.store import RoundStore
+from engine.telemetry import GpuProcess, GpuSample
 from engine.workspace import RunDir, Workspace
 from tests.conftest import (
     DEADLINE_SECONDS,
@@ -92,6 +95,52 @@ def test_queue_is_trained_in_order(
     assert not runner_is_alive(workspace)
 
 
+def test_queue_is_trained_in_the_order_it_was_put_in(
+    workspace: Workspace, store: RoundStore, queue: Callable[..., Round], idle_cockpit: Cockpit
+) -> None:
+    ids = {round_.id: round_.number for round_ in (queue(), queue(), queue())}
+    idle_cockpit.move(3, 1)
+    assert [ids[trained.path.name] for trained in run(workspace, Script(steps=1))] == [3, 1, 2]
+
+
+def gpu(index: int, *, free: int = 80, pids: tuple[int, ...] = ()) -> GpuSample:
+    """A GPU of 80 GiB with `free` of them free, and processes on it."""
+    processes = tuple(GpuProcess(pid, 2**30) for pid in pids)
+    return GpuSample(
+        index=index, name="A100", memory_used=(80 - free) * 2**30, memory_total=80 * 2**30, utilisation=0,
+        temperature=40, power_watts=50.0, uuid=f"GPU-{index}", processes=processes,
+    )  # fmt: skip
+
+
+def test_machine_with_several_gpus_trains_a_round_on_each(
+    workspace: Workspace, store: RoundStore, queue: Callable[..., Round]
+) -> None:
+    for _ in range(5):
+        queue()
+    at_once: list[set[str | None]] = []
+
+    def note_gpu(run: RunDir) -> list[str]:
+        at_once.append({round_.gpu for round_ in store.rounds() if round_.status is Status.RUNNING})
+        return ["env", *settings, *fake_engine_command(run)]
+
+    settings = [f"{name}={value}" for name, value in Script(steps=20, step_seconds=0.01).environment().items()]
+    Runner(workspace, note_gpu, Places(lambda: ((gpu(0), gpu(1)), ""), {})).run()
+    assert statuses(store) == [Status.FINISHED] * 5
+    assert at_once[1] == {"GPU-0", "GPU-1"}
+    assert all(len(gpus) <= 2 for gpus in at_once)
+    assert {round_.gpu for round_ in store.rounds()} == {"GPU-0", "GPU-1"}
+
+
+def test_engine_sees_the_gpu_it_was_given_and_no_other(
+    workspace: Workspace, store: RoundStore, queue: Callable[..., Round]
+) -> None:
+    queue()
+    seen = workspace.root / "seen"
+    shell = ["sh", "-c", f'echo "$CUDA_VISIBLE_DEVICES" > {seen}']
+    Runner(workspace, lambda _: shell, Places(lambda: ((gpu(0, free=10), gpu(1)), ""), {})).run()
+    assert seen.read_text() == "GPU-1\n"
+
+
 def test_failed_round_does_not_stop_the_queue(
     workspace: Workspace, store: RoundStore, queue: Callable[..., Round]
 ) -> None:
@@ -102,9 +151,9 @@ def test_failed_round_does_not_stop_the_queue(
     log = workspace.run_dir(quitted.id).log
     assert [(round_.status, round_.message) for round_ in (failed, killed, quitted, mute, finished)] == [
         (Status.FAILED, "the loss at step 7 is no number"),
-        (Status.INTERRUPTED, "the engine was killed by SIGKILL at step 6: resume it"),
+        (Status.INTERRUPTED, "killed by signal 9 (SIGKILL) at step 6: resume it"),
         (Status.FAILED, f"the engine ended with exit code 3 at step 6 and no reason: see {log}"),
-        (Status.INTERRUPTED, "the engine was killed by SIGKILL: resume it"),
+        (Status.INTERRUPTED, "killed by signal 9 (SIGKILL): resume it"),
         (Status.FINISHED, ""),
     ]
     assert failed.result.train_seconds == killed.result.train_seconds == 6.0
@@ -173,15 +222,13 @@ def test_round_held_at_the_last_moment_is_not_started(
     workspace: Workspace, store: RoundStore, queue: Callable[..., Round], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue()
-    following = Runner._next_queued
+    start = Runner._start
 
-    def hold_meanwhile(self: Runner) -> Round | None:
-        round_ = following(self)
-        if round_ is not None:
-            store.update(round_.number, status=Status.HELD)
-        return round_
+    def hold_meanwhile(self: Runner, round_: Round, gpu: str | None) -> None:
+        store.update(round_.number, status=Status.HELD)
+        start(self, round_, gpu)
 
-    monkeypatch.setattr(Runner, "_next_queued", hold_meanwhile)
+    monkeypatch.setattr(Runner, "_start", hold_meanwhile)
     assert run(workspace) == []
     assert statuses(store) == [Status.HELD]
 
@@ -230,7 +277,7 @@ def test_resumed_round_is_not_given_its_old_ending(
     round_ = store.get(1)
     assert (round_.status, round_.message) == (
         Status.INTERRUPTED,
-        "the engine was killed by SIGKILL: resume it",
+        "killed by signal 9 (SIGKILL): resume it",
     )
     assert failed_at is not None and round_.ended is not None and round_.ended > failed_at
 
@@ -257,7 +304,7 @@ def test_engine_that_will_not_stop_is_killed_with_its_helpers(
     idle_cockpit: Cockpit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runner_module, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(running, "GRACE_SECONDS", 0.2)
     events = workspace.run_dir(queue().id).events
     runner = threading.Thread(target=run, args=(workspace, Script(steps=10, hang_at=4, helper=True)), daemon=True)
     runner.start()
@@ -266,7 +313,7 @@ def test_engine_that_will_not_stop_is_killed_with_its_helpers(
     idle_cockpit.stop(1)
     runner.join(DEADLINE_SECONDS)
     killed = store.get(1)
-    assert (killed.status, killed.message) == (Status.STOPPED, "killed at step 3 as it did not stop within 0 s")
+    assert (killed.status, killed.message) == (Status.STOPPED, "killed at step 3, as it did not stop within 0 s")
     await_true(lambda: not processes_of(workspace.root), "the helper's end")
 
 

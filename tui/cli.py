@@ -136,6 +136,11 @@ def _spec(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _move(parser: argparse.ArgumentParser) -> None:
+    _number(parser)
+    parser.add_argument("place", type=int, metavar="PLACE", help="its place in the queue; 1 is the next to run")
+
+
 def _preview(parser: argparse.ArgumentParser) -> None:
     _spec(parser)
     parser.add_argument("--row", type=int, default=1, metavar="N", help="number of the row in the data (default: 1)")
@@ -171,6 +176,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "new": ("queue a round and print it", _new),
     "preview": ("show a row as it will be trained on, without queueing anything", _preview),
     "run": ("queue a round and wait for its end, with a progress bar on a terminal", _run),
+    "queue": ("list what runs and what waits, in the order of their turns", _json),
+    "move": ("put a waiting round at a place of the queue; 1 runs next", _move),
     "stop": ("stop a round after its step; adapter and checkpoint are kept", _number),
     "resume": ("queue a round again that ended early", _number),
     "hold": ("keep a queued round from being started", _number),

@@ -22,7 +22,7 @@ from engine.plan import Plan
 from engine.presets import load_preset
 from engine.preview import Previewer
 from engine.query import filter_rounds, sort_rounds
-from engine.rounds import Round
+from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
@@ -37,6 +37,7 @@ LISTED = (
     "train.gradient_accumulation_steps", "train.num_train_epochs", "train.warmup_steps", "train_seconds",
     "eval_loss", "perplexity", "base_perplexity",
 )  # fmt: skip
+QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
 PIPE_CELLS = 10_000
 MARKS = ("⟦", "⟧")  # around what is supervised, where there are no colours
 TITLES = {
@@ -139,6 +140,31 @@ def hold(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def release(cockpit: Cockpit, options: argparse.Namespace) -> int:
     return _tell(cockpit.release(options.number))
+
+
+def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = cockpit.store.rounds()
+    waiting = in_queue_order(round_ for round_ in rounds if round_.status in WAITING)
+    listed = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
+    cockpit.wake_runner()
+    if options.json:
+        print(to_json(listed), end="")
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in QUEUE_TITLES:
+        table.add_column(title, justify="right" if title in ("place", "#", "steps") else "left")
+    places = {round_.number: str(place) for place, round_ in enumerate(waiting, 1)}
+    for round_ in listed:
+        told = (str(round_.number), str(round_.status), round_.name, columns()["total_steps"].text(round_))
+        cells = (places.get(round_.number, "now"), *told, round_.message or round_.note)
+        table.add_row(*(Text(clean_line(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
+    _console().print(table)
+    return 0
+
+
+def move(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    cockpit.move(options.number, options.place)
+    return queue(cockpit, argparse.Namespace(json=False))
 
 
 def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:

@@ -288,3 +288,23 @@ def test_hostile_text_reaches_no_terminal(
         cli(*words)
         captured = capsys.readouterr()
         assert not {"\x1b", "\x07", "\u202e"} & set(captured.out + captured.err)
+
+
+def test_queue_is_listed_and_put_in_order(
+    idle_cockpit: Cockpit, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("first", "second", "third"):
+        idle_cockpit.queue(nano_spec, name=name)
+    idle_cockpit.store.update(1, status=Status.RUNNING)
+
+    def said(*words: str) -> list[list[str]]:
+        assert main([*words, "--workspace", str(idle_cockpit.workspace.root)], lambda _: None) == 0
+        return [line.split()[:4] for line in capsys.readouterr().out.splitlines()[1:]]
+
+    running = ["now", "1", "running", "first"]
+    assert said("queue") == [running, ["1", "2", "queued", "second"], ["2", "3", "queued", "third"]]
+    assert said("move", "3", "1") == [running, ["1", "3", "queued", "third"], ["2", "2", "queued", "second"]]
+    assert main(["queue", "--json", "--workspace", str(idle_cockpit.workspace.root)], lambda _: None) == 0
+    assert [item["number"] for item in printed_json(capsys)] == [1, 3, 2]
+    assert main(["move", "1", "1", "--workspace", str(idle_cockpit.workspace.root)], lambda _: None) == 2
+    assert "round 1 does not wait in the queue" in capsys.readouterr().err

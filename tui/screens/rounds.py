@@ -15,15 +15,16 @@ from textual.widgets import DataTable, Footer, Static
 
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
-from engine.rounds import ACTIVE, RESUMABLE, STOPPABLE, Round, Status
+from engine.rounds import ACTIVE, Round, Status
 from engine.runlog import EventTail
 from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown
 from tui.follower import RUN_SECONDS, follow_store, pause
-from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced, RunWanted
+from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced
 from tui.plain import clean, clean_line
-from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.queue import QueueScreen
+from tui.screens.selected_round import SelectedRoundScreen
 from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
 
@@ -31,7 +32,7 @@ EXPORT_NAME = "comparison.md"
 EMPTY_TEXT = "No rounds yet: press n to start one."
 
 
-class RoundsScreen(CockpitScreen):
+class RoundsScreen(SelectedRoundScreen):
     """Every round of the workspace."""
 
     TITLE_TEXT = "Rounds"
@@ -39,11 +40,8 @@ class RoundsScreen(CockpitScreen):
         Binding("n", "new", "New", tooltip="Start a new round from a preset or the selected round", id="rounds.new"),
         Binding("e", "export", "Export", tooltip="Write the comparison table to a Markdown file", id="rounds.export"),
         Binding(
-            "x", "stop", "Stop", tooltip="Stop the selected round; adapter and checkpoint are kept", id="rounds.stop"
+            "u", "queue", "Queue", tooltip="Show what runs and what waits, and change the order", id="rounds.queue"
         ),
-        Binding("r", "resume", "Resume", tooltip="Queue a round again that ended early", id="rounds.resume"),
-        Binding("h", "hold", "Hold", tooltip="Hold a queued round, or release a held one", id="rounds.hold"),
-        Binding("d", "remove", "Delete", tooltip="Delete the selected round and its run directory", id="rounds.remove"),
     ]
 
     def __init__(self, cockpit: Cockpit) -> None:
@@ -151,70 +149,19 @@ class RoundsScreen(CockpitScreen):
         self.refresh_bindings()
 
     @on(DataTable.RowSelected)
-    def action_open(self) -> None:
-        if self.selected is not None:
-            self.post_message(RunWanted(self.selected))
+    def _open(self) -> None:
+        self.action_open()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that the selected round does not allow are shown dim."""
-        if action not in ("open", "stop", "resume", "hold", "remove", "export"):
-            return True
         if action == "export":
             return True if self._rounds else None
-        round_ = self.selected
-        if round_ is None:
-            return None
-        allowed = {
-            "open": True,
-            "stop": round_.status in STOPPABLE,
-            "resume": round_.status in RESUMABLE,
-            "hold": round_.status in (Status.QUEUED, Status.HELD),
-            "remove": round_.status not in ACTIVE,
-        }
-        return True if allowed[action] else None
+        return super().check_action(action, parameters)
 
     def action_new(self) -> None:
         self.post_message(NewRoundWanted(self.selected))
 
-    def action_stop(self) -> None:
-        self.ask_to_stop(self.selected)
-
-    def action_resume(self) -> None:
-        if (round_ := self.selected) is not None:
-            self.carry_out(
-                lambda: self.cockpit.resume(round_.number),
-                lambda _: ActionDone(f"round {round_.number} is queued again"),
-            )
-
-    def action_hold(self) -> None:
-        if (round_ := self.selected) is None:
-            return
-        if round_.status is Status.HELD:
-            self.carry_out(
-                lambda: self.cockpit.release(round_.number), lambda _: ActionDone(f"round {round_.number} is queued")
-            )
-        else:
-            self.carry_out(
-                lambda: self.cockpit.hold(round_.number), lambda _: ActionDone(f"round {round_.number} is held")
-            )
-
-    def action_remove(self) -> None:
-        if (round_ := self.selected) is None:
-            return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.carry_out(
-                    lambda: self.cockpit.remove(round_.number),
-                    lambda _: ActionDone(f"round {round_.number} is deleted"),
-                )
-
-        where = (
-            f" and everything in runs/{round_.id}" if self.cockpit.workspace.run_dir(round_.id).path.exists() else ""
-        )
-        self.app.push_screen(
-            ConfirmScreen(f"Delete round {round_.number}{where}? This cannot be undone.", "Delete"), answered
-        )
+    def action_queue(self) -> None:
+        self.app.push_screen(QueueScreen(self.cockpit, list(self._rounds.values())))
 
     def action_export(self) -> None:
         path = self.cockpit.workspace.root / EXPORT_NAME

@@ -15,7 +15,7 @@ from textual.widgets import DataTable
 
 from engine.columns import columns
 from engine.fields import format_value
-from engine.rounds import Round, Status
+from engine.rounds import ACTIVE, Round, Status
 from engine.tables import best_rounds
 from tui.plain import clean_line
 
@@ -71,8 +71,9 @@ TABLE_COLUMNS = (
 
 
 def row_note(round_: Round) -> str:
-    """What a row says in words: why it failed if it did, else its note."""
-    return round_.message if round_.status in (Status.FAILED, Status.INTERRUPTED) else round_.note
+    """What a row says in words: why it failed if it did or what is amiss while it runs, else its note."""
+    amiss = round_.status in (Status.FAILED, Status.INTERRUPTED, *ACTIVE)
+    return round_.message if amiss and round_.message else round_.note
 
 
 class RoundTable(DataTable[Text]):

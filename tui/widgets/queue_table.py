@@ -1,0 +1,66 @@
+"""The queue as a table: what runs, then what waits, as its turns come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable
+
+from engine.columns import columns
+from engine.rounds import ACTIVE, Round, Status
+from tui.plain import clean_line
+from tui.widgets.round_table import STATUS_STYLES, row_note
+
+TITLES = ("place", "#", "status", "name", "steps", "lr", "note")
+
+
+class QueueTable(DataTable[Text]):
+    """One row per round; the cursor stays with its round while the order changes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select_cursor", "Open", tooltip="Watch the selected round", id="queue.open"),
+        Binding("j", "cursor_down", "Down", show=False, id="queue.down"),
+        Binding("k", "cursor_up", "Up", show=False, id="queue.up"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, cursor_type="row")
+
+    def on_mount(self) -> None:
+        for title in TITLES:
+            self.add_column(title)
+
+    def show(self, rounds: Sequence[Round]) -> None:
+        """Show `rounds`, in this order."""
+        selected, row = self.selected_number, self.cursor_row
+        self.clear()
+        place = 0
+        for round_ in rounds:
+            place += round_.status not in ACTIVE
+            self.add_row(*_cells(round_, place), key=str(round_.number))
+        numbers = [round_.number for round_ in rounds]
+        self.move_cursor(row=numbers.index(selected) if selected in numbers else min(row, len(rounds) - 1))
+
+    @property
+    def selected_number(self) -> int | None:
+        """The number of the round under the cursor."""
+        if not self.is_valid_row_index(self.cursor_row):
+            return None
+        key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
+        return int(key) if key is not None else None
+
+
+def _cells(round_: Round, place: int) -> list[Text]:
+    running = round_.status in ACTIVE
+    steps, rate = (columns()[key].text(round_) for key in ("total_steps", "train.learning_rate"))
+    place_word = "now" if running else str(place) if round_.status is Status.QUEUED else "–"
+    texts = (place_word, str(round_.number), str(round_.status), round_.name[:20], steps, rate, row_note(round_))
+    styles = ("", "", STATUS_STYLES[round_.status], "", "", "", "")
+    right = (True, True, False, False, True, True, False)
+    return [
+        Text(clean_line(text), style, no_wrap=True, justify="right" if aligned else "left")
+        for text, style, aligned in zip(texts, styles, right, strict=True)
+    ]

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.logout import lingering
-from engine.telemetry import Telemetry
+from engine.telemetry import sample_gpus
 from engine.units import format_bytes
 from engine.workspace import Workspace
 
@@ -61,15 +61,10 @@ def _torch() -> list[Finding]:
 
 
 def _nvml() -> Finding:
-    telemetry = Telemetry()
-    telemetry.open()
-    try:
-        sample = telemetry.sample()
-    finally:
-        telemetry.close()
-    if not sample.gpus:
-        return Finding("NVML", sample.gpu_absence, "GPU load cannot be shown; training itself does not need NVML")
-    names = ", ".join(f"{gpu.name} with {format_bytes(gpu.memory_total) or '?'}" for gpu in sample.gpus)
+    gpus, absence = sample_gpus()
+    if not gpus:
+        return Finding("NVML", absence, "GPU load cannot be shown; training itself does not need NVML")
+    names = ", ".join(f"{gpu.name} with {format_bytes(gpu.memory_total) or '?'}" for gpu in gpus)
     return Finding("NVML", names)
 
 

@@ -1,36 +1,32 @@
-"""Load of this machine: GPUs through NVML, processor and memory through psutil.
+"""Load of this machine: processor and memory through psutil, GPUs from a process that asks NVML.
 
-NVML is NVIDIA's own interface (nvidia-ml-py); without a driver the sample says why there are no GPUs in it.
+Whatever becomes of that process, the one that asks it goes on; a sample without GPUs says why.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 
+import msgspec
 import psutil
 from msgspec import Struct
 
+from engine.nvml import GpuAnswer, GpuProcess, GpuSample
 
-class GpuProcess(Struct, frozen=True):
-    """A process that computes on a GPU; None where the card does not tell how much memory it holds."""
+__all__ = ["GpuProcess", "GpuSample", "MachineSample", "Telemetry", "sample_gpus"]
 
-    pid: int
-    memory_bytes: int | None
-
-
-class GpuSample(Struct, frozen=True):
-    """One GPU at one moment; None where the card does not tell."""
-
-    index: int
-    name: str
-    memory_used: int | None
-    memory_total: int | None
-    utilisation: int | None
-    temperature: int | None
-    power_watts: float | None
-    uuid: str
-    processes: tuple[GpuProcess, ...]
+COMMAND = (sys.executable, "-P", "-m", "engine.nvml")
+ANSWER_SECONDS = 1.0  # that a sample waits for; what comes later is taken by a later sample
+HUNG_SECONDS = 30.0  # a driver that has to wake several cards may take ten
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 2.0, 300.0
+MAX_ANSWER_BYTES = 1024 * 1024
+END_SECONDS = 1.0
 
 
 class MachineSample(Struct, frozen=True):
@@ -47,87 +43,148 @@ class MachineSample(Struct, frozen=True):
 
 
 class Telemetry:
-    """Samples the machine. Blocking: NVML may take tens of milliseconds, so ask from a worker thread."""
+    """Samples the machine. Blocking for up to `ANSWER_SECONDS`, so ask from a worker thread, always the same.
 
-    def __init__(self) -> None:
-        self._nvml: Any = None
-        self._absence = "not asked yet"
+    `command` starts the process that asks NVML, `clock` gives monotonic seconds.
+    """
+
+    def __init__(self, command: Sequence[str] = COMMAND, clock: Callable[[], float] = time.monotonic) -> None:
+        self._probe = _Probe(command, clock)
         psutil.cpu_percent()  # the first call has nothing to compare with and returns 0
 
-    def open(self) -> None:
-        """Load NVML; without it, or a driver, samples carry the reason instead of GPUs."""
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-        except Exception as error:  # NVML's errors have no common cause: no library, no driver, versions that differ
-            self._absence = f"no NVIDIA GPU: {error}"
-            return
-        self._nvml, self._absence = pynvml, ""
-
     def close(self) -> None:
-        if self._nvml is not None:
-            with contextlib.suppress(Exception):
-                self._nvml.nvmlShutdown()
-            self._nvml = None
+        """End the process that asks NVML; a later sample starts it again."""
+        self._probe.close()
 
     def sample(self) -> MachineSample:
         """The machine now."""
         memory = psutil.virtual_memory()
-        gpus = self._gpus()
+        answer = self._probe.ask(ANSWER_SECONDS)
         return MachineSample(
             cpu_percent=psutil.cpu_percent(),
             memory_used=memory.total - memory.available,
             memory_total=memory.total,
-            gpus=gpus,
-            gpu_absence=self._absence if not gpus else "",
+            gpus=answer.gpus,
+            gpu_absence=answer.absence,
         )
 
-    def _gpus(self) -> tuple[GpuSample, ...]:
-        if self._nvml is None:
-            return ()
-        try:
-            return tuple(self._gpu(index) for index in range(self._nvml.nvmlDeviceGetCount()))
-        except Exception as error:  # a driver unloaded or a card fallen off the bus must not end the screen
-            self._absence = f"the GPU stopped answering: {error}"
-            return ()
 
-    def _gpu(self, index: int) -> GpuSample:
-        nvml = self._nvml
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        name = nvml.nvmlDeviceGetName(handle)
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
-        rates = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
-        power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
-        return GpuSample(
-            index=index,
-            name=name.decode() if isinstance(name, bytes) else str(name),
-            memory_used=int(memory.used) if memory else None,
-            memory_total=int(memory.total) if memory else None,
-            utilisation=int(rates.gpu) if rates else None,
-            temperature=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
-            power_watts=power / 1000 if power is not None else None,
-            uuid=uuid.decode() if isinstance(uuid := nvml.nvmlDeviceGetUUID(handle), bytes) else str(uuid),
-            processes=tuple(
-                GpuProcess(process.pid, process.usedGpuMemory)
-                for process in self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
-            ),
-        )
-
-    def _ask(self, question: Any, *arguments: Any) -> Any:
-        """An answer, None where this card does not support the question."""
-        try:
-            return question(*arguments)
-        except self._nvml.NVMLError_NotSupported:
-            return None
-
-
-def sample_gpus() -> tuple[tuple[GpuSample, ...], str]:
-    """The GPUs now, and one sentence on why there are none, or ""."""
-    telemetry = Telemetry()
-    telemetry.open()
+def sample_gpus(timeout: float = 10.0, command: Sequence[str] = COMMAND) -> tuple[tuple[GpuSample, ...], str]:
+    """The GPUs now, and in one sentence why there are none, or "". Blocking for up to `timeout` seconds."""
+    probe = _Probe(command, time.monotonic)
     try:
-        sample = telemetry.sample()
+        answer = probe.ask(timeout)
     finally:
-        telemetry.close()
-    return sample.gpus, sample.gpu_absence
+        probe.close()
+    return answer.gpus, answer.absence
+
+
+class _Failed(Exception):
+    """What is wrong with the process that asks NVML, in one sentence."""
+
+
+class _Probe:
+    """The process that asks NVML: started when it is needed, and again, ever less often, when it fails."""
+
+    def __init__(self, command: Sequence[str], clock: Callable[[], float]) -> None:
+        self._command, self._clock = list(command), clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._asked_at: float | None = None  # when the answer that is still to come was asked for
+        self._unread = b""
+        self._last = GpuAnswer()
+        self._failures = 0
+        self._retry_at = -float("inf")
+
+    def ask(self, timeout: float) -> GpuAnswer:
+        """The GPUs as they are, or why they are not known, after at most `timeout` seconds."""
+        if self._clock() < self._retry_at:
+            return self._last
+        try:
+            self._last = self._ask(timeout)
+        except _Failed as error:
+            self._last = GpuAnswer(absence=str(error))
+        if self._last.final:
+            self.close()
+            self._retry_at = float("inf")
+        elif self._last.absence and self._asked_at is None:
+            self.close()
+            self._retry_at = self._clock() + min(FIRST_RETRY_SECONDS * 2**self._failures, LAST_RETRY_SECONDS)
+            self._failures += 1
+        elif self._last.gpus:
+            self._failures = 0
+        return self._last
+
+    def _ask(self, timeout: float) -> GpuAnswer:
+        try:
+            if self._process is None:
+                self._start()
+            if self._asked_at is None:
+                self._send()
+        except OSError as error:
+            raise _Failed(f"GPU load is not known: the process that asks NVML does not start: {error}") from error
+        assert self._asked_at is not None
+        line = self._read_line(timeout)
+        waited = self._clock() - self._asked_at
+        if line is None and waited < HUNG_SECONDS:
+            return GpuAnswer(absence="GPU load is not known: the NVIDIA driver has not answered yet")
+        self._asked_at = None
+        if line is None:
+            raise _Failed(f"GPU load is not known: the NVIDIA driver has not answered for {waited:.0f} s")
+        try:
+            return msgspec.json.decode(line, type=GpuAnswer)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise _Failed("GPU load is not known: the process that asks NVML answered with no sample") from None
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,  # a Ctrl+C is not for it: it ends with its standard input
+        )
+        self._unread = b""
+
+    def _send(self) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._asked_at = self._clock()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells
+            self._process.stdin.write(b"\n")
+
+    def _read_line(self, timeout: float) -> bytes | None:
+        """The next line of its answers, None if there is none within `timeout` seconds; _Failed if it ended."""
+        assert self._process is not None and self._process.stdout is not None
+        deadline = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._unread:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    return None
+                data = os.read(self._process.stdout.fileno(), 65536)
+                if not data or len(self._unread) > MAX_ANSWER_BYTES:
+                    self._asked_at = None
+                    raise _Failed(f"GPU load is not known: the process that asks NVML {self._end()}")
+                self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+    def _end(self) -> str:
+        """How it ended, as a verb; one that goes on writing is none of ours."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "answered with no sample"
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def close(self) -> None:
+        process, self._process, self._asked_at = self._process, None, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # held on to by the driver, it is reaped by Popen later
+            process.wait(END_SECONDS)

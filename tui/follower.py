@@ -79,7 +79,6 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], post: Post) -> No
 def follow_machine(post: Post) -> None:
     """Post the machine's load every `MACHINE_SECONDS`."""
     telemetry = Telemetry()
-    telemetry.open()
     try:
         while True:
             post(MachineSampled(telemetry.sample()))

@@ -7,53 +7,56 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.telemetry import GpuProcess, GpuSample, Telemetry
+from engine.nvml import GpuAnswer, GpuProcess, GpuSample, Nvml
+from engine.telemetry import Telemetry
 
 
 class NVMLError(Exception):
     pass
 
 
-class NotSupported(NVMLError):
-    pass
-
-
 class FakeNvml(ModuleType):
     """NVML with two cards; `failing` maps a function's name to the error it raises."""
 
-    NVMLError_NotSupported = NotSupported
     NVML_TEMPERATURE_GPU = 0
 
     def __init__(self) -> None:
         super().__init__("pynvml")
         self.failing: dict[str, Exception] = {}
-        self.open = 0
+        self.lost: dict[int, Exception] = {}
+        self.cards = 2
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("nvml") and (error := self.failing.get(name)):
-            raise error
+
+            def refuse(*_: object) -> None:
+                raise error
+
+            return refuse
         return super().__getattribute__(name)
 
-    def nvmlInit(self) -> None:
-        self.open += 1
+    def __getattr__(self, name: str) -> type[Exception]:
+        """Its errors are made as they are asked for."""
+        error = type(name, (NVMLError,), {})
+        setattr(self, name, error)
+        return error
 
-    def nvmlShutdown(self) -> None:
-        self.open -= 1
+    def nvmlInit(self) -> None:
+        pass
 
     def nvmlDeviceGetCount(self) -> int:
-        return 2
+        return self.cards
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        if error := self.lost.get(index):
+            raise error
         return index
 
     def nvmlDeviceGetName(self, handle: int) -> str | bytes:
         return b"Old T4" if handle else "Tesla T4"
 
     def nvmlDeviceGetUUID(self, handle: int) -> str | bytes:
-        return f"GPU-{handle}"
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[object]:
-        return [SimpleNamespace(pid=7, usedGpuMemory=None)] if handle else []
+        return b"GPU-1" if handle else "GPU-0"
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> object:
         return SimpleNamespace(used=3 * 2**30, total=15 * 2**30)
@@ -67,6 +70,16 @@ class FakeNvml(ModuleType):
     def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
         return 69_500
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[object]:
+        known = SimpleNamespace(pid=4711, usedGpuMemory=2**30)
+        return [] if handle else [known, SimpleNamespace(pid=4712, usedGpuMemory=None)]
+
+
+FIRST = GpuSample(
+    *(0, "Tesla T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-0"), (GpuProcess(4711, 2**30), GpuProcess(4712, None))
+)
+SECOND = GpuSample(1, "Old T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-1")
+
 
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
@@ -75,85 +88,76 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     return fake
 
 
-def opened() -> Telemetry:
-    telemetry = Telemetry()
-    telemetry.open()
-    return telemetry
-
-
 def test_cards_are_sampled(nvml: FakeNvml) -> None:
-    telemetry = opened()
-    sample = telemetry.sample()
-    first = GpuSample(0, "Tesla T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-0", ())
-    second = GpuSample(1, "Old T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-1", (GpuProcess(7, None),))
-    assert sample.gpus == (first, second)
-    assert sample.gpu_absence == ""
-    telemetry.close()
-    telemetry.close()
-    assert nvml.open == 0
+    assert Nvml().answer() == GpuAnswer((FIRST, SECOND))
 
 
-def test_machine_is_sampled(nvml: FakeNvml) -> None:
-    sample = opened().sample()
-    assert sample.memory_total == psutil.virtual_memory().total
-    assert 0 < sample.memory_used < sample.memory_total
-    assert 0 <= sample.cpu_percent <= 100
-
-
+@pytest.mark.parametrize("error", ["NotSupported", "NoPermission", "FunctionNotFound"])
 @pytest.mark.parametrize(
-    ("function", "field"),
+    ("function", "field", "value"),
     [
-        ("nvmlDeviceGetMemoryInfo", "memory_used"),
-        ("nvmlDeviceGetMemoryInfo", "memory_total"),
-        ("nvmlDeviceGetUtilizationRates", "utilisation"),
-        ("nvmlDeviceGetTemperature", "temperature"),
-        ("nvmlDeviceGetPowerUsage", "power_watts"),
+        ("nvmlDeviceGetMemoryInfo", "memory_used", None),
+        ("nvmlDeviceGetMemoryInfo", "memory_total", None),
+        ("nvmlDeviceGetUtilizationRates", "utilisation", None),
+        ("nvmlDeviceGetTemperature", "temperature", None),
+        ("nvmlDeviceGetPowerUsage", "power_watts", None),
+        ("nvmlDeviceGetUUID", "uuid", ""),
+        ("nvmlDeviceGetName", "name", "GPU"),
+        ("nvmlDeviceGetComputeRunningProcesses", "processes", ()),
     ],
 )
-def test_what_a_card_does_not_tell_is_none(nvml: FakeNvml, function: str, field: str) -> None:
-    telemetry = opened()
-
-    def refuse(*_: object) -> None:
-        raise NotSupported("Not Supported")
-
-    setattr(nvml, function, refuse)
-    gpus = telemetry.sample().gpus
-    assert len(gpus) == 2
-    assert [getattr(gpu, field) for gpu in gpus] == [None, None]
-    assert gpus[0].name == "Tesla T4"
+def test_what_a_card_does_not_tell_is_left_out(
+    nvml: FakeNvml, error: str, function: str, field: str, value: object
+) -> None:
+    nvml.failing[function] = getattr(nvml, f"NVMLError_{error}")(error)
+    gpus = Nvml().answer().gpus
+    assert [getattr(gpu, field) for gpu in gpus] == [value, value]
+    assert [gpu.index for gpu in gpus] == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "error", [NVMLError("Driver Not Loaded"), OSError("libnvidia-ml.so.1: cannot open"), ImportError("pynvml")]
-)
-def test_machine_without_a_driver_says_why(nvml: FakeNvml, error: Exception) -> None:
+def test_machine_without_a_driver_says_why_and_need_not_be_asked_again(nvml: FakeNvml) -> None:
+    nvml.failing["nvmlInit"] = getattr(nvml, "NVMLError_DriverNotLoaded")("Driver Not Loaded")  # noqa: B009
+    assert Nvml().answer() == GpuAnswer(absence="no NVIDIA GPU: Driver Not Loaded", final=True)
+
+
+@pytest.mark.parametrize("error", [NVMLError("Driver/library version mismatch"), OSError("libnvidia-ml.so.1: bad ELF")])
+def test_driver_that_does_not_work_says_why(nvml: FakeNvml, error: Exception) -> None:
     nvml.failing["nvmlInit"] = error
-    telemetry = opened()
-    sample = telemetry.sample()
-    assert sample.gpus == ()
-    assert sample.gpu_absence == f"no NVIDIA GPU: {error}"
-    assert sample.memory_total > 0
-    telemetry.close()
+    assert Nvml().answer() == GpuAnswer(absence=f"no NVIDIA GPU: {error}")
 
 
-def test_unopened_telemetry_has_no_cards() -> None:
-    sample = Telemetry().sample()
-    assert (sample.gpus, sample.gpu_absence) == ((), "not asked yet")
+def test_machine_without_the_package_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    answer = Nvml().answer()
+    assert answer.absence.startswith("no NVIDIA GPU: import of pynvml") and answer.final
+
+
+def test_driver_without_a_card(nvml: FakeNvml) -> None:
+    nvml.cards = 0
+    assert Nvml().answer() == GpuAnswer(absence="no NVIDIA GPU: the driver knows of none", final=True)
+
+
+def test_card_that_falls_off_the_bus_takes_no_other_with_it(nvml: FakeNvml) -> None:
+    asked = Nvml()
+    assert asked.answer().gpus == (FIRST, SECOND)
+    nvml.lost[0] = NVMLError("GPU is lost")
+    lost = GpuSample(0, "does not answer: GPU is lost", None, None, None, None, None)
+    assert asked.answer() == GpuAnswer((lost, SECOND))
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo"])
-def test_card_that_falls_off_the_bus_comes_back(nvml: FakeNvml, function: str) -> None:
-    telemetry = opened()
+def test_only_card_that_falls_off_the_bus_is_an_absence(nvml: FakeNvml, function: str) -> None:
+    asked = Nvml()
+    assert asked.answer().gpus
     nvml.failing[function] = NVMLError("GPU is lost")
+    assert asked.answer() == GpuAnswer(absence="the GPU stopped answering: GPU is lost")
+
+
+def test_machine_is_sampled() -> None:
+    telemetry = Telemetry()
     sample = telemetry.sample()
-    assert (sample.gpus, sample.gpu_absence) == ((), "the GPU stopped answering: GPU is lost")
-    nvml.failing.clear()
-    assert len(telemetry.sample().gpus) == 2
-    assert telemetry.sample().gpu_absence == ""
-
-
-def test_close_that_fails_is_the_end_all_the_same(nvml: FakeNvml) -> None:
-    telemetry = opened()
-    nvml.failing["nvmlShutdown"] = NVMLError("Uninitialized")
+    assert sample.memory_total == psutil.virtual_memory().total
+    assert 0 < sample.memory_used < sample.memory_total
+    assert 0 <= sample.cpu_percent <= 100
     telemetry.close()
-    assert telemetry.sample().gpus == ()
+    telemetry.close()

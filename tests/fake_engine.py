@@ -18,6 +18,7 @@ from typing import NoReturn
 import msgspec
 from msgspec import Struct
 
+from engine import heartbeat
 from engine.events import (
     Evaluated,
     Failed,
@@ -38,11 +39,13 @@ from engine.rounds import Result
 from engine.runlog import EventWriter, read_events
 from engine.workspace import RunDir
 
+heartbeat.BEAT_SECONDS = 0.1
 VARIABLE = "LORATUI_FAKE_ENGINE"
 HELPER = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); "
     "time.sleep(1000)"
 )
+GATE = "gate"  # made in the run directory, it lets an engine go on that waits
 TORN_LINE = b'{"event":"step","time":1.0,"st'
 TOKENS_PER_STEP = 1000
 PROMPTS = {  # and what is expected; the answers hold an escape sequence that must not reach a terminal
@@ -64,6 +67,8 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
         hang_at: takes no further step and ignores SIGINT and SIGTERM.
         silent_at: as `hang_at`, and shows no further sign of life.
         helper: starts a process of its own first, as a data loader does, that outlives a SIGTERM.
+        daemon: as `helper`, in a session of its own.
+        wait_in: before the first event ("starting") or in this phase it waits until `GATE` is in the run directory.
         mute: dies by SIGKILL before its first event, resumed or not.
         log_lines: written to stdout at the start.
         warnings: said before the first step.
@@ -78,6 +83,8 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
     hang_at: int | None = None
     silent_at: int | None = None
     helper: bool = False
+    daemon: bool = False
+    wait_in: str = ""
     mute: bool = False
     log_lines: tuple[str, ...] = ("loading the model", "training")
     warnings: tuple[str, ...] = ()
@@ -121,6 +128,7 @@ class FakeEngine:
     def train(self) -> None:
         for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(stopping, self._wish_to_stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with self.heartbeat:
             self._train()
 
@@ -139,14 +147,20 @@ class FakeEngine:
     def _wish_to_stop(self, signum: int, _frame: FrameType | None) -> None:
         self.stop_wished = signum
 
+    def _wait_in(self, phase: str) -> None:
+        while self.script.wait_in == phase and not (self.run.path / GATE).exists():
+            time.sleep(0.01)
+
     def _last_checkpoint(self) -> int | None:
         steps = [event.step for event in read_events(self.run.events) if isinstance(event, Saved) and not event.final]
         return steps[-1] if steps else None
 
     def _prepare(self) -> None:
         steps = self.script.steps
+        self._wait_in("starting")
         self.events.append(Started(time=time.time(), process=own_identity(), resumed_from=self.resumed_from))
         self.events.append(Phase(time=time.time(), name="loading"))
+        self._wait_in("loading")
         for message in self.script.warnings:
             self.events.append(Warned(time=time.time(), message=message))
         self.events.append(
@@ -166,6 +180,7 @@ class FakeEngine:
             self.events.append(Phase(time=time.time(), name="evaluating base", done=10, total=10))
             self._evaluate(0)
         self.events.append(Phase(time=time.time(), name="training"))
+        self._wait_in("training")
 
     def _mishaps(self, step: int) -> None:
         script = self.script
@@ -224,6 +239,7 @@ class FakeEngine:
 
     def _save_adapter(self, step: int) -> None:
         self.events.append(Phase(time=time.time(), name="saving"))
+        self._wait_in("saving")
         self.run.adapter.mkdir(exist_ok=True)
         (self.run.adapter / "adapter_config.json").write_text("{}")
         self.events.append(Saved(time=time.time(), step=step, path=self.run.adapter.name, final=True))
@@ -241,6 +257,7 @@ class FakeEngine:
     def _finish(self) -> None:
         steps = self.script.steps
         self.events.append(Phase(time=time.time(), name="evaluating", done=10, total=10))
+        self._wait_in("evaluating")
         self._evaluate(steps)
         self._save_adapter(steps)
         adapter_dir = f"runs/{self.run.path.name}/{self.run.adapter.name}"
@@ -260,8 +277,9 @@ def main() -> None:
         print(line, flush=True)
     if script.mute:
         die()
-    if script.helper:
-        subprocess.Popen([sys.executable, "-c", HELPER, sys.argv[1]])
+    for wanted, alone in ((script.helper, False), (script.daemon, True)):
+        if wanted:
+            subprocess.Popen([sys.executable, "-c", HELPER, sys.argv[1]], start_new_session=alone)
     FakeEngine(RunDir(Path(sys.argv[1])), script, resume="--resume" in sys.argv[2:]).train()
 
 

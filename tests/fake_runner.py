@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
+from engine.rounds import Round
 from engine.runner import Runner
+from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace
 
 RUNNER_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve())]
+RECORDED = "recorded"
 FAKE_ENGINE = Path(__file__).resolve().with_name("fake_engine.py")
 
 
@@ -19,7 +23,22 @@ def fake_engine_command(run: RunDir) -> list[str]:
     return [sys.executable, "-P", str(FAKE_ENGINE), str(run.path), *resume]
 
 
+def note_what_is_recorded(workspace: Workspace) -> None:
+    """Append number and status to `recorded` in the workspace whenever this process changes a status in the store."""
+    update = RoundStore.update
+
+    def noting(self: RoundStore, number: int, *arguments: Any, **changes: Any) -> Round:
+        round_ = update(self, number, *arguments, **changes)
+        if "status" in changes:
+            with (workspace.root / RECORDED).open("a") as file:
+                file.write(f"{number} {round_.status}\n")
+        return round_
+
+    RoundStore.update = noting  # type: ignore[method-assign]
+
+
 def main() -> None:
+    note_what_is_recorded(Workspace(Path(sys.argv[1])))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     Runner(Workspace(Path(sys.argv[1])), fake_engine_command).run()
 

@@ -1,0 +1,21 @@
+"""`loratui` with the fake engine behind it: `python fake_loratui.py [ARGUMENTS]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from engine.runner import start_runner
+from engine.workspace import Workspace
+from tui.cli import main
+
+FRONT_END_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve())]
+RUNNER_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve().with_name("fake_runner.py"))]
+
+
+def start(workspace: Workspace) -> None:
+    start_runner(workspace, RUNNER_COMMAND)
+
+
+if __name__ == "__main__":
+    sys.exit(main(start=start))

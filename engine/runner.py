@@ -98,7 +98,7 @@ class _Job:
         self.engine = engine
         self.process = process
         self.oom_before = oom_kills()
-        self.stalled = bool(round_.message)
+        self.missing = round_.message  # what was last said to be amiss
 
 
 class Runner:
@@ -212,8 +212,8 @@ class Runner:
         stall = engine.stall()
         if stall is not None and stall.hopeless:
             engine.kill(f"{stall.missing} for {format_duration(stall.seconds)}")
-        elif (stall is not None) != job.stalled:
-            job.stalled = stall is not None
+        elif (missing := stall.missing if stall is not None else "") != job.missing:
+            job.missing = missing
             self._update(job.number, message=stall_words(stall) if stall is not None else "")
 
     def _record(self, job: _Job) -> None:
@@ -261,12 +261,12 @@ def _last_process(run: RunDir, since: float) -> ProcessIdentity | None:
     return started[-1].process if started and started[-1].time >= since else None
 
 
-def main() -> None:
+def main(command: EngineCommand = engine_command) -> None:
     """`python -P -m engine.runner WORKSPACE`"""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     move_to_own_scope("loratui-runner")
     try:
-        Runner(Workspace(Path(sys.argv[1]))).run()
+        Runner(Workspace(Path(sys.argv[1])), command).run()
     except Exception:
         traceback.print_exc()
         sys.exit(1)

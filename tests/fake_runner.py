@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from engine import runner
 from engine.rounds import Round
-from engine.runner import Runner
 from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace
 
@@ -37,11 +36,6 @@ def note_what_is_recorded(workspace: Workspace) -> None:
     RoundStore.update = noting  # type: ignore[method-assign]
 
 
-def main() -> None:
-    note_what_is_recorded(Workspace(Path(sys.argv[1])))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    Runner(Workspace(Path(sys.argv[1])), fake_engine_command).run()
-
-
 if __name__ == "__main__":
-    main()
+    note_what_is_recorded(Workspace(Path(sys.argv[1])))
+    runner.main(fake_engine_command)

@@ -130,7 +130,8 @@ async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
     number = idle_cockpit.queue(nano_spec).number
 
     def is_(status: Status) -> bool:
-        return store.get(number).status is status and status in cells(pilot)[0]
+        place = " 1" if status is Status.QUEUED else ""
+        return store.get(number).status is status and status + place in cells(pilot)[0]
 
     async with open_app(idle_cockpit) as pilot:
         await until_rows(pilot, 1)

@@ -29,7 +29,7 @@ class QueueScreen(SelectedRoundScreen):
         ),
         Binding("J,shift+down", "move(1)", "Later", tooltip="Let the round beneath go first", id="queue.later"),
         Binding(
-            "t", "run_next", "Run next", tooltip="Put the selected round first; a held one is released", id="queue.next"
+            "t", "run_next", "Next", tooltip="Put the selected round first; a held one is released", id="queue.next"
         ),
         Binding("escape,u", "app.pop_screen", "Back", tooltip="Back to the table of rounds", id="queue.back"),
     ]
@@ -78,6 +78,8 @@ class QueueScreen(SelectedRoundScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("move", "run_next"):
             return True if self.selected is not None and self.selected.status in WAITING else None
+        if action == "resume":
+            return False  # nothing that waits or runs can be
         return super().check_action(action, parameters)
 
     def action_move(self, by: int) -> None:

@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
-from engine.rounds import ACTIVE, Round, Status
+from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
 from engine.runlog import EventTail
 from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown
@@ -99,7 +99,7 @@ class RoundsScreen(SelectedRoundScreen):
         if rounds and not self._shown_once:
             self._shown_once = True
             select = next((item.number for item in rounds if item.status in ACTIVE), rounds[-1].number)
-        self.query_one(RoundTable).show(rounds, self._progress, select)
+        self.query_one(RoundTable).show(rounds, self._status_words(), select)
         self.query_one(RoundTable).display = bool(rounds)
         self.query_one(RoundDetail).display = bool(rounds)
         empty = self.query_one("#empty", Static)
@@ -136,7 +136,13 @@ class RoundsScreen(SelectedRoundScreen):
             total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
             word = f"{100 * run.last_step.step // total} %" if total else f"step {run.last_step.step}"
             self._progress = {**self._progress, event.round.number: word}
-            self.query_one(RoundTable).show(list(self._rounds.values()), self._progress)
+            self.query_one(RoundTable).show(list(self._rounds.values()), self._status_words())
+
+    def _status_words(self) -> dict[int, str]:
+        """What the table adds to the status: how far a round is, or its place in the queue."""
+        waiting = in_queue_order(round_ for round_ in self._rounds.values() if round_.status in WAITING)
+        places = {item.number: str(place) for place, item in enumerate(waiting, 1) if item.status is Status.QUEUED}
+        return places | self._progress
 
     @property
     def selected(self) -> Round | None:

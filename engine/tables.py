@@ -12,6 +12,7 @@ import msgspec
 
 from engine.columns import columns, format_loss
 from engine.fields import changed_keys, describe_value, flatten, format_value, spec_fields
+from engine.plain import escape_json
 from engine.rounds import Result, Round
 from engine.units import format_duration, format_perplexity
 
@@ -42,7 +43,12 @@ def round_fields(round_: Round) -> dict[str, Any]:
 
 
 def to_json(rounds: Iterable[Round]) -> str:
-    return msgspec.json.format(msgspec.json.encode([round_fields(item) for item in rounds]), indent=2).decode() + "\n"
+    return json_text([round_fields(item) for item in rounds]) + "\n"
+
+
+def json_text(value: object) -> str:
+    """`value` as indented JSON that is harmless on a terminal too."""
+    return escape_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def to_csv(rounds: Iterable[Round]) -> str:

@@ -180,10 +180,11 @@ def end_processes_of(directory: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What would be kept in the user's cache directory, by the tests and the processes they start."""
+    """What would be kept in the user's cache and state directories, by the tests and the processes they start."""
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))
+        patch.setenv("XDG_STATE_HOME", str(directory / "state"))
         yield directory
 
 

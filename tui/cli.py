@@ -15,7 +15,7 @@ from engine.operations import Cockpit
 from engine.runner import start_runner
 from engine.tables import FORMATS
 from engine.workspace import Workspace
-from tui.plain import clean
+from tui.plain import say
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -39,13 +39,18 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
         return _run_app(arguments, start)
     except LoratuiError as error:
         hint = ": `loratui new` makes one, or name another with --workspace" if isinstance(error, StoreMissing) else ""
-        print(clean(f"loratui: {error.message}{hint}"), file=sys.stderr)
+        say(f"loratui: {error.message}{hint}", error=True)
         return EXIT_BAD_INPUT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be told to a closed pipe
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        from tui.crash import record_crash
+
+        say(f"loratui: {record_crash(error)}", error=True)
+        return EXIT_FAILED
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,7 +78,7 @@ def _run_app(arguments: list[str], start: Start) -> int:
     app = LoratuiApp(Cockpit(workspace, start), Path.cwd())
     parting = app.run()
     if parting:
-        print(clean(f"loratui: {parting}"), file=sys.stderr)
+        say(f"loratui: {parting}", error=True)
     return app.return_code or 0
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-import msgspec
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -26,8 +23,8 @@ from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
-from engine.tables import difference, export_rounds, movement, round_fields, to_json
-from tui.plain import clean, clean_line
+from engine.tables import difference, export_rounds, json_text, movement, round_fields, to_json
+from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
 from tui.widgets.preview_text import preview_facts, preview_text
 from tui.widgets.sample_table import sample_table
@@ -38,7 +35,6 @@ LISTED = (
     "eval_loss", "perplexity", "base_perplexity",
 )  # fmt: skip
 QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
-PIPE_CELLS = 10_000
 MARKS = ("⟦", "⟧")  # around what is supervised, where there are no colours
 TITLES = {
     "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
@@ -51,7 +47,7 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = sort_rounds(filter_rounds(cockpit.store.rounds(), options.filter), options.sort)
     cockpit.wake_runner()
     if options.json:
-        print(to_json(rounds), end="")
+        say(to_json(rounds), end="")
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     rows = [[clean_line(columns()[key].text(round_)) for key in LISTED] for round_ in rounds]
@@ -66,7 +62,7 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     for row, round_ in zip(rows, rounds, strict=True):
         said = clean_line(round_.message or round_.note)
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in (*row, said)))
-    _console().print(table)
+    PlainConsole().print(table)
     return 0
 
 
@@ -76,12 +72,12 @@ def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
     samples = RunSnapshot(events).samples
     if options.json:
         fields = round_fields(round_) | {"samples": [_sample_fields(item) for item in samples]}
-        print(msgspec.json.format(msgspec.json.encode(fields), indent=2).decode())
+        say(json_text(fields))
         return 0
     _print_round(round_, as_json=False)
     if samples:
-        print()
-        _console().print(sample_table(samples))
+        say("")
+        PlainConsole().print(sample_table(samples))
     return 0
 
 
@@ -96,8 +92,8 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
         table.add_column(title)
     for row in difference(first, second):
         table.add_row(*(Text(clean_line(cell)) for cell in row))
-    _console().print(table)
-    print(movement(first, second))
+    PlainConsole().print(table)
+    say(movement(first, second))
     return 0
 
 
@@ -110,11 +106,11 @@ def preview(cockpit: Cockpit, options: argparse.Namespace) -> int:
     with Previewer(_spec(cockpit, options)) as previewer:
         shown = previewer.show(options.row)
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
+        say(json_text(shown))
         return 0
-    console = _console()
+    console = PlainConsole()
     console.print(preview_facts(shown))
-    console.print()
+    say("")
     console.print(preview_text(shown, ("", "") if console.color_system else MARKS), soft_wrap=not console.is_terminal)
     return 0
 
@@ -148,7 +144,7 @@ def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
     listed = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
     cockpit.wake_runner()
     if options.json:
-        print(to_json(listed), end="")
+        say(to_json(listed), end="")
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in QUEUE_TITLES:
@@ -158,7 +154,7 @@ def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
         told = (str(round_.number), str(round_.status), round_.name, columns()["total_steps"].text(round_))
         cells = (places.get(round_.number, "now"), *told, round_.message or round_.note)
         table.add_row(*(Text(clean_line(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
-    _console().print(table)
+    PlainConsole().print(table)
     return 0
 
 
@@ -168,7 +164,7 @@ def move(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    print(f"round {cockpit.remove(options.number).number} is deleted")
+    say(f"round {cockpit.remove(options.number).number} is deleted")
     return 0
 
 
@@ -176,7 +172,7 @@ def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = [cockpit.store.get(number) for number in options.numbers] or cockpit.store.rounds()
     text = export_rounds(rounds, options.format)
     if options.output is None:
-        print(text if options.format == "json" else clean(text), end="")
+        say(text, end="")
         return 0
     try:
         Path(options.output).write_text(text, encoding="utf-8")
@@ -188,20 +184,20 @@ def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
     count, aside = cockpit.rebuild()
     cockpit.wake_runner()
-    print(f"experiments.json holds {count} rounds" + (f"; the old one is {aside}" if aside else ""))
+    say(f"experiments.json holds {count} rounds" + (f"; the old one is {aside}" if aside else ""))
     return 0
 
 
 def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
     findings = examine(cockpit.workspace)
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode([_finding_fields(item) for item in findings]), indent=2).decode())
+        say(json_text([_finding_fields(item) for item in findings]))
         return 0
     table = Table.grid(padding=(0, 2))
     for item in findings:
         mark = Text("ok", "green") if item.advice is None else Text("!", "bold yellow")
         table.add_row(mark, item.name, Text(clean_line(item.value)), Text(item.advice or "", "yellow"))
-    _console().print(table)
+    PlainConsole().print(table)
     return 0
 
 
@@ -223,27 +219,27 @@ def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
     spec = _spec(cockpit, options)
     if not cockpit.store.exists():
         cockpit.store.create()
-        print(f"loratui: made {cockpit.workspace.store_path}", file=sys.stderr)
+        say(f"loratui: made {cockpit.workspace.store_path}", error=True)
     name = options.name if options.name is not None else options.preset or ""
     return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold)
 
 
 def _tell(round_: Round) -> int:
-    print(f"round {round_.number} is {round_.status}")
+    say(f"round {round_.number} is {round_.status}")
     return 0
 
 
 def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
     """The round; `settings` adds its plan and spec to what it came to."""
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(round_fields(round_)), indent=2).decode())
+        say(json_text(round_fields(round_)))
         return
     lines = [*_outcome_lines(round_), *(_setting_lines(round_) if settings else ())]
     table = Table.grid(padding=(0, 2))
     for name, value in lines:
         if value:
             table.add_row(Text(name, "dim"), Text(clean(value)))
-    _console().print(table)
+    PlainConsole().print(table)
 
 
 def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
@@ -265,8 +261,3 @@ def _setting_lines(round_: Round) -> list[tuple[str, str]]:
 def _plan_value(plan: Plan, name: str) -> str:
     value = getattr(plan, name)
     return f"{value:.0%}" if name == "warmup_share" and value is not None else format_value(value)
-
-
-def _console() -> Console:
-    """Whole lines when the output is no terminal: what reads it does not wrap."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_CELLS)

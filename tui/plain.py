@@ -1,29 +1,38 @@
-"""Text that was not typed here, made safe to show."""
+"""Text that was not typed here, on its way to the terminal: everything shown passes `clean`, and this sees to it."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import sys
+from collections.abc import Iterable
 
-# C0 but newline and tab, DEL, C1, and what reorders or hides letters: bidi controls, zero-width, tags, surrogates.
-UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\ud800-\udfff]"
-)
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
+from engine.plain import clean, clean_line
 
-def clean(text: str) -> str:
-    """`text` with every control character shown as a symbol, so that none of them reaches the terminal."""
-    return UNSAFE.sub(_symbol, text)
+__all__ = ["PlainConsole", "clean", "clean_line", "say"]
+
+PIPE_CELLS = 10_000
 
 
-def clean_line(text: str) -> str:
-    """`clean`, on one line."""
-    return clean(" ".join(text.split()))
+def say(text: str, *, error: bool = False, end: str = "\n") -> None:
+    """`print`, to the standard output or the standard error, of `text` made harmless."""
+    print(clean(text), end=end, file=sys.stderr if error else sys.stdout)
 
 
-def _symbol(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code < 0x20:
-        return chr(0x2400 + code)  # the control pictures, U+2400 to U+241F
-    return "␡" if code == 0x7F else unicodedata.lookup("REPLACEMENT CHARACTER")
+class PlainConsole(Console):
+    """Rich's console without markup, that lets no control character of a renderable's text through.
+
+    Without a terminal behind it its lines are whole: what reads them does not wrap.
+    """
+
+    def __init__(self, *, error: bool = False) -> None:
+        stream = sys.stderr if error else sys.stdout
+        super().__init__(
+            stderr=error, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else PIPE_CELLS
+        )
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As `Console.render`, the text of the segments made harmless; what Rich itself tells the terminal stays."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else clean(text), style, control)

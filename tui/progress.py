@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import nullcontext
 
@@ -15,7 +14,7 @@ from engine.rounds import Round, Status
 from engine.runlog import EventTail
 from engine.snapshot import RunSnapshot
 from engine.units import format_perplexity
-from tui.plain import clean_line
+from tui.plain import PlainConsole, clean_line, say
 from tui.widgets.activity import activity
 
 POLL_SECONDS = 0.2
@@ -24,20 +23,17 @@ WAITING = frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPING})
 
 def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
     """The round as it ended. Ctrl+C leaves it training and says how to stop it; it then raises KeyboardInterrupt."""
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = PlainConsole(error=True)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), console=console, disable=not console.is_terminal,
     )  # fmt: skip
-    print(f"round {round_.number} is queued: {cockpit.workspace.run_dir(round_.id).path}", file=sys.stderr)
+    say(f"round {round_.number} is queued: {cockpit.workspace.run_dir(round_.id).path}", error=True)
     try:
         with progress if console.is_terminal else nullcontext():
             return _follow(cockpit, round_, progress, console)
     except KeyboardInterrupt:
-        print(
-            f"\nround {round_.number} goes on in the background: `loratui stop {round_.number}` ends it",
-            file=sys.stderr,
-        )
+        say(f"\nround {round_.number} goes on in the background: `loratui stop {round_.number}` ends it", error=True)
         raise
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.worker import WorkerFailed
 
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
+from tui.crash import record_crash
+from tui.driver import TerminalDriver
+from tui.line_filter import PlainLines
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
@@ -21,7 +25,7 @@ from tui.screens.help import HelpScreen
 from tui.screens.rounds import RoundsScreen
 from tui.screens.start_from import Origin, StartFromScreen
 
-TERMINATED = 128 + signal.SIGTERM
+CRASHED = 1
 
 
 class LoratuiApp(App[str | None]):
@@ -36,16 +40,24 @@ class LoratuiApp(App[str | None]):
     ]
 
     def __init__(self, cockpit: Cockpit, directory: Path) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self.cockpit = cockpit
         self._directory = directory
+        self._plain_lines = PlainLines()
 
     def get_default_screen(self) -> Screen[None]:
         return RoundsScreen(self.cockpit)
 
-    def on_mount(self) -> None:
-        if not self.is_headless:  # a terminal is given back as it was found, also when the machine shuts down
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, TERMINATED)
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's filters of every line shown, and ours."""
+        return [*super().get_line_filters(), self._plain_lines]
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual's hook for what nobody caught: leave, and tell of the first in a sentence instead of a traceback."""
+        if self.is_headless:
+            super()._handle_exception(error)  # which hands it to the test
+        elif self.return_code != CRASHED:
+            self.exit(record_crash(error.error if isinstance(error, WorkerFailed) else error), CRASHED)
 
     @on(RoundsRead)
     def _show_rounds(self, event: RoundsRead) -> None:

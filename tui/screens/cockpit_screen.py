@@ -34,7 +34,7 @@ class CockpitScreen(Screen[None]):
     def show_unreadable(self, error: LoratuiError) -> None:
         """The store cannot be read; what is shown stays as it was."""
 
-    @work(thread=True, exit_on_error=False, group="cockpit")
+    @work(thread=True, group="cockpit")
     def carry_out(self, action: Callable[[], Round], done: Callable[[Round], Message]) -> None:
         """Do `action` and post `done` of its round, or why it could not be done."""
         try:

@@ -104,7 +104,7 @@ class EditScreen(CockpitScreen):
         values: dict[str, Any] = self.query_one(SpecForm).values()
         return with_absolute_paths(build_spec(values), self._directory)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="check")
+    @work(thread=True, exclusive=True, group="check")
     def _check(self, spec: Spec) -> None:
         if not pause(TYPING_SECONDS):
             return

@@ -64,11 +64,11 @@ class LiveScreen(CockpitScreen):
         self._follow_machine()
         self.set_interval(CLOCK_SECONDS, self._tick)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="run")
+    @work(thread=True, exclusive=True, group="run")
     def _follow_run(self) -> None:
         follow_run(self.cockpit, lambda: self._stored, self.post_message)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="machine")
+    @work(thread=True, exclusive=True, group="machine")
     def _follow_machine(self) -> None:
         follow_machine(self.post_message)
 

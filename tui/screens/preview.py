@@ -54,7 +54,7 @@ class PreviewScreen(CockpitScreen):
         if self._previewer is not None:
             self._previewer.close()
 
-    @work(thread=True, exit_on_error=False, group="preview")
+    @work(thread=True, group="preview")
     def _show(self, row: int) -> None:
         try:
             if self._previewer is None:

@@ -61,7 +61,7 @@ class RoundsScreen(SelectedRoundScreen):
     def on_mount(self) -> None:
         self._follow_store()
 
-    @work(thread=True, exit_on_error=False, group="store")
+    @work(thread=True, group="store")
     def _follow_store(self) -> None:
         """For all screens, through the app; begun here, where there is something by now to show the rounds on."""
         follow_store(self.cockpit, self.app.post_message)
@@ -118,7 +118,7 @@ class RoundsScreen(SelectedRoundScreen):
         text.append(f"   {clean_line(str(self.cockpit.workspace.root))}", "dim")
         return text
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="progress")
+    @work(thread=True, exclusive=True, group="progress")
     def _follow_progress(self, active: Sequence[Round]) -> None:
         """How far the running rounds are, for the table."""
         tails = [(item, EventTail(self.cockpit.workspace.run_dir(item.id).events)) for item in active]
@@ -181,7 +181,7 @@ class RoundsScreen(SelectedRoundScreen):
 
         self.app.push_screen(ConfirmScreen(f"{path} is there already. Write it anew?", "Overwrite"), answered)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="export")
+    @work(thread=True, exclusive=True, group="export")
     def _export(self) -> None:
         path = self.cockpit.workspace.root / EXPORT_NAME
         try:

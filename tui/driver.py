@@ -1,0 +1,118 @@
+"""Textual's driver for Linux and macOS, on a terminal that may go away, and in a process that others end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import IO, Any
+
+from textual.drivers.linux_driver import LinuxDriver
+
+ENDING_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+HUNG_UP = 128 + signal.SIGHUP
+LEAVE_SECONDS = 5.0
+LAST_WORDS_SECONDS = 1.0
+RESTORE = (
+    "\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?1004l"  # no reports of the mouse and the focus
+    "\x1b[?2004l\x1b[?2048l\x1b[<u\x1b[?7h\x1b[?1049l\x1b[?25h"  # nor of pastes and sizes; keys, wrap, screen, cursor
+)
+
+
+class TerminalFile:
+    """A terminal to write to. When it is gone, `gone` is called, and what is written from then on is dropped."""
+
+    def __init__(self, file: IO[str], gone: Callable[[], None]) -> None:
+        self._file: IO[str] | None = file
+        self._gone = gone
+
+    def write(self, text: str) -> None:
+        self._do(lambda file: file.write(text))
+
+    def flush(self) -> None:
+        self._do(lambda file: file.flush())
+
+    def _do(self, what: Callable[[IO[str]], object]) -> None:
+        if self._file is None:
+            return
+        try:
+            what(self._file)
+        except OSError:
+            self._file = None
+            self._gone()
+
+
+class TerminalDriver(LinuxDriver):
+    """Ends the app when the terminal is gone or a signal asks for it, and within `LEAVE_SECONDS` whatever happens.
+
+    Textual's own driver waits for a terminal that is gone to take what was written, or asks it for input without end.
+    The exit code is 128 + the signal's number, SIGHUP's for a terminal that is gone.
+    """
+
+    def __init__(
+        self, app: Any, *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
+        self._leaving = threading.Lock()
+        self._has_screen = False
+        self._file: Any = TerminalFile(sys.__stderr__, lambda: self.leave(HUNG_UP)) if sys.__stderr__ else None
+        for signum in ENDING_SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup has its reasons
+                signal.signal(signum, self._told_to_end)
+        threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
+
+    def start_application_mode(self) -> None:
+        self._has_screen = True
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def stop_application_mode(self) -> None:
+        super().stop_application_mode()
+        self._has_screen = False
+
+    def run_input_thread(self) -> None:
+        """As `LinuxDriver.run_input_thread`; a terminal that cannot be read is one that is gone."""
+        try:
+            super().run_input_thread()
+        except OSError:
+            self.leave(HUNG_UP)
+
+    def leave(self, code: int) -> None:
+        """End the app with exit code `code`; from any thread, and as often as one likes."""
+        if not self._leaving.acquire(blocking=False):
+            return
+        threading.Thread(target=self._insist, args=(code,), name="terminal-leave", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+            self._loop.call_soon_threadsafe(self._app.exit, None, code)
+
+    def _told_to_end(self, signum: int, frame: FrameType | None) -> None:
+        self.leave(128 + signum)
+
+    def _watch(self) -> None:
+        """Wait for the hangup of the terminal, which need not come with a signal or a write that fails."""
+        poll = select.poll()
+        poll.register(self.fileno, 0)  # POLLHUP, POLLERR and POLLNVAL are told unasked
+        poll.poll()
+        self.leave(HUNG_UP)
+
+    def _insist(self, code: int) -> None:
+        """End the process if it is there still; what trains is in another."""
+        time.sleep(LEAVE_SECONDS)
+        last_words = threading.Thread(target=self._restore, daemon=True)
+        last_words.start()
+        last_words.join(LAST_WORDS_SECONDS)  # a terminal that is stopped takes none
+        os._exit(code)
+
+    def _restore(self) -> None:
+        if not self._has_screen or sys.__stderr__ is None:
+            return
+        with contextlib.suppress(OSError, termios.error):
+            os.write(sys.__stderr__.fileno(), RESTORE.encode())
+            if self.attrs_before is not None:
+                termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)

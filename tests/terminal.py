@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import termios
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pyte
 
+PRIVATE_MODES = re.compile(rb"\x1b\[\?([\d;]+)([hl])")
 ENTER, ESCAPE, DOWN, UP = "\r", "\x1b", "\x1b[B", "\x1b[A"
 
 
@@ -29,6 +33,7 @@ class Terminal:
             command[0], list(command[1:]), cwd=str(cwd), env=environment, dimensions=(rows, columns), timeout=None
         )
         self.written = b""
+        self._settings = termios.tcgetattr(self.process.child_fd)
 
     def __enter__(self) -> Terminal:
         return self
@@ -55,6 +60,33 @@ class Terminal:
         self.written += data
         self._stream.feed(data)
         return True
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size, and the program a SIGWINCH."""
+        self._screen.resize(max(1, rows), max(1, columns))
+        self.process.setwinsize(rows, columns)
+
+    def wipe(self) -> None:
+        """Clear the screen, as another program may."""
+        self._screen.reset()
+
+    def hang_up(self) -> None:
+        """Close the terminal under the program, as the end of an SSH connection does."""
+        terminal: Any = self.process
+        terminal.ptyproc.fileobj.close()
+        terminal.ptyproc.closed = True
+
+    def damage(self) -> list[str]:
+        """What the program has left of a terminal that is not as it was: modes, keyboard, settings of the line."""
+        modes: dict[bytes, bool] = {b"7": True, b"25": True}  # lines wrap, the cursor shows
+        for numbers, letter in PRIVATE_MODES.findall(self.written):
+            modes.update(dict.fromkeys(numbers.split(b";"), letter == b"h"))
+        found = [f"mode {number.decode()}" for number, on in modes.items() if on is not (number in (b"7", b"25"))]
+        if self.written.count(b"\x1b[>") != self.written.count(b"\x1b[<u"):
+            found.append("kitty keyboard")
+        if termios.tcgetattr(self.process.child_fd) != self._settings:
+            found.append("line settings")
+        return found
 
     def wait_for(self, *texts: str, seconds: float = 60.0) -> str:
         """The screen as soon as all `texts` stand on it; fails with the screen as it is when they do not."""

@@ -36,6 +36,9 @@ class LoratuiApp(App[str | None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit", tooltip="Leave loratui; what trains goes on training", id="app.quit"),
+        Binding(
+            "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="To the shell; fg comes back", id="app.suspend"
+        ),
         Binding("question_mark", "help", "Help", tooltip="Show the keys of this screen", id="app.help"),
     ]
 
@@ -48,16 +51,21 @@ class LoratuiApp(App[str | None]):
     def get_default_screen(self) -> Screen[None]:
         return RoundsScreen(self.cockpit)
 
+    def on_mount(self) -> None:
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))  # the shell has drawn over it
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's filters of every line shown, and ours."""
         return [*super().get_line_filters(), self._plain_lines]
 
     def _handle_exception(self, error: Exception) -> None:
-        """Textual's hook for what nobody caught: leave, and tell of the first in a sentence instead of a traceback."""
+        """Textual's hook for what nobody caught: leave, and tell of it in a sentence instead of a traceback."""
         if self.is_headless:
             super()._handle_exception(error)  # which hands it to the test
-        elif self.return_code != CRASHED:
-            self.exit(record_crash(error.error if isinstance(error, WorkerFailed) else error), CRASHED)
+            return
+        told = record_crash(error.error if isinstance(error, WorkerFailed) else error)
+        if not self._exit:  # what is amiss with widgets that are being taken down is in the file, and of no interest
+            self.exit(told, CRASHED)
 
     @on(RoundsRead)
     def _show_rounds(self, event: RoundsRead) -> None:

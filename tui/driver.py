@@ -69,6 +69,10 @@ class TerminalDriver(LinuxDriver):
         threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
 
     def start_application_mode(self) -> None:
+        """As `LinuxDriver.start_application_mode`; once begun, as at a SIGCONT without a SIGTSTP before, repaint."""
+        if self._has_screen:
+            self.send_message(self.SignalResume())
+            return
         self._has_screen = True
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
@@ -82,6 +86,8 @@ class TerminalDriver(LinuxDriver):
             super().run_input_thread()
         except OSError:
             self.leave(HUNG_UP)
+        except Exception as error:
+            self._loop.call_soon_threadsafe(self._app._handle_exception, error)
 
     def leave(self, code: int) -> None:
         """End the app with exit code `code`; from any thread, and as often as one likes."""

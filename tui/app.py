@@ -9,7 +9,9 @@ from typing import ClassVar
 from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.events import Resize
 from textual.filter import LineFilter
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.worker import WorkerFailed
 
@@ -47,12 +49,19 @@ class LoratuiApp(App[str | None]):
         self.cockpit = cockpit
         self._directory = directory
         self._plain_lines = PlainLines()
+        self._told_size: Size | None = None
 
     def get_default_screen(self) -> Screen[None]:
         return RoundsScreen(self.cockpit)
 
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))  # the shell has drawn over it
+
+    def on_resize(self, event: Resize) -> None:
+        """Draw anew also when the size is what it was: a terminal that was smaller meanwhile lost what it showed."""
+        if event.size == self._told_size:
+            self.refresh(layout=True)
+        self._told_size = event.size
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's filters of every line shown, and ours."""

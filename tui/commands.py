@@ -196,7 +196,12 @@ def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
     table = Table.grid(padding=(0, 2))
     for item in findings:
         mark = Text("ok", "green") if item.advice is None else Text("!", "bold yellow")
-        table.add_row(mark, item.name, Text(clean_line(item.value)), Text(item.advice or "", "yellow"))
+        table.add_row(
+            mark,
+            Text(clean_line(item.name)),
+            Text(clean_line(item.value)),
+            Text(clean_line(item.advice or ""), "yellow"),
+        )
     PlainConsole().print(table)
     return 0
 

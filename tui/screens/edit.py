@@ -10,7 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, Input, Label, Static, TextArea
+from textual.widgets import Footer, Label, Static, TextArea
 
 from engine import preflight
 from engine.errors import LoratuiError, SpecError
@@ -20,12 +20,14 @@ from engine.rounds import Round
 from engine.spec import Spec, with_absolute_paths
 from tui.follower import pause
 from tui.messages import ActionFailed, RoundQueued, SpecChecked
+from tui.plain import clean_line
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.start_from import Origin
 from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.spec_form import SpecForm, control_id
+from tui.widgets.stored_input import StoredInput
 
 TYPING_SECONDS = 0.15
 
@@ -63,13 +65,13 @@ class EditScreen(CockpitScreen):
         parent = self._origin.parent
         with Horizontal(id="edit-body"):
             with Vertical(id="edit-fields"):
-                source = f"clone of round {parent.number}" if parent else f"from preset {self._origin.name}"
+                source = f"clone of round {parent.number}" if parent else f"from preset {clean_line(self._origin.name)}"
                 yield Static(Text.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
                 with Horizontal(classes="head-field"):
-                    yield Label("name", classes="field-name")
-                    yield Input(self._origin.name, compact=True, id="name", placeholder="what to call it")
+                    yield Label("name", classes="field-name", markup=False)
+                    yield StoredInput(self._origin.name, compact=True, id="name", placeholder="what to call it")
                 with Horizontal(classes="head-field"):
-                    yield Label("note", classes="field-name")
+                    yield Label("note", classes="field-name", markup=False)
                     yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
                 yield SpecForm(self._values, self._values if parent else None, id="form")
             with Vertical(id="edit-side"):
@@ -125,7 +127,7 @@ class EditScreen(CockpitScreen):
         spec = self._read_or_tell()
         if spec is None:
             return
-        name, note = self.query_one("#name", Input).value.strip(), self.query_one(TextArea).text.strip()
+        name, note = self.query_one("#name", StoredInput).text.strip(), self.query_one(TextArea).text.strip()
         parent = self._origin.parent.number if self._origin.parent else None
 
         def queue() -> Round:
@@ -159,7 +161,7 @@ class EditScreen(CockpitScreen):
 
     @property
     def unsaved(self) -> bool:
-        typed = self.query_one(TextArea).text.strip() or self.query_one("#name", Input).value != self._origin.name
+        typed = self.query_one(TextArea).text.strip() or self.query_one("#name", StoredInput).text != self._origin.name
         return bool(typed) or self.query_one(SpecForm).edited
 
     def action_leave(self) -> None:

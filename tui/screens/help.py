@@ -29,7 +29,7 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(classes="dialog", can_focus=True):
             for title, bindings in self._groups:
                 yield Static(title, classes="dialog-title", markup=False)
-                yield Static(self._table(bindings))
+                yield Static(self._table(bindings), markup=False)
             yield Static("esc close", classes="hint", markup=False)
 
     def _table(self, bindings: list[Binding]) -> Table:

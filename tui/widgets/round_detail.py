@@ -86,5 +86,5 @@ def _result(round_: Round) -> str:
     if result.peak_memory_bytes is not None:
         parts.append(f"peak {format_bytes(result.peak_memory_bytes)}")
     if result.adapter_dir:
-        parts.append(f"adapter in {result.adapter_dir}")
+        parts.append(f"adapter in {clean_line(result.adapter_dir)}")
     return " · ".join(parts)

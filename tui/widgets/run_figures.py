@@ -89,7 +89,7 @@ class RunFigures(Static):
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
             text.append(f"\ntrains {format_count(trained)} of {format_count(everything)}", "dim")
-            text.append(f"\n{run.prepared.dtype} on {run.prepared.device}", "dim")
+            text.append(f"\n{clean_line(run.prepared.dtype)} on {clean_line(run.prepared.device)}", "dim")
         self.update(text, layout=False)
 
     def _colour(self, name: str) -> str:

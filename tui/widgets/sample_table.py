@@ -26,7 +26,7 @@ def sample_table(samples: Sequence[Sampled]) -> Table:
         table.add_row(Text(f"prompt {number}", "bold"), Text(_lines(_question(prompt)), "bold"))
         table.add_row(Text("expected", "dim"), Text(_lines(item.expected), "dim"))
         if prompt in base:
-            table.add_row("base", Text(_lines(base[prompt].text)))
+            table.add_row(Text("base"), Text(_lines(base[prompt].text)))
         if item.step > 0:
             table.add_row(Text(f"step {item.step:,}", "bold green"), Text(_lines(item.text)))
     return table

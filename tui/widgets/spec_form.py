@@ -18,6 +18,7 @@ from engine.errors import SpecError
 from engine.fields import SpecField, format_value, parse_value, spec_fields
 from tui.plain import clean_line
 from tui.widgets.choice import Choice
+from tui.widgets.stored_input import StoredInput, shown
 
 SECTION_TITLES = {"model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)"}
 
@@ -40,7 +41,7 @@ class FieldRow(Vertical):
             if self.field.choices:
                 yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
             else:
-                yield Input(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
+                yield StoredInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
             yield Static(classes="field-was", markup=False)
         yield Static(classes="field-error", markup=False)
 
@@ -55,7 +56,7 @@ class FieldRow(Vertical):
         self.set_class(changed, "-changed")
         was = f"● was {clean_line(self._original or '') or self.field.empty}" if changed else ""
         self.query_one(".field-was", Static).update(was)
-        self.query_one(".field-error", Static).update(Text(str(error)) if error else "")
+        self.query_one(".field-error", Static).update(Text(clean_line(str(error))) if error else "")
 
     @property
     def value(self) -> Any:
@@ -115,7 +116,7 @@ class SpecForm(VerticalScroll, can_focus=False):
         for key, field in spec_fields().items():
             if field.group != section:
                 section = field.group
-                yield Label(SECTION_TITLES[section], classes="section")
+                yield Label(SECTION_TITLES[section], classes="section", markup=False)
             original = format_value(self._original[key]) if self._original is not None else None
             yield FieldRow(field, format_value(self._values[key]), original)
 
@@ -139,13 +140,15 @@ class SpecForm(VerticalScroll, can_focus=False):
     def reset_field(self, control: Widget) -> None:
         """Put the field that `control` edits back to the value the form opened with."""
         for row in control.ancestors_with_self:
-            if isinstance(row, FieldRow) and isinstance(control, (Input, Choice)):
-                control.value = format_value(self._values[row.field.key])
+            if isinstance(row, FieldRow) and isinstance(control, (StoredInput, Choice)):
+                text = format_value(self._values[row.field.key])
+                control.value = shown(text) if isinstance(control, StoredInput) else text
 
     @on(Input.Changed)
     def judge_input(self, event: Input.Changed) -> None:
         event.stop()
-        self._judge(event.input, event.value)
+        assert isinstance(event.input, StoredInput)
+        self._judge(event.input, event.input.text)
 
     @on(Choice.Changed)
     def judge_choice(self, event: Choice.Changed) -> None:

@@ -1,0 +1,25 @@
+"""A field that begins with stored text."""
+
+from __future__ import annotations
+
+from textual.widgets import Input
+
+from tui.plain import clean
+
+
+class StoredInput(Input):
+    """Shows what hides or steers a terminal in the stored text as symbols, and keeps that text until it is edited."""
+
+    def __init__(self, stored: str, *, placeholder: str, compact: bool, id: str | None = None) -> None:
+        super().__init__(shown(stored), placeholder=placeholder, compact=compact, id=id)
+        self._stored = stored
+
+    @property
+    def text(self) -> str:
+        """The stored text letter for letter as long as it is what is shown, else what was typed."""
+        return self._stored if self.value == shown(self._stored) else self.value
+
+
+def shown(stored: str) -> str:
+    """`stored` as it stands in the field, on one line."""
+    return clean(stored.replace("\n", "␊").replace("\t", "␉"))

@@ -9,8 +9,9 @@ from typing import Any
 from msgspec import Struct
 
 from engine.errors import SpecError
+from engine.events import Evaluated, Step
 from engine.fields import SpecField, format_value, spec_fields
-from engine.rounds import Round
+from engine.rounds import Result, Round
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 
 
@@ -24,7 +25,21 @@ class Column(Struct, frozen=True):
     numeric: bool = False
 
     def text(self, round_: Round) -> str:
-        return self.format(self.value(round_))
+        return not_finite(round_.result, self.key) or self.format(self.value(round_))
+
+
+NOT_FINITE = {"nan": "not a number", "inf": "infinite", "-inf": "minus infinite"}
+
+
+def not_finite(measured: Result | Step | Evaluated, name: str) -> str:
+    """What the number of that name is if it was measured and is not finite, else ""."""
+    return NOT_FINITE.get(measured.nonfinite.get(name, ""), "")
+
+
+def measured_text(measured: Result | Step | Evaluated, name: str) -> str:
+    """A loss or perplexity as people read it, "" where it was not measured."""
+    format_ = format_perplexity if name.endswith("perplexity") else format_loss
+    return not_finite(measured, name) or format_(getattr(measured, name))
 
 
 ALIASES = {

@@ -12,7 +12,7 @@ import msgspec
 from engine.heartbeat import Stall
 from engine.process import ProcessIdentity, boot_id
 from engine.rounds import Result, Round, Status
-from engine.runlog import read_events
+from engine.runlog import RunTail
 from engine.running import RunningEngine
 from engine.snapshot import RunSnapshot
 from engine.workspace import RunDir
@@ -57,7 +57,7 @@ def ending_of(
         started_by: who the engine was.
         oom_before: `oom_kills()` when it was begun to be watched.
     """
-    snapshot = RunSnapshot(read_events(run.events))
+    snapshot = RunSnapshot(RunTail(run.events).poll())
     # An engine that died before its first word must not be given the last word of an earlier run of the round.
     spoke = snapshot.started is not None and started_by is not None and snapshot.started.process == started_by
     status, message = snapshot.status, snapshot.message

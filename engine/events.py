@@ -1,6 +1,7 @@
 """What the engine says while it trains, one JSON object per line of `events.jsonl`.
 
-A run's state is a replay of its events. Numbers that are not finite are written as null, as JSON has none.
+A run's state is a replay of its events. A number that is not finite is written as null, as JSON has none, and named in
+`nonfinite`; logs of earlier versions have the null alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.process import ProcessIdentity
-from engine.rounds import Result
+from engine.rounds import Result, flagged
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
@@ -62,7 +63,7 @@ class Prepared(Event, frozen=True, kw_only=True):
     estimated_memory_bytes: int | None = None
 
 
-class Step(Event, frozen=True, kw_only=True):
+class Step(Event, frozen=True, kw_only=True, omit_defaults=True):
     """One optimizer step.
 
     Attributes:
@@ -72,6 +73,7 @@ class Step(Event, frozen=True, kw_only=True):
         seconds: wall time of the step.
         train_seconds, trained_tokens: sums since the first step, over all runs of the round.
         memory_bytes: as `Result.peak_memory_bytes`.
+        nonfinite: as in `Result`, of `loss` and `grad_norm`.
     """
 
     step: int
@@ -84,15 +86,20 @@ class Step(Event, frozen=True, kw_only=True):
     train_seconds: float
     trained_tokens: int
     memory_bytes: int | None = None
+    nonfinite: dict[str, str] = {}
 
 
-class Evaluated(Event, frozen=True, kw_only=True):
-    """Perplexity over the held-out rows; step 0 is the base model before training."""
+class Evaluated(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Perplexity over the held-out rows; step 0 is the base model before training.
+
+    `nonfinite` is as in `Result`, of `eval_loss` and `perplexity`.
+    """
 
     step: int
     eval_loss: float | None
     perplexity: float | None
     supervised_tokens: int
+    nonfinite: dict[str, str] = {}
 
 
 class Sampled(Event, frozen=True, kw_only=True):
@@ -158,6 +165,8 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 def encode_event(event: AnyEvent) -> bytes:
     """One line of JSON, its newline included."""
+    if isinstance(event, (Step, Evaluated)):
+        event = flagged(event)
     return msgspec.json.encode(event) + b"\n"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from engine.plan import Plan
@@ -43,6 +46,7 @@ class Result(Struct, frozen=True):
         trained_tokens: tokens that went through the model in training, padding left out.
         peak_memory_bytes: the device's highest allocation (CUDA), else the process's highest resident size.
         adapter_dir: where the adapter lies, relative to the workspace.
+        nonfinite: which of these is None as it was no finite number: nan, inf or -inf.
     """
 
     eval_loss: float | None = None
@@ -52,6 +56,23 @@ class Result(Struct, frozen=True):
     trained_tokens: int | None = None
     peak_memory_bytes: int | None = None
     adapter_dir: str | None = None
+    nonfinite: dict[str, str] = {}
+
+
+Flagged = TypeVar("Flagged", bound=Struct)
+
+
+def flagged(measured: Flagged) -> Flagged:
+    """`measured` with None in the place of each number that is not finite, and in `nonfinite` which it was.
+
+    JSON has no such numbers.
+    """
+    fields: dict[str, Any] = msgspec.structs.asdict(measured)
+    numbers = {name: value for name, value in fields.items() if isinstance(value, float)}
+    told = {name: repr(value) for name, value in numbers.items() if not math.isfinite(value)}
+    if not told:
+        return measured
+    return msgspec.structs.replace(measured, **dict.fromkeys(told), nonfinite=fields["nonfinite"] | told)
 
 
 class Round(Struct, frozen=True, kw_only=True):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
-from engine.events import AnyEvent, decode_event, encode_event, line_start
+from engine.curve import Steps, read_steps
+from engine.events import AnyEvent, Step, decode_event, encode_event, line_start
 
 FSYNC_SECONDS = 2.0
 READ_BYTES = 4 * 1024 * 1024
+STEP = line_start(Step)
 
 
 class EventWriter:
@@ -69,8 +72,8 @@ class LineTail:
         self.path = path
         self._offset = offset
 
-    def poll(self) -> list[bytes]:
-        """Whole new lines without their newlines; an unfinished last line waits for its end."""
+    def read(self) -> bytes:
+        """Whole new lines; an unfinished last line waits for its end."""
         try:
             with self.path.open("rb") as file:
                 if file.seek(0, os.SEEK_END) < self._offset:
@@ -79,12 +82,16 @@ class LineTail:
                 data = file.read(READ_BYTES)
         except FileNotFoundError:
             self._offset = 0
-            return []
+            return b""
         end = data.rfind(b"\n") + 1
         if not end and len(data) == READ_BYTES:  # one line longer than a whole read: no line of ours, pass over it
             end = len(data)
         self._offset += end
-        return data[:end].splitlines()
+        return data[:end]
+
+    def poll(self) -> list[bytes]:
+        """As `read`, line by line, without their newlines."""
+        return self.read().splitlines()
 
 
 class EventTail:
@@ -98,9 +105,37 @@ class EventTail:
         """New events in order; lines that are no event are passed over. Empty when caught up."""
         events: list[AnyEvent] = []
         while lines := self._lines.poll():
-            wanted = (line for line in lines if line.startswith(self._starts))
-            events.extend(event for line in wanted if (event := decode_event(line)) is not None)
+            events.extend(_events_of(line for line in lines if line.startswith(self._starts)))
         return events
+
+
+class RunTail:
+    """Follows a run's events as `RunSnapshot` takes them: consecutive steps at once, as there may be a million."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = LineTail(path)
+
+    def poll(self) -> list[AnyEvent | Steps]:
+        """New events in order; lines that are no event are passed over. Empty when caught up."""
+        news: list[AnyEvent | Steps] = []
+        while lines := self._lines.read():
+            if (steps := read_steps(lines)) is not None:
+                news.append(steps)
+                continue
+            for are_steps, group in groupby(lines.splitlines(), lambda line: line.startswith(STEP)):
+                part = list(group)
+                news += _steps_of(part) if are_steps else _events_of(part)
+        return news
+
+
+def _steps_of(lines: list[bytes]) -> list[AnyEvent | Steps]:
+    """Lines that begin as steps do; if any of them is damaged, the others one by one."""
+    steps = read_steps(b"\n".join(lines))
+    return [steps] if steps is not None else list(_events_of(lines))
+
+
+def _events_of(lines: Iterable[bytes]) -> Iterator[AnyEvent]:
+    return (event for line in lines if (event := decode_event(line)) is not None)
 
 
 def read_events(path: Path, *kinds: type[AnyEvent]) -> list[AnyEvent]:

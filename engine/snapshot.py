@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from array import array
 from collections.abc import Iterable
 
+import msgspec
+
+from engine.curve import Curve, Steps
 from engine.events import (
     AnyEvent,
     Evaluated,
@@ -27,35 +28,23 @@ Ending = Finished | Stopped | Interrupted | Failed
 RATE_STEPS = 20
 
 
-class Curve:
-    """Values per step as flat arrays; NaN where a value was not finite."""
-
-    def __init__(self) -> None:
-        self.steps = array("q")
-        self.losses = array("d")
-        self.seconds = array("d")
-        self.tokens = array("q")
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def append(self, step: Step) -> None:
-        self.steps.append(step.step)
-        self.losses.append(math.nan if step.loss is None else step.loss)
-        self.seconds.append(step.seconds)
-        self.tokens.append(step.tokens)
-
-    def keep_until(self, step: int) -> None:
-        """Forget the steps after `step`, which a resumed run takes anew."""
-        while self.steps and self.steps[-1] > step:
-            for values in (self.steps, self.losses, self.seconds, self.tokens):
-                values.pop()
+def measured_by(base: Evaluated | None, tuned: Evaluated | None) -> Result:
+    """What the evaluations of the base model and of the adapter say in a result."""
+    flags = dict(tuned.nonfinite) if tuned is not None else {}
+    if base is not None and "perplexity" in base.nonfinite:
+        flags["base_perplexity"] = base.nonfinite["perplexity"]
+    return Result(
+        eval_loss=tuned.eval_loss if tuned else None,
+        perplexity=tuned.perplexity if tuned else None,
+        base_perplexity=base.perplexity if base else None,
+        nonfinite=flags,
+    )
 
 
 class RunSnapshot:
     """What a run's events add up to so far."""
 
-    def __init__(self, events: Iterable[AnyEvent] = ()) -> None:
+    def __init__(self, events: Iterable[AnyEvent | Steps] = ()) -> None:
         self.started: Started | None = None
         self.phase: Phase | None = None
         self.prepared: Prepared | None = None
@@ -71,8 +60,8 @@ class RunSnapshot:
         for event in events:
             self.apply(event)
 
-    def apply(self, event: AnyEvent) -> None:
-        """Fold one event in."""
+    def apply(self, event: AnyEvent | Steps) -> None:
+        """Fold one event in, or consecutive steps."""
         self.last_time = event.time
         match event:
             case Started():
@@ -84,6 +73,9 @@ class RunSnapshot:
             case Step():
                 self.last_step = event
                 self.curve.append(event)
+            case Steps():
+                self.last_step = event.last
+                self.curve.extend(event.curve)
             case Evaluated():
                 self.evaluations.append(event)
             case Sampled():
@@ -134,10 +126,8 @@ class RunSnapshot:
         base = next((item for item in self.evaluations if item.step == 0), None)
         tuned = next((item for item in reversed(self.evaluations) if item.step > 0), None)
         step = self.last_step
-        return Result(
-            eval_loss=tuned.eval_loss if tuned else None,
-            perplexity=tuned.perplexity if tuned else None,
-            base_perplexity=base.perplexity if base else None,
+        return msgspec.structs.replace(
+            measured_by(base, tuned),
             train_seconds=step.train_seconds if step else None,
             trained_tokens=step.trained_tokens if step else None,
             peak_memory_bytes=step.memory_bytes if step else None,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.columns import columns, format_loss
+from engine.columns import columns, measured_text
 from engine.fields import changed_keys, describe_value, flatten, format_value, spec_fields
 from engine.plain import escape_json
 from engine.rounds import Result, Round
@@ -36,9 +36,14 @@ def export_rounds(rounds: Sequence[Round], format_: Format) -> str:
 
 
 def round_fields(round_: Round) -> dict[str, Any]:
-    """A round as the JSON outputs give it, its result's unknown values null."""
+    """A round as the JSON outputs give it, its result's unknown values null.
+
+    `result.nonfinite` is there where a value is null as it was no finite number.
+    """
     fields: dict[str, Any] = msgspec.to_builtins(round_)
     del fields["process"]
+    if not round_.result.nonfinite:
+        del fields["result"]["nonfinite"]
     return fields
 
 
@@ -57,7 +62,8 @@ def to_csv(rounds: Iterable[Round]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*columns(), "warnings", "adapter_dir"])
     for round_ in rounds:
-        cells = [column.value(round_) for column in columns().values()]
+        flags = round_.result.nonfinite
+        cells = [flags.get(key) or column.value(round_) for key, column in columns().items()]
         extra = ["; ".join(round_.warnings), round_.result.adapter_dir]
         writer.writerow([_csv_cell(value) for value in (*cells, *extra)])
     return out.getvalue()
@@ -119,13 +125,13 @@ def _main_table(rounds: Sequence[Round]) -> str:
 def _main_row(round_: Round, others: list[str], bold: bool) -> list[str]:
     values, result = flatten(round_.spec), round_.result
     batch = " × ".join(format_value(values[key]) for key in BATCH)
-    perplexity = format_perplexity(result.perplexity)
+    perplexity = measured_text(result, "perplexity")
     return [
         str(round_.number), escape_markdown(round_.name), format_value(values[TOLD[0]]), batch,
         *(format_value(values[key]) for key in TOLD[1:]),
         *(escape_markdown(describe_value(key, values[key])) for key in others),
-        str(round_.status), format_duration(result.train_seconds), format_loss(result.eval_loss),
-        f"**{perplexity}**" if bold else perplexity, format_perplexity(result.base_perplexity),
+        str(round_.status), format_duration(result.train_seconds), measured_text(result, "eval_loss"),
+        f"**{perplexity}**" if bold else perplexity, measured_text(result, "base_perplexity"),
     ]  # fmt: skip
 
 

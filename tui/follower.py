@@ -11,7 +11,7 @@ from textual.worker import get_current_worker
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
 from engine.rounds import Round
-from engine.runlog import EventTail, LineTail
+from engine.runlog import LineTail, RunTail
 from engine.telemetry import Telemetry
 from tui.messages import MachineSampled, RoundsRead, RunAdvanced, StoreUnreadable
 
@@ -64,7 +64,7 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], post: Post) -> No
     never shown short of its last steps.
     """
     run = cockpit.workspace.run_dir(current().id)
-    events, log = EventTail(run.events), LineTail(run.log)
+    events, log = RunTail(run.events), LineTail(run.log)
     told: Round | None = None
     while True:
         round_ = current()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.message import Message
 
+from engine.curve import Steps
 from engine.errors import LoratuiError
 from engine.events import AnyEvent
 from engine.preflight import Preflight
@@ -35,7 +36,7 @@ class RunAdvanced(Message):
     status goes; `lines` are of the text log.
     """
 
-    def __init__(self, round_: Round, events: Sequence[AnyEvent], lines: Sequence[str]) -> None:
+    def __init__(self, round_: Round, events: Sequence[AnyEvent | Steps], lines: Sequence[str]) -> None:
         super().__init__()
         self.round = round_
         self.events = events

@@ -8,12 +8,12 @@ from contextlib import nullcontext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from engine.columns import measured_text
 from engine.events import AnyEvent, Evaluated, Step, Warned
 from engine.operations import Cockpit
 from engine.rounds import Round, Status
 from engine.runlog import EventTail
 from engine.snapshot import RunSnapshot
-from engine.units import format_perplexity
 from tui.plain import PlainConsole, clean_line, say
 from tui.widgets.activity import activity
 
@@ -66,11 +66,11 @@ def _line(event: AnyEvent, round_: Round) -> str | None:
     """What a reader of the plain output wants to know of an event, None for nothing."""
     match event:
         case Step() if event.step % round_.spec.train.logging_steps == 0:
-            loss = "not a number" if event.loss is None else f"{event.loss:.4f}"
+            loss = measured_text(event, "loss") or "not a number"
             return f"step {event.step}  epoch {event.epoch:.2f}  loss {loss}  lr {event.learning_rate:.2e}"
         case Evaluated():
             who = "base model" if event.step == 0 else f"step {event.step}"
-            return f"{who}: held-out perplexity {format_perplexity(event.perplexity) or 'not a number'}"
+            return f"{who}: held-out perplexity {measured_text(event, 'perplexity') or 'not a number'}"
         case Warned():
             return clean_line(f"warning: {event.message}")
     return None

@@ -13,11 +13,12 @@ import msgspec
 from huggingface_hub import EvalResult, ModelCardData
 from msgspec import Struct
 
+from engine.columns import measured_text
 from engine.fields import describe_value, flatten, spec_fields
 from engine.rounds import Result
 from engine.spec import Spec, looks_local
 from engine.tables import escape_markdown, markdown_table
-from engine.units import format_bytes, format_count, format_duration, format_perplexity
+from engine.units import format_bytes, format_count, format_duration
 from engine.workspace import RunDir
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -117,9 +118,9 @@ def _loading(spec: Spec, base: str) -> str:
 
 def _results(result: Result) -> str:
     rows = [
-        ("eval loss", "" if result.eval_loss is None else f"{result.eval_loss:.4f}"),
-        ("perplexity", format_perplexity(result.perplexity)),
-        ("perplexity of the base model", format_perplexity(result.base_perplexity)),
+        ("eval loss", measured_text(result, "eval_loss")),
+        ("perplexity", measured_text(result, "perplexity")),
+        ("perplexity of the base model", measured_text(result, "base_perplexity")),
         ("time", format_duration(result.train_seconds)),
         ("tokens", format_count(result.trained_tokens)),
         ("peak memory", format_bytes(result.peak_memory_bytes)),

@@ -20,13 +20,12 @@ class Evaluation:
     supervised_tokens: int
 
     @property
-    def perplexity(self) -> float | None:
-        """exp(eval_loss); None where that is no finite number."""
+    def perplexity(self) -> float:
+        """exp(eval_loss), infinite where no float holds it."""
         try:
-            value = math.exp(self.eval_loss)
+            return math.exp(self.eval_loss)
         except OverflowError:
-            return None
-        return value if math.isfinite(value) else None
+            return math.inf
 
 
 def evaluate(

@@ -8,6 +8,7 @@ import time
 
 from engine.errors import TrainingError
 from engine.events import Evaluated
+from engine.rounds import flagged
 from engine.training.preparation import Training
 from engine.training.sampling import sample
 
@@ -49,12 +50,14 @@ def _evaluate(training: Training, step: int) -> None:
         )
     who = "base model" if step == 0 else f"step {step}"
     training.recorder.log(f"{who}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
-    evaluated = Evaluated(
-        time=time.time(),
-        step=step,
-        eval_loss=evaluation.eval_loss,
-        perplexity=evaluation.perplexity,
-        supervised_tokens=evaluation.supervised_tokens,
+    evaluated = flagged(
+        Evaluated(
+            time=time.time(),
+            step=step,
+            eval_loss=evaluation.eval_loss,
+            perplexity=evaluation.perplexity,
+            supervised_tokens=evaluation.supervised_tokens,
+        )
     )
     training.history.apply(evaluated)
     training.recorder.append(evaluated)

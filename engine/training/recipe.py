@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import torch
 
 from engine.events import Evaluated, Finished, Prepared, Sampled, Saved, Started
 from engine.rounds import Result
 from engine.runlog import read_events
-from engine.snapshot import RunSnapshot
+from engine.snapshot import RunSnapshot, measured_by
 from engine.spec import Spec
 from engine.training.card import model_card, read_names
 from engine.training.checkpoints import prune_checkpoints, restore, restore_adapter, save_checkpoint, write_directory
@@ -164,10 +165,8 @@ def _result(training: Training, step: int) -> Result:
     """What the adapter of `step` came to, its loss unknown if it was not evaluated then."""
     evaluated = {item.step: item for item in training.history.evaluations}
     base, kept = evaluated.get(0), evaluated.get(step)
-    return Result(
-        eval_loss=kept.eval_loss if kept else None,
-        perplexity=kept.perplexity if kept else None,
-        base_perplexity=base.perplexity if base else None,
+    return msgspec.structs.replace(
+        measured_by(base, kept),
         train_seconds=training.progress.train_seconds,
         trained_tokens=training.progress.trained_tokens,
         peak_memory_bytes=peak_memory_bytes(training.device),

@@ -16,7 +16,7 @@ from textual.widgets import DataTable, Footer, Static
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
-from engine.runlog import EventTail
+from engine.runlog import RunTail
 from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown
 from tui.follower import RUN_SECONDS, follow_store, pause
@@ -121,7 +121,7 @@ class RoundsScreen(SelectedRoundScreen):
     @work(thread=True, exclusive=True, group="progress")
     def _follow_progress(self, active: Sequence[Round]) -> None:
         """How far the running rounds are, for the table."""
-        tails = [(item, EventTail(self.cockpit.workspace.run_dir(item.id).events)) for item in active]
+        tails = [(item, RunTail(self.cockpit.workspace.run_dir(item.id).events)) for item in active]
         while tails:
             for round_, tail in tails:
                 if events := tail.poll():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from textual.app import ComposeResult
 from textual.containers import Grid
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.plot_widget import Legend
 
+from engine.curve import Curve
 from engine.events import Evaluated
-from engine.snapshot import Curve
 from tui.theme import HELD_OUT_COLOUR, TRAIN_COLOUR
 from tui.widgets.quiet_canvas import QuietCanvas
 
@@ -75,19 +76,16 @@ def bin_curve(steps: Sequence[int], losses: Sequence[float], bins: int) -> tuple
 
     Losses that are no number are left out.
     """
-    points = [(float(step), loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]
-    if len(points) <= 2 * bins:
-        return [step for step, _ in points], [loss for _, loss in points]
-    width = math.ceil(len(points) / bins)
-    kept: list[tuple[float, float]] = []
-    for start in range(0, len(points), width):
-        part = points[start : start + width]
-        kept.extend(sorted({min(part, key=_loss), max(part, key=_loss)}))
-    return [step for step, _ in kept], [loss for _, loss in kept]
-
-
-def _loss(point: tuple[float, float]) -> float:
-    return point[1]
+    x, y = np.asarray(steps, float), np.asarray(losses, float)
+    finite = np.isfinite(y)
+    x, y = x[finite], y[finite]
+    if len(y) > 2 * bins:
+        width = math.ceil(len(y) / bins)
+        parts = np.pad(y, (0, -len(y) % width), mode="edge").reshape(-1, width)
+        begins = width * np.arange(len(parts))
+        kept = np.unique([begins + parts.argmin(axis=1), begins + parts.argmax(axis=1)])
+        x, y = x[kept], y[kept]
+    return x.tolist(), y.tolist()
 
 
 def _limits(losses: Sequence[float]) -> tuple[float, float]:

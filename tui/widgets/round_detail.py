@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from engine.columns import format_loss
+from engine.columns import measured_text
 from engine.fields import changed_keys, describe_value, flatten, format_value
 from engine.rounds import Round
-from engine.units import format_bytes, format_count, format_duration, format_perplexity
+from engine.units import format_bytes, format_count, format_duration
 from tui.plain import clean, clean_line
 
 
@@ -75,10 +75,10 @@ def _settings(round_: Round) -> str:
 def _result(round_: Round) -> str:
     result = round_.result
     parts = []
-    if result.perplexity is not None:
-        parts.append(f"perplexity {format_perplexity(result.perplexity)} (eval loss {format_loss(result.eval_loss)})")
-    if result.base_perplexity is not None:
-        parts.append(f"base model {format_perplexity(result.base_perplexity)}")
+    if perplexity := measured_text(result, "perplexity"):
+        parts.append(f"perplexity {perplexity} (eval loss {measured_text(result, 'eval_loss')})")
+    if base := measured_text(result, "base_perplexity"):
+        parts.append(f"base model {base}")
     if result.train_seconds is not None:
         parts.append(f"trained {format_duration(result.train_seconds)}")
     if result.trained_tokens is not None:

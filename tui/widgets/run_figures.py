@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import ProgressBar, Static
 
-from engine.columns import format_loss
+from engine.columns import format_loss, measured_text, not_finite
 from engine.events import Evaluated
 from engine.fields import format_value
 from engine.rounds import ACTIVE, Round, Status
@@ -59,6 +59,7 @@ class RunHeader(Vertical):
 
 
 FIXED_LINES = 8
+NO_NUMBER = "not a number"  # where a log of an earlier version has no flag to say which
 
 
 class RunFigures(Static):
@@ -69,11 +70,14 @@ class RunFigures(Static):
 
     def show(self, round_: Round, run: RunSnapshot) -> None:
         step, rate = run.last_step, run.tokens_per_second()
+        grad_norm = f"{step.grad_norm:.3f}" if step and step.grad_norm is not None else ""
+        if step and not grad_norm:
+            grad_norm = not_finite(step, "grad_norm") or NO_NUMBER
         text = Text.assemble(("loss ", "dim"), ("⠒⠒⠒", self._colour(TRAIN_COLOUR)), "      ")  # the curve's key
-        text.append(format_loss(step.loss) if step else "–")
+        text.append((measured_text(step, "loss") or NO_NUMBER) if step else "–")
         rows = [
             ("learning rate", f"{step.learning_rate:.2e}" if step else ""),
-            ("grad norm", f"{step.grad_norm:.3f}" if step and step.grad_norm is not None else ""),
+            ("grad norm", grad_norm),
             ("tokens/s", format_count(rate)),
             ("memory", format_bytes(step.memory_bytes) if step else ""),
         ]
@@ -85,7 +89,8 @@ class RunFigures(Static):
             text.append(_result_line(round_) or "\nnot yet measured", "dim")
         for item in self._shown(run.evaluations):
             name = "base" if item.step == 0 else f"step {item.step:,}"
-            text.append(f"\n{name:<12}{format_loss(item.eval_loss):>8}{format_perplexity(item.perplexity):>8}")
+            loss, perplexity = (measured_text(item, kind) or NO_NUMBER for kind in ("eval_loss", "perplexity"))
+            text.append(f"\n{name:<12}{loss:>8} {perplexity:>7}")
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
             text.append(f"\ntrains {format_count(trained)} of {format_count(everything)}", "dim")

@@ -6,7 +6,9 @@ tail. Every event is flushed at once and forced to disk every `FSYNC_SECONDS`.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -21,45 +23,57 @@ STEP = line_start(Step)
 
 
 class EventWriter:
-    """The only writer of one run's events. `clock` gives monotonic seconds."""
+    """The only writer of one run's events. `clock` gives monotonic seconds.
+
+    Raises:
+        OSError: the file cannot be written, or what has its name is a link or no file.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._synced = clock()
-        _trim_torn_line(path)
-        self._file = path.open("ab")
+        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is not a file", str(path))
+            _trim_torn_line(self._descriptor)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def append(self, event: AnyEvent) -> None:
-        """Write one event; raises OSError if the disk refuses it."""
-        self._file.write(encode_event(event))
-        self._file.flush()
+        """Write one event whole, or raise OSError if the disk refuses it; no part of it is then left."""
+        line = memoryview(encode_event(event))
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError:
+            _trim_torn_line(self._descriptor)
+            raise
         if self._clock() - self._synced >= FSYNC_SECONDS:
             self.sync()
 
     def sync(self) -> None:
-        os.fsync(self._file.fileno())
+        os.fsync(self._descriptor)
         self._synced = self._clock()
 
     def close(self) -> None:
-        self.sync()
-        self._file.close()
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)
 
 
-def _trim_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        tail_start = size
-        while tail_start > 0:
-            chunk_start = max(0, tail_start - 65536)
-            file.seek(chunk_start)
-            newline = file.read(tail_start - chunk_start).rfind(b"\n")
-            if newline >= 0:
-                file.truncate(chunk_start + newline + 1)
-                return
-            tail_start = chunk_start
-        file.truncate(0)
+def _trim_torn_line(descriptor: int) -> None:
+    """Cut off what follows the last newline, such as half a line or the zeros that a crash of the machine leaves."""
+    size = tail_start = os.fstat(descriptor).st_size
+    newline = -1
+    while tail_start > 0 and newline < 0:
+        end, tail_start = tail_start, max(0, tail_start - 65536)
+        newline = os.pread(descriptor, end - tail_start, tail_start).rfind(b"\n")
+    kept = tail_start + newline + 1
+    if kept < size:
+        os.ftruncate(descriptor, kept)
 
 
 class LineTail:

@@ -1,6 +1,7 @@
 """`python -P -m engine.training RUN_DIR [--resume]`: train one round, and say in its events how it went.
 
-Exits with 0 however the run ended in order, 1 when it failed, 3 when another engine trains the round already.
+Exits with 0 however the run ended in order, 1 when it failed, 3 when another engine trains the round already, 4 when
+the disk refuses even the events that would say so.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from engine.workspace import RunDir
 
 EXIT_FAILED = 1
 EXIT_TAKEN = 3
+EXIT_MUTE = 4
 REFUSALS = {  # of a disk to write: what is wrong, and the way out
     errno.ENOSPC: ("the disk is full", "free some space"),
     errno.EDQUOT: ("the disk quota is used up", "free some space"),
@@ -76,9 +78,9 @@ def train_locked(run: RunDir, resume: bool) -> int:
             return EXIT_FAILED
         finally:
             writer.close()
-    except OSError:  # the disk refuses even the events
+    except OSError:
         traceback.print_exc()
-        return EXIT_FAILED
+        return EXIT_MUTE
     return 0
 
 

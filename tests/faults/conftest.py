@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from tests.faults.catalogue import FAULTS, NOT_TRIED
+from tests.faults.disks import can_mount
 
 Row = tuple[str, str, int, int]
 
@@ -27,6 +29,16 @@ def tried(request: pytest.FixtureRequest) -> Tried:
         request.node.user_properties.append(("fault", (fault, what, times, lost)))
 
     return note
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A directory to make a small disk at, with `in_small_disk`."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    if not can_mount(directory):
+        pytest.skip("needs unshare, and the right to mount a tmpfs of one's own")
+    return directory
 
 
 def _rows(reporter: Any) -> list[Row]:

@@ -45,8 +45,7 @@ WITHIN_A_LINE = """
 append = EventWriter.append
 def patched(self, event):
     if isinstance(event, Step) and event.step == 8:
-        self._file.write(encode_event(event)[:40])
-        self._file.flush()
+        os.write(self._descriptor, encode_event(event)[:40])
         die()
     append(self, event)
 EventWriter.append = patched
@@ -172,9 +171,9 @@ def test_disk_that_fills_up_loses_no_event_that_was_told(tiny_model: Path, tmp_p
     # Of 120 steps the first checkpoint comes after step 60, when the events have grown past the limit.
     run = make_run(tmp_path / "run", tiny_model, **settings)
     done = limited(run, 24)
-    assert done.returncode == 1
+    assert done.returncode in (1, 4)  # as there was room left for its last word or not
     assert "OSError: [Errno 27] File too large" in done.stderr
-    assert run.events.stat().st_size == 24 * 512
+    assert 23 * 512 < run.events.stat().st_size <= 24 * 512 and run.events.read_bytes().endswith(b"\n")
     logged = [int(step) for step in re.findall(r"^step (\d+)/120", done.stdout, re.MULTILINE)]
     kept = [step.step for step in steps_of(read_events(run.events))]
     assert 10 < len(logged) < 60

@@ -63,17 +63,27 @@ def test_event_is_one_line_that_reads_back(event: AnyEvent) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_number_that_is_not_finite_becomes_null(value: float) -> None:
+def test_number_that_is_not_finite_becomes_null_and_is_named(value: float) -> None:
     line = encode_event(step(1, loss=value, grad_norm=value))
     assert json.loads(line)["loss"] is json.loads(line)["grad_norm"] is None
     read = decode_event(line)
     assert isinstance(read, Step)
-    assert read.loss is read.grad_norm is None
+    assert (read.loss, read.grad_norm, read.nonfinite) == (None, None, {"loss": str(value), "grad_norm": str(value)})
     evaluated = decode_event(
-        encode_event(Evaluated(time=0.0, step=1, eval_loss=value, perplexity=value, supervised_tokens=1))
+        encode_event(Evaluated(time=0.0, step=1, eval_loss=1000.0, perplexity=value, supervised_tokens=1))
     )
     assert isinstance(evaluated, Evaluated)
-    assert evaluated.eval_loss is evaluated.perplexity is None
+    assert (evaluated.eval_loss, evaluated.perplexity) == (1000.0, None)
+    assert evaluated.nonfinite == {"perplexity": str(value)}
+
+
+def test_finite_numbers_are_not_named() -> None:
+    assert b"nonfinite" not in encode_event(step(1)) + encode_event(EVENTS[4])
+
+
+def test_null_of_an_earlier_version_says_not_which() -> None:
+    line = b'{"event":"evaluated","time":1.5,"step":0,"eval_loss":null,"perplexity":null,"supervised_tokens":3}'
+    assert decode_event(line) == Evaluated(time=1.5, step=0, eval_loss=None, perplexity=None, supervised_tokens=3)
 
 
 def test_field_of_a_newer_version_is_passed_over() -> None:

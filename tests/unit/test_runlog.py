@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import runlog
+from engine.curve import Steps
 from engine.events import AnyEvent, Step, Warned, encode_event
-from engine.runlog import EventTail, EventWriter, LineTail, read_events
+from engine.runlog import EventTail, EventWriter, LineTail, RunTail, read_events
+from engine.snapshot import RunSnapshot
 from tests.unit.steps import step
 
 FIRST: list[AnyEvent] = [Warned(time=1.0, message="one"), step(2), Warned(time=3.0, message="drei 🦙")]
@@ -85,31 +88,69 @@ def test_disk_is_forced_at_intervals_and_at_the_end(log: Path, monkeypatch: pyte
     assert forced == [2.0, 4.1, 9.0, 9.5]
 
 
-class FullOnce:
-    """A file whose disk is full for one flush."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._refused = False
-
-    def flush(self) -> None:
-        if not self._refused:
-            self._refused = True
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self._file.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def test_refused_write_is_an_error_and_nothing_is_lost_after_it(log: Path) -> None:
+@pytest.mark.parametrize("taken", [0, 1, 20])
+def test_refused_write_is_an_error_that_leaves_no_part_behind(
+    log: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    write(log, FIRST[0])
     writer = EventWriter(log)
-    writer._file = FullOnce(writer._file)  # type: ignore[assignment]
-    with pytest.raises(OSError, match="No space left"):
-        writer.append(FIRST[0])
-    writer.append(FIRST[1])
+    write_to = os.write
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        if len(data) <= 30:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_to(descriptor, data[:taken]) if taken else refuse(descriptor, b"")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            writer.append(FIRST[1])
+    assert log.read_bytes() == encode_event(FIRST[0])
+    writer.append(FIRST[2])
     writer.close()
-    assert read_events(log) == FIRST[:2]
+    assert read_events(log) == [FIRST[0], FIRST[2]]
+
+
+def test_link_in_the_place_of_a_log_is_not_followed(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("no newline at its end")
+    log.symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError):
+        EventWriter(log)
+    assert (tmp_path / "mine").read_text() == "no newline at its end"
+    log.unlink()
+    os.mkfifo(log)
+    with pytest.raises(OSError, match="it is not a file"):
+        EventWriter(log)
+
+
+def test_runs_steps_come_at_once_and_the_rest_in_its_place(log: Path) -> None:
+    events: list[AnyEvent] = [FIRST[0], *(step(n) for n in range(1, 6)), NEXT, step(6, loss=None), FIRST[2]]
+    write(log, *events)
+    news = RunTail(log).poll()
+    assert [type(item) for item in news] == [Warned, Steps, Warned, Steps, Warned]
+    assert [item.last for item in news if isinstance(item, Steps)] == [step(5), step(6, loss=None)]
+    fast, slow = RunSnapshot(news), RunSnapshot(events)
+    assert (fast.last_step, fast.last_time) == (slow.last_step, slow.last_time)
+    for name in ("steps", "seconds", "tokens"):
+        assert getattr(fast.curve, name) == getattr(slow.curve, name)
+    assert repr(fast.curve.losses) == repr(slow.curve.losses)
+
+
+DAMAGES = [
+    b"\0" * 300,
+    b'{"event":"step","step":3}',
+    b'{"event":"step"',
+    b'{"event":"step","time":1},{"event":"step"',
+    b"\xff",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("place", range(5))
+def test_damaged_line_among_steps_takes_no_other_with_it(log: Path, damage: bytes, place: int) -> None:
+    lines = [encode_event(step(n)) for n in range(1, 5)]
+    log.write_bytes(b"".join([*lines[:place], damage + b"\n", *lines[place:]]))
+    assert list(RunSnapshot(RunTail(log).poll()).curve.steps) == [1, 2, 3, 4]
 
 
 def test_lines_that_are_no_event_are_passed_over(log: Path) -> None:

@@ -156,14 +156,25 @@ class RoundStore:
             return self.get(number)
 
     def update_each(self, changes: Callable[[list[Round]], Mapping[int, Mapping[str, Any]]]) -> list[Round]:
-        """Change fields of several rounds in one write: `changes` is given all rounds and says what becomes what.
+        """Change fields of several rounds at once: all of the changes are written, or none.
+
+        Args:
+            changes: given all rounds by number, says which fields of which rounds become what. It is called under the
+                lock, so what it decides on is still so when it is written. Nothing is written when it names no round.
 
         Returns:
-            All rounds as they are then.
+            All rounds by number, as they are afterwards.
+
+        Raises:
+            RoundError: `changes` names a round that does not exist, or raises it itself; nothing is then changed.
         """
         with self._locked():
-            fields = {number: msgspec.to_builtins(given) for number, given in changes(self.rounds()).items()}
-            self._table.update(lambda document: document.update(fields[document["number"]]), doc_ids=list(fields))
+            wanted = changes(self.rounds())
+            for number in wanted:
+                self.get(number)
+            if wanted:
+                fields = {number: msgspec.to_builtins(dict(wanted[number])) for number in wanted}
+                self._table.update(lambda document: document.update(fields[document["number"]]), doc_ids=list(wanted))
             return self.rounds()
 
     def remove(self, number: int, forbidden: frozenset[Status]) -> Round:

@@ -17,7 +17,7 @@ import pytest
 from engine import store as store_module
 from engine.errors import RoundError, StoreError, StoreMissing
 from engine.rounds import ACTIVE, Result, Round, Status
-from engine.store import RoundStore
+from engine.store import AtomicJSONStorage, RoundStore, Tables
 from engine.workspace import Workspace
 from tests.conftest import ROOT, await_true, make_round, make_spec
 
@@ -129,6 +129,53 @@ def test_update_is_guarded_by_status(store: RoundStore, workspace: Workspace) ->
         store.update(1, frozenset({Status.QUEUED, Status.HELD}), note="x")
     assert content(workspace) == before
     assert store.update(1, frozenset({Status.RUNNING}), note="x").note == "x"
+
+
+def test_several_rounds_change_in_one_write(
+    store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        add(store)
+    before = store.rounds()
+    asked: list[list[Round]] = []
+    writes: list[Path] = []
+    write = AtomicJSONStorage.write
+
+    def count(storage: AtomicJSONStorage, data: Tables) -> None:
+        writes.append(storage.path)
+        write(storage, data)
+
+    monkeypatch.setattr(AtomicJSONStorage, "write", count)
+
+    def swap(rounds: list[Round]) -> dict[int, dict[str, object]]:
+        asked.append(rounds)
+        return {1: {"status": Status.HELD}, 3: {"note": "third", "result": Result(perplexity=3.0)}}
+
+    after = store.update_each(swap)
+    assert asked == [before]
+    assert after == [
+        msgspec.structs.replace(before[0], status=Status.HELD),
+        before[1],
+        msgspec.structs.replace(before[2], note="third", result=Result(perplexity=3.0)),
+    ]
+    assert RoundStore(workspace).rounds() == after
+    assert len(writes) == 1
+    assert store.update_each(lambda _: {}) == after
+    assert len(writes) == 1
+
+
+def test_change_of_several_is_all_or_nothing(store: RoundStore, workspace: Workspace) -> None:
+    add(store)
+    before = content(workspace)
+    with pytest.raises(RoundError, match="there is no round 7"):
+        store.update_each(lambda _: {1: {"note": "x"}, 7: {"note": "x"}})
+
+    def refuse(_: list[Round]) -> dict[int, dict[str, object]]:
+        raise RoundError("not now")
+
+    with pytest.raises(RoundError, match="not now"):
+        store.update_each(refuse)
+    assert content(workspace) == before
 
 
 def test_active_round_is_not_removed(store: RoundStore) -> None:

@@ -271,25 +271,6 @@ def test_store_that_is_a_directory_is_refused(empty_directory: Path) -> None:
         RoundStore(workspace).rounds()
 
 
-def test_several_rounds_are_changed_in_one_write(
-    store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(4):
-        add(store)
-    written: list[int] = []
-    write = store_module.AtomicJSONStorage.write
-
-    def counted(self: store_module.AtomicJSONStorage, data: store_module.Tables) -> None:
-        written.append(len(data["rounds"]))
-        write(self, data)
-
-    monkeypatch.setattr(store_module.AtomicJSONStorage, "write", counted)
-    changed = store.update_each(lambda rounds: {item.number: {"note": f"of {len(rounds)}"} for item in rounds[1:3]})
-    assert written == [4]
-    assert [round_.note for round_ in changed] == ["", "of 4", "of 4", ""]
-    assert RoundStore(workspace).rounds() == changed
-
-
 @pytest.mark.parametrize("refusing", ["os.replace", "os.fsync", "tempfile.mkstemp"])
 def test_write_that_fails_leaves_the_old_state_and_says_so(
     store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, refusing: str

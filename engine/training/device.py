@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import resource
 import sys
 import time
@@ -15,7 +16,17 @@ import torch
 
 from engine.errors import SpecError, TrainingError
 
-OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory")
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "MPS backend out of memory",
+)
+ASKED = re.compile(r"(?:[Tt]ried to allocate|Unable to allocate) ([\d.]+) ([KMGTkmgt]?i?[Bb])")
+FREE = re.compile(r"of which ([\d.]+) ([KMGT]?i?B) is free")
+UNITS = "BKMGT"
+MORE_MEMORY = (
+    "try train.micro_batches auto, train.gradient_checkpointing auto, model.load_in_4bit, or a shorter data.max_length"
+)
 TRIALS, TRIAL_ROWS, MARGIN = 5, 512, 1.3
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -93,7 +104,7 @@ def set_random_state(state: dict[str, torch.Tensor]) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out; outside CUDA torch has no class for that."""
-    return isinstance(error, torch.OutOfMemoryError) or (
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
 
@@ -110,10 +121,24 @@ def out_of_memory(when: str) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(
-            f"out of memory {when}: set train.micro_batches and train.gradient_checkpointing to auto, or a shorter "
-            f"data.max_length"
-        ) from error
+        raise TrainingError(f"out of {_memory_asked(error, when)}; {MORE_MEMORY}") from error
+
+
+def _memory_asked(error: BaseException, when: str) -> str:
+    """Which memory ran out, what was asked of it and what was free, as far as the error's own words say."""
+    text = str(error)
+    kind = "GPU memory" if isinstance(error, torch.OutOfMemoryError) or "MPS backend" in text else "memory"
+    asked, free = (_bytes_in(pattern, text) for pattern in (ASKED, FREE))
+    if asked is None:
+        return f"{kind} {when}"
+    unit, name = (1024**3, "GiB") if asked >= 1024**3 else (1024**2, "MiB")
+    left = f", {free / unit:.1f} free" if free is not None else ""
+    return f"{kind} {when}: asked {asked / unit:.1f} {name}{left}"
+
+
+def _bytes_in(pattern: re.Pattern[str], text: str) -> float | None:
+    found = pattern.search(text)
+    return float(found[1]) * 1024 ** UNITS.index(found[2][0].upper()) if found else None
 
 
 def device_name(device: torch.device) -> str:

@@ -163,9 +163,65 @@ def test_spec_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_memory_that_runs_out_is_told_with_the_step() -> None:
-    told = pytest.raises(TrainingError, match=r"out of memory at step 3: set train.micro_batches and")
+    told = pytest.raises(
+        TrainingError, match=r"^out of GPU memory at step 3: asked 2.0 GiB; try train.micro_batches auto"
+    )
     with told, out_of_memory("at step 3"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+OUT_OF_MEMORY: list[tuple[Exception, str]] = [
+    (
+        torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.10 GiB. GPU 0 has a total capacity of 14.74 GiB of which 412.12 "
+            "MiB is free. Including non-PyTorch memory, this process has 14.33 GiB memory in use. Of the allocated "
+            "memory 13.90 GiB is allocated by PyTorch, and 100.50 MiB is reserved by PyTorch but unallocated."
+        ),
+        "out of GPU memory at step 41: asked 2.1 GiB, 0.4 free; try ",
+    ),
+    (
+        torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB of which 9.44 "
+            "MiB is free. Process 1234 has 79.09 GiB memory in use."
+        ),
+        "out of GPU memory at step 41: asked 20.0 MiB, 9.4 free; try ",
+    ),
+    (torch.OutOfMemoryError("CUDA error: out of memory"), "out of GPU memory at step 41; try "),
+    (
+        RuntimeError(
+            "MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB). "
+            "Tried to allocate 1.50 GB on private pool."
+        ),
+        "out of GPU memory at step 41: asked 1.5 GiB; try ",
+    ),
+    (
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:126] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 137438953472 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        "out of memory at step 41: asked 128.0 GiB; try ",
+    ),
+    (
+        MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)"),
+        "out of memory at step 41: asked 7.5",
+    ),
+    (MemoryError(), "out of memory at step 41; try "),
+]
+
+
+@pytest.mark.parametrize(("error", "sentence"), OUT_OF_MEMORY)
+def test_memory_that_runs_out_is_told_with_what_was_asked_and_free(error: Exception, sentence: str) -> None:
+    with pytest.raises(TrainingError) as told, out_of_memory("at step 41"):
+        raise error
+    assert told.value.message.startswith(sentence)
+
+
+def test_memory_of_the_cpu_that_runs_out_is_known_by_torchs_own_words() -> None:
+    with (
+        pytest.raises(TrainingError, match=r"^out of memory at step 1: asked 1073741824\.0 GiB; try "),
+        out_of_memory("at step 1"),
+    ):
+        torch.empty(2**58)
 
 
 @pytest.mark.parametrize(

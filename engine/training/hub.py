@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from urllib.parse import urlsplit
 
 from engine.dataset import local_data_file
@@ -16,7 +17,9 @@ PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
 def quieten() -> None:
-    """Have the libraries keep to themselves; call before they are imported."""
+    """Have the libraries keep to themselves, and load no code from the hub; call before they are imported."""
+    os.environ["USE_HUB_KERNELS"] = "NO"  # transformers
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # bitsandbytes, which asks for it without being told
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines

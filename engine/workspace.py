@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.errors import RoundError
 
@@ -44,6 +46,16 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def check(self) -> None:
+        """Raise RoundError if what is written or deleted in it is a link, which leads who knows where."""
+        for path in (self.spec, self.events, self.log, self.adapter, self.checkpoints):
+            if path.is_symlink():
+                raise RoundError(f"{path} is a link, which is never followed: put what it leads to in its place")
+
+    def open_log(self) -> BinaryIO:
+        """The log, to append to; raises OSError for a link in its place, or if the disk refuses."""
+        return open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "ab")
 
     @property
     def spec(self) -> Path:

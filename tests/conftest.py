@@ -15,6 +15,7 @@ import psutil
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from engine.events import AnyEvent
 from engine.fields import build_spec, flatten
 from engine.operations import Cockpit
 from engine.plan import make_plan
@@ -22,7 +23,7 @@ from engine.rounds import Result, Round, Status
 from engine.runner import start_runner
 from engine.spec import Spec
 from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.workspace import RunDir, Workspace
 from tests.fake_engine import Script
 from tests.fake_runner import RUNNER_COMMAND
 
@@ -250,3 +251,20 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
             monkeypatch.setenv(name, value)
 
     return follow
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model of 40,000 parameters that anything can be trained on in a second."""
+    from tests.integration.tiny_model import write_model
+
+    return write_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[RunDir, list[AnyEvent]]:
+    """A round trained without a break, and its events."""
+    from tests.integration.rounds_to_train import make_run, train_here
+
+    run = make_run(tmp_path_factory.mktemp("reference") / "runs" / "0001-c0ffee", tiny_model)
+    return run, train_here(run)

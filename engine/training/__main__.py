@@ -86,9 +86,14 @@ def train_locked(run: RunDir, resume: bool) -> int:
 
 def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
     """Report for work first, as the heavy imports take seconds; then train."""
-    checkpoint = newest_valid_checkpoint(run.checkpoints) if resume else None
+    run.check()
+    checkpoint, damaged = newest_valid_checkpoint(run.checkpoints) if resume else (None, [])
     step = checkpoint_step(checkpoint) if checkpoint is not None else None
     recorder.append(Started(time=time.time(), process=own_identity(), resumed_from=step))
+    for path in damaged:
+        recorder.warn(f"{path.name} is damaged and passed over")
+    if damaged and step is None:
+        recorder.warn("no checkpoint of this round is whole: it begins anew")
     try:
         with recorder.stop.at_once():
             recorder.phase("loading")

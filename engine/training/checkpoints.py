@@ -1,13 +1,8 @@
-"""Checkpoints: written whole or not at all, checked before they are believed, and free of pickle.
-
-Each directory is staged under another name, forced to disk, and renamed.
-"""
+"""Checkpoints: written whole or not at all, checked before they are believed, and free of pickle."""
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +14,16 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import SpecError, TrainingError
 from engine.fields import changed_keys, describe_value, flatten
-from engine.jsonfile import sync_directory
 from engine.spec import Spec, decode_spec
 from engine.training.hub import first_line
-from engine.training.manifest import checkpoints_in, write_manifest
+from engine.training.manifest import STATE, TENSORS, checkpoints_in, write_manifest
 from engine.training.model import save_adapter, trainable_parameters
 from engine.training.pissa import WEIGHTS, Tensors, is_pissa, read_plain, split_base_again
+from engine.training.staging import write_directory
 
 if TYPE_CHECKING:
     from engine.training.preparation import Training
 
-STATE, TENSORS = "state.json", "training_state.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 MAY_MOVE = frozenset({"model.path", "data.path"})
 
@@ -82,27 +76,6 @@ def prune_checkpoints(parent: Path, step: int, limit: int, best: int | None) -> 
     for number in found[:-limit]:
         if number != best:
             shutil.rmtree(checkpoints_in(parent)[number])
-
-
-def write_directory(target: Path, write: Callable[[Path], None]) -> None:
-    """Have `write(directory)` fill a directory, then put it at `target` in one rename; what was there goes after."""
-    staged, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
-    for left_over in (staged, old):
-        shutil.rmtree(left_over, ignore_errors=True)
-    staged.mkdir(parents=True)
-    try:
-        write(staged)
-        for file in staged.iterdir():
-            _sync_file(file)
-        sync_directory(staged)
-        if target.exists():
-            target.rename(old)
-        staged.rename(target)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-    sync_directory(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def restore(training: Training, step: int) -> None:
@@ -193,11 +166,3 @@ def _training_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str,
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     return tensors
-
-
-def _sync_file(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,13 +5,20 @@ A checkpoint is a directory `checkpoint-<step>`. Its manifest, written last, hol
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-MANIFEST = "manifest.json"
+MANIFEST, STATE = "manifest.json", "state.json"
+ADAPTER, TENSORS = "adapter_model.safetensors", "training_state.safetensors"
+NEEDED = frozenset({ADAPTER, TENSORS, STATE})
+MAX_MANIFEST_BYTES = 1024 * 1024
 
 
 class FileRecord(Struct, frozen=True):
@@ -19,6 +26,12 @@ class FileRecord(Struct, frozen=True):
 
     size: int
     sha256: str
+
+
+class _Step(Struct, frozen=True):
+    """Of `state.json` what tells whose it is."""
+
+    step: int
 
 
 def write_manifest(directory: Path) -> None:
@@ -33,29 +46,46 @@ def checkpoint_step(checkpoint: Path) -> int:
 
 
 def checkpoints_in(parent: Path) -> dict[int, Path]:
-    """The checkpoint directories by step, whole or not, in no order."""
-    found = (path for path in parent.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal())
-    return {checkpoint_step(path): path for path in found}
+    """The checkpoint directories by step, whole or not, in no order. A link is none."""
+    found = (path for path in parent.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal())
+    steps = {checkpoint_step(path): path for path in found if path.is_dir() and not path.is_symlink()}
+    return {step: path for step, path in steps.items() if path.name == f"checkpoint-{step}"}
 
 
-def newest_valid_checkpoint(parent: Path) -> Path | None:
-    """The checkpoint of the highest step whose every file is as its manifest says; None if there is none."""
+def newest_valid_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
+    """The checkpoint of the highest step that is whole, None if there is none; and the damaged ones of later steps."""
+    damaged: list[Path] = []
     for _, path in sorted(checkpoints_in(parent).items(), reverse=True):
         if is_valid(path):
-            return path
-        print(f"{path.name} is damaged and passed over", flush=True)
-    return None
+            return path, damaged
+        damaged.append(path)
+    return None, damaged
 
 
 def is_valid(checkpoint: Path) -> bool:
-    """Whether the manifest is there and every file it names is whole."""
+    """Whether it has all that a checkpoint needs, and every file is as its manifest says."""
     try:
-        manifest = msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=dict[str, FileRecord])
-        return bool(manifest) and all(_record(checkpoint / name) == record for name, record in manifest.items())
+        with _open(checkpoint / MANIFEST) as stream:
+            manifest = msgspec.json.decode(stream.read(MAX_MANIFEST_BYTES), type=dict[str, FileRecord])
+        if not manifest.keys() >= NEEDED or any(name != os.path.basename(name) for name in manifest):
+            return False
+        if any(_record(checkpoint / name) != record for name, record in manifest.items()):
+            return False
+        with _open(checkpoint / STATE) as stream:
+            return msgspec.json.decode(stream.read(), type=_Step).step == checkpoint_step(checkpoint)
     except (OSError, ValueError, RecursionError):  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
         return False
 
 
 def _record(file: Path) -> FileRecord:
-    with file.open("rb") as stream:
-        return FileRecord(file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+    with _open(file) as stream:
+        return FileRecord(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def _open(file: Path) -> BufferedReader:
+    """A file to read; raises OSError for a link, which leads who knows where, and for a pipe, which has no end."""
+    stream = os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is not a file", str(file))
+    return stream

@@ -14,7 +14,7 @@ from engine.runlog import read_events
 from engine.snapshot import RunSnapshot, measured_by
 from engine.spec import Spec
 from engine.training.card import model_card, read_names
-from engine.training.checkpoints import prune_checkpoints, restore, restore_adapter, save_checkpoint, write_directory
+from engine.training.checkpoints import prune_checkpoints, restore, restore_adapter, save_checkpoint
 from engine.training.device import out_of_memory, peak_memory_bytes
 from engine.training.manifest import is_valid
 from engine.training.measuring import measure_base, measure_if_due
@@ -23,6 +23,7 @@ from engine.training.optimizer import learning_rates
 from engine.training.pissa import is_pissa, split_base
 from engine.training.preparation import Training, prepare
 from engine.training.recorder import Recorder, StopWanted
+from engine.training.staging import write_directory
 from engine.training.step import take_step
 from engine.workspace import RunDir
 

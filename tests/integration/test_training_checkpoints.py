@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from engine.events import Finished
-from engine.training import checkpoints
 from engine.training.batches import Batch
 from engine.training.checkpoints import restore, save_checkpoint
 from engine.training.forward import Forward
-from engine.training.manifest import write_manifest
+from engine.training.manifest import STATE, write_manifest
 from engine.training.preparation import Training
 from engine.workspace import RunDir
 from tests.conftest import change_spec
@@ -173,6 +172,6 @@ def test_eval_loss_that_is_no_number_ends_the_round_before_its_checkpoint(
 def test_state_holds_nothing_that_is_executed(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=0.5)
     train_here(run)
-    state = json.loads((run.checkpoint(5) / checkpoints.STATE).read_text())
+    state = json.loads((run.checkpoint(5) / STATE).read_text())
     assert set(state) == {"step", "train_seconds", "trained_tokens", "scaler", "spec"}
     assert not (run.checkpoint(5) / "README.md").exists()

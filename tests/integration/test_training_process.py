@@ -186,7 +186,7 @@ def test_disk_that_refuses_even_the_events_is_still_a_failure(tiny_model: Path, 
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as engine:
         _, errors = engine.communicate(timeout=SECONDS)
-    assert engine.returncode == 1
+    assert engine.returncode == 4
     assert "OSError: [Errno 27] File too large" in errors
     assert [type(event) for event in read_events(run.events)][:2] == [Started, Phase]
 

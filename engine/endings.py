@@ -7,25 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from engine.heartbeat import Stall
 from engine.process import ProcessIdentity, boot_id
-from engine.rounds import Result, Round, Status
+from engine.rounds import Round, Status
 from engine.runlog import RunTail
 from engine.running import RunningEngine
-from engine.snapshot import RunSnapshot
+from engine.snapshot import RunSnapshot, result_of
 from engine.workspace import RunDir
 
 OOM_KILL_COUNTS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
-
-
-def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:
-    """What a run came to, finished or not, with the adapter it has left."""
-    adapter = next((saved.path for saved in reversed(snapshot.saved) if saved.final), None)
-    if snapshot.result.adapter_dir is not None or adapter is None:
-        return snapshot.result
-    return msgspec.structs.replace(snapshot.result, adapter_dir=f"{run.path.parent.name}/{run.path.name}/{adapter}")
 
 
 def oom_kills() -> int:

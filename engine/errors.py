@@ -61,3 +61,19 @@ class RoundError(LoratuiError):
     """A round that does not exist, or is not in a state that allows what was asked."""
 
     title = "That round does not allow this"
+
+
+class StoreDamaged(StoreError):
+    """What lies in the place of `experiments.json` is nothing that loratui wrote; `reason` says why, in a few words."""
+
+    title = "experiments.json is damaged"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreNewer(StoreError):
+    """`experiments.json` is of a later version of loratui, and is not changed by this one."""
+
+    title = "experiments.json is of a newer loratui"

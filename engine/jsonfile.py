@@ -1,29 +1,112 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and read one that may be anything."""
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+MAX_BYTES = 512 * 1024 * 1024
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
+
+
+class NoPlainFile(ValueError):
+    """What is there is no file that can be read whole."""
+
+
+def read_plain_file(path: Path) -> bytes:
+    """The content of a file; a pipe or device in its place is not waited for.
+
+    Raises:
+        NoPlainFile: a directory, pipe, socket or device, or a file of more than `MAX_BYTES`.
+        OSError: it cannot be opened or read.
+    """
+    _check_plain(os.stat(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _check_plain(os.fstat(descriptor))
+        return file.read()
+
+
+def _check_plain(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise NoPlainFile("it is a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise NoPlainFile("it is no file but a pipe, socket or device")
+    if status.st_size > MAX_BYTES:
+        raise NoPlainFile(f"it has more than {MAX_BYTES // 1024**2} MiB")
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside `path` that nothing has; what a killed process leaves under one, `sweep` removes."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it; only for one who keeps other writers of it out."""
+    for entry in os.scandir(path.parent):
+        found = TEMPORARY.fullmatch(entry.name)
+        if found is not None and found["name"] == path.name and entry.is_file(follow_symlinks=False):
+            with suppress(OSError):
+                os.unlink(entry.path)
+
+
+@contextmanager
+def staged(path: Path, data: bytes) -> Iterator[Path]:
+    """A temporary file beside `path` with `data` in it, forced to disk, to be renamed; removed if that fails.
+
+    A file whose fsync failed is never written again: what the kernel kept of it is not known.
+    """
+    temporary = temporary_beside(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(descriptor)
+        yield temporary
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path` so that a reader, or a crash, finds the old content or the new, never a part.
 
     Raises:
-        OSError: the disk refuses; `path` is then as it was.
+        OSError: the disk refuses; `path` is as it was, unless it was the directory alone that could not be synced.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with staged(path, data) as temporary:
+        os.replace(temporary, path)
     sync_directory(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give the content of `source` the further name `target`, which nothing may have; a copy where there are no links.
+
+    Raises:
+        FileExistsError: something has the name.
+        OSError: the disk refuses.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        with staged(target, source.read_bytes()) as temporary:
+            shutil.copystat(source, temporary)
+            os.replace(temporary, target)
 
 
 def sync_directory(directory: Path) -> None:

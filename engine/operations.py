@@ -10,39 +10,24 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from engine import preflight
 from engine.dataset import reason_of
-from engine.endings import result_of
-from engine.errors import RoundError, SpecError, StoreError
+from engine.documents import QueuedRound, encode_queued, read_queued
+from engine.errors import LoratuiError, RoundError, SpecError, StoreError
 from engine.fields import build_spec, flatten, parse_value
 from engine.jsonfile import write_atomically
-from engine.plan import Plan
 from engine.rounds import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
-from engine.runlog import read_events
 from engine.runner import needs_runner, start_runner
-from engine.snapshot import RunSnapshot
+from engine.salvage import new_round
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace
-
-
-class QueuedRound(Struct, frozen=True, kw_only=True):
-    """A round as it was queued: the content of `runs/<id>/spec.json`, from which the index can be rebuilt."""
-
-    id: str
-    number: int
-    name: str
-    note: str
-    parent: int | None
-    created: float
-    plan: Plan
-    spec: Spec
 
 
 class Cockpit:
@@ -77,7 +62,7 @@ class Cockpit:
                 spec=spec,
             )
             made.append(self._write_run_dir(queued))
-            return _to_round(queued, Status.HELD if hold else Status.QUEUED, checked.warnings)
+            return new_round(queued, Status.HELD if hold else Status.QUEUED, checked.warnings)
 
         try:
             round_ = self.store.add(make)
@@ -85,13 +70,17 @@ class Cockpit:
             for run in made:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
-        self.wake_runner()
+        with suppress(LoratuiError):  # it is queued; the front end tells when it finds no runner
+            self.wake_runner()
         return round_
 
     def wake_runner(self) -> None:
         """Start the runner if there is something for it to do."""
         if needs_runner(self.store.rounds()):
-            self._start(self.workspace)
+            try:
+                self._start(self.workspace)
+            except OSError as error:
+                raise LoratuiError(f"no runner could be started, so nothing is trained: {reason_of(error)}") from error
 
     def stop(self, number: int) -> Round:
         """End a round: a queued one at once, a running one after its step, with adapter and checkpoint saved."""
@@ -183,8 +172,8 @@ class Cockpit:
         round_ = self.store.update(number, note=note)
         if run.spec.is_file():
             try:
-                queued = msgspec.json.decode(run.spec.read_bytes(), type=QueuedRound)
-                write_atomically(run.spec, _encode(msgspec.structs.replace(queued, note=note)))
+                queued, fields = read_queued(run)
+                write_atomically(run.spec, encode_queued(msgspec.structs.replace(queued, note=note), fields))
             except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
                 raise StoreError(
                     f"the note of round {number} is in the table, but not in {run.spec}: {reason_of(error)}"
@@ -192,19 +181,18 @@ class Cockpit:
         return round_
 
     def rebuild(self) -> tuple[int, Path | None]:
-        """Make `experiments.json` anew from `runs/`; rounds only the old file knows are kept where it can be read.
+        """Make `experiments.json` anew: its rounds where they hold together, else from its backup, and from `runs/`.
 
         Returns:
             How many rounds there are now, and where the old file was put aside (None if there was none).
         """
-        runs = (_read_run(RunDir(spec.parent)) for spec in sorted(self.workspace.runs_dir.glob("*/spec.json")))
-        return self.store.recreate([round_ for round_ in runs if round_ is not None])
+        return self.store.rebuild()
 
     def _write_run_dir(self, queued: QueuedRound) -> RunDir:
         run = self.workspace.run_dir(queued.id)
         try:
             run.path.mkdir(parents=True)
-            write_atomically(run.spec, _encode(queued))
+            write_atomically(run.spec, encode_queued(queued))
         except OSError as error:
             shutil.rmtree(run.path, ignore_errors=True)
             raise StoreError(f"{run.path} could not be written, nothing was queued: {reason_of(error)}") from error
@@ -226,10 +214,6 @@ def _check_text(*texts: object) -> None:
         raise SpecError(f"{error.object!r} is not valid UTF-8 text: write it anew") from error
 
 
-def _encode(queued: QueuedRound) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(queued), indent=1)
-
-
 def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
     """`base` (the defaults if None) with `KEY=VALUE` settings applied, later ones winning.
 
@@ -243,40 +227,3 @@ def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
             raise SpecError(f"--set takes KEY=VALUE, for example --set lora.r=16, not {setting!r}")
         values[key.strip()] = parse_value(key.strip(), text)
     return build_spec(values)
-
-
-def _to_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = ()) -> Round:
-    return Round(
-        id=queued.id,
-        number=queued.number,
-        name=queued.name,
-        status=status,
-        note=queued.note,
-        parent=queued.parent,
-        spec=queued.spec,
-        plan=queued.plan,
-        created=queued.created,
-        turn=queued.created,
-        warnings=warnings,
-    )
-
-
-def _read_run(run: RunDir) -> Round | None:
-    """A round from its run directory; None if its spec cannot be read. One that never began comes back held."""
-    try:
-        queued = msgspec.json.decode(run.spec.read_bytes(), type=QueuedRound)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    snapshot = RunSnapshot(read_events(run.events))
-    if snapshot.started is None:
-        return _to_round(queued, Status.HELD)
-    ended = snapshot.status is not None
-    # Without a last word it may still be training: as `running` the runner looks for its engine and records the end.
-    return msgspec.structs.replace(
-        _to_round(queued, snapshot.status or Status.RUNNING, tuple(snapshot.warnings)),
-        result=result_of(snapshot, run),
-        message=snapshot.message,
-        started=snapshot.started.time,
-        ended=snapshot.last_time if ended else None,
-        process=None if ended else snapshot.started.process,
-    )

@@ -23,6 +23,7 @@ from engine.events import (
     Warned,
 )
 from engine.rounds import Result, Status
+from engine.workspace import RunDir
 
 Ending = Finished | Stopped | Interrupted | Failed
 RATE_STEPS = 20
@@ -154,3 +155,11 @@ class RunSnapshot:
             return None
         recent = self.curve.seconds[-RATE_STEPS:]
         return (self.prepared.total_steps - self.curve.steps[-1]) * sum(recent) / len(recent)
+
+
+def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:
+    """What a run came to, finished or not, with the adapter it has left."""
+    adapter = next((saved.path for saved in reversed(snapshot.saved) if saved.final), None)
+    if snapshot.result.adapter_dir is not None or adapter is None:
+        return snapshot.result
+    return msgspec.structs.replace(snapshot.result, adapter_dir=f"{run.path.parent.name}/{run.path.name}/{adapter}")

@@ -1,97 +1,50 @@
 """The index of rounds, `experiments.json`: TinyDB over a storage that locks and replaces, never overwrites in place.
 
 TinyDB's own storage rewrites the file in place and knows no other process; here every change is one read-modify-write
-under a lock, and readers find the old file or the new one. Per-step values never come here.
+under a lock, and readers find the old file or the new one. A file that is damaged is kept under another name, and the
+rounds come back from its backup and from `runs/`. Per-step values never come here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
 from tinydb import TinyDB
-from tinydb.storages import Storage
+from tinydb.storages import MemoryStorage
 from tinydb.table import Document, Table
 
 from engine.dataset import reason_of
-from engine.errors import RoundError, StoreError, StoreMissing
-from engine.jsonfile import write_atomically
+from engine.documents import merged, to_round
+from engine.errors import RoundError, StoreDamaged, StoreError, StoreMissing
 from engine.rounds import Round, Status
+from engine.salvage import Salvage, bring_back, rounds_of_runs
+from engine.storage import KEY, SCHEMA, AtomicJSONStorage, Signature, Tables, read_tables, refuse_newer
 from engine.workspace import Workspace
 
-SCHEMA = 1
 LOCK_SECONDS = 30.0
-Signature = tuple[int, int, int]
-Tables = dict[str, dict[str, dict[str, Any]]]
-
-
-class AtomicJSONStorage(Storage):
-    """One JSON file, replaced whole. A parse is kept for as long as the file's (inode, size, mtime) stay the same."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._parsed: tuple[Signature | None, Tables] | None = None
-
-    def signature(self) -> Signature | None:
-        """What changes whenever the file does; None while there is no file."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns
-
-    def read(self) -> Tables:
-        signature = self.signature()
-        if signature is None:
-            raise StoreMissing(f"there is no experiments.json in {self.path.parent}")
-        if self._parsed is None or self._parsed[0] != signature:
-            self._parsed = signature, self._parse()
-        return self._parsed[1]
-
-    def _parse(self) -> Tables:
-        try:
-            parsed = msgspec.json.decode(self.path.read_bytes(), type=Tables)
-            if not all(key.isdecimal() for table in parsed.values() for key in table):
-                raise msgspec.ValidationError("a record whose key is no number")
-            return parsed
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be read: {reason_of(error)}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise StoreError(
-                f"{self.path} is damaged and was left as it is ({error}): repair it, or run `loratui rebuild`"
-            ) from error
-
-    def write(self, data: Tables) -> None:
-        """Replace the file; under the lock, so that the signature taken afterwards is that of `data`."""
-        self._parsed = None
-        try:
-            write_atomically(self.path, msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
-        except OSError as error:
-            raise StoreError(f"{self.path} could not be written and is as before: {reason_of(error)}") from error
-        self._parsed = self.signature(), data
 
 
 class RoundStore:
-    """The rounds of one workspace. Any number of processes may use it at once.
+    """The rounds of one workspace. Any number of processes and threads may use it at once.
 
     Raises:
-        StoreMissing, StoreError: from every method, when the file is absent, damaged, or cannot be written.
+        StoreMissing, StoreError: from every method, when the file is absent, or cannot be read or written. A damaged
+            file is mended by the first who uses it, which `notices` then tells.
     """
 
     def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._path = workspace.store_path
         self._storage = AtomicJSONStorage(self._path)
-        self._lock = FileLock(self._path.with_name("experiments.json.lock"), timeout=LOCK_SECONDS)
-        self._db = TinyDB(storage=lambda: self._storage)
+        self._locks: dict[Path, FileLock] = {}
+        self._swept = False
+        self._listed: tuple[Tables, list[Round], list[str]] | None = None
 
     def exists(self) -> bool:
         return self._path.exists()
@@ -102,43 +55,50 @@ class RoundStore:
 
     def create(self, rounds: tuple[Round, ...] = ()) -> None:
         """Make `experiments.json`; raises StoreError if it is there already."""
+        documents = {str(round_.number): msgspec.to_builtins(round_) for round_ in rounds}
         with self._locked():
-            if self.exists():
+            if os.path.lexists(self._path):
                 raise StoreError(f"{self._path} is there already")
-            self._write_anew(rounds, 0)
-
-    def recreate(self, found: Iterable[Round]) -> tuple[int, Path | None]:
-        """Make the file anew from its rounds, as far as they can be read, and those of `found` that it lacks.
-
-        Returns:
-            How many rounds there are now, and where a copy of the old file lies (None if there was none).
-        """
-        with self._locked():
-            aside = self._copy_aside() if self.exists() else None
-            last_number, known = 0, []
-            with contextlib.suppress(StoreError):
-                last_number, known = self._last_number(), list(self._table)
-            rounds = {round_.number: round_ for round_ in (*found, *_readable(known))}
-            self._write_anew(rounds.values(), last_number)
-            return len(rounds), aside
+            meta = {"schema": SCHEMA, "last_number": _last_number({"rounds": documents})}
+            self._storage.write({"rounds": documents, "meta": {"1": meta}})
 
     def rounds(self) -> list[Round]:
-        """All rounds by number."""
-        return sorted((_to_round(document) for document in self._table), key=lambda round_: round_.number)
+        """All rounds by number; those that do not hold together are left out, and `notices` tells of them."""
+        return list(self._list()[0])
+
+    def notices(self) -> list[str]:
+        """What the person should know of the file, one sentence each: how it was mended, and what is wrong with it."""
+        _, broken = self._list()
+        meta = _meta(self._storage.read())
+        told = [text for text in meta.get("notices", ()) if isinstance(text, str)]
+        if broken:
+            told.append(broken[0] + (f"; {len(broken) - 1} more are like it" if len(broken) > 1 else ""))
+        try:
+            refuse_newer(meta.get("schema"))
+        except StoreError as error:
+            told.append(error.message)
+        return [*told, self._storage.unsure] if self._storage.unsure else told
+
+    def dismiss(self) -> None:
+        """Tell no more, neither here nor in other processes, of how the file was mended."""
+        self._storage.unsure = ""
+        with self._changing() as draft:
+            if _meta(self._storage.read()).get("notices"):
+                _set_meta(draft, notices=[])
 
     def get(self, number: int) -> Round:
         """One round; raises RoundError if there is none with this number."""
-        document = self._table.get(doc_id=number)
-        if not isinstance(document, Document):
+        document = self._read()["rounds"].get(str(number))
+        if document is None:
             raise RoundError(f"there is no round {number}: `loratui ls` lists them")
-        return _to_round(document)
+        return to_round(number, document)
 
     def add(self, make: Callable[[int], Round]) -> Round:
         """Add the round that `make` builds for the number it is given; numbers are never used twice."""
-        with self._locked():
-            number = 1 + self._last_number()
+        with self._changing() as draft:
+            number = 1 + _last_number(self._storage.read())
             round_ = make(number)
-            self._table.insert(Document(msgspec.to_builtins(round_), doc_id=number))
+            draft.table("rounds").insert(Document(msgspec.to_builtins(round_), doc_id=number))
             return round_
 
     def update(self, number: int, allowed: frozenset[Status] | None = None, **changes: Any) -> Round:
@@ -147,13 +107,13 @@ class RoundStore:
         Raises:
             RoundError: no such round, or its status is none of `allowed`; nothing is then changed.
         """
-        with self._locked():
+        with self._changing() as draft:
             round_ = self.get(number)
             if allowed is not None and round_.status not in allowed:
                 words = " or ".join(sorted(allowed))
                 raise RoundError(f"round {number} is {round_.status}: only one that is {words} allows this")
-            self._table.update(msgspec.to_builtins(changes), doc_ids=[number])
-            return self.get(number)
+            self._change(draft, {number: changes})
+        return self.get(number)
 
     def update_each(self, changes: Callable[[list[Round]], Mapping[int, Mapping[str, Any]]]) -> list[Round]:
         """Change fields of several rounds at once: all of the changes are written, or none.
@@ -168,86 +128,168 @@ class RoundStore:
         Raises:
             RoundError: `changes` names a round that does not exist, or raises it itself; nothing is then changed.
         """
-        with self._locked():
-            wanted = changes(self.rounds())
-            for number in wanted:
-                self.get(number)
-            if wanted:
-                fields = {number: msgspec.to_builtins(dict(wanted[number])) for number in wanted}
-                self._table.update(lambda document: document.update(fields[document["number"]]), doc_ids=list(wanted))
-            return self.rounds()
+        with self._changing() as draft:
+            self._change(draft, changes(self.rounds()))
+        return self.rounds()
 
     def remove(self, number: int, forbidden: frozenset[Status]) -> Round:
         """Take one round out and return it; raises RoundError if there is none, or its status is `forbidden`."""
-        with self._locked():
+        with self._changing() as draft:
             round_ = self.get(number)
             if round_.status in forbidden:
                 raise RoundError(f"round {number} is {round_.status}: stop it first with `loratui stop {number}`")
-            meta = Document({"schema": SCHEMA, "last_number": self._last_number()}, doc_id=1)
-            self._db.table("meta", cache_size=0).upsert(meta)
-            self._table.remove(doc_ids=[number])
+            _set_meta(draft, schema=SCHEMA, last_number=_last_number(self._storage.read()))
+            draft.table("rounds").remove(doc_ids=[number])
             return round_
 
-    def _last_number(self) -> int:
-        """The highest number ever given; `meta` remembers those of removed rounds."""
-        tables = self._storage.read()
-        remembered = tables.get("meta", {}).get("1", {}).get("last_number", 0)
-        return max(remembered if isinstance(remembered, int) else 0, *map(int, tables.get("rounds", {})), 0)
+    def rebuild(self) -> tuple[int, Path | None]:
+        """Make the file anew: its rounds where they hold together, else as the backup has them, and those of `runs/`.
 
-    def _write_anew(self, rounds: Iterable[Round], last_number: int) -> None:
-        listed = sorted(rounds, key=lambda round_: round_.number)
-        last = max([last_number, *(round_.number for round_ in listed)])
-        self._storage.write(
-            {
-                "rounds": {str(round_.number): msgspec.to_builtins(round_) for round_ in listed},
-                "meta": {"1": {"schema": SCHEMA, "last_number": last}},
-            }
+        Returns:
+            How many rounds there are now, and where the old file lies (None if there was none).
+        """
+        with self._locked():
+            backup, _ = self._newest_backup()
+            try:
+                old, stale = self._storage.read(), False
+            except (StoreMissing, StoreDamaged):
+                old, stale = backup, True
+            refuse_newer(_meta(old).get("schema"))
+            aside = self._storage.free_name("old") if os.path.lexists(self._storage.target) else None
+            salvage = bring_back(old, backup, rounds_of_runs(self._workspace), _last_number(old), stale)
+            self._write_salvage(old, salvage, [text for text in (salvage.told,) if text], aside)
+            return len(self._list()[0]), aside
+
+    def _mend(self, reason: str) -> Tables:
+        """Keep a damaged file under another name, and bring the rounds back; under the lock."""
+        backup, name = self._newest_backup()
+        aside = self._storage.free_name("damaged")
+        salvage = bring_back(backup, backup, rounds_of_runs(self._workspace), _last_number(backup), stale=True)
+        count = len(salvage.documents)
+        told = (
+            f"{self._path} was damaged ({reason}) and is kept as {aside.name}: {count} round{'s' * (count != 1)} came "
+            f"back from {' and '.join([*([name] if name else []), 'runs/'])}"
+        )
+        earlier = [text for text in _meta(backup).get("notices", ()) if isinstance(text, str)]
+        self._write_salvage(backup, salvage, [*earlier, told + (f"; {salvage.told}" if salvage.told else "")], aside)
+        return self._storage.read()
+
+    def _write_salvage(self, old: Tables, salvage: Salvage, notices: list[str], aside: Path | None) -> None:
+        tables = {**old, "rounds": salvage.documents}
+        meta = {"schema": SCHEMA, **_meta(old), "last_number": max(_last_number(old), _last_number(tables))}
+        if notices or "notices" in meta:
+            meta["notices"] = notices
+        self._storage.write({**tables, "meta": {**old.get("meta", {}), "1": meta}}, aside)
+
+    def _newest_backup(self) -> tuple[Tables, str]:
+        """What the newest backup that can be read holds, and its name; nothing and "" if there is none."""
+        for backup in self._storage.backups:
+            with suppress(StoreError, FileNotFoundError):
+                return read_tables(backup), backup.name
+        return {}, ""
+
+    def _list(self) -> tuple[list[Round], list[str]]:
+        """The rounds by number, and what is wrong with those that do not hold together."""
+        tables = self._read()
+        if self._listed is None or self._listed[0] is not tables:
+            rounds, broken = [], []
+            for key, document in tables["rounds"].items():
+                try:
+                    rounds.append(to_round(int(key), document))
+                except StoreError as error:
+                    broken.append(error.message)
+            self._listed = tables, sorted(rounds, key=lambda round_: round_.number), broken
+        return self._listed[1], self._listed[2]
+
+    def _read(self) -> Tables:
+        """What the file holds; a damaged one is mended first, unless nothing tells that it ever was loratui's."""
+        try:
+            return self._storage.read()
+        except StoreDamaged:
+            ours = (self._lock_path, *self._storage.backups, self._workspace.runs_dir)
+            if not any(path.exists() for path in ours):
+                raise
+        with self._locked():
+            self._storage.settle()
+            try:
+                return self._storage.read()  # another process was quicker, or whoever was writing has finished
+            except StoreDamaged as error:
+                return self._mend(error.reason)
+
+    @contextmanager
+    def _changing(self) -> Iterator[TinyDB]:
+        """A draft of the file, in memory; at the end it is written, at once, if anything in it was changed."""
+        self._read()
+        with self._locked():
+            tables = self._storage.read()
+            refuse_newer(_meta(tables).get("schema"))
+            draft = TinyDB(storage=MemoryStorage)
+            draft.storage.write({name: dict(table) for name, table in tables.items()})
+            yield draft
+            changed: Any = draft.storage.read()
+            if changed != tables:
+                self._storage.write(changed)
+
+    def _change(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> None:
+        documents = self._storage.read()["rounds"]
+        for number in changes:
+            self.get(number)
+        _put(
+            draft.table("rounds"),
+            [
+                Document(merged(documents[str(number)], msgspec.to_builtins(dict(fields))), doc_id=number)
+                for number, fields in changes.items()
+            ],
         )
 
-    def _copy_aside(self) -> Path:
-        """Copy the file to a name that is free."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        endings = itertools.chain([""], (f"-{count}" for count in itertools.count(2)))
-        names = (self._path.with_name(f"{self._path.name}.{stamp}{ending}.old") for ending in endings)
-        aside = next(name for name in names if not name.exists())
-        try:
-            shutil.copy2(self._path, aside)
-        except OSError as error:
-            raise StoreError(
-                f"{self._path} could not be copied to {aside} and is as before: {reason_of(error)}"
-            ) from error
-        return aside
-
     @property
-    def _table(self) -> Table:
-        return self._db.table("rounds", cache_size=0)
+    def _lock_path(self) -> Path:
+        """Beside the file itself, so that two workspaces with links to one file have one lock."""
+        target = self._storage.target
+        return target.with_name(f"{target.name}.lock")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if not os.access(self._path.parent, os.W_OK | os.X_OK):
-            raise StoreError(f"{self._path.parent} cannot be written to: choose another workspace")
+        path = self._lock_path
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise StoreError(f"{path.parent} cannot be written to: choose another workspace")
+        lock = self._locks.setdefault(path, FileLock(path, timeout=LOCK_SECONDS, mode=0o600))
         try:
-            self._lock.acquire()
+            lock.acquire()
         except Timeout as error:
-            raise StoreError(
-                f"{self._lock.lock_file} has been held by another process for {LOCK_SECONDS:.0f} s: try again"
-            ) from error
+            raise StoreError(f"{path} has been held by another process for {LOCK_SECONDS:.0f} s: try again") from error
         except OSError as error:
-            raise StoreError(f"{self._lock.lock_file} cannot be used as a lock: {reason_of(error)}") from error
+            raise StoreError(f"{path} cannot be used as a lock: {reason_of(error)}") from error
         try:
+            if not self._swept:
+                self._storage.sweep()
+                self._swept = True
             yield
         finally:
-            self._lock.release()
+            lock.release()
 
 
-def _to_round(document: Document) -> Round:
+def _meta(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the file says of itself."""
     try:
-        return msgspec.convert(document, Round)
-    except msgspec.ValidationError as error:
-        raise StoreError(f"round {document.doc_id} in experiments.json does not hold together: {error}") from error
+        return dict(tables.get("meta", {}).get("1", {}))
+    except msgspec.ValidationError:  # a number that is too large to hold
+        return {}
 
 
-def _readable(documents: Iterable[Document]) -> Iterator[Round]:
-    for document in documents:
-        with contextlib.suppress(StoreError):
-            yield _to_round(document)
+def _last_number(tables: Mapping[str, Mapping[str, Any]]) -> int:
+    """The highest number ever given; `meta` remembers those of removed rounds."""
+    remembered = _meta(tables).get("last_number", 0)
+    known = remembered if isinstance(remembered, int) and KEY.fullmatch(str(remembered)) else 0
+    return max(known, *map(int, tables.get("rounds", {})), 0)
+
+
+def _put(table: Table, documents: list[Document]) -> None:
+    """Insert documents in the place of those with their ids; unlike TinyDB's update it changes none that others see."""
+    table.remove(doc_ids=[document.doc_id for document in documents if table.contains(doc_id=document.doc_id)])
+    table.insert_multiple(documents)
+
+
+def _set_meta(draft: TinyDB, **fields: object) -> None:
+    table = draft.table("meta")
+    _put(table, [Document({**(table.get(doc_id=1) or {}), **fields}, doc_id=1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import struct
 import time
@@ -118,6 +119,12 @@ def write_nano_spec(directory: Path, **settings: object) -> Spec:
 def change_spec(spec: Spec, **settings: object) -> Spec:
     """`spec` with settings as for `make_spec`."""
     return build_spec(flatten(spec) | {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def damage(path: Path, content: bytes) -> None:
+    """Overwrite a file in place, as of a while ago, so that nobody is taken to be still writing it."""
+    path.write_bytes(content)
+    os.utime(path, (time.time() - 60, time.time() - 60))
 
 
 def await_rounds(store: RoundStore, condition: Callable[[list[Round]], bool]) -> list[Round]:

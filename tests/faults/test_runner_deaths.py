@@ -16,7 +16,7 @@ from engine.runner import runner_is_alive
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.workspace import Workspace
-from tests.conftest import await_rounds, await_status, await_true, is_running, start_fake_runner
+from tests.conftest import await_rounds, await_status, await_true, damage, is_running, start_fake_runner
 from tests.fake_engine import Script, result_at
 
 Follow = Callable[[Script], None]
@@ -127,15 +127,15 @@ def test_runners_started_at_once_train_once(
     assert workspace.runner_log.read_text() == ""
 
 
-def test_store_that_is_damaged_beneath_a_runner_loses_no_result(
+def test_store_damaged_beneath_a_runner_is_mended_and_training_goes_on(
     workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
 ) -> None:
     script(SLOW)
     cockpit.queue(nano_spec)
-    _, engine, _ = training(store, workspace)
-    workspace.store_path.write_bytes(b"{broken")
-    await_true(lambda: "is damaged and was left as it is" in workspace.runner_log.read_text(), "the reason in the log")
-    assert is_running(engine)
-    count, _ = cockpit.rebuild()
-    assert count == 1
+    round_, engine, _ = training(store, workspace)
+    damage(workspace.store_path, b"{broken")
     await_status(store, 1, Status.FINISHED)
+    assert len(engines_of(workspace, round_)) == 1
+    assert not is_running(engine)
+    assert [aside.read_bytes() for aside in workspace.root.glob("*.damaged")] == [b"{broken"]
+    assert workspace.runner_log.read_text() == ""

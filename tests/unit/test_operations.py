@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import DatasetError, ModelError, RoundError, SpecError, StoreError, StoreMissing
+from engine.documents import QueuedRound
+from engine.errors import DatasetError, ModelError, RoundError, SpecError, StoreError, StoreMissing, StoreNewer
 from engine.events import Evaluated, Saved, Started, Stopped
-from engine.operations import Cockpit, QueuedRound, spec_from_settings
+from engine.operations import Cockpit, spec_from_settings
 from engine.plan import make_plan
 from engine.process import own_identity
 from engine.rounds import Result, Round, Status
@@ -207,7 +208,7 @@ def test_full_disk_leaves_no_trace(
     assert idle_cockpit.queue(nano_spec).number == 1
 
 
-@pytest.mark.parametrize(("damage", "error"), [(b"{", StoreError), (None, StoreMissing)])
+@pytest.mark.parametrize(("damage", "error"), [(b'{"schema": 9}', StoreNewer), (None, StoreMissing)])
 def test_unusable_store_gets_no_run_directory(
     idle_cockpit: Cockpit, nano_spec: Spec, damage: bytes | None, error: type[Exception]
 ) -> None:
@@ -364,7 +365,8 @@ def test_rebuild_brings_the_rounds_back_from_their_directories(
     write_run(cockpit, stopped, ended=True)
     (cockpit.workspace.runs_dir / "stray").mkdir()
     (cockpit.workspace.runs_dir / "stray" / "spec.json").write_text("{}")
-    cockpit.workspace.store_path.unlink()
+    for path in cockpit.workspace.root.glob("experiments.json*"):
+        path.unlink()
     if damage is not None:
         cockpit.workspace.store_path.write_bytes(damage)
     count, aside = cockpit.rebuild()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Resize
@@ -42,6 +43,10 @@ class LoratuiApp(App[str | None]):
             "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="To the shell; fg comes back", id="app.suspend"
         ),
         Binding("question_mark", "help", "Help", tooltip="Show the keys of this screen", id="app.help"),
+        Binding(
+            "ctrl+t", "try_again", "Try again", tooltip="Write once more what could not be written", id="app.again"
+        ),
+        Binding("ctrl+g", "dismiss", "Dismiss", tooltip="Hide what the banner says", id="app.dismiss"),
     ]
 
     def __init__(self, cockpit: Cockpit, directory: Path) -> None:
@@ -50,6 +55,8 @@ class LoratuiApp(App[str | None]):
         self._directory = directory
         self._plain_lines = PlainLines()
         self._told_size: Size | None = None
+        self._notices: list[str] = []
+        self._dismissed: set[str] = set()
 
     def get_default_screen(self) -> Screen[None]:
         return RoundsScreen(self.cockpit)
@@ -81,6 +88,7 @@ class LoratuiApp(App[str | None]):
         for screen in self.screen_stack:
             if isinstance(screen, CockpitScreen):
                 screen.show_rounds(event.rounds)
+        self._tell(event.notices)
 
     @on(StoreUnreadable)
     def _tell_unreadable(self, event: StoreUnreadable) -> None:
@@ -90,6 +98,19 @@ class LoratuiApp(App[str | None]):
         for screen in self.screen_stack:
             if isinstance(screen, CockpitScreen):
                 screen.show_unreadable(event.error)
+        self._tell([event.error.message])
+
+    def _tell(self, notices: Sequence[str]) -> None:
+        """Show these notices on all screens, those aside that were dismissed and are told still."""
+        self._dismissed &= set(notices)
+        self._notices = [text for text in notices if text not in self._dismissed]
+        for screen in self.screen_stack:
+            if isinstance(screen, CockpitScreen):
+                self._informed(screen)
+
+    def _informed(self, screen: CockpitScreen) -> CockpitScreen:
+        screen.show_notices(self._notices)
+        return screen
 
     def _offer_store(self) -> None:
         def answered(yes: bool | None) -> None:
@@ -97,7 +118,7 @@ class LoratuiApp(App[str | None]):
                 self.exit()
                 return
             try:
-                self.cockpit.store.create()
+                self.cockpit.rebuild()  # what an earlier one has left beside it, or in runs/, comes back
             except LoratuiError as error:
                 self.exit(error.message, return_code=2)
 
@@ -110,7 +131,7 @@ class LoratuiApp(App[str | None]):
             if origin is not None:
                 from tui.screens.edit import EditScreen  # the first painted table does not wait for the form
 
-                self.push_screen(EditScreen(self.cockpit, origin, self._directory))
+                self.push_screen(self._informed(EditScreen(self.cockpit, origin, self._directory)))
 
         self.push_screen(StartFromScreen(event.selected), chosen)
 
@@ -118,13 +139,13 @@ class LoratuiApp(App[str | None]):
     def _open_run(self, event: RunWanted) -> None:
         from tui.screens.live import LiveScreen  # it brings numpy in for the chart
 
-        self.push_screen(LiveScreen(self.cockpit, event.round))
+        self.push_screen(self._informed(LiveScreen(self.cockpit, event.round)))
 
     @on(RoundQueued)
     def _watch_queued(self, event: RoundQueued) -> None:
         from tui.screens.live import LiveScreen
 
-        self.switch_screen(LiveScreen(self.cockpit, event.round))
+        self.switch_screen(self._informed(LiveScreen(self.cockpit, event.round)))
 
     async def action_quit(self) -> None:
         """Leave, after asking where a form holds something that was typed."""
@@ -137,6 +158,32 @@ class LoratuiApp(App[str | None]):
                 self.exit()
 
         self.push_screen(ConfirmScreen("Leave and throw away what you typed in the form?", "Leave"), answered)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the banner are there while it is."""
+        if action not in ("try_again", "dismiss"):
+            return True
+        screen = self.screen
+        if not isinstance(screen, CockpitScreen):
+            return False
+        return screen.can_try_again if action == "try_again" else screen.troubled
+
+    def action_try_again(self) -> None:
+        if isinstance(self.screen, CockpitScreen):
+            self.screen.try_again()
+
+    def action_dismiss(self) -> None:
+        """Hide what is told, here, and for good what no one needs to be told twice."""
+        if isinstance(self.screen, CockpitScreen):
+            self.screen.forget_refused()
+        self._dismissed |= set(self._notices)
+        self._tell(self._notices)
+        self._dismiss_in_store()
+
+    @work(thread=True, exit_on_error=False, group="dismiss")
+    def _dismiss_in_store(self) -> None:
+        with suppress(LoratuiError):
+            self.cockpit.store.dismiss()
 
     def action_help(self) -> None:
         groups = [

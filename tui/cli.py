@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -90,7 +91,21 @@ def _run_command(arguments: list[str], start: Start) -> int:
     if not workspace.root.is_dir():
         raise LoratuiError(f"--workspace is {options.workspace!r}, which is no directory")
     command: Command = getattr(commands, options.command)
-    return command(Cockpit(workspace, start), options)
+    cockpit = Cockpit(workspace, start)
+    try:
+        return command(cockpit, options)
+    finally:
+        _tell_notices(cockpit)
+
+
+def _tell_notices(cockpit: Cockpit) -> None:
+    """Say how the store was mended and what is wrong with it; of the first no more once a person has seen it."""
+    with suppress(LoratuiError):
+        notices = cockpit.store.notices()
+        for notice in notices:
+            say(f"loratui: {notice}", error=True)
+        if notices and sys.stderr.isatty():
+            cockpit.store.dismiss()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -223,7 +223,7 @@ def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
     spec = _spec(cockpit, options)
     if not cockpit.store.exists():
-        cockpit.store.create()
+        cockpit.rebuild()  # what an earlier one has left beside it, or in runs/, comes back
         say(f"loratui: made {cockpit.workspace.store_path}", error=True)
     name = options.name if options.name is not None else options.preset or ""
     return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold)

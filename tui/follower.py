@@ -39,22 +39,31 @@ def follow_store(cockpit: Cockpit, post: Post) -> None:
     A runner that died, with the machine or by a stray kill, is missed within `WAKE_SECONDS`.
     """
     seen: object = object()
+    asleep: tuple[str, ...] = ()  # why no runner can be started
     wake_at = 0.0
     while True:
         try:
-            signature = cockpit.store.signature()
-            if signature != seen:
-                post(RoundsRead(cockpit.store.rounds()))
-                seen = signature
+            state = cockpit.store.signature(), asleep
+            if state != seen:
+                post(RoundsRead(cockpit.store.rounds(), (*cockpit.store.notices(), *asleep)))
+                seen = state
             if time.monotonic() >= wake_at:
-                cockpit.wake_runner()
                 wake_at = time.monotonic() + WAKE_SECONDS
+                asleep = _wake_runner(cockpit)
         except LoratuiError as error:
             if str(error) != seen:
                 post(StoreUnreadable(error))
                 seen = str(error)
         if not pause(STORE_SECONDS):
             return
+
+
+def _wake_runner(cockpit: Cockpit) -> tuple[str, ...]:
+    try:
+        cockpit.wake_runner()
+        return ()
+    except LoratuiError as error:
+        return (error.message,)
 
 
 def follow_run(cockpit: Cockpit, current: Callable[[], Round], post: Post) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.message import Message
 
@@ -16,15 +16,16 @@ from engine.telemetry import MachineSample
 
 
 class RoundsRead(Message):
-    """The store was read, because it changed."""
+    """The store was read, because it changed; `notices` are sentences on what is wrong with it."""
 
-    def __init__(self, rounds: Sequence[Round]) -> None:
+    def __init__(self, rounds: Sequence[Round], notices: Sequence[str] = ()) -> None:
         super().__init__()
         self.rounds = rounds
+        self.notices = notices
 
 
 class StoreUnreadable(Message):
-    """The store is missing or damaged."""
+    """The store is missing, or cannot be read."""
 
     def __init__(self, error: LoratuiError) -> None:
         super().__init__()
@@ -81,6 +82,15 @@ class ActionFailed(Message):
     def __init__(self, error: LoratuiError) -> None:
         super().__init__()
         self.error = error
+
+
+class WriteRefused(Message):
+    """The store could not be written; `again` does what was asked for once more."""
+
+    def __init__(self, error: LoratuiError, again: Callable[[], object]) -> None:
+        super().__init__()
+        self.error = error
+        self.again = again
 
 
 class NewRoundWanted(Message):

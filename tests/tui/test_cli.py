@@ -16,7 +16,7 @@ from engine.rounds import Round, Status
 from engine.spec import Spec
 from engine.tables import to_markdown
 from engine.workspace import Workspace
-from tests.conftest import await_status, make_round, start_fake_runner
+from tests.conftest import await_status, damage, make_round, start_fake_runner
 from tests.fake_engine import Script, loss_at
 from tui.cli import main
 
@@ -188,12 +188,41 @@ def test_rebuild_brings_rounds_back_from_their_run_directories(
     cli: Callable[..., int], workspace: Workspace, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cli("new", *settings(nano_spec), "--hold", "--note", "kept")
-    workspace.store_path.write_text("{")
+    for path in workspace.root.glob("experiments.json*"):
+        path.unlink()
     assert cli("ls") == 2
-    assert "damaged and was left as it is" in capsys.readouterr().err
-    assert workspace.store_path.read_text() == "{"
+    assert "there is no experiments.json" in capsys.readouterr().err
     assert cli("rebuild") == 0
     assert Cockpit(workspace).store.get(1).note == "kept"
+
+
+def test_store_that_was_mended_is_told_in_a_line_beside_the_output(
+    cli: Callable[..., int], workspace: Workspace, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for note in ("first", "second"):
+        cli("new", *settings(nano_spec), "--hold", "--note", note)
+    damage(workspace.store_path, b"\x1b]0;\x07{")
+    capsys.readouterr()
+    assert cli("ls", "--json") == 0
+    printed = capsys.readouterr()
+    assert [item["note"] for item in json.loads(printed.out)] == ["first", "second"]
+    (line,) = printed.err.splitlines()
+    (aside,) = workspace.root.glob("experiments.json.*.damaged")
+    assert line.startswith(f"loratui: {workspace.store_path} was damaged (")
+    assert line.endswith(f"is kept as {aside.name}: 2 rounds came back from experiments.json.bak1 and runs/")
+    assert cli("show", "7") == 2
+    told = capsys.readouterr().err.splitlines()  # again, as no person has seen it yet: the output is no terminal
+    assert told == [line, "loratui: there is no round 7: `loratui ls` lists them"]
+
+
+def test_new_round_where_the_store_is_gone_brings_the_others_back(
+    cli: Callable[..., int], workspace: Workspace, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for note in ("first", "second"):
+        cli("new", *settings(nano_spec), "--hold", "--note", note)
+    workspace.store_path.unlink()
+    assert cli("new", *settings(nano_spec), "--hold", "--note", "third") == 0
+    assert [round_.note for round_ in Cockpit(workspace).store.rounds()] == ["first", "second", "third"]
 
 
 def test_preview_marks_what_is_supervised_and_queues_nothing(

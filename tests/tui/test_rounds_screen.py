@@ -97,7 +97,8 @@ async def test_damaged_store_is_told_and_left_alone(open_app: OpenApp, empty_dir
     cockpit = Cockpit(Workspace(empty_directory), lambda _: None)
     cockpit.workspace.store_path.write_bytes(b'{"rounds": {"1": ')
     async with open_app(cockpit) as pilot:
-        await until(pilot, lambda: bool(shown(pilot, "#empty").count("damaged")), "the damage")
+        await until(pilot, lambda: "damaged and was left as it is" in shown(pilot, "#banner"), "the damage")
+        assert shown(pilot, "#empty") == "experiments.json is damaged"
         await pilot.press("n", "down", "enter")
         await pilot.pause()
     assert cockpit.workspace.store_path.read_bytes() == b'{"rounds": {"1": '

@@ -8,12 +8,13 @@ from textual import on, work
 from textual.message import Message
 from textual.screen import Screen
 
-from engine.errors import LoratuiError
+from engine.errors import LoratuiError, StoreError
 from engine.operations import Cockpit
 from engine.rounds import STOPPABLE, Round, Status
-from tui.messages import ActionDone, ActionFailed
+from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
+from tui.widgets.banner import Banner
 
 
 class CockpitScreen(Screen[None]):
@@ -22,6 +23,12 @@ class CockpitScreen(Screen[None]):
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
         self.cockpit = cockpit
+        self._refused: WriteRefused | None = None
+        self._notices: Sequence[str] = ()
+
+    def on_mount(self) -> None:
+        self.mount(Banner())
+        self._show_banner()
 
     @property
     def unsaved(self) -> bool:
@@ -32,13 +39,52 @@ class CockpitScreen(Screen[None]):
         """The store was read; a screen that shows rounds takes them here."""
 
     def show_unreadable(self, error: LoratuiError) -> None:
-        """The store cannot be read; what is shown stays as it was."""
+        """The store cannot be read; what is shown stays as it was, and a notice tells of it."""
+
+    def show_notices(self, notices: Sequence[str]) -> None:
+        """What is wrong with the store, for as long as it is or until the person dismisses it."""
+        self._notices = notices
+        self._show_banner()
+
+    @property
+    def troubled(self) -> bool:
+        """Whether there is anything to dismiss."""
+        return bool(self._refused or self._notices)
+
+    @property
+    def can_try_again(self) -> bool:
+        """Whether something that was asked for here could not be written."""
+        return self._refused is not None
+
+    def try_again(self) -> None:
+        """Do what could not be written once more."""
+        if (refused := self._refused) is not None:
+            self.forget_refused()
+            refused.again()
+
+    def forget_refused(self) -> None:
+        """Give up what could not be written."""
+        self._refused = None
+        self._show_banner()
+
+    def _show_banner(self) -> None:
+        refused = [f"{self._refused.error.message} (Ctrl+T tries again)"] if self._refused else []
+        for banner in self.query(Banner):
+            banner.show([*refused, *self._notices])
+        self.refresh_bindings()
+
+    @on(WriteRefused)
+    def _keep_refused(self, event: WriteRefused) -> None:
+        self._refused = event
+        self._show_banner()
 
     @work(thread=True, group="cockpit")
     def carry_out(self, action: Callable[[], Round], done: Callable[[Round], Message]) -> None:
         """Do `action` and post `done` of its round, or why it could not be done."""
         try:
             self.post_message(done(action()))
+        except StoreError as error:
+            self.post_message(WriteRefused(error, lambda: self.carry_out(action, done)))
         except LoratuiError as error:
             self.post_message(ActionFailed(error))
 

@@ -21,7 +21,7 @@ from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown
 from tui.follower import RUN_SECONDS, follow_store, pause
 from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced
-from tui.plain import clean, clean_line
+from tui.plain import clean_line
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.selected_round import SelectedRoundScreen
@@ -74,9 +74,7 @@ class RoundsScreen(SelectedRoundScreen):
 
     def show_unreadable(self, error: LoratuiError) -> None:
         """Where the table would be, and for as long as it lasts, if there was no table yet."""
-        if self._rounds:
-            self.post_message(ActionFailed(error))
-        else:
+        if not self._rounds:
             self._error = error
             self._refresh_table()
 
@@ -104,7 +102,7 @@ class RoundsScreen(SelectedRoundScreen):
         self.query_one(RoundDetail).display = bool(rounds)
         empty = self.query_one("#empty", Static)
         error = self._error
-        empty.update(Text(clean(f"{error.title}\n\n{error.message}"), "bold red") if error else EMPTY_TEXT)
+        empty.update(Text(error.title, "bold red") if error else EMPTY_TEXT)
         empty.display = not rounds
         self.query_one("#title", Static).update(self._title(rounds))
         self._show_detail()

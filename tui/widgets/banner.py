@@ -1,0 +1,20 @@
+"""What is wrong with the store, above everything else, for as long as it is."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from tui.plain import clean_line
+
+
+class Banner(Static):
+    """Sentences, one beneath the other; nothing and no room for it while there are none."""
+
+    def __init__(self) -> None:
+        super().__init__(id="banner", markup=False)
+        self.display = False
+
+    def show(self, sentences: list[str]) -> None:
+        self.update(Text("\n".join(map(clean_line, sentences))))
+        self.display = bool(sentences)

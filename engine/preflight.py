@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from engine.presets import EMBEDDED, embedded_model
 from engine.spec import Spec, TrainSpec
 
 MANY_CHECKPOINTS = 20
-MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
+MAX_HEADER_BYTES = 25_000_000  # as huggingface_hub has it (SAFETENSORS_MAX_HEADER_LENGTH)
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
+MAX_LAYERS = 10_000  # and the library makes an object for each before it looks at the weights
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 ALSO_TARGETS = frozenset({"lm_head", "embed_tokens"})  # peft takes them by name, though `all-linear` leaves them out
@@ -69,6 +72,11 @@ def check(spec: Spec) -> Preflight:
 def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
     """What a person would want to know about a plan that can be run."""
     warnings = []
+    if spec.model.trust_remote_code:
+        warnings.append(
+            f"model.trust_remote_code is true: Python code that comes with {spec.model.path} will run with all your "
+            f"rights"
+        )
     if plan.warmup_share is not None and plan.warmup_share >= 1:
         warnings.append(
             f"warm-up is {plan.warmup_steps} of {plan.total_steps} steps: the learning rate never reaches its peak"
@@ -124,21 +132,39 @@ def _check_model(spec: Spec) -> None:
             f"model.path is {str(directory)!r}: there are no .safetensors weights in it, and no others are loaded: "
             f"save the model as safetensors"
         )
-    check_positions(spec, _config_positions(directory))
+    if os.path.isfile(directory / "adapter_config.json"):
+        raise ModelError(
+            f"model.path is {str(directory)!r}: there is an adapter_config.json in it, so it holds an adapter: name "
+            f"its base model, or merge the two"
+        )
+    config = _read_config(directory / "config.json")
+    check_layers(config, spec.model.path)
+    positions = config.get("max_position_embeddings")
+    check_positions(spec, positions if isinstance(positions, int) else None)
     if spec.lora.target_modules != "all-linear":
         check_target_modules(spec.lora.target_modules, linear_modules(directory))
 
 
-def _config_positions(directory: Path) -> int | None:
-    """`max_position_embeddings` of a local model's config, None where it has none at its top."""
+def _read_config(file: Path) -> dict[str, object]:
     try:
-        config = msgspec.json.decode((directory / "config.json").read_bytes(), type=dict[str, object])
+        with file.open("rb") as stream:
+            return msgspec.json.decode(stream.read(MAX_CONFIG_BYTES), type=dict[str, object])
     except OSError as error:
-        raise ModelError(f"{directory / 'config.json'}: {reason_of(error)}") from error
+        raise ModelError(f"{file}: {reason_of(error)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"{directory / 'config.json'} is no JSON object: {error}") from error
-    positions = config.get("max_position_embeddings")
-    return positions if isinstance(positions, int) else None
+        raise ModelError(f"{file} is no JSON object: {error}") from error
+
+
+def check_layers(config: Mapping[str, object], path: str) -> None:
+    """Raise ModelError if a model's config asks for so many layers that making them would never end."""
+    for key, value in config.items():
+        if key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers") and isinstance(value, int | float):
+            if value > MAX_LAYERS:
+                raise ModelError(
+                    f"model.path is {path!r}: its config.json has more than {MAX_LAYERS:,} as {key}: no such model exists"
+                )
+        elif key == "text_config" and isinstance(value, dict):
+            check_layers(value, path)
 
 
 def check_4_bits(spec: Spec) -> None:

@@ -37,6 +37,9 @@ class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
     load_in_4bit: Annotated[
         bool, Meta(description="QLoRA: hold the base model in 4 bits (NF4); needs loratui's extra qlora.")
     ] = False
+    trust_remote_code: Annotated[
+        bool, Meta(description="Run Python code that comes with the model, with all your rights; few models need it.")
+    ] = False
 
 
 class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):

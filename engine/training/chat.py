@@ -9,9 +9,12 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from engine.dataset.rows import Conversation, Turn, Unusable
+from engine.errors import ModelError
 from engine.training.hub import first_line
+from engine.training.time_limit import TimeLimit, TookTooLong
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # as transformers looks for it
+RENDER_SECONDS = 10.0  # a row takes milliseconds
 UNUSED = "\ue000"  # a character of the private use area
 
 # For a tokenizer that has no template: words instead of markers it would have no tokens for, its end-of-sequence token
@@ -54,6 +57,8 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.rewritten = 0
+        self._limit = TimeLimit(RENDER_SECONDS)
+        self._name: str = tokenizer.name_or_path
         self._template: str = tokenizer.get_chat_template()
         self._special_tokens: dict[str, Any] = tokenizer.special_tokens_map
         added = (token.content for token in tokenizer.added_tokens_decoder.values())
@@ -73,6 +78,7 @@ class ChatTemplate:
 
         Raises:
             Unusable: the template refuses the conversation, or rewrites all that is to be learned.
+            ModelError: the template does not come to an end.
         """
         turns = conversation.turns
         marked = self._marked(turns) if GENERATION.search(self._template) else None
@@ -134,13 +140,19 @@ class ChatTemplate:
         """The text, and what the template marks as generated if `marked`."""
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
-            rendered: Any = render_jinja_template(
-                [messages],
-                chat_template=self._template,
-                return_assistant_tokens_mask=marked,
-                add_generation_prompt=add_generation_prompt,
-                **self._special_tokens,
-            )
+            with self._limit:
+                rendered: Any = render_jinja_template(
+                    [messages],
+                    chat_template=self._template,
+                    return_assistant_tokens_mask=marked,
+                    add_generation_prompt=add_generation_prompt,
+                    **self._special_tokens,
+                )
+        except TookTooLong as error:
+            raise ModelError(
+                f"{self._name!r} has a chat template that took more than {RENDER_SECONDS:g} s over one row: give it "
+                f"another in its tokenizer_config.json"
+            ) from error
         except Exception as error:  # a template may raise whatever it likes
             raise Unusable(f"the chat template refuses it: {first_line(error)}") from error
         (text,), marks = rendered

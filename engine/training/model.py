@@ -25,25 +25,33 @@ from engine.preflight import (
     ALSO_TARGETS,
     TOKENIZER_FILES,
     check_4_bits,
+    check_layers,
     check_positions,
     check_target_modules,
     local_model_dir,
 )
-from engine.spec import Spec
+from engine.spec import ModelSpec, Spec
 from engine.training.hub import explain, first_line
 from engine.training.pissa import Tensors, check_pissa, is_pissa, write_plain
 
 MODEL_CARD = "README.md"
+NEEDS_CODE = (
+    "it needs Python code that comes with it, which is not run: set model.trust_remote_code to true if you trust who "
+    "wrote it"
+)
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: ModelSpec) -> PreTrainedTokenizerBase:
     """The tokenizer that goes with the base model.
 
     Raises:
         ModelError: there is none, it cannot be had, or it knows no end-of-sequence token to teach.
     """
+    path = model.path
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(_source(path), trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            _source(path), trust_remote_code=model.trust_remote_code
+        )
     except Exception as error:  # the library raises whatever its many tokenizers do
         directory = local_model_dir(path)
         if directory is not None and not any((directory / name).is_file() for name in TOKENIZER_FILES):
@@ -66,18 +74,23 @@ def load_config(spec: Spec) -> PretrainedConfig:
         ModelError: it cannot be had, or the model is no causal language model.
         SpecError: `data.max_length` is more than the model has positions for.
     """
-    path = spec.model.path
+    path, trusted = spec.model.path, spec.model.trust_remote_code
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(_source(path), trust_remote_code=False)
+        check_layers(PretrainedConfig.get_config_dict(_source(path))[0], path)
+        config: PretrainedConfig = AutoConfig.from_pretrained(_source(path), trust_remote_code=trusted)
+    except ModelError:
+        raise
     except Exception as error:  # the library raises whatever its many models and readers do
         raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
     check_positions(spec, getattr(config.get_text_config(), "max_position_embeddings", None))
-    _check_causal(config, path)
+    _check_causal(config, path, trusted)
     return config
 
 
 def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """The base model on `device` in `dtype`, its weights from safetensors alone, none of its own code run.
+    """The base model on `device` in `dtype`, its weights from safetensors alone.
+
+    Code of its own is run only if `model.trust_remote_code` says so.
 
     Raises:
         ModelError: it cannot be had.
@@ -91,7 +104,7 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
             config=config,
             dtype=dtype,
             use_safetensors=True,
-            trust_remote_code=False,
+            trust_remote_code=spec.model.trust_remote_code,
             output_loading_info=True,
             **(_in_4_bits(dtype, device) if spec.model.load_in_4bit else {}),
         )
@@ -136,18 +149,24 @@ def _source(path: str) -> str:
 def _reason(error: Exception, path: str) -> str:
     directory = local_model_dir(path)
     if directory is None:
-        return explain(error, path, "a directory")
+        return NEEDS_CODE if "trust_remote_code" in str(error) else explain(error, path, "a directory")
     if not directory.is_dir():
         return "there is no such directory"
     if not any(directory.glob("*.safetensors")):
         return "there are no .safetensors weights in it, and no others are read as they could run code: convert them"
+    if (directory / "adapter_config.json").is_file():
+        return "it holds an adapter: name its base model, or merge the two"
+    if "trust_remote_code" in str(error):
+        return NEEDS_CODE
     if isinstance(error, SafetensorError) or "mismatched" in str(error):
         return "its weights are damaged or not those of its config.json: copy or download the model again"
     return first_line(error)
 
 
-def _check_causal(config: Any, path: str) -> None:
+def _check_causal(config: Any, path: str, trusted: bool) -> None:
     """Raise ModelError for a model of another kind, whose output head would be made up at random."""
+    if trusted and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        return
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
     if causal is None or causal not in (config.architectures or [causal]):
         kind = ", ".join(config.architectures or [config.model_type])

@@ -96,7 +96,7 @@ def prepare(
     torch.manual_seed(spec.train.seed)
     recorder.phase("loading")
     rows = load_rows(spec.data)
-    tokenizer = load_tokenizer(spec.model.path)
+    tokenizer = load_tokenizer(spec.model)
     tokenising = Background(lambda progress: tokenise_cached(rows.usable, tokenizer, spec.data, progress))
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)

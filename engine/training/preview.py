@@ -16,6 +16,7 @@ from engine.dataset.prompts import advice
 from engine.dataset.rows import Row, RowProblem, Unusable
 from engine.errors import LoratuiError
 from engine.preview import Preview, Refusal, Segment
+from engine.redaction import redact, redact_output
 from engine.spec import Spec
 from engine.training.hub import go_offline_if_unreachable, quieten
 
@@ -23,6 +24,8 @@ MEASURED = 1000  # rows, of which the lengths are told; a second or so
 
 
 def main() -> None:
+    os.umask(0o077)
+    redact_output()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no answer
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=Spec)
@@ -33,7 +36,7 @@ def main() -> None:
             shown = shown or RowPreviews(spec)
             answer = shown.show(msgspec.json.decode(line, type=int))
         except LoratuiError as error:
-            answer = Refusal(error.message)
+            answer = Refusal(redact(error.message))
         answers.write(msgspec.json.encode(answer) + b"\n")
         answers.flush()
 
@@ -49,7 +52,7 @@ class RowPreviews:
 
         self._spec = spec
         self._rows = load_rows(spec.data)
-        self._tokenizer = load_tokenizer(spec.model.path)
+        self._tokenizer = load_tokenizer(spec.model)
         measured = tokenise(self._rows.usable[:MEASURED], self._tokenizer, spec.data)
         self._lengths = [len(example) for example in measured.examples]
         self._renderer = Renderer(self._rows.usable, self._tokenizer, spec.data)

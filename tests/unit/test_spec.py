@@ -18,6 +18,7 @@ KEYS = [
     "model.path",
     "model.dtype",
     "model.load_in_4bit",
+    "model.trust_remote_code",
     "data.path",
     "data.format",
     "data.prompt_template",
@@ -286,7 +287,7 @@ def test_spec_of_an_earlier_version_means_what_it_meant() -> None:
     """The fields it lacks are filled in with what was done before they were there."""
     old = msgspec.to_builtins(make_spec())
     for section, names in {
-        "model": ("load_in_4bit",),
+        "model": ("load_in_4bit", "trust_remote_code"),
         "lora": ("use_rslora", "use_dora", "init_lora_weights", "loraplus_lr_ratio"),
         "train": (
             *("lr_scheduler_type", "weight_decay", "max_grad_norm", "save_total_limit"),
@@ -303,7 +304,7 @@ def test_spec_of_an_earlier_version_means_what_it_meant() -> None:
         None,
         None,
     )
-    assert not (spec.model.load_in_4bit or spec.lora.use_rslora or spec.lora.use_dora)
+    assert not (spec.model.load_in_4bit or spec.model.trust_remote_code or spec.lora.use_rslora or spec.lora.use_dora)
     assert (spec.train.early_stopping_patience, spec.train.load_best_model_at_end) == (None, False)
 
 

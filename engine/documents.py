@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import StoreError
-from engine.jsonfile import NoPlainFile, read_plain_file
+from engine.jsonfile import NoPlainFile, read_plain
 from engine.plan import Plan
 from engine.rounds import Round
 from engine.spec import Spec
@@ -82,7 +82,7 @@ def read_queued(run: RunDir) -> tuple[QueuedRound, dict[str, Any]]:
         OSError: it cannot be read.
     """
     try:
-        fields = msgspec.json.decode(read_plain_file(run.spec), type=dict[str, Any])
+        fields = msgspec.json.decode(read_plain(run.spec), type=dict[str, Any])
         return msgspec.convert(known_fields(fields), QueuedRound), fields
     except RecursionError as error:
         raise NoPlainFile("it nests too deep") from error

@@ -6,10 +6,10 @@ A run's state is a replay of its events. A number that is not finite is written 
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from engine.process import ProcessIdentity
 from engine.rounds import Result, flagged
@@ -120,7 +120,7 @@ class Saved(Event, frozen=True, kw_only=True):
     """A checkpoint or, with `final`, the adapter was written; `path` is relative to the run directory."""
 
     step: int
-    path: str
+    path: Annotated[str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*\Z")]  # which leads nowhere else
     final: bool = False
 
 

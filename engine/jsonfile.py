@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and read one that may be anything."""
+"""Files of ours: written whole or not at all, and read only where they are plain files of a sane size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
-MAX_BYTES = 512 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024  # far beyond any spec, preset or manifest
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
 
@@ -21,18 +22,33 @@ class NoPlainFile(ValueError):
     """What is there is no file that can be read whole."""
 
 
-def read_plain_file(path: Path) -> bytes:
-    """The content of a file; a pipe or device in its place is not waited for.
+def open_plain(path: Path, *, follow_link: bool = False) -> BufferedReader:
+    """A file to read; a pipe or device in its place is not waited for.
 
     Raises:
-        NoPlainFile: a directory, pipe, socket or device, or a file of more than `MAX_BYTES`.
-        OSError: it cannot be opened or read.
+        NoPlainFile: a directory, pipe, socket or device, or a link, which may lead anywhere, unless `follow_link`.
+        OSError: it cannot be opened.
     """
+    if not follow_link and path.is_symlink():
+        raise NoPlainFile("it is a link")
     _check_plain(os.stat(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        _check_plain(os.fstat(descriptor))
-        return file.read()
+    no_link = 0 if follow_link else os.O_NOFOLLOW
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | no_link), "rb")
+    try:
+        _check_plain(os.fstat(stream.fileno()))
+    except NoPlainFile:
+        stream.close()
+        raise
+    return stream
+
+
+def read_plain(path: Path, *, max_bytes: int = MAX_BYTES, follow_link: bool = False) -> bytes:
+    """The content of a file; raises as `open_plain`, and NoPlainFile for one of more than `max_bytes`."""
+    with open_plain(path, follow_link=follow_link) as stream:
+        data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise NoPlainFile(f"it has more than {max_bytes // 1024**2} MiB")
+    return data
 
 
 def _check_plain(status: os.stat_result) -> None:
@@ -40,8 +56,6 @@ def _check_plain(status: os.stat_result) -> None:
         raise NoPlainFile("it is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise NoPlainFile("it is no file but a pipe, socket or device")
-    if status.st_size > MAX_BYTES:
-        raise NoPlainFile(f"it has more than {MAX_BYTES // 1024**2} MiB")
 
 
 def temporary_beside(path: Path) -> Path:

@@ -22,6 +22,7 @@ from engine.documents import QueuedRound, encode_queued, read_queued
 from engine.errors import LoratuiError, RoundError, SpecError, StoreError
 from engine.fields import build_spec, flatten, parse_value
 from engine.jsonfile import write_atomically
+from engine.redaction import holds_secret
 from engine.rounds import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
 from engine.runner import needs_runner, start_runner
 from engine.salvage import new_round
@@ -151,10 +152,11 @@ class Cockpit:
     def remove(self, number: int) -> Round:
         """Take a round out of the table and delete its run directory; one that runs must be stopped first."""
         run = self.workspace.run_dir(self.store.get(number).id)
-        if run.path.is_symlink():
-            raise RoundError(
-                f"{run.path} is a link, which is never followed: delete it yourself, then remove round {number}"
-            )
+        for path in (self.workspace.runs_dir, run.path):
+            if path.is_symlink():
+                raise RoundError(
+                    f"{path} is a link, which is never followed: delete it yourself, then remove round {number}"
+                )
         round_ = self.store.remove(number, forbidden=ACTIVE)
         if run.path.is_dir():
             try:
@@ -209,9 +211,14 @@ def _turns_in_order(waiting: list[Round]) -> dict[int, dict[str, Any]]:
 
 def _check_text(*texts: object) -> None:
     try:
-        msgspec.json.encode(texts)
+        encoded = msgspec.json.encode(texts)
     except UnicodeEncodeError as error:
         raise SpecError(f"{error.object!r} is not valid UTF-8 text: write it anew") from error
+    if holds_secret(encoded.decode()):
+        raise SpecError(
+            "a token or a password stands in the spec, the name or the note, which may be passed on: take it out, and "
+            "set it in the environment, as HF_TOKEN for example"
+        )
 
 
 def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:

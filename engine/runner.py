@@ -263,6 +263,7 @@ def _last_process(run: RunDir, since: float) -> ProcessIdentity | None:
 
 def main(command: EngineCommand = engine_command) -> None:
     """`python -P -m engine.runner WORKSPACE`"""
+    os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     move_to_own_scope("loratui-runner")
     try:

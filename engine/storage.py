@@ -22,9 +22,10 @@ from tinydb.storages import Storage
 
 from engine.dataset import reason_of
 from engine.errors import StoreDamaged, StoreError, StoreMissing, StoreNewer
-from engine.jsonfile import NoPlainFile, link_or_copy, read_plain_file, staged, sweep, sync_directory, temporary_beside
+from engine.jsonfile import NoPlainFile, link_or_copy, read_plain, staged, sweep, sync_directory, temporary_beside
 
 SCHEMA = 1
+MAX_STORE_BYTES = 512 * 1024 * 1024
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
 SETTLE_SECONDS, SETTLE_LIMIT_SECONDS = 1.0, 5.0
 KEY = re.compile(r"[1-9][0-9]{0,14}")
@@ -216,7 +217,7 @@ def read_tables(path: Path) -> Tables:
         StoreError: it cannot be read at all, which says nothing about what is in it.
     """
     try:
-        data = read_plain_file(path)
+        data = read_plain(path, max_bytes=MAX_STORE_BYTES, follow_link=True)
         data.decode()
         tables = _decode(data)
         if b"".join(_render(tables)) != data:  # not as it is written here, so what a parse passes over is looked for

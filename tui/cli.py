@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
 
     `start` brings up the runner of a workspace; tests pass their own.
     """
+    os.umask(0o077)  # what it makes is for its owner alone
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:

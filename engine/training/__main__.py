@@ -22,7 +22,9 @@ from filelock import FileLock, Timeout
 from engine.errors import LoratuiError, SpecError
 from engine.events import Failed, Started
 from engine.heartbeat import Heartbeat
+from engine.jsonfile import read_plain
 from engine.process import own_identity
+from engine.redaction import redact, redact_output
 from engine.runlog import EventWriter
 from engine.running import inherit_lock
 from engine.spec import Spec, decode_spec
@@ -46,6 +48,8 @@ def main() -> int:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint, if there is one")
     options = parser.parse_args()
+    os.umask(0o077)
+    redact_output()
     run = RunDir(options.run_dir.resolve())
     if not run.spec.is_file():
         print(f"{run.spec} is not there: this is no run directory", file=sys.stderr)
@@ -74,7 +78,7 @@ def train_locked(run: RunDir, resume: bool) -> int:
                 start(run, recorder, resume)
         except BaseException as error:
             traceback.print_exc()
-            recorder.append(Failed(time=time.time(), message=explain(error, run)))
+            recorder.append(Failed(time=time.time(), message=redact(explain(error, run))))
             return EXIT_FAILED
         finally:
             writer.close()
@@ -110,8 +114,8 @@ def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
 def read_spec(run: RunDir) -> Spec:
     """The spec in the run directory; raises SpecError if it cannot be read."""
     try:
-        return decode_spec(msgspec.json.decode(run.spec.read_bytes())["spec"])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        return decode_spec(msgspec.json.decode(read_plain(run.spec))["spec"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:  # msgspec's errors are ValueErrors
         raise SpecError(f"{run.spec} cannot be read: {error}") from error
 
 

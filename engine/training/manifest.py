@@ -5,20 +5,18 @@ A checkpoint is a directory `checkpoint-<step>`. Its manifest, written last, hol
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
-from io import BufferedReader
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from engine.jsonfile import open_plain, read_plain
+
 MANIFEST, STATE = "manifest.json", "state.json"
 ADAPTER, TENSORS = "adapter_model.safetensors", "training_state.safetensors"
 NEEDED = frozenset({ADAPTER, TENSORS, STATE})
-MAX_MANIFEST_BYTES = 1024 * 1024
 
 
 class FileRecord(Struct, frozen=True):
@@ -65,27 +63,16 @@ def newest_valid_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
 def is_valid(checkpoint: Path) -> bool:
     """Whether it has all that a checkpoint needs, and every file is as its manifest says."""
     try:
-        with _open(checkpoint / MANIFEST) as stream:
-            manifest = msgspec.json.decode(stream.read(MAX_MANIFEST_BYTES), type=dict[str, FileRecord])
+        manifest = msgspec.json.decode(read_plain(checkpoint / MANIFEST), type=dict[str, FileRecord])
         if not manifest.keys() >= NEEDED or any(name != os.path.basename(name) for name in manifest):
             return False
         if any(_record(checkpoint / name) != record for name, record in manifest.items()):
             return False
-        with _open(checkpoint / STATE) as stream:
-            return msgspec.json.decode(stream.read(), type=_Step).step == checkpoint_step(checkpoint)
+        return msgspec.json.decode(read_plain(checkpoint / STATE), type=_Step).step == checkpoint_step(checkpoint)
     except (OSError, ValueError, RecursionError):  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
         return False
 
 
 def _record(file: Path) -> FileRecord:
-    with _open(file) as stream:
+    with open_plain(file) as stream:
         return FileRecord(os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
-
-
-def _open(file: Path) -> BufferedReader:
-    """A file to read; raises OSError for a link, which leads who knows where, and for a pipe, which has no end."""
-    stream = os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.EINVAL, "it is not a file", str(file))
-    return stream

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Literal
 
 from engine.events import AnyEvent, Interrupted, Phase, Stopped, Warned
+from engine.redaction import redact
 from engine.runlog import EventWriter
 
 PHASE_SECONDS = 0.25
@@ -85,6 +86,7 @@ class Recorder:
         self._writer.append(event)
 
     def warn(self, message: str) -> None:
+        message = redact(message)
         self.log(f"warning: {message}")
         self.append(Warned(time=time.time(), message=message))
 

@@ -161,7 +161,7 @@ def check_layers(config: Mapping[str, object], path: str) -> None:
         if key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers") and isinstance(value, int | float):
             if value > MAX_LAYERS:
                 raise ModelError(
-                    f"model.path is {path!r}: its config.json has more than {MAX_LAYERS:,} as {key}: no such model exists"
+                    f"model.path is {path!r}: its config.json has more than {MAX_LAYERS:,} as {key}: no model has"
                 )
         elif key == "text_config" and isinstance(value, dict):
             check_layers(value, path)

@@ -290,7 +290,7 @@ def test_engine_killed_while_it_saves_goes_on_bit_for_bit(
     forge: Forge, tiny_model: Path, saving_reference: list[AnyEvent], tmp_path: Path, tried: Tried, times: Times
 ) -> None:
     draw, round_ = random.Random(1), Round(tmp_path, tiny_model, forge)
-    kills, lost, finished = times(4, 60), 0, 0
+    kills, lost, finished = times(2, 60), 0, 0
     for _ in range(kills):
         pid, before = round_.start()
         await_moment(round_.run, before, draw)
@@ -315,7 +315,7 @@ def test_signal_at_a_random_moment_ends_the_engine_in_time_and_it_goes_on_bit_fo
 ) -> None:
     """The KILL that Slurm sends after its grace period finds nobody; one that comes too early harms nothing."""
     draw, round_ = random.Random(2), Round(tmp_path, tiny_model, forge)
-    signals, lost, slowest = times(4, 48), 0, 0.0
+    signals, lost, slowest = times(2, 48), 0, 0.0
     for number in range(signals):
         signum = (signal.SIGTERM, signal.SIGUSR1)[number % 2]
         pid, before = round_.start()

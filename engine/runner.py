@@ -9,6 +9,7 @@ does not.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import subprocess
 import sys

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from engine.dataset import reason_of
 from engine.documents import QueuedRound, merged, read_queued, to_round
 from engine.errors import StoreError
 from engine.rounds import Round, Status
@@ -45,21 +46,24 @@ def new_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = (
 
 def rounds_of_runs(workspace: Workspace) -> list[Round]:
     """The rounds of all run directories whose spec can be read, by number, the earlier of equals first."""
-    runs = (RunDir(spec.parent) for spec in workspace.runs_dir.glob("*/spec.json"))
+    try:
+        runs = [RunDir(spec.parent) for spec in workspace.runs_dir.glob("*/spec.json")]
+    except OSError as error:
+        raise StoreError(f"{workspace.runs_dir} cannot be read: {reason_of(error)}") from error
     rounds = [round_ for run in runs if (round_ := _read_run(run)) is not None]
     return sorted(rounds, key=lambda round_: (round_.number, round_.created or 0.0, round_.id))
 
 
 def _read_run(run: RunDir) -> Round | None:
     """A round from its run directory, whose name is its id; one that never began comes back held."""
-    try:
-        queued, _ = read_queued(run)
-    except (OSError, ValueError):
-        return None
     if not ROUND_ID.fullmatch(run.path.name):
         return None
+    try:
+        queued, _ = read_queued(run)
+        snapshot = RunSnapshot(read_events(run.events))
+    except (OSError, ValueError):
+        return None
     queued = msgspec.structs.replace(queued, id=run.path.name)
-    snapshot = RunSnapshot(read_events(run.events))
     if snapshot.started is None:
         return new_round(queued, Status.HELD)
     ended = snapshot.status is not None

@@ -79,7 +79,12 @@ class AtomicJSONStorage(Storage):
     @property
     def target(self) -> Path:
         """Where the file lies: what replaces it, and what is kept of it, belong there, and a link stays a link."""
-        return Path(os.path.realpath(self.path))
+        try:
+            return Path(os.path.realpath(self.path, strict=True))
+        except FileNotFoundError:
+            return Path(os.path.realpath(self.path))
+        except OSError as error:  # not to be taken for no link
+            raise StoreError(f"{self.path} cannot be read: {reason_of(error)}") from error
 
     @property
     def backups(self) -> list[Path]:
@@ -99,7 +104,7 @@ class AtomicJSONStorage(Storage):
     def read(self) -> Tables:
         signature = self.signature()
         if signature is None:
-            raise StoreMissing(f"there is no experiments.json in {self.path.parent}")
+            raise StoreMissing(f"there is no {self.path.name} in {self.path.parent}")
         if self._parsed is None or self._parsed[0] != signature:
             self._parsed = signature, read_tables(self.path)
         return self._parsed[1]
@@ -214,6 +219,7 @@ def read_tables(path: Path) -> Tables:
     Raises:
         StoreNewer: it is laid out in a way that only a later version knows.
         StoreDamaged: it is no file of loratui's.
+        StoreMissing: it is not there.
         StoreError: it cannot be read at all, which says nothing about what is in it.
     """
     try:
@@ -225,6 +231,8 @@ def read_tables(path: Path) -> Tables:
         return tables
     except (NoPlainFile, msgspec.MsgspecError, ValueError, RecursionError) as error:
         reason = str(error)
+    except FileNotFoundError as error:
+        raise StoreMissing(f"there is no {path.name} in {path.parent}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {reason_of(error)}") from error
     raise StoreDamaged(

@@ -28,6 +28,7 @@ from engine.storage import KEY, SCHEMA, AtomicJSONStorage, Signature, Tables, re
 from engine.workspace import Workspace
 
 LOCK_SECONDS = 30.0
+POLL_SECONDS = 0.01
 
 
 class RoundStore:
@@ -112,8 +113,7 @@ class RoundStore:
             if allowed is not None and round_.status not in allowed:
                 words = " or ".join(sorted(allowed))
                 raise RoundError(f"round {number} is {round_.status}: only one that is {words} allows this")
-            self._change(draft, {number: changes})
-        return self.get(number)
+            return self._change(draft, {number: changes})[number]
 
     def update_each(self, changes: Callable[[list[Round]], Mapping[int, Mapping[str, Any]]]) -> list[Round]:
         """Change fields of several rounds at once: all of the changes are written, or none.
@@ -129,8 +129,9 @@ class RoundStore:
             RoundError: `changes` names a round that does not exist, or raises it itself; nothing is then changed.
         """
         with self._changing() as draft:
-            self._change(draft, changes(self.rounds()))
-        return self.rounds()
+            rounds = self.rounds()
+            changed = self._change(draft, changes(rounds))
+            return [changed.get(round_.number, round_) for round_ in rounds]
 
     def remove(self, number: int, forbidden: frozenset[Status]) -> Round:
         """Take one round out and return it; raises RoundError if there is none, or its status is `forbidden`."""
@@ -182,9 +183,12 @@ class RoundStore:
         self._storage.write({**tables, "meta": {**old.get("meta", {}), "1": meta}}, aside)
 
     def _newest_backup(self) -> tuple[Tables, str]:
-        """What the newest backup that can be read holds, and its name; nothing and "" if there is none."""
+        """What the newest backup that is whole holds, and its name; nothing and "" if there is none.
+
+        One that the disk does not give back now is not passed over: that would be to give up what is in it.
+        """
         for backup in self._storage.backups:
-            with suppress(StoreError, FileNotFoundError):
+            with suppress(StoreMissing, StoreDamaged):
                 return read_tables(backup), backup.name
         return {}, ""
 
@@ -207,12 +211,14 @@ class RoundStore:
             return self._storage.read()
         except StoreDamaged:
             ours = (self._lock_path, *self._storage.backups, self._workspace.runs_dir)
-            if not any(path.exists() for path in ours):
+            if not any(map(os.path.exists, ours)):
                 raise
         with self._locked():
+            with suppress(StoreDamaged):
+                return self._storage.read()  # another process was quicker
             self._storage.settle()
             try:
-                return self._storage.read()  # another process was quicker, or whoever was writing has finished
+                return self._storage.read()  # whoever was writing has finished
             except StoreDamaged as error:
                 return self._mend(error.reason)
 
@@ -230,17 +236,15 @@ class RoundStore:
             if changed != tables:
                 self._storage.write(changed)
 
-    def _change(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> None:
-        documents = self._storage.read()["rounds"]
-        for number in changes:
+    def _change(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, Round]:
+        """Put the changes into the draft; returns the rounds as they become, so that nothing is read after a write."""
+        documents = {}
+        for number, fields in changes.items():
             self.get(number)
-        _put(
-            draft.table("rounds"),
-            [
-                Document(merged(documents[str(number)], msgspec.to_builtins(dict(fields))), doc_id=number)
-                for number, fields in changes.items()
-            ],
-        )
+            old = self._storage.read()["rounds"][str(number)]
+            documents[number] = merged(old, msgspec.to_builtins(dict(fields)))
+        _put(draft.table("rounds"), [Document(document, doc_id=number) for number, document in documents.items()])
+        return {number: to_round(number, document) for number, document in documents.items()}
 
     @property
     def _lock_path(self) -> Path:
@@ -253,7 +257,9 @@ class RoundStore:
         path = self._lock_path
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise StoreError(f"{path.parent} cannot be written to: choose another workspace")
-        lock = self._locks.setdefault(path, FileLock(path, timeout=LOCK_SECONDS, mode=0o600))
+        lock = self._locks.setdefault(
+            path, FileLock(path, timeout=LOCK_SECONDS, poll_interval=POLL_SECONDS, mode=0o600)
+        )
         try:
             lock.acquire()
         except Timeout as error:
@@ -266,7 +272,11 @@ class RoundStore:
                 self._swept = True
             yield
         finally:
-            lock.release()
+            try:
+                lock.release()
+            except OSError:  # what was written stands; tried once more, and else let go when the process ends
+                with suppress(OSError):
+                    lock.release(force=True)
 
 
 def _meta(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Processes that use a store until something happens to them; forked from a server that has imported it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from engine.errors import LoratuiError
+from engine.rounds import Status
+from engine.store import RoundStore
+from engine.workspace import Workspace
+from tests.conftest import make_round
+
+Notes = dict[int, str]
+Change = tuple[str, int, str]  # add, update or remove; number of the round; its note afterwards
+
+
+def server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.store_writers"])
+    return context
+
+
+@contextmanager
+def forked(target: Callable[..., None], *arguments: object) -> Iterator[tuple[ForkServerProcess, Connection]]:
+    """A process that runs `target(pipe, *arguments)`, and the other end of its pipe; it ends with the block."""
+    context = server()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *arguments))
+    process.start()
+    theirs.close()
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def received(pipe: Connection) -> list[object]:
+    """What was sent until the other end was closed, or its process killed in the midst of sending."""
+    messages = []
+    try:
+        while True:
+            messages.append(pipe.recv())
+    except (EOFError, OSError):
+        return messages
+
+
+def notes_in(path: Path) -> Notes:
+    """Number and note of each round, by a parser that is not ours."""
+    return {int(key): document["note"] for key, document in json.loads(path.read_bytes())["rounds"].items()}
+
+
+def applied(notes: Notes, change: Change) -> Notes:
+    """What a dict comes to by the change: the oracle."""
+    what, number, note = change
+    rest = {key: value for key, value in notes.items() if key != number}
+    return rest if what == "remove" else {**rest, number: note}
+
+
+def make(store: RoundStore, change: Change) -> None:
+    what, number, note = change
+    if what == "add":
+        store.add(lambda given: make_round(given, Status.HELD, note=note))
+    elif what == "update":
+        store.update(number, note=note)
+    else:
+        store.remove(number, frozenset())
+
+
+def changes(notes: Notes, last: int, seed: int) -> Iterator[Change]:
+    """Changes without end, each possible after those before; notes of all lengths, so that files grow and shrink."""
+    chance = random.Random(seed)
+    while True:
+        what = chance.choice(["add", "update", "update", "remove"]) if len(notes) > 3 else "add"
+        last += what == "add"
+        number = last if what == "add" else chance.choice(sorted(notes))
+        change = what, number, f"{seed} " + "x" * chance.randrange(3000)
+        yield change
+        notes = applied(notes, change)
+
+
+def change_on(pipe: Connection, root: Path, notes: Notes, last: int, seed: int) -> None:
+    """Make changes until killed, each announced before and acknowledged after."""
+    store = RoundStore(Workspace(root))
+    for change in changes(notes, last, seed):
+        pipe.send(change)
+        make(store, change)
+        pipe.send("done")
+
+
+def change_once(pipe: Connection, root: Path, change: Change) -> None:
+    """Make one change when told to, and say how it went."""
+    pipe.send("ready")
+    pipe.recv()
+    try:
+        make(RoundStore(Workspace(root)), change)
+        answer = "done", ""
+    except LoratuiError as error:
+        answer = "refused", error.message
+    except BaseException as error:
+        answer = "crashed", repr(error)
+    pipe.send(answer)

@@ -29,8 +29,7 @@ from engine.presets import presets
 from engine.redaction import REDACTED, holds_secret, redact
 from engine.rounds import Status
 from engine.runlog import read_events
-from engine.runner import result_of
-from engine.snapshot import RunSnapshot
+from engine.snapshot import RunSnapshot, result_of
 from engine.spec import Spec, decode_spec
 from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace

@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.documents import QueuedRound
-from engine.errors import DatasetError, ModelError, RoundError, SpecError, StoreError, StoreMissing, StoreNewer
+from engine.errors import (
+    DatasetError,
+    LoratuiError,
+    ModelError,
+    RoundError,
+    SpecError,
+    StoreError,
+    StoreMissing,
+    StoreNewer,
+)
 from engine.events import Evaluated, Saved, Started, Stopped
 from engine.operations import Cockpit, spec_from_settings
 from engine.plan import make_plan
@@ -333,6 +342,33 @@ def test_note_that_is_no_text_is_refused(idle_cockpit: Cockpit, nano_spec: Spec)
     with pytest.raises(SpecError, match="not valid UTF-8"):
         idle_cockpit.annotate(1, note="\udcff")
     assert content(idle_cockpit) == before
+
+
+def test_note_leaves_what_a_newer_version_wrote(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    file = idle_cockpit.workspace.run_dir(idle_cockpit.queue(nano_spec).id).spec
+    document = json.loads(file.read_bytes())
+    document["tags"] = ["from", "tomorrow"]
+    document["spec"]["lora"]["later"] = document["spec"]["later"] = document["plan"]["later"] = {"x": 1}
+    file.write_text(json.dumps(document))
+    idle_cockpit.annotate(1, note="why")
+    assert json.loads(file.read_bytes()) == {**document, "note": "why"}
+    for path in idle_cockpit.workspace.root.glob("experiments.json*"):
+        path.unlink()
+    assert idle_cockpit.rebuild()[0] == 1
+    assert idle_cockpit.store.get(1).spec == nano_spec
+
+
+def test_runner_that_cannot_be_started_does_not_undo_the_queueing(workspace: Workspace, nano_spec: Spec) -> None:
+    """Or the person would queue the round again."""
+
+    def refuse(_: Workspace) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    cockpit = Cockpit(workspace, refuse)
+    assert cockpit.queue(nano_spec).number == 1
+    assert [round_.status for round_ in cockpit.store.rounds()] == [Status.QUEUED]
+    with pytest.raises(LoratuiError, match="no runner could be started, so nothing is trained: read-only file system"):
+        cockpit.wake_runner()
 
 
 def test_broken_spec_file_does_not_break_a_note(idle_cockpit: Cockpit, nano_spec: Spec) -> None:

@@ -1,0 +1,282 @@
+"""Hostile text in every field of every screen: none of it steers the terminal, and none of it is taken for markup."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from textual.binding import Binding
+from textual.screen import Screen
+
+import tui.screens
+from engine.dataset.rows import Found, PlainText, RowCount
+from engine.errors import LoratuiError
+from engine.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
+from engine.operations import Cockpit
+from engine.preflight import Preflight
+from engine.preview import Preview, Segment
+from engine.rounds import Result, Round, Status
+from engine.telemetry import GpuSample, MachineSample
+from tests.conftest import make_round, make_spec
+from tests.faults.conftest import Tried
+from tests.faults.hostile import HIDING, MARKUP, STEERING, TEXTS, CapturedApp, captured, clickable, interpreted, leaks
+from tui.messages import (
+    ActionDone,
+    ActionFailed,
+    MachineSampled,
+    RoundsRead,
+    RowPreviewed,
+    RunAdvanced,
+    SpecChecked,
+    StoreUnreadable,
+)
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.edit import EditScreen
+from tui.screens.help import HelpScreen
+from tui.screens.live import LiveScreen
+from tui.screens.preview import PreviewScreen
+from tui.screens.start_from import Origin, StartFromScreen
+
+Times = Callable[[int, int], int]
+Show = Callable[[CapturedApp, str], Awaitable[None]]
+
+WIDTH, HEIGHT = 150, 60
+WHAT = "texts in the fields of the screens"
+
+
+def hostile_round(text: str, number: int = 7, status: Status = Status.FAILED) -> Round:
+    """A round with `text` wherever it has any, each time behind the name of the field."""
+    spec = make_spec(model__path=f"model={text}", data__path=f"data={text}", lora__target_modules=[f"module={text}"])
+    return make_round(
+        number, status, spec=spec, name=f"name={text}", note=f"note={text}", message=f"message={text}",
+        warnings=(f"warning={text}",), result=Result(perplexity=3.0, adapter_dir=f"adapter={text}"), parent=number - 1,
+    )  # fmt: skip
+
+
+def preview_of(text: str, problem: bool) -> Preview:
+    return Preview(
+        found=Found(f"format={text}", (f"column={text}",)), rows=3, left_out=1, warnings=(f"warning={text}",), row=1,
+        problem=f"problem={text}" if problem else None, tokens=3, supervised_tokens=1, max_length=2, measured=2,
+        longest=3, longer=1,
+        segments=(
+            Segment(f"prompt={text}", False, False), Segment(f"answer={text}", True, False),
+            Segment(f"cut={text}", False, True),
+        ),
+    )  # fmt: skip
+
+
+async def show_rounds(app: CapturedApp, text: str) -> None:
+    app.post_message(RoundsRead([make_round(6), hostile_round(text)]))
+    await app.drawn()
+    app.screen.post_message(ActionDone(f"done={text}"))
+    app.screen.post_message(ActionFailed(LoratuiError(f"failed={text}")))
+
+
+async def show_unreadable_store(app: CapturedApp, text: str) -> None:
+    app.post_message(StoreUnreadable(LoratuiError(f"unreadable={text}")))
+
+
+async def show_live(app: CapturedApp, text: str) -> None:
+    round_ = hostile_round(text, status=Status.RUNNING)
+    screen = LiveScreen(app.cockpit, round_)
+    screen._follow_machine = lambda: None  # type: ignore  # the machine that is shown is made up below
+    await app.push_screen(screen)
+    prepared = Prepared(
+        time=1.0, device=f"device={text}", dtype=f"dtype={text}", parameters=1, trainable_parameters=1,
+        train_samples=1, eval_samples=1, total_steps=10, steps_per_epoch=10,
+    )  # fmt: skip
+    events: list[AnyEvent] = [
+        prepared,
+        Warned(time=1.0, message=f"warned={text}"),
+        Failed(time=1.0, message=f"ended={text}"),
+    ]
+    screen.post_message(RunAdvanced(round_, events, [text, "log=" + text.replace("\r", "")]))
+    gpu = GpuSample(0, f"gpu={text}", None, None, None, None, None)
+    screen.post_message(MachineSampled(MachineSample(1.0, 1, 2, (gpu,), "")))
+    await app.drawn()
+    screen.post_message(MachineSampled(MachineSample(1.0, 1, 2, (), f"nvml={text}")))
+
+
+async def show_samples(app: CapturedApp, text: str) -> None:
+    round_ = hostile_round(text, status=Status.FINISHED)
+    screen = LiveScreen(app.cockpit, round_)
+    await app.push_screen(screen)
+    screen.action_samples()
+    answers = [
+        Sampled(time=1.0, step=step, prompt=f"prompt={text}", expected=f"expected={text}", text=f"answer{step}={text}")
+        for step in (0, 5)
+    ]
+    measured = Evaluated(time=1.0, step=5, eval_loss=1.0, perplexity=2.7, supervised_tokens=1)
+    screen.post_message(RunAdvanced(round_, [measured, *answers], []))
+
+
+async def show_form(app: CapturedApp, text: str) -> None:
+    round_ = hostile_round(text)
+    screen = EditScreen(app.cockpit, Origin(round_.spec, round_.name, round_), Path("/"))
+    await app.push_screen(screen)
+    screen._plan = lambda: None  # type: ignore[method-assign]  # what the check would say is said below
+    screen._spec = round_.spec
+    rows = RowCount(Found(f"format={text}", (f"column={text}",)), 5, 0, PlainText("a row"), None)
+    screen.post_message(SpecChecked(Preflight(round_.plan, (f"warning={text}",), rows)))
+    await app.drawn()
+    screen.post_message(SpecChecked(LoratuiError(f"refused={text}")))
+    screen.post_message(ActionFailed(LoratuiError(f"failed={text}")))
+
+
+async def show_preset_form(app: CapturedApp, text: str) -> None:
+    await app.push_screen(EditScreen(app.cockpit, Origin(make_spec(), f"preset={text}"), Path("/")))
+
+
+async def show_preview(app: CapturedApp, text: str) -> None:
+    screen = PreviewScreen(app.cockpit, make_spec())
+    screen._asked = True  # no process is started; what one would say is said below
+    await app.push_screen(screen)
+    for outcome in (LoratuiError(f"refused={text}"), preview_of(text, problem=True), preview_of(text, problem=False)):
+        screen.post_message(RowPreviewed(outcome))
+        await app.drawn()
+
+
+async def show_start_from(app: CapturedApp, text: str) -> None:
+    await app.push_screen(StartFromScreen(hostile_round(text)))
+
+
+async def show_question(app: CapturedApp, text: str) -> None:
+    await app.push_screen(ConfirmScreen(f"question={text}", f"yes={text}"))
+
+
+async def show_help(app: CapturedApp, text: str) -> None:
+    binding = Binding("f1", "bell", f"description={text}", tooltip=f"tooltip={text}")
+    await app.push_screen(HelpScreen([(f"group={text}", [binding])]))
+
+
+# How each screen is shown hostile text, and the fields that must then have been drawn.
+CASES: dict[str, list[tuple[Show, str]]] = {
+    "RoundsScreen": [
+        (show_rounds, "name note message warning model data module adapter done failed"),
+        (show_unreadable_store, "unreadable"),
+    ],
+    "LiveScreen": [
+        (show_live, "name warned message device dtype log gpu nvml"),
+        (show_samples, "name message prompt expected answer0 answer5"),
+    ],
+    "EditScreen": [
+        (show_form, "name model data module format column warning refused failed"),
+        (show_preset_form, "preset"),
+    ],
+    "PreviewScreen": [(show_preview, "refused format column warning problem prompt answer cut")],
+    "StartFromScreen": [(show_start_from, "name note")],
+    "ConfirmScreen": [(show_question, "question yes")],
+    "HelpScreen": [(show_help, "group tooltip")],
+}
+
+
+def all_screens() -> set[str]:
+    """The names of the screens that there are, those left out that only others are made from."""
+    for module in pkgutil.iter_modules(tui.screens.__path__, "tui.screens."):
+        importlib.import_module(module.name)
+    found: set[str] = set()
+    rest: list[Any] = [Screen]
+    while rest:
+        screen = rest.pop()
+        ours = [kind for kind in screen.__subclasses__() if kind.__module__.startswith("tui.")]
+        if screen.__module__.startswith("tui.") and not ours:
+            found.add(screen.__name__)
+        rest += screen.__subclasses__()
+    return found
+
+
+def test_each_screen_is_shown_hostile_text() -> None:
+    """A screen that is new gets a case above."""
+    assert all_screens() == set(CASES)
+
+
+async def look(cockpit: Cockpit, directory: Path, show: Show, fields: str, texts: Sequence[str]) -> list[object]:
+    """Show each of `texts` in turn; returns what came through of them."""
+    found: list[object] = []
+    async with captured(cockpit, directory, (WIDTH, HEIGHT)) as app:
+        await app.drawn()
+        for text in texts:
+            base = len(app.screen_stack)
+            app.take()
+            await show(app, text)
+            await app.drawn()
+            written = app.take()
+            found += [(text, leak) for leak in leaks(written)]
+            found += [(text, "clickable", what) for what in clickable(app)]
+            found += [(text, "taken for markup")] if interpreted(written) else []
+            found += [(text, "not drawn", field) for field in fields.split() if f"{field}=" not in written]
+            while len(app.screen_stack) > base:
+                await app.pop_screen()
+            app.clear_notifications()
+            await app.drawn()
+        found += [(texts, "defect", app.defect)] if app.defect else []
+    return found
+
+
+@pytest.mark.parametrize(
+    ("show", "fields"),
+    [case for cases in CASES.values() for case in cases],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_hostile_text_is_drawn_and_does_nothing(
+    idle_cockpit: Cockpit, tmp_path: Path, show: Show, fields: str, tried: Tried, times: Times
+) -> None:
+    number, lost = len(fields.split()), 0
+    told: list[object] = []
+    for fault, texts in (("S1", STEERING), ("S2", MARKUP), ("S3", HIDING)):
+        shown = texts if times(0, 1) else [" ".join(texts[::3])]
+        told += (found := asyncio.run(look(idle_cockpit, tmp_path, show, fields, shown)))
+        tried(fault, f"{WHAT}, the worst there are", len(shown) * number, len(found))
+
+    @settings(max_examples=times(1, 10), phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(st.lists(TEXTS, min_size=times(2, 4), max_size=times(2, 6)))
+    def made_up(texts: list[str]) -> None:
+        nonlocal lost, number
+        told.extend(found := asyncio.run(look(idle_cockpit, tmp_path, show, fields, texts)))
+        number, lost = number + len(texts) * len(fields.split()), lost + len(found)
+
+    number = 0
+    made_up()
+    tried("S1", f"{WHAT}, made up by Hypothesis", number, lost)
+    assert told == []
+
+
+def test_judge_knows_harmful_output() -> None:
+    """The captured output of a screen that is shown no hostile text is clean, and each hostile text alone is not."""
+    drawing = "\x1b[?2026h\x1b[1;1H\x1b[1;38;2;224;224;224;48;2;18;18;18mtext\x1b[0m\n\x1b[2;1H\x1b[?2026l"
+    assert leaks(drawing) == []
+    for text in STEERING + HIDING:
+        assert leaks(drawing + text), text
+
+
+def test_gate_holds_alone(idle_cockpit: Cockpit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Tried) -> None:
+    """Were every screen to forget `clean`, the last gate before the terminal would do."""
+
+    def forgetful(text: str) -> str:
+        return text
+
+    for module in [*pkgutil.walk_packages(tui.__path__, "tui.")]:
+        loaded = importlib.import_module(module.name)
+        if module.name not in ("tui.plain", "tui.line_filter"):
+            for name in ("clean", "clean_line", "shown"):
+                if hasattr(loaded, name):
+                    monkeypatch.setattr(loaded, name, forgetful)
+    texts, found = [" ".join(STEERING[::2] + HIDING[1::2])], []
+    for cases in CASES.values():
+        for show, fields in cases:
+            told = asyncio.run(look(idle_cockpit, tmp_path, show, fields, texts))
+            found += [item for item in told if "not drawn" not in str(item)]
+    tried(
+        "S1",
+        "every clean() of the screens left out: the gate before the terminal alone",
+        len(texts) * len(CASES),
+        len(found),
+    )
+    assert found == []

@@ -6,13 +6,15 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from engine.columns import columns, measured_text
 from engine.fields import changed_keys, describe_value, flatten, format_value, spec_fields
-from engine.plain import escape_json
+from engine.jsonfile import write_atomically
+from engine.plain import clean, clean_line, escape_json
 from engine.rounds import Result, Round
 from engine.units import format_duration, format_perplexity
 
@@ -27,12 +29,32 @@ SHORT = {
     "lora.r": "r",
     "lora.lora_alpha": "lora_alpha",
 }
+FORMULA_SIGNS = tuple("=+-@＝＋－＠")  # the last four as East Asian spreadsheets take them
 BATCH = ("train.per_device_train_batch_size", "train.gradient_accumulation_steps")
 
 
 def export_rounds(rounds: Sequence[Round], format_: Format) -> str:
     """The rounds as one document, ending in a newline."""
     return {"markdown": to_markdown, "csv": to_csv, "json": to_json}[format_](rounds)
+
+
+def write_export(path: Path, text: str) -> None:
+    """Put an export at `path`: whole or, where the disk refuses, not at all.
+
+    A file that is there is replaced, its permissions kept, a link's target and not the link. What is no file, such as
+    `/dev/stdout` or a pipe, is written to.
+
+    Raises:
+        OSError: it cannot be written; what was there is there still.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    mode = path.stat().st_mode & 0o777 if path.exists() else None
+    write_atomically(path, text.encode())
+    if mode is not None:
+        path.chmod(mode)
 
 
 def round_fields(round_: Round) -> dict[str, Any]:
@@ -57,9 +79,13 @@ def json_text(value: object) -> str:
 
 
 def to_csv(rounds: Iterable[Round]) -> str:
-    """One row per round, one column per field, raw values. A text that a spreadsheet would run is quoted with `'`."""
+    """One row per round, one column per field, raw numbers, each text in quotation marks.
+
+    A text that a spreadsheet would run is begun with `'` (https://owasp.org/www-community/attacks/CSV_Injection).
+    Hidden characters are symbols, as `engine.plain.clean` has them.
+    """
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([*columns(), "warnings", "adapter_dir"])
     for round_ in rounds:
         flags = round_.result.nonfinite
@@ -72,8 +98,8 @@ def to_csv(rounds: Iterable[Round]) -> str:
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
-    text = format_value(value).replace("\r\n", "\n").replace("\r", "\n")  # csv leaves a lone \r unquoted
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\n") else text
+    text = clean(format_value(value).replace("\r\n", "\n").replace("\r", "\n"))
+    return f"'{text}" if text.lstrip()[:1] in FORMULA_SIGNS or text[:1].isspace() else text
 
 
 def to_markdown(rounds: Sequence[Round]) -> str:
@@ -163,13 +189,26 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: 
 
 
 def escape_markdown(text: str) -> str:
-    """`text` as GitHub shows it letter for letter on one line: no markup, table cell, HTML or link begins in it."""
-    line = " ".join(text.split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*~|\[\]])", r"\\\1", line)
-    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)  # between letters an underscore is no emphasis
-    line = re.sub(r"(?i)(www)\.", r"\1&#46;", line)
-    return line.replace("://", "&#58;//").replace("@", "&#64;")
+    """`text` as GitHub shows it letter for letter on one line, its hidden characters as symbols (`engine.plain.clean`).
+
+    No markup, table cell, HTML, link or formula begins in it, and no mention, issue or emoji is found by what looks for
+    them later, in the text of the rendered page: an empty comment parts the sign from what follows it.
+    """
+    return MARKDOWN.sub(_escaped, clean_line(text))
+
+
+MARKDOWN = re.compile(
+    r"(?i)(?P<html>[&<>])|(?P<marks>[\\`*~|\[\]]|(?<![^\W_])_|_(?![^\W_]))"  # an underscore between letters is none
+    r"|(?P<signs>[@#$]|(?<=www)\.|/(?=/)|:(?=[\w+-]+:)|(?<=gh)-(?=\d))(?P<more>(?=\S))?"
+)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    if match["marks"]:
+        return f"\\{match.group()}"
+    if match["html"]:
+        return {"&": "&amp;", "<": "&lt;", ">": "&gt;"}[match.group()]
+    return f"&#{ord(match.group())};" + ("" if match["more"] is None else "<!-- -->")
 
 
 def difference(first: Round, second: Round) -> list[tuple[str, str, str]]:

@@ -23,7 +23,7 @@ from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
-from engine.tables import difference, export_rounds, json_text, movement, round_fields, to_json
+from engine.tables import difference, export_rounds, json_text, movement, round_fields, to_json, write_export
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
 from tui.widgets.preview_text import preview_facts, preview_text
@@ -175,7 +175,7 @@ def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
         say(text, end="")
         return 0
     try:
-        Path(options.output).write_text(text, encoding="utf-8")
+        write_export(Path(options.output), text)
     except OSError as error:
         raise LoratuiError(f"--output is {options.output!r}, which cannot be written: {error.strerror}") from error
     return 0

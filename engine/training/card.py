@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from engine.columns import measured_text
 from engine.fields import describe_value, flatten, spec_fields
+from engine.plain import clean_line
 from engine.rounds import Result
 from engine.spec import Spec, looks_local
 from engine.tables import escape_markdown, markdown_table
@@ -55,7 +56,7 @@ def model_card(spec: Spec, names: RoundNames, result: Result, step: int, total_s
     """The card of the adapter that training by `spec` had after `step`; `result` holds what is known of it."""
     base = public_name(spec.model.path)
     number = f"round {names.number}" if names.number is not None else "a round"
-    title = " ".join(names.name.split()) or f"Adapter of {number}"
+    title = clean_line(names.name) or f"Adapter of {number}"
     told = [
         f"---\n{_header(spec, title, result)}\n---",
         f"# {escape_markdown(title)}",
@@ -75,7 +76,7 @@ def model_card(spec: Spec, names: RoundNames, result: Result, step: int, total_s
 
 def public_name(path: str) -> str:
     """A hub name as it is, of a local path its last part, of `embedded:nano` what follows the colon."""
-    return PurePath(path).name or path if looks_local(path) else path.rpartition(":")[2]
+    return clean_line(PurePath(path).name or path if looks_local(path) else path.rpartition(":")[2])
 
 
 def is_hub_name(path: str) -> bool:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from engine.plain import clean
 from engine.rounds import Result, Round, Status
 from engine.store import RoundStore
 from engine.tables import best_rounds, difference, escape_markdown, export_rounds, movement, to_markdown
@@ -62,7 +64,28 @@ def tables_of(document: str) -> list[list[list[str]]]:
 
 
 def folded(text: str) -> str:
-    return " ".join(text.split())
+    """`text` as an export holds it: on one line, its hidden characters as symbols."""
+    return clean(" ".join(text.split()))
+
+
+COMMENT = "<!-- -->"
+
+
+class TextNodes(HTMLParser):
+    """The text nodes of a page: GitHub looks in each for what to act on, once the Markdown is rendered."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+
+# https://docs.github.com/en/get-started/writing-on-github: mentions, issues, emoji, mathematics
+ACTED_ON = re.compile(r"(?i)@[a-z0-9]|#[0-9]|\bgh-[0-9]|:[a-z0-9_+-]+:|\$[^\s$][^$]*\$")
 
 
 def test_markdown_tables_hold_the_reference_values(reference_workspace: Workspace) -> None:
@@ -140,7 +163,9 @@ def test_hostile_text_stays_text(text: str) -> None:
     assert main[1][main[0].index("name")] == folded(text)
     assert main[1][main[0].index("model.path")] == folded(text)
     assert main[1][main[0].index("data.path")] == folded(text)
-    types = {token.type for token in flat(parse(document))}
+    tokens = flat(parse(document))
+    assert {token.content for token in tokens if token.type == "html_inline"} <= {COMMENT}
+    types = {token.type for token in tokens if token.content != COMMENT}
     assert types <= {
         *("heading_open", "heading_close", "inline", "text", "paragraph_open", "paragraph_close"),
         *("strong_open", "strong_close", "code_inline", "softbreak"),
@@ -152,15 +177,14 @@ def test_hostile_text_stays_text(text: str) -> None:
     assert notes == [f"Round 1: {folded(text)}", f"Round 2: {folded(text)}; {folded(text)}"]
 
 
-# Markdown itself replaces NUL, and a lone surrogate cannot be written to a file.
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-MARKUP = st.text(st.sampled_from("ab_*`~|\\[]()<>!&#;:/.@ \n$-=+w1"), max_size=40)
+TEXT = st.text(st.characters(exclude_categories=()))
+MARKUP = st.text(st.sampled_from("ab_*`~|\\[]()<>!&#;:/.@ \n$-=+w1\x1b\x9b\u202e"), max_size=40)
 
 
 @given(TEXT | MARKUP)
 def test_escaped_text_is_shown_as_it_was(text: str) -> None:
     (inline,) = (token for token in parse(f"x {escape_markdown(text)} x") if token.type == "inline")
-    assert {token.type for token in inline.children or []} <= {"text"}
+    assert {token.type for token in inline.children or [] if token.content != COMMENT} <= {"text"}
     assert folded(text_of(inline)) == folded(f"x {text} x")
 
 
@@ -173,7 +197,18 @@ def test_escaped_text_is_one_table_cell(text: str) -> None:
 
 @given(TEXT | MARKUP)
 def test_escaped_text_gives_github_no_link_or_tag_to_find(text: str) -> None:
-    assert not re.search(r"(?i)://|www\.|@|[<>]", escape_markdown(text))
+    escaped = escape_markdown(text)
+    assert not re.search(r"(?i)//|www\.|@|[<>]", escaped.replace(COMMENT, ""))
+    page = MarkdownIt("gfm-like", {"html": True}).render(f"x {escaped} x")
+    assert not [node for node in TextNodes(page).found if ACTED_ON.search(node)]
+
+
+@pytest.mark.parametrize("text", ["@octocat", "a #12 b", "GH-7", ":smile:", "$x^2$ and $y$", "$$x$$", "see gh-1 @a #2"])
+def test_what_github_acts_on_is_known_to_the_test_and_parted(text: str) -> None:
+    (node,) = TextNodes(MarkdownIt("gfm-like").render(f"x {text} x")).found[:1]
+    assert ACTED_ON.search(node)
+    page = MarkdownIt("gfm-like", {"html": True}).render(f"x {escape_markdown(text)} x")
+    assert not [node for node in TextNodes(page).found if ACTED_ON.search(node)]
 
 
 def read_csv(rounds: list[Round]) -> list[dict[str, str]]:
@@ -194,12 +229,12 @@ def test_csv_holds_raw_values() -> None:
 @pytest.mark.parametrize("text", [*HOSTILE, "a\rb", '"quoted", comma', "\r=1"])
 def test_csv_reads_back_as_written(text: str) -> None:
     (row,) = read_csv([make_round(1, name=text, note="n")])
-    expected = text.replace("\r\n", "\n").replace("\r", "\n")
+    expected = clean(text.replace("\r\n", "\n").replace("\r", "\n"))
     assert row["name"] in (expected, f"'{expected}")
     assert row["note"] == "n"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", " =", "\u00a0@"])
 def test_csv_quotes_what_a_spreadsheet_would_run(start: str) -> None:
     (row,) = read_csv([make_round(1, name=f"{start}cmd|' /C calc'!A0", note=start)])
     assert row["name"].startswith("'")

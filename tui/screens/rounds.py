@@ -18,7 +18,7 @@ from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
 from engine.runlog import RunTail
 from engine.snapshot import RunSnapshot
-from engine.tables import to_markdown
+from engine.tables import to_markdown, write_export
 from tui.follower import RUN_SECONDS, follow_store, pause
 from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced
 from tui.plain import clean_line
@@ -183,7 +183,7 @@ class RoundsScreen(SelectedRoundScreen):
     def _export(self) -> None:
         path = self.cockpit.workspace.root / EXPORT_NAME
         try:
-            path.write_text(to_markdown(self.cockpit.store.rounds()), encoding="utf-8")
+            write_export(path, to_markdown(self.cockpit.store.rounds()))
             self.post_message(ActionDone(f"the comparison is in {path}"))
         except LoratuiError as error:
             self.post_message(ActionFailed(error))

@@ -199,7 +199,7 @@ def escape_markdown(text: str) -> str:
 
 MARKDOWN = re.compile(
     r"(?i)(?P<html>[&<>])|(?P<marks>[\\`*~|\[\]]|(?<![^\W_])_|_(?![^\W_]))"  # an underscore between letters is none
-    r"|(?P<signs>[@#$]|(?<=www)\.|/(?=/)|:(?=[\w+-]+:)|(?<=gh)-(?=\d))(?P<more>(?=\S))?"
+    r"|(?P<signs>[@#$]|(?<=www)\.|/(?=/)|:(?=[\w+-]+:)|(?<=gh)-(?=\d))"
 )
 
 
@@ -208,7 +208,7 @@ def _escaped(match: re.Match[str]) -> str:
         return f"\\{match.group()}"
     if match["html"]:
         return {"&": "&amp;", "<": "&lt;", ">": "&gt;"}[match.group()]
-    return f"&#{ord(match.group())};" + ("" if match["more"] is None else "<!-- -->")
+    return f"&#{ord(match.group())};<!-- -->"
 
 
 def difference(first: Round, second: Round) -> list[tuple[str, str, str]]:

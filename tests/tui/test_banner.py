@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from textual.widgets import Input, TextArea
@@ -148,7 +147,7 @@ async def test_store_that_cannot_be_read_for_a_while_leaves_the_table(
     async with open_app(idle_cockpit) as pilot:
         await until_rows(pilot, 2)
 
-        def refuse(_: Path) -> bytes:
+        def refuse(*_: object, **__: object) -> bytes:
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:

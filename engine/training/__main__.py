@@ -33,6 +33,7 @@ from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
 from engine.training.recorder import Recorder, StopSignal, StopWanted
 from engine.workspace import RunDir
 
+STDERR = 2  # whatever stands before it in Python
 EXIT_FAILED = 1
 EXIT_TAKEN = 3
 EXIT_MUTE = 4
@@ -55,7 +56,7 @@ def main() -> int:
         print(f"{run.spec} is not there: this is no run directory", file=sys.stderr)
         return EXIT_FAILED
     # The stacks of all threads go to the log before a run is ended that hangs.
-    faulthandler.register(signal.SIGUSR2, file=sys.stderr, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=STDERR, all_threads=True)
     if inherit_lock(run):
         return train_locked(run, options.resume)
     try:

@@ -14,7 +14,9 @@ import pytest
 from filelock import FileLock
 
 from engine.events import AnyEvent, Failed, Finished, Interrupted, Phase, Prepared, Started, Stopped
+from engine.process import is_locked, send_signal
 from engine.runlog import read_events
+from engine.running import launch
 from engine.workspace import RunDir
 from tests.conftest import ROOT, await_true, end_processes_of
 from tests.integration.rounds_to_train import ENGINE, figures_of, make_run, start_engine, steps_of
@@ -135,6 +137,29 @@ def test_signal_ends_a_run_that_has_not_begun(tiny_model: Path, tmp_path: Path, 
     if last.step == 0:
         assert (last.step, last.message) == (0, "stopped before its first step")
         assert not run.adapter.exists() and not run.checkpoints.exists()
+
+
+def test_engine_holds_the_lock_it_was_given_shows_signs_of_life_and_tells_where_it_is(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=2000 / 9)
+    engine = launch(run, [*ENGINE, str(run.path)], gpu=None)
+    assert engine is not None
+    assert launch(run, ["false"], gpu=None) is None
+    await_steps(run, 2)
+    assert is_locked(run.lock)
+    os.utime(run.heartbeat, (1, 1))
+    await_true(lambda: run.heartbeat.stat().st_mtime > 1, "another beat")
+    process = engine.process
+    assert process is not None and send_signal(process, signal.SIGUSR2)
+    await_true(lambda: "train_locked" in run.log.read_text(), "the stacks in the log")
+    count = len(steps_of(read_events(run.events)))
+    await_steps(run, count + 2)
+    engine.stop()
+    await_true(lambda: not engine.is_running(), "the engine's end")
+    assert isinstance(read_events(run.events)[-1], Stopped)
+    assert engine.exit_code == 0
+    assert not is_locked(run.lock)
 
 
 def test_second_engine_leaves_the_first_alone(tiny_model: Path, tmp_path: Path) -> None:

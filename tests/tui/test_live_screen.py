@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from textual.widgets import ProgressBar, Static
 
+from engine.events import Evaluated
 from engine.operations import Cockpit
 from engine.rounds import Status
 from engine.spec import Spec
@@ -15,7 +16,7 @@ from engine.workspace import Workspace
 from tests.conftest import await_status, change_spec
 from tests.fake_engine import Script, loss_at
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.messages import MachineSampled
+from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.live import LiveScreen
 from tui.widgets.log_pane import LogPane
 from tui.widgets.sample_pane import SamplePane
@@ -127,6 +128,20 @@ async def test_gpus_are_told_one_by_one_and_their_absence_in_words(
         assert "GPU 1 odd card" in machine and "utilisation n/a" in machine
         screen.post_message(MachineSampled(MachineSample(12.0, 2 * gib, 24 * gib, (), "no NVIDIA GPU: no driver")))
         await until(pilot, lambda: "no NVIDIA GPU: no driver" in shown(pilot, "#machine"), "the reason")
+
+
+@pytest.mark.parametrize("flag", [True, False], ids=["flagged", "as earlier versions wrote it"])
+async def test_what_is_no_number_is_said_to_be_none(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, flag: bool
+) -> None:
+    round_ = idle_cockpit.queue(nano_spec)
+    words = {"eval_loss": "nan", "perplexity": "nan"} if flag else {}
+    base = Evaluated(time=1.0, step=0, eval_loss=None, perplexity=None, supervised_tokens=1, nonfinite=words)
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        screen.workers.cancel_group(screen, "run")
+        screen.post_message(RunAdvanced(round_, [base], ()))
+        await until(pilot, lambda: "base        not a number" in shown(pilot, "#figures"), "the word")
 
 
 async def test_imported_round_says_that_only_its_result_is_here(

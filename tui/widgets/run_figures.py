@@ -90,7 +90,7 @@ class RunFigures(Static):
         for item in self._shown(run.evaluations):
             name = "base" if item.step == 0 else f"step {item.step:,}"
             loss, perplexity = (measured_text(item, kind) or NO_NUMBER for kind in ("eval_loss", "perplexity"))
-            text.append(f"\n{name:<12}{loss:>8} {perplexity:>7}")
+            text.append(f"\n{name:<12}{loss:>8}" + (f" {perplexity:>7}" if perplexity != loss else ""))
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
             text.append(f"\ntrains {format_count(trained)} of {format_count(everything)}", "dim")

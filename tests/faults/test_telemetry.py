@@ -50,7 +50,7 @@ ERRORS = sorted(value for name, value in vars(pynvml).items() if name.startswith
 FINAL = {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_GPU_NOT_FOUND}
 NOT_TOLD = {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
 NOT_TOLD |= {pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH, pynvml.NVML_ERROR_NO_DATA}
-CRASH = "os.kill(os.getpid(), signal.SIGSEGV)"
+CRASH = "import ctypes; ctypes.string_at(0)"  # a real one, in the thread that asks
 
 Command = Callable[[str], list[str]]
 
@@ -92,10 +92,14 @@ def telemetry() -> Iterator[Callable[[list[str]], tuple[Telemetry, Clock]]]:
 
 
 Make = Callable[[list[str]], tuple[Telemetry, Clock]]
+Children = Callable[[], list[psutil.Process]]
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if is_running(child)]
+@pytest.fixture
+def children() -> Callable[[], list[psutil.Process]]:
+    """The processes that the test has started and that live."""
+    before = set(psutil.Process().children())
+    return lambda: [child for child in psutil.Process().children() if child not in before and is_running(child)]
 
 
 def settled(telemetry: Telemetry) -> MachineSample:
@@ -111,7 +115,7 @@ def is_harmless(sample: MachineSample) -> bool:
     return told and sample.memory_total > 0
 
 
-def test_card_is_sampled_by_the_process_that_asks(command: Command) -> None:
+def test_card_is_sampled_by_the_process_that_asks(command: Command, children: Children) -> None:
     (gpu,), absence = sample_gpus(command=command("pass"))
     assert (gpu.name, gpu.uuid, gpu.memory_used, gpu.utilisation, absence) == ("Tesla T4", "GPU-0", 1, 3, "")
     assert [process.pid for process in gpu.processes] == [7]
@@ -136,7 +140,7 @@ def test_each_error_of_nvml_in_each_question(command: Command, tried: Tried, tim
 
 @pytest.mark.parametrize("question", ["init", "count", "memory", "processes"])
 def test_crash_of_nvml_is_told_and_it_is_asked_again_later(
-    command: Command, telemetry: Make, tried: Tried, question: str
+    command: Command, children: Children, telemetry: Make, tried: Tried, question: str
 ) -> None:
     asked, clock = telemetry(command(f"if name == {question!r}: {CRASH}"))
     sample = settled(asked)
@@ -180,7 +184,9 @@ def test_retries_grow_rare(command: Command, telemetry: Make, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("number", sorted(FINAL))
-def test_machine_without_a_driver_is_asked_once(command: Command, telemetry: Make, tried: Tried, number: int) -> None:
+def test_machine_without_a_driver_is_asked_once(
+    command: Command, children: Children, telemetry: Make, tried: Tried, number: int
+) -> None:
     asked, clock = telemetry(command(f"raise NVMLError({number})"))
     before = settled(asked)
     for clock.now in (10.0, 1e4, 1e8):
@@ -190,7 +196,7 @@ def test_machine_without_a_driver_is_asked_once(command: Command, telemetry: Mak
     assert before.gpu_absence == f"no NVIDIA GPU: {pynvml.NVMLError(number)}"
 
 
-def test_hung_nvml_holds_nobody_up(command: Command, telemetry: Make, tried: Tried) -> None:
+def test_hung_nvml_holds_nobody_up(command: Command, children: Children, telemetry: Make, tried: Tried) -> None:
     asked, clock = telemetry(command("time.sleep(1000)"))
     begun = time.monotonic()
     sample = asked.sample()
@@ -221,7 +227,7 @@ def test_slow_answer_is_taken_when_it_comes(command: Command, telemetry: Make) -
         "print('\\0\\0')",
     ],
 )
-def test_rubbish_is_no_sample(telemetry: Make, tried: Tried, rubbish: str) -> None:
+def test_rubbish_is_no_sample(telemetry: Make, children: Children, tried: Tried, rubbish: str) -> None:
     asked, _ = telemetry([sys.executable, "-c", f"{rubbish}; import sys; sys.stdout.flush(); input(); input()"])
     sample = settled(asked)
     tried("F18", "rubbish in the place of samples", 1, not is_harmless(sample))
@@ -241,7 +247,7 @@ def test_program_that_is_not_there_is_told() -> None:
 @pytest.mark.parametrize("hung", ["pass", "time.sleep(1000)"])
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
 def test_process_that_asks_outlives_nobody(
-    command: Command, tmp_path: Path, tried: Tried, hung: str, signum: signal.Signals
+    command: Command, children: Children, tmp_path: Path, tried: Tried, hung: str, signum: signal.Signals
 ) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from engine.telemetry import Telemetry; import time\n"

@@ -8,12 +8,17 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import TypeAlias
 
+import msgspec
+
+Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
 MAX_BYTES = 16 * 1024 * 1024  # far beyond any spec, preset or manifest
+WRITE_BYTES = 1024 * 1024
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
 
@@ -73,18 +78,17 @@ def sweep(path: Path) -> None:
 
 
 @contextmanager
-def staged(path: Path, data: bytes) -> Iterator[Path]:
-    """A temporary file beside `path` with `data` in it, forced to disk, to be renamed; removed if that fails.
+def staged(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
+    """A temporary file beside `path` with `pieces` in it, forced to disk, to be renamed; removed if that fails.
 
     A file whose fsync failed is never written again: what the kernel kept of it is not known.
     """
     temporary = temporary_beside(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
+        with os.fdopen(descriptor, "wb", buffering=WRITE_BYTES) as file:
+            file.writelines(pieces)
+            file.flush()
             os.fsync(descriptor)
         yield temporary
     except BaseException:
@@ -99,7 +103,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk refuses; `path` is as it was, unless it was the directory alone that could not be synced.
     """
-    with staged(path, data) as temporary:
+    with staged(path, [data]) as temporary:
         os.replace(temporary, path)
     sync_directory(path.parent)
 
@@ -118,7 +122,7 @@ def link_or_copy(source: Path, target: Path) -> None:
             raise
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
-        with staged(target, source.read_bytes()) as temporary:
+        with staged(target, [source.read_bytes()]) as temporary:
             shutil.copystat(source, temporary)
             os.replace(temporary, target)
 

@@ -22,7 +22,16 @@ from tinydb.storages import Storage
 
 from engine.dataset import reason_of
 from engine.errors import StoreDamaged, StoreError, StoreMissing, StoreNewer
-from engine.jsonfile import NoPlainFile, link_or_copy, read_plain, staged, sweep, sync_directory, temporary_beside
+from engine.jsonfile import (
+    Buffer,
+    NoPlainFile,
+    link_or_copy,
+    read_plain,
+    staged,
+    sweep,
+    sync_directory,
+    temporary_beside,
+)
 
 SCHEMA = 1
 MAX_STORE_BYTES = 512 * 1024 * 1024
@@ -37,7 +46,7 @@ class Record(Mapping[str, Any]):
 
     __slots__ = ("_fields", "raw")
 
-    def __init__(self, raw: bytes | memoryview | msgspec.Raw) -> None:
+    def __init__(self, raw: Buffer) -> None:
         self.raw = raw
         self._fields: dict[str, Any] | None = None
 
@@ -115,17 +124,11 @@ class AtomicJSONStorage(Storage):
         Raises:
             StoreError: the disk refuses, or another program changed the file since it was read; it is then as it was.
         """
-        tables = {
-            name: {
-                key: document if isinstance(document, Record) else Record(_encode(document))
-                for key, document in sorted(table.items(), key=lambda item: int(item[0]))
-            }
-            for name, table in data.items()
-        }
+        tables = {name: {key: _as_record(table[key]) for key in sorted(table, key=int)} for name, table in data.items()}
         target = self.target
         known, self._parsed = self._parsed, None
         try:
-            with staged(target, b"".join(_render(tables))) as temporary:
+            with staged(target, _render(tables)) as temporary:
                 now = time.time_ns()  # the kernel's own clock ticks too seldom to tell two quick writes apart
                 os.utime(temporary, ns=(now, now))
                 signature = _signature(os.stat(temporary))
@@ -279,12 +282,14 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def _encode(document: Mapping[str, Any]) -> bytes:
+def _as_record(document: Mapping[str, Any]) -> Record:
     """As it stands in the file, two levels deep."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=1).replace(b"\n", b"\n  ")
+    if isinstance(document, Record):
+        return document
+    return Record(msgspec.json.format(msgspec.json.encode(document), indent=1).replace(b"\n", b"\n  "))
 
 
-def _render(tables: Tables) -> Iterator[bytes | memoryview | msgspec.Raw]:
+def _render(tables: Tables) -> Iterator[Buffer]:
     """The file, in pieces: JSON with an indent of one space per level."""
     yield b"{"
     for place, (name, table) in enumerate(tables.items()):

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -68,13 +69,14 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
-def sweep(path: Path) -> None:
-    """Remove what killed writers of `path` left beside it; only for one who keeps other writers of it out."""
+def sweep(path: Path, age_seconds: float = 0.0) -> None:
+    """Remove what killed writers of `path` left beside it; 0 for one who keeps other writers of it out."""
     for entry in os.scandir(path.parent):
         found = TEMPORARY.fullmatch(entry.name)
         if found is not None and found["name"] == path.name and entry.is_file(follow_symlinks=False):
             with suppress(OSError):
-                os.unlink(entry.path)
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age_seconds:
+                    os.unlink(entry.path)
 
 
 @contextmanager

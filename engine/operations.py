@@ -21,7 +21,7 @@ from engine.dataset import reason_of
 from engine.documents import QueuedRound, encode_queued, read_queued
 from engine.errors import LoratuiError, RoundError, SpecError, StoreError
 from engine.fields import build_spec, flatten, parse_value
-from engine.jsonfile import write_atomically
+from engine.jsonfile import sweep, write_atomically
 from engine.redaction import holds_secret
 from engine.rounds import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
 from engine.runner import needs_runner, start_runner
@@ -29,6 +29,8 @@ from engine.salvage import new_round
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace
+
+LEFT_SECONDS = 3600.0  # a temporary file of this age is nobody's any more
 
 
 class Cockpit:
@@ -174,6 +176,7 @@ class Cockpit:
         round_ = self.store.update(number, note=note)
         if run.spec.is_file():
             try:
+                sweep(run.spec, age_seconds=LEFT_SECONDS)
                 queued, fields = read_queued(run)
                 write_atomically(run.spec, encode_queued(msgspec.structs.replace(queued, note=note), fields))
             except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors

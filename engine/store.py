@@ -206,12 +206,12 @@ class RoundStore:
         return self._listed[1], self._listed[2]
 
     def _read(self) -> Tables:
-        """What the file holds; a damaged one is mended first, unless nothing tells that it ever was loratui's."""
+        """What the file holds; a damaged one is mended first, if it can be and anything tells that it is ours."""
         try:
             return self._storage.read()
         except StoreDamaged:
-            ours = (self._lock_path, *self._storage.backups, self._workspace.runs_dir)
-            if not any(map(os.path.exists, ours)):
+            signs = (self._lock_path, *self._storage.backups, self._workspace.runs_dir)
+            if not any(map(os.path.exists, signs)) or not os.access(self._lock_path.parent, os.W_OK | os.X_OK):
                 raise
         with self._locked():
             with suppress(StoreDamaged):

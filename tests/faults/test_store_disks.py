@@ -15,13 +15,13 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from engine.errors import StoreError
+from engine.errors import StoreDamaged, StoreError
 from engine.operations import Cockpit
 from engine.rounds import Status
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.workspace import Workspace
-from tests.conftest import make_round, write_nano_spec
+from tests.conftest import damage, make_round, write_nano_spec
 from tests.faults.conftest import Tried
 from tests.faults.store_writers import Change, Notes, applied, change_once, forked, make, notes_in, received
 from tests.tui.conftest import OpenApp, shown, until
@@ -156,7 +156,16 @@ def test_disk_is_read_only(disk: Disk, tried: Tried) -> None:
                 make(handle, change)
             if len(handle.rounds()) != 3 or workspace.store_path.read_bytes() != content:
                 lost.append(str(change))
+    damaged = content.replace(b"{", b"[")
     disk.read_only(False)
+    damage(workspace.store_path, damaged)
+    disk.read_only(True)
+    with pytest.raises(StoreDamaged, match="damaged and was left as it is"):
+        RoundStore(workspace).rounds()
+    disk.read_only(False)
+    if workspace.store_path.read_bytes() != damaged:
+        lost.append("the damaged file")
+    damage(workspace.store_path, content)
     for change in changes:
         notes = notes_in(workspace.store_path)
         make(store, change)

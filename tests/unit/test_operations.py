@@ -350,7 +350,12 @@ def test_note_leaves_what_a_newer_version_wrote(idle_cockpit: Cockpit, nano_spec
     document["tags"] = ["from", "tomorrow"]
     document["spec"]["lora"]["later"] = document["spec"]["later"] = document["plan"]["later"] = {"x": 1}
     file.write_text(json.dumps(document))
+    left, fresh = (file.with_name(f".spec.json.{digit * 16}.tmp") for digit in "01")
+    for path in (left, fresh):
+        path.touch()
+    os.utime(left, (0, 0))
     idle_cockpit.annotate(1, note="why")
+    assert (left.exists(), fresh.exists()) == (False, True)
     assert json.loads(file.read_bytes()) == {**document, "note": "why"}
     for path in idle_cockpit.workspace.root.glob("experiments.json*"):
         path.unlink()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import resource
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -108,3 +110,57 @@ def change_once(pipe: Connection, root: Path, change: Change) -> None:
     except BaseException as error:
         answer = "crashed", repr(error)
     pipe.send(answer)
+
+
+def insert(pipe: Connection, root: Path, name: str, count: int) -> None:
+    """Insert, and acknowledge each insert."""
+    store = RoundStore(Workspace(root))
+    pipe.send("ready")
+    pipe.recv()
+    for turn in range(count):
+        round_ = store.add(lambda number, turn=turn: make_round(number, Status.HELD, note=f"{name} {turn}"))  # type: ignore[misc]
+        pipe.send((round_.number, round_.note))
+
+
+def change_own(pipe: Connection, root: Path, seed: int, count: int) -> None:
+    """Insert, update and remove rounds of its own; says at the end what must be there of them."""
+    store = RoundStore(Workspace(root))
+    pipe.send("ready")
+    pipe.recv()
+    own: Notes = {}
+    given: dict[int, int] = {}  # of the numbers in the plan, those that the store gave
+    for (what, number, note), _ in zip(changes({}, 0, seed), range(count), strict=False):
+        note = note[:40]
+        if what == "add":
+            given[number] = store.add(lambda free, note=note: make_round(free, Status.HELD, note=note)).number  # type: ignore[misc]
+        else:
+            make(store, (what, given[number], note))
+        own = applied(own, (what, given[number], note))
+    pipe.send(own)
+
+
+def read_on(pipe: Connection, root: Path) -> None:
+    """Read until told to end; says how often, and what was wrong."""
+    store = RoundStore(Workspace(root))
+    pipe.send("ready")
+    pipe.recv()
+    reads, wrong = 0, []
+    while not pipe.poll():
+        rounds = store.rounds()
+        reads += 1
+        if [round_.number for round_ in rounds] != sorted({round_.number for round_ in rounds}) or store.notices():
+            wrong.append(str(store.notices()))
+    pipe.send((reads, wrong))
+
+
+def open_at_once(pipe: Connection, root: Path) -> None:
+    store = RoundStore(Workspace(root))
+    pipe.send("ready")
+    pipe.recv()
+    pipe.send([round_.number for round_ in store.rounds()])
+
+
+def limited(pipe: Connection, root: Path, change: Change, limit: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    change_once(pipe, root, change)

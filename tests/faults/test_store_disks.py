@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
@@ -23,7 +20,7 @@ from engine.store import RoundStore
 from engine.workspace import Workspace
 from tests.conftest import damage, make_round, write_nano_spec
 from tests.faults.conftest import Tried
-from tests.faults.store_writers import Change, Notes, applied, change_once, forked, make, notes_in, received
+from tests.faults.store_writers import Change, Notes, applied, forked, limited, make, notes_in, received
 from tests.tui.conftest import OpenApp, shown, until
 from tests.tui.conftest import open_app as open_app
 from tui.widgets.round_table import RoundTable
@@ -110,12 +107,6 @@ def test_disk_is_full(disk: Disk, times: Times, tried: Tried) -> None:
     tried("F2", "a full disk (tmpfs), from no free page to enough, and tried again with room", pages, len(lost))
     assert lost == []
     assert refused and made
-
-
-def limited(pipe: Connection, root: Path, change: Change, limit: int) -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    change_once(pipe, root, change)
 
 
 def test_file_may_not_grow(workspace: Workspace, times: Times, tried: Tried) -> None:

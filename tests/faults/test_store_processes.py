@@ -7,60 +7,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import cast
 
-from engine.rounds import Status
 from engine.storage import AtomicJSONStorage
 from engine.store import RoundStore
 from engine.workspace import Workspace
 from tests.conftest import ROOT, damage, make_round
 from tests.faults.conftest import Tried
-from tests.faults.store_writers import Notes, applied, changes, forked, make, notes_in, received
+from tests.faults.store_writers import Notes, change_own, forked, insert, notes_in, open_at_once, read_on, received
 from tests.terminal import Terminal
 
 Times = Callable[[int, int], int]
-
-
-def insert(pipe: Connection, root: Path, name: str, count: int) -> None:
-    """Insert, and acknowledge each insert."""
-    store = RoundStore(Workspace(root))
-    pipe.send("ready")
-    pipe.recv()
-    for turn in range(count):
-        round_ = store.add(lambda number, turn=turn: make_round(number, Status.HELD, note=f"{name} {turn}"))  # type: ignore[misc]
-        pipe.send((round_.number, round_.note))
-
-
-def change_own(pipe: Connection, root: Path, seed: int, count: int) -> None:
-    """Insert, update and remove rounds of its own; says at the end what must be there of them."""
-    store = RoundStore(Workspace(root))
-    pipe.send("ready")
-    pipe.recv()
-    own: Notes = {}
-    given: dict[int, int] = {}  # of the numbers in the plan, those that the store gave
-    for (what, number, note), _ in zip(changes({}, 0, seed), range(count), strict=False):
-        note = note[:40]
-        if what == "add":
-            given[number] = store.add(lambda free, note=note: make_round(free, Status.HELD, note=note)).number  # type: ignore[misc]
-        else:
-            make(store, (what, given[number], note))
-        own = applied(own, (what, given[number], note))
-    pipe.send(own)
-
-
-def read_on(pipe: Connection, root: Path) -> None:
-    """Read until told to end; says how often, and what was wrong."""
-    store = RoundStore(Workspace(root))
-    pipe.send("ready")
-    pipe.recv()
-    reads, wrong = 0, []
-    while not pipe.poll():
-        rounds = store.rounds()
-        reads += 1
-        if [round_.number for round_ in rounds] != sorted({round_.number for round_ in rounds}) or store.notices():
-            wrong.append(str(store.notices()))
-    pipe.send((reads, wrong))
 
 
 def test_inserts_of_four_processes_are_all_kept(workspace: Workspace, times: Times, tried: Tried) -> None:
@@ -86,7 +43,7 @@ def test_inserts_of_four_processes_are_all_kept(workspace: Workspace, times: Tim
 
 
 def test_changes_of_four_processes_with_readers_are_all_kept(workspace: Workspace, times: Times, tried: Tried) -> None:
-    count = times(25, 250)
+    count = times(25, 500)
     with ExitStack() as stack:
         writers = [stack.enter_context(forked(change_own, workspace.root, seed, count))[1] for seed in range(4)]
         readers = [stack.enter_context(forked(read_on, workspace.root))[1] for _ in range(2)]
@@ -106,13 +63,6 @@ def test_changes_of_four_processes_with_readers_are_all_kept(workspace: Workspac
     assert found == expected
     assert wrong == []
     assert all(reads > 1 for reads, _ in read)
-
-
-def open_at_once(pipe: Connection, root: Path) -> None:
-    store = RoundStore(Workspace(root))
-    pipe.send("ready")
-    pipe.recv()
-    pipe.send([round_.number for round_ in store.rounds()])
 
 
 def test_processes_that_find_a_damaged_store_at_once_mend_it_once(

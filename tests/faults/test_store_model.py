@@ -33,7 +33,7 @@ Times = Callable[[int, int], int]
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, max_size=5).map("later_".__add__)
 values = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts | st.lists(texts, max_size=2)
-PARTS = [(), ("spec",), ("spec", "lora"), ("plan",), ("result",)]
+PARTS = [(), ("spec",), ("spec", "lora"), ("plan",), ("result",), ("result",)]
 
 
 class Crash(BaseException):

@@ -10,12 +10,17 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine import store as store_module
 from engine.errors import RoundError, StoreError, StoreMissing
+from engine.plan import make_plan
+from engine.process import ProcessIdentity
 from engine.rounds import ACTIVE, Result, Round, Status
 from engine.storage import AtomicJSONStorage, Tables
 from engine.store import RoundStore
@@ -207,6 +212,43 @@ def test_what_a_newer_version_wrote_survives_an_update(store: RoundStore, worksp
     assert kept["later"] == {"1": {"x": 1}}
 
 
+later = st.dictionaries(
+    st.from_regex(r"later_[a-z]{1,4}", fullmatch=True), st.none() | st.integers(0, 9) | st.text(max_size=3)
+)
+
+
+@given(parts=st.fixed_dictionaries({part: later for part in ("", "spec", "spec.lora", "plan", "result", "process")}))
+def test_what_a_newer_version_wrote_within_survives_when_all_around_it_changes(
+    tmp_path_factory: pytest.TempPathFactory, parts: dict[str, dict[str, object]]
+) -> None:
+    workspace = Workspace(tmp_path_factory.mktemp("store"))
+    store = RoundStore(workspace)
+    store.create((make_round(1, process=ProcessIdentity("boot", 1, 2)),))
+    document = json.loads(content(workspace))
+    round_ = document["rounds"]["1"]
+    for path, fields in parts.items():
+        place = round_
+        for name in filter(None, path.split(".")):
+            place = place[name]
+        place.update(fields)
+    workspace.store_path.write_text(json.dumps(document))
+    spec = make_spec(lora__r=64)
+    changed: dict[str, Any] = {
+        "note": "n", "spec": spec, "plan": make_plan(spec, 7), "result": Result(eval_loss=2.0),
+        "process": ProcessIdentity("boot", 3, 4),
+    }  # fmt: skip
+    assert store.update(1, **changed) == msgspec.structs.replace(make_round(1), **changed)
+    store.update_each(lambda _: {1: {"result": Result(perplexity=3.0), "spec": spec}})
+    kept = json.loads(content(workspace))["rounds"]["1"]
+    for path, fields in parts.items():
+        place = kept
+        for name in filter(None, path.split(".")):
+            place = place[name]
+        assert {name: place[name] for name in fields} == fields
+    assert kept["spec"]["lora"]["r"] == 64
+    assert (kept["result"]["eval_loss"], kept["result"]["perplexity"]) == (None, 3.0)
+
+
 def test_missing_store_is_told_apart(empty_directory: Path) -> None:
     store = RoundStore(Workspace(empty_directory))
     assert not store.exists()
@@ -246,6 +288,7 @@ def test_write_that_fails_leaves_the_old_state_and_says_so(
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
+from typing import Any
 from engine.errors import StoreError
 from engine.store import RoundStore
 from engine.workspace import Workspace
@@ -344,6 +387,7 @@ def test_threads_of_one_process_do_not_lose_rounds(store: RoundStore) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+from typing import Any
 from engine.store import RoundStore
 from engine.workspace import Workspace
 store = RoundStore(Workspace(Path(sys.argv[1])))

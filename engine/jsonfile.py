@@ -111,7 +111,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give the content of `source` the further name `target`, which nothing may have; a copy where there are no links.
+    """Give `source` a further name in its directory, which nothing may have; a copy where there are no links.
 
     Raises:
         FileExistsError: something has the name.
@@ -124,7 +124,7 @@ def link_or_copy(source: Path, target: Path) -> None:
             raise
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
-        with staged(target, [source.read_bytes()]) as temporary:
+        with staged(source, [source.read_bytes()]) as temporary:
             shutil.copystat(source, temporary)
             os.replace(temporary, target)
 

@@ -58,7 +58,7 @@ class RoundStore:
         """Make `experiments.json`; raises StoreError if it is there already."""
         documents = {str(round_.number): msgspec.to_builtins(round_) for round_ in rounds}
         with self._locked():
-            if os.path.lexists(self._path):
+            if self.exists():
                 raise StoreError(f"{self._path} is there already")
             meta = {"schema": SCHEMA, "last_number": _last_number({"rounds": documents})}
             self._storage.write({"rounds": documents, "meta": {"1": meta}})
@@ -71,7 +71,7 @@ class RoundStore:
         """What the person should know of the file, one sentence each: how it was mended, and what is wrong with it."""
         _, broken = self._list()
         meta = _meta(self._storage.read())
-        told = [text for text in meta.get("notices", ()) if isinstance(text, str)]
+        told = _notices(meta)
         if broken:
             told.append(broken[0] + (f"; {len(broken) - 1} more are like it" if len(broken) > 1 else ""))
         try:
@@ -171,8 +171,8 @@ class RoundStore:
             f"{self._path} was damaged ({reason}) and is kept as {aside.name}: {count} round{'s' * (count != 1)} came "
             f"back from {' and '.join([*([name] if name else []), 'runs/'])}"
         )
-        earlier = [text for text in _meta(backup).get("notices", ()) if isinstance(text, str)]
-        self._write_salvage(backup, salvage, [*earlier, told + (f"; {salvage.told}" if salvage.told else "")], aside)
+        notices = [*_notices(_meta(backup)), told + (f"; {salvage.told}" if salvage.told else "")]
+        self._write_salvage(backup, salvage, notices, aside)
         return self._storage.read()
 
     def _write_salvage(self, old: Tables, salvage: Salvage, notices: list[str], aside: Path | None) -> None:
@@ -285,6 +285,11 @@ def _meta(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         return dict(tables.get("meta", {}).get("1", {}))
     except msgspec.ValidationError:  # a number that is too large to hold
         return {}
+
+
+def _notices(meta: Mapping[str, Any]) -> list[str]:
+    listed = meta.get("notices")
+    return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
 
 
 def _last_number(tables: Mapping[str, Mapping[str, Any]]) -> int:

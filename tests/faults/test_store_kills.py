@@ -24,6 +24,7 @@ from tests.faults.store_writers import Change, Notes, applied, change_on, change
 Times = Callable[[int, int], int]
 OURS = re.compile(r"experiments\.json(\.lock|\.bak[123]|\.[0-9-]+\.damaged)?|runs")
 MEMORY = {"brk", "mmap", "munmap", "mremap", "madvise", "mprotect"}  # and what else no write of a file depends on
+LINK_CALLS = "/^link(at)?$"
 ELSEWHERE = MEMORY | {"futex", "clock_nanosleep", "rt_sigaction", "getpid", "gettid", "getrandom", "exit_group", "exit"}
 
 
@@ -104,15 +105,17 @@ def test_kill_while_a_damaged_store_is_mended(workspace: Workspace, times: Times
 
 
 class Traced:
-    """One change of the store in a process that strace looks at, and does what `inject` says to."""
+    """One change of the store in a process that strace looks at, and does to it what `injects` say."""
 
-    def __init__(self, workspace: Workspace, change: Change, calls: str, inject: str = "") -> None:
+    def __init__(self, workspace: Workspace, change: Change, calls: str, injects: list[str]) -> None:
         with forked(change_once, workspace.root, change) as (process, pipe):
             assert pipe.recv() == "ready"
             log = workspace.root.parent / "strace.log"
             command = ["strace", "-f", "-o", str(log), "-p", str(process.pid), "-e", f"trace={calls}"]
             with subprocess.Popen(
-                [*command, *(["-e", f"inject={inject}"] if inject else [])], stderr=subprocess.PIPE, text=True
+                [*command, *(word for inject in injects for word in ("-e", f"inject={inject}"))],
+                stderr=subprocess.PIPE,
+                text=True,
             ) as tracer:
                 assert tracer.stderr is not None
                 said = tracer.stderr.readline()
@@ -138,12 +141,16 @@ def behind_a_link(workspace: Workspace) -> None:
     workspace.store_path.symlink_to(away / "experiments.json")
 
 
+def without_links(workspace: Workspace) -> None:
+    """As on a file system that has none; strace refuses them."""
+
+
 def damaged(workspace: Workspace) -> None:
     damage(workspace.store_path, b"{broken")
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize("setting", [as_it_is, behind_a_link, damaged])
+@pytest.mark.parametrize("setting", [as_it_is, behind_a_link, without_links, damaged])
 @pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
 def test_each_system_call_of_a_write_in_turn(
     empty_directory: Path, times: Times, tried: Tried, setting: Callable[[Workspace], None], fault: str
@@ -165,16 +172,19 @@ def test_each_system_call_of_a_write_in_turn(
         setting(workspace)
 
     renew()
-    whole = Traced(workspace, change, "all")
+    no_links = [f"{LINK_CALLS}:error=EPERM"] if setting is without_links else []
+    whole = Traced(workspace, change, "all", no_links)
     assert whole.answers == [("done", "")]
     counts = Counter(call for call in whole.calls if call not in ELSEWHERE)
+    if no_links:
+        del counts["link"], counts["linkat"]
     places = [(call, number) for call, total in counts.items() for number in range(1, total + 1)]
     chosen = places[:: max(1, len(places) // times(5, len(places)))]
     old = notes_in(template / "experiments.json.bak1") if setting is damaged else notes
     lost = []
     for call, number in chosen:
         renew()
-        traced = Traced(workspace, change, call, f"{call}:{fault}:when={number}")
+        traced = Traced(workspace, change, f"{call},{LINK_CALLS}", [*no_links, f"{call}:{fault}:when={number}"])
         kind, message = cast(list[tuple[str, str]], traced.answers or [("silent", "")])[0]
         found = {round_.number: round_.note for round_ in RoundStore(workspace).rounds()}
         expected = {"done": [applied(old, change)], "refused": [old], "silent": [old, applied(old, change)]}

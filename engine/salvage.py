@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -103,7 +104,8 @@ def bring_back(old: Tables, backup: Tables, found: list[Round], last_number: int
         known = result.get(key)
         if round_.id in keys:
             if stale:
-                result[key] = merged(known, _news(round_))
+                with suppress(msgspec.ValidationError):  # beside what it knows it holds a number too large to hold
+                    result[key] = merged(known, _news(round_))
         elif KEY.fullmatch(key) and (known is None or _is_broken_record_of(round_, key, known)):
             result[key] = msgspec.to_builtins(round_)
         else:

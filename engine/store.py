@@ -164,6 +164,7 @@ class RoundStore:
     def _mend(self, reason: str) -> Tables:
         """Keep a damaged file under another name, and bring the rounds back; under the lock."""
         backup, name = self._newest_backup()
+        refuse_newer(_meta(backup).get("schema"))
         aside = self._storage.free_name("damaged")
         salvage = bring_back(backup, backup, rounds_of_runs(self._workspace), _last_number(backup), stale=True)
         count = len(salvage.documents)
@@ -231,7 +232,12 @@ class RoundStore:
             refuse_newer(_meta(tables).get("schema"))
             draft = TinyDB(storage=MemoryStorage)
             draft.storage.write({name: dict(table) for name, table in tables.items()})
-            yield draft
+            try:
+                yield draft
+            except msgspec.ValidationError as error:
+                raise StoreError(
+                    f"{self._path} holds what cannot be written again and is as before: {error}"
+                ) from error
             changed: Any = draft.storage.read()
             if changed != tables:
                 self._storage.write(changed)

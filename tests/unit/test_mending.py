@@ -223,6 +223,27 @@ def test_one_broken_round_does_not_take_the_others_along(
     assert store.rounds() == [*rounds, third]
 
 
+def test_number_that_is_too_large_to_hold_is_never_rounded(
+    store: RoundStore, workspace: Workspace, rounds: list[Round]
+) -> None:
+    """A newer version may write such a one; here it is read past, and kept as it stands."""
+    whole = workspace.store_path.read_bytes()
+    refused: dict[bytes, list[str]] = {b'"number": 1,': ["update", "update_each"], b'"schema": 1,': ["remove"]}
+    for place, names in refused.items():
+        for number in (b"9" * 5000, b"1e400"):
+            content = whole.replace(place, place + b' "later": %s,' % number)
+            damage(workspace.store_path, content)
+            assert store.rounds() == rounds
+            for name in names:
+                with pytest.raises(StoreError, match=r"holds what cannot be written again and is as before: .* range"):
+                    ASKS[name](store)
+            assert workspace.store_path.read_bytes() == content
+            assert store.update(2, note="y").note == "y"
+            assert number in workspace.store_path.read_bytes()
+            store.update(2, note="second")
+    assert asides(workspace) == []
+
+
 def test_round_under_the_number_of_another_does_not_hold_together(
     store: RoundStore, workspace: Workspace, rounds: list[Round]
 ) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import pkgutil
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import regex
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from textual.binding import Binding
@@ -23,10 +26,24 @@ from engine.operations import Cockpit
 from engine.preflight import Preflight
 from engine.preview import Preview, Segment
 from engine.rounds import Result, Round, Status
+from engine.store import RoundStore
 from engine.telemetry import GpuSample, MachineSample
+from engine.workspace import Workspace
 from tests.conftest import make_round, make_spec
 from tests.faults.conftest import Tried
-from tests.faults.hostile import HIDING, MARKUP, STEERING, TEXTS, CapturedApp, captured, clickable, interpreted, leaks
+from tests.faults.hostile import (
+    HARMFUL,
+    HIDING,
+    MARKUP,
+    STEERING,
+    TEXTS,
+    CapturedApp,
+    captured,
+    clickable,
+    interpreted,
+    leaks,
+)
+from tests.terminal import ENTER, ESCAPE, Terminal, ctrl
 from tui.messages import (
     ActionDone,
     ActionFailed,
@@ -44,6 +61,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.start_from import Origin, StartFromScreen
 
+LORATUI = str(Path(sys.executable).with_name("loratui"))
 Times = Callable[[int, int], int]
 Show = Callable[[CapturedApp, str], Awaitable[None]]
 
@@ -280,3 +298,42 @@ def test_gate_holds_alone(idle_cockpit: Cockpit, tmp_path: Path, monkeypatch: py
         len(found),
     )
     assert found == []
+
+
+# All that Textual tells a terminal from its start to its end; the numbers of the hostile texts have five digits.
+SESSION = regex.compile(r"\x1b\[[?><]?[0-9]{0,4}(?:;[0-9]{1,3})*\$?[a-zA-Z]|\x1b\]22;[a-z-]*\x07|\r?\n")
+HOSTILE_NAME = b"\x1b]0;31337\x07\x9b31337m\xff[red]Q7[\xe2\x80\xaeend"
+
+
+def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, tried: Tried) -> None:
+    """From a directory whose name is no better than what lies in it, on a real terminal."""
+    directory = os.fsdecode(os.fsencode(tmp_path) + b"/" + HOSTILE_NAME)
+    os.mkdir(directory)
+    workspace = Workspace(Path(directory))
+    texts = [text.encode("utf-8", "replace").decode() for text in STEERING + HIDING + MARKUP]
+    RoundStore(workspace).create(
+        tuple(hostile_round(text, number, Status.FAILED) for number, text in enumerate(texts, 1))
+    )
+    screens = 0
+    with Terminal([LORATUI], Path(directory), columns=150, rows=60) as terminal:
+        terminal.wait_for(f"{len(texts)} rounds")
+        for keys, words, back in (
+            (ENTER, "learning rate", ESCAPE), ("d", "cannot be undone", ESCAPE), ("e", "comparison is in", ""),
+            ("e", "is there already", ESCAPE), ("?", "esc close", ESCAPE), ("n", "Start the new round from", ESCAPE),
+        ):  # fmt: skip
+            terminal.type(keys)
+            terminal.wait_for(words)
+            screens += 1
+            if back:
+                terminal.type(back)
+                terminal.wait_until(lambda screen, words=words: words not in screen, f"the end of {words!r}")  # type: ignore
+        terminal.type("n")
+        terminal.wait_for("Start the new round from")
+        terminal.type(ENTER)
+        terminal.wait_for("New round")
+        terminal.type(ctrl("q"))
+        terminal.wait_for_end()
+    rest = SESSION.sub("", terminal.written.decode("utf-8", "surrogateescape"))
+    lost = [rest[max(0, found.start() - 30) : found.end() + 30] for found in HARMFUL.finditer(rest)]
+    tried("S1", "the program itself on a real terminal, every text and its directory hostile", screens + 1, len(lost))
+    assert lost == []

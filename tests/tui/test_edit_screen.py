@@ -11,11 +11,13 @@ from engine.fields import flatten, format_value, parse_value, spec_fields
 from engine.operations import Cockpit
 from engine.rounds import Status
 from engine.spec import Spec
-from tests.conftest import make_round, write_model, write_rows
+from tests.conftest import change_spec, make_round, write_model, write_rows
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.screens.edit import EditScreen
+from tui.screens.start_from import Origin
 from tui.widgets.choice import Choice
 from tui.widgets.spec_form import SpecForm, control_id
+from tui.widgets.stored_input import StoredInput
 
 OTHER_VALUES = {
     "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
@@ -223,3 +225,28 @@ async def test_what_was_typed_is_not_thrown_away_unasked(
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
         await pilot.press("ctrl+r", "escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+
+
+async def test_stored_text_is_shown_harmless_and_kept_until_it_is_edited(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    hostile = "\x1b[31mred\u202e\tx"
+    spec = change_spec(nano_spec, lora__target_modules=[hostile])
+    async with open_app(idle_cockpit, size=(120, 40)) as pilot:
+        screen = EditScreen(idle_cockpit, Origin(spec, hostile), Path("/"))
+        await pilot.app.push_screen(screen)
+        await pilot.pause()
+        name = screen.query_one("#name", StoredInput)
+        modules = screen.query_one("#lora-target_modules", StoredInput)
+        for field in (name, modules):
+            assert field.value == "␛[31mred\ufffd␉x"
+            assert field.text == hostile
+        assert not screen.unsaved
+        assert screen.query_one(SpecForm).values()["lora.target_modules"] == (hostile,)
+        modules.value += "y"
+        await pilot.pause()
+        assert screen.unsaved
+        assert screen.query_one(SpecForm).values()["lora.target_modules"] == ("␛[31mred\ufffd␉xy",)
+        screen.query_one(SpecForm).reset_field(modules)
+        await pilot.pause()
+        assert modules.text == hostile

@@ -231,22 +231,22 @@ async def test_stored_text_is_shown_harmless_and_kept_until_it_is_edited(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
     hostile = "\x1b[31mred\u202e\tx"
-    spec = change_spec(nano_spec, lora__target_modules=[hostile])
+    spec = change_spec(nano_spec, data__path=hostile)
     async with open_app(idle_cockpit, size=(120, 40)) as pilot:
         screen = EditScreen(idle_cockpit, Origin(spec, hostile), Path("/"))
         await pilot.app.push_screen(screen)
         await pilot.pause()
         name = screen.query_one("#name", StoredInput)
-        modules = screen.query_one("#lora-target_modules", StoredInput)
-        for field in (name, modules):
+        path = screen.query_one("#data-path", StoredInput)
+        for field in (name, path):
             assert field.value == "␛[31mred\ufffd␉x"
             assert field.text == hostile
         assert not screen.unsaved
-        assert screen.query_one(SpecForm).values()["lora.target_modules"] == (hostile,)
-        modules.value += "y"
+        assert screen.query_one(SpecForm).values()["data.path"] == hostile
+        path.value += "y"
         await pilot.pause()
         assert screen.unsaved
-        assert screen.query_one(SpecForm).values()["lora.target_modules"] == ("␛[31mred\ufffd␉xy",)
-        screen.query_one(SpecForm).reset_field(modules)
+        assert screen.query_one(SpecForm).values()["data.path"] == "␛[31mred\ufffd␉xy"
+        screen.query_one(SpecForm).reset_field(path)
         await pilot.pause()
-        assert modules.text == hostile
+        assert path.text == hostile

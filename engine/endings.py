@@ -11,7 +11,7 @@ from engine.heartbeat import Stall
 from engine.process import ProcessIdentity, boot_id
 from engine.rounds import Round, Status
 from engine.runlog import RunTail
-from engine.running import RunningEngine
+from engine.running import EXIT_MUTE, RunningEngine
 from engine.snapshot import RunSnapshot, result_of
 from engine.workspace import RunDir
 
@@ -86,6 +86,8 @@ def _seen_from_outside(
     if code < 0:
         likely = ", likely the kernel's out-of-memory killer" if _by_oom_killer(code, oom_before) else ""
         return Status.INTERRUPTED, f"killed by signal {-code} ({_signal_name(-code)}){at}{likely}: resume it"
+    if code == EXIT_MUTE:
+        return Status.FAILED, f"the disk refused what the engine had to write{at}: free some space and resume"
     return Status.FAILED, f"the engine ended with exit code {code}{at} and no reason: see {run.log}"
 
 

@@ -49,8 +49,8 @@ class Heartbeat:
     def _beat(self) -> None:
         while True:
             with contextlib.suppress(OSError):  # a full disk still lets a file that is there be touched
-                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
-                os.utime(self._path)
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+                os.utime(self._path, follow_symlinks=False)
             if self._over.wait(BEAT_SECONDS):
                 return
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from engine.plan import Plan
 from engine.process import ProcessIdentity
@@ -79,7 +79,7 @@ class Round(Struct, frozen=True, kw_only=True):
     """One record of the store.
 
     Attributes:
-        id: names the run directory `runs/<id>`; never reused.
+        id: names the run directory `runs/<id>`, and can name nothing outside it; never reused.
         number: what a person calls it by; unique in the workspace.
         parent: the number of the round it was cloned from.
         message: one sentence on why it ended as it did, or what it is doing.
@@ -90,7 +90,7 @@ class Round(Struct, frozen=True, kw_only=True):
         created, started, ended: seconds since the epoch.
     """
 
-    id: str
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]*\Z")]
     number: int
     name: str = ""
     status: Status

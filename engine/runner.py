@@ -100,6 +100,7 @@ class _Job:
         self.process = process
         self.oom_before = oom_kills()
         self.missing = round_.message  # what was last said to be amiss
+        self.refused = ""  # why its events could not be read
 
 
 class Runner:
@@ -158,9 +159,7 @@ class Runner:
         return True
 
     def _start(self, round_: Round, gpu: str | None) -> None:
-        run = self._run_dir(round_)
-        if run is None:
-            return
+        run = self._workspace.run_dir(round_.id)
         fields = {"status": Status.RUNNING, "started": time.time(), "ended": None, "message": "", "process": None}
         try:
             round_ = self._update(round_.number, frozenset({Status.QUEUED}), **fields, gpu=gpu)
@@ -169,8 +168,7 @@ class Runner:
         try:
             engine = launch(run, self._command(run), gpu, self._patience)
         except OSError as error:
-            message = f"the engine could not be started: {error}"
-            self._update(round_.number, status=Status.FAILED, message=message, ended=time.time())
+            self._fail(round_.number, f"the engine could not be started: {error}")
             return
         if engine is None:  # one that was started by hand, or that nobody lived to write down
             self._take_over(round_, since=0.0)
@@ -181,27 +179,37 @@ class Runner:
 
     def _take_over(self, round_: Round, since: float) -> None:
         """Watch an engine whose runner died, or that said after `since` that it trains the round."""
-        run = self._run_dir(round_)
-        if run is not None:
-            engine = RunningEngine(run, patience=self._patience)
-            known = round_.process or _last_process(run, since)
-            engine.adopt(known)
-            self._jobs.append(_Job(round_, engine, known, since))
-
-    def _run_dir(self, round_: Round) -> RunDir | None:
-        """The run directory; None, and the round fails, if there can be none."""
+        run = self._workspace.run_dir(round_.id)
         try:
-            return self._workspace.run_dir(round_.id)
-        except RoundError as error:
-            self._update(round_.number, status=Status.FAILED, message=str(error), ended=time.time())
-            return None
+            engine = RunningEngine(run, self._patience)
+            known = round_.process or _last_process(run, since)
+        except OSError as error:
+            self._fail(round_.number, f"{run.events} cannot be read: {error.strerror}")
+            return
+        engine.adopt(known)
+        self._jobs.append(_Job(round_, engine, known, since))
+
+    def _fail(self, number: int, message: str) -> None:
+        self._update(number, status=Status.FAILED, message=message, process=None, ended=time.time())
 
     def _look_after(self, job: _Job) -> None:
-        """Pass on a wish to stop, say what is amiss, and record the end once it has come."""
+        """Watch a running engine, and record the end once it has come."""
+        try:
+            if job.engine.is_running():
+                self._watch(job)
+            else:
+                self._record(job)
+        except OSError as error:  # its events cannot be read
+            if job.refused != (refused := f"{job.engine.run.events} cannot be read: {error.strerror}"):
+                job.refused = refused
+                print(refused, flush=True)
+            if not job.engine.is_running():
+                self._fail(job.number, refused)
+                self._jobs.remove(job)
+
+    def _watch(self, job: _Job) -> None:
+        """Pass on a wish to stop, and say what is amiss."""
         engine = job.engine
-        if not engine.is_running():
-            self._record(job)
-            return
         round_ = self._store_get(job.number)
         if engine.process is None:
             engine.adopt(_last_process(engine.run, job.since))

@@ -27,6 +27,7 @@ from engine.workspace import RunDir
 RUN_VARIABLE = "LORATUI_RUN"  # the run directory, in the environment of the engine and of all that it starts
 LOCK_VARIABLE = "LORATUI_LOCK_FD"
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+EXIT_MUTE = 4  # of an engine whose events the disk refused
 GRACE_SECONDS = 60.0
 INSIST_SECONDS = 5.0
 KILL_SECONDS = 5.0
@@ -34,7 +35,7 @@ POLL_SECONDS = 0.05
 
 
 class RunningEngine:
-    """The engine of one run. `child` is given by who started it, who alone learns its exit code.
+    """The engine of one run.
 
     Attributes:
         exit_code: negative for a signal; None while it runs, and for an engine that an earlier runner started.
@@ -42,15 +43,13 @@ class RunningEngine:
         pids: those of the engine and of what it has started, as far as they were seen.
     """
 
-    def __init__(
-        self, run: RunDir, child: subprocess.Popen[bytes] | None = None, patience: Patience | None = None
-    ) -> None:
+    def __init__(self, run: RunDir, patience: Patience | None = None) -> None:
         self.run = run
         self.exit_code: int | None = None
         self.killed = ""
         self.pids: set[int] = set()
-        self._child = child
-        self._known = identify(child.pid) if child is not None else None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._known: ProcessIdentity | None = None
         self._pulse = Pulse(run, patience)
         self._deadline: float | None = None
         self._asked_at = 0.0
@@ -67,6 +66,10 @@ class RunningEngine:
         """Take `process`, which the round was last trained by, for the engine if it lives."""
         if process is not None and is_alive(process):
             self._known = process
+
+    def begin(self, child: subprocess.Popen[bytes]) -> None:
+        """Take a child that was just started for the engine; its parent alone learns its exit code."""
+        self._child, self._known = child, identify(child.pid)
 
     def is_running(self) -> bool:
         if self._child is not None:
@@ -123,9 +126,10 @@ def launch(run: RunDir, command: list[str], gpu: str | None, patience: Patience 
     It has no terminal and no pipe, and is not ended with this process.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: it cannot be started, or what the run has said before cannot be read.
     """
     run.path.mkdir(parents=True, exist_ok=True)
+    engine = RunningEngine(run, patience)
     lock = lock_to_hand_on(run.lock)
     if lock is None:
         return None
@@ -133,14 +137,15 @@ def launch(run: RunDir, command: list[str], gpu: str | None, patience: Patience 
     if gpu is not None:
         environment[GPU_VARIABLE] = gpu
     try:
-        with run.log.open("ab") as log:
+        with run.open_log() as log:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 cwd=run.path, pass_fds=(lock,), env=environment,
             )  # fmt: skip
     finally:
         os.close(lock)
-    return RunningEngine(run, child, patience)
+    engine.begin(child)
+    return engine
 
 
 def inherit_lock(run: RunDir) -> bool:

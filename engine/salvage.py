@@ -13,7 +13,7 @@ from engine.dataset import reason_of
 from engine.documents import QueuedRound, merged, read_queued, to_round
 from engine.errors import StoreError
 from engine.rounds import Round, Status
-from engine.runlog import read_events
+from engine.runlog import RunTail
 from engine.snapshot import RunSnapshot, result_of
 from engine.storage import KEY, Tables
 from engine.workspace import ROUND_ID, RunDir, Workspace
@@ -61,7 +61,7 @@ def _read_run(run: RunDir) -> Round | None:
         return None
     try:
         queued, _ = read_queued(run)
-        snapshot = RunSnapshot(read_events(run.events))
+        snapshot = RunSnapshot(RunTail(run.events).poll())
     except (OSError, ValueError):
         return None
     queued = msgspec.structs.replace(queued, id=run.path.name)

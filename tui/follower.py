@@ -8,6 +8,7 @@ from collections.abc import Callable
 from textual.message import Message
 from textual.worker import get_current_worker
 
+from engine.dataset import reason_of
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
 from engine.rounds import Round
@@ -75,9 +76,15 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], post: Post) -> No
     run = cockpit.workspace.run_dir(current().id)
     events, log = RunTail(run.events), LineTail(run.log)
     told: Round | None = None
+    refused = ""
     while True:
         round_ = current()
-        news, lines = events.poll(), [line.decode("utf-8", "replace") for line in log.poll()]
+        try:
+            news, lines = events.poll(), [line.decode("utf-8", "replace") for line in log.poll()]
+        except OSError as error:  # what is shown stays, and the disk is asked again
+            news, lines = [], []
+            if refused != (refused := f"{run.path} cannot be read: {reason_of(error)}"):
+                post(StoreUnreadable(LoratuiError(refused)))
         if news or lines or round_ != told:
             post(RunAdvanced(round_, news, lines))
             told = round_

@@ -26,7 +26,7 @@ from engine.jsonfile import read_plain
 from engine.process import own_identity
 from engine.redaction import redact, redact_output
 from engine.runlog import EventWriter
-from engine.running import inherit_lock
+from engine.running import EXIT_MUTE, inherit_lock
 from engine.spec import Spec, decode_spec
 from engine.training.hub import go_offline_if_unreachable, quieten
 from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
@@ -36,7 +36,6 @@ from engine.workspace import RunDir
 STDERR = 2  # whatever stands before it in Python
 EXIT_FAILED = 1
 EXIT_TAKEN = 3
-EXIT_MUTE = 4
 REFUSALS = {  # of a disk to write: what is wrong, and the way out
     errno.ENOSPC: ("the disk is full", "free some space"),
     errno.EDQUOT: ("the disk quota is used up", "free some space"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.errors import RoundError
+from engine.errors import RoundError, StoreError
 from engine.events import Failed, Saved, decode_event
 from engine.operations import Cockpit
 from engine.rounds import Status
@@ -57,7 +57,7 @@ def test_round_id_that_leads_out_names_no_directory(
     store.add(lambda number: make_round(number, Status.STOPPED, id=round_id))
     with pytest.raises(RoundError):
         workspace.run_dir(round_id)
-    with pytest.raises(RoundError):
+    with pytest.raises(StoreError):
         Cockpit(workspace, lambda _: None).remove(1)
     tried("S7", "a round id that leads out of the workspace", 1, not is_whole(precious))
     assert is_whole(precious) and workspace.root.is_dir()

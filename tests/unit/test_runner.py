@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -375,16 +376,31 @@ def test_stranger_with_the_engines_pid_is_not_waited_for(
     assert store.get(1).status is Status.STOPPED
 
 
-def test_round_with_an_impossible_id_fails_and_does_not_block(
+def test_round_with_an_impossible_id_does_not_block_the_others(
     workspace: Workspace, store: RoundStore, queue: Callable[..., Round]
 ) -> None:
-    store.add(lambda number: make_round(number, Status.RUNNING, id=".."))
-    store.add(lambda number: make_round(number, Status.QUEUED, id="../elsewhere"))
-    queue()
-    run(workspace)
-    assert statuses(store) == [Status.FAILED, Status.FAILED, Status.FINISHED]
-    assert "is no name for a directory" in store.get(1).message
+    queue(), queue()
+    document = json.loads(workspace.store_path.read_bytes())
+    document["rounds"]["1"] |= {"id": "../elsewhere", "status": "running"}
+    workspace.store_path.write_bytes(json.dumps(document).encode())
+    assert [run.path.parent for run in run(workspace)] == [workspace.runs_dir]
+    assert [(round_.number, round_.status) for round_ in store.rounds()] == [(2, Status.FINISHED)]
+    assert "round 1 in experiments.json does not hold together" in store.notices()[0]
     assert not (workspace.root / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
+def test_events_that_cannot_be_read_fail_their_round_and_no_other(
+    workspace: Workspace, store: RoundStore, queue: Callable[..., Round], status: Status
+) -> None:
+    unreadable = workspace.run_dir(queue().id).events
+    unreadable.mkdir()
+    queue()
+    store.update(1, status=status)
+    run(workspace)
+    assert statuses(store) == [Status.FAILED, Status.FINISHED]
+    assert str(unreadable) in store.get(1).message and "Is a directory" in store.get(1).message
+    assert not processes_of(workspace.root)
 
 
 def test_lost_run_directory_is_made_anew(workspace: Workspace, store: RoundStore, queue: Callable[..., Round]) -> None:

@@ -122,7 +122,11 @@ class RoundsScreen(SelectedRoundScreen):
         tails = [(item, RunTail(self.cockpit.workspace.run_dir(item.id).events)) for item in active]
         while tails:
             for round_, tail in tails:
-                if events := tail.poll():
+                try:
+                    events = tail.poll()
+                except OSError:  # who opens the run is told
+                    continue
+                if events:
                     self.post_message(RunAdvanced(round_, events, ()))
             if not pause(4 * RUN_SECONDS):
                 return

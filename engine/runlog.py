@@ -76,6 +76,11 @@ def _trim_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, kept)
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    """As `os.open`; a pipe in the file's place is not waited for, and cannot be read from a place in it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 class LineTail:
     """Follows a file that grows: each `poll` gives the whole lines since the last, at most `READ_BYTES` of them.
 
@@ -89,7 +94,7 @@ class LineTail:
     def read(self) -> bytes:
         """Whole new lines; an unfinished last line waits for its end."""
         try:
-            with self.path.open("rb") as file:
+            with open(self.path, "rb", opener=_open_without_waiting) as file:
                 if file.seek(0, os.SEEK_END) < self._offset:
                     self._offset = 0
                 file.seek(self._offset)

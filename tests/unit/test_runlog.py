@@ -220,3 +220,9 @@ def test_events_after_an_endless_line_are_found(log: Path, monkeypatch: pytest.M
     monkeypatch.setattr(runlog, "READ_BYTES", 1000)
     log.write_bytes(encode_event(FIRST[0]) + b"x" * 5000 + b"\n" + encode_event(NEXT))
     assert read_events(log) == [FIRST[0], NEXT]
+
+
+def test_pipe_in_the_place_of_the_events_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events.jsonl")
+    with pytest.raises(OSError, match="not seekable"):
+        read_events(tmp_path / "events.jsonl")

@@ -134,7 +134,7 @@ def test_export_reads_back_as_text(kind: str, tried: Tried, times: Times) -> Non
     for text in ACTIVE + STEERING + HIDING + MARKUP:
         look(text)
     made_up = given(HOSTILE_TEXTS)(look)
-    settings(max_examples=times(40, 1500), deadline=None, suppress_health_check=list(HealthCheck))(made_up)()
+    settings(max_examples=times(40, 1000), deadline=None, suppress_health_check=list(HealthCheck))(made_up)()
     tried("S4", f"hostile texts in every field of a {kind} export, parsed back", count, len(found))
     assert found == []
 

@@ -323,8 +323,8 @@ def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, 
     with Terminal([LORATUI], Path(directory), columns=150, rows=60) as terminal:
         terminal.wait_for(f"{len(texts)} rounds")
         for keys, words, back in (
-            (ENTER, "learning rate", ESCAPE), ("d", "cannot be undone", ESCAPE), ("e", "comparison is in", ""),
-            ("e", "is there already", ESCAPE), ("?", "esc close", ESCAPE), ("n", "Start the new round from", ESCAPE),
+            (ENTER, "learning rate", ESCAPE), ("d", "Delete (y)", ESCAPE), ("e", "comparison is in", ""),
+            ("e", "Overwrite (y)", ESCAPE), ("?", "esc close", ESCAPE), ("n", "Start the new round from", ESCAPE),
         ):  # fmt: skip
             terminal.type(keys)
             terminal.wait_for(words)

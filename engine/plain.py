@@ -31,6 +31,8 @@ def clean(text: str) -> str:
     emoji (which then stand side by side) or between two letters of a script that writes with joiners, and the selector
     behind an emoji. Terminals disagree on the width of what these make. Combining marks stay.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return HIDDEN.sub(_symbol, JOINERS.sub("", text))
 
 

@@ -274,6 +274,7 @@ def main(command: EngineCommand = engine_command) -> None:
     """`python -P -m engine.runner WORKSPACE`"""
     os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores, and its children
     move_to_own_scope("loratui-runner")
     try:
         Runner(Workspace(Path(sys.argv[1])), command).run()

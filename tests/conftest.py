@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="try the faults hundreds of times, and end with a table of them"
     )
+
+
+def pytest_configure() -> None:
+    """Signals as a shell's foreground job has them: what ignores them, such as nohup, would hand that on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import AnyEvent, Failed, Finished, Interrupted, Saved, Stopped
+from engine.events import AnyEvent, Failed, Finished, Interrupted, Saved
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
 from engine.training.manifest import NEEDED, is_valid, newest_valid_checkpoint
@@ -329,9 +329,8 @@ def test_signal_at_a_random_moment_ends_the_engine_in_time_and_it_goes_on_bit_fo
         slowest = max(slowest, time.monotonic() - sent)
         events = read_events(round_.run.events)
         if code == 0:
-            ending = Stopped if signum == signal.SIGTERM else Interrupted
-            assert isinstance(events[-1], (ending, Finished)), (signum, events[-1])
-            if isinstance(events[-1], (Stopped, Interrupted)) and events[-1].step:
+            assert isinstance(events[-1], (Interrupted, Finished)), (signum, events[-1])
+            if isinstance(events[-1], Interrupted) and events[-1].step:
                 lost += not is_valid(round_.run.checkpoint(events[-1].step))
         else:
             assert code in (-signal.SIGKILL, -signum), code

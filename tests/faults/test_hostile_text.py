@@ -59,6 +59,7 @@ from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
 from tui.screens.live import LiveScreen
 from tui.screens.preview import PreviewScreen
+from tui.screens.queue import QueueScreen
 from tui.screens.start_from import Origin, StartFromScreen
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
@@ -161,6 +162,11 @@ async def show_preview(app: CapturedApp, text: str) -> None:
         await app.drawn()
 
 
+async def show_queue(app: CapturedApp, text: str) -> None:
+    rounds = [hostile_round(text, 7, Status.RUNNING), hostile_round(text, 8, Status.QUEUED)]
+    await app.push_screen(QueueScreen(app.cockpit, rounds))
+
+
 async def show_start_from(app: CapturedApp, text: str) -> None:
     await app.push_screen(StartFromScreen(hostile_round(text)))
 
@@ -189,6 +195,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
         (show_preset_form, "preset"),
     ],
     "PreviewScreen": [(show_preview, "refused format column warning problem prompt answer cut")],
+    "QueueScreen": [(show_queue, "name message")],
     "StartFromScreen": [(show_start_from, "name note")],
     "ConfirmScreen": [(show_question, "question yes")],
     "HelpScreen": [(show_help, "group tooltip")],

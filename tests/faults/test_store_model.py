@@ -91,7 +91,8 @@ class StoreBesideDict(RuleBasedStateMachine):
         assert (after.note, after.status, after.result.eval_loss) == (note, Status.STOPPED, loss)
         wanted = self.expected[number]
         wanted |= {"note": note, "status": "stopped"}
-        wanted["result"] = {**wanted["result"], **dict.fromkeys(Result.__struct_fields__), "eval_loss": loss}
+        unknown = dict.fromkeys(Result.__struct_fields__) | {"nonfinite": {}}
+        wanted["result"] = {**wanted["result"], **unknown, "eval_loss": loss}
 
     @precondition(lambda self: self.expected)
     @rule(handle=st.integers(0, 1), data=st.data(), note=texts)

@@ -113,7 +113,7 @@ def test_slices_as_written_are_not_made_smaller(
 ) -> None:
     passes = small_memory(100, from_pass=2)
     message = fail_here(make_run(tmp_path / "run", tiny_model, train__micro_batches="fixed"), monkeypatch)
-    assert message.startswith("out of memory at step 1: set train.micro_batches and train.gradient_checkpointing")
+    assert message.startswith("out of GPU memory at step 1: asked 2.0 GiB; try train.micro_batches auto")
     assert len(passes) == 2 or max(passes[1:-1]) <= 100 < passes[-1]
 
 

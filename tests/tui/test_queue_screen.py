@@ -103,6 +103,15 @@ async def test_running_round_cannot_be_moved(open_app: OpenApp, queued: Cockpit)
         assert pilot.app.screen.check_action("move", (1,)) is None
 
 
+async def test_queue_shows_what_is_wrong_with_the_store(open_app: OpenApp, queued: Cockpit) -> None:
+    queued.workspace.store_path.write_bytes(b"{broken")
+    async with open_app(queued) as pilot:
+        await until(pilot, lambda: "4 rounds" in shown(pilot, "#title"), "what the backup has")
+        await pilot.press("u")
+        await until(pilot, lambda: on_screen(pilot, "QueueScreen"), "the queue")
+        await until(pilot, lambda: "was damaged" in shown(pilot, "#banner"), "the banner")
+
+
 async def test_empty_queue_says_what_to_press(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
     async with open_app(idle_cockpit) as pilot:
         await pilot.press("u")

@@ -46,6 +46,11 @@ class CockpitScreen(Screen[None]):
         self._notices = notices
         self._show_banner()
 
+    def go_on_to(self, screen: CockpitScreen) -> None:
+        """Show `screen` on top of this one, with what this one has to tell of the store."""
+        screen.show_notices(self._notices)
+        self.app.push_screen(screen)
+
     @property
     def troubled(self) -> bool:
         """Whether there is anything to dismiss."""

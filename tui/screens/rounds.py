@@ -169,7 +169,7 @@ class RoundsScreen(SelectedRoundScreen):
         self.post_message(NewRoundWanted(self.selected))
 
     def action_queue(self) -> None:
-        self.app.push_screen(QueueScreen(self.cockpit, list(self._rounds.values())))
+        self.go_on_to(QueueScreen(self.cockpit, list(self._rounds.values())))
 
     def action_export(self) -> None:
         path = self.cockpit.workspace.root / EXPORT_NAME

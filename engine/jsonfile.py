@@ -107,7 +107,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     with staged(path, [data]) as temporary:
         os.replace(temporary, path)
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -129,9 +129,9 @@ def link_or_copy(source: Path, target: Path) -> None:
             os.replace(temporary, target)
 
 
-def sync_directory(directory: Path) -> None:
-    """Force a rename in `directory` to disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Force a file to disk, or the renames in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -29,7 +29,7 @@ from engine.jsonfile import (
     read_plain,
     staged,
     sweep,
-    sync_directory,
+    sync,
     temporary_beside,
 )
 
@@ -147,7 +147,7 @@ class AtomicJSONStorage(Storage):
     def _sync(self, directory: Path) -> None:
         """The new file is in its place by now: a failure here must not be taken for a write that did not happen."""
         try:
-            sync_directory(directory)
+            sync(directory)
             self.unsure = ""
         except OSError as error:
             self.unsure = (

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.jsonfile import sync_directory
+from engine.jsonfile import sync
 
 
 def write_directory(target: Path, write: Callable[[Path], None]) -> None:
@@ -20,15 +19,15 @@ def write_directory(target: Path, write: Callable[[Path], None]) -> None:
     try:
         write(staged)
         for file in staged.iterdir():
-            _sync_file(file)
-        sync_directory(staged)
+            sync(file)
+        sync(staged)
         if target.exists() or target.is_symlink():
             target.rename(old)
         staged.rename(target)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    sync_directory(target.parent)
+    sync(target.parent)
     _remove(old)
 
 
@@ -39,11 +38,3 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _sync_file(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

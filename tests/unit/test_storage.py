@@ -207,7 +207,7 @@ def test_disk_that_does_not_confirm_a_rename_is_told_and_the_write_stands(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.storage.sync_directory", refuse)
+        patch.setattr("engine.storage.sync", refuse)
         add(store)
     assert numbers_in(workspace.store_path) == [1]
     assert ["input/output error" in notice for notice in store.notices()] == [True]

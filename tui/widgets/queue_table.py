@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
-from textual.widgets import DataTable
 
 from engine.columns import columns
 from engine.rounds import ACTIVE, Round, Status
 from tui.plain import clean_line
-from tui.widgets.round_table import STATUS_STYLES, row_note
+from tui.widgets.round_table import STATUS_STYLES, RoundRows, row_note
 
 TITLES = ("place", "#", "status", "name", "steps", "lr", "note")
 
 
-class QueueTable(DataTable[Text]):
+class QueueTable(RoundRows):
     """One row per round; the cursor stays with its round while the order changes."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select_cursor", "Open", tooltip="Watch the selected round", id="queue.open"),
-        Binding("j", "cursor_down", "Down", show=False, id="queue.down"),
-        Binding("k", "cursor_up", "Up", show=False, id="queue.up"),
-    ]
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, cursor_type="row")
 
     def on_mount(self) -> None:
         for title in TITLES:
@@ -43,14 +31,6 @@ class QueueTable(DataTable[Text]):
             self.add_row(*_cells(round_, place), key=str(round_.number))
         numbers = [round_.number for round_ in rounds]
         self.move_cursor(row=numbers.index(selected) if selected in numbers else min(row, len(rounds) - 1))
-
-    @property
-    def selected_number(self) -> int | None:
-        """The number of the round under the cursor."""
-        if not self.is_valid_row_index(self.cursor_row):
-            return None
-        key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
-        return int(key) if key is not None else None
 
 
 def _cells(round_: Round, place: int) -> list[Text]:

@@ -76,8 +76,8 @@ def row_note(round_: Round) -> str:
     return round_.message if amiss and round_.message else round_.note
 
 
-class RoundTable(DataTable[Text]):
-    """Rounds as rows; the cursor stays with its round while the table changes beneath it."""
+class RoundRows(DataTable[Text]):
+    """A table with a row per round, whose key is the round's number."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -90,7 +90,22 @@ class RoundTable(DataTable[Text]):
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, cursor_type="row", zebra_stripes=False)
+        super().__init__(id=id, cursor_type="row")
+
+    @property
+    def selected_number(self) -> int | None:
+        """The number of the round under the cursor."""
+        if not self.is_valid_row_index(self.cursor_row):
+            return None
+        key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
+        return int(key) if key is not None else None
+
+
+class RoundTable(RoundRows):
+    """Rounds as rows; the cursor stays with its round while the table changes beneath it."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self._rounds: Sequence[Round] = ()
         self._progress: Mapping[int, str] = {}
         self._shape: tuple[object, ...] = ()
@@ -100,14 +115,6 @@ class RoundTable(DataTable[Text]):
         wanted = select if select is not None else self.selected_number
         self._rounds, self._progress = rounds, progress
         self._fill(wanted)
-
-    @property
-    def selected_number(self) -> int | None:
-        """The number of the round under the cursor."""
-        if not self.is_valid_row_index(self.cursor_row):
-            return None
-        key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
-        return int(key) if key is not None else None
 
     def on_resize(self, event: Resize) -> None:
         if self._rounds:

@@ -15,9 +15,12 @@ from types import FrameType
 from typing import IO, Any
 
 from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Resize
+from textual.geometry import Size
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 HUNG_UP = 128 + signal.SIGHUP
+SIZE_SECONDS = 1
 LEAVE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 1.0
 RESTORE = (
@@ -101,10 +104,16 @@ class TerminalDriver(LinuxDriver):
         self.leave(128 + signum)
 
     def _watch(self) -> None:
-        """Wait for the hangup of the terminal, which need not come with a signal or a write that fails."""
+        """Wait for the hangup of the terminal, which need not come with a signal or a write that fails.
+
+        Nor need a change of its size be told: a SIGWINCH can come before anyone listens, or be lost on the way.
+        """
         poll = select.poll()
         poll.register(self.fileno, 0)  # POLLHUP, POLLERR and POLLNVAL are told unasked
-        poll.poll()
+        while not poll.poll(1000 * SIZE_SECONDS):
+            size = Size(*self._get_terminal_size())
+            if self._has_screen and not self._in_band_window_resize and size != self._app.size:
+                self._app.post_message(Resize(size, size))
         self.leave(HUNG_UP)
 
     def _insist(self, code: int) -> None:

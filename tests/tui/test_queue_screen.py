@@ -120,3 +120,16 @@ async def test_empty_queue_says_what_to_press(open_app: OpenApp, idle_cockpit: C
         assert not pilot.app.screen.query_one(QueueTable).display
         await pilot.press("K", "t", "x", "d", "h", "u")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+
+
+async def test_long_note_is_cut_to_the_terminal(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    idle_cockpit.store.add(lambda number: make_round(number, Status.QUEUED, name="named", note="why not " * 20))
+    async with open_app(idle_cockpit) as pilot:
+        await pilot.press("u")
+        await until(pilot, lambda: on_screen(pilot, "QueueScreen"), "the queue")
+        table = pilot.app.screen.query_one(QueueTable)
+        await until(pilot, lambda: table.row_count == 1, "its round")
+        assert table.get_row_at(0)[-1].plain.endswith("…")
+        assert table.virtual_size.width <= 80
+        await pilot.resize_terminal(120, 24)
+        await until(pilot, lambda: 80 < table.virtual_size.width <= 120, "the note as wide as there is room")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -9,7 +10,7 @@ from rich.text import Text
 from engine.columns import columns
 from engine.rounds import ACTIVE, Round, Status
 from tui.plain import clean_line
-from tui.widgets.round_table import STATUS_STYLES, RoundRows, row_note
+from tui.widgets.round_table import MIN_NOTE, STATUS_STYLES, RoundRows, cut, row_note
 
 TITLES = ("place", "#", "status", "name", "steps", "lr", "note")
 
@@ -17,18 +18,26 @@ TITLES = ("place", "#", "status", "name", "steps", "lr", "note")
 class QueueTable(RoundRows):
     """One row per round; the cursor stays with its round while the order changes."""
 
+    _rounds: Sequence[Round] = ()
+
     def on_mount(self) -> None:
         for title in TITLES:
             self.add_column(title)
 
+    def on_resize(self) -> None:
+        self.show(self._rounds)
+
     def show(self, rounds: Sequence[Round]) -> None:
-        """Show `rounds`, in this order."""
+        """Show `rounds`, in this order; the note fills what the terminal leaves."""
+        self._rounds = rounds
         selected, row = self.selected_number, self.cursor_row
         self.clear()
-        place = 0
-        for round_ in rounds:
-            place += round_.status not in ACTIVE
-            self.add_row(*_cells(round_, place), key=str(round_.number))
+        places = itertools.accumulate(int(round_.status not in ACTIVE) for round_ in rounds)
+        rows = [_cells(round_, place) for round_, place in zip(rounds, places, strict=True)]
+        widths = [max(cell.cell_len for cell in column) for column in zip(map(Text, TITLES), *rows, strict=True)]
+        room = self.app.size.width - sum(widths[:-1]) - 2 * len(TITLES) * self.cell_padding
+        for round_, cells in zip(rounds, rows, strict=True):
+            self.add_row(*cells[:-1], cut(cells[-1].plain, max(room, MIN_NOTE)), key=str(round_.number))
         numbers = [round_.number for round_ in rounds]
         self.move_cursor(row=numbers.index(selected) if selected in numbers else min(row, len(rounds) - 1))
 

@@ -148,7 +148,7 @@ class RoundTable(RoundRows):
         """Rows as they should be; where the same rounds stand already, only cells that differ are touched."""
         keys = [str(round_.number) for round_ in self._rounds]
         for row, round_ in zip(rows, self._rounds, strict=True):
-            row.append(_cut(clean_line(row_note(round_)), note_width))
+            row.append(cut(clean_line(row_note(round_)), note_width))
         if [row.key.value for row in self.ordered_rows] != keys:
             self.clear()
             for key, row in zip(keys, rows, strict=True):
@@ -169,7 +169,7 @@ class RoundTable(RoundRows):
         return Text(text, style=style, no_wrap=True)
 
 
-def _cut(text: str, width: int) -> Text:
+def cut(text: str, width: int) -> Text:
     """`text` on one line of at most `width` cells, an ellipsis where it was cut."""
     if cell_len(text) > width:
         text = set_cell_size(text, width - 1).rstrip() + "…"

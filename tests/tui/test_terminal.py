@@ -32,6 +32,17 @@ def test_small_terminal_shows_the_table_all_the_same(reference_workspace: Worksp
         assert terminal.wait_for_end() == 0
 
 
+def test_size_is_the_terminals_own_whatever_the_environment_says(
+    reference_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    with Terminal([LORATUI], reference_workspace.root, columns=120, rows=30) as terminal:
+        terminal.wait_until(lambda screen: "? Help" in screen.splitlines()[29], "the footer on the last of 30 lines")
+        terminal.type("q")
+        assert terminal.wait_for_end() == 0
+
+
 DEAF = """
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])

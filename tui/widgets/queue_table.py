@@ -37,7 +37,8 @@ class QueueTable(RoundRows):
         widths = [max(cell.cell_len for cell in column) for column in zip(map(Text, TITLES), *rows, strict=True)]
         room = self.app.size.width - sum(widths[:-1]) - 2 * len(TITLES) * self.cell_padding
         for round_, cells in zip(rounds, rows, strict=True):
-            self.add_row(*cells[:-1], cut(cells[-1].plain, max(room, MIN_NOTE)), key=str(round_.number))
+            cells[-1] = cut(cells[-1].plain, max(room, MIN_NOTE))
+            self.add_row(*cells, key=str(round_.number))
         numbers = [round_.number for round_ in rounds]
         self.move_cursor(row=numbers.index(selected) if selected in numbers else min(row, len(rounds) - 1))
 

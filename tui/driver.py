@@ -15,12 +15,9 @@ from types import FrameType
 from typing import IO, Any
 
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import Resize
-from textual.geometry import Size
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 HUNG_UP = 128 + signal.SIGHUP
-SIZE_SECONDS = 1
 LEAVE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 1.0
 RESTORE = (
@@ -112,16 +109,10 @@ class TerminalDriver(LinuxDriver):
         return super()._get_terminal_size()
 
     def _watch(self) -> None:
-        """Wait for the hangup of the terminal, which need not come with a signal or a write that fails.
-
-        Nor need a change of its size be told: a SIGWINCH can come before anyone listens, or be lost on the way.
-        """
+        """Wait for the hangup of the terminal, which need not come with a signal or a write that fails."""
         poll = select.poll()
         poll.register(self.fileno, 0)  # POLLHUP, POLLERR and POLLNVAL are told unasked
-        while not poll.poll(1000 * SIZE_SECONDS):
-            size = Size(*self._get_terminal_size())
-            if self._has_screen and not self._in_band_window_resize and size != self._app.size:
-                self._app.post_message(Resize(size, size))
+        poll.poll()
         self.leave(HUNG_UP)
 
     def _insist(self, code: int) -> None:

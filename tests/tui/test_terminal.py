@@ -41,19 +41,3 @@ def test_size_is_the_terminals_own_whatever_the_environment_says(
         terminal.wait_until(lambda screen: "? Help" in screen.splitlines()[29], "the footer on the last of 30 lines")
         terminal.type("q")
         assert terminal.wait_for_end() == 0
-
-
-DEAF = """
-import os, signal, sys
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
-def test_size_that_no_signal_told_is_taken_up(reference_workspace: Workspace) -> None:
-    with Terminal([sys.executable, "-c", DEAF, LORATUI], reference_workspace.root) as terminal:
-        terminal.wait_for("5 rounds", "? Help")
-        terminal.resize(120, 30)
-        terminal.wait_until(lambda screen: "? Help" in screen.splitlines()[29], "the footer on the last of 30 lines")
-        terminal.type("q")
-        assert terminal.wait_for_end() == 0

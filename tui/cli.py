@@ -75,6 +75,8 @@ def _run_app(arguments: list[str], start: Start) -> int:
         raise LoratuiError(
             "the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe"
         )
+    for another in ("COLUMNS", "LINES"):  # which would be believed in the place of the terminal's own size
+        os.environ.pop(another, None)
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
     app = LoratuiApp(Cockpit(workspace, start), Path.cwd())

@@ -100,14 +100,6 @@ class TerminalDriver(LinuxDriver):
     def _told_to_end(self, signum: int, frame: FrameType | None) -> None:
         self.leave(128 + signum)
 
-    def _get_terminal_size(self) -> tuple[int, int]:
-        """Columns and rows of the terminal itself: COLUMNS and LINES may be another's, and are not told of a change."""
-        with contextlib.suppress(OSError):
-            size = os.get_terminal_size(self.fileno)
-            if size.columns and size.lines:
-                return size.columns, size.lines
-        return super()._get_terminal_size()
-
     def _watch(self) -> None:
         """Wait for the hangup of the terminal, which need not come with a signal or a write that fails."""
         poll = select.poll()

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import pytest
 
 from engine import running
-from engine.endings import OOM_KILL_COUNTS, oom_kills
 from engine.events import Started, Step, encode_event
 from engine.heartbeat import Patience
 from engine.operations import Cockpit
@@ -53,6 +52,10 @@ def steps_of(run: RunDir) -> int:
     return len(read_events(run.events, Step))
 
 
+def await_steps(run: RunDir, count: int) -> None:
+    await_true(lambda: steps_of(run) >= count, f"{count} steps")
+
+
 def members(run: RunDir) -> list[ProcessIdentity]:
     return processes_with(RUN_VARIABLE, str(run.path))
 
@@ -76,7 +79,7 @@ def test_engine_that_hangs_is_told_and_then_ended(
                   step_seconds=0.01, helper=True))  # fmt: skip
     run, behind = queue(workspace, nano_spec), queue(workspace, nano_spec)
     with runner(workspace, PATIENCE):
-        await_true(lambda: steps_of(run) >= 2, "the first steps")
+        await_steps(run, 2)
         if how == "frozen":
             (engine,) = [member for member in members(run) if os.getsid(member.pid) == member.pid]
             os.kill(engine.pid, signal.SIGSTOP)
@@ -99,7 +102,7 @@ def test_stalled_round_that_goes_on_is_told_no_more(
     script(Script(steps=100_000, step_seconds=0.01))
     run = queue(workspace, nano_spec)
     with runner(workspace, Patience(beat_said=0.5, beat_ended=1000.0)):
-        await_true(lambda: steps_of(run) >= 2, "the first steps")
+        await_steps(run, 2)
         (engine,) = members(run)
         os.kill(engine.pid, signal.SIGSTOP)
         await_true(lambda: "no sign of life" in store.get(1).message, "the stall told")
@@ -117,7 +120,7 @@ def test_frozen_engine_is_stopped_all_the_same(
     script(Script(steps=100_000, step_seconds=0.01))
     run = queue(workspace, nano_spec)
     with runner(workspace):
-        await_true(lambda: steps_of(run) >= 2, "the first steps")
+        await_steps(run, 2)
         os.kill(members(run)[0].pid, signal.SIGSTOP)
         Cockpit(workspace, lambda _: None).stop(1)
     assert store.get(1).message.startswith("stopped after step ")
@@ -137,7 +140,7 @@ def test_nothing_is_left_of_an_engine_and_its_helpers(
         run = queue(workspace, nano_spec)
         with runner(workspace):
             if end != "finish":
-                await_true(lambda run=run: steps_of(run) >= 1, "the first step")  # type: ignore[misc]
+                await_steps(run, 1)
                 assert len(members(run)) == 3
             if end == "kill":
                 process = store.get(number).process
@@ -159,12 +162,13 @@ def test_gpu_memory_that_a_killed_engine_does_not_give_back_is_named(
     run = queue(workspace, nano_spec)
 
     def sample() -> tuple[tuple[GpuSample, ...], str]:
-        held = [GpuProcess(event.process.pid, 3 * 2**30) for event in read_events(run.events, Started)]  # type: ignore[union-attr]
+        started = (event for event in read_events(run.events) if isinstance(event, Started))
+        held = [GpuProcess(event.process.pid, 3 * 2**30) for event in started]
         return (GpuSample(0, "T4", 3 * 2**30, 15 * 2**30, 0, 40, 20.0, "GPU-0", tuple(held)),), ""
 
     thread = threading.Thread(target=Runner(workspace, fake_engine_command, Places(sample, {})).run, daemon=True)
     thread.start()
-    await_true(lambda: steps_of(run) >= 1, "the first step")
+    await_steps(run, 1)
     Cockpit(workspace, lambda _: None).stop(1)
     thread.join(DEADLINE_SECONDS)
     tried("F12", "GPU memory not given back by a killed engine (NVML played)", 1)
@@ -184,7 +188,7 @@ def test_engine_that_the_machine_ends_is_interrupted_and_resumed(
     for number in range(1, count + 1):
         run = queue(workspace, nano_spec)
         with runner(workspace):
-            await_true(lambda run=run, number=number: steps_of(run) >= 2 * number, "some steps")  # type: ignore[misc]
+            await_steps(run, 2 * number)
             os.kill(members(run)[0].pid, signum)
         interrupted = store.get(number)
         Cockpit(workspace, lambda _: None).resume(number)
@@ -206,7 +210,7 @@ def test_kill_by_the_kernel_for_want_of_memory_is_told_apart(
     for number, kills in ((1, 3), (2, 4)):
         run = queue(workspace, nano_spec)
         with runner(workspace):
-            await_true(lambda run=run: steps_of(run) >= 2, "the first steps")  # type: ignore[misc]
+            await_steps(run, 2)
             counts[0].write_text(f"pgfault 5\noom_kill {kills}\n")
             os.kill(members(run)[0].pid, signal.SIGKILL)
         words = ", likely the kernel's out-of-memory killer: resume it"
@@ -214,19 +218,14 @@ def test_kill_by_the_kernel_for_want_of_memory_is_told_apart(
         assert store.get(number).message.startswith("killed by signal 9 (SIGKILL) at step ")
 
 
-def test_kernel_counts_what_it_kills_for_want_of_memory() -> None:
-    if not any(file.exists() and "oom_kill " in file.read_text() for file in OOM_KILL_COUNTS):
-        pytest.skip("this kernel does not count what it kills for want of memory")
-    assert oom_kills() >= 0
-
-
 def test_zombie_is_no_engine(workspace: Workspace, store: RoundStore, nano_spec: Spec, tried: Tried) -> None:
     run = queue(workspace, nano_spec)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True) as child:
         process = identify(child.pid)
+        assert process is not None
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended and is not reaped
-        run.events.write_bytes(encode_event(Started(time=1.0, process=process)))  # type: ignore[arg-type]
+        run.events.write_bytes(encode_event(Started(time=1.0, process=process)))
         store.update(1, status=Status.RUNNING, process=process)
         with runner(workspace):
             pass

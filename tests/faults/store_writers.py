@@ -9,6 +9,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -118,7 +119,7 @@ def insert(pipe: Connection, root: Path, name: str, count: int) -> None:
     pipe.send("ready")
     pipe.recv()
     for turn in range(count):
-        round_ = store.add(lambda number, turn=turn: make_round(number, Status.HELD, note=f"{name} {turn}"))  # type: ignore[misc]
+        round_ = store.add(partial(make_round, status=Status.HELD, note=f"{name} {turn}"))
         pipe.send((round_.number, round_.note))
 
 
@@ -132,7 +133,7 @@ def change_own(pipe: Connection, root: Path, seed: int, count: int) -> None:
     for (what, number, note), _ in zip(changes({}, 0, seed), range(count), strict=False):
         note = note[:40]
         if what == "add":
-            given[number] = store.add(lambda free, note=note: make_round(free, Status.HELD, note=note)).number  # type: ignore[misc]
+            given[number] = store.add(partial(make_round, status=Status.HELD, note=note)).number
         else:
             make(store, (what, given[number], note))
         own = applied(own, (what, given[number], note))

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import psutil
 import pytest
@@ -96,7 +96,7 @@ def test_note_that_holds_a_token_is_refused_later_too(idle_cockpit: Cockpit, nan
 class _Hub(BaseHTTPRequestHandler):
     """A hub whose refusals say the token that it was shown."""
 
-    seen: list[str] = []  # noqa: RUF012, shared on purpose
+    seen: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         shown = self.headers.get("Authorization", "")

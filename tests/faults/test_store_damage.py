@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def whole(workspace: Workspace) -> bytes:
     """The content of a store of three rounds; its backup has the same rounds, one of them with another note."""
     store = RoundStore(workspace)
     for note in ("first", "second", "third"):
-        store.add(lambda number, note=note: make_round(number, Status.HELD, note=note))  # type: ignore[misc]
+        store.add(partial(make_round, status=Status.HELD, note=note))
     store.update(3, note="last")
     return workspace.store_path.read_bytes()
 

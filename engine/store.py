@@ -21,10 +21,10 @@ from tinydb.table import Document, Table
 
 from engine.dataset import reason_of
 from engine.documents import merged, to_round
-from engine.errors import RoundError, StoreDamaged, StoreError, StoreMissing
+from engine.errors import RoundError, StoreDamaged, StoreError
+from engine.mending import last_number, mend, meta_of, notices_of, rebuild
 from engine.rounds import Round, Status
-from engine.salvage import Salvage, bring_back, rounds_of_runs
-from engine.storage import KEY, SCHEMA, AtomicJSONStorage, Signature, Tables, read_tables, refuse_newer
+from engine.storage import SCHEMA, AtomicJSONStorage, Signature, Tables, refuse_newer
 from engine.workspace import Workspace
 
 LOCK_SECONDS = 30.0
@@ -60,7 +60,7 @@ class RoundStore:
         with self._locked():
             if self.exists():
                 raise StoreError(f"{self._path} is there already")
-            meta = {"schema": SCHEMA, "last_number": _last_number({"rounds": documents})}
+            meta = {"schema": SCHEMA, "last_number": last_number({"rounds": documents})}
             self._storage.write({"rounds": documents, "meta": {"1": meta}})
 
     def rounds(self) -> list[Round]:
@@ -70,8 +70,8 @@ class RoundStore:
     def notices(self) -> list[str]:
         """What the person should know of the file, one sentence each: how it was mended, and what is wrong with it."""
         _, broken = self._list()
-        meta = _meta(self._storage.read())
-        told = _notices(meta)
+        meta = meta_of(self._storage.read())
+        told = notices_of(meta)
         if broken:
             told.append(broken[0] + (f"; {len(broken) - 1} more are like it" if len(broken) > 1 else ""))
         try:
@@ -84,7 +84,7 @@ class RoundStore:
         """Tell no more, neither here nor in other processes, of how the file was mended."""
         self._storage.unsure = ""
         with self._changing() as draft:
-            if _meta(self._storage.read()).get("notices"):
+            if meta_of(self._storage.read()).get("notices"):
                 _set_meta(draft, notices=[])
 
     def get(self, number: int) -> Round:
@@ -97,7 +97,7 @@ class RoundStore:
     def add(self, make: Callable[[int], Round]) -> Round:
         """Add the round that `make` builds for the number it is given; numbers are never used twice."""
         with self._changing() as draft:
-            number = 1 + _last_number(self._storage.read())
+            number = 1 + last_number(self._storage.read())
             round_ = make(number)
             draft.table("rounds").insert(Document(msgspec.to_builtins(round_), doc_id=number))
             return round_
@@ -139,7 +139,7 @@ class RoundStore:
             round_ = self.get(number)
             if round_.status in forbidden:
                 raise RoundError(f"round {number} is {round_.status}: stop it first with `loratui stop {number}`")
-            _set_meta(draft, schema=SCHEMA, last_number=_last_number(self._storage.read()))
+            _set_meta(draft, schema=SCHEMA, last_number=last_number(self._storage.read()))
             draft.table("rounds").remove(doc_ids=[number])
             return round_
 
@@ -150,48 +150,8 @@ class RoundStore:
             How many rounds there are now, and where the old file lies (None if there was none).
         """
         with self._locked():
-            backup, _ = self._newest_backup()
-            try:
-                old, stale = self._storage.read(), False
-            except (StoreMissing, StoreDamaged):
-                old, stale = backup, True
-            refuse_newer(_meta(old).get("schema"))
-            aside = self._storage.free_name("old") if os.path.lexists(self._storage.target) else None
-            salvage = bring_back(old, backup, rounds_of_runs(self._workspace), _last_number(old), stale)
-            self._write_salvage(old, salvage, [text for text in (salvage.told,) if text], aside)
+            aside = rebuild(self._storage, self._workspace)
             return len(self._list()[0]), aside
-
-    def _mend(self, reason: str) -> Tables:
-        """Keep a damaged file under another name, and bring the rounds back; under the lock."""
-        backup, name = self._newest_backup()
-        refuse_newer(_meta(backup).get("schema"))
-        aside = self._storage.free_name("damaged")
-        salvage = bring_back(backup, backup, rounds_of_runs(self._workspace), _last_number(backup), stale=True)
-        count = len(salvage.documents)
-        told = (
-            f"{self._path} was damaged ({reason}) and is kept as {aside.name}: {count} round{'s' * (count != 1)} came "
-            f"back from {' and '.join([*([name] if name else []), 'runs/'])}"
-        )
-        notices = [*_notices(_meta(backup)), told + (f"; {salvage.told}" if salvage.told else "")]
-        self._write_salvage(backup, salvage, notices, aside)
-        return self._storage.read()
-
-    def _write_salvage(self, old: Tables, salvage: Salvage, notices: list[str], aside: Path | None) -> None:
-        tables = {**old, "rounds": salvage.documents}
-        meta = {"schema": SCHEMA, **_meta(old), "last_number": max(_last_number(old), _last_number(tables))}
-        if notices or "notices" in meta:
-            meta["notices"] = notices
-        self._storage.write({**tables, "meta": {**old.get("meta", {}), "1": meta}}, aside)
-
-    def _newest_backup(self) -> tuple[Tables, str]:
-        """What the newest backup that is whole holds, and its name; nothing and "" if there is none.
-
-        One that the disk does not give back now is not passed over: that would be to give up what is in it.
-        """
-        for backup in self._storage.backups:
-            with suppress(StoreMissing, StoreDamaged):
-                return read_tables(backup), backup.name
-        return {}, ""
 
     def _list(self) -> tuple[list[Round], list[str]]:
         """The rounds by number, and what is wrong with those that do not hold together."""
@@ -221,7 +181,7 @@ class RoundStore:
             try:
                 return self._storage.read()  # whoever was writing has finished
             except StoreDamaged as error:
-                return self._mend(error.reason)
+                return mend(self._storage, self._workspace, error.reason)
 
     @contextmanager
     def _changing(self) -> Iterator[TinyDB]:
@@ -229,7 +189,7 @@ class RoundStore:
         self._read()
         with self._locked():
             tables = self._storage.read()
-            refuse_newer(_meta(tables).get("schema"))
+            refuse_newer(meta_of(tables).get("schema"))
             draft = TinyDB(storage=MemoryStorage)
             draft.storage.write({name: dict(table) for name, table in tables.items()})
             try:
@@ -283,26 +243,6 @@ class RoundStore:
             except OSError:  # what was written stands; tried once more, and else let go when the process ends
                 with suppress(OSError):
                     lock.release(force=True)
-
-
-def _meta(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the file says of itself."""
-    try:
-        return dict(tables.get("meta", {}).get("1", {}))
-    except msgspec.ValidationError:  # a number that is too large to hold
-        return {}
-
-
-def _notices(meta: Mapping[str, Any]) -> list[str]:
-    listed = meta.get("notices")
-    return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
-
-
-def _last_number(tables: Mapping[str, Mapping[str, Any]]) -> int:
-    """The highest number ever given; `meta` remembers those of removed rounds."""
-    remembered = _meta(tables).get("last_number", 0)
-    known = remembered if isinstance(remembered, int) and KEY.fullmatch(str(remembered)) else 0
-    return max(known, *map(int, tables.get("rounds", {})), 0)
 
 
 def _put(table: Table, documents: list[Document]) -> None:

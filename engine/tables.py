@@ -1,4 +1,4 @@
-"""The comparison of rounds as Markdown, CSV and JSON, and the difference of two."""
+"""The comparison of rounds as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any, Literal
 import msgspec
 
 from engine.columns import columns, measured_text
-from engine.fields import changed_keys, describe_value, flatten, format_value, spec_fields
+from engine.comparison import best_rounds, differing_keys
+from engine.fields import describe_value, flatten, format_value, spec_fields
 from engine.jsonfile import write_atomically
 from engine.plain import clean, clean_line, escape_json
-from engine.rounds import Result, Round
-from engine.units import format_duration, format_perplexity
+from engine.rounds import Round
+from engine.units import format_duration
 
 Format = Literal["markdown", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("markdown", "csv", "json")
@@ -114,27 +115,8 @@ def to_markdown(rounds: Sequence[Round]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def best_rounds(rounds: Iterable[Round]) -> frozenset[int]:
-    """Numbers of the rounds with the lowest perplexity of those they can be compared with, the earliest of equals.
-
-    Perplexities compare only over the same tokens of the same rows: rounds with another base model (another
-    tokenizer), data or split stand apart, and one that nothing compares with is not the best of anything.
-    """
-    groups: dict[object, list[tuple[float, int]]] = {}
-    for round_ in rounds:
-        if round_.result.perplexity is not None:
-            key = (round_.spec.model.path, round_.spec.data)
-            groups.setdefault(key, []).append((round_.result.perplexity, round_.number))
-    return frozenset(min(group)[1] for group in groups.values() if len(group) > 1)
-
-
-def _differing(rounds: Sequence[Round]) -> list[str]:
-    specs = [flatten(round_.spec) for round_ in rounds]
-    return [key for key in spec_fields() if len({repr(values[key]) for values in specs}) > 1]
-
-
 def _main_table(rounds: Sequence[Round]) -> str:
-    others = [key for key in _differing(rounds) if key not in (*TOLD, *BATCH)]
+    others = [key for key in differing_keys(rounds) if key not in (*TOLD, *BATCH)]
     titles = ["round", "name", *(SHORT[key] for key in TOLD[:1]), "batch × accum", *(SHORT[key] for key in TOLD[1:])]
     titles += [*others, "status", "time", "eval loss", "perplexity", "base perplexity"]
     best = best_rounds(rounds)
@@ -164,7 +146,7 @@ def _main_row(round_: Round, others: list[str], bold: bool) -> list[str]:
 def _shared_settings(rounds: Sequence[Round]) -> str:
     if not rounds:
         return ""
-    differing = {*_differing(rounds), *TOLD, *BATCH}
+    differing = {*differing_keys(rounds), *TOLD, *BATCH}
     values = flatten(rounds[0].spec)
     kept = [key for key in spec_fields() if key not in differing]
     rows = [[f"`{key}`", escape_markdown(describe_value(key, values[key]))] for key in kept]
@@ -209,28 +191,3 @@ def _escaped(match: re.Match[str]) -> str:
     if match["html"]:
         return {"&": "&amp;", "<": "&lt;", ">": "&gt;"}[match.group()]
     return f"&#{ord(match.group())};<!-- -->"
-
-
-def difference(first: Round, second: Round) -> list[tuple[str, str, str]]:
-    """(key, in the first, in the second) for each field that differs, then for each result both have."""
-    ours, theirs = flatten(first.spec), flatten(second.spec)
-    rows = [
-        (key, describe_value(key, ours[key]), describe_value(key, theirs[key]))
-        for key in changed_keys(first.spec, second.spec)
-    ]
-    for key in Result.__struct_fields__:
-        column = columns().get(key)
-        if column is not None and (column.text(first) or column.text(second)):
-            rows.append((key, column.text(first) or "unknown", column.text(second) or "unknown"))
-    return rows
-
-
-def movement(first: Round, second: Round) -> str:
-    """How perplexity moved from the first round to the second, in one sentence."""
-    before, after = first.result.perplexity, second.result.perplexity
-    if before is None or after is None:
-        missing = first if before is None else second
-        return f"round {missing.number} has no perplexity to compare"
-    word = "fell" if after < before else "rose" if after > before else "stayed"
-    share = f" ({100 * (after - before) / before:+.1f} %)" if before else ""
-    return f"perplexity {word}: {format_perplexity(before)} -> {format_perplexity(after)}{share}"

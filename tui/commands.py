@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.columns import columns
+from engine.comparison import difference, movement
 from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
 from engine.events import Sampled, Started
@@ -23,7 +24,7 @@ from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
-from engine.tables import difference, export_rounds, json_text, movement, round_fields, to_json, write_export
+from engine.tables import export_rounds, json_text, round_fields, to_json, write_export
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
 from tui.widgets.preview_text import preview_facts, preview_text

@@ -16,7 +16,7 @@ from markdown_it.token import Token
 from engine.plain import clean
 from engine.rounds import Result, Round, Status
 from engine.store import RoundStore
-from engine.tables import best_rounds, difference, escape_markdown, export_rounds, movement, to_markdown
+from engine.tables import escape_markdown, export_rounds, to_markdown
 from engine.workspace import Workspace
 from tests.conftest import make_round, make_spec
 
@@ -256,54 +256,6 @@ def test_json_is_the_contract_of_ls() -> None:
         "peak_memory_bytes": None,
         "adapter_dir": None,
     }
-
-
-def test_best_is_the_earliest_of_the_lowest() -> None:
-    measured = [(4, 3.0), (2, 3.0), (3, 3.5), (1, None)]
-    assert best_rounds([make_round(n, result=Result(perplexity=value)) for n, value in measured]) == {2}
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [{"model__path": "other"}, {"data__path": "other"}, {"data__seed": 1}, {"data__supervised_tokens": "all"}],
-)
-def test_best_is_told_among_rounds_that_compare(setting: dict[str, object]) -> None:
-    rounds = [make_round(1), make_round(2, result=Result(perplexity=3.0))]
-    apart = make_round(3, spec=make_spec(**setting), result=Result(perplexity=1.5))
-    beside = make_round(4, spec=make_spec(**setting), result=Result(perplexity=1.6))
-    assert best_rounds([*rounds, apart]) == {2}
-    assert best_rounds([*rounds, apart, beside]) == {2, 3}
-    assert best_rounds([apart]) == best_rounds([make_round(5, Status.QUEUED)]) == frozenset()
-
-
-def test_difference_lists_fields_then_results() -> None:
-    first = make_round(1, result=Result(perplexity=4.79, eval_loss=1.5667))
-    other = make_spec(lora__r=16, data__samples=None)
-    second = make_round(2, spec=other, result=Result(perplexity=3.16, train_seconds=534.0))
-    assert difference(first, second) == [
-        ("data.samples", "100", "all"),
-        ("lora.r", "8", "16"),
-        ("eval_loss", "1.5667", "unknown"),
-        ("perplexity", "4.79", "3.16"),
-        ("train_seconds", "unknown", "8m54s"),
-    ]
-    assert difference(make_round(1, Status.HELD), make_round(2, Status.HELD)) == []
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "sentence"),
-    [
-        (4.79, 3.16, "perplexity fell: 4.79 -> 3.16 (-34.0 %)"),
-        (2.0, 3.0, "perplexity rose: 2.00 -> 3.00 (+50.0 %)"),
-        (2.0, 2.0, "perplexity stayed: 2.00 -> 2.00 (+0.0 %)"),
-        (None, 2.0, "round 1 has no perplexity to compare"),
-        (2.0, None, "round 2 has no perplexity to compare"),
-        (None, None, "round 1 has no perplexity to compare"),
-    ],
-)
-def test_movement_is_one_sentence(before: float | None, after: float | None, sentence: str) -> None:
-    first, second = (make_round(n, result=Result(perplexity=value)) for n, value in [(1, before), (2, after)])
-    assert movement(first, second) == sentence
 
 
 def test_export_can_be_written(tmp_path: Path) -> None:

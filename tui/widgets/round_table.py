@@ -14,9 +14,9 @@ from textual.events import Resize
 from textual.widgets import DataTable
 
 from engine.columns import columns
+from engine.comparison import best_rounds
 from engine.fields import format_value
 from engine.rounds import ACTIVE, Round, Status
-from engine.tables import best_rounds
 from tui.plain import clean_line
 
 STATUS_STYLES = {

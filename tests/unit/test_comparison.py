@@ -1,0 +1,117 @@
+"""What compares with what, what differs, and how results moved."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.comparison import (
+    BASE_CHANGE,
+    are_comparable,
+    best_rounds,
+    compared_fields,
+    difference,
+    moved,
+    moved_from_base,
+    movement,
+)
+from engine.rounds import Result, Status
+from tests.conftest import make_round, make_spec
+
+
+def test_best_is_the_earliest_of_the_lowest() -> None:
+    measured = [(4, 3.0), (2, 3.0), (3, 3.5), (1, None)]
+    assert best_rounds([make_round(n, result=Result(perplexity=value)) for n, value in measured]) == {2}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"model__path": "other"}, {"data__path": "other"}, {"data__seed": 1}, {"data__supervised_tokens": "all"}],
+)
+def test_best_is_told_among_rounds_that_compare(setting: dict[str, object]) -> None:
+    rounds = [make_round(1), make_round(2, result=Result(perplexity=3.0))]
+    apart = make_round(3, spec=make_spec(**setting), result=Result(perplexity=1.5))
+    beside = make_round(4, spec=make_spec(**setting), result=Result(perplexity=1.6))
+    assert best_rounds([*rounds, apart]) == {2}
+    assert best_rounds([*rounds, apart, beside]) == {2, 3}
+    assert best_rounds([apart]) == best_rounds([make_round(5, Status.QUEUED)]) == frozenset()
+
+
+def test_difference_lists_fields_then_results() -> None:
+    first = make_round(1, result=Result(perplexity=4.79, eval_loss=1.5667))
+    other = make_spec(lora__r=16, data__samples=None)
+    second = make_round(2, spec=other, result=Result(perplexity=3.16, train_seconds=534.0))
+    assert difference(first, second) == [
+        ("data.samples", "100", "all"),
+        ("lora.r", "8", "16"),
+        ("eval_loss", "1.5667", "unknown"),
+        ("perplexity", "4.79", "3.16"),
+        ("train_seconds", "unknown", "8m54s"),
+    ]
+    assert difference(make_round(1, Status.HELD), make_round(2, Status.HELD)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (4.79, 3.16, "perplexity fell: 4.79 -> 3.16 (-34.0 %)"),
+        (2.0, 3.0, "perplexity rose: 2.00 -> 3.00 (+50.0 %)"),
+        (2.0, 2.0, "perplexity stayed: 2.00 -> 2.00 (+0.0 %)"),
+        (None, 2.0, "round 1 has no perplexity to compare"),
+        (2.0, None, "round 2 has no perplexity to compare"),
+        (None, None, "round 1 has no perplexity to compare"),
+    ],
+)
+def test_movement_is_one_sentence(before: float | None, after: float | None, sentence: str) -> None:
+    first, second = (make_round(n, result=Result(perplexity=value)) for n, value in [(1, before), (2, after)])
+    assert movement(first, second) == sentence
+
+
+OTHER_TOKENS = [
+    ("model__path", "other"), ("data__path", "other"), ("data__seed", 7), ("data__samples", 50),
+    ("data__max_length", 64), ("data__prompt_template", "{prompt}"), ("data__eval_fraction", 0.2),
+    ("data__supervised_tokens", "all"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), OTHER_TOKENS)
+def test_rounds_measured_on_other_tokens_have_not_moved(key: str, value: object) -> None:
+    first = make_round(1, result=Result(perplexity=4.0))
+    second = make_round(2, spec=make_spec(**{key: value}), result=Result(perplexity=2.0))
+    name = key.replace("__", ".")
+    assert moved(first, second) is None and not are_comparable(first, second)
+    assert movement(first, second) == f"perplexity was measured on other held-out tokens, as {name} differs"
+
+
+def test_rounds_of_other_hyperparameters_are_measured_on_the_same_tokens() -> None:
+    first = make_round(1, result=Result(perplexity=4.0))
+    second = make_round(2, spec=make_spec(lora__r=64, train__seed=3), result=Result(perplexity=3.0))
+    change = moved(first, second)
+    assert change is not None
+    assert (change.before, change.after, change.percent, change.word) == (4.0, 3.0, -25.0, "fell")
+
+
+def test_base_model_is_measured_on_a_rounds_own_tokens() -> None:
+    change = moved_from_base(make_round(result=Result(perplexity=3.0, base_perplexity=6.0)))
+    assert change is not None and change.percent_text == "-50.0 %"
+    assert moved_from_base(make_round(result=Result(perplexity=3.0))) is None
+
+
+def test_perplexity_that_is_no_number_is_said_to_be_so() -> None:
+    lost = make_round(2, Status.FAILED, result=Result(nonfinite={"perplexity": "inf"}))
+    assert movement(make_round(1), lost) == "the perplexity of round 2 is infinite"
+
+
+def test_fields_side_by_side_tell_what_differs_and_what_is_best() -> None:
+    rounds = [
+        make_round(1, result=Result(eval_loss=1.5, perplexity=4.5, base_perplexity=6.0)),
+        make_round(2, spec=make_spec(lora__r=16), result=Result(eval_loss=1.2, perplexity=3.3, base_perplexity=6.0)),
+        make_round(3, Status.QUEUED, spec=make_spec(data__samples=None)),
+    ]
+    fields = {field.key: field for field in compared_fields(rounds)}
+    assert {key for key, field in fields.items() if field.differs and "." in key} == {"data.samples", "lora.r"}
+    assert fields["lora.r"].texts == ("8", "16", "8")
+    assert fields["data.samples"].texts == ("100", "100", "all")
+    assert fields["perplexity"].texts == ("4.50", "3.30", "")
+    assert fields["perplexity"].best == {1}
+    assert fields[BASE_CHANGE].texts == ("-25.0 %", "-45.0 %", "")
+    assert "note" not in fields

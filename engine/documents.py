@@ -29,6 +29,8 @@ class QueuedRound(Struct, frozen=True, kw_only=True):
     number: int
     name: str
     note: str
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
     parent: int | None
     created: float
     plan: Plan

@@ -63,6 +63,12 @@ class RoundError(LoratuiError):
     title = "That round does not allow this"
 
 
+class ReadOnly(LoratuiError):
+    """Something was to be changed in a workspace that is open for reading only."""
+
+    title = "This workspace is open for reading only"
+
+
 class StoreDamaged(StoreError):
     """What lies in the place of `experiments.json` is nothing that loratui wrote; `reason` says why, in a few words."""
 

@@ -9,7 +9,7 @@ import math
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from engine.errors import LoratuiError, RoundError, SpecError, StoreError
 from engine.fields import build_spec, flatten, parse_value
 from engine.jsonfile import sweep, write_atomically
 from engine.redaction import holds_secret
+from engine.removal import Removed
 from engine.rounds import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
 from engine.runner import needs_runner, start_runner
 from engine.salvage import new_round
@@ -31,19 +32,27 @@ from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace
 
 LEFT_SECONDS = 3600.0  # a temporary file of this age is nobody's any more
+REMOVED_SECONDS = 86400.0  # a front end that was killed leaves what it removed: kept so long, in case it is missed
 
 
 class Cockpit:
     """One workspace as a front end sees it. `start` brings the runner up; tests pass their own.
 
+    With `readonly` it can be looked at and nothing else: no runner is started, and nothing is written or locked.
+
     Raises:
+        ReadOnly: from every method that would change something, where `readonly`.
         LoratuiError: from every method, in one sentence, with nothing half done.
     """
 
-    def __init__(self, workspace: Workspace, start: Callable[[Workspace], None] = start_runner) -> None:
+    def __init__(
+        self, workspace: Workspace, start: Callable[[Workspace], None] = start_runner, *, readonly: bool = False
+    ) -> None:
         self.workspace = workspace
-        self.store = RoundStore(workspace)
+        self.readonly = readonly
+        self.store = RoundStore(workspace, readonly=readonly)
         self._start = start
+        self._removed: set[int] = set()
 
     def queue(
         self, spec: Spec, *, name: str = "", note: str = "", parent: int | None = None, hold: bool = False
@@ -79,7 +88,7 @@ class Cockpit:
 
     def wake_runner(self) -> None:
         """Start the runner if there is something for it to do."""
-        if needs_runner(self.store.rounds()):
+        if not self.readonly and needs_runner(self.store.rounds()):
             try:
                 self._start(self.workspace)
             except OSError as error:
@@ -152,36 +161,91 @@ class Cockpit:
         return self.release(number) if round_.status is Status.HELD else round_
 
     def remove(self, number: int) -> Round:
-        """Take a round out of the table and delete its run directory; one that runs must be stopped first."""
-        run = self.workspace.run_dir(self.store.get(number).id)
-        for path in (self.workspace.runs_dir, run.path):
+        """Take a round out of the table; one that runs must be stopped first.
+
+        `restore` brings it back with all that is in its run directory, until `purge` deletes that.
+        """
+        self._refuse_links(number, self.store.get(number).id)
+        round_ = self.store.remove(number, forbidden=ACTIVE)
+        self._removed.add(number)
+        return round_
+
+    def restore(self, number: int) -> Round:
+        """Bring back a round that was removed, as it was; raises RoundError if it is deleted for good."""
+        round_ = self.store.restore(number)
+        self._removed.discard(number)
+        self.wake_runner()  # it may have been queued
+        return round_
+
+    def purge(self) -> None:
+        """Delete for good the rounds that were removed here, and those removed elsewhere `REMOVED_SECONDS` ago.
+
+        A front end calls it when it is left: what is deleted can be brought back until then.
+        """
+        if self.readonly:
+            return
+        before = time.time() - REMOVED_SECONDS
+        gone = [item for item in self.store.removed() if item.number in self._removed or item.removed < before]
+        if not gone:
+            return
+        self.store.forget(item.number for item in gone)
+        self._removed.clear()
+        errors = [error for item in gone if (error := self._delete_run(item)) is not None]
+        if errors:
+            raise errors[0]
+
+    def _delete_run(self, item: Removed) -> LoratuiError | None:
+        """Delete a run directory; what stands against it comes back, so that others are deleted all the same."""
+        try:
+            self._refuse_links(item.number, item.id)
+            path = self.workspace.run_dir(item.id).path
+            if path.is_dir():
+                shutil.rmtree(path)
+        except OSError as error:
+            return StoreError(f"round {item.number} is deleted, but {path} could not be: {reason_of(error)}")
+        except LoratuiError as error:
+            return error
+        return None
+
+    def _refuse_links(self, number: int, round_id: str) -> None:
+        for path in (self.workspace.runs_dir, self.workspace.run_dir(round_id).path):
             if path.is_symlink():
                 raise RoundError(
                     f"{path} is a link, which is never followed: delete it yourself, then remove round {number}"
                 )
-        round_ = self.store.remove(number, forbidden=ACTIVE)
-        if run.path.is_dir():
-            try:
-                shutil.rmtree(run.path)
-            except OSError as error:
-                raise StoreError(
-                    f"round {number} is out of the table, but {run.path} could not be deleted: {reason_of(error)}"
-                ) from error
-        return round_
 
-    def annotate(self, number: int, *, note: str) -> Round:
-        """Change a round's note, in the table and in its run directory."""
-        _check_text(note)
+    def annotate(
+        self,
+        number: int,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        tags: Sequence[str] | None = None,
+        pinned: bool | None = None,
+    ) -> Round:
+        """Change what the person says of a round, in the table and in its run directory; None leaves it as it is.
+
+        Raises:
+            SpecError: a tag that is empty or has a space in it, or text that is no UTF-8 or holds a token.
+        """
+        given: dict[str, Any] = {
+            "name": name,
+            "note": note,
+            "tags": None if tags is None else _checked_tags(tags),
+            "pinned": pinned,
+        }
+        changes = {key: value for key, value in given.items() if value is not None}
+        _check_text(*changes.values())
         run = self.workspace.run_dir(self.store.get(number).id)
-        round_ = self.store.update(number, note=note)
+        round_ = self.store.update(number, **changes)
         if run.spec.is_file():
             try:
                 sweep(run.spec, age_seconds=LEFT_SECONDS)
                 queued, fields = read_queued(run)
-                write_atomically(run.spec, encode_queued(msgspec.structs.replace(queued, note=note), fields))
+                write_atomically(run.spec, encode_queued(msgspec.structs.replace(queued, **changes), fields))
             except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
                 raise StoreError(
-                    f"the note of round {number} is in the table, but not in {run.spec}: {reason_of(error)}"
+                    f"what was changed of round {number} is in the table, but not in {run.spec}: {reason_of(error)}"
                 ) from error
         return round_
 
@@ -210,6 +274,15 @@ def _turns_in_order(waiting: list[Round]) -> dict[int, dict[str, Any]]:
     for index in range(1, len(turns)):
         turns[index] = max(turns[index], math.nextafter(turns[index - 1], math.inf))
     return {item.number: {"turn": turn} for item, turn in zip(waiting, turns, strict=True)}
+
+
+def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    for tag in tags:
+        if tag.split() != [tag]:
+            raise SpecError(
+                f"tag {tag!r} is no single word: write it without spaces, such as {'-'.join(tag.split())!r}"
+            )
+    return tuple(dict.fromkeys(tags))
 
 
 def _check_text(*texts: object) -> None:

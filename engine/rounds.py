@@ -81,6 +81,8 @@ class Round(Struct, frozen=True, kw_only=True):
     Attributes:
         id: names the run directory `runs/<id>`, and can name nothing outside it; never reused.
         number: what a person calls it by; unique in the workspace.
+        tags: words of the person's own, each once.
+        pinned: whether the person wants it on top of the table.
         parent: the number of the round it was cloned from.
         message: one sentence on why it ended as it did, or what it is doing.
         warnings: what the engine had to say about the data or the spec.
@@ -95,6 +97,8 @@ class Round(Struct, frozen=True, kw_only=True):
     name: str = ""
     status: Status
     note: str = ""
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
     parent: int | None = None
     spec: Spec
     plan: Plan

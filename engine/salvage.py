@@ -12,12 +12,14 @@ from msgspec import Struct
 from engine.dataset import reason_of
 from engine.documents import QueuedRound, merged, read_queued, to_round
 from engine.errors import StoreError
+from engine.removal import removed_in
 from engine.rounds import Round, Status
 from engine.runlog import RunTail
 from engine.snapshot import RunSnapshot, result_of
 from engine.storage import KEY, Tables
 from engine.workspace import ROUND_ID, RunDir, Workspace
 
+ANNOTATIONS = ("name", "note", "tags", "pinned")  # what a person says of a round, which decides nothing
 Documents = Mapping[str, Mapping[str, Any]]
 
 
@@ -36,6 +38,8 @@ def new_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = (
         name=queued.name,
         status=status,
         note=queued.note,
+        tags=queued.tags,
+        pinned=queued.pinned,
         parent=queued.parent,
         spec=queued.spec,
         plan=queued.plan,
@@ -82,8 +86,8 @@ def _read_run(run: RunDir) -> Round | None:
 def bring_back(old: Tables, backup: Tables, found: list[Round], last_number: int, stale: bool) -> Salvage:
     """The rounds of `old`, as `backup` has them where they do not hold together, and those of `found` that it lacks.
 
-    No round is left out: one whose number another has gets the next free one, and a document that does not hold
-    together stays as it is if nothing better is found.
+    No round is left out but those that were deleted: one whose number another has gets the next free one, and a
+    document that does not hold together stays as it is if nothing better is found.
 
     Args:
         found: as from `rounds_of_runs`.
@@ -97,6 +101,8 @@ def bring_back(old: Tables, backup: Tables, found: list[Round], last_number: int
         result[key] = document if round_of(key, document) is not None else better
         if (round_ := round_of(key, result[key])) is not None:
             keys[round_.id] = key
+    gone = {item.id for item in removed_in(old)} - set(keys)
+    found = [round_ for round_ in found if round_.id not in gone]
     last = max([last_number, *(round_.number for round_ in found if KEY.fullmatch(str(round_.number)))])
     renumbered = []
     for round_ in found:
@@ -131,11 +137,7 @@ def _is_broken_record_of(round_: Round, key: str, document: Mapping[str, Any]) -
 
 
 def _news(round_: Round) -> dict[str, Any]:
-    """What a run directory knows better than an old document. Of a round that never began that is its note."""
+    """What a run directory knows better than an old document. Of a round that never began that is what it is called."""
     fields: dict[str, Any] = msgspec.to_builtins(round_)
-    told = (
-        ("note",)
-        if round_.status is Status.HELD
-        else ("note", "status", "result", "message", "started", "ended", "process")
-    )
-    return {name: fields[name] for name in told}
+    ran = () if round_.status is Status.HELD else ("status", "result", "message", "started", "ended", "process")
+    return {name: fields[name] for name in (*ANNOTATIONS, *ran)}

@@ -8,7 +8,7 @@ rounds come back from its backup and from `runs/`. Per-step values never come he
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from tinydb.table import Document, Table
 
 from engine.dataset import reason_of
 from engine.documents import merged, to_round
-from engine.errors import RoundError, StoreDamaged, StoreError
+from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError
 from engine.mending import last_number, mend, meta_of, notices_of, rebuild
+from engine.removal import Removed, forget, put_back, removed_in, take_out
 from engine.rounds import Round, Status
 from engine.storage import SCHEMA, AtomicJSONStorage, Signature, Tables, refuse_newer
 from engine.workspace import Workspace
@@ -34,13 +35,17 @@ POLL_SECONDS = 0.01
 class RoundStore:
     """The rounds of one workspace. Any number of processes and threads may use it at once.
 
+    With `readonly` nothing is ever written, nor locked, and a damaged file stays as it is.
+
     Raises:
+        ReadOnly: from every method that writes, where `readonly`.
         StoreMissing, StoreError: from every method, when the file is absent, or cannot be read or written. A damaged
             file is mended by the first who uses it, which `notices` then tells.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, readonly: bool = False) -> None:
         self._workspace = workspace
+        self._readonly = readonly
         self._path = workspace.store_path
         self._storage = AtomicJSONStorage(self._path)
         self._locks: dict[Path, FileLock] = {}
@@ -134,14 +139,32 @@ class RoundStore:
             return [changed.get(round_.number, round_) for round_ in rounds]
 
     def remove(self, number: int, forbidden: frozenset[Status]) -> Round:
-        """Take one round out and return it; raises RoundError if there is none, or its status is `forbidden`."""
+        """Delete one round and return it; `restore` brings it back until it is forgotten.
+
+        Raises:
+            RoundError: there is none, or its status is `forbidden`.
+        """
         with self._changing() as draft:
             round_ = self.get(number)
             if round_.status in forbidden:
                 raise RoundError(f"round {number} is {round_.status}: stop it first with `loratui stop {number}`")
             _set_meta(draft, schema=SCHEMA, last_number=last_number(self._storage.read()))
-            draft.table("rounds").remove(doc_ids=[number])
+            take_out(draft, self._storage.read(), number)
             return round_
+
+    def removed(self) -> list[Removed]:
+        """The deleted rounds that can be brought back, by number."""
+        return removed_in(self._read())
+
+    def restore(self, number: int) -> Round:
+        """Bring a deleted round back as it was; raises RoundError if it cannot be."""
+        with self._changing() as draft:
+            return to_round(number, put_back(draft, number))
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Let deleted rounds not be brought back any more."""
+        with self._changing() as draft:
+            forget(draft, numbers)
 
     def rebuild(self) -> tuple[int, Path | None]:
         """Make the file anew: its rounds where they hold together, else as the backup has them, and those of `runs/`.
@@ -172,7 +195,8 @@ class RoundStore:
             return self._storage.read()
         except StoreDamaged:
             signs = (self._lock_path, *self._storage.backups, self._workspace.runs_dir)
-            if not any(map(os.path.exists, signs)) or not os.access(self._lock_path.parent, os.W_OK | os.X_OK):
+            writable = not self._readonly and os.access(self._lock_path.parent, os.W_OK | os.X_OK)
+            if not writable or not any(map(os.path.exists, signs)):
                 raise
         with self._locked():
             with suppress(StoreDamaged):
@@ -220,6 +244,8 @@ class RoundStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        if self._readonly:
+            raise ReadOnly(f"{self._path.parent} is open for reading only: leave --readonly out to change it")
         path = self._lock_path
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise StoreError(f"{path.parent} cannot be written to: choose another workspace")

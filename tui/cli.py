@@ -79,10 +79,13 @@ def _run_app(arguments: list[str], start: Start) -> int:
         os.environ.pop(another, None)
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
-    app = LoratuiApp(Cockpit(workspace, start), Path.cwd())
+    cockpit = Cockpit(workspace, start)
+    app = LoratuiApp(cockpit, Path.cwd())
     parting = app.run()
     if parting:
         say(f"loratui: {parting}", error=True)
+    with suppress(StoreMissing):
+        cockpit.purge()
     return app.return_code or 0
 
 

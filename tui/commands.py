@@ -165,7 +165,9 @@ def move(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    say(f"round {cockpit.remove(options.number).number} is deleted")
+    number = cockpit.remove(options.number).number
+    cockpit.purge()
+    say(f"round {number} is deleted")
     return 0
 
 

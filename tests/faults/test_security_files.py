@@ -100,6 +100,7 @@ def test_deleting_a_round_follows_no_link(
             idle_cockpit.remove(1)
     else:
         idle_cockpit.remove(1)
+        idle_cockpit.purge()
         assert not run.path.exists()
     lost = files != sorted(path for path in precious.rglob("*") if path.is_file())
     tried("S7", "a link where a round is deleted", 1, lost)

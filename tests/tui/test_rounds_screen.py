@@ -146,6 +146,7 @@ async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
         await until(pilot, lambda: is_(Status.QUEUED), "queued again")
         await pilot.press("d", "n", "d", "y")
         await until_rows(pilot, 0)
+    idle_cockpit.purge()
     assert not list(idle_cockpit.workspace.runs_dir.glob("*/"))
 
 

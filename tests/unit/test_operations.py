@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from engine.errors import (
     DatasetError,
     LoratuiError,
     ModelError,
+    ReadOnly,
     RoundError,
     SpecError,
+    StoreDamaged,
     StoreError,
     StoreMissing,
     StoreNewer,
@@ -283,11 +286,133 @@ def test_resume_clears_the_old_ending(woken: tuple[Cockpit, list[Workspace]]) ->
     assert started == [cockpit.workspace]
 
 
-def test_remove_deletes_the_run_directory(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
-    kept, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
+def test_removed_round_comes_back_as_it_was(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    kept, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec, note="why")
+    files = sorted(idle_cockpit.workspace.run_dir(gone.id).path.rglob("*"))
     assert idle_cockpit.remove(gone.number) == gone
-    assert run_dirs(idle_cockpit) == [kept.id]
     assert idle_cockpit.store.rounds() == [kept]
+    assert Cockpit(idle_cockpit.workspace, lambda _: None).restore(gone.number) == gone
+    assert idle_cockpit.store.rounds() == [kept, gone]
+    assert sorted(idle_cockpit.workspace.run_dir(gone.id).path.rglob("*")) == files
+    idle_cockpit.purge()
+    assert idle_cockpit.store.rounds() == [kept, gone] and run_dirs(idle_cockpit) == [kept.id, gone.id]
+
+
+def test_purge_deletes_for_good_what_was_removed_here(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    kept, gone, elsewhere = (idle_cockpit.queue(nano_spec) for _ in range(3))
+    Cockpit(idle_cockpit.workspace, lambda _: None).remove(elsewhere.number)
+    idle_cockpit.remove(gone.number)
+    idle_cockpit.purge()
+    assert run_dirs(idle_cockpit) == [kept.id, elsewhere.id]
+    with pytest.raises(RoundError, match=f"round {gone.number} cannot be brought back"):
+        idle_cockpit.restore(gone.number)
+    assert idle_cockpit.restore(elsewhere.number) == elsewhere
+
+
+def test_purge_deletes_what_another_front_end_left_a_day_ago(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(gone.number)
+    other = Cockpit(idle_cockpit.workspace, lambda _: None)
+    other.purge()
+    assert run_dirs(other) == [gone.id]
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86401)
+    other.purge()
+    assert run_dirs(other) == [] and other.store.removed() == []
+
+
+def test_rebuild_brings_no_removed_round_back(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    kept, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(gone.number)
+    idle_cockpit.rebuild()
+    assert idle_cockpit.store.rounds() == [kept]
+    assert idle_cockpit.restore(gone.number) == gone
+
+
+def test_removed_round_comes_back_when_the_store_is_lost(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    gone = idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(gone.number)
+    lose_store(idle_cockpit)
+    idle_cockpit.rebuild()
+    assert [round_.id for round_ in idle_cockpit.store.rounds()] == [gone.id]
+
+
+def lose_store(cockpit: Cockpit) -> None:
+    for path in cockpit.workspace.root.glob("experiments.json*"):
+        path.unlink()
+
+
+def test_one_run_directory_that_cannot_be_deleted_keeps_no_other(
+    idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
+) -> None:
+    linked, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
+    for round_ in (linked, gone):
+        idle_cockpit.remove(round_.number)
+    run = idle_cockpit.workspace.run_dir(linked.id).path
+    run.rename(tmp_path / "elsewhere")
+    run.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RoundError, match="is a link, which is never followed"):
+        idle_cockpit.purge()
+    assert run_dirs(idle_cockpit) == [linked.id] and (tmp_path / "elsewhere" / "spec.json").is_file()
+
+
+def test_annotations_stand_in_the_table_and_in_the_run_directory(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    round_ = idle_cockpit.queue(nano_spec, name="first", note="why")
+    idle_cockpit.annotate(1, tags=["long", "lr", "long"], pinned=True)
+    annotated = idle_cockpit.annotate(1, name="renamed")
+    assert annotated == msgspec.structs.replace(round_, name="renamed", tags=("long", "lr"), pinned=True)
+    lose_store(idle_cockpit)
+    idle_cockpit.rebuild()
+    again = idle_cockpit.store.get(1)
+    assert (again.name, again.note, again.tags, again.pinned) == ("renamed", "why", ("long", "lr"), True)
+
+
+@pytest.mark.parametrize("tag", ["", " ", "two words", "line\nbreak", " lr"])
+def test_tag_that_is_no_single_word_is_refused(idle_cockpit: Cockpit, nano_spec: Spec, tag: str) -> None:
+    round_ = idle_cockpit.queue(nano_spec)
+    with pytest.raises(SpecError, match="is no single word"):
+        idle_cockpit.annotate(1, tags=["good", tag])
+    assert idle_cockpit.store.get(1) == round_
+
+
+def state(root: Path) -> dict[Path, tuple[int, int]]:
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in [root, *root.rglob("*")]}
+
+
+def test_readonly_cockpit_changes_nothing(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    for hold in (False, True):
+        idle_cockpit.queue(nano_spec, hold=hold)
+    idle_cockpit.store.add(lambda number: make_round(number, Status.FAILED))
+    idle_cockpit.remove(idle_cockpit.queue(nano_spec).number)
+    root = idle_cockpit.workspace.root
+    started: list[Workspace] = []
+    for path in (*root.glob("*.lock"), *root.glob("*.bak*")):
+        path.unlink()
+    before = state(root)
+    cockpit = Cockpit(idle_cockpit.workspace, started.append, readonly=True)
+    acts: list[Callable[[], object]] = [
+        lambda: cockpit.queue(nano_spec), lambda: cockpit.stop(1), lambda: cockpit.resume(3), lambda: cockpit.hold(1),
+        lambda: cockpit.release(2), lambda: cockpit.move(1, 2), lambda: cockpit.run_next(2), lambda: cockpit.remove(1),
+        lambda: cockpit.restore(4), lambda: cockpit.annotate(1, note="x"), cockpit.rebuild, cockpit.store.dismiss,
+    ]  # fmt: skip
+    for act in acts:
+        with pytest.raises(ReadOnly, match="is open for reading only"):
+            act()
+    cockpit.purge()
+    cockpit.wake_runner()
+    assert [round_.number for round_ in cockpit.store.rounds()] == [1, 2, 3] and started == []
+    assert state(root) == before
+
+
+def test_readonly_cockpit_leaves_a_damaged_store_as_it_is(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    idle_cockpit.queue(nano_spec)
+    path = idle_cockpit.workspace.store_path
+    path.write_text("{")
+    with pytest.raises(StoreDamaged):
+        Cockpit(idle_cockpit.workspace, lambda _: None, readonly=True).store.rounds()
+    assert path.read_text() == "{"
 
 
 def test_remove_never_follows_a_link(idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path) -> None:
@@ -299,6 +424,7 @@ def test_remove_never_follows_a_link(idle_cockpit: Cockpit, nano_spec: Spec, tmp
     (run / "adapter").symlink_to(precious)
     (run / "thesis").symlink_to(precious / "thesis.tex")
     idle_cockpit.remove(round_.number)
+    idle_cockpit.purge()
     linked = idle_cockpit.queue(nano_spec)
     run = idle_cockpit.workspace.run_dir(linked.id).path
     shutil.rmtree(run)

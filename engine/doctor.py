@@ -65,7 +65,10 @@ def _nvml() -> Finding:
     if not gpus:
         return Finding("NVML", absence, "GPU load cannot be shown; training itself does not need NVML")
     names = ", ".join(f"{gpu.name} with {format_bytes(gpu.memory_total) or '?'}" for gpu in gpus)
-    return Finding("NVML", names)
+    driver = next((f"; driver {gpu.driver}" for gpu in gpus if gpu.driver), "")
+    slowed = [f"GPU {gpu.index} is slowed down by {' and '.join(gpu.throttling)}" for gpu in gpus if gpu.throttling]
+    advice = f"{', '.join(slowed)}: `nvidia-smi -q -d PERFORMANCE` tells more" if slowed else None
+    return Finding("NVML", names + driver, advice)
 
 
 def _terminal() -> Finding:

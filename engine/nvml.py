@@ -19,6 +19,11 @@ from msgspec import Struct
 
 NOT_TOLD = ("NotSupported", "NoPermission", "FunctionNotFound", "ArgumentVersionMismatch", "NoData")
 NO_DRIVER = ("LibraryNotFound", "DriverNotLoaded", "GpuNotFound")
+# NVML's clocks event reasons (nvml.h, nvmlClocksEventReason*), as far as they mean a card slower than it could be. Left
+# out are idle (0x1) and the clocks that somebody chose or that a group of cards shares (0x2, 0x10, 0x100).
+HARDWARE_SLOWDOWN = 0x8  # set beside each of the two that name its cause
+HARDWARE_CAUSES = {0x40: "thermal (hardware)", 0x80: "power brake"}
+SLOWED_BY = {0x4: "power cap", 0x20: "thermal", **HARDWARE_CAUSES}
 
 
 class GpuProcess(Struct, frozen=True):
@@ -31,7 +36,11 @@ class GpuProcess(Struct, frozen=True):
 class GpuSample(Struct, frozen=True):
     """One GPU at one moment, memory in bytes, utilisation in percent; None where the card does not tell.
 
-    `uuid` names the card itself, whatever its index is in one program or another; "" where it does not tell.
+    Attributes:
+        uuid: names the card itself, whatever its index is in one program or another; "" where it does not tell.
+        power_limit_watts: what the driver enforces.
+        throttling: what holds its clocks down, in words; empty for nothing.
+        driver: version of the driver, "" where it does not tell.
     """
 
     index: int
@@ -43,6 +52,9 @@ class GpuSample(Struct, frozen=True):
     power_watts: float | None
     uuid: str = ""
     processes: tuple[GpuProcess, ...] = ()
+    power_limit_watts: float | None = None
+    throttling: tuple[str, ...] | None = None
+    driver: str = ""
 
 
 class GpuAnswer(Struct, frozen=True):
@@ -98,6 +110,7 @@ class Nvml:
         memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
         rates = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
         power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
+        limit = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
         processes = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
         return GpuSample(
             index=index,
@@ -109,7 +122,18 @@ class Nvml:
             power_watts=power / 1000 if power is not None else None,
             uuid=_text(self._ask(nvml.nvmlDeviceGetUUID, handle)),
             processes=tuple(GpuProcess(process.pid, process.usedGpuMemory) for process in processes),
+            power_limit_watts=limit / 1000 if limit is not None else None,
+            throttling=self._throttling(handle),
+            driver=_text(self._ask(nvml.nvmlSystemGetDriverVersion)),
         )
+
+    def _throttling(self, handle: Any) -> tuple[str, ...] | None:
+        """By the question's new name, or by the one that drivers before 535 know."""
+        for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+            reasons = self._ask(getattr(self._nvml, name), handle)
+            if reasons is not None:
+                return throttle_words(reasons)
+        return None
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         """An answer, None where this card, this driver or this user is not given one."""
@@ -117,6 +141,14 @@ class Nvml:
             return question(*arguments)
         except _errors(self._nvml, NOT_TOLD):
             return None
+
+
+def throttle_words(reasons: int) -> tuple[str, ...]:
+    """What NVML's bits for clocks event reasons say of a card that is slower than it could be."""
+    words = [word for bit, word in SLOWED_BY.items() if reasons & bit]
+    if reasons & HARDWARE_SLOWDOWN and not any(reasons & bit for bit in HARDWARE_CAUSES):
+        words.append("hardware slowdown")
+    return tuple(words)
 
 
 def _errors(nvml: Any, names: tuple[str, ...]) -> tuple[type[Exception], ...]:

@@ -9,6 +9,7 @@ import pytest
 
 from engine import doctor
 from engine.doctor import Finding, examine
+from engine.telemetry import GpuSample
 from engine.workspace import Workspace
 
 Answers = dict[str, Any]
@@ -67,6 +68,21 @@ def test_lingering_is_advised_where_logging_out_ends_training(
 ) -> None:
     answers["loginctl"] = answer
     assert (finding("lingering", tmp_path).advice is not None) is advised
+
+
+@pytest.mark.parametrize(("throttling", "advised"), [(None, False), ((), False), (("thermal", "power cap"), True)])
+def test_driver_is_told_and_what_slows_a_card_down(
+    answers: Answers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    throttling: tuple[str, ...] | None,
+    advised: bool,
+) -> None:
+    card = GpuSample(0, "T4", 1, 15 * 2**30, 0, 40, 20.0, throttling=throttling, driver="550.54")
+    monkeypatch.setattr(doctor, "sample_gpus", lambda: ((card,), ""))
+    told = finding("NVML", tmp_path)
+    assert told.value == "T4 with 15.0 GiB; driver 550.54"
+    assert ("GPU 0 is slowed down by thermal and power cap" in (told.advice or "")) is advised
 
 
 def test_full_disk_is_told(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

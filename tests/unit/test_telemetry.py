@@ -5,10 +5,15 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psutil
+import pynvml
 import pytest
 
-from engine.nvml import GpuAnswer, GpuProcess, GpuSample, Nvml
+from engine.nvml import GpuAnswer, GpuProcess, GpuSample, Nvml, throttle_words
 from engine.telemetry import Telemetry
+
+REASON = SimpleNamespace(
+    **{name.removeprefix("nvmlClocksEventReason"): bit for name, bit in vars(pynvml).items() if "EventReason" in name}
+)
 
 
 class NVMLError(Exception):
@@ -70,15 +75,31 @@ class FakeNvml(ModuleType):
     def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
         return 69_500
 
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: int) -> int:
+        return 70_000
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: int) -> int:
+        return 0x4
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: int) -> int:
+        return 0x4
+
+    def nvmlSystemGetDriverVersion(self) -> str | bytes:
+        return b"550.54"
+
     def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[object]:
         known = SimpleNamespace(pid=4711, usedGpuMemory=2**30)
         return [] if handle else [known, SimpleNamespace(pid=4712, usedGpuMemory=None)]
 
 
 FIRST = GpuSample(
-    *(0, "Tesla T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-0"), (GpuProcess(4711, 2**30), GpuProcess(4712, None))
-)
-SECOND = GpuSample(1, "Old T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-1")
+    *(0, "Tesla T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-0"), (GpuProcess(4711, 2**30), GpuProcess(4712, None)),
+    power_limit_watts=70.0, throttling=("power cap",), driver="550.54",
+)  # fmt: skip
+SECOND = GpuSample(
+    *(1, "Old T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-1"),
+    power_limit_watts=70.0, throttling=("power cap",), driver="550.54",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -101,6 +122,8 @@ def test_cards_are_sampled(nvml: FakeNvml) -> None:
         ("nvmlDeviceGetUtilizationRates", "utilisation", None),
         ("nvmlDeviceGetTemperature", "temperature", None),
         ("nvmlDeviceGetPowerUsage", "power_watts", None),
+        ("nvmlDeviceGetEnforcedPowerLimit", "power_limit_watts", None),
+        ("nvmlSystemGetDriverVersion", "driver", ""),
         ("nvmlDeviceGetUUID", "uuid", ""),
         ("nvmlDeviceGetName", "name", "GPU"),
         ("nvmlDeviceGetComputeRunningProcesses", "processes", ()),
@@ -113,6 +136,34 @@ def test_what_a_card_does_not_tell_is_left_out(
     gpus = Nvml().answer().gpus
     assert [getattr(gpu, field) for gpu in gpus] == [value, value]
     assert [gpu.index for gpu in gpus] == [0, 1]
+
+
+@pytest.mark.parametrize("error", ["NotSupported", "FunctionNotFound"])
+def test_throttling_is_asked_by_its_old_name_too_and_left_out_if_neither_is_known(nvml: FakeNvml, error: str) -> None:
+    refused = getattr(nvml, f"NVMLError_{error}")(error)
+    nvml.failing["nvmlDeviceGetCurrentClocksEventReasons"] = refused
+    assert Nvml().answer().gpus[0].throttling == ("power cap",)
+    nvml.failing["nvmlDeviceGetCurrentClocksThrottleReasons"] = refused
+    assert Nvml().answer().gpus[0].throttling is None
+
+
+@pytest.mark.parametrize(
+    ("reasons", "words"),
+    [
+        (0, ()),
+        (REASON.GpuIdle, ()),
+        (REASON.ApplicationsClocksSetting, ()),
+        (REASON.SyncBoost | REASON.DisplayClockSetting, ()),
+        (REASON.SwPowerCap, ("power cap",)),
+        (REASON.SwThermalSlowdown, ("thermal",)),
+        (REASON.HwSlowdown, ("hardware slowdown",)),
+        (REASON.HwSlowdown | REASON.HwThermalSlowdown, ("thermal (hardware)",)),
+        (REASON.HwSlowdown | REASON.HwPowerBrakeSlowdown, ("power brake",)),
+        (REASON.SwPowerCap | REASON.SwThermalSlowdown, ("power cap", "thermal")),
+    ],
+)  # fmt: skip
+def test_what_holds_the_clocks_down_is_told_in_words_and_idle_is_nothing(reasons: int, words: tuple[str, ...]) -> None:
+    assert throttle_words(reasons) == words
 
 
 def test_machine_without_a_driver_says_why_and_need_not_be_asked_again(nvml: FakeNvml) -> None:

@@ -1,0 +1,120 @@
+"""Whether the checkpoints of a run that are still to come fit onto the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+from msgspec import Struct
+
+from engine.plan import Checkpoints, plan_checkpoints
+from engine.rounds import Round
+from engine.snapshot import RunSnapshot
+from engine.units import format_bytes
+from engine.workspace import RunDir
+
+FLOAT32_BYTES = 4  # an adapter is trained in float32, whatever the base model is held in
+MOMENTS = 2  # Adam's, of the same type as what it trains
+TRAINING_STATE = "training_state.safetensors"  # what a checkpoint has and an adapter has not
+
+
+class DiskNeed(Struct, frozen=True):
+    """What a run will still write and keep.
+
+    Attributes:
+        checkpoints: how many more there will be on the disk at once than there are now.
+        checkpoint_bytes, adapter_bytes: of one checkpoint, and of the adapter at the end.
+        measured: whether they are the sizes of the newest checkpoint, or an estimate from the trained parameters.
+    """
+
+    checkpoints: int
+    checkpoint_bytes: int
+    adapter_bytes: int
+    measured: bool
+
+    @property
+    def total_bytes(self) -> int:
+        return self.checkpoints * self.checkpoint_bytes + self.adapter_bytes
+
+
+def disk_need(round_: Round, run: RunSnapshot, directory: RunDir) -> DiskNeed | None:
+    """What `run` will still write; None where that is not known yet. Looks at the disk, so not for a UI thread."""
+    if (planned := _planned(round_, run)) is None or run.prepared is None:
+        return None
+    there = _checkpoints_in(directory.checkpoints)
+    # one as it says it was written, as another may lie there half written
+    newest = next((directory.path / saved.path for saved in reversed(run.saved) if not saved.final), None)
+    sizes = _file_sizes(newest) if newest is not None else {}
+    if measured := bool(sizes):
+        checkpoint = sum(sizes.values())
+        adapter = checkpoint - sizes.get(TRAINING_STATE, 0)
+    else:
+        adapter = FLOAT32_BYTES * run.prepared.trainable_parameters
+        checkpoint = (1 + MOMENTS) * adapter
+    to_come = checkpoints_after(planned, run.last_step.step if run.last_step else 0)
+    train = round_.spec.train
+    kept = (train.save_total_limit, train.load_best_model_at_end)
+    return DiskNeed(growth(to_come, there, *kept), checkpoint, adapter, measured)
+
+
+def growth(to_come: int, there: int, limit: int | None, keeps_best: bool) -> int:
+    """How many more checkpoints there will be at once.
+
+    With `limit`, `train.save_total_limit`, an old one goes only once a new one is written, and the best stays beside
+    them.
+    """
+    if limit is None:
+        return to_come
+    return min(to_come, max(0, limit + keeps_best + 1 - there))
+
+
+def checkpoints_after(planned: Checkpoints, step: int) -> int:
+    """How many of them come after `step`, without going through them."""
+    if step <= 0:
+        return len(planned)
+    until = Checkpoints(planned.every, (*(single for single in planned.besides if single < step), step))
+    return len(planned) - len(until) + (step not in planned)
+
+
+def free_bytes(directory: Path) -> int | None:
+    """What this user may still write on the file system of `directory`; None if it cannot be asked."""
+    try:
+        return psutil.disk_usage(str(directory)).free
+    except OSError:
+        return None
+
+
+def shortage(need: DiskNeed | None, free: int | None, directory: Path) -> str:
+    """One sentence on what will not fit, or ""."""
+    if need is None or free is None or need.total_bytes <= free:
+        return ""
+    basis = "as large as the newest" if need.measured else "estimated from the trained parameters"
+    some = f"{need.checkpoints} more checkpoint{'s' * (need.checkpoints != 1)} and the adapter"
+    return (
+        f"the disk will be full before the end: {some} take {format_bytes(need.total_bytes)} ({basis}), and "
+        f"{format_bytes(free)} are left at {directory}: free some space"
+    )
+
+
+def _planned(round_: Round, run: RunSnapshot) -> Checkpoints | None:
+    """As the engine counts the steps, or as they were planned until it does."""
+    if run.prepared is None:
+        return round_.plan.checkpoints
+    return plan_checkpoints(round_.spec.train, run.prepared.steps_per_epoch, run.prepared.total_steps)
+
+
+def _checkpoints_in(directory: Path) -> int:
+    try:
+        return sum(name.startswith("checkpoint-") for name in os.listdir(directory))
+    except OSError:
+        return 0
+
+
+def _file_sizes(directory: Path) -> dict[str, int]:
+    """Bytes of each file, empty if there is no such directory any more."""
+    try:
+        with os.scandir(directory) as entries:
+            return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries if entry.is_file()}
+    except OSError:
+        return {}

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from engine.events import Phase, Step
 from engine.runlog import EventTail
-from engine.workspace import RunDir
+from engine.workspace import FILE_MODE, RunDir
 
 BEAT_SECONDS = 5.0
 
@@ -49,7 +49,7 @@ class Heartbeat:
     def _beat(self) -> None:
         while True:
             with contextlib.suppress(OSError):  # a full disk still lets a file that is there be touched
-                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE))
                 os.utime(self._path, follow_symlinks=False)
             if self._over.wait(BEAT_SECONDS):
                 return

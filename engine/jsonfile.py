@@ -17,6 +17,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from engine.workspace import FILE_MODE
+
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
 MAX_BYTES = 16 * 1024 * 1024  # far beyond any spec, preset or manifest
 WRITE_BYTES = 1024 * 1024
@@ -86,7 +88,7 @@ def staged(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
     A file whose fsync failed is never written again: what the kernel kept of it is not known.
     """
     temporary = temporary_beside(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb", buffering=WRITE_BYTES) as file:
             file.writelines(pieces)

@@ -27,6 +27,7 @@ from engine.removal import Removed
 from engine.rounds import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
 from engine.runner import needs_runner, start_runner
 from engine.salvage import new_round
+from engine.sharing import share, unshare
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.workspace import RunDir, Workspace
@@ -248,6 +249,16 @@ class Cockpit:
                     f"what was changed of round {number} is in the table, but not in {run.spec}: {reason_of(error)}"
                 ) from error
         return round_
+
+    def share(self) -> str:
+        """Let the members of the directory's group read the workspace; returns the group's name."""
+        self.store.check_writable()
+        return share(self.workspace)
+
+    def unshare(self) -> None:
+        """Let nobody but the owner read the workspace any more."""
+        self.store.check_writable()
+        unshare(self.workspace)
 
     def rebuild(self) -> tuple[int, Path | None]:
         """Make `experiments.json` anew: its rounds where they hold together, else from its backup, and from `runs/`.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from engine.curve import Steps, read_steps
 from engine.events import AnyEvent, Step, decode_event, encode_event, line_start
+from engine.workspace import FILE_MODE
 
 FSYNC_SECONDS = 2.0
 READ_BYTES = 4 * 1024 * 1024
@@ -32,7 +33,7 @@ class EventWriter:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._synced = clock()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE)
         try:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is not a file", str(path))

@@ -9,7 +9,6 @@ does not.
 from __future__ import annotations
 
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from engine.process import ProcessIdentity
 from engine.rounds import ACTIVE, Round, Status, in_queue_order
 from engine.runlog import read_events
 from engine.running import RunningEngine, launch
+from engine.sharing import set_umask
 from engine.store import RoundStore
 from engine.units import format_duration
 from engine.workspace import RunDir, Workspace
@@ -272,12 +272,13 @@ def _last_process(run: RunDir, since: float) -> ProcessIdentity | None:
 
 def main(command: EngineCommand = engine_command) -> None:
     """`python -P -m engine.runner WORKSPACE`"""
-    os.umask(0o077)
+    workspace = Workspace(Path(sys.argv[1]))
+    set_umask(workspace)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores, and its children
     move_to_own_scope("loratui-runner")
     try:
-        Runner(Workspace(Path(sys.argv[1])), command).run()
+        Runner(workspace, command).run()
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -55,6 +55,11 @@ class RoundStore:
     def exists(self) -> bool:
         return self._path.exists()
 
+    def check_writable(self) -> None:
+        """Raises ReadOnly where nothing is to be changed."""
+        if self._readonly:
+            raise ReadOnly(f"{self._path.parent} is open for reading only: leave --readonly out to change it")
+
     def signature(self) -> Signature | None:
         """Changes whenever a round does; cheap enough to ask for often."""
         return self._storage.signature()
@@ -244,8 +249,7 @@ class RoundStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if self._readonly:
-            raise ReadOnly(f"{self._path.parent} is open for reading only: leave --readonly out to change it")
+        self.check_writable()
         path = self._lock_path
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise StoreError(f"{path.parent} cannot be written to: choose another workspace")

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from engine.errors import RoundError
 
+FILE_MODE = 0o640  # of what is made in a workspace; the umask decides whether the group may read it
 ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -29,6 +30,11 @@ class Workspace:
     @property
     def runner_lock(self) -> Path:
         return self.runs_dir / "runner.lock"
+
+    @property
+    def shared_sign(self) -> Path:
+        """There if the owner lets the members of the group read the workspace."""
+        return self.runs_dir / ".shared"
 
     @property
     def runner_log(self) -> Path:
@@ -55,7 +61,7 @@ class RunDir:
 
     def open_log(self) -> BinaryIO:
         """The log, to append to; raises OSError for a link in its place, or if the disk refuses."""
-        return open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "ab")
+        return open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE), "ab")
 
     @property
     def spec(self) -> Path:

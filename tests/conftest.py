@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     """Signals as a shell's foreground job has them: what ignores them, such as nohup, would hand that on."""
+    os.umask(0o077)  # as our processes have it
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
 from engine.runner import start_runner
+from engine.sharing import PRIVATE_UMASK, set_umask
 from engine.tables import FORMATS
 from engine.workspace import Workspace
 from tui.plain import say
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
 
     `start` brings up the runner of a workspace; tests pass their own.
     """
-    os.umask(0o077)  # what it makes is for its owner alone
+    os.umask(PRIVATE_UMASK)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:
@@ -75,6 +76,7 @@ def _run_app(arguments: list[str], start: Start) -> int:
         raise LoratuiError(
             "the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe"
         )
+    set_umask(workspace)
     for another in ("COLUMNS", "LINES"):  # which would be believed in the place of the terminal's own size
         os.environ.pop(another, None)
     from tui.app import LoratuiApp  # a command does not wait for Textual
@@ -96,6 +98,7 @@ def _run_command(arguments: list[str], start: Start) -> int:
     workspace = Workspace(Path(options.workspace))
     if not workspace.root.is_dir():
         raise LoratuiError(f"--workspace is {options.workspace!r}, which is no directory")
+    set_umask(workspace)
     command: Command = getattr(commands, options.command)
     cockpit = Cockpit(workspace, start)
     try:
@@ -191,6 +194,10 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the standard output")
 
 
+def _share(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--off", action="store_true", help="let nobody else read it any more")
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -210,6 +217,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "release": ("queue a held round", _number),
     "rm": ("delete a round and its run directory", _number),
     "export": ("print the comparison of the rounds", _export),
+    "share": ("let the members of the directory's group read this workspace, with --readonly", _share),
     "rebuild": ("make experiments.json anew from runs/", _nothing),
     "doctor": ("tell what this machine has for training", _json),
 }

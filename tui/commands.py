@@ -171,6 +171,17 @@ def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
     return 0
 
 
+def share(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    workspace = cockpit.workspace
+    if options.off:
+        cockpit.unshare()
+        say(f"{workspace.root} is yours alone")
+        return 0
+    group = cockpit.share()
+    say(f"members of the group {group} can read {workspace.root} now: `loratui --readonly {workspace.root}`")
+    return 0
+
+
 def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = [cockpit.store.get(number) for number in options.numbers] or cockpit.store.rounds()
     text = export_rounds(rounds, options.format)

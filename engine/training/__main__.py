@@ -27,11 +27,12 @@ from engine.process import own_identity
 from engine.redaction import redact, redact_output
 from engine.runlog import EventWriter
 from engine.running import EXIT_MUTE, inherit_lock
+from engine.sharing import set_umask
 from engine.spec import Spec, decode_spec
 from engine.training.hub import go_offline_if_unreachable, quieten
 from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
 from engine.training.recorder import Recorder, StopSignal, StopWanted
-from engine.workspace import RunDir
+from engine.workspace import RunDir, Workspace
 
 STDERR = 2  # whatever stands before it in Python
 EXIT_FAILED = 1
@@ -48,9 +49,9 @@ def main() -> int:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint, if there is one")
     options = parser.parse_args()
-    os.umask(0o077)
-    redact_output()
     run = RunDir(options.run_dir.resolve())
+    set_umask(Workspace(run.path.parent.parent))
+    redact_output()
     if not run.spec.is_file():
         print(f"{run.spec} is not there: this is no run directory", file=sys.stderr)
         return EXIT_FAILED

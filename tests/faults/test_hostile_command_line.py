@@ -61,6 +61,7 @@ CASES: dict[str, list[list[str]]] = {
         ["export"], ["export", "--format", "csv"], ["export", "--format", "json"], ["export", "--format", "{text}"],
         ["export", "-o", "missing/{text}"],
     ],
+    "share": [["share", "{text}"], ["share"], ["share", "--off"]],
     "rebuild": [["rebuild"], ["rebuild", "{text}"]],
     "doctor": [["doctor"], ["doctor", "--json"], ["doctor", "--workspace", "{text}"]],
 }  # fmt: skip

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.errors import LoratuiError, ReadOnly
+from engine.operations import Cockpit
+from engine.sharing import is_shared, set_umask
+from engine.spec import Spec
+
+NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def umask_of_before() -> Iterator[None]:
+    before = os.umask(0o077)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+def modes(root: Path) -> dict[str, int]:
+    paths = [root, *root.rglob("*")]
+    return {str(path.relative_to(root)): stat.S_IMODE(path.lstat().st_mode) for path in paths if not path.is_symlink()}
+
+
+def open_to_others(root: Path) -> list[str]:
+    return sorted(name for name, mode in modes(root).items() if mode & 0o077 and not name.endswith(".lock"))
+
+
+def everything(root: Path) -> list[str]:
+    return sorted(name for name in modes(root) if not name.endswith(".lock"))
+
+
+@pytest.fixture
+def cockpit(idle_cockpit: Cockpit, nano_spec: Spec) -> Cockpit:
+    idle_cockpit.workspace.root.chmod(0o700)
+    for _ in range(2):
+        idle_cockpit.queue(nano_spec)
+    return idle_cockpit
+
+
+def test_workspace_is_its_owners_until_it_is_shared(cockpit: Cockpit) -> None:
+    root = cockpit.workspace.root
+    set_umask(cockpit.workspace)
+    cockpit.annotate(1, note="private")
+    assert open_to_others(root) == []
+    cockpit.share()
+    assert is_shared(cockpit.workspace) and open_to_others(root) == everything(root)
+    assert {mode & 0o027 for mode in modes(root).values()} == {0}, "the group may not write, nor others read"
+
+
+def test_what_is_made_in_a_shared_workspace_is_shared(cockpit: Cockpit, nano_spec: Spec) -> None:
+    cockpit.share()
+    set_umask(cockpit.workspace)
+    cockpit.queue(nano_spec)
+    cockpit.annotate(1, note="for the group")
+    assert open_to_others(cockpit.workspace.root) == everything(cockpit.workspace.root)
+
+
+def test_sharing_ends_for_what_is_there_and_what_comes(cockpit: Cockpit, nano_spec: Spec) -> None:
+    cockpit.share()
+    cockpit.unshare()
+    set_umask(cockpit.workspace)
+    cockpit.queue(nano_spec)
+    assert open_to_others(cockpit.workspace.root) == [] and not is_shared(cockpit.workspace)
+
+
+def test_runs_that_everybody_may_read_is_no_sign(cockpit: Cockpit) -> None:
+    """As TensorBoard makes it."""
+    cockpit.workspace.runs_dir.chmod(0o755)
+    set_umask(cockpit.workspace)
+    cockpit.annotate(1, note="private")
+    assert stat.S_IMODE(cockpit.workspace.store_path.stat().st_mode) == 0o600
+
+
+def test_sharing_changes_nothing_through_a_link(cockpit: Cockpit, tmp_path: Path) -> None:
+    precious = tmp_path / "thesis.tex"
+    precious.write_text("years of work")
+    (cockpit.workspace.runs_dir / "thesis").symlink_to(precious)
+    (cockpit.workspace.runs_dir / "elsewhere").symlink_to(tmp_path)
+    cockpit.share()
+    assert stat.S_IMODE(precious.stat().st_mode) == 0o600
+
+
+def test_sign_that_is_a_link_is_none(cockpit: Cockpit, tmp_path: Path) -> None:
+    cockpit.workspace.shared_sign.symlink_to(tmp_path / "elsewhere")
+    assert not is_shared(cockpit.workspace)
+    with pytest.raises(LoratuiError, match="could not be shared"):
+        cockpit.share()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_readonly_workspace_is_not_shared(cockpit: Cockpit) -> None:
+    other = Cockpit(cockpit.workspace, lambda _: None, readonly=True)
+    for act in (other.share, other.unshare):
+        with pytest.raises(ReadOnly):
+            act()
+    assert not is_shared(cockpit.workspace)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a colleague")
+def test_colleague_of_the_group_reads_and_others_do_not(cockpit: Cockpit) -> None:
+    """As the kernel sees it: a process of another user, in the group and not."""
+    root = cockpit.workspace.root
+    group = 54321
+    for path in [root, *root.rglob("*")]:
+        os.lchown(path, -1, group)
+    for parent in list(root.parents)[:3]:
+        parent.chmod(0o755)
+    cockpit.share()
+
+    def readable(gid: int) -> bool:
+        done = subprocess.run(["cat", cockpit.workspace.store_path], user=NOBODY, group=gid, capture_output=True)
+        return done.returncode == 0 and done.stdout == cockpit.workspace.store_path.read_bytes()
+
+    assert (readable(group), readable(NOBODY)) == (True, False)

@@ -41,7 +41,10 @@ class Crash(BaseException):
 
 
 class StoreBesideDict(RuleBasedStateMachine):
-    """`expected` holds what each document must be, as JSON; `given` the highest number that was ever given."""
+    """`expected` holds what each document must be, as JSON, `removed` that of deleted rounds.
+
+    `given` is the highest number that was ever given.
+    """
 
     steps = 0
 
@@ -49,6 +52,7 @@ class StoreBesideDict(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="loratui-store-"))
         self.expected: dict[int, dict[str, Any]] = {}
+        self.removed: dict[int, dict[str, Any]] = {}
         self.tables: dict[str, Any] = {}
         self.given = 0
 
@@ -108,7 +112,23 @@ class StoreBesideDict(RuleBasedStateMachine):
     def remove(self, handle: int, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.expected)))
         assert self.handles[handle].remove(number, frozenset()).number == number
-        del self.expected[number]
+        self.removed[number] = self.expected.pop(number)
+
+    @precondition(lambda self: self.removed)
+    @rule(handle=st.integers(0, 1), data=st.data())
+    def restore(self, handle: int, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.removed)))
+        assert self.handles[handle].restore(number).number == number
+        self.expected[number] = self.removed.pop(number)
+
+    @precondition(lambda self: self.removed)
+    @rule(handle=st.integers(0, 1), data=st.data())
+    def forget(self, handle: int, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.removed)))
+        self.handles[handle].forget([number])
+        del self.removed[number]
+        with pytest.raises(RoundError):
+            self.handles[handle].restore(number)
 
     @rule(handle=st.integers(0, 1), number=st.integers(-1, 50))
     def ask_for_one(self, handle: int, number: int) -> None:
@@ -176,6 +196,7 @@ class StoreBesideDict(RuleBasedStateMachine):
             return
         document = self.document()
         assert document["rounds"] == {str(number): fields for number, fields in self.expected.items()}
+        assert [item.number for item in self.handles[0].removed()] == sorted(self.removed)
         for name, record in self.tables.items():
             found = document[name]["1" if name == "meta" else "7"]
             assert {field: found[field] for field in record} == record

@@ -186,7 +186,7 @@ async def test_front_end_on_a_troubled_disk_keeps_what_it_shows_and_what_was_typ
         else:
             disk.read_only(True)
         words = {"full": "no space left on device", "read-only": "cannot be written to"}[trouble]
-        await pilot.press("h")
+        await pilot.press("w")
         await until(pilot, lambda: words in banner(pilot), "the banner")
         assert pilot.app.screen.query_one(RoundTable).row_count == 2
         await pilot.press("ctrl+t")

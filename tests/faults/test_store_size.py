@@ -64,7 +64,7 @@ async def test_ten_thousand_rounds(
         assert table.selected_number == 1
         await pilot.press("G")
         await until(pilot, lambda: table.selected_number == count + 1, "the new round under the cursor")
-        await pilot.press("h")
+        await pilot.press("w")
         await until(pilot, lambda: cockpit.store.get(count + 1).status is Status.QUEUED, "the release")
     notes = notes_in(workspace.store_path)
     lost += sum(notes[number] != f"note {number}" for number in range(1, count + 1))

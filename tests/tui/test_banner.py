@@ -86,7 +86,7 @@ async def test_refused_write_leaves_the_table_and_is_tried_again_when_asked(
     async with open_app(idle_cockpit) as pilot:
         await until_rows(pilot, 2)
         refuse(True)
-        await pilot.press("h")
+        await pilot.press("w")
         await until(pilot, lambda: "no space left on device (Ctrl+T tries again)" in banner(pilot), "the refusal")
         assert pilot.app.screen.query_one(RoundTable).row_count == 2
         assert "Try again" in footer(pilot)
@@ -106,7 +106,7 @@ async def test_refused_write_can_be_given_up(
     async with open_app(idle_cockpit) as pilot:
         await until_rows(pilot, 2)
         refuse(True)
-        await pilot.press("h")
+        await pilot.press("w")
         await until(pilot, lambda: "Ctrl+T tries again" in banner(pilot), "the refusal")
         await pilot.press("ctrl+g")
         assert banner(pilot) == ""

@@ -17,7 +17,7 @@ from tui.widgets.round_table import RoundTable
 def cells(pilot: AppPilot) -> list[list[str]]:
     """The table's cells, row by row, as text."""
     table = pilot.app.screen.query_one(RoundTable)
-    return [[cell.plain.strip() for cell in table.get_row_at(row)] for row in range(table.row_count)]
+    return [table.texts_at(row) for row in range(table.row_count)]
 
 
 async def until_rows(pilot: AppPilot, count: int) -> None:
@@ -136,9 +136,9 @@ async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
 
     async with open_app(idle_cockpit) as pilot:
         await until_rows(pilot, 1)
-        await pilot.press("h")
+        await pilot.press("w")
         await until(pilot, lambda: is_(Status.HELD), "held")
-        await pilot.press("h")
+        await pilot.press("w")
         await until(pilot, lambda: is_(Status.QUEUED), "queued")
         await pilot.press("x", "y")
         await until(pilot, lambda: is_(Status.STOPPED), "stopped")

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import Footer, Static
 
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
@@ -67,11 +67,11 @@ class QueueScreen(SelectedRoundScreen):
         number = self.query_one(QueueTable).selected_number
         return next((round_ for round_ in self._listed if round_.number == number), None)
 
-    @on(DataTable.RowSelected)
+    @on(QueueTable.Selected)
     def _open(self) -> None:
         self.action_open()
 
-    @on(DataTable.RowHighlighted)
+    @on(QueueTable.Highlighted)
     def _allow(self) -> None:
         self.refresh_bindings()
 

@@ -11,7 +11,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import ScreenResume, ScreenSuspend
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import Footer, Static
 
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
@@ -138,7 +138,7 @@ class RoundsScreen(SelectedRoundScreen):
             total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
             word = f"{100 * run.last_step.step // total} %" if total else f"step {run.last_step.step}"
             self._progress = {**self._progress, event.round.number: word}
-            self.query_one(RoundTable).show(list(self._rounds.values()), self._status_words())
+            self.query_one(RoundTable).show_progress(self._status_words())
 
     def _status_words(self) -> dict[int, str]:
         """What the table adds to the status: how far a round is, or its place in the queue."""
@@ -151,12 +151,12 @@ class RoundsScreen(SelectedRoundScreen):
         number = self.query_one(RoundTable).selected_number
         return self._rounds.get(number) if number is not None else None
 
-    @on(DataTable.RowHighlighted)
+    @on(RoundTable.Highlighted)
     def _show_detail(self) -> None:
         self.query_one(RoundDetail).show(self.selected, self._rounds)
         self.refresh_bindings()
 
-    @on(DataTable.RowSelected)
+    @on(RoundTable.Selected)
     def _open(self) -> None:
         self.action_open()
 

@@ -21,7 +21,7 @@ class SelectedRoundScreen(CockpitScreen):
             "x", "stop", "Stop", tooltip="Stop the selected round; adapter and checkpoint are kept", id="round.stop"
         ),
         Binding("r", "resume", "Resume", tooltip="Queue a round again that ended early", id="round.resume"),
-        Binding("h", "hold", "Hold", tooltip="Hold a queued round, or release a held one", id="round.hold"),
+        Binding("w", "hold", "Hold", tooltip="Hold a queued round, or release a held one", id="round.hold"),
         Binding("d", "remove", "Delete", tooltip="Delete the selected round and its run directory", id="round.remove"),
     ]
 

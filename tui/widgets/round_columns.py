@@ -1,0 +1,76 @@
+"""The columns a table of rounds can have, and how a round reads in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from msgspec import Struct
+
+from engine.columns import columns
+from engine.fields import format_value
+from engine.rounds import ACTIVE, Round, Status
+from tui.widgets.line_table import TableColumn
+
+STATUS_STYLES = {
+    Status.RUNNING: "bold $text-primary", Status.STOPPING: "bold $text-warning", Status.QUEUED: "$text-primary",
+    Status.HELD: "$text-warning", Status.FINISHED: "$text-success", Status.STOPPED: "$text-warning",
+    Status.FAILED: "bold $text-error", Status.INTERRUPTED: "bold $text-error", Status.IMPORTED: "dim",
+}  # fmt: skip
+
+
+class RoundColumn(Struct, frozen=True):
+    """A column as the table shows it: by itself from a terminal `from_width` wide, or only when asked for if None."""
+
+    column: TableColumn
+    text: Callable[[Round], str]
+    from_width: int | None = None
+
+
+def row_note(round_: Round) -> str:
+    """What a row says in words: why it failed if it did or what is amiss while it runs, else its note."""
+    amiss = round_.status in (Status.FAILED, Status.INTERRUPTED, *ACTIVE)
+    return round_.message if amiss and round_.message else round_.note
+
+
+def _batch(round_: Round) -> str:
+    train = round_.spec.train
+    return f"{train.per_device_train_batch_size}×{train.gradient_accumulation_steps}"
+
+
+def _rank(round_: Round) -> str:
+    return f"{round_.spec.lora.r}/{round_.spec.lora.lora_alpha}"
+
+
+def _model(round_: Round) -> str:
+    return round_.spec.model.path.rstrip("/").rpartition("/")[2]
+
+
+FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, from which width of the terminal on
+    ("number", "#", 0), ("name", "name", 120), ("status", "status", 0), ("model.path", "model", 150),
+    ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 100),
+    ("train.num_train_epochs", "ep", 0), ("train.warmup_steps", "warm", 0), ("train_seconds", "time", 0),
+    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("base_perplexity", "base ppl", 120), ("note", "note", 0),
+)  # fmt: skip
+TEXTS: dict[str, Callable[[Round], str]] = {
+    "effective_batch": _batch,
+    "lora.r": _rank,
+    "model.path": _model,
+    "note": row_note,
+    "train.num_train_epochs": lambda round_: format_value(round_.spec.train.num_train_epochs),
+}
+RIGHT = frozenset({"effective_batch", "lora.r"})
+
+
+@cache
+def round_columns() -> dict[str, RoundColumn]:
+    """Every column by the key of what it shows (`engine.columns`), in the order a new table has them."""
+    first = {key: (title, width) for key, title, width in FIRST}
+    others = [key for key in columns() if key not in first]
+    listed = {}
+    for key in (*first, *others):
+        known = columns()[key]
+        title, width = first.get(key, (known.title.rpartition(".")[2], None))
+        shape = TableColumn(key, title, right=known.numeric or key in RIGHT, fills=key == "note")
+        listed[key] = RoundColumn(shape, TEXTS.get(key, known.text), width)
+    return listed

@@ -221,5 +221,11 @@ def build_spec(values: dict[str, Any]) -> Spec:
 
 def changed_keys(spec: Spec, other: Spec) -> list[str]:
     """Dotted keys whose values differ between two specs, in the order of the spec."""
-    ours, theirs = flatten(spec), flatten(other)
-    return [key for key in ours if ours[key] != theirs[key]]
+    sections = ((section, getattr(spec, section), getattr(other, section)) for section in SECTIONS)
+    return [
+        f"{section}.{name}"
+        for section, ours, theirs in sections
+        if ours != theirs
+        for name in ours.__struct_fields__
+        if getattr(ours, name) != getattr(theirs, name)
+    ]

@@ -156,6 +156,11 @@ def _diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", type=int, metavar="B")
 
 
+def _lineage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", nargs="?", type=int, metavar="N", help="a round of the family (default: all)")
+    _json(parser)
+
+
 def _spec(parser: argparse.ArgumentParser) -> None:
     origin = parser.add_mutually_exclusive_group()
     origin.add_argument("--preset", metavar="P", help="start from a preset")
@@ -206,6 +211,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "ls": ("list the rounds", _ls),
     "show": ("show one round: spec, plan, status, result, note, sample answers", _show),
     "diff": ("show what differs between two rounds, and how the results moved", _diff),
+    "lineage": ("show which round came from which, what was changed, and how the result moved", _lineage),
     "new": ("queue a round and print it", _new),
     "preview": ("show a row as it will be trained on, without queueing anything", _preview),
     "run": ("queue a round and wait for its end, with a progress bar on a terminal", _run),

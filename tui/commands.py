@@ -15,6 +15,7 @@ from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
 from engine.events import Sampled, Started
 from engine.fields import flatten, format_value
+from engine.lineage import families, family_of, kin_fields
 from engine.operations import Cockpit, spec_from_settings
 from engine.plan import Plan
 from engine.presets import load_preset
@@ -27,6 +28,7 @@ from engine.spec import Spec, with_absolute_paths
 from engine.tables import export_rounds, json_text, round_fields, to_json, write_export
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
+from tui.widgets.lineage_text import lineage_lines
 from tui.widgets.preview_text import preview_facts, preview_text
 from tui.widgets.sample_table import sample_table
 
@@ -95,6 +97,21 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
         table.add_row(*(Text(clean_line(cell)) for cell in row))
     PlainConsole().print(table)
     say(movement(first, second))
+    return 0
+
+
+def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = cockpit.store.rounds()
+    listed = families(rounds) if options.number is None else [family_of(rounds, options.number)]
+    if options.json:
+        say(json_text([[kin_fields(kin) for kin in family] for family in listed]))
+        return 0
+    console = PlainConsole()
+    for index, family in enumerate(listed):
+        if index:
+            say("")
+        for line in lineage_lines(family, console.width if console.is_terminal else None):
+            console.print(line.as_text(), soft_wrap=True)
     return 0
 
 

@@ -42,6 +42,7 @@ CASES: dict[str, list[list[str]]] = {
     "ls": [["ls"], ["ls", "--json"], ["ls", "--filter", "{text}"], ["ls", "--sort", "{text}"], ["ls", "--{text}"]],
     "show": [["show", "7"], ["show", "7", "--json"], ["show", "{text}"]],
     "diff": [["diff", "6", "7"], ["diff", "6", "{text}"]],
+    "lineage": [["lineage"], ["lineage", "7"], ["lineage", "7", "--json"], ["lineage", "{text}"]],
     "new": [
         ["new", "--hold", "--name", "{text}", "--note", "{text}", "NANO"],
         ["new", "--hold", "--json", "--note", "{text}", "NANO"],

@@ -52,6 +52,36 @@ def test_ls_prints_every_round(reference: Callable[..., int], capsys: pytest.Cap
         assert set(words) <= set(line.split())
 
 
+def test_lineage_tells_what_changed_why_and_how_it_moved(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("lineage", "4") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("●")] == [["●", str(n)] for n in range(1, 6)]
+    third = lines.index("● 3  tinyllama-alpaca  perplexity 3.16 → 3.19 +0.9 %")
+    assert lines[third + 1] == "│ learning_rate 5e-5 → 2e-5, num_train_epochs 4 → 5, warmup_steps 100 → 300"
+    assert lines[third + 2].startswith("│ It converges now: a lower learning rate")
+    assert "● 2  tinyllama-alpaca  perplexity 4.79 → 3.16 ★ -34.0 %" in lines
+
+
+def test_lineage_json_holds_raw_values_by_family(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("lineage", "--json") == 0
+    ((first, second, *_),) = printed_json(capsys)
+    assert (first["parent"], first["changes"], first["against_parent"]) == (None, {}, None)
+    assert (second["parent"], second["depth"], second["deleted"]) == (1, 0, False)
+    assert second["changes"]["train.learning_rate"] == {"old": 2e-4, "new": 5e-5}
+    assert second["against_parent"] == pytest.approx(100 * (3.16 / 4.79 - 1))
+
+
+def test_lineage_of_no_round_is_refused_in_a_sentence(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("lineage", "9") == 2
+    assert capsys.readouterr().err == "loratui: there is no round 9: `loratui ls` lists those there are\n"
+
+
 def test_ls_json_has_the_fields_of_the_contract(
     reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
+from rich.color import ColorSystem
+from rich.console import RenderableType
+from rich.control import Control
 from textual import on, work
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Resize
@@ -22,6 +26,7 @@ from tui.crash import record_crash
 from tui.driver import TerminalDriver
 from tui.line_filter import PlainLines
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
+from tui.painter import Painter
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
@@ -42,6 +47,7 @@ class LoratuiApp(App[str | None]):
         Binding(
             "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="To the shell; fg comes back", id="app.suspend"
         ),
+        Binding("ctrl+l", "repaint", "Redraw", show=False, tooltip="Write the whole screen anew", id="app.repaint"),
         Binding("question_mark", "help", "Help", tooltip="Show the keys of this screen", id="app.help"),
         Binding(
             "ctrl+t", "try_again", "Try again", tooltip="Write once more what could not be written", id="app.again"
@@ -54,6 +60,7 @@ class LoratuiApp(App[str | None]):
         self.cockpit = cockpit
         self._directory = directory
         self._plain_lines = PlainLines()
+        self._painter = Painter()
         self._told_size: Size | None = None
         self._notices: list[str] = []
         self._dismissed: set[str] = set()
@@ -62,13 +69,43 @@ class LoratuiApp(App[str | None]):
         return RoundsScreen(self.cockpit)
 
     def on_mount(self) -> None:
-        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))  # the shell has drawn over it
+        self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())  # the shell has drawn over it
+
+    def action_repaint(self) -> None:
+        """Write the whole screen, whatever the terminal shows by now."""
+        self._painter.forget()
+        self.refresh(layout=True)
 
     def on_resize(self, event: Resize) -> None:
         """Draw anew also when the size is what it was: a terminal that was smaller meanwhile lost what it showed."""
+        self._painter.forget()
         if event.size == self._told_size:
             self.refresh(layout=True)
         self._told_size = event.size
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        """Textual's hook for what is to be written to the terminal: of a frame, only the cells that differ."""
+        driver = self._driver
+        if (
+            not isinstance(renderable, LayoutUpdate | ChopsUpdate)
+            or self._batch_count
+            or self._closed
+            or not self._running
+            or driver is None
+            or driver.is_headless
+            or driver.is_inline
+        ):
+            super()._display(screen, renderable)
+            return
+        written = self._painter.paint(renderable, self.console._color_system or ColorSystem.TRUECOLOR)
+        cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
+        if written or cursor != self._previous_cursor_position:
+            self._previous_cursor_position = cursor
+            self._begin_update()
+            driver.write(written + Control.move_to(*cursor).segment.text)
+            self._end_update()
+            driver.flush()
+        self.post_display_hook()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's filters of every line shown, and ours."""

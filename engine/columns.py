@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -11,21 +12,36 @@ from msgspec import Struct
 from engine.errors import SpecError
 from engine.events import Evaluated, Step
 from engine.fields import SpecField, format_value, spec_fields
+from engine.held_out import Movement, moved, moved_from_base
 from engine.rounds import Result, Round
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 
+Rounds = Mapping[int, Round]
+NO_ROUNDS: Rounds = MappingProxyType({})
+
 
 class Column(Struct, frozen=True):
-    """One property of a round: `value` for sorting and filtering (None where unknown), `format` for reading."""
+    """One property of a round. Some, such as the change against the parent, are found among the other rounds only.
+
+    Attributes:
+        read: the value of a round, for sorting and filtering (None where unknown), given all rounds by number.
+        format: the value for reading.
+        measured: whether it is a result of which less is better, among rounds that compare.
+    """
 
     key: str
     title: str
-    value: Callable[[Round], Any]
+    read: Callable[[Round, Rounds], Any]
     format: Callable[[Any], str] = format_value
     numeric: bool = False
+    measured: bool = False
 
-    def text(self, round_: Round) -> str:
-        return not_finite(round_.result, self.key) or self.format(self.value(round_))
+    def value(self, round_: Round, rounds: Rounds = NO_ROUNDS) -> Any:
+        """What `read` gives; where `rounds` lacks a round that it takes, the value is unknown."""
+        return self.read(round_, rounds)
+
+    def text(self, round_: Round, rounds: Rounds = NO_ROUNDS) -> str:
+        return not_finite(round_.result, self.key) or self.format(self.read(round_, rounds))
 
 
 NOT_FINITE = {"nan": "not a number", "inf": "infinite", "-inf": "minus infinite"}
@@ -54,6 +70,7 @@ ALIASES = {
     "warmup": "train.warmup_steps",
     "alpha": "lora.lora_alpha",
     "dropout": "lora.lora_dropout",
+    "tag": "tags",
     "model": "model.path",
     "data": "data.path",
 }
@@ -64,38 +81,61 @@ def _spec_column(field: SpecField) -> Column:
     return Column(
         field.key,
         field.key,
-        lambda round_: getattr(getattr(round_.spec, group), name),
+        lambda round_, _: getattr(getattr(round_.spec, group), name),
         numeric=field.kind in ("int", "float"),
     )
 
 
-def _result_column(name: str, title: str, text: Callable[[Any], str]) -> Column:
-    return Column(name, title, lambda round_: getattr(round_.result, name), text, numeric=True)
+def _result_column(name: str, title: str, text: Callable[[Any], str], measured: bool = True) -> Column:
+    return Column(name, title, lambda round_, _: getattr(round_.result, name), text, numeric=True, measured=measured)
+
+
+def _change_column(key: str, title: str, change: Callable[[Round, Rounds], Movement | None]) -> Column:
+    """By how many percent the perplexity moved."""
+
+    def read(round_: Round, rounds: Rounds) -> float | None:
+        found = change(round_, rounds)
+        return None if found is None else found.percent
+
+    return Column(key, title, read, format_percent, numeric=True)
+
+
+def _moved_from_parent(round_: Round, rounds: Rounds) -> Movement | None:
+    parent = rounds.get(round_.parent) if round_.parent is not None else None
+    return None if parent is None else moved(parent, round_)
 
 
 def format_loss(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
+def format_percent(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f} %"
+
+
 @cache
 def columns() -> dict[str, Column]:
     """Every column by its key."""
     listed = [
-        Column("number", "#", lambda round_: round_.number, numeric=True),
-        Column("name", "name", lambda round_: round_.name),
-        Column("status", "status", lambda round_: str(round_.status)),
+        Column("number", "#", lambda round_, _: round_.number, numeric=True),
+        Column("name", "name", lambda round_, _: round_.name),
+        Column("status", "status", lambda round_, _: str(round_.status)),
+        Column("tags", "tags", lambda round_, _: round_.tags or None, lambda tags: " ".join(tags or ())),
+        Column("pinned", "pinned", lambda round_, _: round_.pinned),
         *map(_spec_column, spec_fields().values()),
-        Column("effective_batch", "effective batch", lambda round_: round_.plan.effective_batch, numeric=True),
-        Column("total_steps", "steps", lambda round_: round_.plan.total_steps, numeric=True),
+        Column("effective_batch", "effective batch", lambda round_, _: round_.plan.effective_batch, numeric=True),
+        Column("total_steps", "steps", lambda round_, _: round_.plan.total_steps, numeric=True),
         _result_column("eval_loss", "eval loss", format_loss),
         _result_column("perplexity", "perplexity", format_perplexity),
-        _result_column("base_perplexity", "base perplexity", format_perplexity),
+        _result_column("base_perplexity", "base perplexity", format_perplexity, measured=False),
+        _change_column("vs_base", "against base", lambda round_, _: moved_from_base(round_)),
+        _change_column("vs_parent", "against parent", _moved_from_parent),
         _result_column("train_seconds", "time", format_duration),
-        _result_column("trained_tokens", "tokens", format_count),
+        _result_column("trained_tokens", "tokens", format_count, measured=False),
         _result_column("peak_memory_bytes", "peak memory", format_bytes),
-        Column("parent", "from", lambda round_: round_.parent, numeric=True),
-        Column("note", "note", lambda round_: round_.note),
-        Column("message", "message", lambda round_: round_.message),
+        Column("parent", "from", lambda round_, _: round_.parent, numeric=True),
+        Column("note", "note", lambda round_, _: round_.note),
+        Column("message", "message", lambda round_, _: round_.message),
     ]
     return {column.key: column for column in listed}
 

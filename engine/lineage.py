@@ -7,9 +7,10 @@ from functools import cache
 
 from msgspec import Struct
 
-from engine.comparison import moved, moved_from_base, other_tokens, spec_text
+from engine.comparison import other_tokens, spec_text
 from engine.errors import RoundError
 from engine.fields import changed_keys, flatten, spec_fields
+from engine.held_out import moved, moved_from_base
 from engine.rounds import Round
 
 

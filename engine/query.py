@@ -1,14 +1,17 @@
-"""Choose and order rounds: `ppl<3.3 r=16 lr>=1e-4 status:failed oscillation`."""
+"""Choose, order and group rounds: `ppl<3.3 r=16 lr>=1e-4 status:failed oscillation`."""
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from engine.columns import Column, find_column
+from msgspec import Struct
+
+from engine.columns import Column, Rounds, find_column
 from engine.errors import SpecError
+from engine.held_out import held_out_tokens
 from engine.rounds import Round
 
 TERM = re.compile(r"^([\w.#]+)(<=|>=|!=|<|>|=|:)(.*)$")
@@ -21,63 +24,136 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
     ":": operator.eq,
 }
-SEARCHED = ("name", "status", "note", "message", "model.path", "data.path")
+Test = Callable[[Round], bool]
 
 
-def filter_rounds(rounds: Iterable[Round], expression: str) -> list[Round]:
+def filter_rounds(rounds: Iterable[Round], expression: str, known: Rounds | None = None) -> list[Round]:
     """The rounds that meet every term: `column<op>value` compares, `column:text` contains, a bare word is searched for.
 
-    A round that lacks a value meets no comparison of it.
+    A round that lacks a value meets no comparison of it. Of a list, such as the tags, `=` asks for one of its words.
+
+    Args:
+        known: all rounds by number, for columns that compare a round with others; `rounds` if None.
 
     Raises:
         SpecError: an unknown column, or a number expected and not given.
     """
-    tests = [_test(term) for term in expression.split()]
-    return [round_ for round_ in rounds if all(test(round_) for test in tests)]
+    listed = list(rounds)
+    known = by_number(listed) if known is None else known
+    for test in [_test(term, known) for term in expression.split()]:
+        listed = list(filter(test, listed))
+    return listed
 
 
-def _test(term: str) -> Callable[[Round], bool]:
+def by_number(rounds: Iterable[Round]) -> Rounds:
+    return {round_.number: round_ for round_ in rounds}
+
+
+def _test(term: str, known: Rounds) -> Test:
     match = TERM.match(term)
     if match is None:
         word = term.casefold()
-        return lambda round_: any(word in find_column(key).text(round_).casefold() for key in SEARCHED)
+        return lambda round_: word in _searched(round_)
     name, sign, text = match.groups()
     column = find_column(name)
     if column.numeric:
-        return _compare_numbers(column, sign, text)
+        return _compare_numbers(column, sign, text, known)
     wanted = text.casefold()
     if sign == ":":
-        return lambda round_: wanted in column.text(round_).casefold()
+        return lambda round_: wanted in column.text(round_, known).casefold()
     if sign not in ("=", "!="):
         raise SpecError(f"{term!r}: {column.key} is no number, use =, != or :")
-    return lambda round_: COMPARE[sign](column.text(round_).casefold(), wanted)
+    return lambda round_: (wanted in _words(column, round_, known)) is (sign == "=")
 
 
-def _compare_numbers(column: Column, sign: str, text: str) -> Callable[[Round], bool]:
+def _searched(round_: Round) -> str:
+    """All text of a round that a word is looked for in."""
+    spec = round_.spec
+    texts = (round_.name, round_.status, *round_.tags, round_.note, round_.message, spec.model.path, spec.data.path)
+    return "\n".join(texts).casefold()
+
+
+def _words(column: Column, round_: Round, known: Rounds) -> set[str]:
+    """What a text column equals: the whole text, or each word of a list."""
+    value = column.value(round_, known)
+    listed = value if isinstance(value, tuple) else ()
+    return {text.casefold() for text in (column.text(round_, known), *listed)}
+
+
+def _compare_numbers(column: Column, sign: str, text: str, known: Rounds) -> Test:
     try:
         bound = float(text)
     except ValueError:
         raise SpecError(f"{column.key}{sign}{text}: {text!r} is no number") from None
+    compare = COMPARE[sign]
 
     def test(round_: Round) -> bool:
-        value = column.value(round_)
-        return value is not None and COMPARE[sign](value, bound)
+        value = column.value(round_, known)
+        return value is not None and compare(value, bound)
 
     return test
 
 
-def sort_rounds(rounds: Iterable[Round], key: str) -> list[Round]:
+def sort_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) -> list[Round]:
     """By a column, `-column` for the largest first; rounds without a value come last either way.
+
+    Args:
+        known: as for `filter_rounds`.
 
     Raises:
         SpecError: an unknown column.
     """
     column = find_column(key.removeprefix("-"))
     listed = list(rounds)
-    known = [round_ for round_ in listed if column.value(round_) is not None]
-    unknown = [round_ for round_ in listed if column.value(round_) is None]
+    others = by_number(listed) if known is None else known
+    values = [(column.value(round_, others), round_) for round_ in listed]
+    ordered = [(value, round_) for value, round_ in values if value is not None]
+    if not column.numeric:
+        ordered = [(column.text(round_, others).casefold(), round_) for _, round_ in ordered]
+    ordered.sort(key=operator.itemgetter(0), reverse=key.startswith("-"))
+    return [round_ for _, round_ in ordered] + [round_ for value, round_ in values if value is None]
 
-    def order(round_: Round) -> Any:
-        return column.value(round_) if column.numeric else column.text(round_).casefold()
 
-    return sorted(known, key=order, reverse=key.startswith("-")) + unknown
+class Group(Struct, frozen=True):
+    """Rounds that are equal in a column, `text` being what it says of each ("" where it is unknown).
+
+    `best` is the one with the lowest perplexity; None if none has any, or they were measured on different tokens.
+    """
+
+    text: str
+    rounds: Sequence[Round]
+    best: Round | None
+
+
+def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) -> list[Group]:
+    """The rounds by what they have in a column, in the order of its values, within a group in their own.
+
+    Args:
+        known: as for `filter_rounds`.
+
+    Raises:
+        SpecError: an unknown column.
+    """
+    column = find_column(key)
+    listed = list(rounds)
+    others = by_number(listed) if known is None else known
+    members: dict[str, list[Round]] = {}
+    for round_ in listed:
+        members.setdefault(column.text(round_, others), []).append(round_)
+    heads = sort_rounds([group[0] for group in members.values()], key, others)
+    texts = [column.text(head, others) for head in heads]
+    return [Group(text, members[text], best_of(members[text])) for text in texts]
+
+
+def best_of(rounds: Iterable[Round]) -> Round | None:
+    """The round with the lowest perplexity; None if none has any, or they were measured on different tokens."""
+    best: Round | None = None
+    lowest = float("inf")
+    for round_ in rounds:
+        if (perplexity := round_.result.perplexity) is None:
+            continue
+        if best is not None and held_out_tokens(round_) != held_out_tokens(best):
+            return None
+        if best is None or perplexity < lowest:
+            best, lowest = round_, perplexity
+    return best

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from engine.columns import columns, measured_text
-from engine.comparison import best_rounds, differing_keys
+from engine.comparison import differing_keys
 from engine.fields import describe_value, flatten, format_value, spec_fields
+from engine.held_out import best_rounds
 from engine.jsonfile import write_atomically
 from engine.plain import clean, clean_line, escape_json
 from engine.rounds import Round
@@ -88,9 +89,11 @@ def to_csv(rounds: Iterable[Round]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([*columns(), "warnings", "adapter_dir"])
-    for round_ in rounds:
+    listed = list(rounds)
+    known = {round_.number: round_ for round_ in listed}
+    for round_ in listed:
         flags = round_.result.nonfinite
-        cells = [flags.get(key) or column.value(round_) for key, column in columns().items()]
+        cells = [flags.get(key) or column.value(round_, known) for key, column in columns().items()]
         extra = ["; ".join(round_.warnings), round_.result.adapter_dir]
         writer.writerow([_csv_cell(value) for value in (*cells, *extra)])
     return out.getvalue()
@@ -117,7 +120,14 @@ def to_markdown(rounds: Sequence[Round]) -> str:
 
 def _main_table(rounds: Sequence[Round]) -> str:
     others = [key for key in differing_keys(rounds) if key not in (*TOLD, *BATCH)]
-    titles = ["round", "name", *(SHORT[key] for key in TOLD[:1]), "batch × accum", *(SHORT[key] for key in TOLD[1:])]
+    titles = [
+        "round",
+        "name",
+        "tags",
+        *(SHORT[key] for key in TOLD[:1]),
+        "batch × accum",
+        *(SHORT[key] for key in TOLD[1:]),
+    ]
     titles += [*others, "status", "time", "eval loss", "perplexity", "base perplexity"]
     best = best_rounds(rounds)
     rows = [_main_row(round_, others, bold=round_.number in best) for round_ in rounds]
@@ -135,7 +145,8 @@ def _main_row(round_: Round, others: list[str], bold: bool) -> list[str]:
     batch = " × ".join(format_value(values[key]) for key in BATCH)
     perplexity = measured_text(result, "perplexity")
     return [
-        str(round_.number), escape_markdown(round_.name), format_value(values[TOLD[0]]), batch,
+        str(round_.number), escape_markdown(round_.name), escape_markdown(" ".join(round_.tags)),
+        format_value(values[TOLD[0]]), batch,
         *(format_value(values[key]) for key in TOLD[1:]),
         *(escape_markdown(describe_value(key, values[key])) for key in others),
         str(round_.status), format_duration(result.train_seconds), measured_text(result, "eval_loss"),

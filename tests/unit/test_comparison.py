@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.comparison import (
-    BASE_CHANGE,
-    are_comparable,
-    best_rounds,
-    compared_fields,
-    difference,
-    moved,
-    moved_from_base,
-    movement,
-)
+from engine.comparison import compared_fields, difference, movement
+from engine.held_out import are_comparable, best_rounds, moved, moved_from_base
 from engine.rounds import Result, Status
 from tests.conftest import make_round, make_spec
 
@@ -113,5 +105,5 @@ def test_fields_side_by_side_tell_what_differs_and_what_is_best() -> None:
     assert fields["data.samples"].texts == ("100", "100", "all")
     assert fields["perplexity"].texts == ("4.50", "3.30", "")
     assert fields["perplexity"].best == {1}
-    assert fields[BASE_CHANGE].texts == ("-25.0 %", "-45.0 %", "")
+    assert fields["vs_base"].texts == ("-25.0 %", "-45.0 %", "")
     assert "note" not in fields

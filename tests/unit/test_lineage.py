@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.comparison import moved
 from engine.errors import RoundError
+from engine.held_out import moved
 from engine.lineage import Kin, changes, families, family_of, field_name, kin_fields
 from engine.rounds import Result, Round
 from engine.store import RoundStore

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from textual.events import Resize
 
-from engine.comparison import best_rounds
+from engine.held_out import best_rounds
 from engine.rounds import Round
 from tui.widgets.line_table import Cell, TableColumn
 from tui.widgets.round_columns import STATUS_STYLES, round_columns

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 from msgspec import Struct
@@ -18,21 +19,38 @@ class _Point(Struct, frozen=True, gc=False, tag_field="event", tag="step"):
 
     step: int
     loss: float | None
+    learning_rate: float
+    grad_norm: float | None
+    tokens: float
     seconds: float
-    tokens: int
+    memory_bytes: float | None = None
 
 
 _points = msgspec.json.Decoder(list[_Point])
 
 
 class Curve:
-    """Values per step as flat arrays; NaN where a loss was not finite."""
+    """Values per step as flat arrays; NaN where one is missing or was not finite.
+
+    Single precision, seven digits, is more than a chart or a table shows.
+
+    Attributes:
+        steps: optimizer steps, rising.
+        losses, learning_rates, grad_norms, tokens, seconds, memory_bytes: of each, as in `engine.events.Step`.
+        epochs_per_step: what a step adds to the epoch; 0 as long as there is none.
+        revision: differs whenever anything else does.
+    """
 
     def __init__(self) -> None:
         self.steps = array("q")
-        self.losses = array("d")
-        self.seconds = array("d")
-        self.tokens = array("q")
+        self.losses = array("f")
+        self.learning_rates = array("f")
+        self.grad_norms = array("f")
+        self.tokens = array("f")
+        self.seconds = array("f")
+        self.memory_bytes = array("f")
+        self.epochs_per_step = 0.0
+        self.revision = 0
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -40,21 +58,32 @@ class Curve:
     def append(self, step: Step) -> None:
         self.steps.append(step.step)
         self.losses.append(math.nan if step.loss is None else step.loss)
-        self.seconds.append(step.seconds)
+        self.learning_rates.append(step.learning_rate)
+        self.grad_norms.append(math.nan if step.grad_norm is None else step.grad_norm)
         self.tokens.append(step.tokens)
+        self.seconds.append(step.seconds)
+        self.memory_bytes.append(math.nan if step.memory_bytes is None else step.memory_bytes)
+        self.epochs_per_step = _epochs_per_step(step)
+        self.revision += 1
 
     def extend(self, other: Curve) -> None:
         """Take the steps of `other` too."""
         self.steps.extend(other.steps)
-        self.losses.extend(other.losses)
-        self.seconds.extend(other.seconds)
-        self.tokens.extend(other.tokens)
+        for mine, others in zip(self._values(), other._values(), strict=True):
+            mine.extend(others)
+        self.epochs_per_step = other.epochs_per_step or self.epochs_per_step
+        self.revision += 1
 
     def keep_until(self, step: int) -> None:
         """Forget the steps after `step`, which a resumed run takes anew."""
         kept = bisect_right(self.steps, step)
-        for values in (self.steps, self.losses, self.seconds, self.tokens):
+        del self.steps[kept:]
+        for values in self._values():
             del values[kept:]
+        self.revision += 1
+
+    def _values(self) -> tuple[array[float], ...]:
+        return self.losses, self.learning_rates, self.grad_norms, self.tokens, self.seconds, self.memory_bytes
 
 
 class Steps:
@@ -81,15 +110,30 @@ def read_steps(lines: bytes) -> Steps | None:
         return None
     try:
         points = _points.decode(b"[" + body.replace(b"\n", b",") + b"]")
+        curve = _curve_of(points)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return None
-    return Steps(_curve_of(points), last) if len(points) == body.count(b"\n") + 1 else None
+    curve.epochs_per_step = _epochs_per_step(last)
+    return Steps(curve, last) if len(points) == body.count(b"\n") + 1 else None
 
 
 def _curve_of(points: Sequence[_Point]) -> Curve:
+    def column(name: str) -> Iterable[float]:
+        return map(attrgetter(name), points)
+
+    def with_gaps(name: str) -> Iterable[float]:
+        return [math.nan if value is None else value for value in column(name)]
+
     curve = Curve()
     curve.steps.extend([point.step for point in points])
-    curve.losses.extend([math.nan if point.loss is None else point.loss for point in points])
-    curve.seconds.extend([point.seconds for point in points])
-    curve.tokens.extend([point.tokens for point in points])
+    curve.losses.extend(with_gaps("loss"))
+    curve.learning_rates.extend(column("learning_rate"))
+    curve.grad_norms.extend(with_gaps("grad_norm"))
+    curve.tokens.extend(column("tokens"))
+    curve.seconds.extend(column("seconds"))
+    curve.memory_bytes.extend(with_gaps("memory_bytes"))
     return curve
+
+
+def _epochs_per_step(step: Step) -> float:
+    return step.epoch / step.step if step.step else 0.0

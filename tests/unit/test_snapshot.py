@@ -124,9 +124,9 @@ def test_resumed_run_takes_the_steps_after_its_checkpoint_anew() -> None:
     assert run.evaluations == [evaluated(0, 3.0), evaluated(5, 2.0)]
     assert run.last_step == step(5, loss=5.0)
     assert run.result.train_seconds == 5.0
-    run.apply(step(6, loss=0.6))
-    assert list(run.curve.losses) == [1, 2, 3, 4, 5, 0.6]
-    assert run.last_step == step(6, loss=0.6)
+    run.apply(step(6, loss=0.625))
+    assert list(run.curve.losses) == [1, 2, 3, 4, 5, 0.625]
+    assert run.last_step == step(6, loss=0.625)
 
 
 def test_run_that_starts_over_forgets_its_steps_and_what_it_measured() -> None:

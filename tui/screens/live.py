@@ -18,8 +18,8 @@ from engine.snapshot import RunSnapshot
 from tui.follower import follow_machine, follow_run
 from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.cockpit_screen import CockpitScreen
+from tui.widgets.curve_chart import CurveChart, Series
 from tui.widgets.log_pane import LogPane
-from tui.widgets.loss_chart import LossChart
 from tui.widgets.machine_panel import MachinePanel
 from tui.widgets.run_figures import RunFigures, RunHeader
 from tui.widgets.sample_pane import SamplePane
@@ -48,7 +48,7 @@ class LiveScreen(CockpitScreen):
         yield RunHeader(id="run-header")
         with Horizontal(id="run-body"):
             with Vertical(id="run-chart"):
-                yield LossChart(id="chart")
+                yield CurveChart(id="chart")
             yield RunFigures(id="figures")
         yield MachinePanel(id="machine")
         yield LogPane(id="log")
@@ -94,7 +94,8 @@ class LiveScreen(CockpitScreen):
         self._tick()
         self.query_one(RunFigures).show(self.round, self.run)
         total = self.run.prepared.total_steps if self.run.prepared else self.round.plan.total_steps
-        self.query_one(LossChart).show(self.run.curve, self.run.evaluations, total)
+        series = Series(f"round {self.round.number}", self.run.curve, self.run.evaluations)
+        self.query_one(CurveChart).show([series], total)
         self.query_one(SamplePane).show(self.round, self.run.samples)
 
     def _tick(self) -> None:

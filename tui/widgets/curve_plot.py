@@ -1,0 +1,131 @@
+"""Curves, markers and axes on a plane: textual-plot's widget, drawn by arrays and repainted by cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.containers import Grid
+from textual.events import MouseScrollDown, MouseScrollUp
+from textual.message import Message
+from textual_plot import PlotWidget
+from textual_plot.plot_widget import Legend, LinePlot, ScatterPlot, VLinePlot
+
+from tui.widgets.curve_axes import Axis
+from tui.widgets.quiet_canvas import QuietCanvas
+
+LOST = "×"
+EDGE = 0.01  # of a cell: what is greatest is drawn within the frame
+
+
+class Picture(NamedTuple):
+    """What a plot shows.
+
+    Attributes:
+        lines, markers: in the order they are drawn.
+        x_limits, y_limits: of the plane.
+        lost: where on the x axis values are missing, and in which style that is marked.
+    """
+
+    lines: Sequence[LinePlot]
+    markers: Sequence[ScatterPlot]
+    x_limits: tuple[float, float]
+    y_limits: tuple[float, float]
+    x_axis: Axis
+    y_axis: Axis
+    lost: tuple[Sequence[float], str]
+
+
+class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
+    """Asks for its picture whenever it is drawn, given its width and height in cells."""
+
+    DEFAULT_CSS = """
+    CurvePlot {
+        & #plot { margin-right: 2; }
+        & > .plot--axis, & > .plot--tick { color: $text-muted; text-style: none; }
+    }
+    """
+
+    class Zoomed(Message):
+        """The wheel was turned over the plot: towards the person is out. `x` is what it was turned at."""
+
+        def __init__(self, x: float, closer: bool) -> None:
+            super().__init__()
+            self.x = x
+            self.closer = closer
+
+    def __init__(self, picture: Callable[[int, int], Picture], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._picture = picture
+        self.cursor: VLinePlot | None = None
+
+    def compose(self) -> ComposeResult:
+        """The parts of a PlotWidget, on canvases that repaint what changed."""
+        with Grid():
+            yield QuietCanvas(1, 1, id="margin-top")
+            yield QuietCanvas(1, 1, id="margin-left")
+            yield QuietCanvas(1, 1, id="plot")
+            yield QuietCanvas(1, 1, id="margin-bottom")
+        yield Legend(id="legend")
+
+    def on_mount(self) -> None:
+        self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 7
+
+    def redraw(self) -> None:
+        """Draw what there is now."""
+        self._rerender()
+
+    def x_at(self, column: int) -> float:
+        """The middle of a column of the plot's canvas."""
+        return self.get_coordinate_from_pixel(column, 1)[0]
+
+    def _rerender(self) -> None:
+        """Onto the canvases alone: `PlotWidget` repaints the whole plot at each change."""
+        if self._needs_canvas_resize or not self.is_attached:
+            super()._rerender()
+        else:
+            self._render_plot()
+
+    def _render_plot(self) -> None:
+        plane = self._scale_rectangle
+        if plane.width < 1 or plane.height < 1:
+            return
+        picture = self._picture(plane.width, plane.height)
+        self._datasets = [*picture.lines, *picture.markers]
+        self._v_lines = [self.cursor] if self.cursor is not None else []
+        self._auto_x_min = self._auto_x_max = self._auto_y_min = self._auto_y_max = False
+        (self._x_min, self._x_max), (self._y_min, self._y_max) = picture.x_limits, picture.y_limits
+        self._x_formatter, self._y_formatter = picture.x_axis, picture.y_axis
+        picture.x_axis.room, picture.y_axis.room = max(2, plane.width // 10), max(2, plane.height // 3)
+        super()._render_plot()
+        canvas = self.query_one("#plot", QuietCanvas)
+        places, style = picture.lost
+        for x in places:
+            canvas.set_pixel(self._column(x), plane.bottom, LOST, style)
+
+    def _column(self, x: float) -> int:
+        """Of the canvas; the greatest x belongs to the last."""
+        return min(int(self.get_pixel_from_coordinate(x, self._y_min)[0]), self._scale_rectangle.right - 1)
+
+    def _render_line_plot(self, dataset: LinePlot) -> None:
+        if not len(dataset.x):
+            return
+        plane = self._scale_rectangle
+        x = plane.x + (dataset.x - self._x_min) * plane.width / (self._x_max - self._x_min)
+        y = plane.bottom - (dataset.y - self._y_min) * plane.height / (self._y_max - self._y_min)
+        self.query_one("#plot", QuietCanvas).draw_curve(
+            np.clip(x, plane.x, plane.right - EDGE), np.clip(y, plane.y, plane.bottom - EDGE), dataset.line_style
+        )
+
+    def _render_scatter_plot(self, dataset: ScatterPlot) -> None:
+        canvas, plane = self.query_one("#plot", QuietCanvas), self._scale_rectangle
+        for x, y in zip(dataset.x.tolist(), dataset.y.tolist(), strict=True):
+            row = min(max(self.get_pixel_from_coordinate(x, y)[1], plane.y), plane.bottom - 1)
+            canvas.set_pixel(self._column(x), int(row), dataset.marker, dataset.marker_style)
+
+    def _zoom_with_mouse(self, event: MouseScrollDown | MouseScrollUp, factor: float) -> None:
+        canvas = self.query_one("#plot", QuietCanvas)
+        column = event.screen_x - canvas.region.x
+        self.post_message(self.Zoomed(self.x_at(round(column)), isinstance(event, MouseScrollUp)))

@@ -13,7 +13,12 @@ from engine.rounds import Result, Round
 from engine.units import format_perplexity
 
 UNKNOWN = "unknown"
-TOLD_APART = ("number", "note", "message", "vs_parent")  # the head of a column, and sentences that no cell has room for
+TOLD_APART = (
+    "number",
+    "note",
+    "message",
+    "against_parent",
+)  # the head of a column, and sentences that no cell has room for
 
 
 def movement(first: Round, second: Round) -> str:

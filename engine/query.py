@@ -12,7 +12,9 @@ from msgspec import Struct
 from engine.columns import Column, Rounds, find_column
 from engine.errors import SpecError
 from engine.held_out import held_out_tokens
+from engine.plain import clean_line
 from engine.rounds import Round
+from engine.units import format_perplexity
 
 TERM = re.compile(r"^([\w.#]+)(<=|>=|!=|<|>|=|:)(.*)$")
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -123,6 +125,14 @@ class Group(Struct, frozen=True):
     text: str
     rounds: Sequence[Round]
     best: Round | None
+
+    def heading(self, title: str) -> str:
+        """`lr 2e-4 · 3 rounds · best perplexity 3.16 (round 2)`, `title` being the name of the column."""
+        count = f"{len(self.rounds)} round{'s' * (len(self.rounds) != 1)}"
+        parts = [f"{title} {clean_line(self.text) or '–'}", count]
+        if self.best is not None:
+            parts.append(f"best perplexity {format_perplexity(self.best.result.perplexity)} (round {self.best.number})")
+        return " · ".join(parts)
 
 
 def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) -> list[Group]:

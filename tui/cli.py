@@ -143,6 +143,7 @@ def _json(parser: argparse.ArgumentParser) -> None:
 def _ls(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sort", default="number", metavar="KEY", help="a column; --sort=-KEY for the largest first")
     parser.add_argument("--filter", default="", metavar="EXPR", help="for example 'ppl<3.3 lr>=1e-4 status:failed'")
+    parser.add_argument("--group", metavar="KEY", help="by what the rounds have in a column, with count and best")
     _json(parser)
 
 
@@ -193,6 +194,18 @@ def _new(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", action="store_true", help="keep it held until it is released")
 
 
+def _edit(parser: argparse.ArgumentParser) -> None:
+    _number(parser)
+    parser.add_argument("--name", metavar="S", help="what to call it")
+    parser.add_argument("--note", metavar="S", help="what to say of it")
+    parser.add_argument(
+        "--tag", action="append", dest="tags", metavar="T", help="its tags, in place of those it has; '' for none"
+    )
+    parser.add_argument("--pin", action="store_true", default=None, dest="pinned", help="keep it on top of the table")
+    parser.add_argument("--unpin", action="store_false", dest="pinned", help="let it stand among the others")
+    _json(parser)
+
+
 def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to export (default: all)")
     parser.add_argument("--format", choices=FORMATS, default="markdown")
@@ -221,6 +234,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "resume": ("queue a round again that ended early", _number),
     "hold": ("keep a queued round from being started", _number),
     "release": ("queue a held round", _number),
+    "edit": ("rename a round, or change its note, its tags or whether it is pinned", _edit),
     "rm": ("delete a round and its run directory", _number),
     "export": ("print the comparison of the rounds", _export),
     "share": ("let the members of the directory's group read this workspace, with --readonly", _share),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from engine.columns import columns
+from engine.columns import Rounds, columns
 from engine.comparison import difference, movement
 from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
@@ -20,7 +21,7 @@ from engine.operations import Cockpit, spec_from_settings
 from engine.plan import Plan
 from engine.presets import load_preset
 from engine.preview import Previewer
-from engine.query import filter_rounds, sort_rounds
+from engine.query import by_number, filter_rounds, group_rounds, sort_rounds
 from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
@@ -33,40 +34,56 @@ from tui.widgets.preview_text import preview_facts, preview_text
 from tui.widgets.sample_table import sample_table
 
 LISTED = (
-    "number", "name", "status", "train.learning_rate", "train.per_device_train_batch_size",
+    "number", "name", "status", "tags", "train.learning_rate", "train.per_device_train_batch_size",
     "train.gradient_accumulation_steps", "train.num_train_epochs", "train.warmup_steps", "train_seconds",
-    "eval_loss", "perplexity", "base_perplexity",
+    "eval_loss", "perplexity", "base_perplexity", "against_base", "against_parent",
 )  # fmt: skip
+IF_ANY = ("tags", "against_base", "against_parent")  # columns that are left out where they would be empty
 QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
 MARKS = ("⟦", "⟧")  # around what is supervised, where there are no colours
 TITLES = {
     "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
     "train.gradient_accumulation_steps": "acc", "train.num_train_epochs": "ep", "train.warmup_steps": "warm",
     "base_perplexity": "base", "perplexity": "ppl", "eval_loss": "loss",
+    "against_base": "vs base", "against_parent": "vs parent",
 }  # fmt: skip
 
 
 def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    rounds = sort_rounds(filter_rounds(cockpit.store.rounds(), options.filter), options.sort)
+    rounds = cockpit.store.rounds()
+    known = by_number(rounds)
+    rounds = sort_rounds(filter_rounds(rounds, options.filter, known), options.sort, known)
+    groups = group_rounds(rounds, options.group, known) if options.group else []
     cockpit.wake_runner()
     if options.json:
-        say(to_json(rounds), end="")
+        say(to_json(item for group in groups for item in group.rounds) if groups else to_json(rounds), end="")
         return 0
+    if not groups:
+        PlainConsole().print(_rounds_table(rounds, rounds, known))
+    for group in groups:
+        say(group.heading(options.group))
+        PlainConsole().print(_rounds_table(group.rounds, rounds, known))
+    return 0
+
+
+def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds) -> Table:
+    """A row per round; the columns are as wide as all of `among` would have them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    rows = [[clean_line(columns()[key].text(round_)) for key in LISTED] for round_ in rounds]
-    for index, key in enumerate(LISTED):
-        width = max((cell_len(row[index]) for row in rows), default=0)
+    listed = [key for key in LISTED if key not in IF_ANY or any(columns()[key].text(item, known) for item in among)]
+    for key in listed:
+        column = columns()[key]
+        width = max((cell_len(clean_line(column.text(item, known))) for item in among), default=0)
         table.add_column(
-            TITLES.get(key, columns()[key].title),
-            justify="right" if columns()[key].numeric else "left",
-            min_width=None if key == "name" else width,  # a name may be cut, a number never
+            TITLES.get(key, column.title),
+            justify="right" if column.numeric else "left",
+            min_width=None if key in ("name", "tags") else width,  # a name may be cut, a number never
         )
     table.add_column("note", overflow="ellipsis")
-    for row, round_ in zip(rows, rounds, strict=True):
-        said = clean_line(round_.message or round_.note)
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in (*row, said)))
-    PlainConsole().print(table)
-    return 0
+    for round_ in rounds:
+        cells = [columns()[key].text(round_, known) for key in listed]
+        said = (clean_line(text) for text in (*cells, round_.message or round_.note))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in said))
+    return table
 
 
 def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -181,6 +198,15 @@ def move(cockpit: Cockpit, options: argparse.Namespace) -> int:
     return queue(cockpit, argparse.Namespace(json=False))
 
 
+def edit(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    tags = None if options.tags is None else [word for text in options.tags for word in text.split()]
+    changes = {"name": options.name, "note": options.note, "tags": tags, "pinned": options.pinned}
+    if all(value is None for value in changes.values()):
+        raise LoratuiError("nothing to change is named: give --name, --note, --tag, --pin or --unpin")
+    _print_round(cockpit.annotate(options.number, **changes), options.json, settings=False)
+    return 0
+
+
 def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
     number = cockpit.remove(options.number).number
     cockpit.purge()
@@ -280,9 +306,10 @@ def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
 
 def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
     """Name and value of what a round is and came to, "" where unknown."""
-    told = ("number", "name", "status", "parent", "message", "note")
+    told = ("number", "name", "status", "tags", "parent", "message", "note")
     result = ("eval_loss", "perplexity", "base_perplexity", "train_seconds", "trained_tokens", "peak_memory_bytes")
     lines = [(columns()[key].title, columns()[key].text(round_)) for key in told]
+    lines += [("pinned", "true" * round_.pinned)]
     lines += [("warning", warning) for warning in round_.warnings]
     lines += [(columns()[key].title, columns()[key].text(round_)) for key in result]
     return [*lines, ("adapter", round_.result.adapter_dir or "")]

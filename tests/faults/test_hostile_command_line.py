@@ -39,7 +39,8 @@ DRAWING = regex.compile(r"\x1b\[[0-9;]{0,20}m|\x1b\[\?25[lh]|\r?\n|\r?\x1b\[2K|\
 
 # The command lines of each command with hostile text, `{text}` for it in an argument.
 CASES: dict[str, list[list[str]]] = {
-    "ls": [["ls"], ["ls", "--json"], ["ls", "--filter", "{text}"], ["ls", "--sort", "{text}"], ["ls", "--{text}"]],
+    "ls": [["ls"], ["ls", "--json"], ["ls", "--filter", "{text}"], ["ls", "--sort", "{text}"], ["ls", "--{text}"],
+           ["ls", "--group", "name"], ["ls", "--group", "{text}"]],
     "show": [["show", "7"], ["show", "7", "--json"], ["show", "{text}"]],
     "diff": [["diff", "6", "7"], ["diff", "6", "{text}"]],
     "lineage": [["lineage"], ["lineage", "7"], ["lineage", "7", "--json"], ["lineage", "{text}"]],
@@ -57,6 +58,8 @@ CASES: dict[str, list[list[str]]] = {
     "resume": [["resume", "{text}"], ["resume", "6"]],
     "hold": [["hold", "{text}"], ["hold", "7"]],
     "release": [["release", "{text}"], ["release", "7"]],
+    "edit": [["edit", "7", "--name", "{text}", "--note", "{text}"], ["edit", "7", "--tag", "{text}"],
+             ["edit", "{text}", "--pin"]],
     "rm": [["rm", "{text}"], ["rm", "99"]],
     "export": [
         ["export"], ["export", "--format", "csv"], ["export", "--format", "json"], ["export", "--format", "{text}"],

@@ -52,6 +52,43 @@ def test_ls_prints_every_round(reference: Callable[..., int], capsys: pytest.Cap
         assert set(words) <= set(line.split())
 
 
+def test_ls_sorts_and_filters_by_the_change_against_the_parent(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("ls", "--json", "--sort", "vs_parent", "--filter", "vs_parent<1") == 0
+    assert [item["number"] for item in printed_json(capsys)] == [2, 5, 3]
+    assert reference("ls", "--filter", "#=3") == 0
+    assert "+0.9 %" in capsys.readouterr().out  # the parent counts though it is not listed
+
+
+def test_ls_groups_with_count_and_best(reference: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert reference("ls", "--group", "lr", "--sort=-ppl") == 0
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line for line in lines if line.startswith("lr ")]
+    assert headings[2] == "lr 5e-5 · 2 rounds · best perplexity 3.16 (round 2)"
+    assert len(headings) == 4
+    start = lines.index(headings[2])
+    assert [line.split()[0] for line in lines[start + 1 : start + 4]] == ["#", "4", "2"]
+
+
+def test_edit_changes_what_is_said_of_a_round_and_nothing_else(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("edit", "2", "--tag", "best", "--tag", "low-lr", "--pin", "--note", "mine") == 0
+    assert "best low-lr" in capsys.readouterr().out
+    assert reference("ls", "--json", "--filter", "tag=low-lr") == 0
+    (changed,) = printed_json(capsys)
+    assert (changed["tags"], changed["pinned"], changed["note"]) == (["best", "low-lr"], True, "mine")
+    assert changed["name"] == "tinyllama-alpaca"
+    assert reference("ls") == 0
+    assert "best low-lr" in capsys.readouterr().out
+    assert reference("edit", "2", "--tag", "", "--unpin", "--name", "new", "--json") == 0
+    changed = printed_json(capsys)
+    assert (changed["tags"], changed["pinned"], changed["name"], changed["note"]) == ([], False, "new", "mine")
+    assert reference("edit", "2") == 2
+    assert "give --name, --note, --tag, --pin or --unpin" in capsys.readouterr().err
+
+
 def test_lineage_tells_what_changed_why_and_how_it_moved(
     reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

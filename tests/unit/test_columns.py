@@ -87,3 +87,17 @@ def test_ambiguous_name_is_refused_with_its_meanings(name: str) -> None:
 def test_unknown_name_is_refused_with_the_known(name: str) -> None:
     with pytest.raises(SpecError, match=rf"no column {name!r}: choose one of #, lr, .*perplexity"):
         find_column(name)
+
+
+def test_change_is_against_the_parent_and_the_base_model_measured_on_the_same_tokens() -> None:
+    parent = make_round(1, result=Result(perplexity=4.0))
+    child = make_round(2, parent=1, result=Result(perplexity=3.0, base_perplexity=30.0))
+    apart = make_round(3, parent=1, spec=make_spec(data__seed=1), result=Result(perplexity=2.0))
+    orphan = make_round(4, parent=9, result=Result(perplexity=2.0))
+    rounds = {round_.number: round_ for round_ in (parent, child, apart, orphan)}
+    against_parent, against_base = find_column("vs_parent"), find_column("vs_base")
+    assert [against_parent.value(round_, rounds) for round_ in rounds.values()] == [None, -25.0, None, None]
+    assert against_parent.text(child, rounds) == "-25.0 %"
+    assert against_parent.text(child) == ""
+    assert against_base.text(child) == "-90.0 %"
+    assert against_base.value(parent) is None

@@ -105,5 +105,5 @@ def test_fields_side_by_side_tell_what_differs_and_what_is_best() -> None:
     assert fields["data.samples"].texts == ("100", "100", "all")
     assert fields["perplexity"].texts == ("4.50", "3.30", "")
     assert fields["perplexity"].best == {1}
-    assert fields["vs_base"].texts == ("-25.0 %", "-45.0 %", "")
+    assert fields["against_base"].texts == ("-25.0 %", "-45.0 %", "")
     assert "note" not in fields

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.query import filter_rounds, sort_rounds
+from engine.query import filter_rounds, group_rounds, sort_rounds
 from engine.rounds import Result, Round, Status
 from engine.store import RoundStore
 from engine.workspace import Workspace
@@ -107,6 +107,38 @@ def test_any_expression_filters_or_is_refused(expression: str) -> None:
         assert error.message
     else:
         assert [round_ for round_ in ROUNDS if round_ in kept] == kept
+
+
+def test_equals_asks_for_one_of_the_words_of_a_list() -> None:
+    rounds = [make_round(1, tags=("fast", "T4")), make_round(2, tags=("faster",)), make_round(3)]
+    assert numbers(filter_rounds(rounds, "tag=t4")) == [1]
+    assert numbers(filter_rounds(rounds, "tag:fast")) == [1, 2]
+    assert numbers(filter_rounds(rounds, "tag!=fast")) == [2, 3]
+    assert numbers(filter_rounds(rounds, "T4")) == [1]
+    assert numbers(filter_rounds(rounds, "target_modules=q_proj")) == [1, 2, 3]
+    assert numbers(sort_rounds(rounds, "-tags")) == [2, 1, 3]
+
+
+def test_groups_come_in_the_order_of_the_column_with_their_best() -> None:
+    rounds = [
+        make_round(1, spec=make_spec(lora__r=16), result=Result(perplexity=3.0)),
+        make_round(2, spec=make_spec(lora__r=8), result=Result(perplexity=4.0)),
+        make_round(3, spec=make_spec(lora__r=16), result=Result(perplexity=2.5)),
+        make_round(4, spec=make_spec(lora__r=8, data__seed=1), result=Result(perplexity=2.0)),
+        make_round(5, Status.QUEUED, spec=make_spec(lora__r=32)),
+    ]
+    groups = group_rounds(sort_rounds(rounds, "-number"), "r")
+    assert [(group.text, numbers(list(group.rounds))) for group in groups] == [
+        ("8", [4, 2]),
+        ("16", [3, 1]),
+        ("32", [5]),
+    ]
+    assert [group.heading("r") for group in groups] == [
+        "r 8 · 2 rounds",  # measured on different tokens
+        "r 16 · 2 rounds · best perplexity 2.50 (round 3)",
+        "r 32 · 1 round",
+    ]
+    assert [group.text for group in group_rounds(rounds, "ppl")] == ["2.00", "2.50", "3.00", "4.00", ""]
 
 
 def test_reference_rounds_are_ordered_by_perplexity(reference_workspace: Workspace) -> None:

@@ -201,6 +201,7 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))
         patch.setenv("XDG_STATE_HOME", str(directory / "state"))
+        patch.setenv("XDG_CONFIG_HOME", str(directory / "config"))
         yield directory
 
 

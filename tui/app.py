@@ -15,15 +15,17 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Resize
-from textual.filter import LineFilter
+from textual.filter import LineFilter, Monochrome, NoColor
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.worker import WorkerFailed
 
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
+from tui.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
 from tui.crash import record_crash
 from tui.driver import TerminalDriver
+from tui.keys import actions_on, clashes_on, readable
 from tui.line_filter import PlainLines
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
 from tui.painter import Painter
@@ -32,6 +34,7 @@ from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.screens.rounds import RoundsScreen
 from tui.screens.start_from import Origin, StartFromScreen
+from tui.theme import THEMES
 
 CRASHED = 1
 
@@ -50,26 +53,83 @@ class LoratuiApp(App[str | None]):
         Binding("ctrl+l", "repaint", "Redraw", show=False, tooltip="Write the whole screen anew", id="app.repaint"),
         Binding("question_mark", "help", "Help", tooltip="Show the keys of this screen", id="app.help"),
         Binding(
+            "colon,ctrl+p",
+            "palette",
+            "Commands",
+            tooltip="Find what can be done by typing",
+            id="app.palette",
+            show=False,
+        ),
+        Binding(
             "ctrl+t", "try_again", "Try again", tooltip="Write once more what could not be written", id="app.again"
         ),
         Binding("ctrl+g", "dismiss", "Dismiss", tooltip="Hide what the banner says", id="app.dismiss"),
     ]
 
-    def __init__(self, cockpit: Cockpit, directory: Path) -> None:
+    def __init__(self, cockpit: Cockpit, directory: Path, settings: Config | None = None) -> None:
         super().__init__(driver_class=TerminalDriver)
         self.cockpit = cockpit
+        self.settings = settings if settings is not None else config()
+        self._problems = list(self.settings.problems)
         self._directory = directory
         self._plain_lines = PlainLines()
         self._painter = Painter()
         self._told_size: Size | None = None
+        self._told: Sequence[str] = ()
         self._notices: list[str] = []
         self._dismissed: set[str] = set()
+        self._set_up_colours()
+        keymap, unreadable = readable(self.settings.keys)
+        self._problems += unreadable
+        self.set_keymap(keymap)
+
+    def _set_up_colours(self) -> None:
+        """Our themes, and with NO_COLOR (https://no-color.org) no colour at all instead of Textual's greys."""
+        self._filters = [NoColor() if isinstance(item, Monochrome) else item for item in self._filters]
+        for theme in THEMES:
+            self.register_theme(theme)
+        asked = self.settings.theme
+        if asked and asked not in self.available_themes:
+            names = ", ".join(theme.name for theme in THEMES)
+            self._problems.append(
+                f"config.toml asks for the theme {asked!r}, which there is not: choose one of {names}"
+            )
+        wanted = [name for name in (asked, remembered_theme()) if name in self.available_themes]
+        self.theme = wanted[0] if wanted else DEFAULT_THEME
+
+    def choose_theme(self, name: str) -> None:
+        """Show everything in the colours of the theme `name`, from now on, as far as the config file names none."""
+        self.theme = name
+        remember_theme(name)
 
     def get_default_screen(self) -> Screen[None]:
         return RoundsScreen(self.cockpit)
 
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())  # the shell has drawn over it
+        self._tell(())
+        if self.settings.keys:
+            self._find_unknown_keys()
+            self.call_after_refresh(self._check_keys)
+
+    @work(thread=True, exit_on_error=False, group="keys")
+    def _find_unknown_keys(self) -> None:
+        """In a thread, since it imports every screen there is, and the table is not to wait for that."""
+        from tui.key_table import unknown_ids
+
+        self.call_from_thread(self._add_problems, unknown_ids(self.settings.keys))
+
+    def _check_keys(self) -> None:
+        """Give a binding of the screen on top its own key back where the config file gave it one that is taken."""
+        if not self._keymap:
+            return
+        if clashes := clashes_on(self.screen, self._keymap):
+            self.set_keymap({name: keys for name, keys in self._keymap.items() if name not in clashes})
+            self._add_problems(list(clashes.values()))
+
+    def _add_problems(self, sentences: list[str]) -> None:
+        self._problems += [text for text in sentences if text not in self._problems]
+        self._tell(self._told)
 
     def action_repaint(self) -> None:
         """Write the whole screen, whatever the terminal shows by now."""
@@ -138,9 +198,11 @@ class LoratuiApp(App[str | None]):
         self._tell([event.error.message])
 
     def _tell(self, notices: Sequence[str]) -> None:
-        """Show these notices on all screens, those aside that were dismissed and are told still."""
-        self._dismissed &= set(notices)
-        self._notices = [text for text in notices if text not in self._dismissed]
+        """Show what the store tells and what is wrong with the settings, what was dismissed and is told still aside."""
+        self._told = notices
+        told = [*notices, *self._problems]
+        self._dismissed &= set(told)
+        self._notices = [text for text in told if text not in self._dismissed]
         for screen in self.screen_stack:
             if isinstance(screen, CockpitScreen):
                 self._informed(screen)
@@ -223,9 +285,15 @@ class LoratuiApp(App[str | None]):
             self.cockpit.store.dismiss()
 
     def action_help(self) -> None:
-        groups = [
-            (title, [binding for binding in node.BINDINGS if isinstance(binding, Binding) and binding.description])
-            for title, node in (("This screen", self.screen), ("Here", self.focused), ("Everywhere", self))
-            if node is not None and node.BINDINGS
-        ]
-        self.push_screen(HelpScreen(groups))
+        """The keys of the screen as it is."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for action in actions_on(self.screen):
+            groups.setdefault(action.where, []).append((action.shown_keys(self), action.explained))
+        self.push_screen(HelpScreen(list(groups.items())))
+
+    def action_palette(self) -> None:
+        from textual.command import CommandPalette  # the first painted table does not wait for it
+
+        from tui.palette import ActionProvider
+
+        self.push_screen(CommandPalette(providers=[ActionProvider], placeholder="What is to be done?"))

@@ -245,6 +245,14 @@ def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
     return 0
 
 
+def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    from tui.config import config_path
+    from tui.key_table import as_config, table_of_keys  # which bring Textual in
+
+    say(f"# Copy what you change to {config_path()}\n{as_config(table_of_keys())}")
+    return 0
+
+
 def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
     findings = examine(cockpit.workspace)
     if options.json:

@@ -66,6 +66,7 @@ CASES: dict[str, list[list[str]]] = {
         ["export", "-o", "missing/{text}"],
     ],
     "share": [["share", "{text}"], ["share"], ["share", "--off"]],
+    "keys": [["keys"], ["keys", "{text}"]],
     "rebuild": [["rebuild"], ["rebuild", "{text}"]],
     "doctor": [["doctor"], ["doctor", "--json"], ["doctor", "--workspace", "{text}"]],
 }  # fmt: skip

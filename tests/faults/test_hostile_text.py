@@ -15,7 +15,6 @@ import pytest
 import regex
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from textual.binding import Binding
 from textual.screen import Screen
 
 import tui.screens
@@ -176,8 +175,7 @@ async def show_question(app: CapturedApp, text: str) -> None:
 
 
 async def show_help(app: CapturedApp, text: str) -> None:
-    binding = Binding("f1", "bell", f"description={text}", tooltip=f"tooltip={text}")
-    await app.push_screen(HelpScreen([(f"group={text}", [binding])]))
+    await app.push_screen(HelpScreen([(f"group={text}", [(f"key={text}", f"tooltip={text}")])]))
 
 
 # How each screen is shown hostile text, and the fields that must then have been drawn.
@@ -198,7 +196,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "QueueScreen": [(show_queue, "name message")],
     "StartFromScreen": [(show_start_from, "name note")],
     "ConfirmScreen": [(show_question, "question yes")],
-    "HelpScreen": [(show_help, "group tooltip")],
+    "HelpScreen": [(show_help, "group key tooltip")],
 }
 
 

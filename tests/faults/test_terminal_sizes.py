@@ -36,7 +36,7 @@ PLACES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "samples": ([(ENTER, "learning rate"), ("s", "the dragon")], ["the dragon"]),
     "start from": ([("n", START)], [START]),
     "form": ([("n", START), (ENTER, FORM)], [FORM]),
-    "preview": ([("n", START), (ENTER, FORM), (ctrl("p"), PREVIEW)], [PREVIEW, FORM]),
+    "preview": ([("n", START), (ENTER, FORM), (ctrl("o"), PREVIEW)], [PREVIEW, FORM]),
     "question": ([("d", "Delete (y)")], ["Delete (y)"]),
     "help": ([("?", "esc close")], ["esc close"]),
 }

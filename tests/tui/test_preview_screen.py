@@ -39,7 +39,7 @@ async def previewing(open_app: OpenApp, cockpit: Cockpit, spec: Spec) -> AsyncIt
         await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
         await pilot.press("n", "enter")
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
-        await pilot.press("ctrl+p")
+        await pilot.press("ctrl+o")
         await until(pilot, lambda: on_screen(pilot, "PreviewScreen"), "the preview")
         yield pilot
 
@@ -84,12 +84,12 @@ async def test_form_as_it_stands_is_previewed(open_app: OpenApp, idle_cockpit: C
         await pilot.press("escape")
         await until(pilot, lambda: not preview_processes(), "the end of the process that was still loading")
         await enter(pilot, "data.prompt_template", r"Q: {prompt}\nA:")
-        await pilot.press("ctrl+p")
+        await pilot.press("ctrl+o")
         await until(pilot, lambda: "row 1 of 4: " in shown(pilot, "#preview-facts"), "the first row")
         assert shown(pilot, "#preview-text").startswith("<s>Q: Say one\n\nA:one")
         await pilot.press("escape")
         await enter(pilot, "data.prompt_template", "{question}")
-        await pilot.press("ctrl+p")
+        await pilot.press("ctrl+o")
         await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
         assert on_screen(pilot, "EditScreen")
 
@@ -99,7 +99,7 @@ async def test_what_cannot_be_previewed_is_told(open_app: OpenApp, idle_cockpit:
     async with previewing(open_app, idle_cockpit, nano_spec) as pilot:
         assert "loading the data and the tokenizer" in shown(pilot, "#preview-facts")
         await until(pilot, lambda: "its tokenizer cannot be loaded" in shown(pilot, "#preview-facts"), "the reason")
-        await pilot.press("q")
+        await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
 
 

@@ -18,9 +18,16 @@ class ConfirmScreen(ModalScreen[bool]):
     """Dismissed with True if the person says yes. The safe answer has the focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", show=False, id="confirm.yes"),
-        Binding("n,escape", "answer(False)", "No", show=False, id="confirm.no"),
-        Binding("left,right,up,down", "app.focus_next", "Other button", show=False, id="confirm.other"),
+        Binding("y", "answer(True)", "Yes", show=False, tooltip="Do it", id="confirm.yes"),
+        Binding("n,escape", "answer(False)", "No", show=False, tooltip="Leave it as it is", id="confirm.no"),
+        Binding(
+            "left,right,up,down",
+            "app.focus_next",
+            "Other button",
+            show=False,
+            tooltip="To the other answer",
+            id="confirm.other",
+        ),
     ]
 
     def __init__(self, question: str, yes: str) -> None:

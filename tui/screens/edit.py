@@ -40,7 +40,7 @@ class EditScreen(CockpitScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
         Binding(
-            "ctrl+p",
+            "ctrl+o",
             "preview",
             "Preview",
             tooltip="Show rows as they will be trained on",
@@ -51,7 +51,7 @@ class EditScreen(CockpitScreen):
         Binding(
             "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
         ),
-        Binding("escape,q", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
+        Binding("escape", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
     ]
 
     def __init__(self, cockpit: Cockpit, origin: Origin, directory: Path) -> None:

@@ -8,7 +8,6 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
@@ -20,15 +19,16 @@ from tui.messages import RowPreviewed
 from tui.plain import clean
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.widgets.preview_text import SUPERVISED, preview_facts, preview_text
+from tui.widgets.reading import Reading
 
 
 class PreviewScreen(CockpitScreen):
     """Goes through the rows of `spec`. Its process has the tokenizer and ends with the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,n", "move(1)", "Next row", tooltip="Show the next row", id="preview.next"),
-        Binding("left,p", "move(-1)", "Previous row", tooltip="Show the row before", id="preview.previous"),
-        Binding("escape,q", "app.pop_screen", "Back", tooltip="Back to the form", id="preview.back"),
+        Binding("right,l,n", "move(1)", "Next row", tooltip="Show the next row", id="preview.next"),
+        Binding("left,h,p", "move(-1)", "Previous row", tooltip="Show the row before", id="preview.previous"),
+        Binding("escape", "app.pop_screen", "Back", tooltip="Back to the form", id="preview.back"),
     ]
 
     def __init__(self, cockpit: Cockpit, spec: Spec) -> None:
@@ -42,7 +42,7 @@ class PreviewScreen(CockpitScreen):
         title = Text.assemble(("Preview", "bold"), "  what is supervised is ", ("marked", SUPERVISED))
         yield Static(title, id="title", markup=False)
         yield Static("loading the data and the tokenizer ...", id="preview-facts", markup=False)
-        with VerticalScroll(id="preview-body"):
+        with Reading(id="preview-body"):
             yield Static(id="preview-text", markup=False)
         yield Footer(compact=True)
 

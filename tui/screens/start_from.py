@@ -31,9 +31,9 @@ class StartFromScreen(ModalScreen[Origin | None]):
     """Dismissed with the origin, or None if the person thought better of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "cancel", "Back", id="start.cancel"),
-        Binding("j", "move('cursor_down')", "Down", show=False, id="start.down"),
-        Binding("k", "move('cursor_up')", "Up", show=False, id="start.up"),
+        Binding("escape,q", "cancel", "Back", tooltip="Start no round", id="start.cancel"),
+        Binding("j", "move('cursor_down')", "Down", show=False, tooltip="To the next", id="start.down"),
+        Binding("k", "move('cursor_up')", "Up", show=False, tooltip="To the one before", id="start.up"),
     ]
 
     def __init__(self, selected: Round | None) -> None:

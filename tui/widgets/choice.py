@@ -15,8 +15,10 @@ class Choice(Widget, can_focus=True):
     """Shows `‹ word ›`; left, right and space go through `choices`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,l,space", "turn(1)", "Next value", show=False, id="choice.next"),
-        Binding("left,h", "turn(-1)", "Previous value", show=False, id="choice.previous"),
+        Binding("right,l,space", "turn(1)", "Next value", show=False, tooltip="To the next value", id="choice.next"),
+        Binding(
+            "left,h", "turn(-1)", "Previous value", show=False, tooltip="To the value before", id="choice.previous"
+        ),
     ]
     DEFAULT_CSS = """
     Choice { height: 1; background: $surface; padding: 0 1; }

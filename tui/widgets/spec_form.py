@@ -92,8 +92,24 @@ class SpecForm(VerticalScroll, can_focus=False):
 
     # With priority, so that what is typed right behind the key, in one packet of a slow line, goes to the next field.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,enter,tab", "next_field", "Next field", show=False, priority=True, id="form.next"),
-        Binding("up,shift+tab", "previous_field", "Previous field", show=False, priority=True, id="form.previous"),
+        Binding(
+            "down,enter,tab",
+            "next_field",
+            "Next field",
+            show=False,
+            tooltip="To the next field",
+            priority=True,
+            id="form.next",
+        ),
+        Binding(
+            "up,shift+tab",
+            "previous_field",
+            "Previous field",
+            show=False,
+            tooltip="To the field before",
+            priority=True,
+            id="form.previous",
+        ),
     ]
 
     class Edited(Message):

@@ -19,14 +19,18 @@ class VirtualTable(LineTable, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", tooltip="Watch the selected round: curve, figures, log", id="table.open"),
-        Binding("j,down", "move(1)", "Down", show=False, id="table.down"),
-        Binding("k,up", "move(-1)", "Up", show=False, id="table.up"),
-        Binding("g,home", "move_to(0)", "First", show=False, id="table.first"),
-        Binding("G,end", "move_to(-1)", "Last", show=False, id="table.last"),
-        Binding("pagedown,ctrl+f", "move_page(1)", "Page down", show=False, id="table.page_down"),
-        Binding("pageup,ctrl+b", "move_page(-1)", "Page up", show=False, id="table.page_up"),
-        Binding("l,right", "move_column(1)", "Next column", show=False, id="table.right"),
-        Binding("h,left", "move_column(-1)", "Previous column", show=False, id="table.left"),
+        Binding("j,down", "move(1)", "Down", show=False, tooltip="To the next row", id="table.down"),
+        Binding("k,up", "move(-1)", "Up", show=False, tooltip="To the row before", id="table.up"),
+        Binding("g,home", "move_to(0)", "First", show=False, tooltip="To the first row", id="table.first"),
+        Binding("G,end", "move_to(-1)", "Last", show=False, tooltip="To the last row", id="table.last"),
+        Binding(
+            "pagedown,ctrl+f", "move_page(1)", "Page down", show=False, tooltip="A page down", id="table.page_down"
+        ),
+        Binding("pageup,ctrl+b", "move_page(-1)", "Page up", show=False, tooltip="A page up", id="table.page_up"),
+        Binding("l,right", "move_column(1)", "Next column", show=False, tooltip="To the next column", id="table.right"),
+        Binding(
+            "h,left", "move_column(-1)", "Previous column", show=False, tooltip="To the column before", id="table.left"
+        ),
     ]
 
     class Highlighted(Message):

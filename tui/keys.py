@@ -1,0 +1,144 @@
+"""What keys do on the screen as it is: the bindings, as help and palette show them, with the keys of the keymap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+from textual.app import App
+from textual.binding import Binding, BindingsMap
+from textual.dom import DOMNode
+from textual.keys import Keys, _character_to_key, key_to_character
+from textual.screen import Screen
+from textual.widget import Widget
+
+MODIFIERS = re.compile(r"((?:ctrl|shift|alt|super|meta)\+)*", re.IGNORECASE)
+ALIASES = {"esc": "escape", "return": "enter", "pgup": "pageup", "pgdn": "pagedown", "del": "delete"}
+NAMED_KEYS = frozenset(key.value for key in Keys)
+
+
+class Action(Struct, frozen=True):
+    """Something that a key does. `where` says in words on what, `keys` are as Textual writes them."""
+
+    where: str
+    node: DOMNode
+    binding: Binding
+    keys: tuple[str, ...]
+    enabled: bool
+
+    @property
+    def explained(self) -> str:
+        return self.binding.tooltip or self.binding.description
+
+    def shown_keys(self, app: App[Any]) -> str:
+        """The keys as the footer shows them."""
+        return " ".join(app.get_key_display(self.binding.with_key(key, key_display=None)) for key in self.keys)
+
+
+def actions_on(screen: Screen[object]) -> list[Action]:
+    """Everything that keys do on `screen` as it is now, those of the focused widget first.
+
+    The keys are the remapped ones. What `check_action` hides is left out; what it refuses for now is not `enabled`.
+    """
+    found = []
+    for where, node in _nodes_of(screen):
+        for binding, keys in _keys_of(node, screen.app._keymap):
+            state = screen.app._check_action_state(binding.action, node)
+            if state is not False:
+                found.append(Action(where, node, binding, keys, enabled=bool(state)))
+    return found
+
+
+def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, str]:
+    """By the ids of bindings that `keymap` gives a key which something else on `screen` has, a sentence each."""
+    nodes = [(node, _keys_of(node, keymap)) for _, node in _nodes_of(screen)]
+    found: dict[str, str] = {}
+    for node, bindings in nodes:
+        for binding, keys in bindings:
+            if binding.id not in keymap:
+                continue
+            for other, others in nodes:
+                if other is not node and _is_pane(other) and _is_pane(node):
+                    continue  # they never have the focus together
+                for taken, theirs in others:
+                    if taken.id != binding.id and set(keys) & set(theirs):
+                        key = next(key for key in keys if key in theirs)
+                        found[binding.id or ""] = (
+                            f"config.toml gives keys.{binding.id} the key {key!r}, which keys.{taken.id} has "
+                            f"({taken.description}): it keeps its own, choose another"
+                        )
+    return found
+
+
+def _is_pane(node: DOMNode) -> bool:
+    return isinstance(node, Widget) and not isinstance(node, Screen)
+
+
+def by_id(bindings: BindingsMap) -> list[tuple[Binding, tuple[str, ...]]]:
+    """Bindings that have an id, each once, with all its keys."""
+    keys: dict[str, list[str]] = {}
+    first: dict[str, Binding] = {}
+    for key, binding in bindings:
+        if binding.id is not None:
+            first.setdefault(binding.id, binding)
+            if key not in keys.setdefault(binding.id, []):
+                keys[binding.id].append(key)
+    return [(binding, tuple(keys[name])) for name, binding in first.items()]
+
+
+def _keys_of(node: DOMNode, keymap: Mapping[str, str]) -> list[tuple[Binding, tuple[str, ...]]]:
+    """A node's bindings, with the keys of `keymap` where it names them; two may so have one key."""
+    return [
+        (binding, tuple(keymap[binding.id].split(",")) if binding.id in keymap else keys)
+        for binding, keys in by_id(node._bindings)
+        if binding.id is not None
+    ]
+
+
+def _nodes_of(screen: Screen[object]) -> Iterator[tuple[str, DOMNode]]:
+    """Screen, widgets, each kind once, and app, as far as they have keys; what has the focus comes first."""
+    focused = screen.focused.ancestors_with_self if screen.focused is not None else []
+    widgets = [*focused, *screen.query("*").results(Widget)]
+    seen: set[type[DOMNode]] = set()
+    for node in [*filter(_is_pane, widgets), screen]:
+        if type(node) not in seen and type(node).__module__.startswith("tui."):
+            seen.add(type(node))
+            if by_id(node._bindings):
+                yield ("This screen" if node is screen else f"In the {in_words(type(node))}"), node
+    if not screen.is_modal:
+        yield "Everywhere", screen.app
+
+
+def in_words(kind: type[DOMNode]) -> str:
+    """The name of a class as two or three words: `RoundTable` is `round table`."""
+    if issubclass(kind, App):
+        return "everywhere"
+    return " ".join(re.findall("[A-Z][a-z0-9]*", kind.__name__)).lower()
+
+
+def readable(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """A keymap from what a person wrote, and a sentence on each key that is none."""
+    taken, problems = {}, []
+    for name, text in keymap.items():
+        keys = [key_name(key) for key in text.split(",")] if text != "," else ["comma"]
+        if None in keys:
+            problems.append(
+                f"config.toml gives keys.{name} {text!r}, which is no key: `loratui keys` shows how they are written"
+            )
+        else:
+            taken[name] = ",".join(key for key in keys if key)
+    return taken, problems
+
+
+def key_name(text: str) -> str | None:
+    """A key as Textual writes it, from `?`, `Ctrl+S`, `esc` or `shift+up`; None for what is none."""
+    modifiers = MODIFIERS.match(text)
+    prefix, rest = text[: modifiers.end()].lower() if modifiers else "", text[modifiers.end() :] if modifiers else text
+    if len(rest) == 1:
+        return prefix + (_character_to_key(rest.lower() if prefix and prefix != "shift+" else rest))
+    named = ALIASES.get(rest.lower(), rest.lower())
+    if prefix + named in NAMED_KEYS or named in NAMED_KEYS or re.fullmatch(r"f[0-9]{1,2}", named):
+        return prefix + named
+    return rest if not prefix and rest.isidentifier() and key_to_character(rest) is not None else None

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from textual.binding import Binding, BindingsMap
 from textual.dom import DOMNode
-from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.widget import Widget
 
-from tui.keys import by_id, in_words
+from tui.keys import by_id, character_of, in_words
 
 Row = tuple[str, Binding, tuple[str, ...]]
 
@@ -75,8 +74,7 @@ def _toml(keys: tuple[str, ...]) -> str:
 
 def _written(key: str) -> str:
     """A key as people write it: `?` for `question_mark`."""
-    character = key_to_character(key) or ""
-    return character if character.isprintable() and character.strip() else key
+    return character_of(key) or key
 
 
 def unknown_ids(keymap: Mapping[str, str]) -> list[str]:

@@ -10,12 +10,13 @@ from msgspec import Struct
 from textual.app import App
 from textual.binding import Binding, BindingsMap
 from textual.dom import DOMNode
-from textual.keys import Keys, _character_to_key, key_to_character
+from textual.keys import REPLACED_KEYS, Keys, _character_to_key, key_to_character
 from textual.screen import Screen
 from textual.widget import Widget
 
 MODIFIERS = re.compile(r"((?:ctrl|shift|alt|super|meta)\+)*", re.IGNORECASE)
 ALIASES = {"esc": "escape", "return": "enter", "pgup": "pageup", "pgdn": "pagedown", "del": "delete"}
+LEAVES_A_LAYER = "escape"  # the innermost there is
 NAMED_KEYS = frozenset(key.value for key in Keys)
 
 
@@ -63,10 +64,10 @@ def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, s
                 if other is not node and _is_pane(other) and _is_pane(node):
                     continue  # they never have the focus together
                 for taken, theirs in others:
-                    if taken.id != binding.id and set(keys) & set(theirs):
-                        key = next(key for key in keys if key in theirs)
+                    both = [key for key in keys if key in theirs and key != LEAVES_A_LAYER]
+                    if taken.id != binding.id and both:
                         found[binding.id or ""] = (
-                            f"config.toml gives keys.{binding.id} the key {key!r}, which keys.{taken.id} has "
+                            f"config.toml gives keys.{binding.id} the key {both[0]!r}, which keys.{taken.id} has "
                             f"({taken.description}): it keeps its own, choose another"
                         )
     return found
@@ -132,6 +133,12 @@ def readable(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     return taken, problems
 
 
+def character_of(key: str) -> str:
+    """The printable character that a key types, "" for none and for space."""
+    character = key_to_character(REPLACED_KEYS.get(key, key)) or ""
+    return character if character.isprintable() and character.strip() else ""
+
+
 def key_name(text: str) -> str | None:
     """A key as Textual writes it, from `?`, `Ctrl+S`, `esc` or `shift+up`; None for what is none."""
     modifiers = MODIFIERS.match(text)
@@ -141,4 +148,4 @@ def key_name(text: str) -> str | None:
     named = ALIASES.get(rest.lower(), rest.lower())
     if prefix + named in NAMED_KEYS or named in NAMED_KEYS or re.fullmatch(r"f[0-9]{1,2}", named):
         return prefix + named
-    return rest if not prefix and rest.isidentifier() and key_to_character(rest) is not None else None
+    return rest if not prefix and rest.isidentifier() and character_of(rest) else None

@@ -82,13 +82,13 @@ def families(rounds: Iterable[Round]) -> list[list[Kin]]:
 
 
 def family_of(rounds: Iterable[Round], number: int) -> list[Kin]:
-    """The family that round `number` belongs to.
+    """The family that round `number` belongs to; one that is gone has those that came from it.
 
     Raises:
         RoundError: there is no such round.
     """
     for family in families(rounds):
-        if any(kin.number == number and kin.round is not None for kin in family):
+        if any(kin.number == number for kin in family):
             return family
     raise RoundError(f"there is no round {number}: `loratui ls` lists those there are")
 

@@ -56,6 +56,7 @@ from tui.messages import (
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
+from tui.screens.lineage import LineageScreen
 from tui.screens.live import LiveScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.queue import QueueScreen
@@ -166,6 +167,11 @@ async def show_queue(app: CapturedApp, text: str) -> None:
     await app.push_screen(QueueScreen(app.cockpit, rounds))
 
 
+async def show_lineage(app: CapturedApp, text: str) -> None:
+    rounds = [make_round(6), hostile_round(text), make_round(8, spec=hostile_round(text).spec, parent=6)]
+    await app.push_screen(LineageScreen(app.cockpit, rounds, 7))
+
+
 async def show_start_from(app: CapturedApp, text: str) -> None:
     await app.push_screen(StartFromScreen(hostile_round(text)))
 
@@ -194,6 +200,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     ],
     "PreviewScreen": [(show_preview, "refused format column warning problem prompt answer cut")],
     "QueueScreen": [(show_queue, "name message")],
+    "LineageScreen": [(show_lineage, "name note message model data module")],
     "StartFromScreen": [(show_start_from, "name note")],
     "ConfirmScreen": [(show_question, "question yes")],
     "HelpScreen": [(show_help, "group key tooltip")],

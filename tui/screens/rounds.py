@@ -42,6 +42,9 @@ class RoundsScreen(SelectedRoundScreen):
         Binding(
             "u", "queue", "Queue", tooltip="Show what runs and what waits, and change the order", id="rounds.queue"
         ),
+        Binding(
+            "a", "lineage", "Ancestry", tooltip="Which round came from which, and how it moved", id="rounds.lineage"
+        ),
     ]
 
     def __init__(self, cockpit: Cockpit) -> None:
@@ -161,7 +164,7 @@ class RoundsScreen(SelectedRoundScreen):
         self.action_open()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "export":
+        if action in ("export", "lineage"):
             return True if self._rounds else None
         return super().check_action(action, parameters)
 
@@ -170,6 +173,12 @@ class RoundsScreen(SelectedRoundScreen):
 
     def action_queue(self) -> None:
         self.go_on_to(QueueScreen(self.cockpit, list(self._rounds.values())))
+
+    def action_lineage(self) -> None:
+        from tui.screens.lineage import LineageScreen
+
+        if self.selected is not None:
+            self.go_on_to(LineageScreen(self.cockpit, list(self._rounds.values()), self.selected.number))
 
     def action_export(self) -> None:
         path = self.cockpit.workspace.root / EXPORT_NAME

@@ -108,12 +108,12 @@ def _head(kin: Kin, round_: Round, is_best: bool, room: int) -> Iterator[tuple[P
     left = room - cell_len(number[0]) - 2
     beside = left - 2 - sum(cell_len(text) for text, _ in result)
     if beside < min(cell_len(name), MIN_NAME):
-        yield (number, ("  ", "rail"), (cut(name, left), "name"))
+        yield (number, ("  ", "name"), (cut(name, left), "name"))
         yield tuple(result)
         return
     name = cut(name, beside)
     gap = " " * (beside - cell_len(name) + 2 if room < UNBROKEN else 2)
-    yield (number, ("  ", "rail"), (name, "name"), (gap, "rail"), *result)
+    yield (number, ("  ", "name"), (name, "name"), (gap, "name"), *result)
 
 
 def _result(kin: Kin, round_: Round, is_best: bool) -> list[Part]:

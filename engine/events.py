@@ -92,13 +92,14 @@ class Step(Event, frozen=True, kw_only=True, omit_defaults=True):
 class Evaluated(Event, frozen=True, kw_only=True, omit_defaults=True):
     """Perplexity over the held-out rows; step 0 is the base model before training.
 
-    `nonfinite` is as in `Result`, of `eval_loss` and `perplexity`.
+    `eval_loss_interval` is as in `Result`, and so is `nonfinite`, of `eval_loss` and `perplexity`.
     """
 
     step: int
     eval_loss: float | None
     perplexity: float | None
     supervised_tokens: int
+    eval_loss_interval: tuple[float, float] | None = None
     nonfinite: dict[str, str] = {}
 
 

@@ -40,6 +40,8 @@ class Result(Struct, frozen=True):
 
     Attributes:
         eval_loss: mean negative log-likelihood per supervised held-out token, in nats.
+        eval_loss_interval: within which it is with 95 % confidence over other examples of the kind, in nats; exp of
+            its ends is that of the perplexity (`engine.bootstrap`).
         perplexity: exp(eval_loss).
         base_perplexity: the same of the base model before training.
         train_seconds: wall time of the training steps, evaluations left out.
@@ -50,6 +52,7 @@ class Result(Struct, frozen=True):
     """
 
     eval_loss: float | None = None
+    eval_loss_interval: tuple[float, float] | None = None
     perplexity: float | None = None
     base_perplexity: float | None = None
     train_seconds: float | None = None

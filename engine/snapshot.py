@@ -36,6 +36,7 @@ def measured_by(base: Evaluated | None, tuned: Evaluated | None) -> Result:
         flags["base_perplexity"] = base.nonfinite["perplexity"]
     return Result(
         eval_loss=tuned.eval_loss if tuned else None,
+        eval_loss_interval=tuned.eval_loss_interval if tuned else None,
         perplexity=tuned.perplexity if tuned else None,
         base_perplexity=base.perplexity if base else None,
         nonfinite=flags,

@@ -55,7 +55,7 @@ class RunDir:
 
     def check(self) -> None:
         """Raise RoundError if what is written or deleted in it is a link, which leads who knows where."""
-        for path in (self.spec, self.events, self.log, self.adapter, self.checkpoints):
+        for path in (self.spec, self.events, self.log, self.adapter, self.checkpoints, self.scores):
             if path.is_symlink():
                 raise RoundError(f"{path} is a link, which is never followed: put what it leads to in its place")
 
@@ -79,6 +79,11 @@ class RunDir:
     @property
     def adapter(self) -> Path:
         return self.path / "adapter"
+
+    @property
+    def scores(self) -> Path:
+        """What each held-out example scored, a file for each evaluation."""
+        return self.path / "scores"
 
     @property
     def checkpoints(self) -> Path:

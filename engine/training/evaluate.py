@@ -1,7 +1,8 @@
-"""Perplexity over the held-out rows."""
+"""How a model predicts the held-out rows."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,27 @@ from engine.training.forward import Forward
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean negative log-likelihood per supervised token, in nats, and how many tokens it is the mean of."""
+    """What each held-out example scored, in their order.
 
-    eval_loss: float
-    supervised_tokens: int
+    Attributes:
+        nlls: sum of the negative log-likelihood of an example's supervised tokens, in nats.
+        tokens: how many those are.
+    """
+
+    nlls: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+    @property
+    def eval_loss(self) -> float:
+        """Mean negative log-likelihood per supervised token, in nats; infinite where no float holds it."""
+        try:
+            return math.fsum(self.nlls) / sum(self.tokens)
+        except OverflowError:
+            return math.inf
+
+    @property
+    def supervised_tokens(self) -> int:
+        return sum(self.tokens)
 
     @property
     def perplexity(self) -> float:
@@ -31,22 +49,27 @@ class Evaluation:
 def evaluate(
     forward: Forward, examples: Sequence[Example], tokens: int, progress: Callable[[int, int], None]
 ) -> Evaluation:
-    """Sum of token NLL ÷ supervised tokens: independent of how rows are batched, as no mean of means is taken.
+    """Score each example, independent of how rows are batched.
 
     `tokens` go through the model at once. `progress(done, total)` is told the rows after each batch and may raise to
     end the evaluation.
     """
     was_training = forward.model.training
     forward.model.eval()
-    total, counted, done = 0.0, 0, 0
+    nlls: dict[int, float] = {}
     try:
         with torch.inference_mode():
             for rows in forward.slices_of(examples, tokens):
-                batch = forward.batch(rows)
-                total += forward.nll(batch).item()
-                counted += len(batch.targets)
-                done += len(rows)
-                progress(done, len(examples))
+                counts = [item.supervised_tokens for item in rows]
+                parts = forward.token_nlls(forward.batch(rows)).double().cpu().split(counts)
+                nlls |= {id(item): part.sum().item() for item, part in zip(rows, parts, strict=True)}
+                progress(len(nlls), len(examples))
     finally:
         forward.model.train(was_training)
-    return Evaluation(total / counted, counted)
+    return Evaluation(tuple(nlls[id(item)] for item in examples), tuple(item.supervised_tokens for item in examples))
+
+
+def example_hash(example: Example) -> str:
+    """Tells examples apart by what is measured of them: their tokens, and which of these are supervised."""
+    content = example.tokens.numpy().tobytes() + example.supervised.numpy().tobytes()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

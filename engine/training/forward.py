@@ -16,7 +16,7 @@ from engine.training.attention import NAME, ROWS, attention_of
 from engine.training.batches import Batch, pack, packs_of, pad, padded_batches_of
 from engine.training.data import Example
 from engine.training.hub import first_line
-from engine.training.loss import autocast, head_nll
+from engine.training.loss import autocast, head_nll, token_nlls
 
 CHECKED_TOKENS = (24, 40)
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
@@ -52,13 +52,33 @@ class Forward:
         Logits are computed where a supervised token is predicted and nowhere else. No cache is kept: with one,
         attention would also see what it must not.
         """
+        if not self.fused_head:
+            return self._plain_nlls(batch).sum()
+        return head_nll(self._hidden(batch), self._head, batch.targets)
+
+    def token_nlls(self, batch: Batch) -> torch.Tensor:
+        """As `nll`, of each of `batch.targets` by itself: float32 [supervised tokens]. It has no gradient."""
+        with torch.no_grad():
+            if not self.fused_head:
+                return self._plain_nlls(batch)
+            return token_nlls(self._hidden(batch), self._head, batch.targets)
+
+    @property
+    def _head(self) -> torch.nn.Linear:
+        head: torch.nn.Linear = self.model.get_base_model().get_output_embeddings()
+        return head
+
+    def _hidden(self, batch: Batch) -> torch.Tensor:
+        """[supervised tokens, hidden_size], what the head predicts `batch.targets` from."""
         ROWS.show(batch)
         with autocast(self.device, self.dtype):
-            if not self.fused_head:
-                return functional.cross_entropy(self._logits(batch).float(), batch.targets, reduction="sum")
-            base = self.model.get_base_model()
-            hidden = base.get_decoder()(**_inputs(batch)).last_hidden_state
-        return head_nll(hidden.flatten(0, 1)[batch.predicts], base.get_output_embeddings(), batch.targets)
+            states: torch.Tensor = self.model.get_base_model().get_decoder()(**_inputs(batch)).last_hidden_state
+        return states.flatten(0, 1)[batch.predicts]
+
+    def _plain_nlls(self, batch: Batch) -> torch.Tensor:
+        ROWS.show(batch)
+        with autocast(self.device, self.dtype):
+            return functional.cross_entropy(self._logits(batch).float(), batch.targets, reduction="none")
 
     @contextmanager
     def as_loaded(self) -> Iterator[None]:

@@ -31,6 +31,22 @@ def head_nll(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor)
     return nll
 
 
+@torch.no_grad()
+def token_nlls(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor) -> torch.Tensor:
+    """As `head_nll`, of each token by itself: float32 [supervised tokens]. It has no gradient."""
+    weight, at_once = head.weight, _rows_at_once(head.weight)
+    chunks = zip(hidden.to(weight.dtype).split(at_once), targets.split(at_once), strict=True)
+    return torch.cat([-_log_p(rows, weight, head.bias).gather(1, wanted[:, None])[:, 0] for rows, wanted in chunks])
+
+
+def _rows_at_once(weight: torch.Tensor) -> int:
+    return max(1, CHUNK_BYTES.get(weight.device.type, CHUNK_BYTES["cpu"]) // (4 * weight.shape[0]))
+
+
+def _log_p(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return torch.log_softmax(functional.linear(states, weight, bias), dim=-1, dtype=torch.float32)
+
+
 class _HeadNll(torch.autograd.Function):
     @staticmethod
     @torch.no_grad()
@@ -38,13 +54,12 @@ class _HeadNll(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
     ) -> torch.Tensor:
         states = hidden.to(weight.dtype)
-        rows = max(1, CHUNK_BYTES.get(hidden.device.type, CHUNK_BYTES["cpu"]) // (4 * weight.shape[0]))
+        rows = _rows_at_once(weight)
         gradient = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(targets), rows):
             chunk = slice(start, start + rows)
-            logits = functional.linear(states[chunk], weight, bias)
-            log_p = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            log_p = _log_p(states[chunk], weight, bias)
             wanted = targets[chunk, None]
             total -= log_p.gather(1, wanted).sum()
             if gradient is not None:

@@ -253,7 +253,7 @@ def test_measure_that_is_no_number_is_told_wherever_it_is_shown(tried: Tried, va
 
 @pytest.mark.parametrize("loss", [709.0, 710.0, 1000.0, 1e308, math.inf])
 def test_perplexity_that_no_float_holds_is_infinite(tried: Tried, loss: float) -> None:
-    perplexity = Evaluation(loss, 1).perplexity
+    perplexity = Evaluation((loss,), (1,)).perplexity
     tried("F19", "perplexity of an eval loss up to 1e308", 1)
     assert perplexity == (math.exp(loss) if loss < 709.7 else math.inf)
     evaluated = Evaluated(time=0.0, step=1, eval_loss=loss, perplexity=perplexity, supervised_tokens=1)

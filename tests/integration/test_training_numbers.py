@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.events import AnyEvent, Evaluated, Finished, Prepared
+from engine.scores import read_scores
 from engine.training import memory
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import figures_of, make_rows, make_run, spec_of, steps_of, train_here
@@ -38,24 +39,29 @@ def load(directory: Path) -> Any:
     return model.eval()
 
 
-def plain_eval_loss(model: Any, directory: Path, run: RunDir, *, all_tokens: bool = False) -> tuple[float, int]:
-    """Mean NLL and count of the held-out tokens: one row at a time, no padding, straight from the logits."""
+def plain_scores(model: Any, directory: Path, run: RunDir, *, all_tokens: bool = False) -> list[tuple[float, int]]:
+    """NLL and count of each held-out row's tokens: one row at a time, no padding, straight from the logits."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     data = spec_of(run).data
     rows = [json.loads(line) for line in Path(data.path).read_text().splitlines()]
     held_out = Dataset.from_list(rows).train_test_split(test_size=data.eval_fraction, seed=data.seed)["test"]
-    total, count = 0.0, 0
+    scores = []
     for row in held_out:
         prompt = (WITH_INPUT if row["input"] else WITHOUT_INPUT).format(**row)
         start = 1 if all_tokens else len(tokenizer(prompt).input_ids)
         tokens = [*tokenizer(prompt + row["output"]).input_ids, tokenizer.eos_token_id]
         with torch.no_grad():
             logits = model(torch.tensor([tokens])).logits[0].double()
-        for position in range(start, len(tokens)):
-            scores = logits[position - 1]
-            total += float(torch.logsumexp(scores, 0) - scores[tokens[position]])
-            count += 1
-    return total / count, count
+        places = range(start, len(tokens))
+        nlls = [float(torch.logsumexp(logits[at - 1], 0) - logits[at - 1][tokens[at]]) for at in places]
+        scores.append((sum(nlls), len(nlls)))
+    return scores
+
+
+def plain_eval_loss(model: Any, directory: Path, run: RunDir, *, all_tokens: bool = False) -> tuple[float, int]:
+    """Mean NLL and count of the held-out tokens."""
+    nlls, counts = zip(*plain_scores(model, directory, run, all_tokens=all_tokens), strict=True)
+    return sum(nlls) / sum(counts), sum(counts)
 
 
 def evaluations_of(events: list[AnyEvent]) -> dict[int, Evaluated]:
@@ -83,6 +89,30 @@ def test_base_and_saved_adapter_score_as_computed_by_hand(
     assert result_loss(events) == pytest.approx(tuned_loss, rel=1e-5)
     assert tuned_loss < loss - 1
     assert tuned.peft_config["default"].base_model_name_or_path == str(tiny_model)
+
+
+def test_each_held_out_row_scores_as_computed_by_hand(
+    reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path
+) -> None:
+    run, _ = reference
+    base = load(tiny_model)
+    tuned = PeftModel.from_pretrained(load(tiny_model), run.adapter).eval()
+    for step, model in ((0, base), (20, tuned)):
+        scores = read_scores(run, step)
+        assert scores is not None
+        plain = plain_scores(model, tiny_model, run)
+        assert scores.nlls == pytest.approx([nll for nll, _ in plain], rel=1e-5)
+        assert scores.tokens == tuple(count for _, count in plain)
+        assert len(set(scores.examples)) == len(scores.examples)
+
+
+def test_scores_of_the_rows_add_up_to_the_reported_loss(reference: tuple[RunDir, list[AnyEvent]]) -> None:
+    run, events = reference
+    for step, evaluated in evaluations_of(events).items():
+        scores = read_scores(run, step)
+        assert scores is not None
+        assert math.fsum(nll or 0.0 for nll in scores.nlls) / sum(scores.tokens) == evaluated.eval_loss
+        assert sum(scores.tokens) == evaluated.supervised_tokens
 
 
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])

@@ -100,7 +100,11 @@ RESULT = Result(eval_loss=1.0, perplexity=2.72, adapter_dir="runs/x/adapter")
 def test_ending_gives_status_and_message(ending: AnyEvent, status: Status, message: str) -> None:
     run = RunSnapshot([started(), step(3), ending])
     assert (run.status, run.message, run.last_time) == (status, message, 2000.0)
-    expected = RESULT if status is Status.FINISHED else Result(None, None, None, 3.0, 300, 2**30 + 3)
+    expected = (
+        RESULT
+        if status is Status.FINISHED
+        else Result(train_seconds=3.0, trained_tokens=300, peak_memory_bytes=2**30 + 3)
+    )
     assert run.result == expected
 
 

@@ -249,6 +249,7 @@ def test_json_is_the_contract_of_ls() -> None:
     assert listed["spec"]["train"]["learning_rate"] == 2e-4
     assert listed["result"] == {
         "eval_loss": 1.2,
+        "eval_loss_interval": None,
         "perplexity": 3.32,
         "base_perplexity": None,
         "train_seconds": 421.0,

@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.widgets import Footer, Static
 
 from engine.columns import measured_text
-from engine.comparison import best_rounds
 from engine.errors import RoundError
+from engine.held_out import best_rounds
 from engine.lineage import Kin, family_of
 from engine.operations import Cockpit
 from engine.rounds import Round

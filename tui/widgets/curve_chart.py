@@ -17,6 +17,19 @@ from textual.widgets import Static
 from textual_plot import HiResMode
 from textual_plot.plot_widget import LinePlot, ScatterPlot, VLinePlot
 
+from engine.curve_numbers import (
+    Along,
+    Metric,
+    Numbers,
+    Points,
+    Series,
+    bin_width,
+    held_out,
+    keep_extremes,
+    points_of,
+    smooth,
+    x_of_steps,
+)
 from engine.units import format_duration
 from tui.plain import clean_line
 from tui.widgets.curve_axes import (
@@ -29,19 +42,6 @@ from tui.widgets.curve_axes import (
     write_number,
     write_power,
     write_time,
-)
-from tui.widgets.curve_numbers import (
-    Along,
-    Metric,
-    Numbers,
-    Points,
-    Series,
-    bin_width,
-    held_out,
-    keep_extremes,
-    points_of,
-    smooth,
-    x_of_steps,
 )
 from tui.widgets.curve_plot import LOST, CurvePlot, Picture
 

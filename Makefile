@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test test-faults check format install install-dev bench nano screenshots clean
+.PHONY: run test test-faults check format install install-dev bench peers nano screenshots clean
 
 run: install ## open loratui on this directory's rounds
 	@$(BIN)/loratui
@@ -43,6 +43,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 bench: install-dev ## what benchmarks/ need beside that
 	$(PIP) -e '.[bench]'
+
+peers: install-dev ## what benchmarks/terminal.py compares with, in .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check install -q -r benchmarks/peers/requirements.txt
 
 nano: install ## make the embedded model and its data anew (about ten minutes)
 	$(BIN)/python scripts/make_nano.py

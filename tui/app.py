@@ -12,39 +12,35 @@ from rich.console import RenderableType
 from rich.control import Control
 from textual import on, work
 from textual._compositor import ChopsUpdate, LayoutUpdate
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Resize
-from textual.filter import LineFilter, Monochrome, NoColor
+from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.worker import WorkerFailed
 
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
-from tui.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
+from tui.config import Config
+from tui.configured_app import ConfiguredApp
 from tui.crash import record_crash
-from tui.driver import TerminalDriver
-from tui.keys import actions_on, clashes_on, readable
 from tui.line_filter import PlainLines
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
 from tui.painter import Painter
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
-from tui.screens.help import HelpScreen
 from tui.screens.rounds import RoundsScreen
 from tui.screens.start_from import Origin, StartFromScreen
-from tui.theme import THEMES
+from tui.screens.too_small import TooSmallScreen, is_too_small
 
 CRASHED = 1
 
 
-class LoratuiApp(App[str | None]):
+class LoratuiApp(ConfiguredApp):
     """The cockpit over one workspace. It returns a last sentence for the terminal it leaves, or None."""
 
     TITLE = "loratui"
     CSS_PATH = "app.tcss"
-    ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit", tooltip="Leave loratui; what trains goes on training", id="app.quit"),
         Binding(
@@ -67,10 +63,8 @@ class LoratuiApp(App[str | None]):
     ]
 
     def __init__(self, cockpit: Cockpit, directory: Path, settings: Config | None = None) -> None:
-        super().__init__(driver_class=TerminalDriver)
+        super().__init__(settings)
         self.cockpit = cockpit
-        self.settings = settings if settings is not None else config()
-        self._problems = list(self.settings.problems)
         self._directory = directory
         self._plain_lines = PlainLines()
         self._painter = Painter()
@@ -78,29 +72,6 @@ class LoratuiApp(App[str | None]):
         self._told: Sequence[str] = ()
         self._notices: list[str] = []
         self._dismissed: set[str] = set()
-        self._set_up_colours()
-        keymap, unreadable = readable(self.settings.keys)
-        self._problems += unreadable
-        self.set_keymap(keymap)
-
-    def _set_up_colours(self) -> None:
-        """Our themes, and with NO_COLOR (https://no-color.org) no colour at all instead of Textual's greys."""
-        self._filters = [NoColor() if isinstance(item, Monochrome) else item for item in self._filters]
-        for theme in THEMES:
-            self.register_theme(theme)
-        asked = self.settings.theme
-        if asked and asked not in self.available_themes:
-            names = ", ".join(theme.name for theme in THEMES)
-            self._problems.append(
-                f"config.toml asks for the theme {asked!r}, which there is not: choose one of {names}"
-            )
-        wanted = [name for name in (asked, remembered_theme()) if name in self.available_themes]
-        self.theme = wanted[0] if wanted else DEFAULT_THEME
-
-    def choose_theme(self, name: str) -> None:
-        """Show everything in the colours of the theme `name`, from now on, as far as the config file names none."""
-        self.theme = name
-        remember_theme(name)
 
     def get_default_screen(self) -> Screen[None]:
         return RoundsScreen(self.cockpit)
@@ -109,26 +80,11 @@ class LoratuiApp(App[str | None]):
         self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())  # the shell has drawn over it
         self._tell(())
         if self.settings.keys:
-            self._find_unknown_keys()
-            self.call_after_refresh(self._check_keys)
+            self.find_unknown_keys()
+            self.check_keys()
+        self.screen_change_signal.subscribe(self, self._screen_changed)
 
-    @work(thread=True, exit_on_error=False, group="keys")
-    def _find_unknown_keys(self) -> None:
-        """In a thread, since it imports every screen there is, and the table is not to wait for that."""
-        from tui.key_table import unknown_ids
-
-        self.call_from_thread(self._add_problems, unknown_ids(self.settings.keys))
-
-    def _check_keys(self) -> None:
-        """Give a binding of the screen on top its own key back where the config file gave it one that is taken."""
-        if not self._keymap:
-            return
-        if clashes := clashes_on(self.screen, self._keymap):
-            self.set_keymap({name: keys for name, keys in self._keymap.items() if name not in clashes})
-            self._add_problems(list(clashes.values()))
-
-    def _add_problems(self, sentences: list[str]) -> None:
-        self._problems += [text for text in sentences if text not in self._problems]
+    def problems_found(self) -> None:
         self._tell(self._told)
 
     def action_repaint(self) -> None:
@@ -142,6 +98,22 @@ class LoratuiApp(App[str | None]):
         if event.size == self._told_size:
             self.refresh(layout=True)
         self._told_size = event.size
+        self._suit_the_terminal()
+
+    def _suit_the_terminal(self) -> None:
+        """Cover everything for as long as the terminal is too small for it; what was typed beneath stays."""
+        if not is_too_small(self._told_size or self.size):
+            self._uncover()
+        elif not isinstance(self.screen, TooSmallScreen | ConfirmScreen):
+            self.push_screen(TooSmallScreen())
+
+    def _uncover(self) -> None:
+        while isinstance(self.screen, TooSmallScreen):
+            self.pop_screen()
+
+    def _screen_changed(self, _: Screen[object]) -> None:
+        self.check_keys()
+        self.call_later(self._suit_the_terminal)
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         """Textual's hook for what is to be written to the terminal: of a frame, only the cells that differ."""
@@ -200,7 +172,7 @@ class LoratuiApp(App[str | None]):
     def _tell(self, notices: Sequence[str]) -> None:
         """Show what the store tells and what is wrong with the settings, what was dismissed and is told still aside."""
         self._told = notices
-        told = [*notices, *self._problems]
+        told = [*notices, *self.problems]
         self._dismissed &= set(told)
         self._notices = [text for text in told if text not in self._dismissed]
         for screen in self.screen_stack:
@@ -244,6 +216,7 @@ class LoratuiApp(App[str | None]):
     def _watch_queued(self, event: RoundQueued) -> None:
         from tui.screens.live import LiveScreen
 
+        self._uncover()
         self.switch_screen(self._informed(LiveScreen(self.cockpit, event.round)))
 
     async def action_quit(self) -> None:
@@ -276,24 +249,10 @@ class LoratuiApp(App[str | None]):
         if isinstance(self.screen, CockpitScreen):
             self.screen.forget_refused()
         self._dismissed |= set(self._notices)
-        self._tell(self._notices)
+        self._tell(self._told)
         self._dismiss_in_store()
 
     @work(thread=True, exit_on_error=False, group="dismiss")
     def _dismiss_in_store(self) -> None:
         with suppress(LoratuiError):
             self.cockpit.store.dismiss()
-
-    def action_help(self) -> None:
-        """The keys of the screen as it is."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for action in actions_on(self.screen):
-            groups.setdefault(action.where, []).append((action.shown_keys(self), action.explained))
-        self.push_screen(HelpScreen(list(groups.items())))
-
-    def action_palette(self) -> None:
-        from textual.command import CommandPalette  # the first painted table does not wait for it
-
-        from tui.palette import ActionProvider
-
-        self.push_screen(CommandPalette(providers=[ActionProvider], placeholder="What is to be done?"))

@@ -61,6 +61,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.start_from import Origin, StartFromScreen
+from tui.screens.too_small import TooSmallScreen
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 Times = Callable[[int, int], int]
@@ -184,6 +185,10 @@ async def show_help(app: CapturedApp, text: str) -> None:
     await app.push_screen(HelpScreen([(f"group={text}", [(f"key={text}", f"tooltip={text}")])]))
 
 
+async def show_too_small(app: CapturedApp, text: str) -> None:
+    await app.push_screen(TooSmallScreen())  # which has no text but its own
+
+
 # How each screen is shown hostile text, and the fields that must then have been drawn.
 CASES: dict[str, list[tuple[Show, str]]] = {
     "RoundsScreen": [
@@ -203,6 +208,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "LineageScreen": [(show_lineage, "name note message model data module")],
     "StartFromScreen": [(show_start_from, "name note")],
     "ConfirmScreen": [(show_question, "question yes")],
+    "TooSmallScreen": [(show_too_small, "")],
     "HelpScreen": [(show_help, "group key tooltip")],
 }
 

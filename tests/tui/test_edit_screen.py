@@ -95,7 +95,7 @@ async def test_arrows_go_through_the_fields_and_each_says_what_it_does(
             await pilot.press("down")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (110, 32), (120, 36), (60, 20)])
+@pytest.mark.parametrize("size", [(80, 24), (110, 32), (120, 36), (80, 22)])
 async def test_field_one_is_in_is_in_sight(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, size: tuple[int, int]
 ) -> None:

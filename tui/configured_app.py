@@ -1,0 +1,82 @@
+"""What a person has set, in force: colours, keys, and the screens that tell of the keys."""
+
+from __future__ import annotations
+
+from textual import work
+from textual.app import App
+from textual.filter import Monochrome, NoColor
+
+from tui.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
+from tui.driver import TerminalDriver
+from tui.keys import actions_on, clashes_on, readable
+from tui.screens.help import HelpScreen
+from tui.theme import THEMES
+
+
+class ConfiguredApp(App[str | None]):
+    """An app with our themes and the keys of the config file. `problems` are sentences on what is wrong with that."""
+
+    ENABLE_COMMAND_PALETTE = False  # Textual's; ours has an id
+
+    def __init__(self, settings: Config | None = None) -> None:
+        super().__init__(driver_class=TerminalDriver)
+        self.settings = settings if settings is not None else config()
+        keymap, unreadable = readable(self.settings.keys)
+        self.problems = [*self.settings.problems, *unreadable]
+        self._set_up_colours()
+        self.set_keymap(keymap)
+
+    def problems_found(self) -> None:
+        """`problems` has become longer; the app shows them."""
+
+    def _set_up_colours(self) -> None:
+        """Our themes, and with NO_COLOR (https://no-color.org) no colour at all instead of Textual's greys."""
+        self._filters = [NoColor() if isinstance(item, Monochrome) else item for item in self._filters]
+        for theme in THEMES:
+            self.register_theme(theme)
+        asked = self.settings.theme
+        if asked and asked not in self.available_themes:
+            names = ", ".join(theme.name for theme in THEMES)
+            self.problems.append(f"config.toml asks for the theme {asked!r}, which is none: choose one of {names}")
+        wanted = [name for name in (asked, remembered_theme()) if name in self.available_themes]
+        self.theme = wanted[0] if wanted else DEFAULT_THEME
+
+    def choose_theme(self, name: str) -> None:
+        """Show everything in the colours of the theme `name`, from now on, as far as the config file names none."""
+        self.theme = name
+        remember_theme(name)
+
+    def check_keys(self) -> None:
+        """Give a binding of the screen on top its own key back where the config file gave it one that is taken."""
+        if self._keymap:
+            self.call_after_refresh(self._drop_clashes)
+
+    def _drop_clashes(self) -> None:
+        if clashes := clashes_on(self.screen, self._keymap):
+            self.set_keymap({name: keys for name, keys in self._keymap.items() if name not in clashes})
+            self._add_problems(list(clashes.values()))
+
+    @work(thread=True, exit_on_error=False, group="keys")
+    def find_unknown_keys(self) -> None:
+        """In a thread, since it imports every screen there is, and the table is not to wait for that."""
+        from tui.key_table import unknown_ids
+
+        self.call_from_thread(self._add_problems, unknown_ids(self.settings.keys))
+
+    def _add_problems(self, sentences: list[str]) -> None:
+        self.problems += [text for text in sentences if text not in self.problems]
+        self.problems_found()
+
+    def action_help(self) -> None:
+        """The keys of the screen as it is."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for action in actions_on(self.screen):
+            groups.setdefault(action.where, []).append((action.shown_keys(self), action.explained))
+        self.push_screen(HelpScreen(list(groups.items())))
+
+    def action_palette(self) -> None:
+        from textual.command import CommandPalette  # the first painted table does not wait for it
+
+        from tui.palette import ActionProvider
+
+        self.push_screen(CommandPalette(providers=[ActionProvider], placeholder="What is to be done?"))

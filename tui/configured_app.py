@@ -72,7 +72,7 @@ class ConfiguredApp(App[str | None]):
         groups: dict[str, list[tuple[str, str]]] = {}
         for action in actions_on(self.screen):
             groups.setdefault(action.where, []).append((action.shown_keys(self), action.explained))
-        self.push_screen(HelpScreen(list(groups.items())))
+        self.push_screen(HelpScreen(groups.items()))
 
     def action_palette(self) -> None:
         from textual.command import CommandPalette  # the first painted table does not wait for it

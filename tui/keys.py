@@ -16,6 +16,7 @@ from textual.widget import Widget
 
 MODIFIERS = re.compile(r"((?:ctrl|shift|alt|super|meta)\+)*", re.IGNORECASE)
 ALIASES = {"esc": "escape", "return": "enter", "pgup": "pageup", "pgdn": "pagedown", "del": "delete"}
+THIS_SCREEN = "This screen"
 LEAVES_A_LAYER = "escape"  # the innermost there is
 NAMED_KEYS = frozenset(key.value for key in Keys)
 
@@ -39,7 +40,7 @@ class Action(Struct, frozen=True):
 
 
 def actions_on(screen: Screen[object]) -> list[Action]:
-    """Everything that keys do on `screen` as it is now, those of the focused widget first.
+    """Everything that keys do on `screen` as it is now: its own, those of the focused widget, those of others.
 
     The keys are the remapped ones. What `check_action` hides is left out; what it refuses for now is not `enabled`.
     """
@@ -49,7 +50,7 @@ def actions_on(screen: Screen[object]) -> list[Action]:
             state = screen.app._check_action_state(binding.action, node)
             if state is not False:
                 found.append(Action(where, node, binding, keys, enabled=bool(state)))
-    return found
+    return sorted(found, key=lambda action: action.where != THIS_SCREEN)
 
 
 def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, str]:
@@ -107,7 +108,7 @@ def _nodes_of(screen: Screen[object]) -> Iterator[tuple[str, DOMNode]]:
         if type(node) not in seen and type(node).__module__.startswith("tui."):
             seen.add(type(node))
             if by_id(node._bindings):
-                yield ("This screen" if node is screen else f"In the {in_words(type(node))}"), node
+                yield (THIS_SCREEN if node is screen else f"In the {in_words(type(node))}"), node
     if not screen.is_modal:
         yield "Everywhere", screen.app
 

@@ -10,7 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, Label, Static, TextArea
+from textual.widgets import Label, Static, TextArea
 
 from engine import preflight
 from engine.errors import LoratuiError, SpecError
@@ -25,6 +25,7 @@ from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.start_from import Origin
+from tui.widgets.key_footer import KeyFooter
 from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.spec_form import SpecForm, control_id
 from tui.widgets.stored_input import StoredInput
@@ -77,7 +78,7 @@ class EditScreen(CockpitScreen):
             with Vertical(id="edit-side"):
                 yield Static(id="explained", markup=False)
                 yield PlanPanel(id="plan")
-        yield Footer(compact=True)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._plan()

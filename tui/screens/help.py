@@ -26,7 +26,7 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,q,question_mark", "app.pop_screen", "Close", tooltip="Close the help", id="help.close")
     ]
     DEFAULT_CSS = """
-    HelpScreen .dialog { width: 78; }
+    HelpScreen .dialog { width: 78; scrollbar-size-vertical: 1; }
     """
 
     def __init__(self, groups: Iterable[tuple[str, list[tuple[str, str]]]]) -> None:
@@ -35,11 +35,11 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         width = max((cell_len(keys) for _, rows in self._groups for keys, _ in rows), default=0)
-        with Reading(classes="dialog", can_focus=True):
+        with Reading(classes="dialog", can_focus=True) as dialog:
+            dialog.border_subtitle = "esc close · ↑ ↓ scroll"
             for title, rows in self._groups:
                 yield Static(Content(clean_line(title)), classes="dialog-title", markup=False)
                 yield KeyRows(rows, width)
-            yield Static("esc close · : find by typing", classes="hint", markup=False)
 
 
 class KeyRows(Vertical):

@@ -9,7 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.columns import measured_text
 from engine.errors import RoundError
@@ -19,6 +19,7 @@ from engine.operations import Cockpit
 from engine.rounds import Round
 from tui.messages import NewRoundWanted, RunWanted
 from tui.screens.cockpit_screen import CockpitScreen
+from tui.widgets.key_footer import KeyFooter
 from tui.widgets.lineage_view import LineageView
 
 
@@ -39,7 +40,7 @@ class LineageScreen(CockpitScreen):
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
         yield LineageView(id="lineage")
-        yield Footer(compact=True)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.show_rounds(self._rounds)

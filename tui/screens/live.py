@@ -10,7 +10,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer
 
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, STOPPABLE, Round
@@ -19,6 +18,7 @@ from tui.follower import follow_machine, follow_run
 from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.widgets.curve_chart import CurveChart, Series
+from tui.widgets.key_footer import KeyFooter
 from tui.widgets.log_pane import LogPane
 from tui.widgets.machine_panel import MachinePanel
 from tui.widgets.run_figures import RunFigures, RunHeader
@@ -53,7 +53,7 @@ class LiveScreen(CockpitScreen):
         yield MachinePanel(id="machine")
         yield LogPane(id="log")
         yield SamplePane(id="samples")
-        yield Footer(compact=True)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one("#machine").border_title = "this machine"

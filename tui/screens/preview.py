@@ -8,7 +8,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from engine.errors import LoratuiError
@@ -18,6 +18,7 @@ from engine.spec import Spec
 from tui.messages import RowPreviewed
 from tui.plain import clean
 from tui.screens.cockpit_screen import CockpitScreen
+from tui.widgets.key_footer import KeyFooter
 from tui.widgets.preview_text import SUPERVISED, preview_facts, preview_text
 from tui.widgets.reading import Reading
 
@@ -44,7 +45,7 @@ class PreviewScreen(CockpitScreen):
         yield Static("loading the data and the tokenizer ...", id="preview-facts", markup=False)
         with Reading(id="preview-body"):
             yield Static(id="preview-text", markup=False)
-        yield Footer(compact=True)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one("#preview-body").focus()

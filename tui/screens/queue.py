@@ -9,12 +9,13 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
 from tui.messages import ActionDone, RoundsRead
 from tui.screens.selected_round import SelectedRoundScreen
+from tui.widgets.key_footer import KeyFooter
 from tui.widgets.queue_table import QueueTable
 
 EMPTY_TEXT = "Nothing runs and nothing waits: press esc, and n for a new round."
@@ -43,7 +44,7 @@ class QueueScreen(SelectedRoundScreen):
         yield Static(id="title", markup=False)
         yield QueueTable(id="queue")
         yield Static(EMPTY_TEXT, id="empty", markup=False)
-        yield Footer(compact=True)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.show_rounds(self._rounds)

@@ -11,7 +11,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import ScreenResume, ScreenSuspend
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
@@ -25,6 +25,7 @@ from tui.plain import clean_line
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.selected_round import SelectedRoundScreen
+from tui.widgets.key_footer import KeyFooter
 from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
 
@@ -59,7 +60,7 @@ class RoundsScreen(SelectedRoundScreen):
         yield RoundTable(id="rounds")
         yield Static(EMPTY_TEXT, id="empty", markup=False)
         yield RoundDetail(id="round-detail")
-        yield Footer(compact=True)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._follow_store()

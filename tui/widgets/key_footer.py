@@ -1,0 +1,105 @@
+"""The keys of the screen on its last line, as many as there is room for; the key for all of them is always there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from rich.cells import cell_len
+from textual.content import Content
+from textual.dom import DOMNode
+from textual.events import Click
+from textual.screen import Screen
+from textual.widget import Widget
+
+HELP_ID = "app.help"
+GAP = 1
+
+
+class Shown(Struct, frozen=True):
+    """A key in the footer; `node` is what its action is done to."""
+
+    key: str
+    word: str
+    action: str
+    node: DOMNode
+    enabled: bool
+
+    @property
+    def width(self) -> int:
+        return cell_len(self.key) + 1 + cell_len(self.word)
+
+
+class KeyFooter(Widget):
+    """One line from the screen's active bindings. Where it is too short, what cannot be done now goes first."""
+
+    DEFAULT_CSS = """
+    KeyFooter { dock: bottom; height: 1; background: $footer-background; color: $footer-foreground; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: list[Shown] = []
+        self._help: Shown | None = None
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._take_keys)
+
+    def on_unmount(self) -> None:
+        self.screen.bindings_updated_signal.unsubscribe(self)
+
+    def _take_keys(self, screen: Screen[object]) -> None:
+        if not self.is_attached or screen is not self.screen:
+            return
+        by_action: dict[str, Shown] = {}
+        help_key = None
+        for node, binding, enabled, _ in screen.active_bindings.values():
+            shown = Shown(self.app.get_key_display(binding), binding.description, binding.action, node, enabled)
+            if binding.id == HELP_ID:
+                help_key = shown
+            elif binding.show:
+                by_action.setdefault(binding.action, shown)
+        if ([*by_action.values()], help_key) != (self._keys, self._help):
+            self._keys, self._help = [*by_action.values()], help_key
+            self.refresh()
+
+    def fitting(self, width: int) -> list[Shown]:
+        """The keys that fit into `width` cells, the one for help last."""
+        last = [self._help] if self._help is not None else []
+        for keys in (self._keys, [key for key in self._keys if key.enabled]):
+            if _width([*keys, *last]) <= width:
+                return [*keys, *last]
+        taken: list[Shown] = []
+        for key in keys:
+            if _width([*taken, key, *last]) > width:
+                break
+            taken.append(key)
+        return [*taken, *last]
+
+    def render(self) -> Content:
+        fitting = self.fitting(self.size.width)
+        pieces: list[Content | str] = [" "]
+        for key in fitting:
+            if key is self._help:
+                pieces.append(" " * (self.size.width - _width(fitting)))
+            style = "" if key.enabled else "dim"
+            pieces.append(Content.styled(key.key, f"bold $footer-key-foreground {style}"))
+            pieces.append(Content.styled(f" {key.word}", style))
+            pieces.append(" " * GAP)
+        return Content.assemble(*pieces)
+
+    async def on_click(self, event: Click) -> None:
+        """Do what is under the mouse."""
+        fitting = self.fitting(self.size.width)
+        left = 1
+        for key in fitting:
+            if key is self._help:
+                left = self.size.width - key.width - GAP
+            if left <= event.x < left + key.width:
+                await self.app.run_action(key.action, key.node)
+                return
+            left += key.width + GAP
+
+
+def _width(keys: Sequence[Shown]) -> int:
+    return 1 + sum(key.width + GAP for key in keys)

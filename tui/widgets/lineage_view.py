@@ -37,8 +37,8 @@ class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("l,right", "child", "Child", show=False, tooltip="To the first that came from it", id="lineage.child"),
         Binding("g,home", "move_to(0)", "First", show=False, tooltip="To the first round", id="lineage.first"),
         Binding("G,end", "move_to(-1)", "Last", show=False, tooltip="To the last round", id="lineage.last"),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False, id="lineage.page_down"),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False, id="lineage.page_up"),
+        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False, tooltip="A page down", id="lineage.page_down"),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False, tooltip="A page up", id="lineage.page_up"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"lineage--line", "lineage--cursor"}
     DEFAULT_CSS = """

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from engine.columns import Column, columns, not_finite
+from engine.errors import RoundError
 from engine.fields import changed_keys, describe_value, spec_fields
 from engine.held_out import best_rounds, moved
 from engine.rounds import Result, Round
 from engine.units import format_perplexity
 
 UNKNOWN = "unknown"
-TOLD_APART = (
-    "number",
-    "note",
-    "message",
-    "against_parent",
-)  # the head of a column, and sentences that no cell has room for
+NOT_COMPARED = ("number", "pinned", "note", "message", "against_parent")  # the head of a column, or no property
+FEWEST, MOST = 2, 10  # rounds side by side
+
+
+def check_count(rounds: Sequence[Round]) -> None:
+    """Raise RoundError unless there are as many rounds as can be read side by side."""
+    if not FEWEST <= len(rounds) <= MOST:
+        many = f"{len(rounds)} rounds are" if len(rounds) != 1 else "one round is"
+        what = "too many" if len(rounds) > MOST else "too few"
+        raise RoundError(f"{many} {what} to compare: choose {FEWEST} to {MOST}")
 
 
 def movement(first: Round, second: Round) -> str:
@@ -79,14 +84,26 @@ class ComparedField(Struct, frozen=True):
     best: frozenset[int] = frozenset()
 
 
+AGAINST_FIRST = "against_first"
+
+
 def compared_fields(rounds: Sequence[Round]) -> list[ComparedField]:
-    """Every field of spec, plan and result side by side, and by how much each round moved from its base model."""
+    """Every field of spec, plan and result side by side, and by how much perplexity moved from the first round."""
     fields = []
     for key, column in columns().items():
-        if key in TOLD_APART:
+        if key in NOT_COMPARED:
             continue
         texts = tuple(spec_text(key, item) if key in spec_fields() else column.text(item) for item in rounds)
         best = best_rounds(rounds, key) if column.measured else frozenset()
         places = frozenset(place for place, item in enumerate(rounds) if item.number in best)
         fields.append(ComparedField(key, column.title, texts, _differs(column, rounds), column.numeric, places))
+        if key == "against_base" and rounds:
+            fields.append(_against_first(rounds))
     return fields
+
+
+def _against_first(rounds: Sequence[Round]) -> ComparedField:
+    first = rounds[0]
+    changes = [moved(first, item) if item is not first else None for item in rounds]
+    texts = tuple("" if change is None else change.percent_text for change in changes)
+    return ComparedField(AGAINST_FIRST, f"against round {first.number}", texts, any(texts), True)

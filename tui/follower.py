@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from textual.message import Message
 from textual.worker import get_current_worker
@@ -11,7 +11,7 @@ from textual.worker import get_current_worker
 from engine.dataset import reason_of
 from engine.errors import LoratuiError
 from engine.operations import Cockpit
-from engine.rounds import Round
+from engine.rounds import ACTIVE, WAITING, Round
 from engine.runlog import LineTail, RunTail
 from engine.telemetry import Telemetry
 from tui.messages import MachineSampled, RoundsRead, RunAdvanced, StoreUnreadable
@@ -88,6 +88,35 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], post: Post) -> No
         if news or lines or round_ != told:
             post(RunAdvanced(round_, news, lines))
             told = round_
+        if not pause(RUN_SECONDS):
+            return
+
+
+def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: Post) -> None:
+    """Post the events of several runs from the first on, as `follow_run` does, without their logs.
+
+    A run that is over is read once, and again if its round is taken up anew.
+    """
+    tails: dict[str, RunTail] = {}
+    told: dict[str, Round] = {}
+    refused: set[str] = set()
+    while True:
+        for round_ in current():
+            over = round_.status not in ACTIVE | WAITING
+            if over and told.get(round_.id) == round_:
+                continue
+            run = cockpit.workspace.run_dir(round_.id)
+            try:
+                news = tails.setdefault(round_.id, RunTail(run.events)).poll()
+            except OSError as error:
+                message = f"{run.path} cannot be read: {reason_of(error)}"
+                if message not in refused:
+                    refused.add(message)
+                    post(StoreUnreadable(LoratuiError(message)))
+                continue
+            told[round_.id] = round_
+            if news:
+                post(RunAdvanced(round_, news, ()))
         if not pause(RUN_SECONDS):
             return
 

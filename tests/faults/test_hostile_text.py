@@ -15,6 +15,7 @@ import pytest
 import regex
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from textual.pilot import Pilot
 from textual.screen import Screen
 
 import tui.screens
@@ -53,6 +54,7 @@ from tui.messages import (
     SpecChecked,
     StoreUnreadable,
 )
+from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
@@ -62,6 +64,7 @@ from tui.screens.preview import PreviewScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.start_from import Origin, StartFromScreen
 from tui.screens.too_small import TooSmallScreen
+from tui.widgets.compare_table import CompareTable
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 Times = Callable[[int, int], int]
@@ -168,6 +171,19 @@ async def show_queue(app: CapturedApp, text: str) -> None:
     await app.push_screen(QueueScreen(app.cockpit, rounds))
 
 
+async def show_compare(app: CapturedApp, text: str) -> None:
+    hostile = hostile_round(text)
+    screen = CompareScreen(app.cockpit, [make_round(6, note="plain"), hostile])
+    screen._follow = lambda: None  # type: ignore  # what the runs would say is said below
+    await app.push_screen(screen)
+    failed = Failed(time=1.0, message=f"ended={text}")
+    measured = Evaluated(time=1.0, step=5, eval_loss=1.0, perplexity=2.7, supervised_tokens=1)
+    screen.post_message(RunAdvanced(hostile, [measured, failed], []))
+    await app.drawn()
+    screen.query_one(CompareTable).focus()
+    await Pilot(app).press("g")
+
+
 async def show_lineage(app: CapturedApp, text: str) -> None:
     rounds = [make_round(6), hostile_round(text), make_round(8, spec=hostile_round(text).spec, parent=6)]
     await app.push_screen(LineageScreen(app.cockpit, rounds, 7))
@@ -205,6 +221,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     ],
     "PreviewScreen": [(show_preview, "refused format column warning problem prompt answer cut")],
     "QueueScreen": [(show_queue, "name message")],
+    "CompareScreen": [(show_compare, "name model data module note")],
     "LineageScreen": [(show_lineage, "name note message model data module")],
     "StartFromScreen": [(show_start_from, "name note")],
     "ConfirmScreen": [(show_question, "question yes")],

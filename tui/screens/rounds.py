@@ -13,7 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.events import ScreenResume, ScreenSuspend
 from textual.widgets import Static
 
-from engine.errors import LoratuiError
+from engine.comparison import check_count
+from engine.errors import LoratuiError, RoundError
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
 from engine.runlog import RunTail
@@ -21,7 +22,7 @@ from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown, write_export
 from tui.follower import RUN_SECONDS, follow_store, pause
 from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced
-from tui.plain import clean_line
+from tui.plain import clean, clean_line
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.selected_round import SelectedRoundScreen
@@ -42,6 +43,13 @@ class RoundsScreen(SelectedRoundScreen):
         Binding("e", "export", "Export", tooltip="Write the comparison table to a Markdown file", id="rounds.export"),
         Binding(
             "u", "queue", "Queue", tooltip="Show what runs and what waits, and change the order", id="rounds.queue"
+        ),
+        Binding(
+            "c",
+            "compare",
+            "Compare",
+            tooltip="Marked rounds side by side, or this and its parent",
+            id="rounds.compare",
         ),
         Binding(
             "a", "lineage", "Ancestry", tooltip="Which round came from which, and how it moved", id="rounds.lineage"
@@ -167,6 +175,8 @@ class RoundsScreen(SelectedRoundScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("export", "lineage"):
             return True if self._rounds else None
+        if action == "compare":
+            return True if len(self._rounds) > 1 else None
         return super().check_action(action, parameters)
 
     def action_new(self) -> None:
@@ -174,6 +184,29 @@ class RoundsScreen(SelectedRoundScreen):
 
     def action_queue(self) -> None:
         self.go_on_to(QueueScreen(self.cockpit, list(self._rounds.values())))
+
+    @property
+    def marked(self) -> list[Round]:
+        """The rounds marked, by number."""
+        return []
+
+    def action_compare(self) -> None:
+        """The marked rounds side by side, or the selected one with the one it came from."""
+        from tui.screens.compare import CompareScreen  # it brings numpy in for the chart
+
+        rounds = self.marked
+        if not rounds and self.selected is not None:
+            parent = self._rounds.get(self.selected.parent) if self.selected.parent is not None else None
+            if parent is None:
+                self.notify("mark the rounds to compare with space", markup=False)
+                return
+            rounds = [parent, self.selected]
+        try:
+            check_count(rounds)
+        except RoundError as error:
+            self.notify(clean(error.message), severity="warning", markup=False)
+            return
+        self.go_on_to(CompareScreen(self.cockpit, rounds))
 
     def action_lineage(self) -> None:
         from tui.screens.lineage import LineageScreen

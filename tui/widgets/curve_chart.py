@@ -48,8 +48,8 @@ from tui.widgets.curve_plot import LOST, CurvePlot, Picture
 __all__ = ["Along", "CurveChart", "Metric", "Series"]
 
 SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the run's steps
-MARKS = "●▲■◆▼★"
-HELD_OUT_MARKS = "○△□◇▽☆"
+MARKS = "●▲■◆▼◀▶"  # one more than there are colours, so that the pairs of both are many
+HELD_OUT_MARKS = "○△□◇▽◁▷"
 ONE_HELD_OUT = "●"
 MARK_CELLS = 16
 ZOOM = 2.0
@@ -297,14 +297,14 @@ class CurveChart(Widget, can_focus=True):
         places = np.arange(first, high, cell * MARK_CELLS)
         indices = np.unique([*np.searchsorted(line.x, places[places <= (line.x[-1:].sum())]), len(line.x) - 1])
         indices = indices[(indices >= 0) & (indices < len(line.x))]
-        return ScatterPlot(line.x[indices], line.y[indices], None, MARKS[number % 6], style)
+        return ScatterPlot(line.x[indices], line.y[indices], None, MARKS[number % len(MARKS)], style)
 
     def _held_out(self, number: int, item: Series, limits: tuple[float, float]) -> ScatterPlot:
         points = held_out(item, self.along)
         shown = (points.x >= limits[0]) & (points.x <= limits[1]) & ((points.y > 0) | (not self.logarithmic))
         y = np.asarray(points.y[shown], float)
         many = len(self._series) > 1
-        mark = HELD_OUT_MARKS[number % 6] if many else ONE_HELD_OUT
+        mark = HELD_OUT_MARKS[number % len(MARKS)] if many else ONE_HELD_OUT
         style = self._style(f"curve-chart--{number % 6 + 1}" if many else "curve-chart--held-out")
         return ScatterPlot(points.x[shown], np.log10(y) if self.logarithmic else y, None, mark, style)
 
@@ -355,7 +355,7 @@ class CurveChart(Widget, can_focus=True):
         for number, item in enumerate(self._series if len(self._series) > 1 else ()):
             parts.append(
                 Content.assemble(
-                    "  ", (MARKS[number % 6], self._series_style(number)), " ", Content(clean_line(item.label))
+                    "  ", (MARKS[number % len(MARKS)], self._series_style(number)), " ", Content(clean_line(item.label))
                 )
             )
         lost = [step for curve in curves for step in curve.points.missing]
@@ -376,7 +376,7 @@ class CurveChart(Widget, can_focus=True):
             value = self._write(float(points.y[index]))
             if curve.shown is not points.y:
                 value += f" ({self._write(float(curve.shown[index]))})"
-            mark = f"{MARKS[number % 6]} " if len(curves) > 1 else ""
+            mark = f"{MARKS[number % len(MARKS)]} " if len(curves) > 1 else ""
             parts.append(Content.assemble("  ", (mark, self._series_style(number)), value))
         return Content("").join(parts) if parts else self._title(curves)
 

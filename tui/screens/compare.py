@@ -1,0 +1,172 @@
+"""Rounds side by side: what differs between them, and their curves over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.widgets import Footer, Static
+
+from engine.held_out import are_comparable
+from engine.operations import Cockpit
+from engine.rounds import Round, Status
+from engine.snapshot import RunSnapshot
+from tui.follower import follow_runs
+from tui.messages import RunAdvanced
+from tui.plain import clean_line
+from tui.screens.cockpit_screen import CockpitScreen
+from tui.widgets.compare_table import CompareTable
+from tui.widgets.curve_chart import MARKS, CurveChart, Series
+from tui.widgets.virtual_table import VirtualTable
+
+
+class CompareScreen(CockpitScreen):
+    """Two to ten rounds. Their runs are read in a thread, and followed while they go on."""
+
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (150, "-wide")]  # type: ignore[misc]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,c", "app.pop_screen", "Back", tooltip="Back to the table of rounds", id="compare.back"),
+    ]
+    DEFAULT_CSS = """
+    CompareScreen {
+        #compare-body { height: 1fr; }
+        #compare-side { height: auto; max-height: 50%; }
+        #compared { height: auto; max-height: 100%; }
+        #compare-values { height: auto; max-height: 11; padding: 0 1; color: $text-muted; display: none; }
+        #compare-notes { height: auto; padding: 1; display: none; }
+        #curves { height: 1fr; border-top: solid $primary; }
+        #remarks { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
+        &.-wide #compare-body { layout: horizontal; }
+        &.-wide #compare-side { width: auto; max-width: 50%; height: 1fr; max-height: 100%; }
+        &.-wide #compared { width: auto; max-width: 100%; }
+        &.-wide #curves { width: 1fr; border-top: none; border-left: solid $primary; }
+        &.-wide #compare-notes { display: block; }
+        &.-curveless #curves { display: none; }
+        &.-curveless #compare-side { height: 1fr; max-height: 100%; width: 1fr; }
+    }
+    """
+
+    def __init__(self, cockpit: Cockpit, rounds: Sequence[Round]) -> None:
+        super().__init__(cockpit)
+        self.rounds = list(rounds)
+        self._runs = {item.id: RunSnapshot() for item in rounds}
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title", markup=False)
+        with Container(id="compare-body"):
+            with Container(id="compare-side"):
+                yield CompareTable(id="compared")
+                yield Static(id="compare-values", markup=False)
+                yield Static(id="compare-notes", markup=False)
+            yield CurveChart(id="curves")
+        yield Static(id="remarks", markup=False)
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self._show()
+        self._follow()
+
+    @work(thread=True, exclusive=True, group="runs")
+    def _follow(self) -> None:
+        follow_runs(self.cockpit, lambda: self.rounds, self.post_message)
+
+    def show_rounds(self, rounds: Sequence[Round]) -> None:
+        """The rounds compared as they are now; those that were deleted stay as they were."""
+        now = {item.id: item for item in rounds}
+        changed = [now.get(item.id, item) for item in self.rounds]
+        if changed != self.rounds:
+            self.rounds = changed
+            self._show()
+
+    @on(RunAdvanced)
+    def _advance(self, event: RunAdvanced) -> None:
+        for item in event.events:
+            self._runs[event.round.id].apply(item)
+        self._show()
+
+    def _drawn(self) -> list[Round]:
+        """The rounds that have a curve, or will have one."""
+        return [item for item in self.rounds if len(self._runs[item.id].curve) or self._runs[item.id].evaluations]
+
+    def _show(self) -> None:
+        drawn = self._drawn()
+        marks = [MARKS[drawn.index(item) % len(MARKS)] if item in drawn else "" for item in self.rounds]
+        table = self.query_one(CompareTable)
+        table.show(self.rounds, marks)
+        table.styles.height = table.row_count + 1
+        series = [Series(f"round {item.number}", run.curve, run.evaluations) for item, run in self._runs_of(drawn)]
+        totals = [
+            run.prepared.total_steps if run.prepared else item.plan.total_steps or 0
+            for item, run in self._runs_of(drawn)
+        ]
+        self.query_one(CurveChart).show(series, max(totals, default=0) or None)
+        self.set_class(not drawn, "-curveless")
+        self._tell(drawn)
+
+    def _runs_of(self, rounds: Sequence[Round]) -> list[tuple[Round, RunSnapshot]]:
+        return [(item, self._runs[item.id]) for item in rounds]
+
+    def _tell(self, drawn: Sequence[Round]) -> None:
+        table = self.query_one(CompareTable)
+        same = f"{table.same} are the same" + ("" if table.everything else ": = shows them")
+        title = f"   {len(self.rounds)} rounds   {table.differing} fields differ, {same}"
+        self.query_one("#title", Static).update(Content.assemble(("Compare", "bold"), title))
+        remarks = [*_told_apart(self.rounds), *_told_curveless([item for item in self.rounds if item not in drawn])]
+        shown = self.query_one("#remarks", Static)
+        shown.display = bool(remarks)
+        shown.update(Content("\n".join(remarks)))
+        notes = [
+            Content.assemble((f"{item.number}  ", "bold"), clean_line(item.note)) for item in self.rounds if item.note
+        ]
+        self.query_one("#compare-notes", Static).update(Content("\n").join(notes))
+
+    @on(VirtualTable.Highlighted)
+    def _show_values(self) -> None:
+        values = self.query_one(CompareTable).cut_values()
+        shown = self.query_one("#compare-values", Static)
+        shown.display = values is not None
+        if values is not None:
+            shown.update(values)
+
+    def action_everything(self) -> None:
+        table = self.query_one(CompareTable)
+        table.everything = not table.everything
+        self._show()
+
+    def action_metric(self, by: int) -> None:
+        self.query_one(CurveChart).action_metric(by)
+
+    def action_full(self) -> None:
+        chart = self.query_one(CurveChart)
+        chart.focus()
+        chart.action_full()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return None if action in ("metric", "full") and self.has_class("-curveless") else True
+
+
+def _told_apart(rounds: Sequence[Round]) -> list[str]:
+    """Which rounds cannot be held against the first by their losses."""
+    first = rounds[0]
+    apart = [item for item in rounds if not are_comparable(first, item)]
+    if not apart:
+        return []
+    return [f"measured on other held-out tokens than round {first.number}: {_listed(apart)}"]
+
+
+def _told_curveless(rounds: Sequence[Round]) -> list[str]:
+    """Which rounds have no curve, and why."""
+    imported = [item for item in rounds if item.status is Status.IMPORTED]
+    others = [item for item in rounds if item.status is not Status.IMPORTED]
+    told = [f"imported without a run, so without a curve: {_listed(imported)}"] if imported else []
+    return told + [f"no curve: {_listed(others)}"] * bool(others)
+
+
+def _listed(rounds: Sequence[Round]) -> str:
+    """`round 3`, `rounds 3, 4`."""
+    return f"round{'s' if len(rounds) > 1 else ''} " + ", ".join(str(item.number) for item in rounds)

@@ -193,6 +193,10 @@ class LoratuiApp(ConfiguredApp):
             except LoratuiError as error:
                 self.exit(error.message, return_code=2)
 
+        if self.cockpit.readonly:
+            place = self.cockpit.workspace.root
+            self.exit(f"there is no experiments.json in {place}: leave --readonly out to make one", return_code=2)
+            return
         question = f"There is no experiments.json in {self.cockpit.workspace.root}. Make one, and keep rounds here?"
         self.push_screen(ConfirmScreen(question, "Make it"), answered)
 

@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
     os.umask(PRIVATE_UMASK)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments[:1] == ["--readonly"] and arguments[1:2] and arguments[1] in COMMANDS:
+            arguments = [*arguments[1:], "--readonly"]
         if arguments and arguments[0] in COMMANDS:
             return _run_command(arguments, start)
         if arguments in (["-h"], ["--help"]):
@@ -41,7 +43,8 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
             return 0
         return _run_app(arguments, start)
     except LoratuiError as error:
-        hint = ": `loratui new` makes one, or name another with --workspace" if isinstance(error, StoreMissing) else ""
+        missing = isinstance(error, StoreMissing) and "--readonly" not in arguments
+        hint = ": `loratui new` makes one, or name another with --workspace" if missing else ""
         say(f"loratui: {error.message}{hint}", error=True)
         return EXIT_BAD_INPUT
     except BrokenPipeError:
@@ -67,6 +70,7 @@ def _run_app(arguments: list[str], start: Start) -> int:
     parser = Parser(prog="loratui", add_help=False)
     parser.add_argument("directory", nargs="?", metavar="WORKSPACE")
     parser.add_argument("--workspace", metavar="DIR")
+    parser.add_argument("--readonly", action="store_true")
     parser.add_argument("--version", action="version", version=f"loratui {version('loratui')}")
     options = parser.parse_args(arguments)
     workspace = Workspace(Path(options.workspace or options.directory or "."))
@@ -81,13 +85,14 @@ def _run_app(arguments: list[str], start: Start) -> int:
         os.environ.pop(another, None)
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
-    cockpit = Cockpit(workspace, start)
+    cockpit = Cockpit(workspace, start, readonly=options.readonly)
     app = LoratuiApp(cockpit, Path.cwd())
     parting = app.run()
     if parting:
         say(f"loratui: {parting}", error=True)
-    with suppress(StoreMissing):
-        cockpit.purge()
+    if not options.readonly:
+        with suppress(StoreMissing):
+            cockpit.purge()
     return app.return_code or 0
 
 
@@ -100,7 +105,7 @@ def _run_command(arguments: list[str], start: Start) -> int:
         raise LoratuiError(f"--workspace is {options.workspace!r}, which is no directory")
     set_umask(workspace)
     command: Command = getattr(commands, options.command)
-    cockpit = Cockpit(workspace, start)
+    cockpit = Cockpit(workspace, start, readonly=options.readonly)
     try:
         return command(cockpit, options)
     finally:
@@ -121,13 +126,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="loratui", description="The terminal cockpit for fine-tuning with LoRA.",
         epilog="Without a command: the terminal app over WORKSPACE (default: here).",
-        usage="loratui [WORKSPACE] | loratui COMMAND ...",
+        usage="loratui [--readonly] [WORKSPACE] | loratui COMMAND ...",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"loratui {version('loratui')}")
     commands = parser.add_subparsers(prog="loratui", dest="command", metavar="COMMAND", required=True)
     for name, (text, add_arguments) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--workspace", default=".", metavar="DIR", help="where experiments.json and runs/ lie")
+        command.add_argument("--readonly", action="store_true", help="change nothing, start nothing, lock nothing")
         add_arguments(command)
     return parser
 

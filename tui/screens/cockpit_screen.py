@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from textual import on, work
 from textual.message import Message
 from textual.screen import Screen
+from textual.widgets import Label
 
 from engine.errors import LoratuiError, StoreError
 from engine.operations import Cockpit
@@ -15,6 +16,11 @@ from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
 from tui.widgets.banner import Banner
+
+WRITING = frozenset(
+    {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "tags", "rename", "note", "edit_note"}
+    | {"export", "move", "run_next"}
+)  # actions that change something in the workspace
 
 
 class CockpitScreen(Screen[None]):
@@ -29,6 +35,12 @@ class CockpitScreen(Screen[None]):
     def on_mount(self) -> None:
         self.mount(Banner())
         self._show_banner()
+        if self.cockpit.readonly:
+            self.mount(Label("read-only", id="read-only", markup=False))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would change the workspace are not there where it is open for reading only."""
+        return not (self.cockpit.readonly and action in WRITING)
 
     @property
     def unsaved(self) -> bool:

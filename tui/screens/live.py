@@ -111,6 +111,8 @@ class LiveScreen(CockpitScreen):
         return max(0.0, end - self.run.started.time)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not super().check_action(action, parameters):
+            return False
         return None if action == "stop" and self.round.status not in STOPPABLE else True
 
     def action_samples(self) -> None:

@@ -77,7 +77,7 @@ class QueueScreen(SelectedRoundScreen):
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("move", "run_next"):
+        if action in ("move", "run_next") and not self.cockpit.readonly:
             return True if self.selected is not None and self.selected.status in WAITING else None
         if action == "resume":
             return False  # nothing that waits or runs can be

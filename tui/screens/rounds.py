@@ -173,7 +173,7 @@ class RoundsScreen(SelectedRoundScreen):
         self.action_open()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("export", "lineage"):
+        if action in ("export", "lineage") and not self.cockpit.readonly:
             return True if self._rounds else None
         if action == "compare":
             return True if len(self._rounds) > 1 else None

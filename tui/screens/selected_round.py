@@ -31,6 +31,8 @@ class SelectedRoundScreen(CockpitScreen):
         raise NotImplementedError
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not super().check_action(action, parameters):
+            return False
         if action not in ("open", "stop", "resume", "hold", "remove"):
             return True
         round_ = self.selected

@@ -63,6 +63,33 @@ class Prepared(Event, frozen=True, kw_only=True):
     estimated_memory_bytes: int | None = None
 
 
+class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the numbers of a run come from beside its spec; None where it is not known.
+
+    Attributes:
+        model_revision: the commit of a model from the hub.
+        weights: SHA-256 over the names and SHA-256s of the base model's safetensors files.
+        data: SHA-256 of the data file; None for a dataset from the hub, whose rows are told by the next two.
+        train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised.
+        libraries: versions by name, Python's too.
+        device: what the device is called by those who sell it.
+        driver: version of the NVIDIA driver, and of CUDA.
+        git: the commit that the workspace has checked out, and whether files were changed since.
+        command: the command line that trains the same spec.
+    """
+
+    model_revision: str | None = None
+    weights: str | None = None
+    data: str | None = None
+    train_rows: str = ""
+    held_out_rows: str = ""
+    libraries: dict[str, str] = {}
+    device: str = ""
+    driver: str | None = None
+    git: str | None = None
+    command: str = ""
+
+
 class Step(Event, frozen=True, kw_only=True, omit_defaults=True):
     """One optimizer step.
 
@@ -159,7 +186,19 @@ class Failed(Event, frozen=True, kw_only=True):
 
 
 AnyEvent: TypeAlias = (
-    Started | Phase | Prepared | Step | Evaluated | Sampled | Saved | Warned | Finished | Stopped | Interrupted | Failed
+    Started
+    | Provenance
+    | Phase
+    | Prepared
+    | Step
+    | Evaluated
+    | Sampled
+    | Saved
+    | Warned
+    | Finished
+    | Stopped
+    | Interrupted
+    | Failed
 )
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 

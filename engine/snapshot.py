@@ -15,6 +15,7 @@ from engine.events import (
     Interrupted,
     Phase,
     Prepared,
+    Provenance,
     Sampled,
     Saved,
     Started,
@@ -50,6 +51,7 @@ class RunSnapshot:
         self.started: Started | None = None
         self.phase: Phase | None = None
         self.prepared: Prepared | None = None
+        self.provenance: Provenance | None = None
         self.curve = Curve()
         self.last_step: Step | None = None
         self.evaluations: list[Evaluated] = []
@@ -70,6 +72,8 @@ class RunSnapshot:
                 self._restart(event)
             case Phase():
                 self.phase = event
+            case Provenance():
+                self.provenance = event
             case Prepared():
                 self.prepared = event
             case Step():

@@ -234,6 +234,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "new": ("queue a round and print it", _new),
     "preview": ("show a row as it will be trained on, without queueing anything", _preview),
     "run": ("queue a round and wait for its end, with a progress bar on a terminal", _run),
+    "reproduce": ("train a round's spec again, wait, and say whether the losses are the same", _show),
     "queue": ("list what runs and what waits, in the order of their turns", _json),
     "move": ("put a waiting round at a place of the queue; 1 runs next", _move),
     "stop": ("stop a round after its step; adapter and checkpoint are kept", _number),

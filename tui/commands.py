@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from msgspec import to_builtins
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
@@ -14,13 +15,14 @@ from engine.columns import Rounds, columns
 from engine.comparison import difference, movement
 from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
-from engine.events import Sampled, Started
+from engine.events import Provenance, Sampled, Started
 from engine.fields import flatten, format_value
 from engine.lineage import families, family_of, kin_fields
 from engine.operations import Cockpit, spec_from_settings
 from engine.plan import Plan
 from engine.presets import load_preset
 from engine.preview import Previewer
+from engine.provenance import provenance_lines
 from engine.query import by_number, filter_rounds, group_rounds, sort_rounds
 from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
@@ -29,6 +31,7 @@ from engine.spec import Spec, with_absolute_paths
 from engine.tables import export_rounds, json_text, round_fields, to_json, write_export
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
+from tui.reproduce import print_reproduction, reproduce_round
 from tui.widgets.lineage_text import lineage_lines
 from tui.widgets.preview_text import preview_facts, preview_text
 from tui.widgets.sample_table import sample_table
@@ -88,13 +91,17 @@ def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds
 
 def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
     round_ = cockpit.store.get(options.number)
-    events = read_events(cockpit.workspace.run_dir(round_.id).events, Started, Sampled)
-    samples = RunSnapshot(events).samples
+    events = read_events(cockpit.workspace.run_dir(round_.id).events, Started, Sampled, Provenance)
+    run = RunSnapshot(events)
+    samples = run.samples
     if options.json:
-        fields = round_fields(round_) | {"samples": [_sample_fields(item) for item in samples]}
-        say(json_text(fields))
+        told = {"samples": [_sample_fields(item) for item in samples], "provenance": run.provenance}
+        say(json_text(round_fields(round_) | told))
         return 0
     _print_round(round_, as_json=False)
+    if run.provenance is not None:
+        say("")
+        PlainConsole().print(_grid(provenance_lines(run.provenance)))
     if samples:
         say("")
         PlainConsole().print(sample_table(samples))
@@ -155,6 +162,15 @@ def run(cockpit: Cockpit, options: argparse.Namespace) -> int:
     ended = wait_for_end(cockpit, round_)
     _print_round(ended, options.json, settings=False)
     return 0 if ended.status == "finished" else 1
+
+
+def reproduce(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    round_, found = reproduce_round(cockpit, options.number)
+    if options.json:
+        say(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(found)))
+    else:
+        print_reproduction(options.number, round_, found)
+    return 0 if found.verdict in ("identical", "within tolerance") else 1
 
 
 def stop(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -304,12 +320,16 @@ def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
     if as_json:
         say(json_text(round_fields(round_)))
         return
-    lines = [*_outcome_lines(round_), *(_setting_lines(round_) if settings else ())]
+    PlainConsole().print(_grid([*_outcome_lines(round_), *(_setting_lines(round_) if settings else ())]))
+
+
+def _grid(lines: Iterable[tuple[str, str]]) -> Table:
+    """A line for each name that has a value."""
     table = Table.grid(padding=(0, 2))
     for name, value in lines:
         if value:
-            table.add_row(Text(name, "dim"), Text(clean(value)))
-    PlainConsole().print(table)
+            table.add_row(Text(clean(name), "dim"), Text(clean(value)))
+    return table
 
 
 def _outcome_lines(round_: Round) -> list[tuple[str, str]]:

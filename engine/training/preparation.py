@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.dataset.rows import Rows
 from engine.errors import SpecError
-from engine.events import Prepared
+from engine.events import Prepared, Provenance
 from engine.plan import Plan, make_plan
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec
@@ -32,6 +32,7 @@ from engine.training.model import (
     recompute_activations,
 )
 from engine.training.optimizer import make_optimizer
+from engine.training.origin import provenance_of
 from engine.training.pissa import Tensors, is_pissa
 from engine.training.recorder import PhaseName, Recorder
 from engine.training.token_cache import tokenise_cached
@@ -54,6 +55,7 @@ class Training:
     held_out: list[Example]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    origin: Background[Provenance]
     progress: Progress = field(default_factory=Progress)
     saved_step: int = 0
     split_off: Tensors = field(default_factory=dict)  # what PiSSA took from the base weights
@@ -111,12 +113,15 @@ def prepare(
             "data.eval_fraction",
         )
     train, held_out = split(examples, spec.data)
+    origin = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
     model = add_adapter(base, spec)
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
     budget = _choose_budget(spec, forward, train, plan, earlier)
-    training = Training(spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler)
+    training = Training(
+        spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, origin
+    )
     _say_prepared(training)
     return training
 

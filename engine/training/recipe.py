@@ -40,6 +40,7 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         training = prepare(spec, run, recorder, device, history.prepared if resume is not None else None)
         training.history = history
         measure_base(training)
+        recorder.append(training.origin.result(lambda *_: None))
         if resume is not None:
             restore(training, resume)
             recorder.log(f"resumed after step {resume}")

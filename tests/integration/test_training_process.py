@@ -50,7 +50,7 @@ def test_round_is_trained_to_the_end(
     events = read_events(run.events)
     assert kinds_of(events) == [
         *("Started", "loading", "tokenising", "Prepared"),
-        *("evaluating base", "Evaluated", "sampling", "Sampled", "training"),
+        *("evaluating base", "Evaluated", "sampling", "Sampled", "Provenance", "training"),
         *("Step", "Saved", "Step", "evaluating", "Evaluated", "sampling", "Sampled", "training"),
         *("Step", "Saved", "Step", "Saved", "evaluating", "Evaluated", "sampling", "Sampled", "training"),
         *("Step", "Saved", "evaluating", "Evaluated", "sampling", "Sampled", "Saved", "Finished"),
@@ -67,7 +67,7 @@ def test_round_is_trained_to_the_end(
 def test_run_directory_holds_what_it_should_and_no_pickle(reference: tuple[RunDir, list[AnyEvent]]) -> None:
     run = reference[0]
     assert {path.name for path in run.path.iterdir()} - {"engine.lock"} == {
-        *("spec.json", "rows.jsonl", "events.jsonl", "adapter", "checkpoints")
+        *("spec.json", "rows.jsonl", "events.jsonl", "adapter", "checkpoints", "scores")
     }
     assert {path.name for path in run.checkpoints.iterdir()} == {
         *("checkpoint-6", "checkpoint-12", "checkpoint-18", "checkpoint-20")

@@ -129,8 +129,8 @@ def test_ls_json_has_the_fields_of_the_contract(
     assert listed[3]["spec"]["train"]["learning_rate"] == 5e-5
     assert listed[3]["plan"]["total_steps"] == 296
     assert set(listed[3]["result"]) == {
-        "eval_loss", "perplexity", "base_perplexity", "train_seconds", "trained_tokens", "peak_memory_bytes",
-        "adapter_dir",
+        "eval_loss", "eval_loss_interval", "perplexity", "base_perplexity", "train_seconds", "trained_tokens",
+        "peak_memory_bytes", "adapter_dir",
     }  # fmt: skip
     assert (listed[3]["result"]["perplexity"], listed[3]["result"]["base_perplexity"]) == (3.16, None)
 

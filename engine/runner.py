@@ -26,6 +26,7 @@ from engine.errors import RoundError, StoreError, StoreMissing
 from engine.events import Started
 from engine.heartbeat import Patience
 from engine.logout import move_to_own_scope
+from engine.notify import call_by_command
 from engine.places import Places
 from engine.process import ProcessIdentity
 from engine.rounds import ACTIVE, Round, Status, in_queue_order
@@ -34,6 +35,7 @@ from engine.running import RunningEngine, launch
 from engine.sharing import set_umask
 from engine.store import RoundStore
 from engine.units import format_duration
+from engine.watch import Alarm, RunWatch, ending_alarm
 from engine.workspace import RunDir, Workspace
 
 POLL_SECONDS = 0.25
@@ -97,6 +99,7 @@ class _Job:
         self.since = since
         self.gpu = round_.gpu
         self.engine = engine
+        self.watch = RunWatch(round_, engine.run, time.time())
         self.process = process
         self.oom_before = oom_kills()
         self.missing = round_.message  # what was last said to be amiss
@@ -104,7 +107,7 @@ class _Job:
 
 
 class Runner:
-    """Trains the queue of one workspace; see the module. `command` builds the engine's argv."""
+    """Trains the queue of one workspace; see the module. `command` builds the engine's argv, `call` tells somebody."""
 
     def __init__(
         self,
@@ -112,7 +115,9 @@ class Runner:
         command: EngineCommand = engine_command,
         places: Places | None = None,
         patience: Patience | None = None,
+        call: Callable[[Alarm], object] = call_by_command,
     ) -> None:
+        self._call = call
         self._workspace = workspace
         self._store = RoundStore(workspace)
         self._command = command
@@ -190,13 +195,19 @@ class Runner:
         self._jobs.append(_Job(round_, engine, known, since))
 
     def _fail(self, number: int, message: str) -> None:
-        self._update(number, status=Status.FAILED, message=message, process=None, ended=time.time())
+        self._tell_end(self._update(number, status=Status.FAILED, message=message, process=None, ended=time.time()))
+
+    def _tell_end(self, round_: Round) -> None:
+        if (alarm := ending_alarm(round_)) is not None:
+            self._call(alarm)
 
     def _look_after(self, job: _Job) -> None:
         """Watch a running engine, and record the end once it has come."""
         try:
             if job.engine.is_running():
                 self._watch(job)
+                for alarm in job.watch.poll():
+                    self._call(alarm)
             else:
                 self._record(job)
         except OSError as error:  # its events cannot be read
@@ -235,7 +246,7 @@ class Runner:
         pids = engine.pids | ({job.process.pid} if job.process is not None else set())
         if engine.killed and (held := self._places.still_held(pids)):
             fields["message"] += f"; {held} is still not free"
-        self._update(job.number, **fields)
+        self._tell_end(self._update(job.number, **fields))
         self._jobs.remove(job)
         self._look_for_place_at = 0.0
 

@@ -196,7 +196,7 @@ def end_processes_of(directory: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What would be kept in the user's cache and state directories, by the tests and the processes they start."""
+    """The user's cache, state and configuration directories, for the tests and the processes they start."""
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))

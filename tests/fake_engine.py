@@ -66,6 +66,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
         quit_at: exits with 3 and without a word.
         hang_at: takes no further step and ignores SIGINT and SIGTERM.
         silent_at: as `hang_at`, and shows no further sign of life.
+        nan_at: the loss of this step is no number.
         helper: starts a process of its own first, as a data loader does, that outlives a SIGTERM.
         daemon: as `helper`, in a session of its own.
         wait_in: before the first event ("starting") or in this phase it waits until `GATE` is in the run directory.
@@ -82,6 +83,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
     quit_at: int | None = None
     hang_at: int | None = None
     silent_at: int | None = None
+    nan_at: int | None = None
     helper: bool = False
     daemon: bool = False
     wait_in: str = ""
@@ -212,7 +214,7 @@ class FakeEngine:
                 time=time.time(),
                 step=step,
                 epoch=step / self.script.steps,
-                loss=loss_at(step, self.script.steps),
+                loss=math.nan if step == self.script.nan_at else loss_at(step, self.script.steps),
                 learning_rate=1e-3 * (1 - step / self.script.steps),
                 grad_norm=0.5,
                 tokens=TOKENS_PER_STEP,

@@ -262,7 +262,7 @@ def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    from tui.config import config_path
+    from engine.notify import config_path
     from tui.key_table import as_config, table_of_keys  # which bring Textual in
 
     say(f"# Copy what you change to {config_path()}\n{as_config(table_of_keys())}")

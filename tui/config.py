@@ -11,24 +11,14 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from platformdirs import user_config_path, user_state_path
+from platformdirs import user_state_path
 
 from engine.dataset import reason_of
 from engine.jsonfile import NoPlainFile, read_plain, write_atomically
+from engine.notify import Notify, config_path
 
 MAX_BYTES = 1024 * 1024
 DEFAULT_THEME = "loratui-dark"
-
-
-class Notify(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the end of a round is told to a person who looks elsewhere.
-
-    `command` is a shell command to run as well, "" for none.
-    """
-
-    bell: bool = True
-    osc9: bool = True
-    command: str = ""
 
 
 class Config(Struct, frozen=True):
@@ -42,11 +32,6 @@ class Config(Struct, frozen=True):
     keys: dict[str, str] = {}
     notify: Notify = Notify()
     problems: tuple[str, ...] = ()
-
-
-def config_path() -> Path:
-    """Where the settings lie, if there are any."""
-    return user_config_path("loratui") / "config.toml"
 
 
 @cache

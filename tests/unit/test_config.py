@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tui.config import Config, Notify, read_config, remember_theme, remembered_theme
+from engine.notify import Notify
+from tui.config import Config, read_config, remember_theme, remembered_theme
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from engine.runner import Runner, engine_command, needs_runner, runner_is_alive
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.telemetry import GpuProcess, GpuSample
+from engine.watch import Alarm, Kind
 from engine.workspace import RunDir, Workspace
 from tests.conftest import (
     DEADLINE_SECONDS,
@@ -64,6 +65,36 @@ def run(workspace: Workspace, *scripts: Script) -> list[RunDir]:
 
     Runner(workspace, command).run()
     return trained
+
+
+def test_somebody_is_called_for_what_happens(workspace: Workspace, queue: Callable[..., Round], script: Follow) -> None:
+    queue(name="good")
+    queue(name="bad")
+    calls: list[Alarm] = []
+
+    def command(run: RunDir) -> list[str]:
+        script(Script(steps=6, step_seconds=0.05, nan_at=2) if run.path.name[:4] == "0001" else Script(fail_at=2))
+        return fake_engine_command(run)
+
+    Runner(workspace, command, call=calls.append).run()
+    assert [(alarm.kind, alarm.number) for alarm in calls] == [
+        (Kind.NAN, 1), (Kind.FINISHED, 1), (Kind.FAILED, 2),
+    ]  # fmt: skip
+    assert "round 1 (good): finished: perplexity" in calls[1].message
+
+
+def test_configured_command_is_run_with_nobody_there(
+    workspace: Workspace, queue: Callable[..., Round], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    said = tmp_path / "said"
+    (tmp_path / "loratui").mkdir()
+    command = f"sh -c 'echo \"$LORATUI_EVENT $LORATUI_ROUND\" >> {said}' sh"
+    (tmp_path / "loratui" / "config.toml").write_text(f"[notify]\ncommand = {json.dumps(command)}\n")
+    queue()
+    run(workspace, Script(steps=2))
+    await_true(said.exists, "the command")
+    await_true(lambda: said.read_text() == "finished 1\n", "its words")
 
 
 def statuses(store: RoundStore) -> list[Status]:

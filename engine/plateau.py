@@ -1,0 +1,73 @@
+"""When a run has stopped getting better.
+
+By the eval loss: it has not become lower in `EVALUATIONS` evaluations in a row.
+
+By the training loss: over the last third of the steps since warm-up, a line is fitted to it by least squares
+(y = a + b·x). With its standard error se(b) = sqrt(Σr² / (n − 2) / Σ(x − x̄)²), the loss falls over that third by no
+more than (−b + 2·se(b)) · (x_last − x_first), in some 98 of 100 cases. It is a plateau if even that is less than `GAIN`
+of the mean loss. A short or a noisy run has a wide error, and so is not said to be on one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+EVALUATIONS = 2
+GAIN = 0.02
+LEAST_STEPS = 100  # since warm-up, before anything is said
+ERRORS = 2.0
+BINS = 512
+
+
+class LossTrend:
+    """The training loss so far, as means over equally many steps, at most `BINS` of them."""
+
+    def __init__(self, warmup_steps: int = 0) -> None:
+        self._warmup = warmup_steps
+        self._width = 1
+        self._bins: list[tuple[float, float]] = []  # mean step, mean loss
+        self._open: list[tuple[int, float]] = []
+        self.steps = 0
+
+    def extend(self, steps: Iterable[int], losses: Iterable[float]) -> None:
+        """Take consecutive steps and their losses; one that is no finite number counts for nothing."""
+        for step, loss in zip(steps, losses, strict=True):
+            if step <= self._warmup or not math.isfinite(loss):
+                continue
+            self.steps += 1
+            self._open.append((step, loss))
+            if len(self._open) >= self._width:
+                self._close()
+
+    def _close(self) -> None:
+        self._bins.append(_mean(self._open))
+        self._open = []
+        if len(self._bins) >= BINS:
+            self._bins = [_mean(self._bins[start : start + 2]) for start in range(0, len(self._bins), 2)]
+            self._width *= 2
+
+    def has_flattened(self) -> bool:
+        """Whether the last third of it is a plateau."""
+        if self.steps < LEAST_STEPS:
+            return False
+        first, last = self._bins[0][0], self._bins[-1][0]
+        return is_flat([point for point in self._bins if point[0] >= last - (last - first) / 3])
+
+
+def is_flat(points: Sequence[tuple[float, float]]) -> bool:
+    """Whether the loss, the second of each pair, falls by less than `GAIN` over them, as the module says."""
+    n = len(points)
+    if n < 3:
+        return False
+    x_mean, y_mean = _mean(points)
+    spread = sum((x - x_mean) ** 2 for x, _ in points)
+    slope = sum((x - x_mean) * (y - y_mean) for x, y in points) / spread
+    residuals = sum((y - y_mean - slope * (x - x_mean)) ** 2 for x, y in points)
+    error = math.sqrt(residuals / (n - 2) / spread)
+    most = (ERRORS * error - slope) * (points[-1][0] - points[0][0])
+    return most < GAIN * abs(y_mean)
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return math.fsum(x for x, _ in points) / len(points), math.fsum(y for _, y in points) / len(points)

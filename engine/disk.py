@@ -40,8 +40,11 @@ class DiskNeed(Struct, frozen=True):
 
 def disk_need(round_: Round, run: RunSnapshot, directory: RunDir) -> DiskNeed | None:
     """What `run` will still write; None where that is not known yet. Looks at the disk, so not for a UI thread."""
-    if (planned := _planned(round_, run)) is None or run.prepared is None:
+    prepared = run.prepared
+    if prepared is None:
         return None
+    # as the engine counts the steps, which may not be as they were planned
+    planned = plan_checkpoints(round_.spec.train, prepared.steps_per_epoch, prepared.total_steps)
     there = _checkpoints_in(directory.checkpoints)
     # one as it says it was written, as another may lie there half written
     newest = next((directory.path / saved.path for saved in reversed(run.saved) if not saved.final), None)
@@ -50,9 +53,10 @@ def disk_need(round_: Round, run: RunSnapshot, directory: RunDir) -> DiskNeed | 
         checkpoint = sum(sizes.values())
         adapter = checkpoint - sizes.get(TRAINING_STATE, 0)
     else:
-        adapter = FLOAT32_BYTES * run.prepared.trainable_parameters
+        adapter = FLOAT32_BYTES * prepared.trainable_parameters
         checkpoint = (1 + MOMENTS) * adapter
-    to_come = checkpoints_after(planned, run.last_step.step if run.last_step else 0)
+    last = run.last_step
+    to_come = checkpoints_after(planned, last.step if last is not None else 0)
     train = round_.spec.train
     kept = (train.save_total_limit, train.load_best_model_at_end)
     return DiskNeed(growth(to_come, there, *kept), checkpoint, adapter, measured)
@@ -95,13 +99,6 @@ def shortage(need: DiskNeed | None, free: int | None, directory: Path) -> str:
         f"the disk will be full before the end: {some} take {format_bytes(need.total_bytes)} ({basis}), and "
         f"{format_bytes(free)} are left at {directory}: free some space"
     )
-
-
-def _planned(round_: Round, run: RunSnapshot) -> Checkpoints | None:
-    """As the engine counts the steps, or as they were planned until it does."""
-    if run.prepared is None:
-        return round_.plan.checkpoints
-    return plan_checkpoints(round_.spec.train, run.prepared.steps_per_epoch, run.prepared.total_steps)
 
 
 def _checkpoints_in(directory: Path) -> int:

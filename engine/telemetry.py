@@ -17,9 +17,11 @@ import msgspec
 import psutil
 from msgspec import Struct
 
+from engine.disk import DiskNeed
 from engine.nvml import GpuAnswer, GpuProcess, GpuSample
+from engine.process_tree import TreeSample
 
-__all__ = ["GpuProcess", "GpuSample", "MachineSample", "Telemetry", "sample_gpus"]
+__all__ = ["GpuProcess", "GpuSample", "MachineSample", "RoundShare", "Telemetry", "sample_gpus"]
 
 COMMAND = (sys.executable, "-P", "-m", "engine.nvml")
 ANSWER_SECONDS = 1.0  # that a sample waits for; what comes later is taken by a later sample
@@ -40,6 +42,24 @@ class MachineSample(Struct, frozen=True):
     memory_total: int
     gpus: tuple[GpuSample, ...]
     gpu_absence: str
+
+
+class RoundShare(Struct, frozen=True):
+    """What of the machine the round that is shown has, and will need.
+
+    Attributes:
+        tree: its processes; None if it does not run.
+        gpu: UUID of the GPU it was given, None for any.
+        on_gpu: whether it trains on a GPU at all.
+        disk_free: in bytes on the workspace's file system; None where that is not known.
+        disk_need: of its checkpoints; None while that is not known, or if it does not run.
+    """
+
+    tree: TreeSample | None = None
+    gpu: str | None = None
+    on_gpu: bool = False
+    disk_free: int | None = None
+    disk_need: DiskNeed | None = None
 
 
 class Telemetry:

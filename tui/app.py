@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -16,17 +16,23 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.filter import LineFilter
 from textual.geometry import Size
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.worker import WorkerFailed
 
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
+from engine.rounds import ACTIVE, Round
+from engine.watch import Alarm, Kind, Progress, endings
+from tui.call_sign import call_sign
 from tui.config import Config
 from tui.configured_app import ConfiguredApp
 from tui.crash import record_crash
+from tui.follower import watch_runs
 from tui.line_filter import PlainLines
-from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunWanted, StoreUnreadable
+from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, RunWanted, StoreUnreadable
 from tui.painter import Painter
+from tui.plain import clean
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.rounds import RoundsScreen
@@ -34,6 +40,9 @@ from tui.screens.start_from import Origin, StartFromScreen
 from tui.screens.too_small import TooSmallScreen, is_too_small
 
 CRASHED = 1
+SEVERITIES: dict[Kind, SeverityLevel] = {
+    Kind.FINISHED: "information", Kind.FAILED: "error", Kind.NAN: "error", Kind.PLATEAU: "warning",
+}  # fmt: skip
 
 
 class LoratuiApp(ConfiguredApp):
@@ -69,6 +78,9 @@ class LoratuiApp(ConfiguredApp):
         self._plain_lines = PlainLines()
         self._painter = Painter()
         self._told_size: Size | None = None
+        self._rounds: Sequence[Round] = ()
+        self._progress: Mapping[int, Progress] = {}
+        self._watching = False
         self._told: Sequence[str] = ()
         self._notices: list[str] = []
         self._dismissed: set[str] = set()
@@ -154,10 +166,37 @@ class LoratuiApp(ConfiguredApp):
 
     @on(RoundsRead)
     def _show_rounds(self, event: RoundsRead) -> None:
+        alarms, self._rounds = endings(self._rounds, event.rounds), event.rounds
+        if not self._watching and any(round_.status in ACTIVE for round_ in event.rounds):
+            self._watching = True
+            self._watch_runs()
+        for alarm in alarms:
+            self._call(alarm)
         for screen in self.screen_stack:
             if isinstance(screen, CockpitScreen):
                 screen.show_rounds(event.rounds)
         self._tell(event.notices)
+
+    @work(thread=True, group="watch")
+    def _watch_runs(self) -> None:
+        """From the first round on that runs, until the app is left."""
+        watch_runs(self.cockpit, lambda: [item for item in self._rounds if item.status in ACTIVE], self.post_message)
+
+    @on(RunsWatched)
+    def _show_progress(self, event: RunsWatched) -> None:
+        self._progress = event.progress
+        if isinstance(self.screen, CockpitScreen):
+            self.screen.show_progress(event.progress)
+        for alarm in event.alarms:
+            self._call(alarm)
+
+    def _call(self, alarm: Alarm) -> None:
+        """Tell the person of it, wherever in the app they are or whatever they look at instead."""
+        if alarm.kind not in self.settings.notify.on:
+            return
+        self.notify(clean(alarm.message), severity=SEVERITIES[alarm.kind], timeout=10, markup=False)
+        if self._driver is not None:
+            self._driver.write(call_sign(self.settings.notify, alarm.message))
 
     @on(StoreUnreadable)
     def _tell_unreadable(self, event: StoreUnreadable) -> None:
@@ -212,16 +251,20 @@ class LoratuiApp(ConfiguredApp):
 
     @on(RunWanted)
     def _open_run(self, event: RunWanted) -> None:
+        self.push_screen(self._live_screen(event.round))
+
+    def _live_screen(self, round_: Round) -> CockpitScreen:
         from tui.screens.live import LiveScreen  # it brings numpy in for the chart
 
-        self.push_screen(self._informed(LiveScreen(self.cockpit, event.round)))
+        screen = LiveScreen(self.cockpit, round_)
+        screen.show_rounds(self._rounds)
+        screen.show_progress(self._progress)
+        return self._informed(screen)
 
     @on(RoundQueued)
     def _watch_queued(self, event: RoundQueued) -> None:
-        from tui.screens.live import LiveScreen
-
         self._uncover()
-        self.switch_screen(self._informed(LiveScreen(self.cockpit, event.round)))
+        self.switch_screen(self._live_screen(event.round))
 
     async def action_quit(self) -> None:
         """Leave, after asking where a form holds something that was typed."""

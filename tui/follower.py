@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine.dataset import reason_of
+from engine.disk import disk_need, free_bytes
 from engine.errors import LoratuiError
+from engine.logtail import LogTail
 from engine.operations import Cockpit
+from engine.process_tree import ProcessTree
 from engine.rounds import ACTIVE, WAITING, Round
-from engine.runlog import LineTail, RunTail
-from engine.telemetry import Telemetry
-from tui.messages import MachineSampled, RoundsRead, RunAdvanced, StoreUnreadable
+from engine.runlog import RunTail
+from engine.snapshot import RunSnapshot
+from engine.telemetry import RoundShare, Telemetry
+from engine.watch import Alarm, Progress, RunWatch
+from tui.messages import MachineSampled, RoundsRead, RunAdvanced, RunsWatched, StoreUnreadable
 
 Post = Callable[[Message], object]
 
 STORE_SECONDS = 0.5
-RUN_SECONDS = 0.5
+RUN_SECONDS = 1.0  # a person reads no faster, and each look is written to the terminal
+WATCH_SECONDS = 1.0
 MACHINE_SECONDS = 2.0
 CANCEL_SECONDS = 0.1
 WAKE_SECONDS = 5.0
@@ -67,26 +74,26 @@ def _wake_runner(cockpit: Cockpit) -> tuple[str, ...]:
         return (error.message,)
 
 
-def follow_run(cockpit: Cockpit, current: Callable[[], Round], post: Post) -> None:
-    """Post a run's events and log lines from the first on; the whole curve comes with the first message.
+def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnapshot, post: Post) -> None:
+    """Post a run's events and log from the first on; the whole curve comes with the first message.
 
     `current` gives the round as the store has it. It is asked before the events are read: a round that has ended is
-    never shown short of its last steps.
+    never shown short of its last steps. `snapshot` is handed on with each message.
     """
     run = cockpit.workspace.run_dir(current().id)
-    events, log = RunTail(run.events), LineTail(run.log)
+    events, log = RunTail(run.events), LogTail(run.log)
     told: Round | None = None
     refused = ""
     while True:
         round_ = current()
         try:
-            news, lines = events.poll(), [line.decode("utf-8", "replace") for line in log.poll()]
+            news, text = events.poll(), log.poll()
         except OSError as error:  # what is shown stays, and the disk is asked again
-            news, lines = [], []
+            news, text = [], ""
             if refused != (refused := f"{run.path} cannot be read: {reason_of(error)}"):
                 post(StoreUnreadable(LoratuiError(refused)))
-        if news or lines or round_ != told:
-            post(RunAdvanced(round_, news, lines))
+        if news or text or round_ != told:
+            post(RunAdvanced(round_, news, text, snapshot))
             told = round_
         if not pause(RUN_SECONDS):
             return
@@ -116,17 +123,53 @@ def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: 
                 continue
             told[round_.id] = round_
             if news:
-                post(RunAdvanced(round_, news, ()))
+                post(RunAdvanced(round_, news))
         if not pause(RUN_SECONDS):
             return
 
 
-def follow_machine(post: Post) -> None:
-    """Post the machine's load every `MACHINE_SECONDS`."""
-    telemetry = Telemetry()
+def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Post) -> None:
+    """Post how far the rounds that `active` gives are whenever that changes, and what somebody should be told of them.
+
+    What has happened before is no news.
+    """
+    begun = time.time()
+    watches: dict[str, RunWatch] = {}
+    told: dict[int, Progress] = {}
+    while True:
+        rounds = active()
+        watches = {
+            item.id: watches.get(item.id) or RunWatch(item, cockpit.workspace.run_dir(item.id), begun)
+            for item in rounds
+        }
+        alarms: list[Alarm] = []
+        for watch in watches.values():
+            with suppress(OSError):  # who opens the run is told
+                alarms += watch.poll()
+        progress = {item.number: watches[item.id].progress for item in rounds}
+        if alarms or progress != told:
+            post(RunsWatched(progress, alarms))
+            told = progress
+        if not pause(WATCH_SECONDS):
+            return
+
+
+def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnapshot]], post: Post) -> None:
+    """Post the machine's load every `MACHINE_SECONDS`, and what of it is the round's that `current` gives."""
+    telemetry, tree = Telemetry(), ProcessTree()
+    root = cockpit.workspace.root
     try:
         while True:
-            post(MachineSampled(telemetry.sample()))
+            round_, run = current()
+            active = round_.status in ACTIVE
+            share = RoundShare(
+                tree=tree.sample(round_.process) if active else None,
+                gpu=round_.gpu,
+                on_gpu=run.prepared is not None and run.prepared.device == "cuda",
+                disk_free=free_bytes(root),
+                disk_need=disk_need(round_, run, cockpit.workspace.run_dir(round_.id)) if active else None,
+            )
+            post(MachineSampled(telemetry.sample(), share, time.monotonic()))
             if not pause(MACHINE_SECONDS):
                 return
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from textual.message import Message
 
@@ -12,7 +12,9 @@ from engine.events import AnyEvent
 from engine.preflight import Preflight
 from engine.preview import Preview
 from engine.rounds import Round
-from engine.telemetry import MachineSample
+from engine.snapshot import RunSnapshot
+from engine.telemetry import MachineSample, RoundShare
+from engine.watch import Alarm, Progress
 
 
 class RoundsRead(Message):
@@ -34,22 +36,36 @@ class StoreUnreadable(Message):
 
 class RunAdvanced(Message):
     """A run has news. `round` is as the store had it before the events were read, so they are whole as far as its
-    status goes; `lines` are of the text log.
+    status goes; `log` is what was added to the text log, `run` what the events are to be folded into, if that matters.
     """
 
-    def __init__(self, round_: Round, events: Sequence[AnyEvent | Steps], lines: Sequence[str]) -> None:
+    def __init__(
+        self, round_: Round, events: Sequence[AnyEvent | Steps], log: str = "", run: RunSnapshot | None = None
+    ) -> None:
         super().__init__()
         self.round = round_
         self.events = events
-        self.lines = lines
+        self.log = log
+        self.run = run
+
+
+class RunsWatched(Message):
+    """The running rounds, by number, have advanced, or given cause for alarm."""
+
+    def __init__(self, progress: Mapping[int, Progress], alarms: Sequence[Alarm] = ()) -> None:
+        super().__init__()
+        self.progress = progress
+        self.alarms = alarms
 
 
 class MachineSampled(Message):
-    """The load of the machine was measured."""
+    """The load of the machine was measured at `at` monotonic seconds, and what of it is a round's."""
 
-    def __init__(self, sample: MachineSample) -> None:
+    def __init__(self, sample: MachineSample, share: RoundShare | None = None, at: float = 0.0) -> None:
         super().__init__()
         self.sample = sample
+        self.share = share or RoundShare()
+        self.at = at
 
 
 class SpecChecked(Message):

@@ -120,7 +120,7 @@ async def show_live(app: CapturedApp, text: str) -> None:
         Warned(time=1.0, message=f"warned={text}"),
         Failed(time=1.0, message=f"ended={text}"),
     ]
-    screen.post_message(RunAdvanced(round_, events, [text, "log=" + text.replace("\r", "")]))
+    screen.post_message(RunAdvanced(round_, events, f"{text}\nlog={text}"))
     gpu = GpuSample(0, f"gpu={text}", None, None, None, None, None)
     screen.post_message(MachineSampled(MachineSample(1.0, 1, 2, (gpu,), "")))
     await app.drawn()
@@ -137,7 +137,7 @@ async def show_samples(app: CapturedApp, text: str) -> None:
         for step in (0, 5)
     ]
     measured = Evaluated(time=1.0, step=5, eval_loss=1.0, perplexity=2.7, supervised_tokens=1)
-    screen.post_message(RunAdvanced(round_, [measured, *answers], []))
+    screen.post_message(RunAdvanced(round_, [measured, *answers]))
 
 
 async def show_form(app: CapturedApp, text: str) -> None:
@@ -178,7 +178,7 @@ async def show_compare(app: CapturedApp, text: str) -> None:
     await app.push_screen(screen)
     failed = Failed(time=1.0, message=f"ended={text}")
     measured = Evaluated(time=1.0, step=5, eval_loss=1.0, perplexity=2.7, supervised_tokens=1)
-    screen.post_message(RunAdvanced(hostile, [measured, failed], []))
+    screen.post_message(RunAdvanced(hostile, [measured, failed]))
     await app.drawn()
     screen.query_one(CompareTable).focus()
     await Pilot(app).press("g")

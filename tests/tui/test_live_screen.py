@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from textual.widgets import ProgressBar, Static
 
-from engine.events import Evaluated
+from engine.events import Evaluated, Sampled
 from engine.operations import Cockpit
 from engine.rounds import Status
 from engine.spec import Spec
@@ -18,7 +18,7 @@ from tests.fake_engine import Script, loss_at
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.live import LiveScreen
-from tui.widgets.log_pane import LogPane
+from tui.widgets.log_pane import LogView
 from tui.widgets.sample_pane import SamplePane
 
 Follow = Callable[[Script], None]
@@ -50,7 +50,7 @@ async def test_run_is_watched_from_the_form_to_its_end(
         figures = shown(pilot, "#figures")
         for words in (f"{loss_at(30, 30):.4f}", "learning rate", "grad norm", "tokens/s", "base", "step 30"):
             assert words in figures
-        assert pilot.app.screen.query_one(LogPane).lines[:2] == ["loading the model", "␛[31mstep 1"]
+        assert pilot.app.screen.query_one(LogView).lines[:2] == ["loading the model", "step 1"]
         assert "CPU" in shown(pilot, "#machine") and "RAM" in shown(pilot, "#machine")
     assert cockpit.store.get(number + 1).status is Status.FINISHED
 
@@ -124,8 +124,8 @@ async def test_gpus_are_told_one_by_one_and_their_absence_in_words(
         screen.post_message(MachineSampled(MachineSample(12.0, 2 * gib, 24 * gib, gpus, "")))
         await until(pilot, lambda: "Tesla T4" in shown(pilot, "#machine"), "the cards")
         machine = shown(pilot, "#machine")
-        assert "3.0 GiB of 15.0 GiB" in machine and "47 % busy" in machine and "61 °C" in machine
-        assert "GPU 1 odd card" in machine and "utilisation n/a" in machine
+        assert "3.0/15.0 GiB" in machine and "47 %" in machine and "61 °C" in machine and "68 W" in machine
+        assert "GPU 1 odd card  busy n/a  memory n/a  temperature n/a  power n/a  clocks n/a" in machine
         screen.post_message(MachineSampled(MachineSample(12.0, 2 * gib, 24 * gib, (), "no NVIDIA GPU: no driver")))
         await until(pilot, lambda: "no NVIDIA GPU: no driver" in shown(pilot, "#machine"), "the reason")
 
@@ -140,7 +140,7 @@ async def test_what_is_no_number_is_said_to_be_none(
     async with open_app(idle_cockpit) as pilot:
         screen = await open_first(pilot)
         screen.workers.cancel_group(screen, "run")
-        screen.post_message(RunAdvanced(round_, [base], ()))
+        screen.post_message(RunAdvanced(round_, [base]))
         await until(pilot, lambda: "base        not a number" in shown(pilot, "#figures"), "the word")
 
 
@@ -192,23 +192,68 @@ async def test_samples_show_base_and_latest_answer_beneath_each_other(
         assert not pane.display and screen.query_one("#run-body").display
 
 
-async def test_samples_of_an_ended_round_are_there_and_scrolled(
-    open_app: OpenApp, cockpit: Cockpit, nano_spec: Spec, script: Follow
+def answers(*steps: int) -> list[Sampled]:
+    """What the model answers to two prompts after these steps."""
+    return [
+        Sampled(time=1.0, step=step, prompt=prompt, expected="yes", text=f"answer {step}")
+        for step in steps
+        for prompt in ("first", "second")
+    ]
+
+
+def steps_shown(pilot: AppPilot) -> list[str]:
+    """Whose answers to the first prompt are shown."""
+    lines = samples_shown(pilot)
+    first = lines[: lines.index("")] if "" in lines else lines
+    return [line.split("  ")[0] for line in first[2:]]
+
+
+async def test_answers_of_every_evaluation_can_be_gone_through(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
-    script(Script(steps=3))
-    number = cockpit.queue(nano_spec).number
-    await_status(cockpit.store, number, Status.FINISHED)
-    async with open_app(cockpit, (80, 11)) as pilot:
+    round_ = idle_cockpit.queue(nano_spec)
+    async with open_app(idle_cockpit) as pilot:
         screen = await open_first(pilot)
-        await until(pilot, lambda: len(screen.run.samples) == 4, "the answers")
+        screen.workers.cancel_group(screen, "run")
+        screen.post_message(RunAdvanced(round_, answers(0, 10, 20, 30)))
         await pilot.press("s")
-        await until(pilot, lambda: "step 3    step 3: one␛[2J" in samples_shown(pilot), "the latest")
-        assert samples_shown(pilot).index("base      step 0: one␛[2J") == 2
+        await until(pilot, lambda: steps_shown(pilot) == ["base", "step 30"], "the latest")
+        await pilot.press("h")
+        assert steps_shown(pilot) == ["base", "step 20"]
+        assert "after step 20 · evaluation 2 of 3" in shown(pilot, "#sample-which")
+        await pilot.press("left", "left")
+        assert steps_shown(pilot) == ["base", "step 10"]
+        screen.post_message(RunAdvanced(round_, answers(40)))
+        await until(pilot, lambda: "1 of 4" in shown(pilot, "#sample-which"), "the new one")
+        assert steps_shown(pilot) == ["base", "step 10"]
+        await pilot.press("right", "l", "l", "l")
+        assert steps_shown(pilot) == ["base", "step 40"]
+        await pilot.press("a")
+        assert steps_shown(pilot) == ["base", "step 10", "step 20", "step 30", "step 40"]
+        await pilot.press("a")
+        assert steps_shown(pilot) == ["base", "step 40"]
+        await pilot.press("escape")
+        await pilot.pause()
+        assert pilot.app.screen is screen and not screen.query_one(SamplePane).display
+
+
+async def test_answers_are_scrolled(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    round_ = idle_cockpit.queue(nano_spec)
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        screen.workers.cancel_group(screen, "run")
+        screen.post_message(RunAdvanced(round_, answers(*range(0, 200, 10))))
+        await pilot.press("s")
+        await until(pilot, lambda: bool(steps_shown(pilot)), "the answers")
+        await pilot.press("a")
         pane = screen.query_one(SamplePane)
+        await until(pilot, lambda: pane.max_scroll_y > 10, "more than fits")
         await pilot.press("j", "j")
         await until(pilot, lambda: pane.scroll_y == 2, "two lines further down")
         await pilot.press("k")
         await until(pilot, lambda: pane.scroll_y == 1, "one line up again")
+        await pilot.press("G")
+        await until(pilot, lambda: pane.scroll_y == pane.max_scroll_y, "the end")
 
 
 @pytest.mark.parametrize(

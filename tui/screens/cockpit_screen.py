@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from textual import on, work
 from textual.message import Message
@@ -12,6 +12,7 @@ from textual.widgets import Label
 from engine.errors import LoratuiError, StoreError
 from engine.operations import Cockpit
 from engine.rounds import STOPPABLE, Round, Status
+from engine.watch import Progress
 from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
@@ -49,6 +50,9 @@ class CockpitScreen(Screen[None]):
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store was read; a screen that shows rounds takes them here."""
+
+    def show_progress(self, progress: Mapping[int, Progress]) -> None:
+        """The running rounds, by number, have advanced; a screen that shows it takes it here."""
 
     def show_unreadable(self, error: LoratuiError) -> None:
         """The store cannot be read; what is shown stays as it was, and a notice tells of it."""

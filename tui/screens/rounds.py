@@ -139,8 +139,8 @@ class RoundsScreen(SelectedRoundScreen):
                 except OSError:  # who opens the run is told
                     continue
                 if events:
-                    self.post_message(RunAdvanced(round_, events, ()))
-            if not pause(4 * RUN_SECONDS):
+                    self.post_message(RunAdvanced(round_, events))
+            if not pause(2 * RUN_SECONDS):
                 return
 
     @on(RunAdvanced)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import ProgressBar, Static
 
 from engine.columns import format_loss, measured_text, not_finite
@@ -19,86 +20,110 @@ from tui.plain import clean_line
 from tui.theme import HELD_OUT_COLOUR, TRAIN_COLOUR
 from tui.widgets.activity import activity
 
-
-class RunHeader(Vertical):
-    """Two lines: which round and what it does; and how far it is."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._said: list[str] | None = None
-
-    def compose(self) -> ComposeResult:
-        yield Static(id="run-title", markup=False)
-        yield ProgressBar(id="run-progress", show_eta=False, show_percentage=False)
-        yield Static(id="run-message", markup=False)
-
-    def show(self, round_: Round, run: RunSnapshot, elapsed: float | None) -> None:
-        """`elapsed` in seconds since the engine took the round up."""
-        total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
-        step = run.last_step
-        title = Text.assemble((f"Round {round_.number}", "bold"), f"  {clean_line(round_.name)}  ")
-        title.append(activity(round_, run), "bold cyan" if round_.status is Status.RUNNING else "bold")
-        if step is not None:
-            share = f" ({100 * step.step // total} %)" if total else ""
-            title.append(f"   step {step.step:,}" + (f"/{total:,}" if total else "") + share)
-            title.append(f" · epoch {step.epoch:.2f}/{format_value(round_.spec.train.num_train_epochs)}")
-        if elapsed is not None:
-            title.append(f" · {format_duration(elapsed)}")
-        remaining = run.remaining_seconds()
-        if remaining is not None and round_.status in ACTIVE and run.ending is None:
-            title.append(f", {format_duration(remaining)} left")
-        self.query_one("#run-title", Static).update(title, layout=False)
-        self.query_one(ProgressBar).update(total=total, progress=step.step if step else 0)
-        imported = "imported: only its result is here, not its run" if round_.status is Status.IMPORTED else ""
-        said = [clean_line(text) for text in (imported, round_.message or run.message, *run.warnings) if text]
-        if said != self._said:
-            self._said = said
-            message = self.query_one("#run-message", Static)
-            message.update(Text("\n".join(said), "bold yellow"))
-            message.display = bool(said)
-
-
 FIXED_LINES = 8
 NO_NUMBER = "not a number"  # where a log of an earlier version has no flag to say which
 
 
-class RunFigures(Static):
-    """The numbers of the last step, and every evaluation."""
+class ToldText(Static):
+    """A text that is drawn anew only when it says something else."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
+        self._told = ""
+
+    def tell(self, text: Content, *, layout: bool = False) -> None:
+        """Show `text`; `layout` where it may need another height."""
+        if text.plain != self._told:
+            self._told = text.plain
+            self.update(text, layout=layout)
+
+
+class RunHeader(Vertical):
+    """Two lines: which round and what it does; and how far it is."""
+
+    def compose(self) -> ComposeResult:
+        yield ToldText(id="run-title")
+        yield ProgressBar(id="run-progress", show_eta=False, show_percentage=False)
+        yield ToldText(id="run-message")
+
+    def show(self, round_: Round, run: RunSnapshot, elapsed: float | None, warnings: Sequence[str] = ()) -> None:
+        """`elapsed` in seconds since the engine took the round up; `warnings` are told beside the run's own."""
+        total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
+        step = run.last_step
+        title = self.query_one("#run-title", ToldText)
+        title.tell(self._title(round_, run, total, elapsed, title.size.width or 78))
+        bar = self.query_one(ProgressBar)
+        bar.display = bool(total)  # one without an end would move for ever
+        if total:
+            bar.update(total=total, progress=step.step if step else 0)
+        imported = "imported: only its result is here, not its run" if round_.status is Status.IMPORTED else ""
+        told = dict.fromkeys([imported, round_.message or run.message, *warnings, *run.warnings])
+        message = self.query_one("#run-message", ToldText)
+        said = "\n".join(clean_line(text) for text in told if text)
+        message.display = bool(said)
+        message.tell(Content.styled(said, "bold $text-warning"), layout=True)
+
+    def _title(self, round_: Round, run: RunSnapshot, total: int | None, elapsed: float | None, width: int) -> Content:
+        """Where it is too long, the share and the epoch are left out, then the name is cut."""
+        step, left = run.last_step, run.remaining_seconds()
+        what = activity(round_, run)
+        share = epoch = so_far = ""
+        if step is not None:
+            so_far = f"   step {step.step:,}" + (f"/{total:,}" if total else "")
+            share = f" ({100 * step.step // total} %)" if total else ""
+            epoch = f" · epoch {step.epoch:.2f}/{format_value(round_.spec.train.num_train_epochs)}"
+        time = f" · {format_duration(elapsed)}" if elapsed is not None else ""
+        if left is not None and round_.status in ACTIVE and run.ending is None:
+            time += f", {format_duration(left)} left"
+        number, name = f"Round {round_.number}", clean_line(round_.name)
+        room = width - sum(map(cell_len, (number, "    ", what, so_far, time)))
+        figures = so_far + time
+        if room - cell_len(name) >= len(share + epoch):
+            figures = so_far + share + epoch + time
+        elif room - cell_len(name) >= len(share):
+            figures = so_far + share + time
+        if cell_len(name) > room:
+            name = set_cell_size(name, max(0, room - 1)).rstrip() + "…"
+        look = "bold $text-primary" if round_.status is Status.RUNNING else "bold"
+        return Content.assemble((number, "bold"), f"  {name}  " if name else "  ", (what, look), figures)
+
+
+class RunFigures(ToldText):
+    """The numbers of the last step, and every evaluation."""
 
     def show(self, round_: Round, run: RunSnapshot) -> None:
+        """As the run stands."""
         step, rate = run.last_step, run.tokens_per_second()
         grad_norm = f"{step.grad_norm:.3f}" if step and step.grad_norm is not None else ""
         if step and not grad_norm:
             grad_norm = not_finite(step, "grad_norm") or NO_NUMBER
-        text = Text.assemble(("loss ", "dim"), ("⠒⠒⠒", self._colour(TRAIN_COLOUR)), "      ")  # the curve's key
-        text.append((measured_text(step, "loss") or NO_NUMBER) if step else "–")
+        loss = (measured_text(step, "loss") or NO_NUMBER) if step else "–"
+        lines = [Content.assemble(("loss ", "$text-muted"), ("⠒⠒⠒", f"${TRAIN_COLOUR}"), f"      {loss}")]  # its key
         rows = [
             ("learning rate", f"{step.learning_rate:.2e}" if step else ""),
             ("grad norm", grad_norm),
             ("tokens/s", format_count(rate)),
             ("memory", format_bytes(step.memory_bytes) if step else ""),
         ]
-        for name, value in rows:
-            text.append(f"\n{name:<14}", "dim").append(value or "–")
-        text.append("\nheld out ", "bold").append("●", self._colour(HELD_OUT_COLOUR))
-        text.append(f"{'loss':>10}{'ppl':>8}", "dim")
+        lines += [Content.assemble((f"{name:<14}", "$text-muted"), value or "–") for name, value in rows]
+        lines.append(
+            Content.assemble(
+                ("held out ", "bold"), ("●", f"${HELD_OUT_COLOUR}"), (f"{'loss':>10}{'ppl':>8}", "$text-muted")
+            )
+        )
         if not run.evaluations:
-            text.append(_result_line(round_) or "\nnot yet measured", "dim")
+            lines.append(Content.styled(_result_line(round_) or "not yet measured", "$text-muted"))
         for item in self._shown(run.evaluations):
             name = "base" if item.step == 0 else f"step {item.step:,}"
             loss, perplexity = (measured_text(item, kind) or NO_NUMBER for kind in ("eval_loss", "perplexity"))
-            text.append(f"\n{name:<12}{loss:>8}" + (f" {perplexity:>7}" if perplexity != loss else ""))
+            lines.append(Content(f"{name:<12}{loss:>8}" + (f" {perplexity:>7}" if perplexity != loss else "")))
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
-            text.append(f"\ntrains {format_count(trained)} of {format_count(everything)}", "dim")
-            text.append(f"\n{clean_line(run.prepared.dtype)} on {clean_line(run.prepared.device)}", "dim")
-        self.update(text, layout=False)
-
-    def _colour(self, name: str) -> str:
-        return self.app.theme_variables[name]
+            told = f"trains {format_count(trained)} of {format_count(everything)}"
+            lines.append(Content.styled(told, "$text-muted"))
+            told = f"{clean_line(run.prepared.dtype)} on {clean_line(run.prepared.device)}"
+            lines.append(Content.styled(told, "$text-muted"))
+        self.tell(Content("\n").join(lines))
 
     def _shown(self, evaluations: Sequence[Evaluated]) -> list[Evaluated]:
         """The first, which is the base model's, and as many of the last as there is room for."""
@@ -111,4 +136,4 @@ def _result_line(round_: Round) -> str:
     result = round_.result
     if result.perplexity is None:
         return ""
-    return f"\n{'result':<12}{format_loss(result.eval_loss):>8}{format_perplexity(result.perplexity):>8}"
+    return f"{'result':<12}{format_loss(result.eval_loss):>8}{format_perplexity(result.perplexity):>8}"

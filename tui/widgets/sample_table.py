@@ -13,22 +13,29 @@ from tui.plain import clean
 INSTRUCTION, RESPONSE = "### Instruction:", "### Response:"  # Alpaca's headings
 
 
-def sample_table(samples: Sequence[Sampled]) -> Table:
-    """The prompts in the order they were asked in; of the answers the base model's and the latest."""
+def sample_table(samples: Sequence[Sampled], steps: Sequence[int] | None = None) -> Table:
+    """The prompts in the order they were asked in, each with the base model's answer and those after `steps`.
+
+    Without `steps` it is the latest.
+    """
+    steps = [samples[-1].step] if steps is None else steps
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    base = {item.prompt: item for item in samples if item.step == 0}
-    latest = {item.prompt: item for item in samples if item.step == samples[-1].step}
-    for number, (prompt, item) in enumerate(latest.items(), 1):
+    answers = {(item.prompt, item.step): item for item in samples}
+    for number, prompt in enumerate(dict.fromkeys(item.prompt for item in samples), 1):
+        told = [
+            answers[prompt, step] for step in (0, *(step for step in steps if step > 0)) if (prompt, step) in answers
+        ]
+        if not told:
+            continue
         if number > 1:
             table.add_row()
         table.add_row(Text(f"prompt {number}", "bold"), Text(_lines(_question(prompt)), "bold"))
-        table.add_row(Text("expected", "dim"), Text(_lines(item.expected), "dim"))
-        if prompt in base:
-            table.add_row(Text("base"), Text(_lines(base[prompt].text)))
-        if item.step > 0:
-            table.add_row(Text(f"step {item.step:,}", "bold green"), Text(_lines(item.text)))
+        table.add_row(Text("expected", "dim"), Text(_lines(told[0].expected), "dim"))
+        for item in told:
+            name = Text(f"step {item.step:,}", "bold") if item.step > 0 else Text("base")
+            table.add_row(name, Text(_lines(item.text)))
     return table
 
 

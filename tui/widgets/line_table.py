@@ -129,7 +129,8 @@ class LineTable(ScrollView, inherit_bindings=False):
         return [cell.text for cell in self._cells_at(row)]
 
     def refresh_rows(self) -> None:
-        """Repaint the rows that look otherwise than they did, those marked for example."""
+        """Repaint the rows that say something else than they did, or look otherwise, those marked for example."""
+        self._cells.clear()
         self._repaint_changes()
 
     def on_focus(self, event: Focus) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -26,7 +26,7 @@ class _Point(Struct, frozen=True, gc=False, tag_field="event", tag="step"):
     memory_bytes: float | None = None
 
 
-_points = msgspec.json.Decoder(list[_Point])
+_points = msgspec.json.Decoder(_Point)
 
 
 class Curve:
@@ -56,15 +56,9 @@ class Curve:
         return len(self.steps)
 
     def append(self, step: Step) -> None:
-        self.steps.append(step.step)
-        self.losses.append(math.nan if step.loss is None else step.loss)
-        self.learning_rates.append(step.learning_rate)
-        self.grad_norms.append(math.nan if step.grad_norm is None else step.grad_norm)
-        self.tokens.append(step.tokens)
-        self.seconds.append(step.seconds)
-        self.memory_bytes.append(math.nan if step.memory_bytes is None else step.memory_bytes)
-        self.epochs_per_step = _epochs_per_step(step)
-        self.revision += 1
+        """Take one step more, unless one of its numbers is greater than any that training comes to."""
+        with suppress(OverflowError):
+            self.extend(_curve_of([step], step))
 
     def extend(self, other: Curve) -> None:
         """Take the steps of `other` too."""
@@ -98,42 +92,44 @@ class Steps:
         """Of the last step, as events have it."""
         return self.last.time
 
+    def go_on(self, steps: Steps) -> None:
+        """Take the steps that come after these too."""
+        self.curve.extend(steps.curve)
+        self.last = steps.last
+
 
 def read_steps(lines: bytes) -> Steps | None:
     """The steps that whole `lines` are, one each; None if any of them is no step event.
 
     Decoded in one go and in part, which takes a quarter of the time that events take one by one.
     """
-    body = lines.rstrip(b"\n")
-    last = decode_event(body[body.rfind(b"\n") + 1 :])
+    last = decode_event(lines[lines.rfind(b"\n", 0, len(lines) - 1) + 1 :])
     if not isinstance(last, Step):
         return None
     try:
-        points = _points.decode(b"[" + body.replace(b"\n", b",") + b"]")
-        curve = _curve_of(points)
+        curve = _curve_of(_points.decode_lines(lines), last)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return None
-    curve.epochs_per_step = _epochs_per_step(last)
-    return Steps(curve, last) if len(points) == body.count(b"\n") + 1 else None
+    gapless = last.step - curve.steps[0] + 1 == len(curve)  # which is known at once, and lines have to be counted
+    return Steps(curve, last) if gapless or len(curve) == len(lines.splitlines()) else None
 
 
-def _curve_of(points: Sequence[_Point]) -> Curve:
-    def column(name: str) -> Iterable[float]:
-        return map(attrgetter(name), points)
-
-    def with_gaps(name: str) -> Iterable[float]:
-        return [math.nan if value is None else value for value in column(name)]
-
+def _curve_of(points: Sequence[_Point | Step], last: Step) -> Curve:
+    """Column by column, each at once: half of the time that a million steps take is spent here."""
     curve = Curve()
-    curve.steps.extend([point.step for point in points])
-    curve.losses.extend(with_gaps("loss"))
-    curve.learning_rates.extend(column("learning_rate"))
-    curve.grad_norms.extend(with_gaps("grad_norm"))
-    curve.tokens.extend(column("tokens"))
-    curve.seconds.extend(column("seconds"))
-    curve.memory_bytes.extend(with_gaps("memory_bytes"))
+    curve.steps.fromlist([point.step for point in points])
+    _fill(curve.losses, [point.loss for point in points])
+    _fill(curve.learning_rates, [point.learning_rate for point in points])
+    _fill(curve.grad_norms, [point.grad_norm for point in points])
+    _fill(curve.tokens, [point.tokens for point in points])
+    _fill(curve.seconds, [point.seconds for point in points])
+    _fill(curve.memory_bytes, [point.memory_bytes for point in points])
+    curve.epochs_per_step = last.epoch / last.step if last.step else 0.0
     return curve
 
 
-def _epochs_per_step(step: Step) -> float:
-    return step.epoch / step.step if step.step else 0.0
+def _fill(column: array[float], values: Sequence[float | None]) -> None:
+    try:
+        column.fromlist(values)  # type: ignore[arg-type]  # as it mostly is
+    except TypeError:
+        column.fromlist([math.nan if value is None else value for value in values])

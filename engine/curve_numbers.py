@@ -1,12 +1,16 @@
-"""The numbers of a chart's curves: what is measured, against what, smoothed, and binned so that spikes are kept."""
+"""The numbers of a chart's curves: what is measured, against what, smoothed, and binned so that spikes are kept.
+
+Arrays that nothing had to be left out of are views of the run's own: while one is held, the run takes no step.
+"""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +18,11 @@ from numpy.typing import NDArray
 from engine.curve import Curve
 from engine.events import Evaluated
 
-Numbers = NDArray[np.float64] | NDArray[np.float32]
-Indices = NDArray[np.intp]
+Numbers: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
+StepNumbers: TypeAlias = NDArray[np.int64]
 
 GIB = 2.0**30
-BLOCK = 32
+PART = 8192  # values at once, which a processor's cache holds
 
 
 class Series(NamedTuple):
@@ -41,7 +45,7 @@ class Metric(Enum):
 
 
 class Along(Enum):
-    """What a chart shows a metric against."""
+    """What a chart shows a metric against; time is that of training, in seconds."""
 
     STEP = "step"
     EPOCH = "epoch"
@@ -49,57 +53,56 @@ class Along(Enum):
 
 
 class Points(NamedTuple):
-    """A metric of one run, as two arrays of the same length and the steps they belong to; no value is missing.
+    """A metric of one run: steps, where they lie on the x axis, and values, all of one length and all finite.
 
-    `missing` are the steps that have the metric, but no number for it.
+    `lost` are the steps whose value is no number.
     """
 
-    steps: NDArray[np.int64]
+    steps: StepNumbers
     x: Numbers
     y: Numbers
-    missing: Sequence[int]
+    lost: Sequence[int] = ()
+
+    def only(self, wanted: NDArray[np.bool]) -> Points:
+        """Those that are `wanted`."""
+        return Points(self.steps[wanted], self.x[wanted], self.y[wanted], self.lost)
 
 
-def points_of(series: Series, metric: Metric, along: Along) -> Points:
-    """The metric of a run against steps, epochs, or seconds of training."""
-    if metric is Metric.EVAL_LOSS:
-        return held_out(series, along)
-    steps = np.frombuffer(series.curve.steps, np.int64)
-    values = _values(series.curve, metric)
-    missing: Sequence[int] = ()
-    x = _along(series.curve, along)
-    if not (usable := np.isfinite(values)).all():
-        if metric in (Metric.TRAIN_LOSS, Metric.GRAD_NORM):
-            missing = steps[~usable].tolist()
-        steps, x, values = steps[usable], x[usable], values[usable]
-    return Points(steps, x, values, missing)
-
-
-def held_out(series: Series, along: Along) -> Points:
-    """The eval losses of a run, at the steps where they were measured."""
-    measured = [(item.step, item.eval_loss) for item in series.evaluations if item.eval_loss is not None]
-    steps = np.array([step for step, _ in measured], np.int64)
-    y = np.array([loss for _, loss in measured], np.float64)
-    missing = [item.step for item in series.evaluations if item.eval_loss is None]
-    return Points(steps, x_of_steps(series.curve, steps, along), y, missing)
-
-
-def x_of_steps(curve: Curve, steps: NDArray[np.int64], along: Along) -> Numbers:
-    """Where on the axis steps lie; those a curve does not have are where the step before is."""
-    match along:
-        case Along.STEP:
-            return steps.astype(np.float64)
-        case Along.EPOCH:
-            return steps * curve.epochs_per_step
-    elapsed = np.concatenate([[0.0], _along(curve, along)])
-    return elapsed[np.searchsorted(np.frombuffer(curve.steps, np.int64), steps, side="right")]
-
-
-def _along(curve: Curve, along: Along) -> Numbers:
+def x_of_steps(curve: Curve, along: Along) -> Numbers:
+    """Where on the x axis the steps of a curve lie."""
     if along is Along.TIME:
         return np.cumsum(np.frombuffer(curve.seconds, np.float32), dtype=np.float64)
-    steps = np.frombuffer(curve.steps, np.int64)
-    return steps * curve.epochs_per_step if along is Along.EPOCH else steps.astype(np.float64)
+    return np.multiply(curve.steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
+
+
+def x_at(curve: Curve, x: Numbers, steps: Sequence[int], along: Along) -> Numbers:
+    """Where `steps` lie, given where those of the curve do; in time, a step it does not have is at the one before."""
+    if along is not Along.TIME:
+        return np.multiply(steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
+    return np.append(0.0, x)[[bisect_right(curve.steps, step) for step in steps]]
+
+
+def points_of(series: Series, x: Numbers, metric: Metric, along: Along) -> Points:
+    """The metric of a run whose steps lie at `x`. A loss or norm that is no number is lost; others are not there."""
+    if metric is Metric.EVAL_LOSS:
+        return held_out(series, x, along)
+    steps = np.frombuffer(series.curve.steps, np.int64)
+    y = _values(series.curve, metric)
+    usable = np.isfinite(y)
+    lost = steps[~usable].tolist() if metric in (Metric.TRAIN_LOSS, Metric.GRAD_NORM) else ()
+    usable &= np.isfinite(x)
+    points = Points(steps, x, y, lost)
+    return points if usable.all() else points.only(usable)
+
+
+def held_out(series: Series, x: Numbers, along: Along) -> Points:
+    """The eval losses of a run whose steps lie at `x`, at the steps where they were measured."""
+    lost = [item.step for item in series.evaluations if item.eval_loss is None]
+    measured = [(item.step, item.eval_loss) for item in series.evaluations if item.eval_loss is not None]
+    steps = [step for step, _ in measured]
+    places = x_at(series.curve, x, steps, along)
+    points = Points(np.array(steps, np.int64), places, np.array([loss for _, loss in measured], float), lost)
+    return points.only(np.isfinite(places))
 
 
 def _values(curve: Curve, metric: Metric) -> Numbers:
@@ -109,36 +112,34 @@ def _values(curve: Curve, metric: Metric) -> Numbers:
         case Metric.GRAD_NORM:
             return np.frombuffer(curve.grad_norms, np.float32)
         case Metric.TOKENS_PER_SECOND:
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 return np.divide(curve.tokens, curve.seconds, dtype=np.float32)
         case Metric.MEMORY:
             return np.multiply(curve.memory_bytes, 1 / GIB, dtype=np.float32)
     return np.frombuffer(curve.losses, np.float32)
 
 
-def smooth(values: Numbers, span: int) -> Numbers:
-    """Exponential moving average, of which the start is not drawn towards zero.
+def smooth(values: Numbers, span: int) -> NDArray[np.float32]:
+    """Exponential moving average over about `span` values (2 at least), whose start is not drawn towards zero.
 
     With w = 1 - 2 / (span + 1): y[t] = (x[t] + w x[t-1] + w² x[t-2] + ...) / (1 + w + w² + ...). This is pandas'
     `ewm(span=span, adjust=True).mean()`, TensorBoard's smoothing with weight w, and the bias correction of Adam (Kingma
-    and Ba 2015, section 3). A value does not change by what comes after it.
+    and Ba 2015, section 3). No value changes by what comes after it.
     """
-    if span < 2 or not len(values):
-        return values
+    smoothed = np.empty(len(values), np.float32)
     decay = 1.0 - 2.0 / (span + 1.0)
-    weights: NDArray[np.float64] = (1.0 - np.power(decay, np.arange(1.0, len(values) + 1.0))) / (1.0 - decay)
-    return np.divide(_decayed_sums(np.asarray(values, np.float64), decay), weights)
-
-
-def _decayed_sums(values: NDArray[np.float64], decay: float) -> NDArray[np.float64]:
-    """s[t] = values[t] + decay s[t-1], by blocks: each alone, and then what the blocks before it leave to it."""
-    lags = np.subtract.outer(np.arange(BLOCK), np.arange(BLOCK))
-    within = np.where(lags >= 0, decay ** np.maximum(lags, 0), 0.0)
-    blocks = np.pad(values, (0, -len(values) % BLOCK)).reshape(-1, BLOCK) @ within.T
-    if len(blocks) > 1:
-        carried = _decayed_sums(blocks[:-1, -1].copy(), decay**BLOCK)
-        blocks[1:] += carried[:, None] * decay ** np.arange(1.0, BLOCK + 1.0)
-    return blocks.ravel()[: len(values)]
+    powers = decay ** np.arange(1.0, PART + 1.0)
+    carried = 0.0
+    for begin in range(0, len(values), PART):
+        sums = np.array(values[begin : begin + PART], np.float64)
+        shift = 1
+        while shift < len(sums):  # each pass doubles how many values a sum is of
+            sums[shift:] = sums[shift:] + decay**shift * sums[:-shift]
+            shift *= 2
+        sums += carried * powers[: len(sums)]
+        smoothed[begin : begin + PART] = sums * (1.0 - decay) / (1.0 - decay**begin * powers[: len(sums)])
+        carried = sums[-1]
+    return smoothed
 
 
 def bin_width(steps: float, bins: int) -> int:
@@ -146,18 +147,25 @@ def bin_width(steps: float, bins: int) -> int:
     return 1 << max(0, math.floor(math.log2(max(1.0, steps / max(1, bins)))))
 
 
-def keep_extremes(steps: NDArray[np.int64], values: Numbers, width: int) -> Indices:
-    """Where the least and the greatest value of each bin are, so that every spike is kept.
+def keep_extremes(steps: StepNumbers, values: Numbers, width: int) -> NDArray[np.intp]:
+    """The indices of the least and the greatest value of each bin, so that every spike is kept.
 
     A bin is `width` steps that begin at a multiple of `width`: what comes later changes the last bin and adds others.
-    `steps` rise, `values` are numbers.
+    `width` is a power of two, `values` are numbers.
     """
     if width <= 1 or len(steps) < 3:
         return np.arange(len(steps))
-    edges = np.arange(steps[0] // width, steps[-1] // width + 2) * width
-    cuts = np.unique(np.searchsorted(steps, edges)).tolist()
+    begins = np.flatnonzero(np.diff(steps >> (width.bit_length() - 1))) + 1
     kept: set[int] = set()
-    for begin, end in pairwise(cuts):
+    for begin, end in pairwise([0, *begins.tolist(), len(steps)]):
         part = values[begin:end]
         kept |= {begin + int(part.argmin()), begin + int(part.argmax())}
     return np.array(sorted(kept), np.intp)
+
+
+def nearest(x: Numbers, wanted: float) -> int:
+    """The index of the value of a rising, not empty `x` that is nearest to `wanted`."""
+    index = int(np.searchsorted(x, wanted))
+    if index and (index == len(x) or wanted - x[index - 1] <= x[index] - wanted):
+        return index - 1
+    return index

@@ -140,7 +140,10 @@ class RunTail:
         news: list[AnyEvent | Steps] = []
         while lines := self._lines.read():
             if (steps := read_steps(lines)) is not None:
-                news.append(steps)
+                if news and isinstance(before := news[-1], Steps):
+                    before.go_on(steps)
+                else:
+                    news.append(steps)
                 continue
             for are_steps, group in groupby(lines.splitlines(), lambda line: line.startswith(STEP)):
                 part = list(group)

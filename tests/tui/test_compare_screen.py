@@ -152,13 +152,13 @@ async def test_keys_draw_the_next_metric_and_fill_the_screen(open_app: OpenApp, 
     async with open_app(three) as pilot:
         await open_compare(pilot, three, 1, 2)
         await until(pilot, lambda: len(labels(pilot)) == 2, "the curves")
-        seen = [chart(pilot).metric]
+        seen = [chart(pilot).view.metric]
         for _ in range(5):
             await pilot.press("m")
-            seen.append(chart(pilot).metric)
+            seen.append(chart(pilot).view.metric)
         assert set(seen) == set(Metric)
         await pilot.press("M")
-        assert chart(pilot).metric is seen[4]
+        assert chart(pilot).view.metric is seen[4]
         await pilot.press("f")
         assert pilot.app.screen.maximized is chart(pilot)
         await pilot.press("escape")
@@ -175,7 +175,7 @@ async def test_tab_goes_between_table_and_curves(open_app: OpenApp, three: Cockp
         await pilot.press("tab")
         assert chart(pilot).has_focus
         await pilot.press("left")
-        assert chart(pilot).cursor == 20.0
+        assert chart(pilot).view.cursor == 20.0
         await pilot.press("shift+tab")
         assert table(pilot).has_focus
 

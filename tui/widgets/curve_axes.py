@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from textual_plot.axis_formatter import AxisFormatter
 
 SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 ROUND = (1.0, 2.0, 5.0)
+FINE = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 
 
 def round_up(size: float, factors: Sequence[float] = ROUND) -> float:
@@ -28,6 +30,18 @@ def multiples(low: float, high: float, unit: float) -> list[float]:
     """The multiples of `unit` from `low` to `high`."""
     first, last = math.ceil(low / unit - 1e-6), math.floor(high / unit + 1e-6)
     return [unit * number for number in range(first, last + 1)]
+
+
+def limits_of(values: NDArray[np.floating], logarithmic: bool) -> tuple[float, float]:
+    """Axis limits at round numbers, so that they, and with them the whole picture, move seldom as values come in."""
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if logarithmic:
+        low, high = math.log10(round_down(10.0**low, FINE)), math.log10(round_up(10.0**high, FINE))
+        return low, max(high, low + 0.1)
+    unit = round_down((high - low) / 4 or abs(high) / 4 or 0.1)
+    return unit * math.floor(low / unit), unit * (math.floor(high / unit) + 1)
 
 
 class Axis(AxisFormatter):

@@ -24,22 +24,23 @@ class Picture(NamedTuple):
     """What a plot shows.
 
     Attributes:
-        lines, markers: in the order they are drawn.
+        lines, marks: in the order they are drawn.
         x_limits, y_limits: of the plane.
-        lost: where on the x axis values are missing, and in which style that is marked.
+        lost: where on the x axis values are no numbers.
     """
 
     lines: Sequence[LinePlot]
-    markers: Sequence[ScatterPlot]
+    marks: Sequence[ScatterPlot]
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
     x_axis: Axis
     y_axis: Axis
-    lost: tuple[Sequence[float], str]
+    lost: Sequence[float]
+    lost_style: str
 
 
 class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
-    """Asks for its picture whenever it is drawn, given its width and height in cells."""
+    """Asks for its picture whenever it is drawn; it is told how many cells wide the plane is."""
 
     DEFAULT_CSS = """
     CurvePlot {
@@ -56,7 +57,7 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
             self.x = x
             self.closer = closer
 
-    def __init__(self, picture: Callable[[int, int], Picture], *, id: str | None = None) -> None:
+    def __init__(self, picture: Callable[[int], Picture], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._picture = picture
         self.cursor: VLinePlot | None = None
@@ -77,9 +78,14 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
         """Draw what there is now."""
         self._rerender()
 
-    def x_at(self, column: int) -> float:
-        """The middle of a column of the plot's canvas."""
-        return self.get_coordinate_from_pixel(column, 1)[0]
+    @property
+    def columns(self) -> int:
+        """How many cells wide the plane is."""
+        return max(1, self._scale_rectangle.width)
+
+    def x_at(self, screen_x: float) -> float:
+        """Of a place on the screen."""
+        return self.get_coordinate_from_pixel(int(screen_x) - self.query_one("#plot").region.x, 1)[0]
 
     def _rerender(self) -> None:
         """Onto the canvases alone: `PlotWidget` repaints the whole plot at each change."""
@@ -92,8 +98,8 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
         plane = self._scale_rectangle
         if plane.width < 1 or plane.height < 1:
             return
-        picture = self._picture(plane.width, plane.height)
-        self._datasets = [*picture.lines, *picture.markers]
+        picture = self._picture(plane.width)
+        self._datasets = [*picture.lines, *picture.marks]
         self._v_lines = [self.cursor] if self.cursor is not None else []
         self._auto_x_min = self._auto_x_max = self._auto_y_min = self._auto_y_max = False
         (self._x_min, self._x_max), (self._y_min, self._y_max) = picture.x_limits, picture.y_limits
@@ -101,9 +107,8 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
         picture.x_axis.room, picture.y_axis.room = max(2, plane.width // 10), max(2, plane.height // 3)
         super()._render_plot()
         canvas = self.query_one("#plot", QuietCanvas)
-        places, style = picture.lost
-        for x in places:
-            canvas.set_pixel(self._column(x), plane.bottom, LOST, style)
+        for x in picture.lost:
+            canvas.set_pixel(self._column(x), plane.bottom, LOST, picture.lost_style)
 
     def _column(self, x: float) -> int:
         """Of the canvas; the greatest x belongs to the last."""
@@ -126,6 +131,4 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
             canvas.set_pixel(self._column(x), int(row), dataset.marker, dataset.marker_style)
 
     def _zoom_with_mouse(self, event: MouseScrollDown | MouseScrollUp, factor: float) -> None:
-        canvas = self.query_one("#plot", QuietCanvas)
-        column = event.screen_x - canvas.region.x
-        self.post_message(self.Zoomed(self.x_at(round(column)), isinstance(event, MouseScrollUp)))
+        self.post_message(self.Zoomed(self.x_at(event.screen_x), isinstance(event, MouseScrollUp)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,6 +21,10 @@ SECTIONS: dict[str, type[Struct]] = {
     "lora": LoraSpec,
     "train": TrainSpec,
 }
+TYPED_SIGNS = str.maketrans("−–⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹\u00a0", "--" + "-+0123456789 ")
+TIMES_TEN = re.compile(r"(?:(?P<mantissa>[+-]?[\d._]+)\s*[×x*·]\s*)?10(?:\^|\*\*|(?=[+-]))\s*(?P<exponent>[+-]?\d+)")
+SPACED_EXPONENT = re.compile(r"(\d\.?)\s*[eE]\s*([+-]?\d)")
+THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 NUMBER_WORDS = {int: "a whole number", float: "a number"}
 
 
@@ -163,7 +169,7 @@ def parse_value(key: str, text: str) -> Any:
     try:
         value = _read_text(field, text)
         return msgspec.convert(value, _annotations(field.group)[field.name])
-    except (ValueError, OverflowError) as error:  # msgspec.ValidationError is a ValueError
+    except (ValueError, OverflowError, InvalidOperation) as error:  # msgspec.ValidationError is a ValueError
         raise refusal from error
 
 
@@ -172,20 +178,41 @@ def _read_text(field: SpecField, text: str) -> Any:
         return None
     match field.kind:
         case "int":
-            number = float(text) if "e" in text.lower() else int(text)
-            if number != int(number):
-                raise ValueError(text)
-            return int(number)
+            return _read_int(text)
         case "float":
-            if not math.isfinite(value := float(text)):
-                raise ValueError(text)
-            return value
+            return _read_float(text)
         case "choice":
             bare, _ = _unwrap(_annotations(field.group)[field.name])
             return _words(bare)[text.lower()] if text.lower() in field.choices else text
         case "modules":
             return text if text == "all-linear" else _module_names(text)
     return text
+
+
+def _read_int(text: str) -> int:
+    """A whole number, `2,600` and `1e3` among them."""
+    plain = text.replace(",", "") if THOUSANDS.fullmatch(text) else _plain_number(text)
+    number = float(plain) if "e" in plain.lower() else int(plain)
+    if number != int(number):
+        raise ValueError(text)
+    return int(number)
+
+
+def _read_float(text: str) -> float:
+    """A number, `2×10^-4` and `10 %` among them."""
+    plain = _plain_number(text.removesuffix("%"))
+    value = float(Decimal(plain) / 100) if text.endswith("%") else float(plain)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _plain_number(text: str) -> str:
+    """A number as Python writes it, from what people write: `2e−4`, `2 E-4`, `2×10^-4`, `2*10**-4`, `2·10⁻⁴`."""
+    text = text.translate(TYPED_SIGNS).strip()
+    if power := TIMES_TEN.fullmatch(text):
+        return f"{power['mantissa'] or 1}e{power['exponent']}"
+    return SPACED_EXPONENT.sub(r"\1e\2", text)
 
 
 def _module_names(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -224,19 +225,28 @@ def linear_modules(directory: Path) -> frozenset[str]:
     Raises:
         ModelError: a weights file that is broken.
     """
-    names: set[str] = set()
+    return frozenset(name for name in module_counts(directory) if "embed" not in name and name != "lm_head")
+
+
+def module_counts(directory: Path) -> dict[str, int]:
+    """How many modules with a weight matrix a local model has, by the last part of their names, as they come.
+
+    Raises:
+        ModelError: a weights file that is broken.
+    """
+    counts: Counter[str] = Counter()
     for file in sorted(directory.glob("*.safetensors")):
         try:
             status = file.stat()
         except OSError as error:  # a link into a cache that was cleaned up
             raise ModelError(f"{file}: {reason_of(error)}") from error
-        names |= _matrix_modules(file, status.st_mtime_ns, status.st_size)
-    return frozenset(name for name in names if "embed" not in name and name != "lm_head")
+        counts.update(_matrix_modules(file, status.st_mtime_ns, status.st_size))
+    return dict(counts)
 
 
 @lru_cache(maxsize=64)
-def _matrix_modules(file: Path, mtime_ns: int, size: int) -> frozenset[str]:
-    """Last names of the modules with a two-dimensional weight in one file.
+def _matrix_modules(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
+    """Last names of the modules with a two-dimensional weight in one file, one for each module.
 
     The format: 8 bytes little-endian header length, then a JSON object of tensors with their shapes
     (https://github.com/huggingface/safetensors#format).
@@ -256,4 +266,4 @@ def _matrix_modules(file: Path, mtime_ns: int, size: int) -> frozenset[str]:
         for key, tensor in header.items()
         if key.endswith(".weight") and len(shape if isinstance(shape := tensor.get("shape"), list) else ()) == 2
     )
-    return frozenset(key.rpartition(".")[2] for key in matrices)
+    return tuple(key.rpartition(".")[2] for key in matrices)

@@ -75,8 +75,8 @@ CONTRAST = Theme(
     accent="#FFD84A",
     foreground="#FFFFFF",
     background="#000000",
-    surface="#000000",
-    panel="#1A1A1A",
+    surface="#181818",
+    panel="#262626",
     variables={
         "text": "#FFFFFF",
         "text-muted": "#D6D6D6",

@@ -17,11 +17,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import Input
 
 import tui.screens
 from engine.dataset.rows import Found, PlainText, RowCount
 from engine.errors import LoratuiError
 from engine.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
+from engine.modules import ModelModules
 from engine.operations import Cockpit
 from engine.preflight import Preflight
 from engine.preview import Preview, Segment
@@ -54,6 +56,7 @@ from tui.messages import (
     SpecChecked,
     StoreUnreadable,
 )
+from tui.screens.ask import AskScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.edit import EditScreen
@@ -63,6 +66,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.start_from import Origin, StartFromScreen
+from tui.screens.target_modules import TargetModulesScreen
 from tui.screens.too_small import TooSmallScreen
 from tui.widgets.compare_table import CompareTable
 
@@ -201,6 +205,21 @@ async def show_help(app: CapturedApp, text: str) -> None:
     await app.push_screen(HelpScreen([(f"group={text}", [(f"key={text}", f"tooltip={text}")])]))
 
 
+async def show_ask(app: CapturedApp, text: str) -> None:
+    def refuse(_: str) -> None:
+        raise LoratuiError(f"refused={text}")
+
+    screen = AskScreen(f"question={text}", f"text={text}", refuse)
+    await app.push_screen(screen)
+    await app.drawn()
+    await screen.query_one(Input).action_submit()
+
+
+async def show_modules(app: CapturedApp, text: str) -> None:
+    modules = ModelModules({f"linear={text}": 3}, {f"other={text}": None})
+    await app.push_screen(TargetModulesScreen(modules, (f"chosen={text}",)))
+
+
 async def show_too_small(app: CapturedApp, text: str) -> None:
     await app.push_screen(TooSmallScreen())  # which has no text but its own
 
@@ -225,6 +244,8 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "LineageScreen": [(show_lineage, "name note message model data module")],
     "StartFromScreen": [(show_start_from, "name note")],
     "ConfirmScreen": [(show_question, "question yes")],
+    "AskScreen": [(show_ask, "question text refused")],
+    "TargetModulesScreen": [(show_modules, "linear other chosen")],
     "TooSmallScreen": [(show_too_small, "")],
     "HelpScreen": [(show_help, "group key tooltip")],
 }

@@ -18,7 +18,7 @@ from engine.dataset import count_rows
 from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
 from engine.fields import parse_value
 from engine.operations import Cockpit
-from engine.presets import presets
+from engine.presets import presets, shipped_presets
 from engine.spec import decode_spec
 from engine.workspace import Workspace
 from tests.conftest import (
@@ -164,7 +164,7 @@ def test_presets_come_from_the_package_alone(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "presets").mkdir()
     shutil.copy(tmp_path / "evil.json", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
-    presets.cache_clear()
+    shipped_presets.cache_clear()
     tried("S10", "presets lying about", 1, "evil" in presets())
     assert set(presets()) == {path.stem for path in (ROOT / "engine" / "presets").glob("*.json")}
 

@@ -5,11 +5,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.events import Paste
+from textual.widgets import Input, OptionList
 
 from engine.fields import flatten, format_value, parse_value, spec_fields
 from engine.operations import Cockpit
+from engine.presets import load_preset
 from engine.rounds import Status
+from engine.settings import set_line
 from engine.spec import Spec
 from tests.conftest import change_spec, make_round, write_model, write_rows
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
@@ -250,3 +253,149 @@ async def test_stored_text_is_shown_harmless_and_kept_until_it_is_edited(
         screen.query_one(SpecForm).reset_field(path)
         await pilot.pause()
         assert path.text == hostile
+
+
+async def paste(pilot: AppPilot, text: str) -> None:
+    """What a terminal sends when the person pastes."""
+    pilot.app.post_message(Paste(text))
+    await pilot.pause()
+
+
+async def test_changes_are_told_as_a_set_line_and_copied(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await pilot.press("ctrl+y")
+        assert pilot.app.clipboard == ""
+        await enter(pilot, "train.learning_rate", "3E-5")
+        await enter(pilot, "lora.target_modules", "k_proj, o_proj")
+        await enter(pilot, "lora.r", "0")
+        line = "--set 'lora.target_modules=k_proj, o_proj' --set train.learning_rate=3e-5"
+        await until(pilot, lambda: shown(pilot, "#changes") == f"changed: {line}", "the line")
+        await pilot.press("ctrl+y")
+        assert pilot.app.clipboard == line
+        changed = change_spec(nano_spec, train__learning_rate=3e-5, lora__target_modules=("k_proj", "o_proj"))
+        assert line == set_line(changed, nano_spec)
+
+
+@pytest.mark.parametrize("field", ["train.learning_rate", "lora.bias", "model.path"])
+async def test_pasted_line_fills_in_its_fields_wherever_one_is(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, field: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        form = pilot.app.screen.query_one(SpecForm)
+        form.focus_field(field)
+        await pilot.pause()
+        before = form.values()
+        await paste(
+            pilot, "loratui new --from 1 --name wide --set lora.r=64 \\\n --set train.lr_scheduler_type=cosine\n"
+        )
+        wanted = {"lora.r": 64, "train.lr_scheduler_type": "cosine"}
+        await until(pilot, lambda: form.changes() == wanted, "the fields")
+        assert form.values() == before | wanted
+        assert pilot.app.screen.query_one("#name", StoredInput).text == "wide"
+        told = [note.message for note in pilot.app._notifications]
+        assert told == ["the pasted line set 2 fields; left out: --from 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("--set lora.R=3", "there is no such field"), ("--set lora.bias=some", "it must be one of none, all, lora_only")],
+)
+async def test_pasted_line_that_cannot_be_taken_is_told(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, text: str, told: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await paste(pilot, text)
+        assert any(told in note.message for note in pilot.app._notifications)
+        assert pilot.app.screen.query_one(SpecForm).changes() == {}
+
+
+async def test_pasted_value_is_a_value(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await pilot.press("end", "ctrl+u")
+        await paste(pilot, "2×10^-4")
+        assert pilot.app.screen.query_one("#train-learning_rate", StoredInput).value == "2×10^-4"
+        await until(pilot, lambda: "warm-up" in shown(pilot, "#plan"), "the plan")
+
+
+async def ticked(pilot: AppPilot) -> list[str]:
+    """The lines of the list of modules."""
+    options = pilot.app.screen.query_one(OptionList)
+    return [str(options.get_option_at_index(index).prompt) for index in range(options.option_count)]
+
+
+async def test_modules_of_the_model_are_ticked_off(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        form = pilot.app.screen.query_one(SpecForm)
+        form.focus_field("lora.target_modules")
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        lines = await ticked(pilot)
+        assert lines[0].startswith("[ ] all-linear")
+        assert [line for line in lines if "[x]" in line] == ["[x] q_proj  1×", "[x] v_proj  1×"]
+        assert "[ ] lm_head  1×" in lines
+        index = next(index for index, line in enumerate(lines) if "k_proj" in line)
+        await pilot.press(*["down"] * index, "space", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert set(form.values()["lora.target_modules"]) == {"q_proj", "k_proj", "v_proj"}
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        await pilot.press("space", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert form.values()["lora.target_modules"] == "all-linear"
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        await pilot.press("j", "x", "escape")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert form.values()["lora.target_modules"] == "all-linear", "escape leaves the field as it was"
+
+
+async def test_name_that_the_model_lacks_stays_in_the_list(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "lora.target_modules", "c_attn")
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        assert "[x] c_attn  not in this model" in await ticked(pilot)
+
+
+async def test_model_that_is_not_here_leaves_the_names_to_be_typed(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "model.path", "org/not-here")
+        pilot.app.screen.query_one(SpecForm).focus_field("lora.target_modules")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
+        assert any("type the names of the modules" in note.message for note in pilot.app._notifications)
+        assert on_screen(pilot, "EditScreen")
+
+
+async def test_settings_are_kept_as_a_preset_and_offered(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "lora.r", "64")
+        await pilot.press("ctrl+n", *"a wide one", "ctrl+f")
+        await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
+        await pilot.press(*"nano", "enter")
+        assert "comes with loratui" in shown(pilot, "#ask-error")
+        await pilot.press("ctrl+u", *"wide", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert load_preset("wide").spec.lora.r == 64
+        await enter(pilot, "lora.r", "128")
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
+        await pilot.press(*"wide", "enter")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the warning")
+        await pilot.press("n")
+        assert load_preset("wide").spec.lora.r == 64
+        await pilot.press("escape", "y")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+        await pilot.press("n", "end", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert "from preset wide" in shown(pilot, "#title")
+        assert pilot.app.screen.query_one(SpecForm).values()["lora.r"] == 64

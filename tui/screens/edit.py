@@ -5,30 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import Paste
 from textual.widgets import Label, Static, TextArea
 
 from engine import preflight
-from engine.errors import LoratuiError, SpecError
-from engine.fields import build_spec, flatten
+from engine.errors import LoratuiError, ModelError, SpecError
+from engine.fields import build_spec, flatten, parse_value
+from engine.modules import ModelModules, model_modules
 from engine.operations import Cockpit
 from engine.rounds import Round
-from engine.spec import Spec, with_absolute_paths
+from engine.settings import PastedLine, is_set_line, read_set_line, set_words
+from engine.spec import Spec, looks_local, with_absolute_paths
 from tui.follower import pause
-from tui.messages import ActionFailed, RoundQueued, SpecChecked
-from tui.plain import clean_line
+from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
+from tui.plain import clean, clean_line
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.preview import PreviewScreen
+from tui.screens.save_preset import save_as_preset
 from tui.screens.start_from import Origin
+from tui.screens.target_modules import TargetModulesScreen
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.plan_panel import PlanPanel
-from tui.widgets.spec_form import SpecForm, control_id
-from tui.widgets.stored_input import StoredInput
+from tui.widgets.spec_form import MODULES_KEY, SpecForm, control_id
+from tui.widgets.stored_input import StoredInput, shown
 
 TYPING_SECONDS = 0.15
 
@@ -40,6 +45,7 @@ class EditScreen(CockpitScreen):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
+        Binding("escape", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
         Binding(
             "ctrl+o",
             "preview",
@@ -52,7 +58,22 @@ class EditScreen(CockpitScreen):
         Binding(
             "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
         ),
-        Binding("escape", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
+        Binding(
+            "ctrl+y",
+            "copy_line",
+            "Copy --set",
+            tooltip="Copy what was changed, to be pasted behind loratui new or into another form",
+            priority=True,
+            id="edit.copy",
+        ),
+        Binding(
+            "ctrl+f",
+            "save_preset",
+            "Save preset",
+            tooltip="Keep these settings as a preset to start from",
+            priority=True,
+            id="edit.preset",
+        ),
     ]
 
     def __init__(self, cockpit: Cockpit, origin: Origin, directory: Path) -> None:
@@ -67,7 +88,7 @@ class EditScreen(CockpitScreen):
         with Horizontal(id="edit-body"):
             with Vertical(id="edit-fields"):
                 source = f"clone of round {parent.number}" if parent else f"from preset {clean_line(self._origin.name)}"
-                yield Static(Text.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
+                yield Static(Content.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
                 with Horizontal(classes="head-field"):
                     yield Label("name", classes="field-name", markup=False)
                     yield StoredInput(self._origin.name, compact=True, id="name", placeholder="what to call it")
@@ -78,6 +99,7 @@ class EditScreen(CockpitScreen):
             with Vertical(id="edit-side"):
                 yield Static(id="explained", markup=False)
                 yield PlanPanel(id="plan")
+                yield Static(id="changes", markup=False)
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -87,12 +109,13 @@ class EditScreen(CockpitScreen):
     def _explain(self, event: SpecForm.Explained) -> None:
         field = event.field
         self.query_one("#explained", Static).update(
-            Text.assemble((field.key, "bold"), f"  {field.description}\n", (f"takes {field.allowed}", "dim"))
+            Content.assemble((field.key, "bold"), f"  {field.description}\n", (f"takes {field.allowed}", "$text-muted"))
         )
 
     @on(SpecForm.Edited)
     def _plan(self) -> None:
         """Check the spec as it stands, in a worker: data and model are looked at too."""
+        self._show_changes()
         panel = self.query_one(PlanPanel)
         try:
             self._spec = self._read_form()
@@ -102,6 +125,16 @@ class EditScreen(CockpitScreen):
             panel.show_error(str(error))
             return
         self._check(self._spec)
+
+    def _set_line(self) -> str:
+        """What was changed against where the form started, as the command line takes it."""
+        changes = self.query_one(SpecForm).changes()
+        return set_words(changes, list(changes))
+
+    def _show_changes(self) -> None:
+        line = clean_line(self._set_line())
+        told = Content.assemble(("changed: ", "$text-muted"), line) if line else Content("")
+        self.query_one("#changes", Static).update(told)
 
     def _read_form(self) -> Spec:
         values: dict[str, Any] = self.query_one(SpecForm).values()
@@ -151,6 +184,68 @@ class EditScreen(CockpitScreen):
                 self.query_one(SpecForm).focus_field(error.key)
             self.post_message(ActionFailed(error))
             return None
+
+    def action_copy_line(self) -> None:
+        """Put the `--set` line into the clipboard of the terminal."""
+        line = self._set_line()
+        if line:
+            self.app.copy_to_clipboard(line)
+        self.post_message(ActionDone("the --set line is copied" if line else "nothing is changed: nothing is copied"))
+
+    def on_paste(self, event: Paste) -> None:
+        """A pasted line of settings fills in the fields it names, whichever one has the focus."""
+        if not is_set_line(event.text):
+            return
+        event.stop()
+        try:
+            self._take_line(read_set_line(event.text))
+        except SpecError as error:
+            self.post_message(ActionFailed(error))
+
+    def _take_line(self, line: PastedLine) -> None:
+        form = self.query_one(SpecForm)
+        for key, text in line.settings.items():
+            form.fill(key, text)
+        if line.name is not None:
+            self.query_one("#name", StoredInput).value = shown(line.name)
+        if line.note is not None:
+            self.query_one(TextArea).text = clean(line.note)
+        told = f"the pasted line set {len(line.settings)} field{'s' if len(line.settings) != 1 else ''}"
+        left_out = f"; left out: {' '.join(line.left_out)}" if line.left_out else ""
+        self.post_message(ActionDone(told + left_out))
+
+    @on(SpecForm.ModulesWanted)
+    def _list_modules(self, event: SpecForm.ModulesWanted) -> None:
+        path = self.query_one(f"#{control_id('model.path')}", StoredInput).text.strip()
+        self._find_modules(path, event.text)
+
+    @work(thread=True, exclusive=True, group="modules")
+    def _find_modules(self, path: str, text: str) -> None:
+        """The weights may lie on a slow disk."""
+        try:
+            modules = model_modules(str(Path(self._directory, path)) if looks_local(path) else path)
+        except ModelError as error:
+            self.post_message(ActionFailed(error))
+        else:
+            self.app.call_from_thread(self._offer_modules, modules, text)
+
+    def _offer_modules(self, modules: ModelModules, text: str) -> None:
+        def chosen(names: str | None) -> None:
+            if names is not None:
+                self.query_one(SpecForm).fill(MODULES_KEY, names)
+
+        try:
+            ticked: str | tuple[str, ...] = parse_value(MODULES_KEY, text)
+        except SpecError:
+            ticked = ()
+        self.app.push_screen(TargetModulesScreen(modules, ticked), chosen)
+
+    def action_save_preset(self) -> None:
+        """Keep the settings as a preset, or go to the first wrong field."""
+        spec = self._read_or_tell()
+        if spec is not None:
+            name, note = self.query_one("#name", StoredInput).text, self.query_one(TextArea).text
+            save_as_preset(self, spec, name, note)
 
     def action_note(self) -> None:
         self.query_one(TextArea).focus()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from msgspec import Struct
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.presets import presets
+from engine.presets import broken_presets, presets
 from engine.rounds import Round
 from engine.spec import Spec
 from tui.plain import clean_line
@@ -30,6 +30,9 @@ class Origin(Struct, frozen=True):
 class StartFromScreen(ModalScreen[Origin | None]):
     """Dismissed with the origin, or None if the person thought better of it."""
 
+    DEFAULT_CSS = """
+    StartFromScreen .broken-preset { height: auto; color: $text-warning; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Back", tooltip="Start no round", id="start.cancel"),
         Binding("j", "move('cursor_down')", "Down", show=False, tooltip="To the next", id="start.down"),
@@ -41,22 +44,26 @@ class StartFromScreen(ModalScreen[Origin | None]):
         self._origins: dict[str, Origin] = {}
         if selected is not None:
             self._origins[f"clone of round {selected.number}"] = Origin(selected.spec, selected.name, selected)
-        for name, preset in presets().items():
+        self._presets = presets()
+        for name, preset in self._presets.items():
             self._origins[name] = Origin(preset.spec, name)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Start the new round from", classes="dialog-title", markup=False)
             yield OptionList(*(Option(self._describe(name), id=str(i)) for i, name in enumerate(self._origins)))
+            for sentence in broken_presets():
+                yield Static(Content(f"! {clean_line(sentence)}"), classes="broken-preset", markup=False)
             yield Static("enter choose · esc back", classes="hint", markup=False)
 
-    def _describe(self, name: str) -> Text:
+    def _describe(self, name: str) -> Content:
         origin = self._origins[name]
         if origin.parent is None:
-            return Text.assemble((name, "bold"), "\n", (presets()[name].description, "dim"))
+            description = clean_line(self._presets[name].description)
+            return Content.assemble((clean_line(name), "bold"), "\n", (description, "$text-muted"))
         note = clean_line(origin.parent.note)
         title = f"{name}  {clean_line(origin.parent.name)}".rstrip()
-        return Text.assemble((title, "bold"), "\n", (note or "with all its settings", "dim"))
+        return Content.assemble((title, "bold"), "\n", (note or "with all its settings", "$text-muted"))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(list(self._origins.values())[event.option_index])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.text import Text
+from textual.content import Content
 from textual.widgets import Static
 
 from tui.plain import clean_line
@@ -16,5 +16,5 @@ class Banner(Static):
         self.display = False
 
     def show(self, sentences: list[str]) -> None:
-        self.update(Text("\n".join(map(clean_line, sentences))))
+        self.update(Content("\n".join(map(clean_line, sentences))))
         self.display = bool(sentences)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
+
+from tui.plain import clean_line
 
 
 class Choice(Widget, can_focus=True):
@@ -42,8 +44,8 @@ class Choice(Widget, can_focus=True):
         self.choices = choices
         self.set_reactive(Choice.value, value)
 
-    def render(self) -> Text:
-        return Text.assemble(("‹ ", "dim"), self.value, (" ›", "dim"))
+    def render(self) -> Content:
+        return Content.assemble(("‹ ", "dim"), clean_line(self.value), (" ›", "dim"))
 
     def action_turn(self, by: int) -> None:
         index = self.choices.index(self.value) if self.value in self.choices else 0

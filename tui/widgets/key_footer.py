@@ -12,7 +12,7 @@ from textual.events import Click
 from textual.screen import Screen
 from textual.widget import Widget
 
-HELP_ID = "app.help"
+HELP_IDS = ("app.help", "app.palette")  # the second where the first is typed into a field
 GAP = 1
 
 
@@ -52,13 +52,14 @@ class KeyFooter(Widget):
         if not self.is_attached or screen is not self.screen:
             return
         by_action: dict[str, Shown] = {}
-        help_key = None
+        ways_to_help: dict[str, Shown] = {}
         for node, binding, enabled, _ in screen.active_bindings.values():
             shown = Shown(self.app.get_key_display(binding), binding.description, binding.action, node, enabled)
-            if binding.id == HELP_ID:
-                help_key = shown
+            if binding.id in HELP_IDS:
+                ways_to_help.setdefault(binding.id or "", shown)
             elif binding.show:
                 by_action.setdefault(binding.action, shown)
+        help_key = next((ways_to_help[name] for name in HELP_IDS if name in ways_to_help), None)
         if ([*by_action.values()], help_key) != (self._keys, self._help):
             self._keys, self._help = [*by_action.values()], help_key
             self.refresh()

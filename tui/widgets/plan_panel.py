@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.text import Text
+from textual.content import Content
 from textual.widgets import Static
 
 from engine.errors import LoratuiError
@@ -21,19 +21,21 @@ class PlanPanel(Static):
     def show(self, spec: Spec, outcome: Preflight | LoratuiError) -> None:
         """The result of checking `spec`."""
         if isinstance(outcome, LoratuiError):
-            self.update(Text(f"✗ {clean_line(str(outcome))}", "bold red"))
+            self.update(_refusal(str(outcome)))
             return
         lines = plan_lines(spec, outcome.plan)
         if outcome.rows is not None:
             lines.insert(0, f"{clean_line(str(outcome.rows.found))}: {outcome.rows.usable:,}")
-        text = Text("\n".join(lines))
-        for warning in outcome.warnings:
-            text.append(f"\n! {clean_line(warning)}", "yellow")
-        self.update(text)
+        warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
+        self.update(Content("\n").join([*map(Content, lines), *warnings]))
 
     def show_error(self, message: str) -> None:
         """A value that stands against making a plan at all."""
-        self.update(Text(f"✗ {clean_line(message)}", "bold red"))
+        self.update(_refusal(message))
+
+
+def _refusal(message: str) -> Content:
+    return Content.styled(f"✗ {clean_line(message)}", "bold $text-error")
 
 
 def plan_lines(spec: Spec, plan: Plan) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.events import DescendantFocus
 from textual.message import Message
 from textual.widget import Widget
@@ -21,6 +21,9 @@ from tui.widgets.choice import Choice
 from tui.widgets.stored_input import StoredInput, shown
 
 SECTION_TITLES = {"model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)"}
+
+
+MODULES_KEY = "lora.target_modules"
 
 
 class FieldRow(Vertical):
@@ -54,9 +57,11 @@ class FieldRow(Vertical):
         error, changed = self.error, self.changed
         self.set_class(error is not None, "-invalid")
         self.set_class(changed, "-changed")
-        was = f"● was {clean_line(self._original or '') or self.field.empty}" if changed else ""
+        was: Content | str = f"● was {clean_line(self._original or '') or self.field.empty}" if changed else ""
+        if not was and self.field.key == MODULES_KEY:
+            was = Content.styled("enter: choose", "$text-muted")
         self.query_one(".field-was", Static).update(was)
-        self.query_one(".field-error", Static).update(Text(clean_line(str(error))) if error else "")
+        self.query_one(".field-error", Static).update(Content(f"✗ {clean_line(str(error))}" if error else ""))
 
     @property
     def value(self) -> Any:
@@ -93,13 +98,22 @@ class SpecForm(VerticalScroll, can_focus=False):
     # With priority, so that what is typed right behind the key, in one packet of a slow line, goes to the next field.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "down,enter,tab",
+            "down,tab",
             "next_field",
             "Next field",
             show=False,
             tooltip="To the next field",
             priority=True,
             id="form.next",
+        ),
+        Binding(
+            "enter",
+            "enter",
+            "Choose, or next",
+            show=False,
+            tooltip="The list of the model's modules in target_modules, elsewhere the next field",
+            priority=True,
+            id="form.enter",
         ),
         Binding(
             "up,shift+tab",
@@ -114,6 +128,13 @@ class SpecForm(VerticalScroll, can_focus=False):
 
     class Edited(Message):
         """A value changed."""
+
+    class ModulesWanted(Message):
+        """The person wants the list of the model's modules; `text` is what the field holds."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
 
     class Explained(Message):
         """The person entered a field."""
@@ -150,15 +171,34 @@ class SpecForm(VerticalScroll, can_focus=False):
         start = {key: format_value(value) for key, value in self._values.items()}
         return any(row.error or format_value(row.value) != start[row.field.key] for row in self.rows)
 
+    def changes(self) -> dict[str, Any]:
+        """The values, by key, that are allowed and differ from those the form opened with."""
+        return {
+            row.field.key: row.value
+            for row in self.rows
+            if row.error is None and format_value(row.value) != format_value(self._values[row.field.key])
+        }
+
     def focus_field(self, key: str) -> None:
         self.query_one(f"#{control_id(key)}").focus()
+
+    def fill(self, key: str, text: str) -> None:
+        """Put `text` into a field; a choice takes only one of its words.
+
+        Raises:
+            SpecError: the field is a choice, and `text` none of it.
+        """
+        control = self.query_one(f"#{control_id(key)}")
+        if isinstance(control, StoredInput):
+            control.value = shown(text)
+        elif isinstance(control, Choice):
+            control.value = format_value(parse_value(key, text))
 
     def reset_field(self, control: Widget) -> None:
         """Put the field that `control` edits back to the value the form opened with."""
         for row in control.ancestors_with_self:
-            if isinstance(row, FieldRow) and isinstance(control, (StoredInput, Choice)):
-                text = format_value(self._values[row.field.key])
-                control.value = shown(text) if isinstance(control, StoredInput) else text
+            if isinstance(row, FieldRow):
+                self.fill(row.field.key, format_value(self._values[row.field.key]))
 
     @on(Input.Changed)
     def judge_input(self, event: Input.Changed) -> None:
@@ -176,6 +216,14 @@ class SpecForm(VerticalScroll, can_focus=False):
             if isinstance(row, FieldRow):
                 row.judge(text)
         self.post_message(self.Edited())
+
+    def action_enter(self) -> None:
+        """The list of modules where they are asked for; on to the next field everywhere else."""
+        focused = self.screen.focused
+        if isinstance(focused, StoredInput) and focused.id == control_id(MODULES_KEY):
+            self.post_message(self.ModulesWanted(focused.text))
+        else:
+            self.screen.focus_next()
 
     def action_next_field(self) -> None:
         self.screen.focus_next()

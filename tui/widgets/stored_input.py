@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from textual.events import Paste
 from textual.widgets import Input
 
+from engine.settings import is_set_line
 from tui.plain import clean
 
 
@@ -18,6 +20,11 @@ class StoredInput(Input):
     def text(self) -> str:
         """The stored text letter for letter as long as it is what is shown, else what was typed."""
         return self._stored if self.value == shown(self._stored) else self.value
+
+    def on_paste(self, event: Paste) -> None:
+        """A line of settings is no value: it goes on to whoever fills in the fields that it names."""
+        if is_set_line(event.text):
+            event.prevent_default()
 
 
 def shown(stored: str) -> str:

@@ -60,10 +60,10 @@ class StartFromScreen(ModalScreen[Origin | None]):
         origin = self._origins[name]
         if origin.parent is None:
             description = clean_line(self._presets[name].description)
-            return Content.assemble((clean_line(name), "bold"), "\n", (description, "$text-muted"))
+            return Content.assemble((clean_line(name), "bold"), "\n", description)
         note = clean_line(origin.parent.note)
         title = f"{name}  {clean_line(origin.parent.name)}".rstrip()
-        return Content.assemble((title, "bold"), "\n", (note or "with all its settings", "$text-muted"))
+        return Content.assemble((title, "bold"), "\n", note or "with all its settings")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(list(self._origins.values())[event.option_index])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -37,7 +38,6 @@ class TargetModulesScreen(ModalScreen[str | None]):
     def __init__(self, modules: ModelModules, chosen: str | Sequence[str]) -> None:
         super().__init__()
         self._counts = {ALL_LINEAR: None, **modules.all_linear, **modules.others}
-        self._linear = len(modules.all_linear)
         self._chosen = {chosen} if isinstance(chosen, str) else set(chosen)
         self._names = [*self._counts, *sorted(self._chosen - set(self._counts))]
 
@@ -52,10 +52,12 @@ class TargetModulesScreen(ModalScreen[str | None]):
         count = self._counts.get(name)
         told = f"{count}×" if count is not None else ""
         if name == ALL_LINEAR:
-            told = f"all {self._linear} below, whatever they are called; no embeddings and no output head"
+            told = "every linear layer but the output head"
         elif name not in self._counts:
             told = "not in this model"
-        return Content.assemble(f"{mark} ", (clean_line(name), "bold"), "  ", (told, "$text-muted"))
+        shown = clean_line(name)
+        gap = " " * (2 + max(cell_len(clean_line(each)) for each in self._names) - cell_len(shown))
+        return Content.assemble(f"{mark} ", (shown, "bold"), gap, told)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A click of the mouse; the keys have actions of their own."""

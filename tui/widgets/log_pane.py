@@ -88,7 +88,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self._forget_matches(gone)
             self._lay_out(0)
             if not self.following:
-                self.scroll_to(y=max(0, self.scroll_offset.y - rows_gone), animate=False, immediate=True)
+                self.scroll_to(y=max(0, self.scroll_offset.y - rows_gone), animate=False, immediate=True, force=True)
         else:
             self._lay_out(first)
         self._find_from(first)
@@ -99,7 +99,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.wrapping = not self.wrapping
         self._lay_out(0)
         if not self.following and top < len(self._first_row):
-            self.scroll_to(x=0, y=self._first_row[top], animate=False, immediate=True)
+            self.scroll_to(x=0, y=self._first_row[top], animate=False, immediate=True, force=True)
         self.post_message(self.Changed())
 
     def follow(self) -> None:
@@ -142,8 +142,8 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         x = 0 if self.wrapping else max(0, cell_len(self._log.lines[line][:start]) - self.size.width // 2)
         height = self.size.height
         if not self.scroll_offset.y <= row < self.scroll_offset.y + height:
-            self.scroll_to(y=max(0, row - height // 2), animate=False, immediate=True)
-        self.scroll_to(x=x, animate=False, immediate=True)
+            self.scroll_to(y=max(0, row - height // 2), animate=False, immediate=True, force=True)
+        self.scroll_to(x=x, animate=False, immediate=True, force=True)
         self.following = self.scroll_offset.y >= self.max_scroll_y
         self.refresh()
 
@@ -182,12 +182,14 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         for index in range(first, len(lines)):
             line = lines[index]
             self._first_row.append(len(self._rows))
+            if not line and index + 1 == len(lines):
+                break  # which the next text begins
             if self.wrapping:
                 start = 0
                 for piece in chop_cells(line, width) or [""]:
                     self._rows.append((index, start, start + len(piece)))
                     start += len(piece)
-            elif line or index + 1 < len(lines):
+            else:
                 self._rows.append((index, 0, len(line)))
                 self._widest = max(self._widest, len(line) if line.isascii() else cell_len(line))
         self.virtual_size = Size(width if self.wrapping else self._widest, len(self._rows))
@@ -197,7 +199,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh()
 
     def _go_to_end(self) -> None:
-        self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+        self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
 
     def on_resize(self, event: Resize) -> None:
         self._lay_out(0)

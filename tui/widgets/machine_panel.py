@@ -25,6 +25,7 @@ class Words(Enum):
     ALL, FEW, FEWEST = range(3)
 
 
+NAME_CHARACTERS = {Words.ALL: 60, Words.FEW: 22, Words.FEWEST: 10}
 # Cells of each history, and in how many words the rest is said: as they fit, the first that does.
 DETAIL = (
     (30, Words.ALL), (20, Words.ALL), (20, Words.FEW), (12, Words.FEW), (0, Words.FEW), (0, Words.FEWEST),
@@ -87,23 +88,31 @@ class MachinePanel(Static, can_focus=True):
 
     def _gpu_line(self, gpu: GpuSample, width: int, alone: bool) -> list[Content]:
         """On one line as much as fits; the history on a second one if it does not, and this is the only GPU."""
-        lines = _fitting(width, [partial(self._figures, gpu, cells, words) for cells, words in DETAIL])
-        if alone and lines[0].plain in [self._figures(gpu, 0, words).plain for words in (Words.FEW, Words.FEWEST)]:
-            lines.append(self._history(gpu, min(30, (width - 26) // 2)))
-        return lines
+        makings = [partial(self._figures, gpu, cells, words) for cells, words in DETAIL if cells or not alone]
+        (line,) = _fitting(width, makings)
+        if not alone or line.cell_length <= width:
+            return [line]
+        slowed = _throttling(gpu, Words.FEW)
+        cells = min(30, (width - slowed.cell_length - 18) // 2)
+        busy, memory = self._sparks(gpu, cells)
+        history = Content.assemble(
+            "  ", slowed, ("  busy" if slowed.plain else "busy", "$text-muted"), (busy, "$text-primary"),
+            ("  memory", "$text-muted"), (memory, "$text-primary"),
+        )  # fmt: skip
+        return [self._figures(gpu, 0, Words.FEW, throttling=False), history]
 
-    def _figures(self, gpu: GpuSample, cells: int, words: Words) -> Content:
+    def _figures(self, gpu: GpuSample, cells: int, words: Words, throttling: bool = True) -> Content:
         busy, memory = self._sparks(gpu, cells)
         name = clean_line(gpu.name).removeprefix("NVIDIA ")
         parts = [
-            Content.assemble((f"GPU {gpu.index} ", "bold"), name if words is Words.ALL else name[:22]),
+            Content.assemble((f"GPU {gpu.index} ", "bold"), name[: NAME_CHARACTERS[words]]),
             Content.assemble(_percent(gpu.utilisation), " busy" * (words is Words.ALL), (busy, "$text-primary")),
             Content.assemble(
                 _used(gpu.memory_used, gpu.memory_total, own_memory(gpu, self._share), words), (memory, "$text-primary")
             ),
             Content(_celsius(gpu)),
-            Content(_watts(gpu)),
-            _throttling(gpu, words),
+            Content(_watts(gpu, words)),
+            _throttling(gpu, words) if throttling else Content(),
         ]
         return Content("  ").join([part for part in parts if part.plain])
 
@@ -114,13 +123,6 @@ class MachinePanel(Static, can_focus=True):
         key = gpu.uuid or str(gpu.index)
         busy, memory = (kept.get(key, History()).shares(cells) for kept in (self._busy, self._memory))
         return f" {sparkline(busy, cells)}", f" {sparkline(memory, cells)}"
-
-    def _history(self, gpu: GpuSample, cells: int) -> Content:
-        busy, memory = self._sparks(gpu, cells)
-        return Content.assemble(
-            ("  lately busy", "$text-muted"), (busy, "$text-primary"), ("  memory", "$text-muted"),
-            (memory, "$text-primary"),
-        )  # fmt: skip
 
     def _gpu_blocks(self, sample: MachineSample, width: int) -> list[Content]:
         """Each GPU with a line per figure."""
@@ -134,7 +136,7 @@ class MachinePanel(Static, can_focus=True):
                 ("busy", Content.assemble(f"{_percent(gpu.utilisation):<44}", (busy, "$text-primary"))),
                 ("memory", Content.assemble(f"{used:<44}", (memory, "$text-primary"))),
                 ("temperature", Content(_celsius(gpu))),
-                ("power", Content(_watts(gpu))),
+                ("power", Content(_watts(gpu, Words.ALL))),
                 ("clocks", _throttling(gpu, Words.ALL)),
                 ("driver", Content(clean_line(gpu.driver) or UNTOLD)),
             ]  # fmt: skip
@@ -181,10 +183,10 @@ def _celsius(gpu: GpuSample) -> str:
     return f"{gpu.temperature} °C" if gpu.temperature is not None else f"temperature {UNTOLD}"
 
 
-def _watts(gpu: GpuSample) -> str:
+def _watts(gpu: GpuSample, words: Words) -> str:
     if gpu.power_watts is None:
         return f"power {UNTOLD}"
-    limit = f"/{gpu.power_limit_watts:.0f}" if gpu.power_limit_watts is not None else ""
+    limit = f"/{gpu.power_limit_watts:.0f}" if gpu.power_limit_watts is not None and words is not Words.FEWEST else ""
     return f"{gpu.power_watts:.0f}{limit} W"
 
 

@@ -13,8 +13,8 @@ from engine.units import format_duration
 from engine.watch import Progress
 from tui.plain import clean_line
 
-BAR_CELLS = 8
-NAME_CHARACTERS = 20
+# Cells of the bar, characters of a name, and whether the time left is told: as they fit, the first that does.
+DETAIL = ((8, 20, True), (8, 12, True), (6, 12, False), (4, 8, False), (0, 8, False), (0, 0, False))
 
 
 def reachable(rounds: Sequence[Round]) -> list[Round]:
@@ -54,37 +54,47 @@ class RunStrip(Static):
     def _draw(self) -> None:
         if not self.display:
             return
-        parts = [self._described(round_) for round_ in self._rounds if round_.status in ACTIVE]
-        waiting = [round_ for round_ in self._rounds if round_.status is Status.QUEUED]
-        if waiting:
-            names = Content(", ").join([self._named(round_) for round_ in waiting])
-            parts.append(Content.assemble(("next ", "$text-muted"), names))
-        line = Content.assemble(("J K ", "bold $text-accent"), Content(" │ ").join(parts))
+        width = self.content_size.width or self.size.width
+        for detail in DETAIL:
+            line = self._line(*detail)
+            if line.cell_length <= width:
+                break
         if line.plain != self._told:
             self._told = line.plain
             self.update(line, layout=False)
 
-    def _described(self, round_: Round) -> Content:
-        progress = self._progress.get(round_.number, Progress())
-        return Content.assemble(self._named(round_), " ", how_far(progress))
+    def _line(self, bar: int, name: int, time: bool) -> Content:
+        running = [round_ for round_ in self._rounds if round_.status in ACTIVE]
+        parts = [
+            Content.assemble(
+                self._named(item, name), " ", how_far(self._progress.get(item.number, Progress()), bar, time)
+            )
+            for item in running
+        ]
+        if waiting := [self._named(round_, name) for round_ in self._rounds if round_.status is Status.QUEUED]:
+            parts.append(Content.assemble(("next ", "$text-muted"), Content(", ").join(waiting)))
+        return Content.assemble(("J K ", "bold $text-accent"), Content(" │ ").join(parts))
 
-    def _named(self, round_: Round) -> Content:
+    def _named(self, round_: Round, characters: int) -> Content:
         """The one on the screen is marked by an arrow."""
-        name = f" {clean_line(round_.name)[:NAME_CHARACTERS]}" if round_.name else ""
+        name = f" {clean_line(round_.name)[:characters].rstrip()}" if round_.name and characters else ""
         here = round_.number == self._shown
         return Content.styled(f"{'▶' if here else ''}{round_.number}{name}", "bold" if here else "")
 
 
-def how_far(progress: Progress) -> Content:
-    """A bar, the share, and the time that is left; or what it does before its first step."""
+def how_far(progress: Progress, bar: int, time: bool) -> Content:
+    """A bar of so many cells, the share, and the time that is left; or what it does before its first step."""
     step, total = progress.step, progress.total_steps
     if step is None:
         return Content.styled(progress.phase or "starting", "$text-muted")
     if not total:
         return Content(f"step {step:,}")
-    filled = min(BAR_CELLS, BAR_CELLS * step // total)
-    left = progress.remaining_seconds
-    what = progress.phase or (f"{format_duration(left)} left" if left is not None else "")
+    filled = min(bar, bar * step // total)
+    told = f"{100 * step // total} %"
+    if progress.phase:
+        told += f" {progress.phase}"
+    elif time and progress.remaining_seconds is not None:
+        told += f" {format_duration(progress.remaining_seconds)} left"
     return Content.assemble(
-        ("█" * filled, "$text-primary"), ("░" * (BAR_CELLS - filled), "$text-muted"), f" {100 * step // total} % {what}"
+        ("█" * filled, "$text-primary"), ("░" * (bar - filled), "$text-muted"), " " * bool(bar), told
     )

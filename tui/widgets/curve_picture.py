@@ -195,7 +195,8 @@ class Shown:
         apart = MARK_CELLS * (high - low) / width
         first = low + apart * (number % COLOURS + 0.5) / COLOURS
         places = np.arange(first, min(high, float(line.x[-1])), apart) if len(line.x) else np.empty(0)
-        indices = np.unique(np.append(np.searchsorted(line.x, places), max(0, len(line.x) - 1)))
+        # not by numpy.unique, which brings numpy.ma in, and its 2 MB
+        indices = np.array(sorted({*np.searchsorted(line.x, places).tolist(), max(0, len(line.x) - 1)}), np.intp)
         indices = indices[indices < len(line.x)].astype(np.intp)
         return ScatterPlot(line.x[indices], line.y[indices], None, mark_of(number), style)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import groupby
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Region
+from textual.strip import Strip
 from textual_hires_canvas import Canvas
 
 Row = tuple[tuple[str, ...], tuple[str, ...]]
@@ -22,15 +27,36 @@ class QuietCanvas(Canvas):
     def on_mount(self) -> None:
         self._painted: list[Row] = []
         self._comparing = False
+        self._own_style: Style | None = None
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
         """As `Canvas.refresh`; a plain one is put off until the drawing is done, and then told what changed."""
+        self._own_style = None
         if regions or layout or recompose or not repaint or not hasattr(self, "_painted"):
             return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
         if not self._comparing:
             self._comparing = True
             self.call_next(self._repaint_changes)
         return self
+
+    def notify_style_update(self) -> None:
+        """As `Canvas.notify_style_update`: another theme paints other cells, though the characters stay."""
+        super().notify_style_update()
+        self._own_style = None
+        self._painted = []
+
+    def render_line(self, y: int) -> Strip:
+        """As `Canvas.render_line`, which asks for the widget's own style anew for each line."""
+        if y >= len(self._buffer):
+            return Strip.blank(0)
+        if self._own_style is None:
+            self._own_style = self.rich_style
+        characters, segments, start = "".join(self._buffer[y]), [], 0
+        for style, cells in groupby(self._styles[y]):
+            end = start + sum(1 for _ in cells)
+            segments.append(Segment(characters[start:end], _combined(self._own_style, style)))
+            start = end
+        return Strip(segments, len(characters))
 
     def draw_curve(self, x: NDArray[np.float64], y: NDArray[np.float64], style: str) -> None:
         """A line through points given in cells, in Braille dots; as `draw_hires_lines`, but by arrays.
@@ -64,6 +90,11 @@ class QuietCanvas(Canvas):
             if (region := _changed_span(old, new, y)) is not None
         ]:
             super().refresh(*changes)
+
+
+@lru_cache(maxsize=256)
+def _combined(own: Style, style: str) -> Style:
+    return own + Style.parse(style) if style else own
 
 
 def _dots_between(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -122,7 +122,7 @@ SHARE = RoundShare(TreeSample(frozenset({77, 78}), 3 * GIB), "GPU-0", True, 12 *
     [
         (80, [
             "GPU 0 A100-SXM4-80GB   97 %  40.0/80.0 GiB, round 39.0  71 °C  300/400 W",
-            f"  slowed: power cap  busy {'█':>20}  memory {'▅':>20}",
+            f"  slowed: power cap  busy {'█':>21}  memory {'▅':>21}",
             "CPU  45 %  RAM 12.0/31.0 GiB, round 3.0  disk 12.0 GiB free, to come 5.2 GiB",
         ]),
         (200, [

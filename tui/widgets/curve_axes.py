@@ -106,7 +106,7 @@ def write_number(value: float, unit: float) -> str:
     """As many decimals as tell ticks `unit` apart: `0.25`, `1.5`, `200`, `5k`, `1.2M`."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size and unit >= size / 1000:
-            return f"{value / size:.{_decimals(unit / size)}f}{letter}"
+            return f"{_trim(f'{value / size:.{_decimals(unit / size)}f}')}{letter}"
     return f"{value:.{_decimals(unit)}f}"
 
 
@@ -115,7 +115,7 @@ def write_power(value: float, unit: float) -> str:
     if value == 0:
         return "0"
     power = math.floor(math.log10(abs(value)) + 1e-9)
-    return f"{value / 10.0**power:.{min(2, _decimals(unit / 10.0**power))}f}e{power}"
+    return f"{_trim(f'{value / 10.0**power:.{min(2, _decimals(unit / 10.0**power))}f}')}e{power}"
 
 
 def write_time(seconds: float, unit: float) -> str:
@@ -126,6 +126,10 @@ def write_time(seconds: float, unit: float) -> str:
     days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
     parts = [f"{number}{name}" for number, name in zip((days, hours, minutes, rest), "dhms", strict=True) if number]
     return "".join(parts[:2]) or "0"
+
+
+def _trim(number: str) -> str:
+    return number.rstrip("0").rstrip(".") if "." in number else number
 
 
 def _decimals(unit: float) -> int:

@@ -41,7 +41,12 @@ def export_rounds(rounds: Sequence[Round], format_: Format) -> str:
 
 
 def write_export(path: Path, text: str) -> None:
-    """Put an export at `path`: whole or, where the disk refuses, not at all.
+    """Put an export at `path`, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`: whole or, where the disk refuses, not at all.
 
     A file that is there is replaced, its permissions kept, a link's target and not the link. What is no file, such as
     `/dev/stdout` or a pipe, is written to.
@@ -51,10 +56,10 @@ def write_export(path: Path, text: str) -> None:
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return
     mode = path.stat().st_mode & 0o777 if path.exists() else None
-    write_atomically(path, text.encode())
+    write_atomically(path, content)
     if mode is not None:
         path.chmod(mode)
 
@@ -111,9 +116,9 @@ def to_markdown(rounds: Sequence[Round]) -> str:
     parts = ["# LoRA rounds", _main_table(rounds)]
     if best_rounds(rounds):
         parts.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
-    if shared := _shared_settings(rounds):
+    if shared := shared_settings(rounds, (*TOLD, *BATCH)):
         parts.append("## Shared by all rounds\n\n" + shared)
-    if notes := _notes(rounds):
+    if notes := notes_of(rounds):
         parts.append("## Notes\n\n" + notes)
     return "\n\n".join(parts) + "\n"
 
@@ -154,17 +159,19 @@ def _main_row(round_: Round, others: list[str], bold: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _shared_settings(rounds: Sequence[Round]) -> str:
+def shared_settings(rounds: Sequence[Round], told: Sequence[str] = ()) -> str:
+    """A table of the fields of the spec that are the same in all rounds, those that were told already left out."""
     if not rounds:
         return ""
-    differing = {*differing_keys(rounds), *TOLD, *BATCH}
+    differing = {*differing_keys(rounds), *told}
     values = flatten(rounds[0].spec)
     kept = [key for key in spec_fields() if key not in differing]
     rows = [[f"`{key}`", escape_markdown(describe_value(key, values[key]))] for key in kept]
     return markdown_table(["setting", "value"], rows)
 
 
-def _notes(rounds: Sequence[Round]) -> str:
+def notes_of(rounds: Sequence[Round]) -> str:
+    """A list of what was written down and said of each round, with the one it came from."""
     lines = []
     for round_ in rounds:
         origin = f" (from round {round_.parent})" if round_.parent is not None else ""

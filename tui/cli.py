@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from engine.errors import LoratuiError, StoreMissing
 from engine.operations import Cockpit
+from engine.picture import FORMATS as PICTURES
 from engine.runner import start_runner
 from engine.sharing import PRIVATE_UMASK, set_umask
 from engine.tables import FORMATS
@@ -216,6 +217,12 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to export (default: all)")
     parser.add_argument("--format", choices=FORMATS, default="markdown")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the standard output")
+    parser.add_argument(
+        "--curves", action="store_true",
+        help="compare 2 to 10 rounds side by side in Markdown, with a picture of their curves beside FILE",
+    )  # fmt: skip
+    parser.add_argument("--picture", choices=PICTURES, default="svg", help="kind of the picture (default: svg)")
+    parser.add_argument("--force", action="store_true", help="with --curves: replace files that are there")
 
 
 def _share(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from engine.provenance import provenance_lines
 from engine.query import by_number, filter_rounds, group_rounds, sort_rounds
 from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
+from engine.side_by_side import picture_beside, write_comparison
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
 from engine.tables import export_rounds, json_text, round_fields, to_json, write_export
@@ -243,6 +244,8 @@ def share(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = [cockpit.store.get(number) for number in options.numbers] or cockpit.store.rounds()
+    if options.curves:
+        return _export_curves(cockpit, rounds, options)
     text = export_rounds(rounds, options.format)
     if options.output is None:
         say(text, end="")
@@ -251,6 +254,20 @@ def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
         write_export(Path(options.output), text)
     except OSError as error:
         raise LoratuiError(f"--output is {options.output!r}, which cannot be written: {error.strerror}") from error
+    return 0
+
+
+def _export_curves(cockpit: Cockpit, rounds: list[Round], options: argparse.Namespace) -> int:
+    if options.output is None:
+        raise LoratuiError("--curves needs -o FILE: the picture is written beside it")
+    if options.format != "markdown":
+        raise LoratuiError(f"--curves writes Markdown, not {options.format}: leave --format out")
+    path = Path(options.output)
+    there = [str(file) for file in (path, picture_beside(path, options.picture)) if file.exists()]
+    if there and not options.force:
+        raise LoratuiError(f"{' and '.join(there)} would be replaced: --force does so")
+    picture = write_comparison(cockpit.workspace, rounds, path, options.picture)
+    say(f"wrote {path}" + (f" and {picture}" if picture is not None else "; no round has a curve"))
     return 0
 
 

@@ -64,7 +64,8 @@ CASES: dict[str, list[list[str]]] = {
     "rm": [["rm", "{text}"], ["rm", "99"]],
     "export": [
         ["export"], ["export", "--format", "csv"], ["export", "--format", "json"], ["export", "--format", "{text}"],
-        ["export", "-o", "missing/{text}"],
+        ["export", "-o", "missing/{text}"], ["export", "--curves", "-o", "missing/{text}", "6", "7"],
+        ["export", "--curves"], ["export", "--curves", "--picture", "{text}"],
     ],
     "share": [["share", "{text}"], ["share"], ["share", "--off"]],
     "keys": [["keys"], ["keys", "{text}"]],

@@ -14,10 +14,12 @@ from engine.fields import flatten, format_value
 from engine.operations import Cockpit
 from engine.rounds import Round, Status
 from engine.spec import Spec
+from engine.store import RoundStore
 from engine.tables import to_markdown
 from engine.workspace import Workspace
 from tests.conftest import await_status, damage, make_round, start_fake_runner
 from tests.fake_engine import Script, loss_at
+from tests.runs import write_run
 from tui.cli import main
 
 Follow = Callable[[Script], None]
@@ -117,6 +119,43 @@ def test_lineage_of_no_round_is_refused_in_a_sentence(
 ) -> None:
     assert reference("lineage", "9") == 2
     assert capsys.readouterr().err == "loratui: there is no round 9: `loratui ls` lists those there are\n"
+
+
+def test_export_with_curves_writes_document_and_picture(
+    cli: Callable[..., int], workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = RoundStore(workspace)
+    for _ in range(3):
+        store.add(lambda number: make_round(number))
+    for round_ in store.rounds():
+        write_run(workspace, round_, 1, 5)
+    path = tmp_path / "out.md"
+    assert cli("export", "--curves", "-o", str(path), "2", "3") == 0
+    assert capsys.readouterr().out == f"wrote {path} and {tmp_path / 'out.svg'}\n"
+    assert "# Rounds 2 and 3 side by side" in path.read_text() and "](out.svg)" in path.read_text()
+    before = path.read_text()
+    assert cli("export", "--curves", "-o", str(path)) == 2
+    assert capsys.readouterr().err == f"loratui: {path} and {tmp_path / 'out.svg'} would be replaced: --force does so\n"
+    assert path.read_text() == before
+    assert cli("export", "--curves", "--force", "--picture", "png", "-o", str(path)) == 0
+    assert "# Rounds 1, 2 and 3 side by side" in path.read_text() and (tmp_path / "out.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "--curves needs -o FILE: the picture is written beside it"),
+        (("-o", "x.md", "--format", "csv"), "--curves writes Markdown, not csv: leave --format out"),
+        (("-o", "x.svg"), "x.svg would be the picture: name the Markdown file, and the picture is written beside it"),
+        (("-o", "x.md", "2"), "one round is too few to compare: choose 2 to 10"),
+        (("-o", "missing/x.md"), "missing/x.md could not be written: No such file or directory"),
+    ],
+)
+def test_export_with_curves_refuses_in_a_sentence(
+    reference: Callable[..., int], words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("export", "--curves", *words) == 2
+    assert capsys.readouterr().err == f"loratui: {sentence}\n"
 
 
 def test_ls_json_has_the_fields_of_the_contract(

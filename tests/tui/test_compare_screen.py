@@ -7,33 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import Evaluated, Step
 from engine.operations import Cockpit
-from engine.rounds import Result, Round, Status
-from engine.runlog import EventWriter
+from engine.rounds import Result, Status
 from engine.workspace import Workspace
 from tests.conftest import make_round, make_spec
+from tests.runs import write_run
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.screens.compare import CompareScreen
 from tui.widgets.compare_table import CompareTable, cut_start
 from tui.widgets.curve_chart import CurveChart, Metric
 from tui.widgets.round_table import RoundTable
-
-
-def write_steps(workspace: Workspace, round_: Round, first: int, last: int, loss: float = 2.0) -> None:
-    """Steps of a run, and an evaluation after the last."""
-    run = workspace.run_dir(round_.id)
-    run.path.mkdir(parents=True, exist_ok=True)
-    writer = EventWriter(run.events)
-    for step in range(first, last + 1):
-        writer.append(
-            Step(
-                time=float(step), step=step, epoch=step / 10, loss=loss / step, learning_rate=1e-4, grad_norm=1.0,
-                tokens=100, seconds=1.0, train_seconds=float(step), trained_tokens=100 * step,
-            )
-        )  # fmt: skip
-    writer.append(Evaluated(time=float(last), step=last, eval_loss=1.0, perplexity=2.7, supervised_tokens=10))
-    writer.close()
 
 
 @pytest.fixture
@@ -48,7 +31,7 @@ def three(idle_cockpit: Cockpit) -> Cockpit:
     spec = make_spec(lora__r=16, data__samples=50)
     idle_cockpit.store.add(partial(make_round, status=Status.IMPORTED, spec=spec, parent=2, result=results[0]))
     for round_ in idle_cockpit.store.rounds()[:2]:
-        write_steps(idle_cockpit.workspace, round_, 1, 20)
+        write_run(idle_cockpit.workspace, round_, 1, 20)
     return idle_cockpit
 
 
@@ -126,7 +109,7 @@ async def test_rounds_without_any_run_are_a_table_alone(open_app: OpenApp, refer
     async with open_app(cockpit) as pilot:
         await open_compare(pilot, cockpit, 1, 2, 3, 4, 5)
         assert not chart(pilot).display
-        assert shown(pilot, "#remarks") == "imported without a run, so without a curve: rounds 1, 2, 3, 4, 5"
+        assert shown(pilot, "#remarks") == "imported without a run, so without a curve: rounds 1, 2, 3, 4 and 5"
         assert rows(pilot)["learning_rate"] == ["2e-4", "5e-5", "2e-5", "5e-5", "3e-5"]
         assert rows(pilot)["perplexity"] == ["4.79", "★3.16", "3.19", "3.62", "3.38"]
         assert table(pilot).max_scroll_y == 0
@@ -137,12 +120,12 @@ async def test_runs_are_followed_while_they_go_on(open_app: OpenApp, idle_cockpi
     for _ in range(2):
         idle_cockpit.store.add(partial(make_round, status=Status.RUNNING))
     first, second = idle_cockpit.store.rounds()
-    write_steps(idle_cockpit.workspace, first, 1, 5)
+    write_run(idle_cockpit.workspace, first, 1, 5)
     async with open_app(idle_cockpit) as pilot:
         await pilot.app.push_screen(CompareScreen(idle_cockpit, [first, second]))
         await until(pilot, lambda: on_screen(pilot, "CompareScreen") and labels(pilot) == ["round 1"], "the first")
-        write_steps(idle_cockpit.workspace, second, 1, 3)
-        write_steps(idle_cockpit.workspace, first, 6, 9)
+        write_run(idle_cockpit.workspace, second, 1, 3)
+        write_run(idle_cockpit.workspace, first, 6, 9)
         await until(pilot, lambda: [len(item.curve) for item in chart(pilot)._series] == [9, 3], "the news")
         idle_cockpit.store.update(1, status=Status.FINISHED, result=Result(perplexity=2.5))
         await until(pilot, lambda: rows(pilot).get("perplexity") == ["2.50", "–"], "the result")
@@ -248,3 +231,48 @@ async def test_run_that_cannot_be_read_is_told(open_app: OpenApp, three: Cockpit
         await open_compare(pilot, three, 1, 2)
         await until(pilot, lambda: "cannot be read" in shown(pilot, "#banner"), "the banner")
         await until(pilot, lambda: labels(pilot) == ["round 1"], "the other curve")
+
+
+def exported(three: Cockpit, suffix: str) -> Path:
+    return three.workspace.root / f"comparison-1-2.{suffix}"
+
+
+@pytest.mark.parametrize(("key", "suffix", "signature"), [("e", "svg", b"<?xml"), ("E", "png", b"\x89PNG")])
+async def test_e_writes_the_comparison_with_its_curves_beside_it(
+    open_app: OpenApp, three: Cockpit, key: str, suffix: str, signature: bytes
+) -> None:
+    async with open_app(three) as pilot:
+        await open_compare(pilot, three, 1, 2)
+        await pilot.press(key)
+        await until(pilot, lambda: exported(three, "md").exists(), "the document")
+        assert f"](comparison-1-2.{suffix})" in exported(three, "md").read_text()
+        assert exported(three, suffix).read_bytes().startswith(signature)
+        await until(pilot, lambda: len(pilot.app._notifications) == 1, "the word")
+
+
+async def test_export_asks_before_it_replaces_a_file(open_app: OpenApp, three: Cockpit) -> None:
+    exported(three, "svg").write_text("somebody's own")
+    async with open_app(three) as pilot:
+        await open_compare(pilot, three, 1, 2)
+        await pilot.press("e")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("n")
+        await until(pilot, lambda: on_screen(pilot, "CompareScreen"), "the comparison")
+        assert exported(three, "svg").read_text() == "somebody's own" and not exported(three, "md").exists()
+        await pilot.press("e")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: exported(three, "md").exists(), "the document")
+        assert exported(three, "svg").read_bytes().startswith(b"<?xml")
+
+
+async def test_export_that_the_disk_refuses_is_told(open_app: OpenApp, three: Cockpit) -> None:
+    exported(three, "svg").mkdir()
+    async with open_app(three) as pilot:
+        await open_compare(pilot, three, 1, 2)
+        await pilot.press("e")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: len(pilot.app._notifications) == 1, "the word")
+        (told,) = pilot.app._notifications
+        assert "comparison-1-2.svg could not be written" in told.message

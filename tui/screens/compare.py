@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -12,14 +13,18 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Footer, Static
 
+from engine.errors import LoratuiError
 from engine.held_out import are_comparable
 from engine.operations import Cockpit
+from engine.picture import Format, listed
 from engine.rounds import Round, Status
+from engine.side_by_side import picture_beside, write_comparison
 from engine.snapshot import RunSnapshot
 from tui.follower import follow_runs
-from tui.messages import RunAdvanced
+from tui.messages import ActionDone, ActionFailed, RunAdvanced
 from tui.plain import clean_line
 from tui.screens.cockpit_screen import CockpitScreen
+from tui.screens.confirm import ConfirmScreen
 from tui.widgets.compare_table import CompareTable
 from tui.widgets.curve_chart import MARKS, CurveChart, Series
 from tui.widgets.virtual_table import VirtualTable
@@ -30,6 +35,17 @@ class CompareScreen(CockpitScreen):
 
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (150, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "e", "export('svg')", "Export", tooltip="Write it as Markdown, the curves beside it", id="compare.export"
+        ),
+        Binding(
+            "E",
+            "export('png')",
+            "Export with a PNG",
+            show=False,
+            tooltip="Write it as Markdown, the curves as a PNG beside it",
+            id="compare.export_png",
+        ),
         Binding("escape,c", "app.pop_screen", "Back", tooltip="Back to the table of rounds", id="compare.back"),
     ]
     DEFAULT_CSS = """
@@ -146,6 +162,32 @@ class CompareScreen(CockpitScreen):
         chart.focus()
         chart.action_full()
 
+    def action_export(self, format_: Format) -> None:
+        """Write the comparison and its picture into the workspace, after asking where that would replace a file."""
+        numbers = "-".join(str(item.number) for item in self.rounds)
+        path = self.cockpit.workspace.root / f"comparison-{numbers}.md"
+        there = [file.name for file in (path, picture_beside(path, format_)) if file.exists()]
+        if not there:
+            self._export(path, format_)
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._export(path, format_)
+
+        question = f"{' and '.join(there)} {'are' if len(there) > 1 else 'is'} there already. Write anew?"
+        self.app.push_screen(ConfirmScreen(question, "Overwrite"), answered)
+
+    @work(thread=True, exclusive=True, group="export")
+    def _export(self, path: Path, format_: Format) -> None:
+        try:
+            picture = write_comparison(self.cockpit.workspace, self.rounds, path, format_)
+        except LoratuiError as error:
+            self.post_message(ActionFailed(error))
+            return
+        beside = f", its picture in {picture.name}" if picture is not None else ""
+        self.post_message(ActionDone(f"the comparison is in {path}{beside}"))
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return None if action in ("metric", "full") and self.has_class("-curveless") else True
 
@@ -153,20 +195,13 @@ class CompareScreen(CockpitScreen):
 def _told_apart(rounds: Sequence[Round]) -> list[str]:
     """Which rounds cannot be held against the first by their losses."""
     first = rounds[0]
-    apart = [item for item in rounds if not are_comparable(first, item)]
-    if not apart:
-        return []
-    return [f"measured on other held-out tokens than round {first.number}: {_listed(apart)}"]
+    apart = [item.number for item in rounds if not are_comparable(first, item)]
+    return [f"measured on other held-out tokens than round {first.number}: {listed(apart)}"] if apart else []
 
 
 def _told_curveless(rounds: Sequence[Round]) -> list[str]:
     """Which rounds have no curve, and why."""
-    imported = [item for item in rounds if item.status is Status.IMPORTED]
-    others = [item for item in rounds if item.status is not Status.IMPORTED]
-    told = [f"imported without a run, so without a curve: {_listed(imported)}"] if imported else []
-    return told + [f"no curve: {_listed(others)}"] * bool(others)
-
-
-def _listed(rounds: Sequence[Round]) -> str:
-    """`round 3`, `rounds 3, 4`."""
-    return f"round{'s' if len(rounds) > 1 else ''} " + ", ".join(str(item.number) for item in rounds)
+    imported = [item.number for item in rounds if item.status is Status.IMPORTED]
+    others = [item.number for item in rounds if item.status is not Status.IMPORTED]
+    told = [f"imported without a run, so without a curve: {listed(imported)}"] if imported else []
+    return told + ([f"no curve: {listed(others)}"] if others else [])

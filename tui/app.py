@@ -236,8 +236,10 @@ class LoratuiApp(ConfiguredApp):
             place = self.cockpit.workspace.root
             self.exit(f"there is no experiments.json in {place}: leave --readonly out to make one", return_code=2)
             return
-        question = f"There is no experiments.json in {self.cockpit.workspace.root}. Make one, and keep rounds here?"
-        self.push_screen(ConfirmScreen(question, "Make it"), answered)
+        from tui.screens.welcome import WelcomeScreen  # which is seen once
+
+        workspace = self.cockpit.workspace
+        self.push_screen(WelcomeScreen(workspace.root, workspace.runs_dir.exists()), answered)
 
     @on(NewRoundWanted)
     def _start_new(self, event: NewRoundWanted) -> None:

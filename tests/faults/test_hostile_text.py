@@ -59,6 +59,7 @@ from tui.messages import (
 from tui.screens.ask import AskScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.copy import Copy, CopyScreen
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lineage import LineageScreen
@@ -68,6 +69,7 @@ from tui.screens.queue import QueueScreen
 from tui.screens.start_from import Origin, StartFromScreen
 from tui.screens.target_modules import TargetModulesScreen
 from tui.screens.too_small import TooSmallScreen
+from tui.screens.welcome import WelcomeScreen
 from tui.widgets.compare_table import CompareTable
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
@@ -220,6 +222,14 @@ async def show_modules(app: CapturedApp, text: str) -> None:
     await app.push_screen(TargetModulesScreen(modules, (f"chosen={text}",)))
 
 
+async def show_welcome(app: CapturedApp, text: str) -> None:
+    await app.push_screen(WelcomeScreen(Path(f"directory={text}"), leftovers=True))
+
+
+async def show_copies(app: CapturedApp, text: str) -> None:
+    await app.push_screen(CopyScreen([Copy(f"title={text}", f"text={text}")]))
+
+
 async def show_too_small(app: CapturedApp, text: str) -> None:
     await app.push_screen(TooSmallScreen())  # which has no text but its own
 
@@ -246,6 +256,8 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "ConfirmScreen": [(show_question, "question yes")],
     "AskScreen": [(show_ask, "question text refused")],
     "TargetModulesScreen": [(show_modules, "linear other chosen")],
+    "WelcomeScreen": [(show_welcome, "directory")],
+    "CopyScreen": [(show_copies, "title text")],
     "TooSmallScreen": [(show_too_small, "")],
     "HelpScreen": [(show_help, "group key tooltip")],
 }

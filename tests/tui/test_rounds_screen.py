@@ -80,13 +80,16 @@ async def test_empty_table_says_what_to_press(open_app: OpenApp, idle_cockpit: C
         assert "press n" in shown(pilot, "#empty")
 
 
-@pytest.mark.parametrize(("key", "made"), [("y", True), ("n", False)])
+@pytest.mark.parametrize(("key", "made"), [("enter", True), ("y", True), ("n", False), ("q", False)])
 async def test_absent_store_is_offered_to_be_made(
     open_app: OpenApp, empty_directory: Path, key: str, made: bool
 ) -> None:
     cockpit = Cockpit(Workspace(empty_directory), lambda _: None)
     async with open_app(cockpit) as pilot:
-        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the offer")
+        await until(pilot, lambda: on_screen(pilot, "WelcomeScreen"), "the offer")
+        told = shown(pilot, "#welcome-places")
+        assert str(empty_directory) in told and "experiments.json" in told and "runs/" in told
+        assert "a new round: the preset nano" in shown(pilot, "#welcome-keys")
         await pilot.press(key)
         await pilot.pause()
         assert cockpit.store.exists() is made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.message import Message
@@ -18,10 +19,15 @@ from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
 from tui.widgets.banner import Banner
 
+if TYPE_CHECKING:
+    from tui.screens.copy import Copy
+
 WRITING = frozenset(
     {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "tags", "rename", "note", "edit_note"}
     | {"export", "move", "run_next"}
 )  # actions that change something in the workspace
+
+MAX_COPIED_BYTES = 56_000  # which are 74,668 in base64; xterm takes 74,994, and others no more
 
 
 class CockpitScreen(Screen[None]):
@@ -121,6 +127,30 @@ class CockpitScreen(Screen[None]):
                 self.carry_out(lambda: self.cockpit.stop(round_.number), _tell_status)
 
         self.app.push_screen(ConfirmScreen(f"Stop round {round_.number}? {how}", "Stop"), answered)
+
+    @work(thread=True, exclusive=True, group="copy")
+    def offer_copies(self, round_: Round) -> None:
+        """Let the person choose what of `round_` to copy."""
+        from tui.screens.copy import CopyScreen, copies_of  # which brings the presets in
+
+        try:
+            copies = copies_of(round_, self.cockpit.store.rounds(), self.cockpit.workspace)
+        except LoratuiError as error:
+            self.post_message(ActionFailed(error))
+            return
+        self.app.call_from_thread(self.app.push_screen, CopyScreen(copies), self._copied)
+
+    def _copied(self, copy: Copy | None) -> None:
+        if copy is not None:
+            self.copy(copy.title, copy.text)
+
+    def copy(self, what: str, text: str) -> None:
+        """Put `text` into the clipboard of the terminal; `what` it is, is told."""
+        if len(text.encode()) > MAX_COPIED_BYTES:
+            self.post_message(ActionFailed(LoratuiError(f"{what}: too long for a terminal's clipboard: export it")))
+            return
+        self.app.copy_to_clipboard(text)
+        self.post_message(ActionDone(f"copied: {what}"))
 
     @on(ActionDone)
     def _tell_done(self, event: ActionDone) -> None:

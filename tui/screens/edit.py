@@ -187,10 +187,10 @@ class EditScreen(CockpitScreen):
 
     def action_copy_line(self) -> None:
         """Put the `--set` line into the clipboard of the terminal."""
-        line = self._set_line()
-        if line:
-            self.app.copy_to_clipboard(line)
-        self.post_message(ActionDone("the --set line is copied" if line else "nothing is changed: nothing is copied"))
+        if line := self._set_line():
+            self.copy("the --set line of the changes", line)
+        else:
+            self.post_message(ActionDone("nothing is changed, so there is nothing to copy"))
 
     def on_paste(self, event: Paste) -> None:
         """A pasted line of settings fills in the fields it names, whichever one has the focus."""

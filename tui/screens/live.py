@@ -45,6 +45,7 @@ class LiveScreen(CockpitScreen):
         Binding("f", "full", "Full screen", tooltip="The pane alone on the screen, and back", id="live.full"),
         Binding("s", "samples", "Samples", tooltip="The sample answers, and back to the curve", id="live.samples"),
         Binding("x", "stop", "Stop", tooltip="Stop this round; adapter and checkpoint are kept", id="live.stop"),
+        Binding("y", "copy", "Copy", show=False, tooltip="Copy a path, the --set line, or the table", id="live.copy"),
         Binding("J", "other(1)", "Next round", tooltip="The next round that runs or is queued", id="live.next"),
         Binding("K", "other(-1)", "Round before", show=False, tooltip="The one before", id="live.before"),
         Binding("slash", "search", "Search log", tooltip="Find a text in the log", id="log.search"),
@@ -217,6 +218,9 @@ class LiveScreen(CockpitScreen):
 
     def action_follow(self) -> None:
         self.query_one(LogView).follow()
+
+    def action_copy(self) -> None:
+        self.offer_copies(self.round)
 
     def action_stop(self) -> None:
         self.ask_to_stop(self.round)

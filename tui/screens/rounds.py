@@ -31,7 +31,7 @@ from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
 
 EXPORT_NAME = "comparison.md"
-EMPTY_TEXT = "No rounds yet: press n to start one."
+EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
 
 class RoundsScreen(SelectedRoundScreen):

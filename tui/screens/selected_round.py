@@ -22,6 +22,7 @@ class SelectedRoundScreen(CockpitScreen):
         ),
         Binding("r", "resume", "Resume", tooltip="Queue a round again that ended early", id="round.resume"),
         Binding("w", "hold", "Hold", tooltip="Hold a queued round, or release a held one", id="round.hold"),
+        Binding("y", "copy", "Copy", tooltip="Copy a path, the --set line, or the table as Markdown", id="round.copy"),
         Binding("d", "remove", "Delete", tooltip="Delete the selected round and its run directory", id="round.remove"),
     ]
 
@@ -46,6 +47,10 @@ class SelectedRoundScreen(CockpitScreen):
             "remove": round_.status not in ACTIVE,
         }
         return True if allowed[action] else None
+
+    def action_copy(self) -> None:
+        if self.selected is not None:
+            self.offer_copies(self.selected)
 
     def action_open(self) -> None:
         if self.selected is not None:

@@ -66,7 +66,8 @@ def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, s
                     continue  # they never have the focus together
                 for taken, theirs in others:
                     both = [key for key in keys if key in theirs and key != LEAVES_A_LAYER]
-                    if taken.id != binding.id and both:
+                    alike = taken.description == binding.description  # such as full screen, of a pane and of a screen
+                    if taken.id != binding.id and both and not alike:
                         found[binding.id or ""] = (
                             f"config.toml gives keys.{binding.id} the key {both[0]!r}, which keys.{taken.id} has "
                             f"({taken.description}): it keeps its own, choose another"

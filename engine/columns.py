@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -58,6 +59,8 @@ def measured_text(measured: Result | Step | Evaluated, name: str) -> str:
     return not_finite(measured, name) or format_(getattr(measured, name))
 
 
+MAX_EXPONENT = 709.0  # of which a float holds exp
+TEXT_SCORES = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 ALIASES = {
     "#": "number",
     "lr": "train.learning_rate",
@@ -107,6 +110,27 @@ def _moved_from_parent(round_: Round, rounds: Rounds) -> Movement | None:
     return None if parent is None else moved(parent, round_)
 
 
+def _answers_column(name: str, title: str) -> Column:
+    return Column(name, title, lambda round_, _: round_.result.generation.get(name), format_text_score, numeric=True)
+
+
+def perplexity_interval(result: Result) -> tuple[float, float] | None:
+    """Within which the perplexity is with 95 % confidence; None where that is not known."""
+    if result.eval_loss_interval is None:
+        return None
+    low, high = (math.exp(min(end, MAX_EXPONENT)) for end in result.eval_loss_interval)
+    return low, high
+
+
+def format_interval(value: tuple[float, float] | None) -> str:
+    return "" if value is None else "–".join(map(format_perplexity, value))
+
+
+def format_text_score(value: float | None) -> str:
+    """On the library's own scale: BLEU and chrF to 100, ROUGE to 1."""
+    return "" if value is None else f"{value:.1f}" if value > 1 else f"{value:.3f}"
+
+
 def format_loss(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
@@ -129,9 +153,16 @@ def columns() -> dict[str, Column]:
         Column("total_steps", "steps", lambda round_, _: round_.plan.total_steps, numeric=True),
         _result_column("eval_loss", "eval loss", format_loss),
         _result_column("perplexity", "perplexity", format_perplexity),
+        Column(
+            "perplexity_interval",
+            "95 % interval",
+            lambda round_, _: perplexity_interval(round_.result),
+            format_interval,
+        ),
         _result_column("base_perplexity", "base perplexity", format_perplexity, measured=False),
         _change_column("against_base", "against base", lambda round_, _: moved_from_base(round_)),
         _change_column("against_parent", "against parent", _moved_from_parent),
+        *(_answers_column(name, title) for name, title in TEXT_SCORES.items()),
         _result_column("train_seconds", "time", format_duration),
         _result_column("trained_tokens", "tokens", format_count, measured=False),
         _result_column("peak_memory_bytes", "peak memory", format_bytes),

@@ -31,7 +31,9 @@ class Started(Event, frozen=True, kw_only=True):
 class Phase(Event, frozen=True, kw_only=True):
     """What the engine is busy with outside the steps, and how far it is: `done` of `total`, 0 when not counted."""
 
-    name: Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "sampling", "saving"]
+    name: Literal[
+        "loading", "tokenising", "evaluating base", "training", "evaluating", "sampling", "answering", "saving"
+    ]
     done: int = 0
     total: int = 0
 
@@ -144,6 +146,21 @@ class Sampled(Event, frozen=True, kw_only=True):
     text: str
 
 
+class Answered(Event, frozen=True, kw_only=True):
+    """Answers to held-out prompts were scored; step 0 is the base model before training.
+
+    Attributes:
+        examples: how many prompts.
+        scores: by metric, each on its library's own scale: `bleu`, `chrf`, `rouge1`, `rouge2`, `rougeL`.
+        signatures: how sacrebleu counted, by metric.
+    """
+
+    step: int
+    examples: int
+    scores: dict[str, float]
+    signatures: dict[str, str] = {}
+
+
 class Saved(Event, frozen=True, kw_only=True):
     """A checkpoint or, with `final`, the adapter was written; `path` is relative to the run directory."""
 
@@ -193,6 +210,7 @@ AnyEvent: TypeAlias = (
     | Step
     | Evaluated
     | Sampled
+    | Answered
     | Saved
     | Warned
     | Finished

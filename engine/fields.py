@@ -13,13 +13,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from engine.errors import SpecError
-from engine.spec import DataSpec, LoraSpec, ModelSpec, Spec, TrainSpec, decode_spec
+from engine.spec import DataSpec, GenerationSpec, LoraSpec, ModelSpec, Spec, TrainSpec, decode_spec
 
 SECTIONS: dict[str, type[Struct]] = {
     "model": ModelSpec,
     "data": DataSpec,
     "lora": LoraSpec,
     "train": TrainSpec,
+    "generation": GenerationSpec,
 }
 TYPED_SIGNS = str.maketrans("−–⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹\u00a0", "--" + "-+0123456789 ")
 TIMES_TEN = re.compile(r"(?:(?P<mantissa>[+-]?[\d._]+)\s*[×x*·]\s*)?10(?:\^|\*\*|(?=[+-]))\s*(?P<exponent>[+-]?\d+)")

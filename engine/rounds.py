@@ -48,6 +48,8 @@ class Result(Struct, frozen=True):
         trained_tokens: tokens that went through the model in training, padding left out.
         peak_memory_bytes: the device's highest allocation (CUDA), else the process's highest resident size.
         adapter_dir: where the adapter lies, relative to the workspace.
+        generation, base_generation: how near the answers of the adapter and of the base model to held-out prompts came
+            to the expected ones, by metric, as in `engine.events.Answered`.
         nonfinite: which of these is None as it was no finite number: nan, inf or -inf.
     """
 
@@ -59,6 +61,8 @@ class Result(Struct, frozen=True):
     trained_tokens: int | None = None
     peak_memory_bytes: int | None = None
     adapter_dir: str | None = None
+    generation: dict[str, float] = {}
+    base_generation: dict[str, float] = {}
     nonfinite: dict[str, str] = {}
 
 

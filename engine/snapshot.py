@@ -8,6 +8,7 @@ import msgspec
 
 from engine.curve import Curve, Steps
 from engine.events import (
+    Answered,
     AnyEvent,
     Evaluated,
     Failed,
@@ -56,6 +57,7 @@ class RunSnapshot:
         self.last_step: Step | None = None
         self.evaluations: list[Evaluated] = []
         self.samples: list[Sampled] = []
+        self.answered: list[Answered] = []
         self.saved: list[Saved] = []
         self._step_of: dict[int, Step | None] = {}  # as it was when each checkpoint was written
         self.warnings: list[str] = []
@@ -86,6 +88,8 @@ class RunSnapshot:
                 self.evaluations.append(event)
             case Sampled():
                 self.samples.append(event)
+            case Answered():
+                self.answered.append(event)
             case Saved():
                 self.saved.append(event)
                 if not event.final:
@@ -102,6 +106,7 @@ class RunSnapshot:
         self.curve.keep_until(kept)
         self.evaluations = [evaluated for evaluated in self.evaluations if evaluated.step <= kept]
         self.samples = [sampled for sampled in self.samples if sampled.step <= kept]
+        self.answered = [answered for answered in self.answered if answered.step <= kept]
         if not self.last_step or self.last_step.step > kept:
             self.last_step = self._step_of.get(kept)
 

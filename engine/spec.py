@@ -180,6 +180,18 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[Seed, Meta(description="Seed of the adapter's start, the order of rows and dropout.")] = 42
 
 
+class GenerationSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """Greedy answers to held-out prompts, scored with BLEU, chrF and ROUGE; transformers' `GenerationConfig`."""
+
+    examples: Annotated[
+        int,
+        Meta(ge=0, description="Score answers to the first N held-out prompts, before and after; 0 scores none."),
+    ] = 0
+    max_new_tokens: Annotated[int, Meta(ge=1, le=4096, description="Length of a scored answer in tokens, at most.")] = (
+        128
+    )
+
+
 class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides a round. Its JSON nests as its dotted keys do: `train.learning_rate`."""
 
@@ -187,6 +199,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     data: DataSpec
     lora: LoraSpec = LoraSpec()
     train: TrainSpec = TrainSpec()
+    generation: GenerationSpec = GenerationSpec()
 
 
 DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gz")

@@ -55,7 +55,7 @@ class RunDir:
 
     def check(self) -> None:
         """Raise RoundError if what is written or deleted in it is a link, which leads who knows where."""
-        for path in (self.spec, self.events, self.log, self.adapter, self.checkpoints, self.scores):
+        for path in (self.spec, self.events, self.log, self.adapter, self.checkpoints, self.scores, self.answers):
             if path.is_symlink():
                 raise RoundError(f"{path} is a link, which is never followed: put what it leads to in its place")
 
@@ -84,6 +84,11 @@ class RunDir:
     def scores(self) -> Path:
         """What each held-out example scored, a file for each evaluation."""
         return self.path / "scores"
+
+    @property
+    def answers(self) -> Path:
+        """What the model answered to held-out prompts, a file for each time it was asked."""
+        return self.path / "answers"
 
     @property
     def checkpoints(self) -> Path:

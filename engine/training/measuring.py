@@ -11,6 +11,7 @@ from engine.errors import TrainingError
 from engine.events import Evaluated
 from engine.rounds import flagged
 from engine.scores import Scores, write_scores
+from engine.training.answering import score_answers
 from engine.training.evaluate import Evaluation, example_hash
 from engine.training.preparation import Training
 from engine.training.sampling import sample
@@ -19,6 +20,7 @@ from engine.training.sampling import sample
 def measure_base(training: Training) -> None:
     """Measure the base model once in a round, by an adapter that is fresh and adds nothing to it."""
     _measure(training, 0)
+    score_answers_once(training, 0)
 
 
 def measure_if_due(training: Training) -> bool:
@@ -33,6 +35,13 @@ def measure_if_due(training: Training) -> bool:
         _measure(training, step)
         return True
     return False
+
+
+def score_answers_once(training: Training, step: int) -> None:
+    """Score the answers of the model, which is that of `step`, unless the spec asks for none or it was done before."""
+    asked = training.spec.generation.examples
+    if asked and not any(item.step == step for item in training.history.answered):
+        score_answers(training, step)
 
 
 def _measure(training: Training, step: int) -> None:

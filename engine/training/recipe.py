@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine.events import Evaluated, Finished, Prepared, Sampled, Saved, Started
+from engine.events import Answered, Evaluated, Finished, Prepared, Sampled, Saved, Started
 from engine.rounds import Result
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot, measured_by
@@ -17,7 +17,7 @@ from engine.training.card import model_card, read_names
 from engine.training.checkpoints import prune_checkpoints, restore, restore_adapter, save_checkpoint
 from engine.training.device import out_of_memory, peak_memory_bytes
 from engine.training.manifest import is_valid
-from engine.training.measuring import measure_base, measure_if_due
+from engine.training.measuring import measure_base, measure_if_due, score_answers_once
 from engine.training.model import MODEL_CARD, save_adapter
 from engine.training.optimizer import learning_rates
 from engine.training.pissa import is_pissa, split_base
@@ -36,7 +36,7 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         StopWanted: it was told to end before its first step.
     """
     with recorder.stop.at_once(), out_of_memory("while loading"):
-        history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled))
+        history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled, Answered))
         training = prepare(spec, run, recorder, device, history.prepared if resume is not None else None)
         training.history = history
         measure_base(training)
@@ -135,6 +135,7 @@ def finish(training: Training) -> None:
     kept = _choose_adapter(training)
     if kept.step != step:
         restore_adapter(training, kept.step)
+    score_answers_once(training, kept.step)
     result = save_final(training, kept.step)
     training.recorder.append(Finished(time=time.time(), result=result, message=_closing_words(training, kept.step)))
 
@@ -167,10 +168,13 @@ def _result(training: Training, step: int) -> Result:
     """What the adapter of `step` came to, its loss unknown if it was not evaluated then."""
     evaluated = {item.step: item for item in training.history.evaluations}
     base, kept = evaluated.get(0), evaluated.get(step)
+    answered = {item.step: item.scores for item in training.history.answered}
     return msgspec.structs.replace(
         measured_by(base, kept),
         train_seconds=training.progress.train_seconds,
         trained_tokens=training.progress.trained_tokens,
         peak_memory_bytes=peak_memory_bytes(training.device),
         adapter_dir=f"runs/{training.run.path.name}/{training.run.adapter.name}",
+        generation=answered.get(step, {}),
+        base_generation=answered.get(0, {}),
     )

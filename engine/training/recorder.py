@@ -16,7 +16,9 @@ from engine.runlog import EventWriter
 PHASE_SECONDS = 0.25
 INSIST_SECONDS = 1.0
 
-PhaseName = Literal["loading", "tokenising", "evaluating base", "training", "evaluating", "sampling", "saving"]
+PhaseName = Literal[
+    "loading", "tokenising", "evaluating base", "training", "evaluating", "sampling", "answering", "saving"
+]
 
 
 class StopWanted(BaseException):

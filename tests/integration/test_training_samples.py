@@ -16,9 +16,9 @@ from transformers import AutoTokenizer, GenerationMixin
 from engine.events import AnyEvent, Finished, Sampled, Stopped, Warned
 from engine.runlog import read_events
 from engine.snapshot import RunSnapshot
+from engine.training.answering import cut_at_answer
 from engine.training.data import Example
 from engine.training.recorder import StopWanted
-from engine.training.sampling import cut_at_answer
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import POSITIONS, figures_of, make_rows, make_run, train_here
 from tests.integration.test_training_numbers import WITH_INPUT, WITHOUT_INPUT, load

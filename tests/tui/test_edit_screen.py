@@ -37,6 +37,7 @@ OTHER_VALUES = {
     "train.save_total_limit": "2", "train.early_stopping_patience": "1", "train.load_best_model_at_end": "true",
     "train.sample_tokens": "12", "train.gradient_checkpointing": "true", "train.micro_batches": "fixed",
     "train.torch_compile": "true", "train.seed": "8",
+    "generation.examples": "50", "generation.max_new_tokens": "64",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.columns import columns, find_column
+from engine.columns import TEXT_SCORES, columns, find_column
 from engine.errors import SpecError
 from engine.fields import spec_fields
 from engine.rounds import Result, Status
@@ -73,7 +73,9 @@ def test_every_column_can_be_told_of_a_round_that_knows_nothing() -> None:
     bare = make_round(1, Status.HELD, spec=make_spec(data__samples=None))
     texts = {key: column.text(bare) for key, column in columns().items()}
     unknown = {key for key, text in texts.items() if not text}
-    assert {"total_steps", "data.samples", *Result.__struct_fields__} - {"adapter_dir", "nonfinite"} <= unknown
+    no_columns = {"adapter_dir", "nonfinite", "eval_loss_interval", "generation", "base_generation"}
+    measured = {*Result.__struct_fields__, "perplexity_interval", *TEXT_SCORES} - no_columns
+    assert {"total_steps", "data.samples", *measured} <= unknown
     assert all(columns()[key].value(bare) in (None, "") for key in unknown)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from engine.errors import LoratuiError, ReadOnly
 from engine.operations import Cockpit
 from engine.sharing import is_shared, set_umask
 from engine.spec import Spec
+from engine.workspace import Workspace
 
 NOBODY = 65534
 
@@ -105,18 +107,21 @@ def test_readonly_workspace_is_not_shared(cockpit: Cockpit) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a colleague")
-def test_colleague_of_the_group_reads_and_others_do_not(cockpit: Cockpit) -> None:
+def test_colleague_of_the_group_reads_and_others_do_not(nano_spec: Spec) -> None:
     """As the kernel sees it: a process of another user, in the group and not."""
-    root = cockpit.workspace.root
     group = 54321
-    for path in [root, *root.rglob("*")]:
-        os.lchown(path, -1, group)
-    for parent in list(root.parents)[:3]:
-        parent.chmod(0o755)
-    cockpit.share()
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        cockpit = Cockpit(Workspace(root), lambda _: None)
+        cockpit.store.create()
+        cockpit.queue(nano_spec)
+        for path in [root, *root.rglob("*")]:
+            os.lchown(path, -1, group)
+        cockpit.share()
 
-    def readable(gid: int) -> bool:
-        done = subprocess.run(["cat", cockpit.workspace.store_path], user=NOBODY, group=gid, capture_output=True)
-        return done.returncode == 0 and done.stdout == cockpit.workspace.store_path.read_bytes()
+        def readable(gid: int) -> bool:
+            file = cockpit.workspace.store_path
+            done = subprocess.run(["cat", file], user=NOBODY, group=gid, capture_output=True)
+            return done.returncode == 0 and done.stdout == file.read_bytes()
 
-    assert (readable(group), readable(NOBODY)) == (True, False)
+        assert (readable(group), readable(NOBODY)) == (True, False)

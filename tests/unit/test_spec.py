@@ -55,6 +55,8 @@ KEYS = [
     "train.micro_batches",
     "train.torch_compile",
     "train.seed",
+    "generation.examples",
+    "generation.max_new_tokens",
 ]
 
 

@@ -256,6 +256,8 @@ def test_json_is_the_contract_of_ls() -> None:
         "trained_tokens": None,
         "peak_memory_bytes": None,
         "adapter_dir": None,
+        "generation": {},
+        "base_generation": {},
     }
 
 

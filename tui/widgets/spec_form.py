@@ -20,7 +20,10 @@ from tui.plain import clean_line
 from tui.widgets.choice import Choice
 from tui.widgets.stored_input import StoredInput, shown
 
-SECTION_TITLES = {"model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)"}
+SECTION_TITLES = {
+    "model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)",
+    "generation": "scored answers (transformers)",
+}  # fmt: skip
 
 
 MODULES_KEY = "lora.target_modules"

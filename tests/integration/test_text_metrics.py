@@ -1,0 +1,97 @@
+"""BLEU, chrF and ROUGE of answers, held against the command lines of the libraries they come from."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from engine.training.text_metrics import CharacterTokenizer, mostly_chinese, score_texts
+
+ENGLISH = (
+    ["The cat sat on the mat.", "Owls live in barns, mostly.", "It is 3.5 metres long", "", "running quickly home"],
+    ["The cat is on the mat.", "Owls live in a barn.", "It is 3.5 metres long.", "Nothing at all.", "He runs home."],
+)
+CHINESE = (
+    ["猫坐在垫子上。", "今天天气很好", "我喜欢喝茶和 coffee"],
+    ["猫在垫子上。", "今天的天气非常好。", "我喜欢喝茶和 coffee。"],
+)
+
+
+def write(directory: Path, texts: tuple[Sequence[str], Sequence[str]]) -> tuple[Path, Path]:
+    files = directory / "answers.txt", directory / "expected.txt"
+    for file, lines in zip(files, texts, strict=True):
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return files
+
+
+def command(*words: str | Path) -> str:
+    done = subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize(("texts", "tokenize"), [(ENGLISH, "13a"), (CHINESE, "zh")], ids=["English", "Chinese"])
+def test_bleu_and_chrf_are_those_of_sacrebleus_command_line(
+    tmp_path: Path, texts: tuple[Sequence[str], Sequence[str]], tokenize: str
+) -> None:
+    answers, expected = write(tmp_path, texts)
+    told = command(
+        "sacrebleu", expected, "-i", answers, "-m", "bleu", "chrf", "--tokenize", tokenize, "-w", "6", "-f", "json"
+    )
+    wanted = {item["name"].lower().rstrip("2"): item for item in json.loads(told)}
+    found = score_texts(*texts)
+    assert found.scores["bleu"] == pytest.approx(wanted["bleu"]["score"], abs=1e-6)
+    assert found.scores["chrf"] == pytest.approx(wanted["chrf"]["score"], abs=1e-6)
+    assert found.signatures["bleu"] == wanted["bleu"]["signature"]
+    assert found.signatures["chrf"] == wanted["chrf"]["signature"]
+
+
+def test_rouge_is_that_of_rouge_scores_command_line(tmp_path: Path) -> None:
+    answers, expected = write(tmp_path, ENGLISH)
+    output = tmp_path / "rouge.csv"
+    command(
+        "rouge_score.rouge", f"--target_filepattern={expected}", f"--prediction_filepattern={answers}",
+        f"--output_filename={output}", "--use_stemmer=true", "--aggregate=false",
+    )  # fmt: skip
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    found = score_texts(*ENGLISH)
+    for name in ("rouge1", "rouge2", "rougeL"):
+        wanted = [float(row[f"{name}-F"]) for row in rows]
+        assert [item[name] for item in found.each] == pytest.approx(wanted, abs=1e-6)
+        assert found.scores[name] == pytest.approx(sum(wanted) / len(wanted), abs=1e-6)
+
+
+def test_rouge_of_chinese_counts_characters_by_hand() -> None:
+    """猫坐在垫子上 against 猫在垫子上: 5 of 6 and 5 of 5 characters, 3 of 5 and 3 of 4 pairs, all 5 in order."""
+    (found,) = score_texts(["猫坐在垫子上。"], ["猫在垫子上。"]).each
+    assert found["rouge1"] == pytest.approx(2 * (5 / 6) * 1 / (5 / 6 + 1))
+    assert found["rouge2"] == pytest.approx(2 * (3 / 5) * (3 / 4) / (3 / 5 + 3 / 4))
+    assert found["rougeL"] == pytest.approx(2 * (5 / 6) * 1 / (5 / 6 + 1))
+
+
+def test_words_between_chinese_characters_are_stemmed_as_ever() -> None:
+    assert CharacterTokenizer().tokenize("我在running 3公里") == ["我", "在", "run", "3", "公", "里"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "chinese"),
+    [
+        (["plain words"], False),
+        (["猫在垫子上"], True),
+        (["one 猫 in a long English sentence"], False),
+        (["", "123"], False),
+    ],
+)
+def test_text_is_told_to_be_chinese_by_its_letters(texts: list[str], chinese: bool) -> None:
+    assert mostly_chinese(texts) is chinese
+
+
+def test_answer_that_is_expected_scores_full() -> None:
+    texts = ["The cat sat on the mat, and slept.", "Owls live in a barn all year."]
+    found = score_texts(texts, texts)
+    assert found.scores == pytest.approx({"bleu": 100, "chrf": 100, "rouge1": 1, "rouge2": 1, "rougeL": 1})

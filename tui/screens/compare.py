@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.errors import LoratuiError
 from engine.held_out import are_comparable
@@ -27,6 +27,7 @@ from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.widgets.compare_table import CompareTable
 from tui.widgets.curve_chart import MARKS, CurveChart, Series
+from tui.widgets.key_footer import KeyFooter
 from tui.widgets.virtual_table import VirtualTable
 
 
@@ -81,7 +82,7 @@ class CompareScreen(CockpitScreen):
                 yield Static(id="compare-notes", markup=False)
             yield CurveChart(id="curves")
         yield Static(id="remarks", markup=False)
-        yield Footer(compact=True)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._show()
@@ -189,7 +190,9 @@ class CompareScreen(CockpitScreen):
         self.post_message(ActionDone(f"the comparison is in {path}{beside}"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return None if action in ("metric", "full") and self.has_class("-curveless") else True
+        if action in ("metric", "full") and self.has_class("-curveless"):
+            return None
+        return super().check_action(action, parameters)
 
 
 def _told_apart(rounds: Sequence[Round]) -> list[str]:

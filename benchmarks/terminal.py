@@ -27,7 +27,7 @@ COLUMNS, ROWS = 120, 36
 LIVE_STEPS = 100_000
 LIVE_HISTORY = 2_000
 SETTLE_SECONDS = 4.0
-OURS, MANY, LONG = "loratui", "10,000 rounds", "long run"
+OURS, MANY, LONG = "loratui", "loratui-10k", "long run"
 Figures = dict[tuple[str, str], list[float]]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,12 +67,22 @@ class Parser(argparse.ArgumentParser):
         raise LoratuiError(f"{message}: see {self.prog} -h")
 
 
+class ShowVersion(argparse.Action):
+    """As argparse's own, which wants the version before anybody has asked for it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # 10 ms, and nothing else at the start needs it
+
+        say(f"loratui {version('loratui')}")
+        parser.exit()
+
+
 def _run_app(arguments: list[str], start: Start) -> int:
     parser = Parser(prog="loratui", add_help=False)
     parser.add_argument("directory", nargs="?", metavar="WORKSPACE")
     parser.add_argument("--workspace", metavar="DIR")
     parser.add_argument("--readonly", action="store_true")
-    parser.add_argument("--version", action="version", version=f"loratui {version('loratui')}")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     options = parser.parse_args(arguments)
     workspace = Workspace(Path(options.workspace or options.directory or "."))
     if not workspace.root.is_dir():
@@ -84,6 +94,7 @@ def _run_app(arguments: list[str], start: Start) -> int:
     set_umask(workspace)
     for another in ("COLUMNS", "LINES"):  # which would be believed in the place of the terminal's own size
         os.environ.pop(another, None)
+    gc.disable()  # the app turns it on again when it has something to show; what lives by then lives to the end
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
     cockpit = Cockpit(workspace, start, readonly=options.readonly)
@@ -129,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Without a command: the terminal app over WORKSPACE (default: here).",
         usage="loratui [--readonly] [WORKSPACE] | loratui COMMAND ...",
     )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"loratui {version('loratui')}")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     commands = parser.add_subparsers(prog="loratui", dest="command", metavar="COMMAND", required=True)
     for name, (text, add_arguments) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)

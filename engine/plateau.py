@@ -5,7 +5,8 @@ By the eval loss: it has not become lower in `EVALUATIONS` evaluations in a row.
 By the training loss: over the last third of the steps since warm-up, a line is fitted to it by least squares
 (y = a + b·x). With its standard error se(b) = sqrt(Σr² / (n − 2) / Σ(x − x̄)²), the loss falls over that third by no
 more than (−b + 2·se(b)) · (x_last − x_first), in some 98 of 100 cases. It is a plateau if even that is less than `GAIN`
-of the mean loss. A short or a noisy run has a wide error, and so is not said to be on one.
+of the mean loss. A short or a noisy run has a wide error, and so is not said to be on one; nor is one of which less
+than `LEAST_SHARE` is done, as the loss of a long run falls slowly.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Sequence
 EVALUATIONS = 2
 GAIN = 0.02
 LEAST_STEPS = 100  # since warm-up, before anything is said
+LEAST_SHARE = 0.3  # of all steps
 ERRORS = 2.0
 BINS = 512
 
@@ -47,9 +49,9 @@ class LossTrend:
             self._bins = [_mean(self._bins[start : start + 2]) for start in range(0, len(self._bins), 2)]
             self._width *= 2
 
-    def has_flattened(self) -> bool:
-        """Whether the last third of it is a plateau."""
-        if self.steps < LEAST_STEPS:
+    def has_flattened(self, total_steps: int | None = None) -> bool:
+        """Whether the last third of it is a plateau; `total_steps` is how many the run will have, if that is known."""
+        if self.steps < max(LEAST_STEPS, LEAST_SHARE * (total_steps or 0)):
             return False
         first, last = self._bins[0][0], self._bins[-1][0]
         return is_flat([point for point in self._bins if point[0] >= last - (last - first) / 3])

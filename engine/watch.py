@@ -112,7 +112,7 @@ class RunWatch:
         self._trend.extend(steps, losses)
         if self._trend.steps >= self._check_at:
             self._check_at = CHECK_GROWTH * self._trend.steps
-            if self._trend.has_flattened():
+            if self._trend.has_flattened(self._total_steps):
                 alarms.append((Kind.PLATEAU, f"the training loss is flat over the last third, at step {steps[-1]:,}"))
         return alarms
 
@@ -132,9 +132,14 @@ class RunWatch:
         return [(Kind.PLATEAU, told)]
 
     @property
+    def _total_steps(self) -> int | None:
+        """As the engine counts them, or as they were planned until it does."""
+        return self._prepared.total_steps if self._prepared is not None else self._round.plan.total_steps
+
+    @property
     def progress(self) -> Progress:
         """As of the last poll."""
-        total = self._prepared.total_steps if self._prepared is not None else self._round.plan.total_steps
+        total = self._total_steps
         step, phase = self._last_step, self._phase.name if self._phase is not None else ""
         left = None
         if step is not None and total is not None and step.step > 0:

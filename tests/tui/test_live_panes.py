@@ -72,10 +72,7 @@ async def test_other_rounds_are_told_of_and_gone_to(
     idle_cockpit.hold(4)
     async with open_app(idle_cockpit) as pilot:
         screen = await open_first(pilot)
-        strip = "J K ▶1 first ███░░░ 50 % │ 2 second █░░░░░ 25 % │ next 3 third"
-        await until(pilot, lambda: shown(pilot, "#run-strip") == strip, strip)
-        await pilot.resize_terminal(120, 30)
-        strip = "J K ▶1 first ████░░░░ 50 % 50s left │ 2 second ██░░░░░░ 25 % 1m15s left │ next 3 third"
+        strip = "J K ▶1 first ████░░░░ 50 % │ 2 second ██░░░░░░ 25 % 1m15s left │ next 3 third"
         await until(pilot, lambda: shown(pilot, "#run-strip") == strip, strip)
         await pilot.press("J")
         await until(pilot, lambda: "step 25/100" in shown(pilot, "#run-title"), "the second round")
@@ -91,6 +88,19 @@ async def test_other_rounds_are_told_of_and_gone_to(
         await until(pilot, lambda: "step 50/100" in shown(pilot, "#run-title"), "and again")
         await until(pilot, lambda: len(screen.run.curve) == 50, "every step once")
         assert len(screen.run.curve) == 50
+
+
+async def test_strip_says_less_where_there_is_less_room(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, run_to: Callable[..., Round]
+) -> None:
+    for _ in range(3):
+        idle_cockpit.queue(nano_spec, name="a long name of a round")
+        run_to(idle_cockpit.store.rounds()[-1].number, 50)
+    idle_cockpit.queue(nano_spec, name="waits")
+    async with open_app(idle_cockpit) as pilot:
+        await open_first(pilot)
+        strip = "J K ▶1 a long n 50 % │ 2 a long n 50 % │ 3 a long n 50 % │ next 4 waits"
+        await until(pilot, lambda: shown(pilot, "#run-strip") == strip, strip)
 
 
 async def test_strip_is_not_there_for_a_single_round(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
@@ -123,7 +133,7 @@ SHARE = RoundShare(TreeSample(frozenset({77, 78}), 3 * GIB), "GPU-0", True, 12 *
         (80, [
             "GPU 0 A100-SXM4-80GB   97 %  40.0/80.0 GiB, round 39.0  71 °C  300/400 W",
             f"  slowed: power cap  busy {'█':>21}  memory {'▅':>21}",
-            "CPU  45 %  RAM 12.0/31.0 GiB, round 3.0  disk 12.0 GiB free, to come 5.2 GiB",
+            "CPU  45 %  RAM 12.0/31.0 GiB, round 3.0  disk 12.0 GiB free, needs 5.2 GiB",
         ]),
         (200, [
             "GPU 0 A100-SXM4-80GB   97 % busy                              █  "

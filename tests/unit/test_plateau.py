@@ -51,6 +51,11 @@ def test_nothing_is_said_of_a_few_steps_or_of_warm_up() -> None:
     assert not trend_of([1.0] * 500, warmup=450).has_flattened()
 
 
+def test_nothing_is_said_of_the_first_part_of_a_long_run() -> None:
+    assert not trend_of([1.0] * 299).has_flattened(1000)
+    assert trend_of([1.0] * 300).has_flattened(1000)
+
+
 def test_rising_loss_counts_as_one_that_does_not_fall() -> None:
     assert trend_of([1 + step / 500 for step in range(500)]).has_flattened()
 

@@ -36,7 +36,9 @@ class MachinePanel(Static, can_focus=True):
     """One line per GPU, or why there is none, and one for the rest. Given the whole screen, everything in words."""
 
     DEFAULT_CSS = """
-    MachinePanel { height: auto; padding: 0 1; border-top: solid $primary; }
+    MachinePanel {
+        height: auto; padding: 0 1; border-top: solid $primary; text-wrap: nowrap; text-overflow: ellipsis;
+    }
     MachinePanel:focus { border-top: heavy $accent; }
     MachinePanel.-maximized { height: 1fr; }
     """
@@ -219,12 +221,13 @@ def _disk(share: RoundShare, words: Words) -> list[str | tuple[str, str]]:
     told = f"{format_bytes(free)} free"
     if need is None:
         return [told]
-    size = ("" if need.measured else "about ") + format_bytes(need.total_bytes)
+    about = "" if need.measured else "~" if words is Words.FEWEST else "about "
+    size = about + format_bytes(need.total_bytes)
     what = f"{need.checkpoints:,} checkpoint{'s' * (need.checkpoints != 1)}" if need.checkpoints else "the adapter"
     if words is Words.ALL:
         text = f", {what} to come {size} ({'as the newest' if need.measured else 'by the trained parameters'})"
     else:
-        text = f", {what} to come {size}" if words is Words.FEW else f", to come {size}"
+        text = f", {what} to come {size}" if words is Words.FEW else f", needs {size}"
     return [told, (text, "bold $text-warning") if need.total_bytes > free else text]
 
 

@@ -65,12 +65,11 @@ class RunStrip(Static):
 
     def _line(self, bar: int, name: int, time: bool) -> Content:
         running = [round_ for round_ in self._rounds if round_.status in ACTIVE]
-        parts = [
-            Content.assemble(
-                self._named(item, name), " ", how_far(self._progress.get(item.number, Progress()), bar, time)
-            )
-            for item in running
-        ]
+        parts = []
+        for item in running:  # the time that is left to the one on the screen stands above it
+            progress = self._progress.get(item.number, Progress())
+            told = how_far(progress, bar, time and item.number != self._shown)
+            parts.append(Content.assemble(self._named(item, name), " ", told))
         if waiting := [self._named(round_, name) for round_ in self._rounds if round_.status is Status.QUEUED]:
             parts.append(Content.assemble(("next ", "$text-muted"), Content(", ").join(waiting)))
         return Content.assemble(("J K ", "bold $text-accent"), Content(" │ ").join(parts))

@@ -33,7 +33,7 @@ START, FORM, PREVIEW = "Start the new round from", "New round", "what is supervi
 PLACES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "rounds": ([], []),
     "live": ([(ENTER, "learning rate")], ["learning rate"]),
-    "samples": ([(ENTER, "learning rate"), ("s", "the dragon")], ["the dragon"]),
+    "samples": ([(ENTER, "learning rate"), ("s", "the dragon")], ["the dragon", "learning rate"]),
     "start from": ([("n", START)], [START]),
     "form": ([("n", START), (ENTER, FORM)], [FORM]),
     "preview": ([("n", START), (ENTER, FORM), (ctrl("o"), PREVIEW)], [PREVIEW, FORM]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from textual import work
 from textual.app import App
 from textual.filter import Monochrome, NoColor
@@ -66,6 +68,14 @@ class ConfiguredApp(App[str | None]):
     def _add_problems(self, sentences: list[str]) -> None:
         self.problems += [text for text in sentences if text not in self.problems]
         self.problems_found()
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """As Textual's, through tmux and screen too."""
+        self._clipboard = text
+        if self._driver is not None and not self.is_headless:
+            from tui.clipboard import copy
+
+            copy(text, self._driver.write, os.environ)
 
     def action_help(self) -> None:
         """The keys of the screen as it is."""

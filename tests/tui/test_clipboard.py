@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,10 +22,11 @@ from engine.workspace import Workspace
 from tests.conftest import change_spec, make_round, make_spec
 from tests.terminal import ENTER, Terminal
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
+from tui.clipboard import osc_52
 from tui.screens.copy import copies_of
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
-OSC_52 = re.compile(rb"\x1b\]52;c;([A-Za-z0-9+/=]*)\x07")
+OSC_52 = re.compile(rb"\x1b\]52;c?;([A-Za-z0-9+/=]*)\x07")
 
 
 def settings(line: str) -> list[str]:
@@ -89,14 +92,41 @@ async def test_table_too_long_for_a_terminal_is_told(open_app: OpenApp, idle_coc
         assert any("too long for a terminal's clipboard" in note.message for note in pilot.app._notifications)
 
 
-def test_terminal_is_told_by_osc_52(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+def test_screen_passes_a_long_text_on_in_pieces() -> None:
+    """Without their wrapping (DCS ... ST) the pieces are the sequence that a terminal is sent."""
+    text = "ä table\n" * 300
+    plain, wrapped = osc_52(text, {}), osc_52(text, {"STY": "1.pts"})
+    pieces = re.findall(r"\x1bP([^\x1b]*|\x1b\][^\x1b]*)\x1b\\", wrapped)
+    assert "".join(pieces) == plain
+    assert base64.b64decode(OSC_52.findall(plain.encode())[0]).decode() == text
+
+
+@pytest.mark.parametrize("inside", ["nothing", "tmux", "screen"])
+def test_terminal_is_told_by_osc_52(
+    idle_cockpit: Cockpit, nano_spec: Spec, inside: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also through tmux and screen as they come, without a line in their config files."""
+    if inside != "nothing" and shutil.which(inside) is None:
+        pytest.skip(f"{inside} is not installed")
+    for name in ("TMUX", "STY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMUX_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("SCREENDIR", str(tmp_path / "screen"))
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    (tmp_path / "screen").mkdir(mode=0o700)
+    around = {
+        "nothing": [],
+        "tmux": ["tmux", "-f", os.devnull, "new-session"],
+        "screen": ["screen", "-c", os.devnull],
+    }[inside]
     round_ = idle_cockpit.queue(nano_spec, hold=True)
-    with Terminal([LORATUI, "--readonly"], idle_cockpit.workspace.root) as terminal:
+    with Terminal([*around, LORATUI, "--readonly"], idle_cockpit.workspace.root) as terminal:
         terminal.wait_for("1 round")
         terminal.type("y")
         terminal.wait_for("enter copy")
         terminal.type(ENTER)
         terminal.wait_for("copied: path of the run directory")
+        terminal.wait_until(lambda _: bool(OSC_52.findall(terminal.written)), "the sequence")
         (copied,) = OSC_52.findall(terminal.written)
         terminal.type("q")
         terminal.wait_for_end()

@@ -1,0 +1,36 @@
+"""The clipboard of the terminal one sits at, reached through SSH, tmux and GNU screen."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+TMUX_SECONDS = 2.0
+SCREEN_CHUNK = 200  # screen passes on no more than its MAXSTR in one string
+
+
+def osc_52(text: str, environment: Mapping[str, str]) -> str:
+    """The escape sequence that sets the clipboard (xterm's OSC 52), wrapped so that GNU screen lets it through."""
+    sequence = f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\x07"
+    if "STY" not in environment:
+        return sequence
+    chunks = (sequence[start : start + SCREEN_CHUNK] for start in range(0, len(sequence), SCREEN_CHUNK))
+    return "".join(f"\x1bP{chunk}\x1b\\" for chunk in chunks)
+
+
+def copy(text: str, write: Callable[[str], object], environment: Mapping[str, str]) -> None:
+    """Put `text` into the clipboard; `write` writes to the terminal.
+
+    tmux as it comes takes no OSC 52 from what runs in it (`set-clipboard external`), but sends its own when it is asked
+    to load a buffer (`load-buffer -w`, tmux 3.2).
+    """
+    if "TMUX" in environment:
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                ["tmux", "load-buffer", "-w", "-"],
+                input=text.encode(), check=True, capture_output=True, timeout=TMUX_SECONDS,
+            )  # fmt: skip
+            return
+    write(osc_52(text, environment))

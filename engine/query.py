@@ -126,10 +126,13 @@ class Group(Struct, frozen=True):
     rounds: Sequence[Round]
     best: Round | None
 
+    @property
+    def counted(self) -> str:
+        return f"{len(self.rounds)} round{'s' * (len(self.rounds) != 1)}"
+
     def heading(self, title: str) -> str:
         """`lr 2e-4 · 3 rounds · best perplexity 3.16 (round 2)`, `title` being the name of the column."""
-        count = f"{len(self.rounds)} round{'s' * (len(self.rounds) != 1)}"
-        parts = [f"{title} {clean_line(self.text) or '–'}", count]
+        parts = [f"{title} {clean_line(self.text) or '–'}", self.counted]
         if self.best is not None:
             parts.append(f"best perplexity {format_perplexity(self.best.result.perplexity)} (round {self.best.number})")
         return " · ".join(parts)

@@ -56,6 +56,7 @@ from tui.messages import (
     StoreUnreadable,
 )
 from tui.screens.ask import AskScreen
+from tui.screens.columns import ColumnsScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.copy import Copy, CopyScreen
@@ -65,11 +66,14 @@ from tui.screens.lineage import LineageScreen
 from tui.screens.live import LiveScreen
 from tui.screens.preview import PreviewScreen
 from tui.screens.queue import QueueScreen
+from tui.screens.rounds import RoundsScreen
 from tui.screens.start_from import Origin, StartFromScreen
 from tui.screens.target_modules import TargetModulesScreen
 from tui.screens.too_small import TooSmallScreen
 from tui.screens.welcome import WelcomeScreen
+from tui.widgets.column_layout import ColumnLayout
 from tui.widgets.compare_table import CompareTable
+from tui.widgets.line_editor import LineEditor
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 Times = Callable[[int, int], int]
@@ -105,6 +109,29 @@ async def show_rounds(app: CapturedApp, text: str) -> None:
     await app.drawn()
     app.screen.post_message(ActionDone(f"done={text}"))
     app.screen.post_message(ActionFailed(LoratuiError(f"failed={text}")))
+
+
+async def show_edited_line(app: CapturedApp, text: str) -> None:
+    screen = app.screen
+    assert isinstance(screen, RoundsScreen)
+    app.post_message(RoundsRead([make_round(6), hostile_round(text)]))
+    await app.drawn()
+    await screen.action_edit("note")
+    await app.drawn()
+    for editor in screen.query(LineEditor):
+        editor.tell(f"refused={text}")
+        await app.drawn()
+        screen.close_editor()
+        await app.drawn()
+    await screen.action_filter()
+    for editor in screen.query(LineEditor):
+        editor.field.value = f"wrong<{text}"
+    await app.drawn()
+    screen.action_back()
+
+
+async def show_columns(app: CapturedApp, text: str) -> None:
+    await app.push_screen(ColumnsScreen(ColumnLayout(), WIDTH, lambda _: None))  # which has no text but its own
 
 
 async def show_unreadable_store(app: CapturedApp, text: str) -> None:
@@ -241,7 +268,9 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "RoundsScreen": [
         (show_rounds, "name note message warning model data module adapter done failed"),
         (show_unreadable_store, "unreadable"),
+        (show_edited_line, "refused"),
     ],
+    "ColumnsScreen": [(show_columns, "")],
     "LiveScreen": [
         (show_live, "name warned message device dtype log gpu nvml"),
         (show_samples, "name message prompt expected answer0 answer5"),
@@ -393,7 +422,8 @@ def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, 
     with Terminal([LORATUI], Path(directory), columns=150, rows=60) as terminal:
         terminal.wait_for(f"{len(texts)} rounds")
         for keys, words, back in (
-            (ENTER, "learning rate", ESCAPE), ("d", "Delete (y)", ESCAPE), ("e", "comparison is in", ""),
+            (ENTER, "learning rate", ESCAPE), ("d", "deleted: z takes it back", ""), ("z", "is back", ""),
+            ("e", "comparison is in", ""),
             ("e", "Overwrite (y)", ESCAPE), ("?", "esc close", ESCAPE), ("n", "Start the new round from", ESCAPE),
         ):  # fmt: skip
             terminal.type(keys)

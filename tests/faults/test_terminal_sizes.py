@@ -37,7 +37,7 @@ PLACES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "start from": ([("n", START)], [START]),
     "form": ([("n", START), (ENTER, FORM)], [FORM]),
     "preview": ([("n", START), (ENTER, FORM), (ctrl("o"), PREVIEW)], [PREVIEW, FORM]),
-    "question": ([("d", "Delete (y)")], ["Delete (y)"]),
+    "question": ([("e", "comparison is in"), ("e", "Overwrite (y)")], ["Overwrite (y)"]),
     "help": ([("?", "esc close")], ["esc close"]),
 }
 

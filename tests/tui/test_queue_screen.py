@@ -88,7 +88,7 @@ async def test_round_is_held_stopped_and_deleted_from_the_queue(
         await pilot.press("x", "y")
         await until_rows(pilot, BEFORE[0], ("–", "3", "held"), ("2", "4", "queued"))
         assert store.get(2).status is Status.STOPPED
-        await pilot.press("d", "y")
+        await pilot.press("d")
         await until_rows(pilot, BEFORE[0], ("1", "4", "queued"))
         assert [round_.number for round_ in store.rounds()] == [1, 2, 4, 5]
 

@@ -35,9 +35,9 @@ async def test_reference_rounds_stand_with_settings_and_results(
 ) -> None:
     expected = [
         ("1", "2e-4", "4×8", "3", "100", "7m1s", "1.5667", "4.79", "First round"),
-        ("2", "5e-5", "8×4", "4", "100", "8m54s", "1.1518", "★3.16", "The GPU sat"),
+        ("2", "5e-5", "8×4", "4", "100", "8m54s", "★1.1518", "★3.16", "The GPU sat"),
         ("3", "2e-5", "8×4", "5", "300", "11m23s", "1.1614", "3.19", "It converges"),
-        ("4", "5e-5", "8×4", "3", "50", "6m39s", "1.2872", "3.62", "The loss rose"),
+        ("4", "5e-5", "8×4", "3", "50", "★6m39s", "1.2872", "3.62", "The loss rose"),
         ("5", "3e-5", "8×4", "3", "100", "6m45s", "1.2167", "3.38", "Round 4 came"),
     ]
     async with open_app(reference, size=size) as pilot:
@@ -147,7 +147,7 @@ async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
         await until(pilot, lambda: is_(Status.STOPPED), "stopped")
         await pilot.press("r")
         await until(pilot, lambda: is_(Status.QUEUED), "queued again")
-        await pilot.press("d", "n", "d", "y")
+        await pilot.press("d")
         await until_rows(pilot, 0)
     idle_cockpit.purge()
     assert not list(idle_cockpit.workspace.runs_dir.glob("*/"))
@@ -173,7 +173,7 @@ async def test_hostile_text_is_shown_letter_by_letter(open_app: OpenApp, idle_co
 
 
 async def test_help_lists_every_key_with_what_it_does(open_app: OpenApp, reference: Cockpit) -> None:
-    async with open_app(reference, size=(80, 50)) as pilot:
+    async with open_app(reference, size=(100, 120)) as pilot:
         await until_rows(pilot, 5)
         svg_before = pilot.app.export_screenshot()
         await pilot.press("question_mark")

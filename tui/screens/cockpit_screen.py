@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from tui.screens.copy import Copy
 
 WRITING = frozenset(
-    {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "tags", "rename", "note", "edit_note"}
-    | {"export", "move", "run_next"}
+    {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "edit", "export", "move", "run_next"}
 )  # actions that change something in the workspace
 
 MAX_COPIED_BYTES = 56_000  # which are 74,668 in base64; xterm takes 74,994, and others no more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -22,19 +21,20 @@ from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown, write_export
 from tui.follower import RUN_SECONDS, follow_store, pause
 from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced
-from tui.plain import clean, clean_line
+from tui.plain import clean
+from tui.screens.arranging import ArrangingScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.queue import QueueScreen
-from tui.screens.selected_round import SelectedRoundScreen
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
+from tui.widgets.rounds_title import rounds_title
 
 EXPORT_NAME = "comparison.md"
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
 
-class RoundsScreen(SelectedRoundScreen):
+class RoundsScreen(ArrangingScreen):
     """Every round of the workspace."""
 
     TITLE_TEXT = "Rounds"
@@ -54,7 +54,7 @@ class RoundsScreen(SelectedRoundScreen):
         Binding(
             "a", "lineage", "Ancestry", tooltip="Which round came from which, and how it moved", id="rounds.lineage"
         ),
-    ]
+    ]  # fmt: skip
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__(cockpit)
@@ -76,6 +76,7 @@ class RoundsScreen(SelectedRoundScreen):
     @work(thread=True, group="store")
     def _follow_store(self) -> None:
         """For all screens, through the app; begun here, where there is something by now to show the rounds on."""
+        self.recall_layout()
         follow_store(self.cockpit, self.app.post_message)
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
@@ -109,24 +110,28 @@ class RoundsScreen(SelectedRoundScreen):
         if rounds and not self._shown_once:
             self._shown_once = True
             select = next((item.number for item in rounds if item.status in ACTIVE), rounds[-1].number)
-        self.query_one(RoundTable).show(rounds, self._status_words(), select)
-        self.query_one(RoundTable).display = bool(rounds)
+        table = self.table
+        table.show(rounds, self._status_words(), select)
+        if rounds and not table.display:
+            table.display = True
+            if self.focused is None:
+                table.focus()
+        table.display = bool(rounds)
         self.query_one(RoundDetail).display = bool(rounds)
         empty = self.query_one("#empty", Static)
         error = self._error
         empty.update(Text(error.title, "bold red") if error else EMPTY_TEXT)
         empty.display = not rounds
-        self.query_one("#title", Static).update(self._title(rounds))
+        self._show_title()
         self._show_detail()
 
-    def _title(self, rounds: list[Round]) -> Text:
-        text = Text.assemble(("loratui", "bold"), f"   {len(rounds)} round{'s' if len(rounds) != 1 else ''}")
-        counts = Counter(round_.status for round_ in rounds)
-        for status in (Status.RUNNING, Status.STOPPING, Status.QUEUED, Status.HELD):
-            if counts[status]:
-                text.append(f" · {counts[status]} {status}")
-        text.append(f"   {clean_line(str(self.cockpit.workspace.root))}", "dim")
-        return text
+    @on(RoundTable.Rearranged)
+    def _show_title(self) -> None:
+        table = self.table
+        shown, marked = len(table.arrangement.shown), len(table.marked)
+        title = rounds_title(self._rounds.values(), table.view, shown, marked, self.cockpit.workspace.root)
+        self.query_one("#title", Static).update(title)
+        self.allow()
 
     @work(thread=True, exclusive=True, group="progress")
     def _follow_progress(self, active: Sequence[Round]) -> None:
@@ -150,7 +155,7 @@ class RoundsScreen(SelectedRoundScreen):
             total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
             word = f"{100 * run.last_step.step // total} %" if total else f"step {run.last_step.step}"
             self._progress = {**self._progress, event.round.number: word}
-            self.query_one(RoundTable).show_progress(self._status_words())
+            self.table.show_progress(self._status_words())
 
     def _status_words(self) -> dict[int, str]:
         """What the table adds to the status: how far a round is, or its place in the queue."""
@@ -158,22 +163,30 @@ class RoundsScreen(SelectedRoundScreen):
         places = {item.number: str(place) for place, item in enumerate(waiting, 1) if item.status is Status.QUEUED}
         return places | self._progress
 
+    def round_of(self, number: int) -> Round | None:
+        return self._rounds.get(number)
+
     @property
     def selected(self) -> Round | None:
-        number = self.query_one(RoundTable).selected_number
+        number = self.table.selected_number
         return self._rounds.get(number) if number is not None else None
+
+    @property
+    def targets(self) -> list[Round]:
+        """The marked rounds, whether they are shown or not; the one under the cursor if none is."""
+        return self.marked or super().targets
 
     @on(RoundTable.Highlighted)
     def _show_detail(self) -> None:
         self.query_one(RoundDetail).show(self.selected, self._rounds)
-        self.refresh_bindings()
+        self.allow()
 
     @on(RoundTable.Selected)
     def _open(self) -> None:
         self.action_open()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("export", "lineage") and not self.cockpit.readonly:
+        if action in ("filter", "columns") or (action in ("export", "lineage") and not self.cockpit.readonly):
             return True if self._rounds else None
         if action == "compare":
             return True if len(self._rounds) > 1 else None
@@ -183,12 +196,14 @@ class RoundsScreen(SelectedRoundScreen):
         self.post_message(NewRoundWanted(self.selected))
 
     def action_queue(self) -> None:
-        self.go_on_to(QueueScreen(self.cockpit, list(self._rounds.values())))
+        screen = QueueScreen(self.cockpit, list(self._rounds.values()))
+        screen.undoable = self.undoable
+        self.go_on_to(screen)
 
     @property
     def marked(self) -> list[Round]:
         """The rounds marked, by number."""
-        return []
+        return [self._rounds[number] for number in self.table.marked]
 
     def action_compare(self) -> None:
         """The marked rounds side by side, or the selected one with the one it came from."""

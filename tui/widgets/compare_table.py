@@ -14,7 +14,7 @@ from engine.fields import spec_fields
 from engine.lineage import field_name
 from engine.rounds import Round
 from tui.plain import clean_line
-from tui.widgets.line_table import GAP, Cell, TableColumn, fit
+from tui.widgets.table_cells import GAP, Cell, TableColumn, fit
 from tui.widgets.virtual_table import VirtualTable
 
 WIDEST_FIELD = 28

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style as RichStyle
@@ -16,40 +15,10 @@ from textual.strip import Strip
 from textual.style import Style
 
 from tui.plain import clean_line
+from tui.widgets.table_cells import GAP, MIN_FILL, Cell, Line, TableColumn, fit
 
-GAP = 2  # cells between two columns
-MIN_FILL = 12
 SAMPLED_ROWS = 100
 KEPT = 2000  # formatted rows
-WIDEST = 24
-
-
-class Cell(NamedTuple):
-    """A text and a style in Textual's words, such as `bold $text-error`, or "" for the row's own."""
-
-    text: str
-    style: str = ""
-
-
-class TableColumn(Struct, frozen=True):
-    """A column: what its header says, how it is aligned, and how wide it may get.
-
-    A column with `fills` takes what the others leave of the width. One with `right` holds numbers, which are never cut.
-    """
-
-    key: str
-    title: str
-    right: bool = False
-    fills: bool = False
-    widest: int = WIDEST
-
-
-class Line(NamedTuple):
-    """All that decides how a row looks."""
-
-    style: str
-    gutter: str
-    cells: tuple[Cell, ...]
 
 
 class LineTable(ScrollView, inherit_bindings=False):
@@ -60,6 +29,7 @@ class LineTable(ScrollView, inherit_bindings=False):
     Attributes:
         columns: from left to right.
         rows: a key for each row: the number of its round, or a text.
+        empty_text: what stands there while there is no row: which key to press.
         cursor_row, cursor_column: where the cursor is; the header of its column is marked if `chooses_columns`.
     """
 
@@ -88,6 +58,7 @@ class LineTable(ScrollView, inherit_bindings=False):
     """
     chooses_columns = False
     gutter_width = 1
+    empty_text = ""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -99,6 +70,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         self._cells: dict[int, tuple[Cell, ...]] = {}
         self._strips: dict[Line, Strip] = {}
         self._painted: dict[int, Line] = {}
+        self._painted_header: Strip | None = None
         self._styles_of: dict[tuple[str, str], RichStyle] = {}
 
     def cells_of(self, row: int) -> Sequence[Cell]:
@@ -127,6 +99,11 @@ class LineTable(ScrollView, inherit_bindings=False):
     def texts_at(self, row: int) -> list[str]:
         """What the cells of a row say, each whole."""
         return [cell.text for cell in self._cells_at(row)]
+
+    def forget_cells(self) -> None:
+        """Repaint the rows whose cells say something else by now."""
+        self._cells.clear()
+        self._repaint_changes()
 
     def refresh_rows(self) -> None:
         """Repaint the rows that say something else than they did, or look otherwise, those marked for example."""
@@ -193,6 +170,8 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     def _repaint_changes(self) -> None:
         """Repaint the lines on the screen that differ from what was painted there, and no others."""
+        if self._crop(self._header()) != self._painted_header:
+            self.refresh(Region(0, 0, self.size.width, 1))
         top = self.scroll_offset.y
         for y in range(1, self.size.height):
             row = top + y - 1
@@ -217,11 +196,12 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         if y == 0:
-            return self._crop(self._header())
+            self._painted_header = self._crop(self._header())
+            return self._painted_header
         row = y - 1 + self.scroll_offset.y
         if row >= len(self.rows) or len(self._widths) != len(self.columns):
             self._painted.pop(y, None)
-            return Strip.blank(self.size.width, self._style("row"))
+            return self._blank(self.empty_text if y == 2 and not self.rows else "")
         line = self._line(row)
         self._painted[y] = line
         if line not in self._strips:
@@ -229,6 +209,11 @@ class LineTable(ScrollView, inherit_bindings=False):
                 self._strips.clear()
             self._strips[line] = self._strip(line)
         return self._strips[line] if line.style == "heading" else self._crop(self._strips[line], line.style)
+
+    def _blank(self, text: str) -> Strip:
+        """A line without a row, and on it in the middle, `text`."""
+        width = self.size.width
+        return Strip([Segment(fit(text, width) if cell_len(text) >= width else text.center(width), self._style("row"))])
 
     def _style(self, component: str, own: str = "") -> RichStyle:
         found = self._styles_of.get((component, own))
@@ -283,13 +268,3 @@ class LineTable(ScrollView, inherit_bindings=False):
     @property
     def _fixed_width(self) -> int:
         return self.gutter_width + (self._widths[0] + GAP if self._widths else 0)
-
-
-def fit(text: str, width: int, right: bool = False) -> str:
-    """`text` in exactly `width` cells, an ellipsis where it was cut."""
-    length = cell_len(text)
-    if length > width:
-        text = set_cell_size(text, width - 1).rstrip() + "…"
-        length = cell_len(text)
-    pad = " " * (width - length)
-    return pad + text if right else text + pad

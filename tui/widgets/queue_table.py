@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from engine.columns import columns
 from engine.rounds import ACTIVE, Round, Status
-from tui.widgets.line_table import Cell, TableColumn
 from tui.widgets.round_columns import STATUS_STYLES, row_note
+from tui.widgets.table_cells import Cell, TableColumn
 from tui.widgets.virtual_table import VirtualTable
 
 COLUMNS = (

@@ -7,10 +7,10 @@ from functools import cache
 
 from msgspec import Struct
 
-from engine.columns import columns
+from engine.columns import Rounds, columns
 from engine.fields import format_value
 from engine.rounds import ACTIVE, Round, Status
-from tui.widgets.line_table import TableColumn
+from tui.widgets.table_cells import TableColumn
 
 STATUS_STYLES = {
     Status.RUNNING: "bold $text-primary", Status.STOPPING: "bold $text-warning", Status.QUEUED: "$text-primary",
@@ -23,7 +23,7 @@ class RoundColumn(Struct, frozen=True):
     """A column as the table shows it: by itself from a terminal `from_width` wide, or only when asked for if None."""
 
     column: TableColumn
-    text: Callable[[Round], str]
+    text: Callable[[Round, Rounds], str]
     from_width: int | None = None
 
 
@@ -50,7 +50,8 @@ FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, from which width of t
     ("number", "#", 0), ("name", "name", 120), ("status", "status", 0), ("model.path", "model", 150),
     ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 100),
     ("train.num_train_epochs", "ep", 0), ("train.warmup_steps", "warm", 0), ("train_seconds", "time", 0),
-    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("base_perplexity", "base ppl", 120), ("note", "note", 0),
+    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("against_parent", "vs parent", 130),
+    ("base_perplexity", "base ppl", 120), ("against_base", "vs base", 150), ("tags", "tags", 120), ("note", "note", 0),
 )  # fmt: skip
 TEXTS: dict[str, Callable[[Round], str]] = {
     "effective_batch": _batch,
@@ -58,6 +59,10 @@ TEXTS: dict[str, Callable[[Round], str]] = {
     "model.path": _model,
     "note": row_note,
     "train.num_train_epochs": lambda round_: format_value(round_.spec.train.num_train_epochs),
+}
+PARTS = {  # what a column tells beside what it is sorted by
+    "effective_batch": ("train.per_device_train_batch_size", "train.gradient_accumulation_steps"),
+    "lora.r": ("lora.lora_alpha",),
 }
 RIGHT = frozenset({"effective_batch", "lora.r"})
 
@@ -72,5 +77,11 @@ def round_columns() -> dict[str, RoundColumn]:
         known = columns()[key]
         title, width = first.get(key, (known.title.rpartition(".")[2], None))
         shape = TableColumn(key, title, right=known.numeric or key in RIGHT, fills=key == "note")
-        listed[key] = RoundColumn(shape, TEXTS.get(key, known.text), width)
+        listed[key] = RoundColumn(shape, _text_of(key), width)
     return listed
+
+
+def _text_of(key: str) -> Callable[[Round, Rounds], str]:
+    """How a round reads in a column, the other rounds given by number."""
+    own = TEXTS.get(key)
+    return columns()[key].text if own is None else lambda round_, _: own(round_)

@@ -2,60 +2,225 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
+import msgspec
+from textual.binding import Binding, BindingType
 from textual.events import Resize
+from textual.message import Message
 
+from engine.columns import Rounds, columns
 from engine.held_out import best_rounds
+from engine.query import by_number
 from engine.rounds import Round
-from tui.widgets.line_table import Cell, TableColumn
+from tui.widgets.arrangement import Arrangement, View, arrange, differing_columns, visible_columns
+from tui.widgets.column_layout import FIXED, ColumnLayout
 from tui.widgets.round_columns import STATUS_STYLES, round_columns
+from tui.widgets.table_cells import Cell, TableColumn
 from tui.widgets.virtual_table import VirtualTable
+
+BEST, MARKED, PINNED = "★", "●", "▲"
 
 
 class RoundTable(VirtualTable):
-    """Rounds as rows; the cursor stays with its round while the table changes beneath it."""
+    """Rounds as rows. Cursor and marks stay with their rounds while the table changes beneath them."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "mark", "Mark", tooltip="Mark the round, or take its mark away", id="rounds.mark"),
+        Binding(
+            "s", "sort('')", "Sort", tooltip="Sort by the column chosen with ← →; again: by number", id="rounds.sort"
+        ),
+        Binding(
+            "S", "sort('-')", "Sort down", show=False, id="rounds.sort_down",
+            tooltip="Sort by the column, the largest first; again: by number",
+        ),
+        Binding(
+            "o", "group", "Group", show=False, id="rounds.group",
+            tooltip="Group by the column, with count and best of each group; again: no groups",
+        ),
+        Binding(
+            "equals_sign", "differing", "Differing", show=False, id="rounds.differing",
+            tooltip="Show only columns in which the rounds differ; again: all",
+        ),
+        Binding("minus", "hide", "Hide column", show=False, tooltip="Hide the column", id="rounds.hide"),
+        Binding(
+            "less_than_sign", "shift_column(-1)", "Column left", show=False, id="rounds.column_left",
+            tooltip="Move the column to the left",
+        ),
+        Binding(
+            "greater_than_sign", "shift_column(1)", "Column right", show=False, id="rounds.column_right",
+            tooltip="Move the column to the right",
+        ),
+    ]  # fmt: skip
     chooses_columns = True
+    gutter_width = 2
+    empty_text = "No round matches: press / to change the filter, esc to see all rounds."
+
+    class Rearranged(Message):
+        """Other rounds are shown or marked, or in another order."""
+
+    class LayoutChanged(Message):
+        """The person chose other columns, or another order of them."""
+
+        def __init__(self, layout: ColumnLayout) -> None:
+            super().__init__()
+            self.layout = layout
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._rounds: Mapping[int, Round] = {}
+        self.view = View()
+        self.column_layout = ColumnLayout()
+        self.arrangement = Arrangement()
+        self._rounds: Rounds = {}
+        self._marked: set[int] = set()
         self._progress: Mapping[int, str] = {}
-        self._best: frozenset[int] = frozenset()
+        self._best: dict[str, frozenset[int]] = {}
 
-    def show(self, rounds: Sequence[Round], progress: Mapping[int, str], select: int | None = None) -> None:
+    @property
+    def marked(self) -> list[int]:
+        """Numbers of the marked rounds, ascending."""
+        return sorted(self._marked)
+
+    def show(self, rounds: Iterable[Round], progress: Mapping[int, str], select: int | None = None) -> None:
         """Show `rounds`; `progress` adds a word to the status of those that run. `select` moves the cursor."""
-        self._rounds = {round_.number: round_ for round_ in rounds}
+        self._rounds = by_number(rounds)
         self._progress = progress
-        self._best = best_rounds(rounds)
-        self._arrange(select)
+        self._marked &= self._rounds.keys()
+        self._best.clear()
+        self._arrange(self.view, select)
 
     def show_progress(self, progress: Mapping[int, str]) -> None:
         """Show other words beside the status."""
         self._progress = progress
-        self.refresh_rows()
+        self.forget_cells()
+
+    def set_view(self, **changes: str | bool) -> None:
+        """Show other rounds, or in another order; raises SpecError, and changes nothing, for a filter without sense."""
+        self._arrange(msgspec.structs.replace(self.view, **changes), None)
+        self.post_message(self.Rearranged())
+
+    def set_layout(self, layout: ColumnLayout) -> None:
+        """Show other columns, or in another order."""
+        self.column_layout = layout
+        self._present(None)
+
+    def unmark(self) -> None:
+        """Take all marks away."""
+        self._marked.clear()
+        self._tell_marks()
 
     def on_resize(self, event: Resize) -> None:
-        self._arrange(None)
+        self._present(None)
         super().on_resize(event)
 
-    def _arrange(self, select: int | None) -> None:
-        width = self.app.size.width
-        shown = [
-            item.column for item in round_columns().values() if item.from_width is not None and item.from_width <= width
-        ]
-        self.present(shown, list(self._rounds), self.cursor_key if select is None else select)
+    def _arrange(self, view: View, select: int | None) -> None:
+        self.arrangement = arrange(self._rounds, view)
+        self.view = view
+        self._present(select)
 
-    def cells_of(self, row: int) -> list[Cell]:
+    def _present(self, select: int | None) -> None:
+        width, layout = self.app.size.width, self.column_layout
+        if self.view.differing:
+            shown = differing_columns(layout, width, self.arrangement.shown, self._rounds)
+        else:
+            shown = visible_columns(layout, width)
+        self.present(shown, self.arrangement.rows, self.cursor_key if select is None else select)
+
+    def cells_of(self, row: int) -> Sequence[Cell]:
         key = self.rows[row]
-        assert isinstance(key, int)
+        if isinstance(key, str):
+            return ()
         return [self._cell(column, self._rounds[key]) for column in self.columns]
 
     def _cell(self, column: TableColumn, round_: Round) -> Cell:
-        text = round_columns()[column.key].text(round_)
+        text = round_columns()[column.key].text(round_, self._rounds)
         if column.key == "status":
             return Cell(f"{text} {self._progress.get(round_.number, '')}".rstrip(), STATUS_STYLES[round_.status])
-        if column.key == "perplexity" and round_.number in self._best:
-            return Cell(f"★{text}", "bold $text-success")
+        if columns()[column.key].measured and round_.number in self._best_in(column.key):
+            return Cell(f"{BEST}{text}", "bold $text-success")
         return Cell(text)
+
+    def _best_in(self, key: str) -> frozenset[int]:
+        if key not in self._best:
+            self._best[key] = best_rounds(self._rounds.values(), key)
+        return self._best[key]
+
+    def heading_of(self, row: int) -> str | None:
+        key = self.rows[row]
+        return self.arrangement.headings[key] if isinstance(key, str) else None
+
+    def gutter_of(self, row: int) -> str:
+        key = self.rows[row]
+        if isinstance(key, str):
+            return ""
+        return (MARKED if key in self._marked else " ") + (PINNED if self._rounds[key].pinned else " ")
+
+    def is_marked(self, row: int) -> bool:
+        return self.rows[row] in self._marked
+
+    def title_of(self, column: TableColumn) -> str:
+        if column.key == self.view.sort.removeprefix("-"):
+            return f"{column.title}{'↓' if self.view.sort.startswith('-') else '↑'}"
+        return column.title
+
+    # What the keys do
+
+    def action_mark(self) -> None:
+        if (number := self.selected_number) is not None:
+            self._marked ^= {number}
+            self._tell_marks()
+            self.action_move(1)
+
+    def _tell_marks(self) -> None:
+        self.refresh_rows()
+        self.post_message(self.Rearranged())
+
+    def action_sort(self, sign: str) -> None:
+        if self.column is not None:
+            self.sort_by(self.column.key, sign)
+
+    def sort_by(self, key: str, sign: str) -> None:
+        """Sort by a column, ascending or with the sign `-` descending; as it was by number if it is so already."""
+        wanted = "" if self.view.sort == sign + key or (key == FIXED and not sign) else sign + key
+        self.set_view(sort=wanted)
+
+    def on_virtual_table_header_clicked(self, event: VirtualTable.HeaderClicked) -> None:
+        """A click sorts; the next ones sort the other way, and by number again."""
+        self.choose_column([column.key for column in self.columns].index(event.key))
+        self.sort_by(event.key, "-" if self.view.sort in (event.key, f"-{event.key}") else "")
+
+    def action_group(self) -> None:
+        if self.column is None:
+            return
+        key = "" if self.view.group == self.column.key else self.column.key
+        if key and (told := self._grouping_tells_nothing(key)):
+            self.notify(told, severity="warning", markup=False)
+            return
+        self.set_view(group=key)
+
+    def _grouping_tells_nothing(self, key: str) -> str:
+        column, shown = columns()[key], self.arrangement.shown
+        if len(shown) > 1 and len({column.text(round_, self._rounds) for round_ in shown}) == len(shown):
+            return f"Every round has a {round_columns()[key].column.title} of its own: choose another column with ← →"
+        return ""
+
+    def action_differing(self) -> None:
+        self.set_view(differing=not self.view.differing)
+
+    def action_hide(self) -> None:
+        if self.column is None or self.column.key == FIXED:
+            self.notify("The number is always shown: choose another column with ← →", severity="warning", markup=False)
+            return
+        self.change_layout(self.column_layout.with_shown(self.column.key, False))
+
+    def action_shift_column(self, by: int) -> None:
+        if self.column is not None:
+            seen = [column.key for column in self.columns]
+            self.change_layout(self.column_layout.with_moved(self.column.key, by, seen))
+            self.choose_column(self.cursor_column)
+
+    def change_layout(self, layout: ColumnLayout) -> None:
+        """Show other columns because the person wants them, which is told."""
+        self.set_layout(layout)
+        self.post_message(self.LayoutChanged(layout))

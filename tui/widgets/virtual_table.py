@@ -11,7 +11,8 @@ from textual.events import Click, Resize
 from textual.geometry import Region
 from textual.message import Message
 
-from tui.widgets.line_table import GAP, WIDEST, LineTable, TableColumn
+from tui.widgets.line_table import LineTable
+from tui.widgets.table_cells import GAP, WIDEST, TableColumn
 
 
 class VirtualTable(LineTable, can_focus=True):

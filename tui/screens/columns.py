@@ -1,0 +1,112 @@
+"""Which columns the table of rounds shows, and in which order: a list that is changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from engine.columns import columns
+from engine.fields import spec_fields
+from tui.widgets.column_layout import FIXED, ColumnLayout
+from tui.widgets.table_cells import Cell, TableColumn
+from tui.widgets.virtual_table import VirtualTable
+
+HINT = "space shows or hides · < > moves it · esc back"
+
+
+class ColumnList(VirtualTable):
+    """A row per column of the table: whether it is shown, its title, and what it is."""
+
+    COLUMNS = (
+        TableColumn("shown", " "), TableColumn("title", "column"), TableColumn("key", "name in a filter", widest=36),
+        TableColumn("what", "what it is", fills=True),
+    )  # fmt: skip
+
+    def __init__(self, layout: ColumnLayout, width: int) -> None:
+        super().__init__()
+        self.column_layout = layout
+        self._width = width
+
+    def show(self, layout: ColumnLayout) -> None:
+        """Show this layout; the cursor stays with its column."""
+        self.column_layout = layout
+        self.present(self.COLUMNS, [item.column.key for item in layout.columns()], self.cursor_key)
+
+    def cells_of(self, row: int) -> list[Cell]:
+        item = self.column_layout.columns()[row]
+        field = spec_fields().get(item.column.key)
+        shown = self.column_layout.is_shown(item, self._width)
+        texts = ("✓" if shown else "", item.column.title, item.column.key, field.description if field else "")
+        return [
+            Cell(text or columns()[item.column.key].title, "" if shown else "dim")
+            if place == 3
+            else Cell(text, "" if shown else "dim")
+            for place, text in enumerate(texts)
+        ]
+
+
+class ColumnsScreen(ModalScreen[None]):
+    """Calls `changed` with each new layout, so that the table beneath follows at once."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "show_or_hide", "Show or hide", tooltip="Show the column, or hide it", id="columns.toggle"),
+        Binding(
+            "K,less_than_sign", "shift_column(-1)", "Left", tooltip="Move the column to the left", id="columns.left"
+        ),
+        Binding(
+            "J,greater_than_sign",
+            "shift_column(1)",
+            "Right",
+            tooltip="Move the column to the right",
+            id="columns.right",
+        ),
+        Binding("escape,v,q", "close", "Back", tooltip="Back to the table", id="columns.close"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    ColumnsScreen {
+        & .dialog { width: 90; height: 80%; }
+        & ColumnList { background: $surface; }
+    }
+    """
+
+    def __init__(self, layout: ColumnLayout, width: int, changed: Callable[[ColumnLayout], None]) -> None:
+        super().__init__()
+        self._list = ColumnList(layout, width)
+        self._width = width
+        self._changed = changed
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Columns", classes="dialog-title", markup=False)
+            yield self._list
+            yield Static(HINT, classes="hint", markup=False)
+
+    def on_mount(self) -> None:
+        self._list.show(self._list.column_layout)
+
+    def on_virtual_table_selected(self) -> None:
+        self.action_show_or_hide()
+
+    def action_show_or_hide(self) -> None:
+        layout, key = self._list.column_layout, self._list.cursor_key
+        if isinstance(key, str) and key != FIXED:
+            item = next(item for item in layout.columns() if item.column.key == key)
+            self._change(layout.with_shown(key, not layout.is_shown(item, self._width)))
+
+    def action_shift_column(self, by: int) -> None:
+        layout, key = self._list.column_layout, self._list.cursor_key
+        if isinstance(key, str):
+            self._change(layout.with_moved(key, by, [item.column.key for item in layout.columns()]))
+
+    def _change(self, layout: ColumnLayout) -> None:
+        self._list.show(layout)
+        self._changed(layout)
+
+    def action_close(self) -> None:
+        self.dismiss()

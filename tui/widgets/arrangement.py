@@ -1,0 +1,95 @@
+"""Which rounds the table shows, and in which order: filtered, sorted, grouped, the pinned ones on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from engine.columns import Rounds, columns
+from engine.fields import spec_fields
+from engine.query import Group, filter_rounds, group_rounds, sort_rounds
+from engine.rounds import Round
+from tui.widgets.column_layout import FIXED, ColumnLayout
+from tui.widgets.round_columns import PARTS, TEXTS, RoundColumn, round_columns
+from tui.widgets.table_cells import TableColumn
+
+TOLD_APART = (FIXED, "status", "name", "tags", "note")  # shown as ever where only what differs is
+
+
+class View(Struct, frozen=True):
+    """What the person asked the table for.
+
+    Attributes:
+        filter: an expression of `engine.query`, "" for all rounds.
+        sort: a column's key, `-key` for the largest first, "" for the order by number.
+        group: a column's key, "" for none.
+        differing: whether only columns are shown in which the rounds differ.
+    """
+
+    filter: str = ""
+    sort: str = ""
+    group: str = ""
+    differing: bool = False
+
+
+class Arrangement(Struct, frozen=True):
+    """The rows of the table: numbers of rounds, and between them headings, whose texts are in `headings`."""
+
+    rows: Sequence[int | str] = ()
+    headings: dict[str, str] = {}
+    shown: Sequence[Round] = ()
+
+
+def arrange(rounds: Rounds, view: View) -> Arrangement:
+    """The rows of a view.
+
+    Raises:
+        SpecError: the filter makes no sense, or names no column.
+    """
+    shown = filter_rounds(rounds.values(), view.filter, rounds)
+    if view.sort:
+        shown = sort_rounds(shown, view.sort, rounds)
+    pinned = [round_ for round_ in shown if round_.pinned]
+    others = [round_ for round_ in shown if not round_.pinned] if pinned else shown
+    if not view.group:
+        return Arrangement([round_.number for round_ in (*pinned, *others)], {}, shown)
+    title = round_columns()[view.group].column.title
+    rows: list[int | str] = []
+    headings: dict[str, str] = {}
+    groups = [Group("", pinned, None)] if pinned else []
+    for place, group in enumerate((*groups, *group_rounds(others, view.group, rounds))):
+        key = f"group {place}"
+        headings[key] = f"▲ pinned · {group.counted}" if pinned and place == 0 else group.heading(title)
+        rows += [key, *(round_.number for round_ in group.rounds)]
+    return Arrangement(rows, headings, shown)
+
+
+def visible_columns(layout: ColumnLayout, width: int) -> list[TableColumn]:
+    """The columns that a terminal of this width shows."""
+    return [item.column for item in layout.columns() if layout.is_shown(item, width)]
+
+
+def differing_columns(layout: ColumnLayout, width: int, shown: Sequence[Round], rounds: Rounds) -> list[TableColumn]:
+    """The columns in which the rounds shown differ: any field of their specs, and what else is shown otherwise."""
+    kept: list[TableColumn] = []
+    for item in layout.columns():
+        key = item.column.key
+        candidate = layout.is_shown(item, width) or key in spec_fields()
+        if key in TOLD_APART or not candidate:
+            if layout.is_shown(item, width):
+                kept.append(item.column)
+        elif _differs(item, shown, rounds):
+            kept.append(item.column)
+    told = {part for column in kept for part in PARTS.get(column.key, ())}
+    return [column for column in kept if column.key not in told]
+
+
+def _differs(item: RoundColumn, shown: Sequence[Round], rounds: Rounds) -> bool:
+    key = item.column.key
+    if key in TEXTS:
+        texts = TEXTS[key]
+        return bool(shown) and any(texts(round_) != texts(shown[0]) for round_ in shown)
+    column = columns()[key]
+    first = column.value(shown[0], rounds) if shown else None
+    return any(column.value(round_, rounds) != first for round_ in shown)

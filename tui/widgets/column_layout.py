@@ -1,0 +1,71 @@
+"""Which columns a person wants to see, and in which order: kept in a small file, across workspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from platformdirs import user_state_path
+
+from engine.jsonfile import read_plain, write_atomically
+from tui.widgets.round_columns import RoundColumn, round_columns
+
+MAX_BYTES = 64 * 1024
+FIXED = "number"  # what a round is called by is always seen, and first
+
+
+class ColumnLayout(Struct, frozen=True):
+    """The order of all columns, and for those that the person decided on, whether they are shown.
+
+    The others show by themselves where the terminal is wide enough for them.
+    """
+
+    order: tuple[str, ...] = ()
+    chosen: dict[str, bool] = {}
+
+    def columns(self) -> list[RoundColumn]:
+        """All columns in order; those that a file does not know stand where a new table has them, at the end."""
+        known = round_columns()
+        kept = [key for key in dict.fromkeys(self.order) if key in known and key != FIXED]
+        return [known[key] for key in (FIXED, *kept, *(key for key in known if key not in kept and key != FIXED))]
+
+    def is_shown(self, item: RoundColumn, width: int) -> bool:
+        """Whether a column is shown on a terminal of this width."""
+        by_itself = item.from_width is not None and item.from_width <= width
+        return item.column.key == FIXED or self.chosen.get(item.column.key, by_itself)
+
+    def with_shown(self, key: str, shown: bool) -> ColumnLayout:
+        return ColumnLayout(self.order, {**self.chosen, key: shown})
+
+    def with_moved(self, key: str, by: int, among: Iterable[str]) -> ColumnLayout:
+        """`key` in the place of the next, or by -1 the previous, of those in `among`, the columns that are seen."""
+        order = [item.column.key for item in self.columns()]
+        seen = [other for other in order if other in {*among, key} and other != FIXED]
+        if key not in seen or not 0 <= seen.index(key) + by < len(seen):
+            return self
+        target = seen[seen.index(key) + by]
+        order.remove(key)
+        order.insert(order.index(target) + (by > 0), key)
+        return ColumnLayout(tuple(order), self.chosen)
+
+
+def layout_path() -> Path:
+    """The file that the layout is kept in."""
+    return user_state_path("loratui") / "columns.json"
+
+
+def read_layout() -> ColumnLayout:
+    """The layout as it was left; a new one if there is none, or its file is damaged or not ours."""
+    try:
+        return msgspec.json.decode(read_plain(layout_path(), max_bytes=MAX_BYTES), type=ColumnLayout)
+    except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return ColumnLayout()
+
+
+def write_layout(layout: ColumnLayout) -> None:
+    """Keep the layout; raises OSError if the disk refuses."""
+    path = layout_path()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(layout), indent=1))

@@ -1,0 +1,103 @@
+"""One line to type into, at the bottom of a screen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from tui.plain import clean_line
+from tui.widgets.stored_input import StoredInput, shown
+
+
+class LineEditor(Vertical):
+    """A label, a field with what was there before, and beneath them a hint or what is wrong with what was typed.
+
+    `purpose` says to the screen what the line is for.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", tooltip="Leave the line as it was", id="line.cancel"),
+    ]
+    DEFAULT_CSS = """
+    LineEditor {
+        height: 2; padding: 0 1; background: $surface;
+        & Horizontal { height: 1; }
+        & .line-label { width: auto; max-width: 50%; color: $text-accent; text-style: bold; padding-right: 1; }
+        & Input { width: 1fr; background: $surface; padding: 0; }
+        & .line-hint { height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
+        & .line-hint.-wrong { color: $text-error; text-style: bold; }
+    }
+    """
+
+    class Told(Message):
+        """Something that the person did to the line."""
+
+        def __init__(self, editor: LineEditor) -> None:
+            super().__init__()
+            self.editor = editor
+
+    class Changed(Told):
+        """Something was typed."""
+
+    class Submitted(Told):
+        """The person is done."""
+
+    class Cancelled(Told):
+        """The person wants nothing changed."""
+
+    def __init__(self, label: str, stored: str, *, hint: str, purpose: str, number: int | None = None) -> None:
+        super().__init__()
+        self.purpose = purpose
+        self.number = number
+        self._label = label
+        self._stored = stored
+        self._hint = hint
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Static(clean_line(self._label), classes="line-label", markup=False)
+            yield StoredInput(self._stored, placeholder="", compact=True)
+        yield Static(self._hint, classes="line-hint", markup=False)
+
+    @property
+    def field(self) -> StoredInput:
+        """Where it is typed."""
+        return self.query_one(StoredInput)
+
+    @property
+    def text(self) -> str:
+        """What stands in the field; a line break, shown as ␊, is one again."""
+        field = self.field
+        return field.text if field.text == self._stored else field.value.replace("␊", "\n").replace("␉", "\t")
+
+    @property
+    def touched(self) -> bool:
+        """Whether something else than what was there stands in the field."""
+        return self.field.value != shown(self._stored)
+
+    def tell(self, wrong: str) -> None:
+        """Say what is wrong, or with "" the hint again; what was typed stays."""
+        hint = self.query_one(".line-hint", Static)
+        hint.update(Text(clean_line(wrong) or self._hint))
+        hint.set_class(bool(wrong), "-wrong")
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.is_attached:
+            self.post_message(self.Changed(self))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.post_message(self.Submitted(self))
+
+    def action_cancel(self) -> None:
+        self.post_message(self.Cancelled(self))

@@ -365,8 +365,10 @@ async def test_losses_that_are_no_number_are_told_and_marked(charted: Charted) -
         step(number, loss=None if number in (50, 100, 101, 150) else 1.0) for number in range(1, 201)
     ]
     async with charted(run_of(taken), total=STEPS) as pilot:
-        assert line(pilot) == "train loss  × 4 no number: step 50, 100, 101 …"
+        assert line(pilot) == "train loss\n× 4 no number: step 50, 100, 101 …"
         assert rows(pilot)[-1].count(LOST) == 3  # 100 and 101 share a column
+        chart(pilot).show([a_run("one"), run_of(taken, "two")], STEPS)
+        assert line(pilot) == "train loss  ● one  ▲ two\n× ▲ 4 no number: step 50, 100, 101 …"
         await pilot.press("m", "m")
         assert LOST not in "".join(rows(pilot))
 

@@ -18,6 +18,7 @@ from tests.fake_engine import Script, loss_at
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.live import LiveScreen
+from tui.widgets.curve_chart import CurveChart
 from tui.widgets.log_pane import LogView
 from tui.widgets.sample_pane import SamplePane
 
@@ -268,3 +269,22 @@ async def test_round_without_samples_says_why(
         await open_first(pilot)
         await pilot.press("s")
         await until(pilot, lambda: words in shown(pilot, "#sample-table"), words)
+
+
+async def test_curve_has_eight_rows_on_a_small_terminal_and_else_the_screen(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    async with open_app(idle_cockpit, (80, 24)) as pilot:
+        screen = await open_first(pilot)
+        chart = screen.query_one(CurveChart)
+        frame = 2  # rows of the plot that its frame takes
+        assert chart.query_one("#plot").size.height - frame >= 8
+        await pilot.press("f")
+        await pilot.pause()
+        header, footer = screen.query_one("#run-header").region, screen.query_one("KeyFooter").region
+        assert (chart.region.y, chart.region.bottom) == (header.bottom, footer.y)
+        assert (chart.region.width, screen.max_scroll_y) == (80, 0)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert on_screen(pilot, "LiveScreen") and chart.region.width < 80

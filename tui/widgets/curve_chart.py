@@ -36,6 +36,7 @@ class CurveChart(Widget, can_focus=True):
     DEFAULT_CSS = """
     CurveChart {
         layers: below above;
+        &.-maximized { height: 1fr; }
         & > CurvePlot { layer: below; }
         & > .chart-line { layer: above; width: auto; max-width: 100%; height: auto; max-height: 3; padding: 0 1; }
         & > .chart-line { margin-left: 9; background: $background; }

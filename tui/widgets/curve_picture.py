@@ -232,16 +232,17 @@ class Shown:
         view = self.view
         words = [view.metric.value + (" in GiB" if view.metric is Metric.MEMORY else "")]
         words += ["log scale"] if view.logarithmic else []
-        words += [f"smoothed over {self.span:,} steps"] if self.span > 1 else []
+        words += [f"smoothed over {write_number(self.span, self.span)} steps"] if self.span > 1 else []
         words += [f"by {view.along.value}"] if view.along is not Along.STEP else []
-        parts = [Content(" · ".join(words))]
         many = len(self.series) > 1
-        for number, points in enumerate(self.points):
-            if many:
-                parts.append(self._name(number, style))
-            if points.lost:
-                parts.append(Content.styled(f"{LOST} {_tell_lost(points.lost)}", style("lost")))
-        return Content("  ").join(parts)
+        names = [self._name(number, style) for number in range(len(self.series))] if many else []
+        lost = [
+            Content.styled(f"{LOST} {mark_of(number) + ' ' if many else ''}{_tell_lost(points.lost)}", style("lost"))
+            for number, points in enumerate(self.points)
+            if points.lost
+        ]
+        lines = [[Content(" · ".join(words)), *names], lost]
+        return Content("\n").join(Content("  ").join(parts) for parts in lines if parts)
 
     def readings(self, curves: Sequence[Curve], x: float, style: Styles) -> Content:
         """The values of all runs at `x`, smoothed ones in brackets behind what they were made of."""

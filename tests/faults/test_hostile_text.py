@@ -142,6 +142,7 @@ async def show_live(app: CapturedApp, text: str) -> None:
     round_ = hostile_round(text, status=Status.RUNNING)
     screen = LiveScreen(app.cockpit, round_)
     screen._follow_machine = lambda: None  # type: ignore  # the machine that is shown is made up below
+    screen.show_rounds([round_, hostile_round(text, 8, Status.QUEUED)])
     await app.push_screen(screen)
     prepared = Prepared(
         time=1.0, device=f"device={text}", dtype=f"dtype={text}", parameters=1, trainable_parameters=1,

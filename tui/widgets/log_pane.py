@@ -76,11 +76,14 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self._matches, self._match = [], -1
         self.following = True
         self._lay_out(0)
+        self.post_message(self.Changed())
 
     def feed(self, text: str) -> None:
         """Take text in as it was written."""
         if not text:
             return
+        if not self.lines:
+            self.call_next(self.post_message, self.Changed())  # it is empty no more
         dropped = self._log.dropped
         first = self._log.feed(text)
         if gone := self._log.dropped - dropped:
@@ -268,6 +271,8 @@ class LogPane(Vertical):
     def _say(self) -> None:
         view = self.view
         words = ["log", "following" if view.following else "not following: F goes to the end"]
+        if not view.lines:
+            words[1:] = ["nothing in it"]
         words += ["wrapped"] * view.wrapping
         if found := view.found:
             words.append(f"{clean_line(self._searched)!r} {found}")

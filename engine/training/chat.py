@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -69,6 +70,10 @@ class ChatTemplate:
     def ends_itself(self, text: str) -> bool:
         """Whether the template wrote a token at the end of `text` that ends its last turn."""
         return text.rstrip().endswith(self._markers)
+
+    def prompt(self, turns: Sequence[Turn]) -> str:
+        """The conversation as text, up to where the assistant is to go on; raises as `render`."""
+        return self._render(tuple(turns), add_generation_prompt=True)[0]
 
     def render(self, conversation: Conversation) -> tuple[str, list[Span]]:
         """The conversation as text, and the parts of it (start, end in characters) that are supervised.

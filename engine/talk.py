@@ -1,0 +1,182 @@
+"""Talking to adapters: a process of its own holds the base model and answers, so that nothing heavy is imported here.
+
+The process is `engine.training.talking`. Lines of JSON go in, an `Opening` first and then a `Question` at a time; what
+comes out is an `Opened`, and for each question its `Piece`s and a `Complete`, or a `Refusal`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from engine.errors import LoratuiError
+from engine.spec import PROMPT_TEMPLATE, ModelSpec
+
+TALK_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation, in transformers' spelling."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Opening(Struct, frozen=True, tag="opening"):
+    """The base model, and the directories of the adapters to be had on it by the names they are asked by."""
+
+    model: ModelSpec
+    adapters: dict[str, str]
+
+
+class Question(Struct, frozen=True, tag="question"):
+    """What is said next, and how the answer is to be made; options as transformers' `GenerationConfig` spells them.
+
+    Attributes:
+        adapter: which of the adapters answers, None for the base model.
+        messages: the conversation so far, the last from the user.
+        prompt_template: how it is written, as `data.prompt_template`; `auto` is the chat template.
+        temperature: 0 takes the most likely token each time.
+    """
+
+    adapter: str | None
+    messages: tuple[Message, ...]
+    prompt_template: Annotated[str, Meta(pattern=PROMPT_TEMPLATE)] = "auto"
+    temperature: Annotated[float, Meta(ge=0, le=10)] = 0.7
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 0.95
+    max_new_tokens: Annotated[int, Meta(ge=1, le=4096)] = 512
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+
+
+class Opened(Struct, frozen=True, tag="opened"):
+    """The model is there: where, in which precision, and how many tokens a conversation may have (None: unknown)."""
+
+    device: str
+    dtype: str
+    positions: int | None
+
+
+class Piece(Struct, frozen=True, tag="piece"):
+    """Some more of an answer's text."""
+
+    text: str
+
+
+class Complete(Struct, frozen=True, tag="complete"):
+    """An answer is at its end.
+
+    Attributes:
+        text: all of it.
+        prompt_tokens, tokens: of what was said before, and of the answer.
+        seconds: from the question to the end.
+        ending: it was said to its end, cut at `max_new_tokens` or the model's last position, or stopped.
+    """
+
+    text: str
+    prompt_tokens: int
+    tokens: int
+    seconds: float
+    ending: Literal["complete", "cut", "stopped"]
+
+
+class Refusal(Struct, frozen=True, tag="refusal"):
+    """Why there is no answer, in one sentence."""
+
+    message: str
+
+
+Reply = Opened | Piece | Complete | Refusal
+_reply: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+class Talk:
+    """A base model with adapters that answers questions, one at a time. Close it, from any thread."""
+
+    def __init__(self, opening: Opening) -> None:
+        """Start the process; raises LoratuiError if the machine refuses that."""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "engine.training.talking"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                env={**os.environ, TALK_VARIABLE: "1"}, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise LoratuiError(f"the model could not be started: {error}") from error
+        self._send(opening)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def opened(self) -> Opened:
+        """Wait until the model is there.
+
+        Raises:
+            LoratuiError: model or adapter cannot be used, in one sentence.
+        """
+        reply = self._receive()
+        assert isinstance(reply, Opened)
+        return reply
+
+    def ask(self, question: Question) -> Iterator[Piece | Complete]:
+        """The answer as it is made, the last item a `Complete`. Take all of them before the next question.
+
+        Raises:
+            LoratuiError: it cannot be answered, such as a conversation that is too long for the model.
+        """
+        self._send(question)
+        while isinstance(reply := self._receive(), Piece):
+            yield reply
+        assert isinstance(reply, Complete)
+        yield reply
+
+    def stop(self) -> None:
+        """End the answer that is being made after its next token; nothing happens if there is none."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGINT)
+
+    def _send(self, request: Opening | Question) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it has ended, and its last words are still to be read
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.flush()
+
+    def _receive(self) -> Opened | Piece | Complete:
+        assert self._process.stdout is not None
+        try:
+            reply = _reply.decode(self._process.stdout.readline())
+        except (msgspec.DecodeError, ValueError) as error:
+            raise LoratuiError(f"the model ended without an answer: {self._last_words()}") from error
+        if isinstance(reply, Refusal):
+            raise LoratuiError(reply.message)
+        return reply
+
+    def _last_words(self) -> str:
+        try:
+            self._errors.seek(0)
+            lines = self._errors.read().decode(errors="replace").split("\n")
+        except ValueError:
+            return "it was closed"
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        with contextlib.suppress(OSError), self._process:
+            self._errors.close()
+
+    def __enter__(self) -> Talk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -46,6 +46,11 @@ class Terminal:
         """What stands on the screen, line by line."""
         return "\n".join(self._screen.display)
 
+    def reversed(self, row: int) -> list[bool]:
+        """Which cells of a line have their colours exchanged."""
+        cells = self._screen.buffer[row]
+        return [cells[column].reverse for column in range(self._screen.columns)]
+
     def type(self, keys: str) -> None:
         self.process.send(keys)
 

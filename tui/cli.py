@@ -94,6 +94,8 @@ def _run_app(arguments: list[str], start: Start) -> int:
     set_umask(workspace)
     for another in ("COLUMNS", "LINES"):  # which would be believed in the place of the terminal's own size
         os.environ.pop(another, None)
+    if "STY" in os.environ:  # GNU screen shows 256 colours at most, whatever the terminal around it said of itself
+        os.environ.pop("COLORTERM", None)
     gc.disable()  # the app turns it on again when it has something to show; what lives by then lives to the end
     from tui.app import LoratuiApp  # a command does not wait for Textual
 

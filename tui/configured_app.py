@@ -6,13 +6,14 @@ import os
 
 from textual import work
 from textual.app import App
-from textual.filter import Monochrome, NoColor
+from textual.filter import Monochrome
 
 from tui.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
 from tui.driver import TerminalDriver
 from tui.keys import actions_on, clashes_on, readable
+from tui.line_filter import NoColours
 from tui.screens.help import HelpScreen
-from tui.theme import THEMES
+from tui.theme import THEMES, without_colours
 
 
 class ConfiguredApp(App[str | None]):
@@ -33,9 +34,9 @@ class ConfiguredApp(App[str | None]):
 
     def _set_up_colours(self) -> None:
         """Our themes, and with NO_COLOR (https://no-color.org) no colour at all instead of Textual's greys."""
-        self._filters = [NoColor() if isinstance(item, Monochrome) else item for item in self._filters]
+        self._filters = [NoColours() if isinstance(item, Monochrome) else item for item in self._filters]
         for theme in THEMES:
-            self.register_theme(theme)
+            self.register_theme(without_colours(theme) if self.no_color else theme)
         asked = self.settings.theme
         if asked and asked not in self.available_themes:
             names = ", ".join(theme.name for theme in THEMES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual.theme import Theme
 
 TRAIN_COLOUR = "primary-lighten-2"
@@ -100,3 +102,9 @@ CONTRAST = Theme(
 )
 
 THEMES = (DARK, LIGHT, CONTRAST)
+
+
+def without_colours(theme: Theme) -> Theme:
+    """A theme of the same name for `NoColours`: dark all over but for what is under a cursor or to be seen at once."""
+    cursor = {"block-cursor-background": "#FFFFFF", "block-cursor-blurred-background": "#333333"}
+    return replace(CONTRAST, name=theme.name, variables=CONTRAST.variables | cursor)

@@ -131,7 +131,7 @@ async def show_edited_line(app: CapturedApp, text: str) -> None:
 
 
 async def show_columns(app: CapturedApp, text: str) -> None:
-    await app.push_screen(ColumnsScreen(ColumnLayout(), WIDTH, lambda _: None))  # which has no text but its own
+    await app.push_screen(ColumnsScreen(ColumnLayout(), (), lambda _: ()))  # which has no text but its own
 
 
 async def show_unreadable_store(app: CapturedApp, text: str) -> None:

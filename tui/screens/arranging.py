@@ -46,6 +46,11 @@ class ArrangingScreen(AnnotatingScreen):
     def table(self) -> RoundTable:
         return self.query_one(RoundTable)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "filter" and self.editor is not None and self.focused is self.editor.field:
+            return False  # its key is typed there
+        return super().check_action(action, parameters)
+
     def focus_rounds(self) -> None:
         self.table.focus()
 
@@ -100,7 +105,7 @@ class ArrangingScreen(AnnotatingScreen):
         from tui.screens.columns import ColumnsScreen
 
         table = self.table
-        self.app.push_screen(ColumnsScreen(table.column_layout, self.app.size.width, table.change_layout))
+        self.app.push_screen(ColumnsScreen(table.column_layout, table.shown_keys, table.change_layout))
 
     @on(RoundTable.LayoutChanged)
     def _keep_layout(self, event: RoundTable.LayoutChanged) -> None:

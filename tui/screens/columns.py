@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -24,35 +25,32 @@ class ColumnList(VirtualTable):
     """A row per column of the table: whether it is shown, its title, and what it is."""
 
     COLUMNS = (
-        TableColumn("shown", " "), TableColumn("title", "column"), TableColumn("key", "name in a filter", widest=36),
-        TableColumn("what", "what it is", fills=True),
+        TableColumn("shown", " "), TableColumn("title", "column"), TableColumn("key", "name in a filter", fills=True),
     )  # fmt: skip
 
-    def __init__(self, layout: ColumnLayout, width: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.column_layout = layout
-        self._width = width
+        self.column_layout = ColumnLayout()
+        self._shown: Collection[str] = ()
 
-    def show(self, layout: ColumnLayout) -> None:
-        """Show this layout; the cursor stays with its column."""
-        self.column_layout = layout
+    def show(self, layout: ColumnLayout, shown: Collection[str]) -> None:
+        """Show this layout, with the keys of the columns that are `shown`; the cursor stays with its column."""
+        self.column_layout, self._shown = layout, shown
         self.present(self.COLUMNS, [item.column.key for item in layout.columns()], self.cursor_key)
+
+    def is_shown(self, key: str) -> bool:
+        return key in self._shown
 
     def cells_of(self, row: int) -> list[Cell]:
         item = self.column_layout.columns()[row]
-        field = spec_fields().get(item.column.key)
-        shown = self.column_layout.is_shown(item, self._width)
-        texts = ("✓" if shown else "", item.column.title, item.column.key, field.description if field else "")
-        return [
-            Cell(text or columns()[item.column.key].title, "" if shown else "dim")
-            if place == 3
-            else Cell(text, "" if shown else "dim")
-            for place, text in enumerate(texts)
-        ]
+        key = item.column.key
+        style = "" if self.is_shown(key) else "dim"
+        texts = ("✓" if self.is_shown(key) else "", item.column.title, key)
+        return [Cell(text, style) for text in texts]
 
 
 class ColumnsScreen(ModalScreen[None]):
-    """Calls `changed` with each new layout, so that the table beneath follows at once."""
+    """Calls `changed` with each new layout, so that the table beneath follows at once; it says which are then shown."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "show_or_hide", "Show or hide", tooltip="Show the column, or hide it", id="columns.toggle"),
@@ -72,23 +70,33 @@ class ColumnsScreen(ModalScreen[None]):
     ColumnsScreen {
         & .dialog { width: 90; height: 80%; }
         & ColumnList { background: $surface; }
+        & #column-told { height: 2; }
     }
     """
 
-    def __init__(self, layout: ColumnLayout, width: int, changed: Callable[[ColumnLayout], None]) -> None:
+    def __init__(
+        self, layout: ColumnLayout, shown: Collection[str], changed: Callable[[ColumnLayout], Collection[str]]
+    ) -> None:
         super().__init__()
-        self._list = ColumnList(layout, width)
-        self._width = width
+        self._list = ColumnList()
+        self._before = layout, shown
         self._changed = changed
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Columns", classes="dialog-title", markup=False)
             yield self._list
+            yield Static(id="column-told", markup=False)
             yield Static(HINT, classes="hint", markup=False)
 
     def on_mount(self) -> None:
-        self._list.show(self._list.column_layout)
+        self._list.show(*self._before)
+
+    def on_virtual_table_highlighted(self) -> None:
+        key = self._list.cursor_key
+        if isinstance(key, str):
+            field = spec_fields().get(key)
+            self.query_one("#column-told", Static).update(Content(field.description if field else columns()[key].title))
 
     def on_virtual_table_selected(self) -> None:
         self.action_show_or_hide()
@@ -96,8 +104,7 @@ class ColumnsScreen(ModalScreen[None]):
     def action_show_or_hide(self) -> None:
         layout, key = self._list.column_layout, self._list.cursor_key
         if isinstance(key, str) and key != FIXED:
-            item = next(item for item in layout.columns() if item.column.key == key)
-            self._change(layout.with_shown(key, not layout.is_shown(item, self._width)))
+            self._change(layout.with_shown(key, not self._list.is_shown(key)))
 
     def action_shift_column(self, by: int) -> None:
         layout, key = self._list.column_layout, self._list.cursor_key
@@ -105,8 +112,7 @@ class ColumnsScreen(ModalScreen[None]):
             self._change(layout.with_moved(key, by, [item.column.key for item in layout.columns()]))
 
     def _change(self, layout: ColumnLayout) -> None:
-        self._list.show(layout)
-        self._changed(layout)
+        self._list.show(layout, self._changed(layout))
 
     def action_close(self) -> None:
         self.dismiss()

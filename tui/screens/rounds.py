@@ -186,8 +186,8 @@ class RoundsScreen(ArrangingScreen):
         self.action_open()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("filter", "columns") or (action in ("export", "lineage") and not self.cockpit.readonly):
-            return True if self._rounds else None
+        if action in ("export", "lineage", "filter", "columns") and not self._rounds:
+            return None
         if action == "compare":
             return True if len(self._rounds) > 1 else None
         return super().check_action(action, parameters)

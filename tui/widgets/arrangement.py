@@ -12,7 +12,6 @@ from engine.query import Group, filter_rounds, group_rounds, sort_rounds
 from engine.rounds import Round
 from tui.widgets.column_layout import FIXED, ColumnLayout
 from tui.widgets.round_columns import PARTS, TEXTS, RoundColumn, round_columns
-from tui.widgets.table_cells import TableColumn
 
 TOLD_APART = (FIXED, "status", "name", "tags", "note")  # shown as ever where only what differs is
 
@@ -65,24 +64,19 @@ def arrange(rounds: Rounds, view: View) -> Arrangement:
     return Arrangement(rows, headings, shown)
 
 
-def visible_columns(layout: ColumnLayout, width: int) -> list[TableColumn]:
-    """The columns that a terminal of this width shows."""
-    return [item.column for item in layout.columns() if layout.is_shown(item, width)]
-
-
-def differing_columns(layout: ColumnLayout, width: int, shown: Sequence[Round], rounds: Rounds) -> list[TableColumn]:
-    """The columns in which the rounds shown differ: any field of their specs, and what else is shown otherwise."""
-    kept: list[TableColumn] = []
+def differing_columns(
+    layout: ColumnLayout, otherwise: Sequence[RoundColumn], shown: Sequence[Round], rounds: Rounds
+) -> list[RoundColumn]:
+    """The columns in which the rounds shown differ: any field of their specs, and those shown `otherwise`."""
+    kept: list[RoundColumn] = []
     for item in layout.columns():
         key = item.column.key
-        candidate = layout.is_shown(item, width) or key in spec_fields()
-        if key in TOLD_APART or not candidate:
-            if layout.is_shown(item, width):
-                kept.append(item.column)
-        elif _differs(item, shown, rounds):
-            kept.append(item.column)
-    told = {part for column in kept for part in PARTS.get(column.key, ())}
-    return [column for column in kept if column.key not in told]
+        if key in TOLD_APART:
+            kept += [item] if item in otherwise else []
+        elif (item in otherwise or key in spec_fields()) and _differs(item, shown, rounds):
+            kept.append(item)
+    told = {part for item in kept for part in PARTS.get(item.column.key, ())}
+    return [item for item in kept if item.column.key not in told]
 
 
 def _differs(item: RoundColumn, shown: Sequence[Round], rounds: Rounds) -> bool:

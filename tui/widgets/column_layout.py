@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -11,15 +11,17 @@ from platformdirs import user_state_path
 
 from engine.jsonfile import read_plain, write_atomically
 from tui.widgets.round_columns import RoundColumn, round_columns
+from tui.widgets.table_cells import GAP
 
 MAX_BYTES = 64 * 1024
+NOTE_ROOM = 26  # cells that columns leave to the note before they come by themselves
 FIXED = "number"  # what a round is called by is always seen, and first
 
 
 class ColumnLayout(Struct, frozen=True):
     """The order of all columns, and for those that the person decided on, whether they are shown.
 
-    The others show by themselves where the terminal is wide enough for them.
+    The others show by themselves as far as there is room.
     """
 
     order: tuple[str, ...] = ()
@@ -31,10 +33,22 @@ class ColumnLayout(Struct, frozen=True):
         kept = [key for key in dict.fromkeys(self.order) if key in known and key != FIXED]
         return [known[key] for key in (FIXED, *kept, *(key for key in known if key not in kept and key != FIXED))]
 
-    def is_shown(self, item: RoundColumn, width: int) -> bool:
-        """Whether a column is shown on a terminal of this width."""
-        by_itself = item.from_width is not None and item.from_width <= width
-        return item.column.key == FIXED or self.chosen.get(item.column.key, by_itself)
+    def shown(self, room: int, width_of: Callable[[str], int]) -> list[RoundColumn]:
+        """The columns that are shown where there are `room` cells for them, in order.
+
+        Args:
+            width_of: how many cells a column takes; 0 for one that says nothing of any round, which none needs.
+        """
+        listed = self.columns()
+        kept = {item.column.key for item in listed if self.chosen.get(item.column.key, item.rank == 0)} | {FIXED}
+        left = room - sum(NOTE_ROOM if key == "note" else width_of(key) + GAP for key in kept)
+        by_rank = sorted((item.rank, item.column.key) for item in listed if item.rank is not None)
+        for _, key in by_rank:
+            width = width_of(key) if key not in kept and key not in self.chosen else 0
+            if width and width + GAP <= left:
+                kept.add(key)
+                left -= width + GAP
+        return [item for item in listed if item.column.key in kept]
 
     def with_shown(self, key: str, shown: bool) -> ColumnLayout:
         return ColumnLayout(self.order, {**self.chosen, key: shown})

@@ -63,7 +63,10 @@ class LineEditor(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static(clean_line(self._label), classes="line-label", markup=False)
-            yield StoredInput(self._stored, placeholder="", compact=True)
+            field = StoredInput(self._stored, placeholder="", compact=True)
+            field.select_on_focus = False  # what is typed comes behind what is there
+            field.cursor_position = len(field.value)
+            yield field
         yield Static(self._hint, classes="line-hint", markup=False)
 
     @property

@@ -20,11 +20,14 @@ STATUS_STYLES = {
 
 
 class RoundColumn(Struct, frozen=True):
-    """A column as the table shows it: by itself from a terminal `from_width` wide, or only when asked for if None."""
+    """A column as the table shows it.
+
+    Those of rank 0 are always shown, the others by their rank as far as there is room, None only if asked for.
+    """
 
     column: TableColumn
     text: Callable[[Round, Rounds], str]
-    from_width: int | None = None
+    rank: int | None = None
 
 
 def row_note(round_: Round) -> str:
@@ -46,12 +49,12 @@ def _model(round_: Round) -> str:
     return round_.spec.model.path.rstrip("/").rpartition("/")[2]
 
 
-FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, from which width of the terminal on
-    ("number", "#", 0), ("name", "name", 120), ("status", "status", 0), ("model.path", "model", 150),
-    ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 100),
+FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, rank
+    ("number", "#", 0), ("name", "name", 4), ("status", "status", 0), ("model.path", "model", 6),
+    ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 2),
     ("train.num_train_epochs", "ep", 0), ("train.warmup_steps", "warm", 0), ("train_seconds", "time", 0),
-    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("against_parent", "vs parent", 130),
-    ("base_perplexity", "base ppl", 120), ("against_base", "vs base", 150), ("tags", "tags", 120), ("note", "note", 0),
+    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("against_parent", "vs parent", 3),
+    ("base_perplexity", "base ppl", 7), ("against_base", "vs base", 5), ("tags", "tags", 1), ("note", "note", 0),
 )  # fmt: skip
 TEXTS: dict[str, Callable[[Round], str]] = {
     "effective_batch": _batch,
@@ -70,14 +73,14 @@ RIGHT = frozenset({"effective_batch", "lora.r"})
 @cache
 def round_columns() -> dict[str, RoundColumn]:
     """Every column by the key of what it shows (`engine.columns`), in the order a new table has them."""
-    first = {key: (title, width) for key, title, width in FIRST}
+    first = {key: (title, rank) for key, title, rank in FIRST}
     others = [key for key in columns() if key not in first]
     listed = {}
     for key in (*first, *others):
         known = columns()[key]
-        title, width = first.get(key, (known.title.rpartition(".")[2], None))
+        title, rank = first.get(key, (known.title.rpartition(".")[2], None))
         shape = TableColumn(key, title, right=known.numeric or key in RIGHT, fills=key == "note")
-        listed[key] = RoundColumn(shape, _text_of(key), width)
+        listed[key] = RoundColumn(shape, _text_of(key), rank)
     return listed
 
 

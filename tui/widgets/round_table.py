@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.message import Message
@@ -14,8 +15,9 @@ from engine.columns import Rounds, columns
 from engine.held_out import best_rounds
 from engine.query import by_number
 from engine.rounds import Round
-from tui.widgets.arrangement import Arrangement, View, arrange, differing_columns, visible_columns
+from tui.widgets.arrangement import Arrangement, View, arrange, differing_columns
 from tui.widgets.column_layout import FIXED, ColumnLayout
+from tui.widgets.line_table import SAMPLED_ROWS
 from tui.widgets.round_columns import STATUS_STYLES, round_columns
 from tui.widgets.table_cells import Cell, TableColumn
 from tui.widgets.virtual_table import VirtualTable
@@ -76,6 +78,7 @@ class RoundTable(VirtualTable):
         self._marked: set[int] = set()
         self._progress: Mapping[int, str] = {}
         self._best: dict[str, frozenset[int]] = {}
+        self._wide: dict[str, int] = {}
 
     @property
     def marked(self) -> list[int]:
@@ -88,6 +91,7 @@ class RoundTable(VirtualTable):
         self._progress = progress
         self._marked &= self._rounds.keys()
         self._best.clear()
+        self._wide.clear()
         self._arrange(self.view, select)
 
     def show_progress(self, progress: Mapping[int, str]) -> None:
@@ -120,12 +124,23 @@ class RoundTable(VirtualTable):
         self._present(select)
 
     def _present(self, select: int | None) -> None:
-        width, layout = self.app.size.width, self.column_layout
+        layout = self.column_layout
+        shown = layout.shown(self.size.width - self.gutter_width, self._width_of)
         if self.view.differing:
-            shown = differing_columns(layout, width, self.arrangement.shown, self._rounds)
-        else:
-            shown = visible_columns(layout, width)
-        self.present(shown, self.arrangement.rows, self.cursor_key if select is None else select)
+            shown = differing_columns(layout, shown, self.arrangement.shown, self._rounds)
+        columns = [item.column for item in shown]
+        self.present(columns, self.arrangement.rows, self.cursor_key if select is None else select)
+
+    def _width_of(self, key: str) -> int:
+        """How wide a column is by a sample of all rounds, so that none comes or goes with filter and order."""
+        if key not in self._wide:
+            item, rounds = round_columns()[key], [*self._rounds.values()]
+            sample = rounds[:: max(1, len(rounds) // SAMPLED_ROWS)]
+            width = max((cell_len(item.text(round_, self._rounds)) for round_ in sample), default=0)
+            if not width and any(item.text(round_, self._rounds) for round_ in rounds):
+                width = 1
+            self._wide[key] = width and max(min(width, item.column.widest), cell_len(item.column.title))
+        return self._wide[key]
 
     def cells_of(self, row: int) -> Sequence[Cell]:
         key = self.rows[row]
@@ -220,7 +235,13 @@ class RoundTable(VirtualTable):
             self.change_layout(self.column_layout.with_moved(self.column.key, by, seen))
             self.choose_column(self.cursor_column)
 
-    def change_layout(self, layout: ColumnLayout) -> None:
-        """Show other columns because the person wants them, which is told."""
+    def change_layout(self, layout: ColumnLayout) -> Collection[str]:
+        """Show other columns because the person wants them, which is told; returns which are shown now."""
         self.set_layout(layout)
         self.post_message(self.LayoutChanged(layout))
+        return self.shown_keys
+
+    @property
+    def shown_keys(self) -> Collection[str]:
+        """The keys of the columns that are shown."""
+        return {column.key for column in self.columns}

@@ -320,7 +320,7 @@ async def test_mouse_places_the_cursor_and_zooms(charted: Charted) -> None:
         await pilot._post_mouse_events([events.MouseScrollUp], "#plot", offset=middle, button=0)
         await pilot.pause()
         low, high = x_limits(pilot)
-        assert (high - low, low < 100 < high) == (100.0, True)
+        assert high - low == pytest.approx(100.0) and low < 100 < high
         await pilot._post_mouse_events([events.MouseScrollDown], "#plot", offset=middle, button=0)
         await pilot.pause()
         assert x_limits(pilot) == (0.0, 200.0)
@@ -405,6 +405,16 @@ async def test_part_without_values_says_how_to_get_back(charted: Charted) -> Non
     async with charted(a_run(steps=50), total=STEPS) as pilot:
         await pilot.press("plus", "L", "L", "L")
         assert why_empty(pilot) == "nothing in this part: 0 shows everything"
+
+
+async def test_other_run_is_shown_whole_and_without_cursor(charted: Charted) -> None:
+    runs = [a_run("one"), a_run("two")]
+    async with charted(runs[0], total=STEPS) as pilot:
+        await pilot.press("plus", "h")
+        chart(pilot).show(runs, STEPS)
+        assert x_limits(pilot) == (50.0, 150.0)  # it is still there
+        chart(pilot).show([a_run("three")], STEPS)
+        assert (x_limits(pilot), line(pilot)) == ((0.0, 200.0), "train loss")
 
 
 # a slow line

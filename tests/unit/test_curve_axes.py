@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -105,6 +106,14 @@ def test_ticks_lie_within_the_axis_and_are_as_many_as_fit(low: float, size: floa
     assert len(found) <= room + 1
     slack = 1e-5 * size + 1e-6 * abs(low)
     assert all(low - slack <= tick <= low + size + slack for tick in found)
+
+
+@given(st.floats(1e-8, 1e8), st.floats(0.05, 1.0), st.sampled_from([write_number, write_power]))
+def test_labels_fit_beside_the_plot(high: float, share: float, write: Callable[[float, float], str]) -> None:
+    """Seven cells, however closely one looks."""
+    axis = Axis(write)
+    axis.room = 8
+    assert all(len(label) <= 7 for label in axis.get_ticks_and_labels(high * (1 - share), high)[1])
 
 
 @given(st.floats(1e-30, 1e30))

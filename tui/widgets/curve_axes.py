@@ -11,6 +11,7 @@ from textual_plot.axis_formatter import AxisFormatter
 
 SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 ROUND = (1.0, 2.0, 5.0)
+SMALL = 1e-4  # what is less is written as a power of ten
 FINE = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 
 
@@ -103,7 +104,9 @@ class LogAxis(Axis):
 
 
 def write_number(value: float, unit: float) -> str:
-    """As many decimals as tell ticks `unit` apart: `0.25`, `1.5`, `200`, `5k`, `1.2M`."""
+    """As many decimals as tell ticks `unit` apart: `0.25`, `1.5`, `200`, `5k`, `1.2M`, `2e-5`."""
+    if unit < SMALL:
+        return write_power(value, unit)
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size and unit >= size / 1000:
             return f"{_trim(f'{value / size:.{_decimals(unit / size)}f}')}{letter}"

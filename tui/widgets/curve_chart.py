@@ -13,7 +13,6 @@ from textual.content import Content
 from textual.events import Click
 from textual.widget import Widget
 from textual.widgets import Static
-from textual_plot.plot_widget import VLinePlot
 
 from engine.curve_numbers import Along, Metric, Numbers, Points, Series, nearest, smooth
 from tui.widgets.curve_picture import COLOURS, MARKS, SMOOTHING, Shown, View
@@ -39,9 +38,9 @@ class CurveChart(Widget, can_focus=True):
         &.-maximized { height: 1fr; }
         & > CurvePlot { layer: below; }
         & > .chart-line { layer: above; width: auto; max-width: 100%; height: auto; max-height: 3; padding: 0 1; }
-        & > .chart-line { margin-left: 9; background: $background; }
+        & > .chart-line { margin-left: 10; background: $background; }
         & > .chart-empty { layer: above; width: 100%; height: 100%; content-align: center middle; display: none; }
-        & > .chart-empty { color: $text-muted; padding: 0 4 0 10; text-align: center; }
+        & > .chart-empty { color: $text-muted; padding: 0 4 0 11; text-align: center; }
         & > .curve-chart--1 { color: $primary-lighten-2; }
         & > .curve-chart--2 { color: $text-success; }
         & > .curve-chart--3 { color: $text-accent; }
@@ -94,8 +93,13 @@ class CurveChart(Widget, can_focus=True):
         yield Static(markup=False, classes="chart-line")
 
     def show(self, series: Sequence[Series], total_steps: int | None) -> None:
-        """Draw these runs, unless nothing has come since the last time. `total_steps` is how far they will go."""
+        """Draw these runs, unless nothing has come since the last time. `total_steps` is how far they will go.
+
+        Of runs that are all other ones everything is shown, without a cursor.
+        """
         state = [(item.label, id(item.curve), item.curve.revision, len(item.evaluations)) for item in series]
+        if not {id(item.curve) for item in series} & {id(item.curve) for item in self._series}:
+            self.view.window = self.view.cursor = None
         if (state, total_steps) != self._state:
             self._state = state, total_steps
             self._series, self._total_steps = series, total_steps
@@ -245,11 +249,9 @@ class CurveChart(Widget, can_focus=True):
     def _place_cursor(self, x: float | None) -> None:
         """And look at where it is."""
         self.view.cursor = x
-        plot = self.query_one(CurvePlot)
-        plot.cursor = None if x is None else VLinePlot(x, self._style("cursor"))
         window = self.view.window
         if x is None or window is None or window[0] <= x <= window[1]:
-            plot.redraw()
+            self._redraw()
         else:
             half = (window[1] - window[0]) / 2
             self._look_at(x - half, x + half)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from textual.content import Content
 from textual_plot import HiResMode
-from textual_plot.plot_widget import LinePlot, ScatterPlot
+from textual_plot.plot_widget import LinePlot, ScatterPlot, VLinePlot
 
 from engine.curve_numbers import (
     Along,
@@ -166,6 +166,7 @@ class Shown:
             y_axis=_y_axis(self.view),
             lost=[x for x in lost if low <= x <= high],
             lost_style=style("lost"),
+            cursor=None if self.view.cursor is None else VLinePlot(self.view.cursor, style("cursor")),
         )
 
     def _line(self, points: Points, y: Numbers, width: int, style: str) -> LinePlot:

@@ -27,6 +27,7 @@ class Picture(NamedTuple):
         lines, marks: in the order they are drawn.
         x_limits, y_limits: of the plane.
         lost: where on the x axis values are no numbers.
+        cursor: a line across, or none.
     """
 
     lines: Sequence[LinePlot]
@@ -37,6 +38,7 @@ class Picture(NamedTuple):
     y_axis: Axis
     lost: Sequence[float]
     lost_style: str
+    cursor: VLinePlot | None
 
 
 class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
@@ -60,7 +62,6 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
     def __init__(self, picture: Callable[[int], Picture], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._picture = picture
-        self.cursor: VLinePlot | None = None
 
     def compose(self) -> ComposeResult:
         """The parts of a PlotWidget, on canvases that repaint what changed."""
@@ -72,7 +73,7 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
         yield Legend(id="legend")
 
     def on_mount(self) -> None:
-        self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 7
+        self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 8
 
     def redraw(self) -> None:
         """Draw what there is now."""
@@ -100,7 +101,7 @@ class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
             return
         picture = self._picture(plane.width)
         self._datasets = [*picture.lines, *picture.marks]
-        self._v_lines = [self.cursor] if self.cursor is not None else []
+        self._v_lines = [picture.cursor] if picture.cursor is not None else []
         self._auto_x_min = self._auto_x_max = self._auto_y_min = self._auto_y_max = False
         (self._x_min, self._x_max), (self._y_min, self._y_max) = picture.x_limits, picture.y_limits
         self._x_formatter, self._y_formatter = picture.x_axis, picture.y_axis

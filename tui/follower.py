@@ -102,7 +102,7 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnap
 def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: Post) -> None:
     """Post the events of several runs from the first on, as `follow_run` does, without their logs.
 
-    A run that is over is read once, and again if its round is taken up anew.
+    Each is told of once at least. A run that is over is read once, and again if its round is taken up anew.
     """
     tails: dict[str, RunTail] = {}
     told: dict[str, Round] = {}
@@ -121,9 +121,9 @@ def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: 
                     refused.add(message)
                     post(StoreUnreadable(LoratuiError(message)))
                 continue
-            told[round_.id] = round_
-            if news:
+            if news or round_.id not in told:
                 post(RunAdvanced(round_, news))
+            told[round_.id] = round_
         if not pause(RUN_SECONDS):
             return
 

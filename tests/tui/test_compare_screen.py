@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from textual.widgets import Static
 
 from engine.operations import Cockpit
 from engine.rounds import Result, Status
@@ -276,3 +277,16 @@ async def test_export_that_the_disk_refuses_is_told(open_app: OpenApp, three: Co
         await until(pilot, lambda: len(pilot.app._notifications) == 1, "the word")
         (told,) = pilot.app._notifications
         assert "comparison-1-2.svg could not be written" in told.message
+
+
+async def test_legend_has_room_for_a_run_that_comes_between_two_layouts(open_app: OpenApp, three: Cockpit) -> None:
+    async with open_app(three) as pilot:
+        await open_compare(pilot, three, 1, 2)
+        await until(pilot, lambda: len(labels(pilot)) == 2, "both curves")
+        both = chart(pilot)._series
+        chart(pilot).show(both[:1], 20)
+        pilot.app.screen._refresh_layout()
+        chart(pilot).show(both, 20)
+        await pilot.pause()
+        line = chart(pilot).query_one(".chart-line", Static)
+        assert "round 2" in str(line.content) and line.content_size.width == len(str(line.content))

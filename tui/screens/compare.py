@@ -72,6 +72,9 @@ class CompareScreen(CockpitScreen):
         super().__init__(cockpit)
         self.rounds = list(rounds)
         self._runs = {item.id: RunSnapshot() for item in rounds}
+        self._unread = {item.id for item in rounds if item.status is not Status.IMPORTED}
+        self._to_show = False
+        self._shown: object = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
@@ -104,43 +107,49 @@ class CompareScreen(CockpitScreen):
     def _advance(self, event: RunAdvanced) -> None:
         for item in event.events:
             self._runs[event.round.id].apply(item)
-        self._show()
-
-    def _drawn(self) -> list[Round]:
-        """The rounds that have a curve, or will have one."""
-        return [item for item in self.rounds if len(self._runs[item.id].curve) or self._runs[item.id].evaluations]
+        self._unread.discard(event.round.id)
+        if not self._to_show:  # the news of several runs at once are one picture
+            self._to_show = True
+            self.call_later(self._show)
 
     def _show(self) -> None:
-        drawn = self._drawn()
+        self._to_show = False
+        drawn = [item for item in self.rounds if len(self._runs[item.id].curve) or self._runs[item.id].evaluations]
         marks = [MARKS[drawn.index(item) % len(MARKS)] if item in drawn else "" for item in self.rounds]
         table = self.query_one(CompareTable)
-        table.show(self.rounds, marks)
-        table.styles.height = table.row_count + 1
-        series = [Series(f"round {item.number}", run.curve, run.evaluations) for item, run in self._runs_of(drawn)]
+        state = self.rounds, marks, table.everything
+        if state != self._shown:
+            self._shown = state
+            table.show(self.rounds, marks)
+            table.styles.height = table.row_count + 1
+            self._tell_rounds()
+        self._tell_apart([item for item in self.rounds if item not in drawn and item.id not in self._unread])
+        runs = [self._runs[item.id] for item in drawn]
+        labels = [f"round {item.number}" for item in drawn]
         totals = [
             run.prepared.total_steps if run.prepared else item.plan.total_steps or 0
-            for item, run in self._runs_of(drawn)
+            for item, run in zip(drawn, runs, strict=True)
         ]
+        series = [Series(label, run.curve, run.evaluations) for label, run in zip(labels, runs, strict=True)]
         self.query_one(CurveChart).show(series, max(totals, default=0) or None)
-        self.set_class(not drawn, "-curveless")
-        self._tell(drawn)
+        self.set_class(not drawn and not self._unread, "-curveless")
+        self.refresh_bindings()
 
-    def _runs_of(self, rounds: Sequence[Round]) -> list[tuple[Round, RunSnapshot]]:
-        return [(item, self._runs[item.id]) for item in rounds]
-
-    def _tell(self, drawn: Sequence[Round]) -> None:
+    def _tell_rounds(self) -> None:
         table = self.query_one(CompareTable)
         same = f"{table.same} are the same" + ("" if table.everything else ": = shows them")
         title = f"   {len(self.rounds)} rounds   {table.differing} fields differ, {same}"
         self.query_one("#title", Static).update(Content.assemble(("Compare", "bold"), title))
-        remarks = [*_told_apart(self.rounds), *_told_curveless([item for item in self.rounds if item not in drawn])]
-        shown = self.query_one("#remarks", Static)
-        shown.display = bool(remarks)
-        shown.update(Content("\n".join(remarks)))
         notes = [
             Content.assemble((f"{item.number}  ", "bold"), clean_line(item.note)) for item in self.rounds if item.note
         ]
         self.query_one("#compare-notes", Static).update(Content("\n").join(notes))
+
+    def _tell_apart(self, curveless: Sequence[Round]) -> None:
+        remarks = [*_told_apart(self.rounds), *_told_curveless(curveless)]
+        shown = self.query_one("#remarks", Static)
+        shown.display = bool(remarks)
+        shown.update(Content("\n".join(remarks)))
 
     @on(VirtualTable.Highlighted)
     def _show_values(self) -> None:

@@ -135,9 +135,11 @@ class CurveChart(Widget, can_focus=True):
 
     def _say(self, line: Content) -> None:
         if not line.is_same(self._said):
-            resized = line.cell_length != self._said.cell_length
+            shown = self.query_one(".chart-line", Static)
+            if line.cell_length != self._said.cell_length:
+                shown.styles.width = line.cell_length + 2  # Textual keeps an auto width if it is to lay out already
             self._said = line
-            self.query_one(".chart-line", Static).update(line, layout=resized)
+            shown.update(line, layout=False)
 
     def _style(self, name: str) -> str:
         return str(self.get_component_rich_style(f"curve-chart--{name}", partial=True))

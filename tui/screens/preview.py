@@ -8,6 +8,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
@@ -72,7 +73,7 @@ class PreviewScreen(CockpitScreen):
         self._asked = False
         facts, text = self.query_one("#preview-facts", Static), self.query_one("#preview-text", Static)
         if isinstance(event.outcome, LoratuiError):
-            facts.update(Text(f"✗ {clean(event.outcome.message)}", "bold red"))
+            facts.update(Content.styled(f"✗ {clean(event.outcome.message)}", "bold $text-error"))
             text.update("")
             return
         self._row = event.outcome.row

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.widgets import Static
 
 from engine.operations import Cockpit
@@ -59,7 +59,7 @@ class QueueScreen(SelectedRoundScreen):
         held = sum(round_.status is Status.HELD for round_ in self._listed)
         counts = [f"{len(running)} running", f"{len(self._listed) - len(running) - held} queued"]
         self.query_one("#title", Static).update(
-            Text.assemble(("Queue", "bold"), "   " + " · ".join(counts + [f"{held} held"] * bool(held)))
+            Content.assemble(("Queue", "bold"), "   " + " · ".join(counts + [f"{held} held"] * bool(held)))
         )
         self.refresh_bindings()
 

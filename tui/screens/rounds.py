@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.events import ScreenResume, ScreenSuspend
 from textual.widgets import Static
 
@@ -120,7 +120,7 @@ class RoundsScreen(ArrangingScreen):
         self.query_one(RoundDetail).display = bool(rounds)
         empty = self.query_one("#empty", Static)
         error = self._error
-        empty.update(Text(error.title, "bold red") if error else EMPTY_TEXT)
+        empty.update(Content.styled(error.title, "bold $text-error") if error else EMPTY_TEXT)
         empty.display = not rounds
         self._show_title()
         self._show_detail()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.widgets import Static
 
 from engine.columns import measured_text
@@ -14,6 +14,8 @@ from engine.fields import changed_keys, describe_value, flatten, format_value
 from engine.rounds import Round
 from engine.units import format_bytes, format_count, format_duration
 from tui.plain import clean, clean_line
+
+MUTED = "$text-muted"
 
 
 class RoundDetail(VerticalScroll, can_focus=False):
@@ -24,29 +26,27 @@ class RoundDetail(VerticalScroll, can_focus=False):
 
     def show(self, round_: Round | None, rounds: Mapping[int, Round]) -> None:
         """Tell of `round_`; `rounds` by number holds the round it came from, if that is still there."""
-        self.query_one("#detail", Static).update(_describe(round_, rounds) if round_ else Text())
+        self.query_one("#detail", Static).update(_describe(round_, rounds) if round_ else "")
         self.scroll_home(animate=False)
 
 
-def _describe(round_: Round, rounds: Mapping[int, Round]) -> Text:
-    text = Text()
-    title = f"Round {round_.number}" + (f"  {clean_line(round_.name)}" if round_.name else "")
-    text.append(title, "bold")
-    text.append(f"  {round_.status}", "dim")
+def _describe(round_: Round, rounds: Mapping[int, Round]) -> Content:
+    named = f"  {clean_line(round_.name)}" if round_.name else ""
+    words = [str(round_.status), *(f"#{clean_line(tag)}" for tag in round_.tags), *(["pinned"] * round_.pinned)]
+    lines = [Content.assemble((f"Round {round_.number}{named}", "bold"), ("  " + "  ".join(words), MUTED))]
     if round_.note:
-        text.append(f"\n{clean(round_.note.strip())}")
+        lines.append(Content(clean(round_.note.strip())))
     if round_.message:
-        text.append(f"\n{clean_line(round_.message)}", "bold")
-    for warning in round_.warnings:
-        text.append(f"\n! {clean_line(warning)}", "yellow")
+        lines.append(Content.styled(clean_line(round_.message), "bold"))
+    lines += [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in round_.warnings]
     parent = rounds.get(round_.parent) if round_.parent is not None else None
     if parent is not None:
-        text.append(f"\nagainst round {parent.number}: ", "dim")
-        text.append(describe_changes(parent, round_))
-    text.append("\n" + _settings(round_), "dim")
+        against = (f"against round {parent.number}: ", MUTED)
+        lines.append(Content.assemble(against, describe_changes(parent, round_)))
+    lines.append(Content.styled(_settings(round_), MUTED))
     if result := _result(round_):
-        text.append("\n" + result, "dim")
-    return text
+        lines.append(Content.styled(result, MUTED))
+    return Content("\n").join(lines)
 
 
 def describe_changes(parent: Round, round_: Round) -> str:

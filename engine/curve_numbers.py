@@ -44,6 +44,9 @@ class Metric(Enum):
     MEMORY = "peak memory"
 
 
+NOISY = (Metric.TRAIN_LOSS, Metric.GRAD_NORM, Metric.TOKENS_PER_SECOND)  # what there is to smooth
+
+
 class Along(Enum):
     """What a chart shows a metric against; time is that of training, in seconds."""
 

@@ -17,7 +17,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from engine.curve_numbers import Along, Metric, Points, Series, bin_width, keep_extremes, points_of, smooth, x_of_steps
+from engine.curve_numbers import (
+    NOISY,
+    Along,
+    Metric,
+    Points,
+    Series,
+    bin_width,
+    keep_extremes,
+    points_of,
+    smooth,
+    x_of_steps,
+)
 from engine.picture import Order, Picture, listed
 from engine.plain import clean_line
 from engine.runlog import RunTail
@@ -44,7 +55,6 @@ SETTINGS: dict[Any, Any] = {
 WIDE_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback")  # for a PNG
 WIDTH, PANEL_HEIGHT, LEGEND_HEIGHT = 10.0, 2.7, 0.22  # inches
 POINTS = 1000  # about as many bins as a panel has pixels
-NOISY = (Metric.TRAIN_LOSS, Metric.GRAD_NORM, Metric.TOKENS_PER_SECOND)
 SMOOTHED_OVER = 0.02  # of the steps, and not at all where that is fewer than two
 LABEL_LETTERS = 60
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # https://www.w3.org/TR/xml/#charsets

@@ -154,18 +154,16 @@ class CurveChart(Widget, can_focus=True):
     def action_along(self) -> None:
         """The next kind of x axis, with the same steps in view and under the cursor."""
         ways = list(Along)
-        before = self._shown()
-        self.view.along = ways[(ways.index(self.view.along) + 1) % len(ways)]
-        after = self._shown()
-        old, new = before.longest.x, after.longest.x
+        view, before = self.view, self._shown()
+        view.along = ways[(ways.index(view.along) + 1) % len(ways)]
+        old, new = before.longest.x, self._shown().longest.x
+        comparable = len(old) == len(new) > 0
 
         def moved(x: float) -> float:
             return float(np.interp(x, old, new))
 
-        if self.view.window is not None:
-            self.view.window = (moved(before.window[0]), moved(before.window[1])) if len(old) == len(new) > 1 else None
-        if self.view.cursor is not None:
-            self._place_cursor(moved(self.view.cursor) if len(old) == len(new) > 0 else None)
+        view.window = (moved(view.window[0]), moved(view.window[1])) if view.window and comparable else None
+        view.cursor = moved(view.cursor) if view.cursor is not None and comparable else None
         self._redraw()
 
     def action_logarithmic(self) -> None:

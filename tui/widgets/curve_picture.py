@@ -14,6 +14,7 @@ from textual_plot import HiResMode
 from textual_plot.plot_widget import LinePlot, ScatterPlot, VLinePlot
 
 from engine.curve_numbers import (
+    NOISY,
     Along,
     Metric,
     Numbers,
@@ -50,7 +51,6 @@ HELD_OUT_MARKS = "○△□◇▽◁▷" + string.ascii_uppercase
 COLOURS = 6
 MARK_CELLS = 16
 NAMED_STEPS = 3
-NOISY = (Metric.TRAIN_LOSS, Metric.GRAD_NORM, Metric.TOKENS_PER_SECOND)  # what there is to smooth
 NEVER_RECORDED = {
     Metric.EVAL_LOSS: "not evaluated yet",
     Metric.MEMORY: "no GPU memory was recorded: only training on a GPU has any",

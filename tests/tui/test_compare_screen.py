@@ -285,6 +285,7 @@ async def test_legend_has_room_for_a_run_that_comes_between_two_layouts(open_app
         await until(pilot, lambda: len(labels(pilot)) == 2, "both curves")
         both = chart(pilot)._series
         chart(pilot).show(both[:1], 20)
+        chart(pilot)._clear_arrangement_cache()
         pilot.app.screen._refresh_layout()
         chart(pilot).show(both, 20)
         await pilot.pause()

@@ -215,6 +215,31 @@ async def test_c_compares_the_selected_round_with_the_one_it_came_from(open_app:
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table again")
 
 
+async def test_c_compares_the_marked_rounds(open_app: OpenApp, three: Cockpit) -> None:
+    async with open_app(three) as pilot:
+        await until(pilot, lambda: pilot.app.screen.query_one(RoundTable).row_count == 3, "the table")
+        await pilot.press("G", "space", "g", "space", "c")
+        await until(pilot, lambda: on_screen(pilot, "CompareScreen"), "the comparison")
+        screen = pilot.app.screen
+        assert isinstance(screen, CompareScreen) and [item.number for item in screen.rounds] == [1, 3]
+
+
+async def test_c_refuses_more_rounds_than_can_be_read_side_by_side(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    for _ in range(11):
+        idle_cockpit.store.add(lambda number: make_round(number))
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: pilot.app.screen.query_one(RoundTable).row_count == 11, "the table")
+        await pilot.press("g", "space", "c")
+        await until(pilot, lambda: len(pilot.app._notifications) == 1, "the word")
+        await pilot.press(*["space"] * 10, "c")
+        await until(pilot, lambda: len(pilot.app._notifications) == 2, "the other word")
+        told = [notification.message for notification in pilot.app._notifications]
+        assert told == [
+            "one round is too few to compare: choose 2 to 10", "11 rounds are too many to compare: choose 2 to 10",
+        ]  # fmt: skip
+        assert on_screen(pilot, "RoundsScreen")
+
+
 async def test_c_without_a_parent_or_marks_says_what_to_do(open_app: OpenApp, three: Cockpit) -> None:
     async with open_app(three) as pilot:
         await until(pilot, lambda: pilot.app.screen.query_one(RoundTable).row_count == 3, "the table")

@@ -50,7 +50,7 @@ async def test_reference_rounds_are_read_as_a_story_on_one_screen(
 ) -> None:
     async with open_app(reference, size=size) as pilot:
         await open_lineage(pilot, 5, "g")
-        assert shown(pilot, "#title") == "Lineage   5 rounds   ★ round 2 with perplexity 3.16"
+        assert shown(pilot, "#title") == "Lineage   5 rounds   ★ perplexity 3.16 in round 2"
         text = "\n".join(lines(pilot))
         places = [text.index(f"● {number}") for number in range(1, 6)]
         assert places == sorted(places)

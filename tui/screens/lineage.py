@@ -68,11 +68,12 @@ class LineageScreen(CockpitScreen):
         count = f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}"
         best = best_rounds(rounds)
         told = [
-            f"round {item.number} with perplexity {measured_text(item.result, 'perplexity')}"
+            f"{measured_text(item.result, 'perplexity')} in round {item.number}"
             for item in rounds
             if item.number in best
         ]
-        return Content.assemble(("Lineage", "bold"), f"   {count}" + (f"   ★ {', '.join(told)}" if told else ""))
+        said = f"   ★ perplexity {', '.join(told)}" if told else ""
+        return Content.assemble(("Lineage", "bold"), f"   {count}{said}")
 
     @property
     def selected(self) -> Round | None:

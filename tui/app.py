@@ -187,8 +187,9 @@ class LoratuiApp(ConfiguredApp):
     @on(RunsWatched)
     def _show_progress(self, event: RunsWatched) -> None:
         self._progress = event.progress
-        if isinstance(self.screen, CockpitScreen):
-            self.screen.show_progress(event.progress)
+        for screen in self.screen_stack:
+            if isinstance(screen, CockpitScreen):
+                screen.show_progress(event.progress)
         for alarm in event.alarms:
             self._call(alarm)
 

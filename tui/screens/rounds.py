@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.events import ScreenResume, ScreenSuspend
+from textual.events import ScreenResume
 from textual.widgets import Static
 
 from engine.comparison import check_count
 from engine.errors import LoratuiError, RoundError
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
-from engine.runlog import RunTail
-from engine.snapshot import RunSnapshot
 from engine.tables import to_markdown, write_export
-from tui.follower import RUN_SECONDS, follow_store, pause
-from tui.messages import ActionDone, ActionFailed, NewRoundWanted, RunAdvanced
+from engine.watch import Progress
+from tui.follower import follow_store
+from tui.messages import ActionDone, ActionFailed, NewRoundWanted
 from tui.plain import clean
 from tui.screens.arranging import ArrangingScreen
 from tui.screens.confirm import ConfirmScreen
@@ -91,21 +90,12 @@ class RoundsScreen(ArrangingScreen):
             self._error = error
             self._refresh_table()
 
-    @on(ScreenSuspend)
-    def _rest(self) -> None:
-        """Beneath another screen nothing is done: Textual repaints all of the upper one for each message down here."""
-        self._follow_progress(())
-
     @on(ScreenResume)
     def _refresh_table(self) -> None:
         """Show what is known, if this screen is the one seen."""
         if not self.is_active:
             return
         rounds = list(self._rounds.values())
-        active = [round_ for round_ in rounds if round_.status in ACTIVE]
-        if active or self._progress:
-            self._progress = {round_.number: self._progress.get(round_.number, "") for round_ in active}
-            self._follow_progress(active)
         select = None
         if rounds and not self._shown_once:
             self._shown_once = True
@@ -133,35 +123,18 @@ class RoundsScreen(ArrangingScreen):
         self.query_one("#title", Static).update(title)
         self.allow()
 
-    @work(thread=True, exclusive=True, group="progress")
-    def _follow_progress(self, active: Sequence[Round]) -> None:
-        """How far the running rounds are, for the table."""
-        tails = [(item, RunTail(self.cockpit.workspace.run_dir(item.id).events)) for item in active]
-        while tails:
-            for round_, tail in tails:
-                try:
-                    events = tail.poll()
-                except OSError:  # who opens the run is told
-                    continue
-                if events:
-                    self.post_message(RunAdvanced(round_, events))
-            if not pause(2 * RUN_SECONDS):
-                return
-
-    @on(RunAdvanced)
-    def _advance(self, event: RunAdvanced) -> None:
-        run = RunSnapshot(event.events)
-        if run.last_step is not None and (round_ := self._rounds.get(event.round.number)) is not None:
-            total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
-            word = f"{100 * run.last_step.step // total} %" if total else f"step {run.last_step.step}"
-            self._progress = {**self._progress, event.round.number: word}
+    def show_progress(self, progress: Mapping[int, Progress]) -> None:
+        """How far the running rounds are, for the table; beneath another screen it is only kept."""
+        self._progress = {number: words for number, run in progress.items() if (words := _how_far(run))}
+        if self.is_active:
             self.table.show_progress(self._status_words())
 
     def _status_words(self) -> dict[int, str]:
         """What the table adds to the status: how far a round is, or its place in the queue."""
         waiting = in_queue_order(round_ for round_ in self._rounds.values() if round_.status in WAITING)
         places = {item.number: str(place) for place, item in enumerate(waiting, 1) if item.status is Status.QUEUED}
-        return places | self._progress
+        running = {item.number for item in self._rounds.values() if item.status in ACTIVE}
+        return places | {number: words for number, words in self._progress.items() if number in running}
 
     def round_of(self, number: int) -> Round | None:
         return self._rounds.get(number)
@@ -251,3 +224,10 @@ class RoundsScreen(ArrangingScreen):
             self.post_message(ActionFailed(error))
         except OSError as error:
             self.post_message(ActionFailed(LoratuiError(f"{path} could not be written: {error.strerror}")))
+
+
+def _how_far(run: Progress) -> str:
+    """The share of its steps, or how many, as far as either is known."""
+    if run.step is None:
+        return ""
+    return f"{100 * run.step // run.total_steps} %" if run.total_steps else f"step {run.step}"

@@ -154,6 +154,8 @@ class LineTable(ScrollView, inherit_bindings=False):
                 widths[index] = max(widths[index], width if column.right else min(width, column.widest))
 
     def _set_widths(self, widths: list[int]) -> None:
+        if len(widths) != len(self.columns):
+            return  # of columns that have been changed since it was put off to here
         room = self.size.width - self.gutter_width - sum(widths) - GAP * (len(widths) - 1)
         for index, column in enumerate(self.columns):
             if column.fills:

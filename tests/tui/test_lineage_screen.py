@@ -10,6 +10,7 @@ from engine.operations import Cockpit
 from engine.workspace import Workspace
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
+from tui.screens.lineage import LineageScreen
 from tui.widgets.lineage_view import LineageView
 from tui.widgets.round_table import RoundTable
 
@@ -143,3 +144,14 @@ async def test_mouse_chooses_and_opens(open_app: OpenApp, reference: Cockpit) ->
         assert view(pilot).selected_number == 3
         await pilot.click(LineageView, offset=(10, y))
         await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the run")
+
+
+async def test_thousands_of_rounds_are_read_too(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    rounds = [make_round(number, parent=number // 2 or None, note=f"why {number}") for number in range(1, 3001)]
+    async with open_app(idle_cockpit) as pilot:
+        await pilot.app.push_screen(LineageScreen(idle_cockpit, rounds, 1500))
+        await until(pilot, lambda: "why 1500" in "\n".join(lines(pilot)), "its lines")
+        assert view(pilot).selected_number == 1500
+        await pilot.press("h")
+        assert view(pilot).selected_number == 750
+        await until(pilot, lambda: "why 750" in "\n".join(lines(pilot)), "its parent")

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style as RichStyle
+from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.events import Blur, Click, Focus, Resize
 from textual.geometry import Region, Size
@@ -24,6 +25,18 @@ STYLES: dict[Role, str] = {
     "best": "bold $text-success", "fell": "$text-success", "rose": "$text-warning", "changes": "$text-primary",
     "note": "", "message": "bold",
 }  # fmt: skip
+
+
+AT_ONCE = 1000  # rounds; more are laid out in a thread
+
+
+class LaidOut(Message):
+    """The lines of a family for a width of the screen are made."""
+
+    def __init__(self, family: Sequence[Kin], lines: list[LineageLine]) -> None:
+        super().__init__()
+        self.family = family
+        self.lines = lines
 
 
 class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
@@ -85,18 +98,32 @@ class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def on_resize(self, event: Resize) -> None:
         self._lay_out()
-        self._bring_into_view()
 
     def _lay_out(self) -> None:
         width = self.size.width - 2
         if width <= 0:
             return
-        self._lines = lineage_lines(self._family, width)
+        self._starts = []  # until the lines of this family are there
+        if len(self._family) > AT_ONCE:
+            self._lay_out_many(self._family, width)
+        else:
+            self._take(LaidOut(self._family, lineage_lines(self._family, width)))
+
+    @work(thread=True, exclusive=True, group="layout")
+    def _lay_out_many(self, family: Sequence[Kin], width: int) -> None:
+        self.post_message(LaidOut(family, lineage_lines(family, width)))
+
+    @on(LaidOut)
+    def _take(self, event: LaidOut) -> None:
+        if event.family is not self._family:
+            return
+        self._lines = event.lines
         starts: dict[int, int] = {}
         for y, line in enumerate(self._lines):
             starts.setdefault(line.number, y)
         self._starts = [starts[number] for number in self._numbers]
         self.virtual_size = Size(self.size.width, len(self._lines))
+        self._bring_into_view()
         self.refresh()
 
     def _span(self, index: int) -> range:
@@ -120,7 +147,7 @@ class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
         if not self._numbers or index == self._cursor:
             return
         before, self._cursor = self._cursor, index
-        for changed in (before, index):
+        for changed in (before, index) if self._starts else ():
             for y in self._span(changed):
                 self.refresh(Region(0, y - self.scroll_offset.y, self.size.width, 1))
         self._bring_into_view()
@@ -133,7 +160,7 @@ class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
         self.move_cursor(index if index >= 0 else len(self._numbers) + index)
 
     def action_page(self, pages: int) -> None:
-        if self._numbers:
+        if self._starts:
             self.move_cursor(self._at(self._starts[self._cursor] + pages * max(1, self.size.height - 2)))
 
     def _at(self, line: int) -> int:
@@ -198,7 +225,8 @@ class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
         line = self._lines[y]
         selected = line.number == self.selected_number
         rail = self._style(False, "rail")
-        segments = [Segment("▶" if selected and y == self._starts[self._cursor] else " ", rail)]
+        first = bool(self._starts) and y == self._starts[self._cursor]
+        segments = [Segment("▶" if selected and first else " ", rail)]
         for text, role in line.parts:
             segments.append(Segment(text, rail if role == "rail" else self._style(selected, role)))
         return Strip(segments).adjust_cell_length(self.size.width, self._style(selected, "note"))

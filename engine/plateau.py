@@ -12,7 +12,8 @@ than `LEAST_SHARE` is done, as the loss of a long run falls slowly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 
 EVALUATIONS = 2
 GAIN = 0.02
@@ -29,22 +30,28 @@ class LossTrend:
         self._warmup = warmup_steps
         self._width = 1
         self._bins: list[tuple[float, float]] = []  # mean step, mean loss
-        self._open: list[tuple[int, float]] = []
+        self._count, self._step_sum, self._loss_sum = 0, 0.0, 0.0  # of the bin that is not full yet
         self.steps = 0
 
-    def extend(self, steps: Iterable[int], losses: Iterable[float]) -> None:
-        """Take consecutive steps and their losses; one that is no finite number counts for nothing."""
-        for step, loss in zip(steps, losses, strict=True):
-            if step <= self._warmup or not math.isfinite(loss):
-                continue
-            self.steps += 1
-            self._open.append((step, loss))
-            if len(self._open) >= self._width:
+    def extend(self, steps: Sequence[int], losses: Sequence[float]) -> None:
+        """Take rising steps and their losses; one that is no finite number counts for nothing."""
+        if not math.isfinite(sum(losses)):
+            kept = [index for index, loss in enumerate(losses) if math.isfinite(loss)]
+            steps, losses = [steps[index] for index in kept], [losses[index] for index in kept]
+        start = bisect_right(steps, self._warmup)
+        while start < len(losses):
+            end = min(len(losses), start + self._width - self._count)
+            self._count += end - start
+            self._step_sum += sum(steps[start:end])
+            self._loss_sum += sum(losses[start:end])
+            self.steps += end - start
+            start = end
+            if self._count == self._width:
                 self._close()
 
     def _close(self) -> None:
-        self._bins.append(_mean(self._open))
-        self._open = []
+        self._bins.append((self._step_sum / self._count, self._loss_sum / self._count))
+        self._count, self._step_sum, self._loss_sum = 0, 0.0, 0.0
         if len(self._bins) >= BINS:
             self._bins = [_mean(self._bins[start : start + 2]) for start in range(0, len(self._bins), 2)]
             self._width *= 2

@@ -106,8 +106,8 @@ class RunWatch:
 
     def _judge(self, steps: Sequence[int], losses: Sequence[float]) -> list[tuple[Kind, str]]:
         alarms = []
-        broken = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        if broken is not None:
+        if not math.isfinite(sum(losses)):
+            broken = next(index for index, loss in enumerate(losses) if not math.isfinite(loss))
             alarms.append((Kind.NAN, f"the training loss is no finite number at step {steps[broken]:,}"))
         self._trend.extend(steps, losses)
         if self._trend.steps >= self._check_at:

@@ -99,7 +99,7 @@ async def test_strip_says_less_where_there_is_less_room(
     idle_cockpit.queue(nano_spec, name="waits")
     async with open_app(idle_cockpit) as pilot:
         await open_first(pilot)
-        strip = "J K ▶1 a long n 50 % │ 2 a long n 50 % │ 3 a long n 50 % │ next 4 waits"
+        strip = "J K ▶1 a long… 50 % │ 2 a long… 50 % │ 3 a long… 50 % │ next 4 waits"
         await until(pilot, lambda: shown(pilot, "#run-strip") == strip, strip)
 
 

@@ -8,7 +8,8 @@ from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import ProgressBar, Static
+from textual.events import Resize
+from textual.widgets import Static
 
 from engine.columns import format_loss, measured_text, not_finite
 from engine.events import Evaluated
@@ -38,12 +39,29 @@ class ToldText(Static):
             self.update(text, layout=layout)
 
 
+class RunBar(ToldText):
+    """How far a run is, as a line that is thick so far; Textual's `ProgressBar` tells the two apart by colour alone."""
+
+    _share = 0.0
+
+    def show(self, share: float) -> None:
+        """`share` of the run, between 0 and 1."""
+        self._share = min(1.0, max(0.0, share))
+        halves = round(2 * self._share * self.size.width)
+        done = "━" * (halves // 2) + "╸" * (halves % 2)
+        rest = "─" * (self.size.width - len(done))
+        self.tell(Content.assemble((done, "$text-primary"), (rest, "$text-muted 50%")))
+
+    def on_resize(self, event: Resize) -> None:
+        self.show(self._share)
+
+
 class RunHeader(Vertical):
     """Two lines: which round and what it does; and how far it is."""
 
     def compose(self) -> ComposeResult:
         yield ToldText(id="run-title")
-        yield ProgressBar(id="run-progress", show_eta=False, show_percentage=False)
+        yield RunBar(id="run-progress")
         yield ToldText(id="run-message")
 
     def show(self, round_: Round, run: RunSnapshot, elapsed: float | None, warnings: Sequence[str] = ()) -> None:
@@ -52,10 +70,7 @@ class RunHeader(Vertical):
         step = run.last_step
         title = self.query_one("#run-title", ToldText)
         title.tell(self._title(round_, run, total, elapsed, title.size.width or 78))
-        bar = self.query_one(ProgressBar)
-        bar.display = bool(total)  # one without an end would move for ever
-        if total:
-            bar.update(total=total, progress=step.step if step else 0)
+        self.query_one(RunBar).show(step.step / total if step is not None and total else 0.0)
         imported = "imported: only its result is here, not its run" if round_.status is Status.IMPORTED else ""
         told = dict.fromkeys([imported, round_.message or run.message, *warnings, *run.warnings])
         message = self.query_one("#run-message", ToldText)

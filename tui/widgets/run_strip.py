@@ -76,9 +76,11 @@ class RunStrip(Static):
 
     def _named(self, round_: Round, characters: int) -> Content:
         """The one on the screen is marked by an arrow."""
-        name = f" {clean_line(round_.name)[:characters].rstrip()}" if round_.name and characters else ""
+        name = clean_line(round_.name)
+        if len(name) > characters:
+            name = f"{name[: characters - 1].rstrip()}…" if characters else ""
         here = round_.number == self._shown
-        return Content.styled(f"{'▶' if here else ''}{round_.number}{name}", "bold" if here else "")
+        return Content.styled(f"{'▶' if here else ''}{round_.number} {name}".rstrip(), "bold" if here else "")
 
 
 def how_far(progress: Progress, bar: int, time: bool) -> Content:

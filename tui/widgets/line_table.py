@@ -18,6 +18,7 @@ from tui.plain import clean_line
 from tui.widgets.table_cells import GAP, MIN_FILL, Cell, Line, TableColumn, fit
 
 SAMPLED_ROWS = 100
+STRIDE = 7919  # a prime
 KEPT = 2000  # formatted rows
 
 
@@ -93,6 +94,12 @@ class LineTable(ScrollView, inherit_bindings=False):
         return column.title
 
     @property
+    def view_width(self) -> int:
+        """The cells of a line, those of the scrollbar left out."""
+        is_tall = len(self.rows) >= self.size.height
+        return self.size.width - (self.styles.scrollbar_size_vertical if is_tall else 0)
+
+    @property
     def row_count(self) -> int:
         return len(self.rows)
 
@@ -138,8 +145,7 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     def _measure(self) -> None:
         """Widths by the rows on the screen and a sample of the others; what turns out wider later widens its column."""
-        step = max(1, len(self.rows) // SAMPLED_ROWS)
-        sampled = {*range(0, len(self.rows), step), *self._visible_rows(), len(self.rows) - 1} - {-1}
+        sampled = {*sample(len(self.rows)), *self._visible_rows()}
         widths = [cell_len(self.title_of(column)) for column in self.columns]
         for row in sampled:
             self._widen(widths, row)
@@ -154,9 +160,7 @@ class LineTable(ScrollView, inherit_bindings=False):
                 widths[index] = max(widths[index], width if column.right else min(width, column.widest))
 
     def _set_widths(self, widths: list[int]) -> None:
-        if len(widths) != len(self.columns):
-            return  # of columns that have been changed since it was put off to here
-        room = self.size.width - self.gutter_width - sum(widths) - GAP * (len(widths) - 1)
+        room = self.view_width - self.gutter_width - sum(widths) - GAP * (len(widths) - 1)
         for index, column in enumerate(self.columns):
             if column.fills:
                 widths[index] = max(MIN_FILL, widths[index] + room)
@@ -173,12 +177,12 @@ class LineTable(ScrollView, inherit_bindings=False):
     def _repaint_changes(self) -> None:
         """Repaint the lines on the screen that differ from what was painted there, and no others."""
         if self._crop(self._header()) != self._painted_header:
-            self.refresh(Region(0, 0, self.size.width, 1))
+            self.refresh(Region(0, 0, self.view_width, 1))
         top = self.scroll_offset.y
         for y in range(1, self.size.height):
             row = top + y - 1
             if (self._line(row) if row < len(self.rows) else None) != self._painted.get(y):
-                self.refresh(Region(0, y, self.size.width, 1))
+                self.refresh(Region(0, y, self.view_width, 1))
 
     def _line(self, row: int) -> Line:
         style = "cursor" if row == self.cursor_row else "marked" if self.is_marked(row) else "row"
@@ -186,15 +190,14 @@ class LineTable(ScrollView, inherit_bindings=False):
             return Line("heading", "", (Cell(clean_line(heading)),))
         return Line(style, self.gutter_of(row), self._cells_at(row))
 
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """As `Widget.render_lines`, after widening the columns in which a row that came into view needs it."""
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """As `ScrollView`, after widening the columns in which a row that came into view needs it."""
+        super().watch_scroll_y(old_value, new_value)
         widths = [*self._widths]
         if len(widths) == len(self.columns):
             for row in self._visible_rows():
                 self._widen(widths, row)
-            if widths != self._widths:
-                self.call_later(self._set_widths, widths)
-        return super().render_lines(crop)
+            self._set_widths(widths)
 
     def render_line(self, y: int) -> Strip:
         if y == 0:
@@ -214,7 +217,7 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     def _blank(self, text: str) -> Strip:
         """A line without a row, and on it in the middle, `text`."""
-        width = self.size.width
+        width = self.view_width
         return Strip([Segment(fit(text, width) if cell_len(text) >= width else text.center(width), self._style("row"))])
 
     def _style(self, component: str, own: str = "") -> RichStyle:
@@ -229,8 +232,8 @@ class LineTable(ScrollView, inherit_bindings=False):
     def _strip(self, line: Line) -> Strip:
         """A line over the whole width of the content, or of the widget for a heading."""
         if line.style == "heading":
-            text = set_cell_size(line.cells[0].text, max(0, self.size.width))
-            return Strip([Segment(text, self._style("heading"))], self.size.width)
+            text = set_cell_size(line.cells[0].text, max(0, self.view_width))
+            return Strip([Segment(text, self._style("heading"))], self.view_width)
         plain = self._style(line.style)
         segments = [Segment(set_cell_size(line.gutter, self.gutter_width), plain)]
         for index, (column, cell, width) in enumerate(zip(self.columns, line.cells, self._widths, strict=True)):
@@ -252,7 +255,7 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     def _crop(self, strip: Strip, component: str = "header") -> Strip:
         """What of a line stands on the screen; `‹` and `›` in the header tell of columns beside it."""
-        width, x = self.size.width, self.scroll_offset.x
+        width, x = self.view_width, self.scroll_offset.x
         style = self._style(component)
         fixed = self._fixed_width
         if self.virtual_size.width <= width:
@@ -270,3 +273,8 @@ class LineTable(ScrollView, inherit_bindings=False):
     @property
     def _fixed_width(self) -> int:
         return self.gutter_width + (self._widths[0] + GAP if self._widths else 0)
+
+
+def sample(count: int) -> set[int]:
+    """Up to `SAMPLED_ROWS` places among `count`, in no step that what is there may keep too; the last is among them."""
+    return {count - 1, *(place * STRIDE % count for place in range(min(count, SAMPLED_ROWS)))} if count else set()

@@ -17,7 +17,7 @@ from engine.query import by_number
 from engine.rounds import Round
 from tui.widgets.arrangement import Arrangement, View, arrange, differing_columns
 from tui.widgets.column_layout import FIXED, ColumnLayout
-from tui.widgets.line_table import SAMPLED_ROWS
+from tui.widgets.line_table import sample
 from tui.widgets.round_columns import STATUS_STYLES, round_columns
 from tui.widgets.table_cells import Cell, TableColumn
 from tui.widgets.virtual_table import VirtualTable
@@ -125,7 +125,7 @@ class RoundTable(VirtualTable):
 
     def _present(self, select: int | None) -> None:
         layout = self.column_layout
-        shown = layout.shown(self.size.width - self.gutter_width, self._width_of)
+        shown = layout.shown(self.view_width - self.gutter_width, self._width_of)
         if self.view.differing:
             shown = differing_columns(layout, shown, self.arrangement.shown, self._rounds)
         columns = [item.column for item in shown]
@@ -135,8 +135,7 @@ class RoundTable(VirtualTable):
         """How wide a column is by a sample of all rounds, so that none comes or goes with filter and order."""
         if key not in self._wide:
             item, rounds = round_columns()[key], [*self._rounds.values()]
-            sample = rounds[:: max(1, len(rounds) // SAMPLED_ROWS)]
-            width = max((cell_len(item.text(round_, self._rounds)) for round_ in sample), default=0)
+            width = max((cell_len(item.text(rounds[at], self._rounds)) for at in sample(len(rounds))), default=0)
             if not width and any(item.text(round_, self._rounds) for round_ in rounds):
                 width = 1
             self._wide[key] = width and max(min(width, item.column.widest), cell_len(item.column.title))

@@ -139,11 +139,11 @@ class VirtualTable(LineTable, can_focus=True):
     def choose_column(self, index: int) -> None:
         """Put the cursor of the columns there and scroll it into view."""
         self.cursor_column = index
-        self.refresh(Region(0, 0, self.size.width, 1))
+        self.refresh(Region(0, 0, self.view_width, 1))
         start = self.gutter_width + sum(self._widths[:index]) + GAP * index
         end, x, fixed = start + self._widths[index], self.scroll_offset.x, self._fixed_width
-        wanted = 0 if index == 0 else min(start - fixed, max(x, end + 1 - self.size.width))
-        wanted = max(0, min(wanted, self.virtual_size.width - self.size.width))
+        wanted = 0 if index == 0 else min(start - fixed, max(x, end + 1 - self.view_width))
+        wanted = max(0, min(wanted, self.virtual_size.width - self.view_width))
         if wanted != x:
             self.scroll_to(x=wanted, animate=False, force=True)
 

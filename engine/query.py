@@ -151,8 +151,13 @@ def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None)
     listed = list(rounds)
     others = by_number(listed) if known is None else known
     members: dict[str, list[Round]] = {}
+    told: dict[object, str] = {}  # a value that is known reads the same in all rounds
     for round_ in listed:
-        members.setdefault(column.text(round_, others), []).append(round_)
+        value = column.value(round_, others)
+        text = told[value] if value in told else column.text(round_, others)
+        if value is not None:
+            told[value] = text
+        members.setdefault(text, []).append(round_)
     heads = sort_rounds([group[0] for group in members.values()], key, others)
     texts = [column.text(head, others) for head in heads]
     return [Group(text, members[text], best_of(members[text])) for text in texts]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import repeat
+from operator import attrgetter, ne
 
 from msgspec import Struct
 
@@ -84,6 +87,5 @@ def _differs(item: RoundColumn, shown: Sequence[Round], rounds: Rounds) -> bool:
     if key in TEXTS:
         texts = TEXTS[key]
         return bool(shown) and any(texts(round_) != texts(shown[0]) for round_ in shown)
-    column = columns()[key]
-    first = column.value(shown[0], rounds) if shown else None
-    return any(column.value(round_, rounds) != first for round_ in shown)
+    value = attrgetter(f"spec.{key}") if key in spec_fields() else partial(columns()[key].value, rounds=rounds)
+    return bool(shown) and any(map(ne, map(value, shown), repeat(value(shown[0]))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -68,6 +68,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         self.cursor_row = 0
         self.cursor_column = 0
         self._widths: list[int] = []
+        self._painted_widths: list[int] = []
         self._cells: dict[int, tuple[Cell, ...]] = {}
         self._strips: dict[Line, Strip] = {}
         self._painted: dict[int, Line] = {}
@@ -145,9 +146,16 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     def _measure(self) -> None:
         """Widths by the rows on the screen and a sample of the others; what turns out wider later widens its column."""
-        sampled = {*sample(len(self.rows)), *self._visible_rows()}
-        widths = [cell_len(self.title_of(column)) for column in self.columns]
-        for row in sampled:
+        self._widths = [0] * len(self.columns)
+        self._grow(sample(len(self.rows)))
+
+    def _grow(self, rows: Iterable[int] = ()) -> None:
+        """Make the columns as wide as their titles, these rows and those on the screen need; none becomes narrower."""
+        if len(self._widths) != len(self.columns):
+            return
+        titles = [cell_len(self.title_of(column)) for column in self.columns]
+        widths = [max(width, title) for width, title in zip(self._widths, titles, strict=True)]
+        for row in {*rows, *self._visible_rows()}:
             self._widen(widths, row)
         self._set_widths(widths)
 
@@ -164,11 +172,12 @@ class LineTable(ScrollView, inherit_bindings=False):
         for index, column in enumerate(self.columns):
             if column.fills:
                 widths[index] = max(MIN_FILL, widths[index] + room)
-        if widths != self._widths:
-            self._widths = widths
+        if widths != self._painted_widths:
+            self._painted_widths = widths
             self._strips.clear()
-            self._resize_content()
             self.refresh()
+        self._widths = widths
+        self._resize_content()
 
     def _resize_content(self) -> None:
         width = self.gutter_width + sum(self._widths) + GAP * max(0, len(self._widths) - 1)
@@ -193,11 +202,7 @@ class LineTable(ScrollView, inherit_bindings=False):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """As `ScrollView`, after widening the columns in which a row that came into view needs it."""
         super().watch_scroll_y(old_value, new_value)
-        widths = [*self._widths]
-        if len(widths) == len(self.columns):
-            for row in self._visible_rows():
-                self._widen(widths, row)
-            self._set_widths(widths)
+        self._grow()
 
     def render_line(self, y: int) -> Strip:
         if y == 0:

@@ -79,6 +79,7 @@ class RoundTable(VirtualTable):
         self._progress: Mapping[int, str] = {}
         self._best: dict[str, frozenset[int]] = {}
         self._wide: dict[str, int] = {}
+        self._seen_width = 0
 
     @property
     def marked(self) -> list[int]:
@@ -92,7 +93,7 @@ class RoundTable(VirtualTable):
         self._marked &= self._rounds.keys()
         self._best.clear()
         self._wide.clear()
-        self._arrange(self.view, select)
+        self._arrange(self.view, select, known=False)
 
     def show_progress(self, progress: Mapping[int, str]) -> None:
         """Show other words beside the status."""
@@ -101,13 +102,13 @@ class RoundTable(VirtualTable):
 
     def set_view(self, **changes: str | bool) -> None:
         """Show other rounds, or in another order; raises SpecError, and changes nothing, for a filter without sense."""
-        self._arrange(msgspec.structs.replace(self.view, **changes), None)
+        self._arrange(msgspec.structs.replace(self.view, **changes), None, known=True)
         self.post_message(self.Rearranged())
 
     def set_layout(self, layout: ColumnLayout) -> None:
         """Show other columns, or in another order."""
         self.column_layout = layout
-        self._present(None)
+        self._present()
 
     def unmark(self) -> None:
         """Take all marks away."""
@@ -115,28 +116,30 @@ class RoundTable(VirtualTable):
         self._tell_marks()
 
     def on_resize(self, event: Resize) -> None:
-        self._present(None)
+        if self.size.width != self._seen_width:
+            self._seen_width = self.size.width
+            self._present()
         super().on_resize(event)
 
-    def _arrange(self, view: View, select: int | None) -> None:
+    def _arrange(self, view: View, select: int | None, known: bool) -> None:
         self.arrangement = arrange(self._rounds, view)
         self.view = view
-        self._present(select)
+        self._present(select, known)
 
-    def _present(self, select: int | None) -> None:
+    def _present(self, select: int | None = None, known: bool = True) -> None:
         layout = self.column_layout
         shown = layout.shown(self.view_width - self.gutter_width, self._width_of)
         if self.view.differing:
             shown = differing_columns(layout, shown, self.arrangement.shown, self._rounds)
         columns = [item.column for item in shown]
-        self.present(columns, self.arrangement.rows, self.cursor_key if select is None else select)
+        self.present(columns, self.arrangement.rows, self.cursor_key if select is None else select, known)
 
     def _width_of(self, key: str) -> int:
         """How wide a column is by a sample of all rounds, so that none comes or goes with filter and order."""
         if key not in self._wide:
             item, rounds = round_columns()[key], [*self._rounds.values()]
             width = max((cell_len(item.text(rounds[at], self._rounds)) for at in sample(len(rounds))), default=0)
-            if not width and any(item.text(round_, self._rounds) for round_ in rounds):
+            if not width and any(columns()[key].value(round_, self._rounds) is not None for round_ in rounds):
                 width = 1
             self._wide[key] = width and max(min(width, item.column.widest), cell_len(item.column.title))
         return self._wide[key]
@@ -214,8 +217,12 @@ class RoundTable(VirtualTable):
         self.set_view(group=key)
 
     def _grouping_tells_nothing(self, key: str) -> str:
-        column, shown = columns()[key], self.arrangement.shown
-        if len(shown) > 1 and len({column.text(round_, self._rounds) for round_ in shown}) == len(shown):
+        column, shown, seen = columns()[key], self.arrangement.shown, set()
+        for round_ in shown:
+            if (value := column.value(round_, self._rounds)) in seen:
+                return ""
+            seen.add(value)
+        if len(shown) > 1:
             return f"Every round has a {round_columns()[key].column.title} of its own: choose another column with ← →"
         return ""
 

@@ -63,9 +63,18 @@ class VirtualTable(LineTable, can_focus=True):
         """The column under the cursor."""
         return self.columns[self.cursor_column] if self.cursor_column < len(self.columns) else None
 
-    def present(self, columns: Sequence[TableColumn], rows: Sequence[int | str], cursor: int | str | None) -> None:
-        """Show these columns and rows. The cursor goes to the row of that key; if it is gone, it stays where it was."""
-        before, rows_before, columns_before = self.cursor_key, len(self.rows), self.columns
+    def present(
+        self,
+        columns: Sequence[TableColumn],
+        rows: Sequence[int | str],
+        cursor: int | str | None,
+        known: bool = False,
+    ) -> None:
+        """Show these columns and rows. The cursor goes to the row of that key; if it is gone, it stays where it was.
+
+        `known` rows say what they said before, in another order, or are a part of them: the columns keep their widths.
+        """
+        before, columns_before = self.cursor_key, self.columns
         chosen = self.column
         self.columns, self.rows = columns, rows
         self._cells.clear()
@@ -75,17 +84,17 @@ class VirtualTable(LineTable, can_focus=True):
             self.cursor_column = max(0, min(at, len(columns) - 1))
         wanted = self.cursor_row if cursor is None or cursor not in rows else rows.index(cursor)
         self.cursor_row = self._nearest_row(wanted)
-        self._measure()
-        if len(rows) != rows_before:
-            self._resize_content()
+        if known and columns == columns_before:
+            self._grow()
+        else:
+            self._measure()
         self._show_cursor()
         self._repaint_changes()
         if self.cursor_key != before:
             self.post_message(self.Highlighted())
 
     def on_resize(self, event: Resize) -> None:
-        self._measure()
-        self._resize_content()
+        self._grow()
         self._show_cursor()
 
     def _nearest_row(self, row: int) -> int:

@@ -30,6 +30,7 @@ from tui.widgets.round_table import RoundTable
 from tui.widgets.rounds_title import rounds_title
 
 EXPORT_NAME = "comparison.md"
+STEADY_LINES = 10  # what more a round has to tell, only it takes from the table
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
 
@@ -61,6 +62,7 @@ class RoundsScreen(ArrangingScreen):
         self._error: LoratuiError | None = None
         self._progress: dict[int, str] = {}
         self._shown_once = False
+        self._detail_lines = 0
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
@@ -152,7 +154,21 @@ class RoundsScreen(ArrangingScreen):
     @on(RoundTable.Highlighted)
     def _show_detail(self) -> None:
         self.query_one(RoundDetail).show(self.selected, self._rounds)
+        self.call_after_refresh(self._hold_detail)
         self.allow()
+
+    def _hold_detail(self) -> None:
+        """Keep the height that a round needed, so that the table does not grow and shrink as the cursor moves."""
+        detail = self.query_one(RoundDetail)
+        height = min(detail.outer_size.height, STEADY_LINES)
+        if height > self._detail_lines:
+            self._detail_lines = height
+            detail.styles.min_height = height
+
+    def on_resize(self) -> None:
+        """Another width needs another height."""
+        self._detail_lines = 0
+        self.query_one(RoundDetail).styles.min_height = None
 
     @on(RoundTable.Selected)
     def _open(self) -> None:

@@ -114,11 +114,11 @@ def _answers_column(name: str, title: str) -> Column:
     return Column(name, title, lambda round_, _: round_.result.generation.get(name), format_text_score, numeric=True)
 
 
-def perplexity_interval(result: Result) -> tuple[float, float] | None:
-    """Within which the perplexity is with 95 % confidence; None where that is not known."""
-    if result.eval_loss_interval is None:
+def interval_of(eval_loss_interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """That of the perplexity, from that of the eval loss."""
+    if eval_loss_interval is None:
         return None
-    low, high = (math.exp(min(end, MAX_EXPONENT)) for end in result.eval_loss_interval)
+    low, high = (math.exp(min(end, MAX_EXPONENT)) for end in eval_loss_interval)
     return low, high
 
 
@@ -156,7 +156,7 @@ def columns() -> dict[str, Column]:
         Column(
             "perplexity_interval",
             "95 % interval",
-            lambda round_, _: perplexity_interval(round_.result),
+            lambda round_, _: interval_of(round_.result.eval_loss_interval),
             format_interval,
         ),
         _result_column("base_perplexity", "base perplexity", format_perplexity, measured=False),

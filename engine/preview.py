@@ -6,16 +6,11 @@ The process is `engine.training.preview`: a line of JSON with the spec goes in, 
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import sys
-import tempfile
-
 import msgspec
 from msgspec import Struct
 
 from engine.dataset.rows import Found
-from engine.errors import LoratuiError
+from engine.dialogue import Dialogue, Refusal
 from engine.spec import Spec
 
 
@@ -59,25 +54,15 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
     longer: int
 
 
-class Refusal(Struct, frozen=True, tag="refusal"):
-    """Why nothing can be shown, in one sentence."""
-
-    message: str
+_answers: msgspec.json.Decoder[Preview | Refusal] = msgspec.json.Decoder(Preview | Refusal)
 
 
-class Previewer:
-    """Shows rows of `spec`, one after the other. Close it, from any thread: what is being asked then ends too."""
+class Previewer(Dialogue):
+    """Shows rows of `spec`, one after the other."""
 
     def __init__(self, spec: Spec) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "engine.training.preview"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-            )  # fmt: skip
-        except OSError as error:
-            raise LoratuiError(f"the preview could not be started: {error}") from error
-        self._spec: Spec | None = spec
+        super().__init__("engine.training.preview", "the preview")
+        self.send(spec)
 
     def show(self, row: int) -> Preview:
         """The row of that number; one beyond the last is the last.
@@ -85,39 +70,10 @@ class Previewer:
         Raises:
             LoratuiError: data or tokenizer cannot be used.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        first = () if self._spec is None else (self._spec,)
-        self._spec = None
-        try:
-            for line in (*first, row):
-                self._process.stdin.write(msgspec.json.encode(line) + b"\n")
-            self._process.stdin.flush()
-        except OSError:  # it has ended, and its last words are still to be read
-            pass
-        try:
-            answer = msgspec.json.decode(self._process.stdout.readline(), type=Preview | Refusal)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise LoratuiError(f"the preview ended without an answer: {self._last_words()}") from error
-        if isinstance(answer, Refusal):
-            raise LoratuiError(answer.message)
+        self.send(row)
+        answer = self.receive(_answers)
+        assert isinstance(answer, Preview)
         return answer
-
-    def _last_words(self) -> str:
-        try:
-            self._errors.seek(0)
-            lines = self._errors.read().decode(errors="replace").split("\n")
-        except ValueError:
-            return "it was closed"
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        with contextlib.suppress(OSError), self._process:  # closes its pipes too; what was not sent is not missed
-            self._errors.close()
 
     def __enter__(self) -> Previewer:
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -6,19 +6,14 @@ comes out is an `Opened`, and for each question its `Piece`s and a `Complete`, o
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from engine.errors import LoratuiError
+from engine.dialogue import Dialogue, Refusal
 from engine.spec import PROMPT_TEMPLATE, ModelSpec
 
 TALK_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
@@ -88,35 +83,17 @@ class Complete(Struct, frozen=True, tag="complete"):
     ending: Literal["complete", "cut", "stopped"]
 
 
-class Refusal(Struct, frozen=True, tag="refusal"):
-    """Why there is no answer, in one sentence."""
-
-    message: str
-
-
 Reply = Opened | Piece | Complete | Refusal
-_reply: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
-class Talk:
-    """A base model with adapters that answers questions, one at a time. Close it, from any thread."""
+class Talk(Dialogue):
+    """A base model with adapters that answers questions, one at a time."""
 
     def __init__(self, opening: Opening) -> None:
         """Start the process; raises LoratuiError if the machine refuses that."""
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "engine.training.talking"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                env={**os.environ, TALK_VARIABLE: "1"}, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise LoratuiError(f"the model could not be started: {error}") from error
-        self._send(opening)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        super().__init__("engine.training.talking", "the model", {TALK_VARIABLE: "1"})
+        self.send(opening)
 
     def opened(self) -> Opened:
         """Wait until the model is there.
@@ -124,7 +101,7 @@ class Talk:
         Raises:
             LoratuiError: model or adapter cannot be used, in one sentence.
         """
-        reply = self._receive()
+        reply = self.receive(_replies)
         assert isinstance(reply, Opened)
         return reply
 
@@ -134,49 +111,15 @@ class Talk:
         Raises:
             LoratuiError: it cannot be answered, such as a conversation that is too long for the model.
         """
-        self._send(question)
-        while isinstance(reply := self._receive(), Piece):
+        self.send(question)
+        while isinstance(reply := self.receive(_replies), Piece):
             yield reply
         assert isinstance(reply, Complete)
         yield reply
 
     def stop(self) -> None:
         """End the answer that is being made after its next token; nothing happens if there is none."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGINT)
-
-    def _send(self, request: Opening | Question) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has ended, and its last words are still to be read
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._process.stdin.flush()
-
-    def _receive(self) -> Opened | Piece | Complete:
-        assert self._process.stdout is not None
-        try:
-            reply = _reply.decode(self._process.stdout.readline())
-        except (msgspec.DecodeError, ValueError) as error:
-            raise LoratuiError(f"the model ended without an answer: {self._last_words()}") from error
-        if isinstance(reply, Refusal):
-            raise LoratuiError(reply.message)
-        return reply
-
-    def _last_words(self) -> str:
-        try:
-            self._errors.seek(0)
-            lines = self._errors.read().decode(errors="replace").split("\n")
-        except ValueError:
-            return "it was closed"
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        with contextlib.suppress(OSError), self._process:
-            self._errors.close()
+        self.signal(signal.SIGINT)
 
     def __enter__(self) -> Talk:
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -55,7 +55,8 @@ class RunDir:
 
     def check(self) -> None:
         """Raise RoundError if what is written or deleted in it is a link, which leads who knows where."""
-        for path in (self.spec, self.events, self.log, self.adapter, self.checkpoints, self.scores, self.answers):
+        kept = (self.adapter, self.checkpoints, self.scores, self.answers, self.evaluations)
+        for path in (self.spec, self.events, self.log, *kept):
             if path.is_symlink():
                 raise RoundError(f"{path} is a link, which is never followed: put what it leads to in its place")
 
@@ -89,6 +90,11 @@ class RunDir:
     def answers(self) -> Path:
         """What the model answered to held-out prompts, a file for each time it was asked."""
         return self.path / "answers"
+
+    @property
+    def evaluations(self) -> Path:
+        """How the adapter scored on other data than the round's own."""
+        return self.path / "evaluations"
 
     @property
     def checkpoints(self) -> Path:

@@ -118,7 +118,7 @@ def _run_command(arguments: list[str], start: Start) -> int:
     if not workspace.root.is_dir():
         raise LoratuiError(f"--workspace is {options.workspace!r}, which is no directory")
     set_umask(workspace)
-    command: Command = getattr(commands, options.command)
+    command: Command = getattr(commands, {"eval": "evaluate"}.get(options.command, options.command))
     cockpit = Cockpit(workspace, start, readonly=options.readonly)
     try:
         return command(cockpit, options)
@@ -175,6 +175,13 @@ def _show(parser: argparse.ArgumentParser) -> None:
 def _diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=int, metavar="A")
     parser.add_argument("second", type=int, metavar="B")
+
+
+def _eval(parser: argparse.ArgumentParser) -> None:
+    _number(parser)
+    parser.add_argument("--data", required=True, metavar="F", help="a file of rows, or a dataset on the hub")
+    parser.add_argument("--samples", type=int, metavar="N", help="use the first N rows (default: all)")
+    _json(parser)
 
 
 def _lineage(parser: argparse.ArgumentParser) -> None:
@@ -250,6 +257,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "ls": ("list the rounds", _ls),
     "show": ("show one round: spec, plan, status, result, note, sample answers", _show),
     "diff": ("show what differs between two rounds, and how the results moved", _diff),
+    "eval": ("score a round's adapter on the rows of another file", _eval),
     "lineage": ("show which round came from which, what was changed, and how the result moved", _lineage),
     "new": ("queue a round and print it", _new),
     "preview": ("show a row as it will be trained on, without queueing anything", _preview),

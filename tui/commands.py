@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from msgspec import to_builtins
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
@@ -30,9 +29,10 @@ from engine.side_by_side import picture_beside, write_comparison
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
 from engine.tables import export_rounds, json_text, round_fields, to_json, write_export
+from tui.evaluate import evaluate as evaluate
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
-from tui.reproduce import print_reproduction, reproduce_round
+from tui.reproduce import reproduce as reproduce
 from tui.widgets.lineage_text import lineage_lines
 from tui.widgets.preview_text import preview_facts, preview_text
 from tui.widgets.sample_table import sample_table
@@ -163,15 +163,6 @@ def run(cockpit: Cockpit, options: argparse.Namespace) -> int:
     ended = wait_for_end(cockpit, round_)
     _print_round(ended, options.json, settings=False)
     return 0 if ended.status == "finished" else 1
-
-
-def reproduce(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    round_, found = reproduce_round(cockpit, options.number)
-    if options.json:
-        say(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(found)))
-    else:
-        print_reproduction(options.number, round_, found)
-    return 0 if found.verdict in ("identical", "within tolerance") else 1
 
 
 def stop(cockpit: Cockpit, options: argparse.Namespace) -> int:

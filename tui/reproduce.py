@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+
+from msgspec import to_builtins
 from rich.table import Table
 from rich.text import Text
 
@@ -11,11 +14,21 @@ from engine.operations import Cockpit
 from engine.reproduction import Reproduction, reproduction
 from engine.rounds import Round, Status
 from engine.runlog import read_events
+from engine.tables import json_text
 from tui.plain import PlainConsole, clean_line, say
 from tui.progress import wait_for_end
 
 
-def reproduce_round(cockpit: Cockpit, number: int) -> tuple[Round, Reproduction]:
+def reproduce(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    round_, found = _reproduce(cockpit, options.number)
+    if options.json:
+        say(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(found)))
+    else:
+        _print(options.number, round_, found)
+    return 0 if found.verdict in ("identical", "within tolerance") else 1
+
+
+def _reproduce(cockpit: Cockpit, number: int) -> tuple[Round, Reproduction]:
     """Queue the spec of a round as a new one, wait for its end, and compare.
 
     Raises:
@@ -36,7 +49,7 @@ def _events_of(cockpit: Cockpit, round_: Round) -> list[AnyEvent]:
     return read_events(cockpit.workspace.run_dir(round_.id).events, Provenance, Step, Evaluated)
 
 
-def print_reproduction(number: int, round_: Round, found: Reproduction) -> None:
+def _print(number: int, round_: Round, found: Reproduction) -> None:
     """What came of it, in words, and where the two do not come from the same."""
     what = f"{found.steps:,} steps and {found.evaluations} evaluations"
     if found.verdict == "identical":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.scores import Scores
 from engine.training.data import Example
 from engine.training.forward import Forward
 
@@ -67,6 +68,15 @@ def evaluate(
     finally:
         forward.model.train(was_training)
     return Evaluation(tuple(nlls[id(item)] for item in examples), tuple(item.supervised_tokens for item in examples))
+
+
+def scores_of(evaluation: Evaluation, examples: Sequence[Example]) -> Scores:
+    """What is kept of an evaluation of these examples."""
+    return Scores(
+        examples=tuple(map(example_hash, examples)),
+        tokens=evaluation.tokens,
+        nlls=tuple(nll if math.isfinite(nll) else None for nll in evaluation.nlls),
+    )
 
 
 def example_hash(example: Example) -> str:

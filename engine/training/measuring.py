@@ -10,9 +10,9 @@ from engine.bootstrap import mean_per_token
 from engine.errors import TrainingError
 from engine.events import Evaluated
 from engine.rounds import flagged
-from engine.scores import Scores, write_scores
+from engine.scores import write_scores
 from engine.training.answering import score_answers
-from engine.training.evaluate import Evaluation, example_hash
+from engine.training.evaluate import scores_of
 from engine.training.preparation import Training
 from engine.training.sampling import sample
 
@@ -60,7 +60,7 @@ def _evaluate(training: Training, step: int) -> None:
             f"the eval loss is no finite number after step {step}: likely train.learning_rate "
             f"{training.spec.train.learning_rate:g} is too high; try a tenth of it, or a longer warm-up"
         )
-    write_scores(training.run, step, _scores(training, evaluation))
+    write_scores(training.run, step, scores_of(evaluation, training.held_out))
     who = "base model" if step == 0 else f"step {step}"
     training.recorder.log(f"{who}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
     interval = mean_per_token(evaluation.nlls, evaluation.tokens)
@@ -76,11 +76,3 @@ def _evaluate(training: Training, step: int) -> None:
     )
     training.history.apply(evaluated)
     training.recorder.append(evaluated)
-
-
-def _scores(training: Training, evaluation: Evaluation) -> Scores:
-    return Scores(
-        examples=tuple(map(example_hash, training.held_out)),
-        tokens=evaluation.tokens,
-        nlls=tuple(nll if math.isfinite(nll) else None for nll in evaluation.nlls),
-    )

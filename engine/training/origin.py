@@ -39,7 +39,7 @@ def provenance_of(
         time=time.time(),
         model_revision=revision,
         weights=_weights_hash(spec.model.path, revision),
-        data=None if data is None else _file_hash(data),
+        data=None if data is None else file_hash(data),
         train_rows=_hash_of(map(example_hash, train)),
         held_out_rows=_hash_of(map(example_hash, held_out)),
         libraries=library_versions(),
@@ -57,11 +57,12 @@ def _weights_hash(path: str, revision: str | None) -> str | None:
         cached = try_to_load_from_cache(path, "config.json", revision=revision)
         directory = Path(cached).parent if isinstance(cached, str) else None
     files = sorted(directory.glob("*.safetensors")) if directory is not None else []
-    hashes = {file.name: _file_hash(file) for file in files}
+    hashes = {file.name: file_hash(file) for file in files}
     return _hash_of(f"{name} {told}" for name, told in hashes.items()) if hashes and all(hashes.values()) else None
 
 
-def _file_hash(file: Path) -> str | None:
+def file_hash(file: Path) -> str | None:
+    """SHA-256 of a file, None if it cannot be read."""
     try:
         with open_plain(file, follow_link=True) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -14,8 +14,9 @@ import msgspec
 
 from engine.dataset.prompts import advice
 from engine.dataset.rows import Row, RowProblem, Unusable
+from engine.dialogue import Refusal
 from engine.errors import LoratuiError
-from engine.preview import Preview, Refusal, Segment
+from engine.preview import Preview, Segment
 from engine.redaction import redact, redact_output
 from engine.spec import Spec
 from engine.training.hub import go_offline_if_unreachable, quieten

@@ -19,11 +19,12 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCrit
 
 from engine.dataset.prompts import render_prompt
 from engine.dataset.rows import AlpacaRow, Turn, Unusable
+from engine.dialogue import Refusal
 from engine.errors import LoratuiError, ModelError
 from engine.redaction import redact, redact_output
 from engine.sharing import PRIVATE_UMASK
 from engine.spec import DataSpec, Spec
-from engine.talk import Complete, Message, Opened, Opening, Piece, Question, Refusal
+from engine.talk import Complete, Message, Opened, Opening, Piece, Question
 from engine.training.chat import ChatTemplate, give_plain_template
 from engine.training.device import choose_device, out_of_memory, resolve_dtype
 from engine.training.hub import first_line, go_offline_if_unreachable, quieten

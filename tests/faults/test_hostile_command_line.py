@@ -52,6 +52,9 @@ CASES: dict[str, list[list[str]]] = {
     ],
     "preview": [["preview", "--from", "7"], ["preview", "--from", "7", "--json"], ["preview", "--row", "{text}"]],
     "run": [["run", "--name", "{text}", "NANO"], ["run", "--from", "7"], ["run", "--set", "data.path={text}"]],
+    "eval": [
+        ["eval", "{text}", "--data", "x"], ["eval", "7", "--data", "{text}"], ["eval", "7", "--samples", "{text}"],
+    ],
     "reproduce": [["reproduce", "{text}"], ["reproduce", "7"]],
     "queue": [["queue"], ["queue", "--json"], ["queue", "{text}"]],
     "move": [["move", "{text}", "1"], ["move", "7", "{text}"], ["move", "7", "1"]],

@@ -20,9 +20,10 @@ from engine.events import AnyEvent
 from engine.presets import embedded_model
 from engine.spec import ModelSpec
 from engine.talk import Complete, Message, Opening, Piece, Question, Talk
+from engine.training.talking import Speakers
 from engine.workspace import RunDir
 from tests.conftest import await_true
-from tests.integration.rounds_to_train import POSITIONS, make_run, train_here
+from tests.integration.rounds_to_train import POSITIONS, as_in_the_engine, make_run, train_here
 from tests.integration.test_training_numbers import WITHOUT_INPUT, load
 from tests.integration.test_training_samples import plain_answer
 
@@ -171,20 +172,20 @@ def test_adapter_that_cannot_be_used_is_refused(
     adapter = tmp_path / "adapter"
     shutil.copytree(two_runs[0].adapter, adapter)
     harm(adapter)
-    opening = Opening(ModelSpec(str(tiny_model)), {"round 1": str(adapter)})
-    with Talk(opening) as talk, pytest.raises(LoratuiError, match=f"the adapter in {adapter} cannot be put on"):
-        talk.opened()
+    with pytest.raises(LoratuiError, match=f"the adapter in {adapter} cannot be put on"), as_in_the_engine():
+        Speakers(Opening(ModelSpec(str(tiny_model), dtype="float32"), {"round 1": str(adapter)}))
 
 
 def test_adapter_whose_base_is_gone_is_refused(two_runs: list[RunDir], tmp_path: Path) -> None:
     opening = Opening(ModelSpec(str(tmp_path / "gone")), {"round 1": str(two_runs[0].adapter)})
-    with Talk(opening) as talk, pytest.raises(LoratuiError, match="there is no such directory"):
+    with pytest.raises(LoratuiError, match="there is no such directory"), as_in_the_engine():
+        Speakers(opening)
+
+
+def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_path: Path) -> None:
+    talk = Talk(Opening(ModelSpec(str(tmp_path / "gone")), {}))
+    with pytest.raises(LoratuiError, match="there is no such directory"):
         talk.opened()
-
-
-def test_killed_process_is_told_and_a_closed_one_is_gone(tiny_model: Path) -> None:
-    talk = Talk(Opening(ModelSpec(str(tiny_model)), {}))
-    talk.opened()
     psutil.Process(talk.pid).send_signal(signal.SIGKILL)
     with pytest.raises(LoratuiError, match="the model ended without an answer"):
         list(talk.ask(asked(None, "a")))

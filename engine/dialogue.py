@@ -1,0 +1,104 @@
+"""Asking a process of its own that imports what is heavy: lines of JSON go in, and lines of JSON come out.
+
+Nothing heavy is imported here, its memory is given back when it ends, and a crash in it is one sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from engine.errors import LoratuiError
+
+T = TypeVar("T")
+
+
+class Refusal(Struct, frozen=True, tag="refusal"):
+    """Why there is no answer, in one sentence: the process sends it in an answer's place."""
+
+    message: str
+
+
+class Dialogue:
+    """The process `python -P -m MODULE`. Close it, from any thread: what is being asked then ends too.
+
+    It ends by itself, too, when whoever asks it is gone: its standard input ends then.
+    """
+
+    def __init__(self, module: str, what: str, variables: Mapping[str, str] | None = None) -> None:
+        """Start it; `what` names it in errors, such as "the preview", `variables` are added to its environment.
+
+        Raises:
+            LoratuiError: the machine refuses to start it.
+        """
+        self._what = what
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                env={**os.environ, **(variables or {})},
+                start_new_session=True,  # a Ctrl+C is not for it
+            )  # fmt: skip
+        except OSError as error:
+            raise LoratuiError(f"{what} could not be started: {error}") from error
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, *requests: object) -> None:
+        """Put requests to it, a line each; if it has ended, `receive` tells."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            for request in requests:
+                self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.flush()
+
+    def receive(self, answers: msgspec.json.Decoder[T]) -> T:
+        """Wait for its next line, of a type that has `Refusal` in it.
+
+        Raises:
+            LoratuiError: it refuses, or ended without an answer.
+        """
+        assert self._process.stdout is not None
+        try:
+            answer = answers.decode(self._process.stdout.readline())
+        except (msgspec.DecodeError, ValueError) as error:
+            raise LoratuiError(f"{self._what} ended without an answer: {self._last_words()}") from error
+        if isinstance(answer, Refusal):
+            raise LoratuiError(answer.message)
+        return answer
+
+    def _last_words(self) -> str:
+        try:
+            self._errors.seek(0)
+            lines = self._errors.read().decode(errors="replace").split("\n")
+        except ValueError:
+            return "it was closed"
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        with contextlib.suppress(OSError), self._process:  # closes its pipes too; what was not sent is not missed
+            self._errors.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -95,7 +95,7 @@ class EditScreen(CockpitScreen):
                 with Horizontal(classes="head-field"):
                     yield Label("note", classes="field-name", markup=False)
                     yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
-                yield SpecForm(self._values, self._values if parent else None, id="form")
+                yield SpecForm(self._values, id="form")
             with Vertical(id="edit-side"):
                 yield Static(id="explained", markup=False)
                 yield PlanPanel(id="plan")
@@ -134,7 +134,9 @@ class EditScreen(CockpitScreen):
     def _show_changes(self) -> None:
         line = clean_line(self._set_line())
         told = Content.assemble(("changed: ", "$text-muted"), line) if line else Content("")
-        self.query_one("#changes", Static).update(told)
+        panel = self.query_one("#changes", Static)
+        panel.update(told)
+        panel.display = bool(line)
 
     def _read_form(self) -> Spec:
         values: dict[str, Any] = self.query_one(SpecForm).values()

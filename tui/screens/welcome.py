@@ -19,8 +19,8 @@ WHAT = (
     "the rounds in one table. What trains goes on when you leave or the connection ends."
 )
 MADE = (
-    ("experiments.json", "the table of rounds, with backups and a lock beside it"),
-    ("runs/", "a directory for each round: settings, log, checkpoints, adapter"),
+    ("experiments.json", "the table of rounds, and its backups"),
+    ("runs/", "for each round its settings, log and adapter"),
 )
 
 
@@ -69,7 +69,7 @@ class WelcomeScreen(ModalScreen[bool]):
 def first_steps() -> Content:
     """The keys of a first round."""
     return _keys(
-        ("n", "a new round: the preset nano trains on the CPU in a minute"),
+        ("n", "a new round: the preset nano needs no GPU"),
         ("Ctrl+S", "starts what the form holds"),
         ("?  :", "every key, and every action by typing its name"),
     )

@@ -32,14 +32,14 @@ MODULES_KEY = "lora.target_modules"
 class FieldRow(Vertical):
     """One field: its name, its value, what it was, and beneath it what is wrong with it, if anything is.
 
-    `original` is the value in the round this one was cloned from, as text; None when there is none to compare with.
+    `text` is the value it starts with, against which it is marked as changed.
     """
 
-    def __init__(self, field: SpecField, text: str, original: str | None) -> None:
+    def __init__(self, field: SpecField, text: str) -> None:
         super().__init__(classes="field")
         self.field = field
         self._text = text
-        self._original = original
+        self._original = text
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -60,7 +60,7 @@ class FieldRow(Vertical):
         error, changed = self.error, self.changed
         self.set_class(error is not None, "-invalid")
         self.set_class(changed, "-changed")
-        was: Content | str = f"● was {clean_line(self._original or '') or self.field.empty}" if changed else ""
+        was: Content | str = f"● was {clean_line(self._original) or self.field.empty}" if changed else ""
         if not was and self.field.key == MODULES_KEY:
             was = Content.styled("enter: choose", "$text-muted")
         self.query_one(".field-was", Static).update(was)
@@ -81,9 +81,7 @@ class FieldRow(Vertical):
 
     @property
     def changed(self) -> bool:
-        """Whether the value differs from the one it was cloned from; two spellings of a number do not differ."""
-        if self._original is None:
-            return False
+        """Whether the value differs from the one it started with; two spellings of a number do not differ."""
         try:
             return format_value(self.value) != self._original
         except SpecError:
@@ -146,10 +144,9 @@ class SpecForm(VerticalScroll, can_focus=False):
             super().__init__()
             self.field = field
 
-    def __init__(self, values: dict[str, Any], original: dict[str, Any] | None, *, id: str | None = None) -> None:
+    def __init__(self, values: dict[str, Any], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._values = values
-        self._original = original
 
     def compose(self) -> ComposeResult:
         section = ""
@@ -157,8 +154,7 @@ class SpecForm(VerticalScroll, can_focus=False):
             if field.group != section:
                 section = field.group
                 yield Label(SECTION_TITLES[section], classes="section", markup=False)
-            original = format_value(self._original[key]) if self._original is not None else None
-            yield FieldRow(field, format_value(self._values[key]), original)
+            yield FieldRow(field, format_value(self._values[key]))
 
     @property
     def rows(self) -> list[FieldRow]:

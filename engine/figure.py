@@ -54,7 +54,9 @@ SETTINGS: dict[Any, Any] = {
 }  # fmt: skip
 WIDE_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback")  # for a PNG
 WIDTH, PANEL_HEIGHT, LEGEND_HEIGHT = 10.0, 2.7, 0.22  # inches
-POINTS = 1000  # about as many bins as a panel has pixels
+POINTS = 400  # about as many bins as a panel has pixels
+FEW = 4  # runs, whose values as measured do not hide each other
+AS_MEASURED: dict[str, Any] = {"alpha": 0.2, "linewidth": 0.6, "zorder": 1.5}
 SMOOTHED_OVER = 0.02  # of the steps, and not at all where that is fewer than two
 LABEL_LETTERS = 60
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # https://www.w3.org/TR/xml/#charsets
@@ -168,10 +170,16 @@ def _draw_panel(axes: Axes, metric: Metric, series: Sequence[Series]) -> None:
         span = round(SMOOTHED_OVER * len(points.y)) if metric in NOISY else 1
         if span > 1:
             smoothed = True
-            axes.plot(*_thinned(points), color=colour_of(place), alpha=0.2, linewidth=0.6, gid=f"{name}-raw")
-            points = points._replace(y=smooth(points.y, span))
+            if len(series) <= FEW:
+                axes.plot(*_thinned(points), color=colour_of(place), gid=f"{name}-raw", **AS_MEASURED)
+            points = _last_of_each_bin(points._replace(y=smooth(points.y, span)))
         axes.plot(*_thinned(points), gid=name, **style)
-    told = [metric.value + ", smoothed" * smoothed, *["pale: as measured"] * smoothed, *["×: no number"] * lost]
+    told = [metric.value]
+    if smoothed:
+        told[0] += f", smoothed over {SMOOTHED_OVER:.0%} of the steps"
+        told += ["pale: raw"] * (len(series) <= FEW)
+    if lost:
+        told.append("×: no number")
     axes.set_title("; ".join(told), loc="left")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(UNITS[metric])
@@ -188,3 +196,9 @@ def _thinned(points: Points) -> Iterator[np.ndarray[tuple[int], np.dtype[np.floa
     kept = keep_extremes(points.steps, points.y, bin_width(float(points.steps[-1]), POINTS))
     yield np.asarray(points.x[kept], np.float64)
     yield np.asarray(points.y[kept], np.float64)
+
+
+def _last_of_each_bin(points: Points) -> Points:
+    """What smoothing has made of the values up to there; its first few, which are hardly smoothed, are not shown."""
+    width = bin_width(float(points.steps[-1]), POINTS)
+    return points.only(np.arange(len(points.y)) % width == width - 1) if width < len(points.y) else points

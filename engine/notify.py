@@ -82,7 +82,8 @@ def call_by_command(alarm: Alarm) -> None:
     try:
         notify = read_notify()
     except LoratuiError as error:
-        print(error.message, flush=True)
+        with contextlib.suppress(OSError):  # of a log on a full disk
+            print(error.message, flush=True)
         return
     if alarm.kind in notify.on:
         run_command(notify.command, alarm)
@@ -114,7 +115,8 @@ def run_command(command: str, alarm: Alarm, environment: Mapping[str, str] = os.
     except (OSError, ValueError):
         return None
     thread = threading.Thread(target=_await_end, args=(process,), name="notify")
-    thread.start()
+    with contextlib.suppress(RuntimeError):  # there may be no room for another thread
+        thread.start()
     return thread
 
 

@@ -23,6 +23,7 @@ from tests.tui.test_live_screen import open_first
 from tui.app import SEVERITIES
 from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.live import LiveScreen
+from tui.terminal_lines import KEPT_LINES
 from tui.widgets.log_pane import LogPane, LogView
 from tui.widgets.run_strip import RunStrip
 
@@ -266,6 +267,44 @@ async def test_log_is_searched(open_app: OpenApp, idle_cockpit: Cockpit, nano_sp
         await pilot.press("escape")
         await until(pilot, lambda: "nowhere" not in shown(pilot, "#log-title"), "no search")
         assert pilot.app.screen is screen
+
+
+async def test_what_one_reads_stays_while_old_lines_go(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    round_ = idle_cockpit.queue(nano_spec)
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        numbers = iter(range(10**9))
+        lines = "".join(f"line {next(numbers)}\n" for _ in range(KEPT_LINES - 10))
+        view = await log_of(pilot, screen, lines)
+        await pilot.press("slash", *"line 4000", "enter")
+        await until(pilot, lambda: "1 of 1" in shown(pilot, "#log-title"), "the place")
+        before = top(view)
+        assert before.startswith("line 39")
+        screen.post_message(RunAdvanced(round_, [], "".join(f"line {next(numbers)}\n" for _ in range(100))))
+        await until(pilot, lambda: view.lines[0] != "line 0", "old lines to go")
+        await pilot.pause()
+        assert top(view) == before and "1 of 1" in shown(pilot, "#log-title")
+        assert len(view.lines) <= KEPT_LINES
+        await pilot.press("F")
+        await until(pilot, lambda: view.scroll_y == view.max_scroll_y, "the end")
+        assert view.lines[-1] == f"line {next(numbers) - 1}"
+
+
+async def test_another_rounds_log_is_its_own(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    for words in ("of the first", "of the second"):
+        round_ = idle_cockpit.queue(nano_spec)
+        idle_cockpit.workspace.run_dir(round_.id).log.write_text(f"log {words}\n")
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        view = screen.query_one(LogView)
+        await until(pilot, lambda: view.lines in (["log of the first"], ["log of the second"]), "a log")
+        first = list(view.lines)
+        await pilot.press("J")
+        await until(pilot, lambda: len(view.lines) == 1 and view.lines != first, "the other log")
+        await pilot.press("J")
+        await until(pilot, lambda: view.lines == first, "the log before")
 
 
 async def test_long_lines_are_wrapped(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:

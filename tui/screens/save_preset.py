@@ -6,7 +6,7 @@ import re
 import time
 
 from engine.errors import LoratuiError
-from engine.presets import Preset, check_preset_name, load_preset, presets, save_preset
+from engine.presets import Preset, check_preset_name, load_preset, presets, save_preset, shipped_presets
 from engine.spec import Spec
 from tui.messages import ActionDone, ActionFailed
 from tui.screens.ask import AskScreen
@@ -27,6 +27,8 @@ def save_as_preset(screen: CockpitScreen, spec: Spec, name: str, note: str) -> N
             _save(screen, chosen, preset)
 
     suggested = NOT_IN_A_NAME.sub("-", name).strip("-.")
+    if suggested in shipped_presets():
+        suggested = f"my-{suggested}"
     screen.app.push_screen(AskScreen("Save these settings as the preset", suggested, check_preset_name), named)
 
 

@@ -107,6 +107,7 @@ def preview_of(text: str, problem: bool) -> Preview:
 async def show_rounds(app: CapturedApp, text: str) -> None:
     app.post_message(RoundsRead([make_round(6), hostile_round(text)]))
     await app.drawn()
+    app.action_repaint()  # also what stands there from the text before
     app.screen.post_message(ActionDone(f"done={text}"))
     app.screen.post_message(ActionFailed(LoratuiError(f"failed={text}")))
 

@@ -61,6 +61,12 @@ def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, s
         for binding, keys in bindings:
             if binding.id not in keymap:
                 continue
+            if binding.priority and any(map(character_of, keys)):
+                found[binding.id] = (
+                    f"config.toml gives keys.{binding.id} the key {keymap[binding.id]!r}, which is typed into the "
+                    f"fields of this screen: it keeps its own, choose one with ctrl"
+                )
+                continue
             for other, others in nodes:
                 if other is not node and _is_pane(other) and _is_pane(node):
                     continue  # they never have the focus together

@@ -90,7 +90,9 @@ def save_preset(name: str, preset: Preset, *, replace: bool = False) -> Path:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(file, document + b"\n")
     except OSError as error:
-        raise LoratuiError(f"{file} could not be written: {error.strerror}") from error
+        raise LoratuiError(
+            f"{file} could not be written ({error.strerror}): see that there is room and that you may write there"
+        ) from error
     return file
 
 
@@ -110,7 +112,7 @@ def _read_own(file: Path) -> Preset:
     try:
         return msgspec.json.decode(read_plain(file, max_bytes=MAX_PRESET_BYTES, follow_link=True), type=Preset)
     except OSError as error:
-        raise SpecError(f"the preset {file} cannot be read: {error.strerror}") from error
+        raise SpecError(f"the preset {file} cannot be read ({error.strerror}): correct or delete it") from error
     except (NoPlainFile, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(f"the preset {file} does not hold together: {error}: correct or delete it") from error
 

@@ -128,6 +128,27 @@ async def test_key_that_is_taken_is_told_and_leaves_both_actions_theirs(one_roun
         await until(pilot, lambda: notices(pilot) == "", "no banner")
 
 
+async def test_key_that_is_taken_on_another_screen_is_told_there(one_round: Cockpit, tmp_path: Path) -> None:
+    async with opened(one_round, tmp_path, live__samples="x") as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        assert notices(pilot) == ""
+        await pilot.press("enter")
+        await until(pilot, lambda: "which keys.live.stop has" in notices(pilot), "the clash")
+        keys = {active.binding.id: key for key, active in pilot.app.screen.active_bindings.items()}
+        assert keys["live.samples"] == "s"
+
+
+async def test_letter_that_would_be_typed_into_a_field_is_no_key_of_the_form(
+    one_round: Cockpit, tmp_path: Path
+) -> None:
+    async with opened(one_round, tmp_path, edit__start="S") as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press("n", "enter")
+        await until(pilot, lambda: "which is typed into the fields" in notices(pilot), "the refusal")
+        keys = {active.binding.id: key for key, active in pilot.app.screen.active_bindings.items()}
+        assert keys["edit.start"] == "ctrl+s"
+
+
 async def test_two_actions_may_change_keys(one_round: Cockpit, tmp_path: Path) -> None:
     async with opened(one_round, tmp_path, rounds__new="e", rounds__export="n") as pilot:
         await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")

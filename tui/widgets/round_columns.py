@@ -15,7 +15,7 @@ from tui.widgets.table_cells import TableColumn
 STATUS_STYLES = {
     Status.RUNNING: "bold $text-primary", Status.STOPPING: "bold $text-warning", Status.QUEUED: "$text-primary",
     Status.HELD: "$text-warning", Status.FINISHED: "$text-success", Status.STOPPED: "$text-warning",
-    Status.FAILED: "bold $text-error", Status.INTERRUPTED: "bold $text-error", Status.IMPORTED: "dim",
+    Status.FAILED: "bold $text-error", Status.INTERRUPTED: "bold $text-error", Status.IMPORTED: "$text-muted",
 }  # fmt: skip
 
 

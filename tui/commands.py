@@ -122,6 +122,10 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
         table.add_row(*(Text(clean_line(cell)) for cell in row))
     PlainConsole().print(table)
     say(movement(first, second))
+    if first.result.perplexity is not None and second.result.perplexity is not None:
+        from engine.verdict import verdict  # it brings numpy in
+
+        say(verdict(cockpit.workspace, first, second))
     return 0
 
 

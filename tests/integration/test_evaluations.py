@@ -14,7 +14,8 @@ from datasets import Dataset
 from engine.errors import LoratuiError, RoundError
 from engine.evaluations import Advance, ExtraEvaluation, Order, evaluate_on, read_evaluations, write_evaluation
 from engine.events import AnyEvent
-from engine.scores import pair, read_scores
+from engine.paired import pair
+from engine.scores import read_scores
 from engine.spec import DataSpec
 from engine.training.scoring import Scoring
 from engine.workspace import RunDir

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.bootstrap import Interval
-from engine.scores import PairedScores, Scores, pair, read_scores, write_scores
+from engine.paired import PairedScores, pair
+from engine.scores import Scores, read_scores, write_scores
 from engine.workspace import RunDir
 
 

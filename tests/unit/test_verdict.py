@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+
+from engine.bootstrap import Interval
+from engine.events import Evaluated
+from engine.operations import Cockpit
+from engine.paired import PairedScores
+from engine.rounds import Result, Round, Status
+from engine.runlog import EventWriter
+from engine.scores import Scores, write_scores
+from engine.verdict import verdict, verdict_words
+from tests.conftest import make_round
+
+
+def paired(value: float, low: float, high: float, common: int = 100, only: tuple[int, int] = (0, 0)) -> PairedScores:
+    return PairedScores(common, *only, Interval(value, (high - low) / 3.92, low, high))
+
+
+def test_real_difference_is_told_with_its_interval() -> None:
+    """exp(-0.05) is 0.951, exp(-0.1) 0.905, exp(-0.01) 0.990."""
+    assert verdict_words(4, 5, paired(-0.05, -0.1, -0.01)) == (
+        "round 5 is better than round 4: perplexity -4.9 % (95 %: -9.5 % to -1.0 %) over the same 100 held-out rows"
+    )
+    assert verdict_words(4, 5, paired(0.05, 0.01, 0.1)).startswith("round 5 is worse than round 4: perplexity +5.1 %")
+
+
+def test_difference_that_may_be_chance_says_how_many_rows_would_settle_it() -> None:
+    """The error is 0.02; (2.8 x 0.02 / 0.01)^2 = 31.36 times the rows."""
+    told = verdict_words(2, 3, paired(0.01, 0.01 - 0.0392, 0.01 + 0.0392))
+    assert told == (
+        "no difference between rounds 2 and 3 at this size: perplexity +1.0 % (95 %: -2.9 % to +5.0 %) over the same "
+        "100 held-out rows; about 3,136 rows would settle it"
+    )
+
+
+def test_rows_that_only_one_has_are_told() -> None:
+    told = verdict_words(1, 2, paired(-0.05, -0.1, -0.01, 60, (40, 0)))
+    assert told.endswith("over the 60 held-out rows that both have, of 100 and 60")
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        (PairedScores(0, 10, 10, None), "share no held-out row with the same supervised tokens: they do not compare"),
+        (PairedScores(1, 0, 0, None), "over the same 1 held-out row rounds 1 and 2 cannot be told apart"),
+        (paired(800.0, 700.0, 900.0), "beyond measure"),
+    ],
+)
+def test_what_cannot_be_said_is_told(scores: PairedScores, told: str) -> None:
+    assert told in verdict_words(1, 2, scores)
+
+
+def trained(cockpit: Cockpit, losses: list[float], best: int) -> Round:
+    """A round that was evaluated after steps 10, 20, ...; its result is that of the evaluation at place `best`."""
+    spec = make_round(1).spec
+    round_ = cockpit.store.add(lambda number: make_round(number, Status.FINISHED, spec=spec))
+    run = cockpit.workspace.run_dir(round_.id)
+    run.path.mkdir(parents=True)
+    writer = EventWriter(run.events)
+    for place, loss in enumerate(losses, 1):
+        nlls = tuple(10 * loss + 0.1 * ((row * (6 + round_.number)) % 5 - 2) for row in range(40))
+        mean = math.fsum(nlls) / 400
+        write_scores(run, 10 * place, Scores(tuple(f"{row:016x}" for row in range(40)), (10,) * 40, nlls))
+        writer.append(
+            Evaluated(time=0.0, step=10 * place, eval_loss=mean, perplexity=math.exp(mean), supervised_tokens=400)
+        )
+        if place == best:
+            round_ = cockpit.store.update(round_.number, result=Result(eval_loss=mean, perplexity=math.exp(mean)))
+    writer.close()
+    return round_
+
+
+def test_rounds_are_held_against_each_other_by_the_adapter_that_was_kept(idle_cockpit: Cockpit) -> None:
+    """The first kept its best, and not its last, evaluation; by the last the second would be the better."""
+    first, second = trained(idle_cockpit, [1.0, 2.0], best=1), trained(idle_cockpit, [1.5], best=1)
+    assert verdict(idle_cockpit.workspace, first, second).startswith("round 2 is worse than round 1: perplexity +64.")
+
+
+def test_round_without_scores_is_named(idle_cockpit: Cockpit) -> None:
+    first = trained(idle_cockpit, [1.0], best=1)
+    imported = idle_cockpit.store.add(lambda number: make_round(number, Status.IMPORTED))
+    told = "round 2 kept no scores of its held-out rows, so whether the difference is real is unknown"
+    assert verdict(idle_cockpit.workspace, first, imported) == told
+    assert verdict(idle_cockpit.workspace, imported, first) == told
+    unmeasured = msgspec.structs.replace(first, result=Result())
+    assert "round 1 kept no scores" in verdict(idle_cockpit.workspace, unmeasured, first)

@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 HEAVY = frozenset(
     {"torch", "transformers", "peft", "datasets", "numpy", "pandas", "pyarrow", "tokenizers", "matplotlib"}
 )
-NUMERIC = ("engine.bootstrap", "engine.curve_numbers", "engine.paired", "engine.verdict")  # imported only where they are used
+# Imported only where they are used.
+NUMERIC = ("engine.bootstrap", "engine.curve_numbers", "engine.paired", "engine.verdict")
 PROGRAMS = Path(sys.executable).parent
 SHADOWED = "a module of the current directory was taken for ours"
 

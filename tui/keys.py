@@ -59,7 +59,7 @@ def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, s
     found: dict[str, str] = {}
     for node, bindings in nodes:
         for binding, keys in bindings:
-            if binding.id not in keymap:
+            if binding.id is None or binding.id not in keymap:
                 continue
             if binding.priority and any(map(character_of, keys)):
                 found[binding.id] = (
@@ -74,7 +74,7 @@ def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, s
                     both = [key for key in keys if key in theirs and key != LEAVES_A_LAYER]
                     alike = taken.description == binding.description  # such as full screen, of a pane and of a screen
                     if taken.id != binding.id and both and not alike:
-                        found[binding.id or ""] = (
+                        found[binding.id] = (
                             f"config.toml gives keys.{binding.id} the key {both[0]!r}, which keys.{taken.id} has "
                             f"({taken.description}): it keeps its own, choose another"
                         )

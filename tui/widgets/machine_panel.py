@@ -16,7 +16,7 @@ from tui.plain import clean_line
 from tui.widgets.sparkline import History, sparkline
 
 UNTOLD = "n/a"
-MANY_GPUS = 3  # one line each, this round's first; all of them where there is room
+FEW_GPUS = 3  # that even a small terminal has a line for
 
 
 class Words(Enum):
@@ -68,24 +68,26 @@ class MachinePanel(Static, can_focus=True):
         """Say what was sampled last, in as many words as there is room for."""
         if (sample := self._sample) is None:
             return
-        whole = self.screen.maximized is self
         width = self.content_size.width or self.size.width or 78
-        lines = self._gpu_blocks(sample, width) if whole else self._gpu_lines(sample, width)
+        if self.screen.maximized is not self:
+            lines = self._gpu_lines(sample, width, max(FEW_GPUS, self.screen.size.height // 8))
+        elif len(lines := self._gpu_blocks(sample, width)) >= self.size.height:
+            lines = self._gpu_lines(sample, width, len(sample.gpus))
         lines += _fitting(width, [partial(_rest, sample, self._share, words) for words in Words])
         plain = [line.plain for line in lines]
         if plain != self._told:
             changed, self._told = len(plain) != len(self._told), plain
             self.update(Content("\n").join(lines), layout=changed)
 
-    def _gpu_lines(self, sample: MachineSample, width: int) -> list[Content]:
+    def _gpu_lines(self, sample: MachineSample, width: int, most: int) -> list[Content]:
+        """A line each, this round's first; beyond `most` GPUs only how many there are."""
         if not sample.gpus:
             return [Content.styled(clean_line(sample.gpu_absence), "$text-warning")]
         gpus = sorted(sample.gpus, key=lambda gpu: gpu.uuid != self._share.gpu)
-        lines: list[Content] = []
-        for gpu in gpus[:MANY_GPUS]:
-            lines += self._gpu_line(gpu, width, len(gpus) == 1)
-        if len(gpus) > MANY_GPUS:
-            lines.append(Content.styled(f"{len(gpus) - MANY_GPUS} more GPUs: f shows all of them", "$text-muted"))
+        shown = gpus if len(gpus) <= most + 1 else gpus[:most]
+        lines = [line for gpu in shown for line in self._gpu_line(gpu, width, len(gpus) == 1)]
+        if more := len(gpus) - len(shown):
+            lines.append(Content.styled(f"{more} more GPUs: f shows all of them", "$text-muted"))
         return lines
 
     def _gpu_line(self, gpu: GpuSample, width: int, alone: bool) -> list[Content]:
@@ -129,7 +131,7 @@ class MachinePanel(Static, can_focus=True):
     def _gpu_blocks(self, sample: MachineSample, width: int) -> list[Content]:
         """Each GPU with a line per figure."""
         if not sample.gpus:
-            return self._gpu_lines(sample, width)
+            return self._gpu_lines(sample, width, 0)
         lines: list[Content] = []
         for gpu in sample.gpus:
             busy, memory = self._sparks(gpu, max(10, min(60, width - 62)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from textual.events import MouseScrollDown
 
 from engine.operations import Cockpit
 from engine.rounds import Result, Status
@@ -123,6 +124,40 @@ async def test_filter_follows_what_is_typed_and_a_wrong_one_leaves_the_table(
         await pilot.press("escape")
         await until_numbers(pilot, 1, 2, 3, 4)
         assert pilot.app.focused is table_of(pilot)
+
+
+async def test_cursor_comes_back_to_its_round_when_the_filter_shows_it_again(
+    open_app: OpenApp, varied: Cockpit
+) -> None:
+    async with open_app(varied) as pilot:
+        await until_numbers(pilot, 1, 2, 3, 4)
+        await pilot.press("g", "down", "slash", *"wide")
+        assert (numbers(pilot), table_of(pilot).selected_number) == ([1, 3], 3)
+        await pilot.press("escape")
+        assert (numbers(pilot), table_of(pilot).selected_number) == ([1, 2, 3, 4], 2)
+
+
+async def test_first_round_of_an_empty_table_takes_the_keys(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: pilot.app.screen.query_one("#empty").display, "the empty table's word")
+        idle_cockpit.store.add(lambda number: make_round(number))
+        await until_numbers(pilot, 1)
+        await pilot.press("space")
+        assert table_of(pilot).marked == [1]
+
+
+async def test_wheel_scrolls_and_the_cursor_stays(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    for _ in range(40):
+        idle_cockpit.store.add(lambda number: make_round(number))
+    async with open_app(idle_cockpit) as pilot:
+        await until_numbers(pilot, *range(1, 41))
+        table = table_of(pilot)
+        await pilot.press("g")
+        table.post_message(MouseScrollDown(table, 5, 5, 0, 1, 0, False, False, False))
+        await until(pilot, lambda: table.scroll_offset.y > 0, "the scroll")
+        assert table.selected_number == 1
+        await pilot.press("down")
+        assert (table.selected_number, table.scroll_offset.y) == (2, 1)
 
 
 async def test_status_and_results_are_filtered_as_they_change(open_app: OpenApp, varied: Cockpit) -> None:

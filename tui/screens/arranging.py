@@ -41,6 +41,7 @@ class ArrangingScreen(AnnotatingScreen):
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__(cockpit)
         self._filter_before = ""
+        self._selected_before: int | None = None
 
     @property
     def table(self) -> RoundTable:
@@ -60,7 +61,7 @@ class ArrangingScreen(AnnotatingScreen):
 
     async def action_filter(self) -> None:
         table = self.table
-        self._filter_before = table.view.filter
+        self._filter_before, self._selected_before = table.view.filter, table.selected_number
         await self.open_editor(LineEditor("/", table.view.filter, hint=FILTER_HINT, purpose="filter"))
 
     @on(LineEditor.Changed)
@@ -71,7 +72,7 @@ class ArrangingScreen(AnnotatingScreen):
     def _set_filter(self, expression: str) -> str:
         """Show what matches. Returns why that makes no sense, or ""; the terms before the last count still."""
         try:
-            self.table.set_view(filter=" ".join(expression.split()))
+            self.table.set_view(filter=" ".join(expression.split()), select=self._selected_before)
         except SpecError as error:
             with suppress(SpecError):
                 self.table.set_view(filter=" ".join(expression.split()[:-1]))

@@ -100,9 +100,13 @@ class RoundTable(VirtualTable):
         self._progress = progress
         self.forget_cells()
 
-    def set_view(self, **changes: str | bool) -> None:
-        """Show other rounds, or in another order; raises SpecError, and changes nothing, for a filter without sense."""
-        self._arrange(msgspec.structs.replace(self.view, **changes), None, known=True)
+    def set_view(self, *, select: int | None = None, **changes: str | bool) -> None:
+        """Show other rounds, or in another order, the cursor on `select` if it is among them.
+
+        Raises:
+            SpecError: the filter makes no sense; nothing is changed.
+        """
+        self._arrange(msgspec.structs.replace(self.view, **changes), select, known=True)
         self.post_message(self.Rearranged())
 
     def set_layout(self, layout: ColumnLayout) -> None:

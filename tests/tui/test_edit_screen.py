@@ -189,6 +189,14 @@ async def test_changed_fields_are_marked_against_the_parent_and_can_be_reset(
         assert pilot.app.screen.query_one("#train-learning_rate", Input).value == "2e-4"
 
 
+async def test_click_turns_a_choice(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 50)) as pilot:
+        bias = pilot.app.screen.query_one("#lora-bias", Choice)
+        before = bias.choices.index(bias.value)
+        await pilot.click("#lora-bias")
+        await until(pilot, lambda: bias.choices.index(bias.value) == (before + 1) % len(bias.choices), "the next value")
+
+
 async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
         await pilot.press("ctrl+n", *"try [b]more[/b]", "enter", *"rank")

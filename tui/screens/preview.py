@@ -77,7 +77,8 @@ class PreviewScreen(CockpitScreen):
             text.update("")
             return
         self._row = event.outcome.row
-        facts.update(preview_facts(event.outcome))
+        colours = self.app.get_css_variables()
+        facts.update(preview_facts(event.outcome, colours["text-warning"], colours["text-error"]))
         text.update(preview_text(event.outcome))
         self.query_one("#preview-body").scroll_home(animate=False)
 

@@ -51,5 +51,8 @@ class Choice(Widget, can_focus=True):
         index = self.choices.index(self.value) if self.value in self.choices else 0
         self.value = self.choices[(index + by) % len(self.choices)]
 
+    def on_click(self) -> None:
+        self.action_turn(1)
+
     def watch_value(self) -> None:
         self.post_message(self.Changed(self))

@@ -12,14 +12,14 @@ CUT = "dim strike"
 SCISSORS = "✂"
 
 
-def preview_facts(preview: Preview) -> Text:
+def preview_facts(preview: Preview, warning_colour: str = "yellow", error_colour: str = "red") -> Text:
     """What is known of the data and of the row, a line each, and the warnings."""
     lines = [_data_line(preview), _row_line(preview)]
     text = Text("\n".join(line for line in lines if line))
     for warning in preview.warnings:
-        text.append(f"\n! {clean_line(warning)}", "yellow")
+        text.append(f"\n! {clean_line(warning)}", warning_colour)
     if preview.problem is not None:
-        text.append(f"\n✗ row {preview.row:,} is left out: {clean_line(preview.problem)}", "bold red")
+        text.append(f"\n✗ row {preview.row:,} is left out: {clean_line(preview.problem)}", f"bold {error_colour}")
     return text
 
 

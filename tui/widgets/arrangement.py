@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import repeat
-from operator import attrgetter, ne
+from operator import ne
 
 from msgspec import Struct
 
 from engine.columns import Rounds, columns
-from engine.fields import spec_fields
+from engine.fields import SECTIONS, spec_fields
 from engine.query import Group, filter_rounds, group_rounds, sort_rounds
 from engine.rounds import Round
 from tui.widgets.column_layout import FIXED, ColumnLayout
@@ -72,10 +72,14 @@ def differing_columns(
 ) -> list[RoundColumn]:
     """The columns in which the rounds shown differ: any field of their specs, and those shown `otherwise`."""
     kept: list[RoundColumn] = []
+    parts = {name: {getattr(round_.spec, name) for round_ in shown} for name in SECTIONS}  # few of many rounds
     for item in layout.columns():
         key = item.column.key
+        field = spec_fields().get(key) if key not in TEXTS else None
         if key in TOLD_APART:
             kept += [item] if item in otherwise else []
+        elif field is not None:
+            kept += [item] if len({getattr(part, field.name) for part in parts[field.group]}) > 1 else []
         elif (item in otherwise or key in spec_fields()) and _differs(item, shown, rounds):
             kept.append(item)
     told = {part for item in kept for part in PARTS.get(item.column.key, ())}
@@ -84,8 +88,5 @@ def differing_columns(
 
 def _differs(item: RoundColumn, shown: Sequence[Round], rounds: Rounds) -> bool:
     key = item.column.key
-    if key in TEXTS:
-        texts = TEXTS[key]
-        return bool(shown) and any(texts(round_) != texts(shown[0]) for round_ in shown)
-    value = attrgetter(f"spec.{key}") if key in spec_fields() else partial(columns()[key].value, rounds=rounds)
+    value = TEXTS[key] if key in TEXTS else partial(columns()[key].value, rounds=rounds)
     return bool(shown) and any(map(ne, map(value, shown), repeat(value(shown[0]))))

@@ -1,11 +1,11 @@
 """The curves of some rounds as a picture, asked from a process that draws, so that matplotlib is imported nowhere else.
 
-The process is `python -P -m engine.picture`: an `Order` goes in, a `Picture` or a `Refusal` comes out, as MessagePack.
+The process is `python -P -m engine.picture`: an `Order` goes in, a `Picture` comes out (`engine.dialogue`).
 """
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from collections.abc import Sequence
 from typing import Literal
@@ -13,14 +13,13 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from engine.errors import LoratuiError
+from engine.dialogue import Dialogue, Refusal
 from engine.plain import clean_line
 from engine.rounds import Round
 from engine.workspace import Workspace
 
 Format = Literal["svg", "png"]
 FORMATS: tuple[Format, ...] = ("svg", "png")
-SECONDS = 300.0  # ten runs of a million steps take some
 
 
 class Run(Struct, frozen=True):
@@ -45,10 +44,7 @@ class Picture(Struct, frozen=True, tag="picture"):
     curveless: tuple[int, ...]
 
 
-class Refusal(Struct, frozen=True, tag="refusal"):
-    """Why nothing can be drawn, in one sentence."""
-
-    message: str
+_answers = msgspec.json.Decoder(Picture | Refusal)
 
 
 def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> Picture:
@@ -58,26 +54,10 @@ def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> Pict
         LoratuiError: the process could not be started, or ended without a picture.
     """
     runs = tuple(Run(item.number, label_of(item), str(workspace.run_dir(item.id).events)) for item in rounds)
-    order = Order(runs, format_)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "engine.picture"],
-            input=msgspec.msgpack.encode(order), capture_output=True, timeout=SECONDS, check=False,
-            cwd="/",  # where no matplotlibrc lies
-        )  # fmt: skip
-    except OSError as error:
-        raise LoratuiError(f"the picture could not be drawn: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise LoratuiError(
-            f"the picture could not be drawn within {SECONDS:.0f} seconds: choose fewer rounds"
-        ) from error
-    try:
-        answer = msgspec.msgpack.decode(done.stdout, type=Picture | Refusal)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise LoratuiError(f"the picture could not be drawn: {_last_words(done.stderr)}") from error
-    if isinstance(answer, Refusal):
-        raise LoratuiError(answer.message)
-    return answer
+    with Dialogue("engine.picture", "the picture") as dialogue:
+        dialogue.send(Order(runs, format_))
+        picture: Picture = dialogue.receive(_answers)
+    return picture
 
 
 def label_of(round_: Round) -> str:
@@ -91,22 +71,18 @@ def listed(numbers: Sequence[int]) -> str:
     return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"
 
 
-def _last_words(stderr: bytes) -> str:
-    lines = stderr.decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "the process said nothing")
-
-
 def main() -> None:
     """Draw the order on the standard input."""
+    os.chdir("/")  # where no matplotlibrc lies
     from engine.figure import draw_order  # matplotlib, in this process alone
 
-    order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     answer: Picture | Refusal
     try:
         answer = draw_order(order)
     except OSError as error:
         answer = Refusal(f"{error.filename} cannot be read, so that nothing is drawn: {error.strerror}")
-    sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
 
 
 if __name__ == "__main__":

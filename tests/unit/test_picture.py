@@ -185,11 +185,11 @@ def python_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 def test_process_that_ends_without_a_picture_is_told(workspace: Workspace, python_that: Callable[[str], None]) -> None:
     rounds = [make_round(1), make_round(2)]
-    python_that("cat > /dev/null; echo 'ModuleNotFoundError: no matplotlib' >&2; exit 1")
-    with pytest.raises(LoratuiError, match="could not be drawn: ModuleNotFoundError: no matplotlib"):
+    python_that("read order; echo 'ModuleNotFoundError: no matplotlib' >&2; exit 1")
+    with pytest.raises(LoratuiError, match="the picture ended without an answer: ModuleNotFoundError: no matplotlib"):
         draw(workspace, rounds, "svg")
     python_that("kill -9 $$")
-    with pytest.raises(LoratuiError, match="could not be drawn: the process said nothing"):
+    with pytest.raises(LoratuiError, match="the picture ended without an answer: it said nothing"):
         draw(workspace, rounds, "svg")
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 from msgspec import Struct
 
+from engine.events import Prepared
 from engine.plan import Checkpoints, plan_checkpoints
 from engine.rounds import Round
-from engine.snapshot import RunSnapshot
 from engine.units import format_bytes
 from engine.workspace import RunDir
 
 FLOAT32_BYTES = 4  # an adapter is trained in float32, whatever the base model is held in
 MOMENTS = 2  # Adam's, of the same type as what it trains
+CHECKPOINT = "checkpoint-"
 TRAINING_STATE = "training_state.safetensors"  # what a checkpoint has and an adapter has not
 
 
@@ -38,28 +40,27 @@ class DiskNeed(Struct, frozen=True):
         return self.checkpoints * self.checkpoint_bytes + self.adapter_bytes
 
 
-def disk_need(round_: Round, run: RunSnapshot, directory: RunDir) -> DiskNeed | None:
-    """What `run` will still write; None where that is not known yet. Looks at the disk, so not for a UI thread."""
-    prepared = run.prepared
+def disk_need(round_: Round, prepared: Prepared | None, step: int, directory: RunDir) -> DiskNeed | None:
+    """What a run that has come to `step` will still write; None as long as it is not prepared.
+
+    Looks at the disk, so not for a UI thread.
+    """
     if prepared is None:
         return None
     # as the engine counts the steps, which may not be as they were planned
     planned = plan_checkpoints(round_.spec.train, prepared.steps_per_epoch, prepared.total_steps)
     there = _checkpoints_in(directory.checkpoints)
-    # one as it says it was written, as another may lie there half written
-    newest = next((directory.path / saved.path for saved in reversed(run.saved) if not saved.final), None)
-    sizes = _file_sizes(newest) if newest is not None else {}
+    sizes = _file_sizes(there[max(there)]) if there else {}
     if measured := bool(sizes):
         checkpoint = sum(sizes.values())
         adapter = checkpoint - sizes.get(TRAINING_STATE, 0)
     else:
         adapter = FLOAT32_BYTES * prepared.trainable_parameters
         checkpoint = (1 + MOMENTS) * adapter
-    last = run.last_step
-    to_come = checkpoints_after(planned, last.step if last is not None else 0)
     train = round_.spec.train
-    kept = (train.save_total_limit, train.load_best_model_at_end)
-    return DiskNeed(growth(to_come, there, *kept), checkpoint, adapter, measured)
+    to_come = checkpoints_after(planned, step)
+    more = growth(to_come, len(there), train.save_total_limit, train.load_best_model_at_end)
+    return DiskNeed(more, checkpoint, adapter, measured)
 
 
 def growth(to_come: int, there: int, limit: int | None, keeps_best: bool) -> int:
@@ -89,23 +90,30 @@ def free_bytes(directory: Path) -> int | None:
         return None
 
 
-def shortage(need: DiskNeed | None, free: int | None, directory: Path) -> str:
-    """One sentence on what will not fit, or ""."""
-    if need is None or free is None or need.total_bytes <= free:
+def shortage(needs: Sequence[DiskNeed], free: int | None, directory: Path) -> str:
+    """One sentence on what will not fit of what the running rounds still write, or ""."""
+    total = sum(need.total_bytes for need in needs)
+    if free is None or total <= free:
         return ""
-    basis = "as large as the newest" if need.measured else "estimated from the trained parameters"
-    some = f"{need.checkpoints} more checkpoint{'s' * (need.checkpoints != 1)} and the adapter"
+    basis = "as large as the newest" if all(need.measured for need in needs) else "estimated from what is trained"
+    checkpoints = sum(need.checkpoints for need in needs)
+    some = f"{checkpoints:,} more checkpoint{'s' * (checkpoints != 1)} and the adapter"
+    if len(needs) > 1:
+        some += f"s of {len(needs)} rounds"
     return (
-        f"the disk will be full before the end: {some} take {format_bytes(need.total_bytes)} ({basis}), and "
-        f"{format_bytes(free)} are left at {directory}: free some space"
+        f"the disk will be full before the end: {some} take {format_bytes(total)} ({basis}), and {format_bytes(free)} "
+        f"are left at {directory}: free some space"
     )
 
 
-def _checkpoints_in(directory: Path) -> int:
+def _checkpoints_in(directory: Path) -> dict[int, Path]:
+    """By their step; one has its name only once it is whole."""
     try:
-        return sum(name.startswith("checkpoint-") for name in os.listdir(directory))
+        names = os.listdir(directory)
     except OSError:
-        return 0
+        return {}
+    steps = ((name.removeprefix(CHECKPOINT), name) for name in names if name.startswith(CHECKPOINT))
+    return {int(step): directory / name for step, name in steps if step.isdecimal() and step.isascii()}
 
 
 def _file_sizes(directory: Path) -> dict[str, int]:

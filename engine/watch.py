@@ -9,6 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from engine.curve import Steps
+from engine.disk import DiskNeed, disk_need
 from engine.events import AnyEvent, Evaluated, Phase, Prepared, Started, Step
 from engine.plateau import EVALUATIONS, LossTrend
 from engine.rounds import ACTIVE, Round, Status
@@ -40,13 +41,14 @@ class Progress(Struct, frozen=True):
     """How far a run is; None where that is not known.
 
     `phase` is what it does besides its steps, "" while it trains; `remaining_seconds` are of the steps still ahead, at
-    the mean pace of those so far.
+    the mean pace of those so far; `disk_need` is of its checkpoints.
     """
 
     phase: str = ""
     step: int | None = None
     total_steps: int | None = None
     remaining_seconds: float | None = None
+    disk_need: DiskNeed | None = None
 
 
 class RunWatch:
@@ -61,6 +63,7 @@ class RunWatch:
         self._last_step: Step | None = None
         self._round = round_
         self._since = since
+        self._run = run
         self._tail = RunTail(run.events)
         self._told: set[Kind] = set()
         self._begin()
@@ -136,15 +139,20 @@ class RunWatch:
         """As the engine counts them, or as they were planned until it does."""
         return self._prepared.total_steps if self._prepared is not None else self._round.plan.total_steps
 
-    @property
     def progress(self) -> Progress:
-        """As of the last poll."""
+        """As of the last poll; looks at the disk, so not for a UI thread."""
         total = self._total_steps
-        step, phase = self._last_step, self._phase.name if self._phase is not None else ""
+        last, phase = self._last_step, self._phase.name if self._phase is not None else ""
         left = None
-        if step is not None and total is not None and step.step > 0:
-            left = max(0, total - step.step) * step.train_seconds / step.step
-        return Progress("" if phase == "training" else phase, step.step if step is not None else None, total, left)
+        if last is not None and total is not None and last.step > 0:
+            left = max(0, total - last.step) * last.train_seconds / last.step
+        return Progress(
+            phase="" if phase == "training" else phase,
+            step=last.step if last is not None else None,
+            total_steps=total,
+            remaining_seconds=left,
+            disk_need=disk_need(self._round, self._prepared, last.step if last is not None else 0, self._run),
+        )
 
 
 def ending_alarm(round_: Round) -> Alarm | None:

@@ -146,7 +146,7 @@ def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Po
         for watch in watches.values():
             with suppress(OSError):  # who opens the run is told
                 alarms += watch.poll()
-        progress = {item.number: watches[item.id].progress for item in rounds}
+        progress = {item.number: watches[item.id].progress() for item in rounds}
         if alarms or progress != told:
             post(RunsWatched(progress, alarms))
             told = progress
@@ -162,12 +162,15 @@ def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnaps
         while True:
             round_, run = current()
             active = round_.status in ACTIVE
+            last = run.last_step
+            directory = cockpit.workspace.run_dir(round_.id)
+            need = disk_need(round_, run.prepared, last.step if last is not None else 0, directory) if active else None
             share = RoundShare(
                 tree=tree.sample(round_.process) if active else None,
                 gpu=round_.gpu,
                 on_gpu=run.prepared is not None and run.prepared.device == "cuda",
                 disk_free=free_bytes(root),
-                disk_need=disk_need(round_, run, cockpit.workspace.run_dir(round_.id)) if active else None,
+                disk_need=need,
             )
             post(MachineSampled(telemetry.sample(), share, time.monotonic()))
             if not pause(MACHINE_SECONDS):

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.disk import TRAINING_STATE, DiskNeed, checkpoints_after, disk_need, free_bytes, growth, shortage
-from engine.events import Prepared, Saved, Step
+from engine.events import Prepared
 from engine.plan import Checkpoints
 from engine.rounds import Round, Status
-from engine.snapshot import RunSnapshot
 from engine.training.manifest import TENSORS
 from engine.workspace import RunDir
 from tests.conftest import make_round, make_spec
@@ -22,13 +21,6 @@ PREPARED = Prepared(
     time=1.0, device="cuda", dtype="float16", parameters=10**9, trainable_parameters=TRAINED, train_samples=90,
     eval_samples=10, total_steps=100, steps_per_epoch=25,
 )  # fmt: skip
-
-
-def at(step: int) -> Step:
-    return Step(
-        time=2.0, step=step, epoch=step / 25, loss=1.0, learning_rate=1e-4, grad_norm=1.0, tokens=1, seconds=1.0,
-        train_seconds=float(step), trained_tokens=step,
-    )  # fmt: skip
 
 
 def running(**settings: object) -> Round:
@@ -54,8 +46,7 @@ def test_checkpoints_of_a_million_steps_are_counted_at_once() -> None:
 
 def test_need_before_the_first_checkpoint_is_estimated_from_what_is_trained(tmp_path: Path) -> None:
     # four epochs of 25 steps: checkpoints after 25, 50, 75, 100; each weights and two moments in float32
-    run = RunSnapshot([PREPARED, at(10)])
-    need = disk_need(running(), run, RunDir(tmp_path))
+    need = disk_need(running(), PREPARED, 10, RunDir(tmp_path))
     assert need == DiskNeed(4, 12_000_000, 4_000_000, measured=False)
     assert need.total_bytes == 4 * 12_000_000 + 4_000_000
 
@@ -67,10 +58,11 @@ def test_need_after_a_checkpoint_is_what_that_one_takes(tmp_path: Path) -> None:
     (checkpoint / "adapter_model.safetensors").write_bytes(bytes(500))
     (checkpoint / "training_state.safetensors").write_bytes(bytes(1200))
     (checkpoint / "tokenizer.json").write_bytes(bytes(300))
-    run = RunSnapshot([PREPARED, at(25), Saved(time=3.0, step=25, path="checkpoints/checkpoint-25"), at(30)])
-    assert disk_need(running(), run, directory) == DiskNeed(3, 2000, 800, measured=True)
+    (directory.checkpoints / ".checkpoint-30.staged").mkdir()  # one that is being written
+    assert disk_need(running(), PREPARED, 30, directory) == DiskNeed(3, 2000, 800, measured=True)
     limited = running(train__save_total_limit=1)
-    assert disk_need(limited, run, directory) == DiskNeed(1, 2000, 800, measured=True)  # the old one goes afterwards
+    one = DiskNeed(1, 2000, 800, measured=True)  # the old one goes once the new one is there
+    assert disk_need(limited, PREPARED, 30, directory) == one
 
 
 def test_training_state_has_the_name_that_the_engine_gives_it() -> None:
@@ -78,7 +70,7 @@ def test_training_state_has_the_name_that_the_engine_gives_it() -> None:
 
 
 def test_need_is_not_known_before_the_model_is_loaded(tmp_path: Path) -> None:
-    assert disk_need(running(), RunSnapshot(), RunDir(tmp_path)) is None
+    assert disk_need(running(), None, 0, RunDir(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -91,12 +83,19 @@ def test_limit_bounds_what_is_there_at_once(to_come: int, there: int, limit: int
 
 def test_what_does_not_fit_is_said_in_a_sentence() -> None:
     need = DiskNeed(4, GIB, GIB // 2, measured=True)
-    assert shortage(need, int(4.5 * GIB), Path("/w")) == ""
-    assert shortage(need, int(4.5 * GIB) - 1, Path("/w")) == (
+    assert shortage([need], int(4.5 * GIB), Path("/w")) == ""
+    assert shortage([need], int(4.5 * GIB) - 1, Path("/w")) == (
         "the disk will be full before the end: 4 more checkpoints and the adapter take 4.5 GiB (as large as the "
         "newest), and 4.5 GiB are left at /w: free some space"
     )
-    assert shortage(None, 0, Path("/w")) == shortage(need, None, Path("/w")) == ""
+    assert shortage([], 0, Path("/w")) == shortage([need], None, Path("/w")) == ""
+
+
+def test_rounds_that_run_at_once_share_the_disk() -> None:
+    needs = [DiskNeed(4, GIB, 0, measured=True), DiskNeed(3, GIB, GIB, measured=False)]
+    assert shortage(needs[:1], 7 * GIB, Path("/w")) == shortage(needs[1:], 7 * GIB, Path("/w")) == ""
+    words = "7 more checkpoints and the adapters of 2 rounds take 8.0 GiB (estimated from what is trained)"
+    assert words in shortage(needs, 7 * GIB, Path("/w"))
 
 
 def test_free_space_is_the_file_systems(tmp_path: Path) -> None:

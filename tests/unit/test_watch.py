@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.disk import DiskNeed
 from engine.events import AnyEvent, Evaluated, Phase, Prepared, Started, Step
 from engine.process import own_identity
 from engine.rounds import Result, Status
@@ -89,11 +90,12 @@ def test_progress_is_known(told: Told) -> None:
         eval_samples=1, total_steps=100, steps_per_epoch=50,
     )  # fmt: skip
     told.say(started(BEGIN))
-    assert told.watch.progress == Progress("", None, ROUND.plan.total_steps, None)
+    assert told.watch.progress() == Progress("", None, ROUND.plan.total_steps, None)
     told.say(prepared, *(step(number, 1 / number) for number in range(1, 26)))
-    assert told.watch.progress == Progress("", 25, 100, 75 * 2.0)
+    need = DiskNeed(2, 12, 4, measured=False)  # after 50 and 100 steps, of a single trained parameter
+    assert told.watch.progress() == Progress("", 25, 100, 75 * 2.0, need)
     told.say(Phase(time=BEGIN, name="evaluating"))
-    assert told.watch.progress.phase == "evaluating"
+    assert told.watch.progress().phase == "evaluating"
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ class LiveScreen(CockpitScreen):
     @on(MachineSampled)
     def _show_machine(self, event: MachineSampled) -> None:
         self.query_one(MachinePanel).show(event.sample, event.share, event.at)
-        self._shortage = shortage(event.share.disk_need, event.share.disk_free, self.cockpit.workspace.root)
+        others = [item.disk_need for number, item in self._progress.items() if number != self.round.number]
+        needs = [need for need in (event.share.disk_need, *others) if need is not None]
+        self._shortage = shortage(needs, event.share.disk_free, self.cockpit.workspace.root)
 
     def _show(self) -> None:
         self._tick()

@@ -31,6 +31,10 @@ from tui.widgets.rounds_title import rounds_title
 
 EXPORT_NAME = "comparison.md"
 STEADY_LINES = 10  # what more a round has to tell, only it takes from the table
+FIRST_KEYS = (
+    "table.open", "rounds.new", "rounds.filter", "rounds.sort", "rounds.mark", "rounds.compare", "round.stop",
+    "rounds.note", "rounds.queue", "rounds.lineage", "app.quit",
+)  # fmt: skip
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
 
@@ -69,7 +73,7 @@ class RoundsScreen(ArrangingScreen):
         yield RoundTable(id="rounds")
         yield Static(EMPTY_TEXT, id="empty", markup=False)
         yield RoundDetail(id="round-detail")
-        yield KeyFooter()
+        yield KeyFooter(FIRST_KEYS)
 
     def on_mount(self) -> None:
         self._follow_store()

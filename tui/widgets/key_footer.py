@@ -31,14 +31,18 @@ class Shown(Struct, frozen=True):
 
 
 class KeyFooter(Widget):
-    """One line from the screen's active bindings. Where it is too short, what cannot be done now goes first."""
+    """One line from the screen's active bindings. Where it is too short, what cannot be done now goes first.
+
+    `first` has the ids of bindings that come before all others, in this order, as the most important ones.
+    """
 
     DEFAULT_CSS = """
     KeyFooter { dock: bottom; height: 1; background: $footer-background; color: $footer-foreground; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: Sequence[str] = ()) -> None:
         super().__init__()
+        self._first = {name: place for place, name in enumerate(first)}
         self._keys: list[Shown] = []
         self._help: Shown | None = None
 
@@ -53,7 +57,8 @@ class KeyFooter(Widget):
             return
         by_action: dict[str, Shown] = {}
         ways_to_help: dict[str, Shown] = {}
-        for node, binding, enabled, _ in screen.active_bindings.values():
+        active = screen.active_bindings.values()
+        for node, binding, enabled, _ in sorted(active, key=lambda one: self._first.get(one.binding.id or "", 99)):
             shown = Shown(self.app.get_key_display(binding), binding.description, binding.action, node, enabled)
             if binding.id in HELP_IDS:
                 ways_to_help.setdefault(binding.id or "", shown)

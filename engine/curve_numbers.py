@@ -22,6 +22,7 @@ Numbers: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
 StepNumbers: TypeAlias = NDArray[np.int64]
 
 GIB = 2.0**30
+VAST, TINY = 1e30, 1e-30  # what is not within them is no measurement, and nothing that could be drawn
 PART = 8192  # values at once, which a processor's cache holds
 
 
@@ -73,15 +74,17 @@ class Points(NamedTuple):
 
 def x_of_steps(curve: Curve, along: Along) -> Numbers:
     """Where on the x axis the steps of a curve lie."""
-    if along is Along.TIME:
-        return np.cumsum(np.frombuffer(curve.seconds, np.float32), dtype=np.float64)
-    return np.multiply(curve.steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
+    with np.errstate(all="ignore"):
+        if along is Along.TIME:
+            return np.cumsum(np.frombuffer(curve.seconds, np.float32), dtype=np.float64)
+        return np.multiply(curve.steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
 
 
 def x_at(curve: Curve, x: Numbers, steps: Sequence[int], along: Along) -> Numbers:
     """Where `steps` lie, given where those of the curve do; in time, a step it does not have is at the one before."""
     if along is not Along.TIME:
-        return np.multiply(steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
+        with np.errstate(all="ignore"):
+            return np.multiply(steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
     return np.append(0.0, x)[[bisect_right(curve.steps, step) for step in steps]]
 
 
@@ -91,9 +94,9 @@ def points_of(series: Series, x: Numbers, metric: Metric, along: Along) -> Point
         return held_out(series, x, along)
     steps = np.frombuffer(series.curve.steps, np.int64)
     y = _values(series.curve, metric)
-    usable = np.isfinite(y)
+    usable = np.abs(y) < VAST
     lost = steps[~usable].tolist() if metric in (Metric.TRAIN_LOSS, Metric.GRAD_NORM) else ()
-    usable &= np.isfinite(x)
+    usable &= np.abs(x) < VAST
     points = Points(steps, x, y, lost)
     return points if usable.all() else points.only(usable)
 
@@ -105,7 +108,7 @@ def held_out(series: Series, x: Numbers, along: Along) -> Points:
     steps = [step for step, _ in measured]
     places = x_at(series.curve, x, steps, along)
     points = Points(np.array(steps, np.int64), places, np.array([loss for _, loss in measured], float), lost)
-    return points.only(np.isfinite(places))
+    return points.only((np.abs(places) < VAST) & (np.abs(points.y) < VAST))
 
 
 def _values(curve: Curve, metric: Metric) -> Numbers:
@@ -115,7 +118,7 @@ def _values(curve: Curve, metric: Metric) -> Numbers:
         case Metric.GRAD_NORM:
             return np.frombuffer(curve.grad_norms, np.float32)
         case Metric.TOKENS_PER_SECOND:
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            with np.errstate(all="ignore"):
                 return np.divide(curve.tokens, curve.seconds, dtype=np.float32)
         case Metric.MEMORY:
             return np.multiply(curve.memory_bytes, 1 / GIB, dtype=np.float32)
@@ -147,7 +150,7 @@ def smooth(values: Numbers, span: int) -> NDArray[np.float32]:
 
 def bin_width(steps: float, bins: int) -> int:
     """The power of two that cuts `steps` into at least `bins` parts, and fewer than twice as many; at least 1."""
-    return 1 << max(0, math.floor(math.log2(max(1.0, steps / max(1, bins)))))
+    return 1 << max(0, math.floor(math.log2(min(max(1.0, steps / max(1, bins)), 2.0**62))))
 
 
 def keep_extremes(steps: StepNumbers, values: Numbers, width: int) -> NDArray[np.intp]:

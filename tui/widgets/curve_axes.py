@@ -41,7 +41,8 @@ def limits_of(values: NDArray[np.floating], logarithmic: bool) -> tuple[float, f
     if logarithmic:
         low, high = math.log10(round_down(10.0**low, FINE)), math.log10(round_up(10.0**high, FINE))
         return low, max(high, low + 0.1)
-    unit = round_down((high - low) / 4 or abs(high) / 4 or 0.1)
+    spread, size = high - low, max(abs(low), abs(high))
+    unit = round_down((spread if spread > 1e-9 * size else size) / 4 if size > 1e-30 else 0.1)
     return unit * math.floor(low / unit), unit * (math.floor(high / unit) + 1)
 
 

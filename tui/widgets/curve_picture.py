@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from textual_plot.plot_widget import LinePlot, ScatterPlot, VLinePlot
 
 from engine.curve_numbers import (
     NOISY,
+    TINY,
+    VAST,
     Along,
     Metric,
     Numbers,
@@ -46,6 +47,7 @@ from tui.widgets.curve_axes import (
 from tui.widgets.curve_plot import LOST, Picture
 
 SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the run's steps
+LONGEST_SPAN = 10_000_000  # beyond which the weights of single steps are lost in rounding
 MARKS = "●▲■◆▼◀▶" + string.ascii_lowercase
 HELD_OUT_MARKS = "○△□◇▽◁▷" + string.ascii_uppercase
 COLOURS = 6
@@ -100,12 +102,16 @@ class Shown:
         self.view = view
         self.last_step = max([total_steps or 0, 1, *(item.curve.steps[-1] for item in series if len(item.curve))])
         share = SMOOTHING[view.smoothing]
-        self.span = max(2, round(round_down(share * self.last_step))) if share and view.metric in NOISY else 1
+        self.span = (
+            max(2, min(LONGEST_SPAN, round(round_down(share * self.last_step))))
+            if share and view.metric in NOISY
+            else 1
+        )
         self._x = [x_of_steps(item.curve, view.along) for item in series]
         self.everything = 0.0, self._end()
         self.window = view.window or self.everything
         points = self._points_of_metric()
-        self.points = [item.only(item.y > 0) for item in points] if view.logarithmic else points
+        self.points = [item.only(item.y > TINY) for item in points] if view.logarithmic else points
 
     def _points_of_metric(self) -> list[Points]:
         pairs = zip(self.series, self._x, strict=True)
@@ -114,7 +120,7 @@ class Shown:
     def _end(self) -> float:
         if self.view.along is Along.STEP:
             return float(self.last_step)
-        ends = [0.0]
+        ends: list[float] = []
         for item, x in zip(self.series, self._x, strict=True):
             if not len(x):
                 continue
@@ -123,9 +129,10 @@ class Shown:
                 ends.append(reached)
             elif self.view.along is Along.EPOCH:
                 ends.append(self.last_step * item.curve.epochs_per_step)
-            elif reached > 0:
-                ends.append(round_up(reached * self.last_step / max(1, step), FINE))
-        return max(ends) if 0 < max(ends) < math.inf else 1.0
+            elif TINY < (estimate := reached * self.last_step / max(1, step)) < VAST:
+                ends.append(round_up(estimate, FINE))
+        ends = [end for end in ends if TINY < end < VAST]
+        return max(ends, default=1.0)
 
     @property
     def longest(self) -> Points:
@@ -177,12 +184,13 @@ class Shown:
         steps, x, y = points.steps[begin:end], points.x[begin:end], y[begin:end]
         if not len(x):
             return LinePlot(np.empty(0), np.empty(0), HiResMode.BRAILLE, style)
-        x_per_step = float(points.x[-1]) / float(points.steps[-1] or 1) or 1.0
+        x_per_step = max(TINY, float(points.x[-1]) / float(points.steps[-1] or 1))
         kept = keep_extremes(steps, y, bin_width((high - low) / x_per_step, width))
         x, y = np.asarray(x[kept], float), self._drawn(y[kept])
         edges = np.array([edge for edge in self.window if x[0] < edge < x[-1]])
         inside = (x >= low) & (x <= high)
-        x, y = np.append(x[inside], edges), np.append(y[inside], np.interp(edges, x, y))
+        crossing = np.clip(np.nan_to_num(np.interp(edges, x, y)), y.min(), y.max())  # whatever the order of x
+        x, y = np.append(x[inside], edges), np.append(y[inside], crossing)
         order = np.argsort(x, kind="stable")
         return LinePlot(x[order], y[order], HiResMode.BRAILLE, style)
 
@@ -204,7 +212,7 @@ class Shown:
     def _held_out(self, number: int, style: Styles) -> ScatterPlot:
         points = held_out(self.series[number], self._x[number], self.view.along)
         low, high = self.window
-        points = points.only((points.x >= low) & (points.x <= high) & ((points.y > 0) | (not self.view.logarithmic)))
+        points = points.only((points.x >= low) & (points.x <= high) & ((points.y > TINY) | (not self.view.logarithmic)))
         many = len(self.series) > 1
         mark = HELD_OUT_MARKS[number % len(HELD_OUT_MARKS)] if many else MARKS[0]
         return ScatterPlot(

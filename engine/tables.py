@@ -113,7 +113,7 @@ def _csv_cell(value: Any) -> Any:
 
 def to_markdown(rounds: Sequence[Round]) -> str:
     """GitHub tables of what differs between the rounds and how they did, the settings they share, and their notes."""
-    parts = ["# LoRA rounds", _main_table(rounds)]
+    parts = ["# LoRA rounds", main_table(rounds)]
     if best_rounds(rounds):
         parts.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
     if shared := shared_settings(rounds, (*TOLD, *BATCH)):
@@ -123,7 +123,8 @@ def to_markdown(rounds: Sequence[Round]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _main_table(rounds: Sequence[Round]) -> str:
+def main_table(rounds: Sequence[Round]) -> str:
+    """A row for each round: what differs between them, and how they did; the best in bold."""
     others = [key for key in differing_keys(rounds) if key not in (*TOLD, *BATCH)]
     titles = [
         "round",

@@ -177,6 +177,15 @@ def _diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", type=int, metavar="B")
 
 
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to tell of (default: all)")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="the Markdown file; pictures go beside it"
+    )
+    parser.add_argument("--picture", choices=PICTURES, default="svg", help="what the curves are drawn as")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+
+
 def _eval(parser: argparse.ArgumentParser) -> None:
     _number(parser)
     parser.add_argument("--data", required=True, metavar="F", help="a file of rows, or a dataset on the hub")
@@ -273,6 +282,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "rm": ("delete a round and its run directory", _number),
     "export": ("print the comparison of the rounds", _export),
     "share": ("let the members of the directory's group read this workspace, with --readonly", _share),
+    "report": ("write up the rounds: setup, curves, what was changed and what came of it, samples", _report),
     "rebuild": ("make experiments.json anew from runs/", _nothing),
     "keys": ("print every action and its key, in the form of the config file", _nothing),
     "doctor": ("tell what this machine has for training", _json),

@@ -32,6 +32,7 @@ from engine.tables import export_rounds, json_text, round_fields, to_json, write
 from tui.evaluate import evaluate as evaluate
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
+from tui.report import report as report
 from tui.reproduce import reproduce as reproduce
 from tui.widgets.lineage_text import lineage_lines
 from tui.widgets.preview_text import preview_facts, preview_text

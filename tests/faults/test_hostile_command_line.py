@@ -72,6 +72,7 @@ CASES: dict[str, list[list[str]]] = {
     ],
     "share": [["share", "{text}"], ["share"], ["share", "--off"]],
     "keys": [["keys"], ["keys", "{text}"]],
+    "report": [["report", "{text}", "-o", "x"], ["report", "-o", "missing/{text}"], ["report", "-o", "report.md"]],
     "rebuild": [["rebuild"], ["rebuild", "{text}"]],
     "doctor": [["doctor"], ["doctor", "--json"], ["doctor", "--workspace", "{text}"]],
 }  # fmt: skip

@@ -1,0 +1,177 @@
+"""The write-up of rounds in Markdown: setup, table, curves, what was changed and what came of it, samples, machine.
+
+What is said of a difference is what `engine.verdict` says of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from engine.columns import format_interval, interval_of, measured_text
+from engine.errors import LoratuiError
+from engine.events import Provenance, Sampled, Started
+from engine.held_out import moved, moved_from_base
+from engine.lineage import Kin, changes, families
+from engine.picture import Format, draw, listed
+from engine.plain import clean
+from engine.provenance import command_of, provenance_lines
+from engine.rounds import Round
+from engine.runlog import read_events
+from engine.seeds import seed_groups
+from engine.snapshot import RunSnapshot
+from engine.tables import escape_markdown, main_table, markdown_table, shared_settings, write_bytes
+from engine.units import format_perplexity
+from engine.verdict import verdict
+from engine.workspace import Workspace
+
+PICTURED = 10  # rounds in one picture
+SHOWN_PROMPTS = 3
+
+
+def write_report(workspace: Workspace, rounds: Sequence[Round], path: Path, format_: Format = "svg") -> list[Path]:
+    """Write the report at `path` and its pictures beside it; returns where these are.
+
+    What is there already is replaced: ask before, `pictures_beside` tells of which files.
+
+    Raises:
+        LoratuiError: a picture or a file could not be made.
+    """
+    beside = pictures_beside(rounds, path, format_)
+    drawn = [draw(workspace, rounds[start : start + PICTURED], format_).data for start in _starts(rounds)]
+    pictures = {file: data for file, data in zip(beside, drawn, strict=True) if data}
+    document = to_report(workspace, rounds, [file.name for file in pictures])
+    for file, content in (*pictures.items(), (path, document.encode())):
+        try:
+            write_bytes(file, content)
+        except OSError as error:
+            raise LoratuiError(f"{file} could not be written: {error.strerror}") from error
+    return list(pictures)
+
+
+def pictures_beside(rounds: Sequence[Round], path: Path, format_: Format) -> list[Path]:
+    """Where the pictures of a report at `path` go: one, or several numbered ones if there are many rounds."""
+    starts = _starts(rounds)
+    ends = [f"-{number}" if len(starts) > 1 else "" for number in range(1, len(starts) + 1)]
+    return [path.with_name(f"{path.stem}-curves{end}.{format_}") for end in ends]
+
+
+def _starts(rounds: Sequence[Round]) -> list[int]:
+    return list(range(0, len(rounds), PICTURED))
+
+
+def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[str] = ()) -> str:
+    """The document, in GitHub's Markdown; `pictures` are the names of files beside it."""
+    runs = {item.number: _run_of(workspace, item) for item in rounds}
+    sections = {
+        "Setup": shared_settings(rounds),
+        "Rounds": main_table(rounds),
+        "Curves": "\n\n".join(f"![Curves of the rounds]({quote(name)})" for name in pictures),
+        "What was changed, and what came of it": "\n\n".join(_story(workspace, rounds)),
+        "Several seeds": _seeds(rounds),
+        "Samples": "\n\n".join(_samples(rounds, runs)),
+        "Environment": _environment(rounds, runs),
+        "To do it again": "\n\n".join(_commands(rounds)),
+    }
+    title = f"# {listed([item.number for item in rounds]).capitalize()}" if rounds else "# No rounds"
+    return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in sections.items() if text)]) + "\n"
+
+
+def _run_of(workspace: Workspace, round_: Round) -> RunSnapshot:
+    return RunSnapshot(read_events(workspace.run_dir(round_.id).events, Started, Sampled, Provenance))
+
+
+def _story(workspace: Workspace, rounds: Sequence[Round]) -> Iterator[str]:
+    """A part for each round, those that came from others after these."""
+    for family in families(rounds):
+        for kin in family:
+            if kin.round is not None:
+                yield "\n\n".join(_chapter(workspace, kin, kin.round))
+
+
+def _chapter(workspace: Workspace, kin: Kin, round_: Round) -> Iterator[str]:
+    name = f": {escape_markdown(round_.name)}" if round_.name.strip() else ""
+    yield f"### Round {round_.number}{name}"
+    if round_.note.strip():
+        yield f"**Why:** {escape_markdown(round_.note)}"  # at the start of a line its text might be a list or a rule
+    if kin.parent is not None:
+        rows = [[f"`{item.key}`", escape_markdown(item.old), escape_markdown(item.new)] for item in changes(kin)]
+        yield f"From round {kin.parent.number}" + (":" if rows else ", with the same settings.")
+        if rows:
+            yield markdown_table(["setting", f"round {kin.parent.number}", f"round {round_.number}"], rows)
+    if told := _outcome(round_):
+        yield told
+    if kin.parent is not None and moved(kin.parent, round_) is not None:
+        said = escape_markdown(verdict(workspace, kin.parent, round_))
+        yield f"{said[:1].upper()}{said[1:]}."
+    if round_.message.strip():
+        yield f"**How it ended:** {escape_markdown(round_.message)}"
+    for text in round_.warnings:
+        yield f"**Warning:** {escape_markdown(text)}"
+
+
+def _outcome(round_: Round) -> str:
+    """`Perplexity 3.16 (95 %: 3.05–3.28), eval loss 1.1518; the base model's was 4.91 (-35.6 %).`"""
+    result = round_.result
+    perplexity = measured_text(result, "perplexity")
+    if not perplexity:
+        return f"It is {round_.status} and was not measured."
+    interval = format_interval(interval_of(result.eval_loss_interval))
+    told = f"Perplexity {perplexity}" + (f" (95 %: {interval})" if interval else "")
+    if loss := measured_text(result, "eval_loss"):
+        told += f", eval loss {loss}"
+    change = moved_from_base(round_)
+    if change is not None:
+        told += f"; the base model's was {format_perplexity(change.before)} ({change.percent_text})"
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in result.generation.items())
+    return f"{told}." + (f" Answers to held-out prompts: {escape_markdown(scores)}." if scores else "")
+
+
+def _seeds(rounds: Sequence[Round]) -> str:
+    rows = [
+        [
+            listed([item.number for item in group.rounds]),
+            ", ".join(str(item.spec.train.seed) for item in group.rounds),
+            f"{format_perplexity(group.mean)} ± {group.deviation:.2g}",
+        ]
+        for group in seed_groups(rounds)
+    ]
+    return markdown_table(["rounds", "seeds", "perplexity, mean ± deviation"], rows) if rows else ""
+
+
+def _samples(rounds: Sequence[Round], runs: dict[int, RunSnapshot]) -> Iterator[str]:
+    """What the rounds answered last to the prompts that they share, prompt by prompt."""
+    said: dict[str, dict[str, str]] = {}
+    for round_ in rounds:
+        samples = runs[round_.number].samples
+        last = samples[-1].step if samples else 0
+        for item in samples:
+            if item.step in (0, last):
+                answers = said.setdefault(item.prompt, {"expected": item.expected})
+                who = "base model" if item.step == 0 else f"round {round_.number}"
+                answers.setdefault(who, item.text)
+    for prompt, answers in list(said.items())[:SHOWN_PROMPTS]:
+        rows = [[who, escape_markdown(text) or "(nothing)"] for who, text in answers.items()]
+        yield f"**{escape_markdown(prompt)}**\n\n{markdown_table(['', 'answer'], rows)}"
+
+
+def _environment(rounds: Sequence[Round], runs: dict[int, RunSnapshot]) -> str:
+    """A column per different machine or set of libraries."""
+    known: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for round_ in rounds:
+        if (provenance := runs[round_.number].provenance) is not None:
+            lines = tuple(line for line in provenance_lines(provenance) if line[0] != "command")
+            known.setdefault(lines, []).append(round_.number)
+    names = list(dict.fromkeys(name for lines in known for name, _ in lines))
+    columns = [dict(lines) for lines in known]
+    rows = [[name, *(escape_markdown(column.get(name, "")) for column in columns)] for name in names]
+    return markdown_table(["", *(listed(numbers) for numbers in known.values())], rows) if rows else ""
+
+
+def _commands(rounds: Sequence[Round]) -> Iterator[str]:
+    for round_ in rounds:
+        command = clean(command_of(round_.spec))
+        fence = "`" * (1 + max([2, *map(len, re.findall("`+", command))]))  # which nothing within it can close
+        yield f"Round {round_.number}:\n\n{fence}sh\n{command}\n{fence}"

@@ -91,6 +91,9 @@ class CompareScreen(CockpitScreen):
         self._show()
         self._follow()
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
     @work(thread=True, exclusive=True, group="runs")
     def _follow(self) -> None:
         follow_runs(self.cockpit, lambda: self.rounds, self.post_message)
@@ -117,10 +120,13 @@ class CompareScreen(CockpitScreen):
         drawn = [item for item in self.rounds if len(self._runs[item.id].curve) or self._runs[item.id].evaluations]
         marks = [MARKS[drawn.index(item) % len(MARKS)] if item in drawn else "" for item in self.rounds]
         table = self.query_one(CompareTable)
-        state = self.rounds, marks, table.everything
+        curveless = not drawn and not self._unread
+        beside = self.has_class("-wide") and not curveless
+        room = self.size.width // 2 if beside else self.size.width
+        state = self.rounds, marks, table.everything, room
         if state != self._shown:
             self._shown = state
-            table.show(self.rounds, marks)
+            table.show(self.rounds, marks, room)
             table.styles.height = table.row_count + 1
             self._tell_rounds()
         self._tell_apart([item for item in self.rounds if item not in drawn and item.id not in self._unread])
@@ -132,7 +138,7 @@ class CompareScreen(CockpitScreen):
         ]
         series = [Series(label, run.curve, run.evaluations) for label, run in zip(labels, runs, strict=True)]
         self.query_one(CurveChart).show(series, max(totals, default=0) or None)
-        self.set_class(not drawn and not self._unread, "-curveless")
+        self.set_class(curveless, "-curveless")
         self.refresh_bindings()
 
     def _tell_rounds(self) -> None:

@@ -43,6 +43,7 @@ class CompareTable(VirtualTable):
         self._fields: Sequence[ComparedField] = ()
         self._shown: Sequence[ComparedField] = ()
         self._rounds: Sequence[Round] = ()
+        self._room = 0
         self.everything = False
 
     @property
@@ -54,9 +55,9 @@ class CompareTable(VirtualTable):
     def same(self) -> int:
         return len(self._fields) - self.differing
 
-    def show(self, rounds: Sequence[Round], marks: Sequence[str]) -> None:
-        """Show `rounds`, each beneath its number and the mark that its curve has."""
-        self._rounds = rounds
+    def show(self, rounds: Sequence[Round], marks: Sequence[str], room: int) -> None:
+        """Show `rounds`, each beneath its number and the mark that its curve has, in `room` cells if they fit."""
+        self._rounds, self._room = rounds, room
         self._fields = compared_fields(rounds)
         self._shown = [field for field in self._fields if field.differs or self.everything]
         field = TableColumn("field", "field", widest=WIDEST_FIELD)
@@ -85,7 +86,7 @@ class CompareTable(VirtualTable):
     @property
     def _widest_value(self) -> int:
         """What each round gets of the width, within limits."""
-        share = (self.screen.size.width - WIDEST_FIELD) // max(1, len(self._rounds)) - GAP
+        share = (self._room - WIDEST_FIELD) // max(1, len(self._rounds)) - GAP
         return max(NARROWEST_VALUE, min(share, WIDEST_VALUE))
 
     def gutter_of(self, row: int) -> str:

@@ -136,6 +136,10 @@ class LiveScreen(CockpitScreen):
         self.query_one(CurveChart).show([series], total)
         self.query_one(SamplePane).show(self.round, self.run.samples)
 
+    def on_resize(self) -> None:
+        """Say as much as there is room for now."""
+        self.call_after_refresh(self._show)
+
     def _tick(self) -> None:
         """The header alone: elapsed time goes on between two steps."""
         warnings = [self._shortage] if self._shortage else []

@@ -1,0 +1,179 @@
+"""Every screen of the app over the sample workspace, opened by keys as a person would, and the same at every run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path, PosixPath
+from typing import Any, ClassVar, NamedTuple
+from unittest.mock import patch
+
+from rich.style import Style
+from textual._context import visible_screen_stack
+from textual.pilot import Pilot
+from textual.strip import Strip
+from textual.widgets import Input, TextArea
+
+from engine.operations import Cockpit
+from engine.workspace import Workspace
+from scripts.sample_workspace import NOW, make_workspace, sample_machine
+from tui.app import LoratuiApp
+from tui.config import Config
+from tui.messages import MachineSampled
+from tui.theme import DARK
+
+AppPilot = Pilot[str | None]
+Size = tuple[int, int]
+
+PLACE = "~/rounds"  # where the workspace is said to lie
+SECONDS = 60.0
+SETTLED_LOOKS = 3
+LOOK_SECONDS = 0.04
+
+
+class Scene(NamedTuple):
+    """Keys from the table of rounds on, and what stands on the screen then; `empty` is without the sample rounds."""
+
+    keys: tuple[str, ...]
+    shows: str
+    empty: bool = False
+
+
+SCENES: Mapping[str, Scene] = {
+    "rounds": Scene((), "attention-long"),
+    "grouped": Scene(("right", "right", "o"), "rounds"),
+    "marked": Scene(("space", "up", "up", "space"), "2 marked"),
+    "filter": Scene(("/", *"ppl<3.2"), "ppl<3.2"),
+    "columns": Scene(("v",), "shows or hides"),
+    "tags": Scene(("#",), "tags"),
+    "copy": Scene(("y",), "enter copy"),
+    "help": Scene(("?",), "This screen"),
+    "commands": Scene((":",), "What is to be done?"),
+    "queue": Scene(("u",), "Queue"),
+    "lineage": Scene(("a",), "Lineage"),
+    "compare": Scene(("up", "up", "space", "g", "space", "c"), "fields differ"),
+    "live": Scene(("enter",), "tokens/s"),
+    "chart": Scene(("enter", "f", "left"), "step"),
+    "samples": Scene(("enter", "s"), "capital of France"),
+    "stop": Scene(("x",), "Stop round 9?"),
+    "start": Scene(("n",), "Start the new round from"),
+    "form": Scene(("n", "enter", *"3e-5"), "train.learning_rate=3e-5"),
+    "welcome": Scene((), "experiments.json", empty=True),
+}
+
+
+class ShownPath(PosixPath):
+    """A path that is told as one that is the same on every machine; the system is given the real one."""
+
+    real: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        path = super().__str__()
+        return PLACE + path.removeprefix(self.real) if self.real and path.startswith(self.real) else path
+
+    def __fspath__(self) -> str:
+        return super().__str__()
+
+
+@contextmanager
+def stage(directory: Path) -> Iterator[None]:
+    """A clock that stands still, a machine that is made up, and `directory` told as `PLACE`."""
+
+    def follow_machine(cockpit: Cockpit, current: Callable[[], Any], post: Callable[[MachineSampled], object]) -> None:
+        sample, share = sample_machine()
+        for second in range(0, 60, 2):
+            post(MachineSampled(sample, share, float(second)))
+
+    with (
+        patch.object(ShownPath, "real", os.fspath(directory.resolve())),
+        patch("tui.screens.live.follow_machine", follow_machine),
+        patch("time.time", lambda: NOW),
+        patch.dict(os.environ, {"TZ": "UTC", "HF_HUB_OFFLINE": "1", "HF_HOME": os.fspath(directory / "hub")}),
+    ):
+        os.environ.pop("NO_COLOR", None)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@asynccontextmanager
+async def play(scene: Scene, directory: Path, size: Size, theme: str = DARK.name) -> AsyncIterator[AppPilot]:
+    """The app with a scene on it, on a terminal of `size`; within a `stage` of `directory`."""
+    if not scene.empty and not (directory / "experiments.json").exists():
+        make_workspace(directory)
+    workspace = Workspace(ShownPath(directory))
+    app = LoratuiApp(Cockpit(workspace, lambda _: None), workspace.root, Config(theme=theme))
+    app.animation_level = "none"
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot, "" if scene.empty else "62 %")  # which comes a moment after the table
+        for key in scene.keys:
+            await pilot.press(KEY_NAMES.get(key, key))
+            await pilot.pause(LOOK_SECONDS)
+        await settle(pilot, scene.shows)
+        yield pilot
+
+
+KEY_NAMES = {
+    "/": "slash", "#": "number_sign", "?": "question_mark", ":": "colon", "<": "less_than_sign",
+    ".": "full_stop", "-": "minus",
+}  # fmt: skip
+
+
+async def settle(pilot: AppPilot, text: str = "") -> None:
+    """Let the app work until `text` stands on the screen and nothing moves any more; TimeoutError if that never is."""
+    async with asyncio.timeout(SECONDS):
+        before, still = Picture([], []), 0
+        while still < SETTLED_LOOKS:
+            await pilot.pause(LOOK_SECONDS)
+            for field in pilot.app.screen.query(Input):
+                field.cursor_blink = False
+            for area in pilot.app.screen.query(TextArea):
+                area.cursor_blink = False
+            now = picture(pilot)
+            still = still + 1 if now == before and any(text in line for line in now.lines) else 0
+            before = now
+
+
+class Picture(NamedTuple):
+    """What a terminal shows: the characters of each line, and its runs of cells as (cells, how they are drawn)."""
+
+    lines: list[str]
+    styles: list[list[tuple[int, str]]]
+
+
+def lines_of(pilot: AppPilot) -> list[str]:
+    """The characters of the screen on top, with what shows of those beneath it."""
+    return [strip.text for strip in _strips(pilot)]
+
+
+def _strips(pilot: AppPilot) -> list[Strip]:
+    visible_screen_stack.set(pilot.app._background_screens)
+    return pilot.app.screen._compositor.render_strips()
+
+
+def picture(pilot: AppPilot) -> Picture:
+    """As `lines_of`, and how it is drawn."""
+    strips = _strips(pilot)
+    styles = [
+        [
+            (sum(segment.cell_length for segment in run), name)
+            for name, run in groupby(strip, key=lambda segment: style_name(segment.style))
+        ]
+        for strip in strips
+    ]
+    return Picture([strip.text for strip in strips], styles)
+
+
+@lru_cache(maxsize=4096)
+def style_name(style: Style | None) -> str:
+    """How cells are drawn, in words that say the same for every style that looks the same."""
+    if style is None:
+        return "plain"
+    colours = [colour.get_truecolor().hex if colour is not None else "-" for colour in (style.color, style.bgcolor)]
+    looks = ("bold", "dim", "italic", "underline", "reverse", "strike")
+    return " ".join([f"{colours[0]} on {colours[1]}", *(name for name in looks if getattr(style, name))])

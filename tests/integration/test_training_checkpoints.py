@@ -153,15 +153,15 @@ def test_eval_loss_that_is_no_number_ends_the_round_before_its_checkpoint(
 ) -> None:
     """Also at the last step, after which no training loss would show it."""
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=2.0)
-    nll, calls = Forward.nll, 0
+    token_nlls, calls = Forward.token_nlls, 0
 
     def spoilt(forward: Forward, batch: Batch) -> torch.Tensor:
         nonlocal calls
-        calls += not forward.model.training
-        return nll(forward, batch) * (math.inf if calls > 2 and not forward.model.training else 1.0)
+        calls += 1
+        return token_nlls(forward, batch) * (math.inf if calls > 2 else 1.0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Forward, "nll", spoilt)
+        patch.setattr(Forward, "token_nlls", spoilt)
         message = fail_here(run, patch)
     assert message.startswith("the eval loss is no finite number after step 18: likely train.learning_rate 0.01 is too")
     assert not run.checkpoint(18).exists() and not run.adapter.exists()

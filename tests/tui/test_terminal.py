@@ -25,9 +25,11 @@ def test_signal_ends_the_app(reference_workspace: Workspace, signum: signal.Sign
             assert LEAVE_ALTERNATE_SCREEN in terminal.written
 
 
-def test_small_terminal_shows_the_table_all_the_same(reference_workspace: Workspace) -> None:
+def test_terminal_that_is_too_small_says_what_it_needs(reference_workspace: Workspace) -> None:
     with Terminal([LORATUI], reference_workspace.root, columns=40, rows=12) as terminal:
-        terminal.wait_for("5 rounds", "imported")
+        terminal.wait_for("needs 80×22 characters", "has 40×12")
+        terminal.resize(80, 22)
+        terminal.wait_for("5 rounds", "imported", "? Help")
         terminal.type("q")
         assert terminal.wait_for_end() == 0
 

@@ -29,6 +29,7 @@ from tui.call_sign import call_sign
 from tui.config import Config
 from tui.configured_app import ConfiguredApp
 from tui.crash import record_crash
+from tui.driver import TerminalDriver
 from tui.follower import watch_runs
 from tui.line_filter import PlainLines
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, RunWanted, StoreUnreadable
@@ -142,6 +143,14 @@ class LoratuiApp(ConfiguredApp):
         ):
             super()._display(screen, renderable)
             return
+        compositor = screen._compositor
+        if isinstance(driver, TerminalDriver) and driver.terminal_size != compositor.size:
+            # What is beyond its edges it would put somewhere else; that it has another size will be told.
+            self._painter.forget()
+            self.post_display_hook()
+            return
+        if self._painter.knows_nothing:
+            renderable = compositor.render_full_update()
         written = self._painter.paint(renderable, self.console._color_system or ColorSystem.TRUECOLOR)
         cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
         if written or cursor != self._previous_cursor_position:

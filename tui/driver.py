@@ -15,6 +15,7 @@ from types import FrameType
 from typing import IO, Any
 
 from textual.drivers.linux_driver import LinuxDriver
+from textual.geometry import Size
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 HUNG_UP = 128 + signal.SIGHUP
@@ -55,6 +56,11 @@ class TerminalDriver(LinuxDriver):
     Textual's own driver waits for a terminal that is gone to take what was written, or asks it for input without end.
     The exit code is 128 + the signal's number, SIGHUP's for a terminal that is gone.
     """
+
+    @property
+    def terminal_size(self) -> Size:
+        """The size of the terminal now, of which the app may not have heard yet."""
+        return Size(*self._get_terminal_size())
 
     def __init__(
         self, app: Any, *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None

@@ -39,6 +39,11 @@ class Painter:
     def __init__(self) -> None:
         self._rows: list[Row] = []
 
+    @property
+    def knows_nothing(self) -> bool:
+        """Whether all of the screen is to be painted."""
+        return not self._rows
+
     def forget(self) -> None:
         """The terminal may show anything: what is painted next is written whole."""
         self._rows = []

@@ -426,7 +426,8 @@ def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, 
         for keys, words, back in (
             (ENTER, "learning rate", ESCAPE), ("d", "deleted: z takes it back", ""), ("z", "is back", ""),
             ("e", "comparison is in", ""),
-            ("e", "Overwrite (y)", ESCAPE), ("?", "esc close", ESCAPE), ("n", "Start the new round from", ESCAPE),
+            ("e", "Overwrite (y)", ESCAPE), ("?", "Show the keys of this", ESCAPE),
+            ("n", "Start the new round from", ESCAPE),
         ):  # fmt: skip
             terminal.type(keys)
             terminal.wait_for(words)

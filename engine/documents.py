@@ -54,6 +54,19 @@ def to_round(number: int, document: Mapping[str, Any]) -> Round:
         ) from error
 
 
+def sharing(round_: Round, known: dict[Any, Any]) -> Round:
+    """The round made of the equal parts that are `known` already: of ten thousand rounds few have a spec of their own.
+
+    Args:
+        known: specs, parts of specs and plans by themselves, to which those of the round are added.
+    """
+    spec = known.get(round_.spec)
+    if spec is None:
+        spec = Spec(*(known.setdefault(part, part) for part in msgspec.structs.astuple(round_.spec)))
+        known[spec] = spec
+    return msgspec.structs.replace(round_, spec=spec, plan=known.setdefault(round_.plan, round_.plan))
+
+
 def known_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     """A document without the fields of its spec that only a later version knows; of other parts they do no harm."""
     fields = dict(document)

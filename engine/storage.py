@@ -7,6 +7,7 @@ is never a part of a file; on file systems without links it is a copy. Only what
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import os
@@ -34,6 +35,7 @@ from engine.jsonfile import (
 )
 
 SCHEMA = 1
+PIECE_BYTES = 64 * 1024
 MAX_STORE_BYTES = 512 * 1024 * 1024
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
 SETTLE_SECONDS, SETTLE_LIMIT_SECONDS = 1.0, 5.0
@@ -227,9 +229,9 @@ def read_tables(path: Path) -> Tables:
     """
     try:
         data = read_plain(path, max_bytes=MAX_STORE_BYTES, follow_link=True)
-        data.decode()
+        _check_utf8(data)
         tables = _decode(data)
-        if b"".join(_render(tables)) != data:  # not as it is written here, so what a parse passes over is looked for
+        if not _is_rendered(tables, data):  # not as it is written here, so what a parse passes over is looked for
             json.loads(data, object_pairs_hook=_refuse_duplicates, parse_int=str, parse_float=str)
         return tables
     except (NoPlainFile, msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -241,6 +243,25 @@ def read_tables(path: Path) -> Tables:
     raise StoreDamaged(
         f"{path} is damaged and was left as it is ({reason}): repair it, or run `loratui rebuild`", reason
     )
+
+
+def _check_utf8(data: bytes) -> None:
+    """Raises UnicodeDecodeError for what is no UTF-8; piece by piece, as a copy of a large file is kept by the heap."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), PIECE_BYTES):
+        decoder.decode(data[start : start + PIECE_BYTES])
+    decoder.decode(b"", final=True)
+
+
+def _is_rendered(tables: Tables, data: bytes) -> bool:
+    """Whether `data` is what `_render` makes of the tables, byte for byte."""
+    at = 0
+    for piece in _render(tables):
+        end = at + len(bytes(piece))
+        if data[at:end] != bytes(piece):
+            return False
+        at = end
+    return at == len(data)
 
 
 def _decode(data: bytes) -> Tables:

@@ -20,7 +20,7 @@ from tinydb.storages import MemoryStorage
 from tinydb.table import Document, Table
 
 from engine.dataset import reason_of
-from engine.documents import merged, to_round
+from engine.documents import merged, sharing, to_round
 from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError
 from engine.mending import last_number, mend, meta_of, notices_of, rebuild
 from engine.removal import Removed, forget, put_back, removed_in, take_out
@@ -186,9 +186,10 @@ class RoundStore:
         tables = self._read()
         if self._listed is None or self._listed[0] is not tables:
             rounds, broken = [], []
+            known: dict[Any, Any] = {}
             for key, document in tables["rounds"].items():
                 try:
-                    rounds.append(to_round(int(key), document))
+                    rounds.append(sharing(to_round(int(key), document), known))
                 except StoreError as error:
                     broken.append(error.message)
             self._listed = tables, sorted(rounds, key=lambda round_: round_.number), broken

@@ -448,3 +448,13 @@ def test_unchanged_file_is_not_read_again(
         assert reader.get(1).number == 1
     store.update(1, note="own change")
     assert store.get(1).note == "own change"
+
+
+def test_rounds_share_the_parts_of_their_specs_that_are_equal(store: RoundStore, workspace: Workspace) -> None:
+    for rank in (8, 8, 16):
+        store.add(lambda number, rank=rank: make_round(number, spec=make_spec(lora__r=rank)))  # type: ignore[misc]
+    first, second, third = RoundStore(workspace).rounds()
+    assert first.spec is second.spec
+    assert first.spec.train is third.spec.train
+    assert first.plan is second.plan
+    assert [round_.spec.lora.r for round_ in (first, second, third)] == [8, 8, 16]

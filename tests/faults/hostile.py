@@ -40,7 +40,7 @@ TEXTS = st.lists(PIECES, min_size=1, max_size=6).map("".join)
 
 # What Textual and Rich themselves tell a terminal in the course of drawing.
 DRAWING = regex.compile(
-    r"\x1b\[(?:[0-9]{1,3}(?:;[0-9]{1,3})*)?m|\x1b\[[0-9]{1,3};[0-9]{1,3}H|\x1b\[[0-9]{1,3}C|\x1b\[\?2026[hl]"
+    r"\x1b\[(?:[0-9]{1,3}(?:;[0-9]{1,3})*)?m|\x1b\[[0-9]{1,3};[0-9]{1,3}H|\x1b\[[0-9]{1,3}[CG]|\x1b\[\?2026[hl]"
     r"|\x1b\]22;[a-z-]*\x07|\n(?=\x1b\[)"
 )
 DRAWN = r"\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"  # format characters that have a glyph

@@ -326,6 +326,8 @@ async def look(cockpit: Cockpit, directory: Path, show: Show, fields: str, texts
             app.take()
             await show(app, text)
             await app.drawn()
+            app.action_repaint()  # what stood there before too, which is not written twice by itself
+            await app.drawn()
             written = app.take()
             found += [(text, leak) for leak in leaks(written)]
             found += [(text, "clickable", what) for what in clickable(app)]

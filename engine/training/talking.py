@@ -74,7 +74,6 @@ class Speakers:
         input_ids = _prompt_tokens(question, tokenizer)
         room = self._room(len(input_ids), question)
         torch.manual_seed(question.seed)
-        stop.wanted = False
         with torch.inference_mode(), autocast(self.device, self.dtype), out_of_memory("while answering"):
             output = self._speaking(question.adapter).generate(
                 input_ids=torch.tensor([input_ids], device=self.device),
@@ -199,13 +198,16 @@ def main() -> None:
     stop.listen()
     speakers: Speakers | None = None
     for line in sys.stdin.buffer:
+        stop.wanted = False  # what was said before is not meant for this
         try:
             request = msgspec.json.decode(line, type=Opening | Question)
             if isinstance(request, Opening):
                 speakers = Speakers(request)
                 dtype = str(speakers.dtype).removeprefix("torch.")
                 reply(replies, Opened(speakers.device.type, dtype, speakers.positions))
-            elif speakers is not None:
+            elif speakers is None:
+                reply(replies, Refusal("there is no model to ask: begin anew"))
+            else:
                 streamer = PieceStreamer(speakers.tokenizer_of(request.adapter), replies)
                 reply(replies, speakers.answer(request, streamer, stop))
         except LoratuiError as error:

@@ -186,6 +186,8 @@ def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_
     talk = Talk(Opening(ModelSpec(str(tmp_path / "gone")), {}))
     with pytest.raises(LoratuiError, match="there is no such directory"):
         talk.opened()
+    with pytest.raises(LoratuiError, match="there is no model to ask"):
+        list(talk.ask(asked(None, "a")))
     psutil.Process(talk.pid).send_signal(signal.SIGKILL)
     with pytest.raises(LoratuiError, match="the model ended without an answer"):
         list(talk.ask(asked(None, "a")))

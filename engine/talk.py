@@ -93,6 +93,7 @@ class Talk(Dialogue):
     def __init__(self, opening: Opening) -> None:
         """Start the process; raises LoratuiError if the machine refuses that."""
         super().__init__("engine.training.talking", "the model", {TALK_VARIABLE: "1"})
+        self._answering = False
         self.send(opening)
 
     def opened(self) -> Opened:
@@ -112,14 +113,19 @@ class Talk(Dialogue):
             LoratuiError: it cannot be answered, such as a conversation that is too long for the model.
         """
         self.send(question)
-        while isinstance(reply := self.receive(_replies), Piece):
-            yield reply
+        self._answering = True
+        try:
+            while isinstance(reply := self.receive(_replies), Piece):
+                yield reply
+        finally:
+            self._answering = False
         assert isinstance(reply, Complete)
         yield reply
 
     def stop(self) -> None:
         """End the answer that is being made after its next token; nothing happens if there is none."""
-        self.signal(signal.SIGINT)
+        if self._answering:
+            self.signal(signal.SIGINT)
 
     def __enter__(self) -> Talk:
         return self

@@ -69,6 +69,8 @@ class Points(NamedTuple):
 
     def only(self, wanted: NDArray[np.bool]) -> Points:
         """Those that are `wanted`."""
+        if wanted.all():
+            return self
         return Points(self.steps[wanted], self.x[wanted], self.y[wanted], self.lost)
 
 
@@ -97,8 +99,7 @@ def points_of(series: Series, x: Numbers, metric: Metric, along: Along) -> Point
     usable = np.abs(y) < VAST
     lost = steps[~usable].tolist() if metric in (Metric.TRAIN_LOSS, Metric.GRAD_NORM) else ()
     usable &= np.abs(x) < VAST
-    points = Points(steps, x, y, lost)
-    return points if usable.all() else points.only(usable)
+    return Points(steps, x, y, lost).only(usable)
 
 
 def held_out(series: Series, x: Numbers, along: Along) -> Points:
@@ -161,12 +162,20 @@ def keep_extremes(steps: StepNumbers, values: Numbers, width: int) -> NDArray[np
     """
     if width <= 1 or len(steps) < 3:
         return np.arange(len(steps))
-    begins = np.flatnonzero(np.diff(steps >> (width.bit_length() - 1))) + 1
     kept: set[int] = set()
-    for begin, end in pairwise([0, *begins.tolist(), len(steps)]):
+    for begin, end in pairwise([0, *_begins_of_bins(steps, width.bit_length() - 1).tolist(), len(steps)]):
         part = values[begin:end]
         kept |= {begin + int(part.argmin()), begin + int(part.argmax())}
     return np.array(sorted(kept), np.intp)
+
+
+def _begins_of_bins(steps: StepNumbers, bits: int) -> NDArray[np.intp]:
+    """Where in `steps` each bin of `1 << bits` steps but the first begins."""
+    first, last = int(steps[0]) >> bits, int(steps[-1]) >> bits
+    if last - first >= len(steps):  # most of the bins are empty
+        return np.flatnonzero(np.diff(steps >> bits)) + 1
+    begins = np.searchsorted(steps, np.arange(first + 1, last + 1) << bits)
+    return begins[np.diff(begins, prepend=0) > 0]  # not those of empty bins
 
 
 def nearest(x: Numbers, wanted: float) -> int:

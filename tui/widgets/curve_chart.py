@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from textual.events import Click
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.curve_numbers import Along, Metric, Numbers, Points, Series, nearest, smooth
+from engine.curve_numbers import Along, Metric, Numbers, Points, Series, nearest, smooth, x_of_steps
 from tui.widgets.curve_picture import COLOURS, MARKS, SMOOTHING, Shown, View
 from tui.widgets.curve_plot import CurvePlot, Picture
 
@@ -85,6 +86,7 @@ class CurveChart(Widget, can_focus=True):
         self._total_steps: int | None = None
         self._state: object = None
         self._said = Content()
+        self._x: dict[int, tuple[object, Numbers]] = {}
         self._smoothed: dict[int, tuple[object, Numbers]] = {}
 
     def compose(self) -> ComposeResult:
@@ -106,7 +108,16 @@ class CurveChart(Widget, can_focus=True):
             self._redraw()
 
     def _shown(self) -> Shown:
-        return Shown(self._series, self._total_steps, self.view)
+        x = [self._x_of(*item) for item in enumerate(self._series)]
+        return Shown(self._series, self._total_steps, self.view, x)
+
+    def _x_of(self, number: int, series: Series) -> Numbers:
+        """Kept until it is another curve, longer, or along another axis."""
+        curve = series.curve
+        key = id(curve), curve.revision, self.view.along
+        if number not in self._x or self._x[number][0] != key:
+            self._x[number] = key, x_of_steps(curve, self.view.along)
+        return self._x[number][1]
 
     def _redraw(self) -> None:
         if self.is_mounted:
@@ -128,7 +139,7 @@ class CurveChart(Widget, can_focus=True):
     def _smooth(self, number: int, points: Points, span: int) -> Numbers:
         """Kept until it is another curve, or longer: a million values take longer to smooth than to draw."""
         curve = self._series[number].curve
-        key = id(curve), curve.revision, self.view.metric, self.view.logarithmic, span
+        key = id(curve), curve.revision, self.view.metric, len(points.y), span
         if number not in self._smoothed or self._smoothed[number][0] != key:
             self._smoothed[number] = key, smooth(points.y, span)
         return self._smoothed[number][1]
@@ -154,17 +165,23 @@ class CurveChart(Widget, can_focus=True):
     def action_along(self) -> None:
         """The next kind of x axis, with the same steps in view and under the cursor."""
         ways = list(Along)
-        view, before = self.view, self._shown()
+        view = self.view
+        old = self._longest_x()
         view.along = ways[(ways.index(view.along) + 1) % len(ways)]
-        old, new = before.longest.x, self._shown().longest.x
-        comparable = len(old) == len(new) > 0
+        new = self._longest_x()
 
         def moved(x: float) -> float:
-            return float(np.interp(x, old, new))
+            return float(np.interp(x, old, new)) if len(old) else math.nan
 
-        view.window = (moved(view.window[0]), moved(view.window[1])) if view.window and comparable else None
-        view.cursor = moved(view.cursor) if view.cursor is not None and comparable else None
+        window = tuple(map(moved, view.window or ()))
+        view.window = (window[0], window[1]) if window and all(map(math.isfinite, window)) else None
+        cursor = math.nan if view.cursor is None else moved(view.cursor)
+        view.cursor = cursor if math.isfinite(cursor) else None
         self._redraw()
+
+    def _longest_x(self) -> Numbers:
+        """Where the steps of the run that has most of them lie."""
+        return max((self._x_of(*item) for item in enumerate(self._series)), key=len, default=np.empty(0))
 
     def action_logarithmic(self) -> None:
         self.view.logarithmic = not self.view.logarithmic

@@ -97,7 +97,10 @@ class Shown:
         span: how many steps curves are smoothed over; 1 is not at all.
     """
 
-    def __init__(self, series: Sequence[Series], total_steps: int | None, view: View) -> None:
+    def __init__(
+        self, series: Sequence[Series], total_steps: int | None, view: View, x: Sequence[Numbers] | None = None
+    ) -> None:
+        """`x` is where the steps of each lie along the view's axis, if that is known already."""
         self.series = series
         self.view = view
         self.last_step = max([total_steps or 0, 1, *(item.curve.steps[-1] for item in series if len(item.curve))])
@@ -107,7 +110,7 @@ class Shown:
             if share and view.metric in NOISY
             else 1
         )
-        self._x = [x_of_steps(item.curve, view.along) for item in series]
+        self._x = x if x is not None else [x_of_steps(item.curve, view.along) for item in series]
         self.everything = 0.0, self._end()
         self.window = view.window or self.everything
         points = self._points_of_metric()

@@ -19,7 +19,8 @@ from engine.events import AnyEvent, Step, decode_event, encode_event, line_start
 from engine.workspace import FILE_MODE
 
 FSYNC_SECONDS = 2.0
-READ_BYTES = 4 * 1024 * 1024
+READ_BYTES = 256 * 1024  # which a processor's cache holds, and whose decoding keeps no other thread waiting
+LONGEST_LINE = 4 * 1024 * 1024  # bytes
 STEP = line_start(Step)
 
 
@@ -83,7 +84,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 class LineTail:
-    """Follows a file that grows: each `poll` gives the whole lines since the last, at most `READ_BYTES` of them.
+    """Follows a file that grows: each `poll` gives the whole lines since the last, about `READ_BYTES` of them.
 
     A file that does not exist yet, or that shrank, is read from its beginning once it is there.
     """
@@ -100,11 +101,13 @@ class LineTail:
                     self._offset = 0
                 file.seek(self._offset)
                 data = file.read(READ_BYTES)
+                if len(data) == READ_BYTES and b"\n" not in data:
+                    data += file.read(LONGEST_LINE - READ_BYTES)
         except FileNotFoundError:
             self._offset = 0
             return b""
         end = data.rfind(b"\n") + 1
-        if not end and len(data) == READ_BYTES:  # one line longer than a whole read: no line of ours, pass over it
+        if not end and len(data) == LONGEST_LINE:  # no line of ours, pass over it
             end = len(data)
         self._offset += end
         return data[:end]

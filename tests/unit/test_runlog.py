@@ -216,8 +216,19 @@ def test_tail_reads_a_long_log_in_parts(log: Path, monkeypatch: pytest.MonkeyPat
     assert read == lines
 
 
+def test_line_longer_than_one_read_is_whole(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runlog, "READ_BYTES", 100)
+    lines = [b"x" * 50, b"y" * 700, b"z" * 99]
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    tail, read = LineTail(log), []
+    while part := tail.poll():
+        read += part
+    assert read == lines
+
+
 def test_events_after_an_endless_line_are_found(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog, "READ_BYTES", 1000)
+    monkeypatch.setattr(runlog, "READ_BYTES", 100)
+    monkeypatch.setattr(runlog, "LONGEST_LINE", 1000)
     log.write_bytes(encode_event(FIRST[0]) + b"x" * 5000 + b"\n" + encode_event(NEXT))
     assert read_events(log) == [FIRST[0], NEXT]
 

@@ -291,7 +291,7 @@ class LoratuiApp(ConfiguredApp):
             if yes:
                 self.exit()
 
-        self.push_screen(ConfirmScreen("Leave and throw away what you typed in the form?", "Leave"), answered)
+        self.push_screen(ConfirmScreen("Leave and throw away what you typed?", "Leave"), answered)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of the banner are there while it is."""

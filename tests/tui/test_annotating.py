@@ -132,6 +132,24 @@ async def test_marked_rounds_are_deleted_together_and_come_back_together(open_ap
         await until_numbers(pilot, 1, 2, 3)
 
 
+async def test_marked_rounds_out_of_sight_are_deleted_only_after_a_yes(open_app: OpenApp, three: Cockpit) -> None:
+    three.store.update(3, name="new")
+    async with open_app(three) as pilot:
+        await until_numbers(pilot, 1, 2, 3)
+        await pilot.press("g", "space", "G", "space", "slash", *"old", "enter")
+        await until_numbers(pilot, 1, 2)
+        await pilot.press("d")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        assert "Round 3 is marked and hidden by the filter. Delete all 2" in shown(pilot, "ConfirmScreen Static")
+        await pilot.press("n", "escape")
+        await until_numbers(pilot, 1, 2, 3)
+        await pilot.press("slash", *"old", "enter", "d")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("y")
+        await until_numbers(pilot, 2)
+        assert [round_.number for round_ in three.store.rounds()] == [2]
+
+
 async def test_several_deletions_are_taken_back_the_last_first(open_app: OpenApp, three: Cockpit) -> None:
     async with open_app(three) as pilot:
         await until_numbers(pilot, 1, 2, 3)

@@ -127,6 +127,20 @@ async def test_export_writes_the_comparison_and_asks_before_it_overwrites(
         await until(pilot, lambda: path.read_text() == to_markdown(reference.store.rounds()), "the export")
 
 
+async def test_export_has_what_is_marked_or_else_what_is_shown(open_app: OpenApp, reference: Cockpit) -> None:
+    path = reference.workspace.root / "comparison.md"
+    first, second, third, *_ = reference.store.rounds()
+    async with open_app(reference) as pilot:
+        await until_rows(pilot, 5)
+        await pilot.press("slash", *"#<=3", "enter", "e")
+        await until(pilot, path.exists, "the export")
+        assert path.read_text() == to_markdown([first, second, third])
+        path.unlink()
+        await pilot.press("g", "space", "e")
+        await until(pilot, path.exists, "the export")
+        assert path.read_text() == to_markdown([first])
+
+
 async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:

@@ -128,12 +128,12 @@ class CockpitScreen(Screen[None]):
         self.app.push_screen(ConfirmScreen(f"Stop round {round_.number}? {how}", "Stop"), answered)
 
     @work(thread=True, exclusive=True, group="copy")
-    def offer_copies(self, round_: Round) -> None:
-        """Let the person choose what of `round_` to copy."""
+    def offer_copies(self, round_: Round, tabled: Sequence[Round]) -> None:
+        """Let the person choose what of `round_` to copy, or the table of some rounds."""
         from tui.screens.copy import CopyScreen, copies_of  # which brings the presets in
 
         try:
-            copies = copies_of(round_, self.cockpit.store.rounds(), self.cockpit.workspace)
+            copies = copies_of(round_, self.cockpit.store.rounds(), tabled, self.cockpit.workspace)
         except LoratuiError as error:
             self.post_message(ActionFailed(error))
             return

@@ -31,14 +31,14 @@ class Copy(Struct, frozen=True):
     text: str
 
 
-def copies_of(round_: Round, rounds: Sequence[Round], workspace: Workspace) -> list[Copy]:
-    """What there is to copy of `round_`, one of `rounds`."""
+def copies_of(round_: Round, rounds: Sequence[Round], tabled: Sequence[Round], workspace: Workspace) -> list[Copy]:
+    """What there is to copy of `round_`, one of `rounds`, and the table of those that are `tabled`."""
     against, base = _origin(round_, rounds)
     found = [
         Copy("path of the run directory", str(workspace.run_dir(round_.id).path)),
         Copy("path of the adapter", round_.result.adapter_dir or ""),
         Copy(f"--set line against {against}", set_line(round_.spec, base)),
-        Copy(f"table of {len(rounds)} round{'s' if len(rounds) != 1 else ''} as Markdown", to_markdown(rounds)),
+        Copy(f"table of {len(tabled)} round{'s' if len(tabled) != 1 else ''} as Markdown", to_markdown(tabled)),
     ]
     return [copy for copy in found if copy.text]
 

@@ -226,7 +226,7 @@ class LiveScreen(CockpitScreen):
         self.query_one(LogView).follow()
 
     def action_copy(self) -> None:
-        self.offer_copies(self.round)
+        self.offer_copies(self.round, self._rounds)
 
     def action_stop(self) -> None:
         self.ask_to_stop(self.round)

@@ -68,6 +68,10 @@ class QueueScreen(SelectedRoundScreen):
         number = self.query_one(QueueTable).selected_number
         return next((round_ for round_ in self._listed if round_.number == number), None)
 
+    @property
+    def tabled(self) -> Sequence[Round]:
+        return self._listed
+
     @on(QueueTable.Selected)
     def _open(self) -> None:
         self.action_open()

@@ -24,6 +24,7 @@ from tui.plain import clean
 from tui.screens.arranging import ArrangingScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.queue import QueueScreen
+from tui.screens.selected_round import named
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
@@ -44,7 +45,7 @@ class RoundsScreen(ArrangingScreen):
     TITLE_TEXT = "Rounds"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", tooltip="Start a new round from a preset or the selected round", id="rounds.new"),
-        Binding("e", "export", "Export", tooltip="Write the comparison table to a Markdown file", id="rounds.export"),
+        Binding("e", "export", "Export", tooltip="Write the marked rounds, or else those shown, to a Markdown file", id="rounds.export"),
         Binding(
             "u", "queue", "Queue", tooltip="Show what runs and what waits, and change the order", id="rounds.queue"
         ),
@@ -151,9 +152,29 @@ class RoundsScreen(ArrangingScreen):
         return self._rounds.get(number) if number is not None else None
 
     @property
+    def tabled(self) -> list[Round]:
+        """The marked rounds or, if none is, those that are shown."""
+        return self.marked or list(self.table.arrangement.shown)
+
+    @property
     def targets(self) -> list[Round]:
         """The marked rounds, whether they are shown or not; the one under the cursor if none is."""
         return self.marked or super().targets
+
+    def action_remove(self) -> None:
+        """Ask first where that takes rounds which are marked and out of sight."""
+        shown = {round_.number for round_ in self.table.arrangement.shown}
+        hidden = [round_ for round_ in self.marked if round_.number not in shown]
+        if not hidden:
+            super().action_remove()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                super(RoundsScreen, self).action_remove()
+
+        question = f"{named(hidden)} marked and hidden by the filter. Delete all {len(self.marked)} that are marked?"
+        self.app.push_screen(ConfirmScreen(question[0].upper() + question[1:], "Delete"), answered)
 
     @on(RoundTable.Highlighted)
     def _show_detail(self) -> None:
@@ -223,25 +244,27 @@ class RoundsScreen(ArrangingScreen):
             self.go_on_to(LineageScreen(self.cockpit, list(self._rounds.values()), self.selected.number))
 
     def action_export(self) -> None:
+        """Write down the marked rounds or, if none is, those that are shown; asking before a file is replaced."""
         path = self.cockpit.workspace.root / EXPORT_NAME
+        rounds = self.tabled
         if not path.exists():
-            self._export()
+            self._export(rounds)
             return
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._export()
+                self._export(rounds)
 
         self.app.push_screen(ConfirmScreen(f"{path} is there already. Write it anew?", "Overwrite"), answered)
 
     @work(thread=True, exclusive=True, group="export")
-    def _export(self) -> None:
+    def _export(self, rounds: Sequence[Round]) -> None:
         path = self.cockpit.workspace.root / EXPORT_NAME
+        left_out = len(self._rounds) - len(rounds)
         try:
-            write_export(path, to_markdown(self.cockpit.store.rounds()))
-            self.post_message(ActionDone(f"the comparison is in {path}"))
-        except LoratuiError as error:
-            self.post_message(ActionFailed(error))
+            write_export(path, to_markdown(rounds))
+            of = f" of {len(rounds)} of {len(self._rounds)} rounds" if left_out else ""
+            self.post_message(ActionDone(f"the comparison{of} is in {path}"))
         except OSError as error:
             self.post_message(ActionFailed(LoratuiError(f"{path} could not be written: {error.strerror}")))
 

@@ -68,6 +68,11 @@ class SelectedRoundScreen(CockpitScreen):
         """The rounds that an action is meant for which may be done to several."""
         return [] if self.selected is None else [self.selected]
 
+    @property
+    def tabled(self) -> Sequence[Round]:
+        """The rounds that a table written of this screen has, in its order."""
+        raise NotImplementedError
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not super().check_action(action, parameters):
             return False
@@ -90,7 +95,7 @@ class SelectedRoundScreen(CockpitScreen):
 
     def action_copy(self) -> None:
         if self.selected is not None:
-            self.offer_copies(self.selected)
+            self.offer_copies(self.selected, self.tabled)
 
     def allow(self) -> None:
         """Show in the footer what is allowed by now, if that is something else than before."""

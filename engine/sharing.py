@@ -72,10 +72,11 @@ def unshare(workspace: Workspace) -> None:
 
 
 def _ours(workspace: Workspace) -> Iterator[Path]:
-    """The workspace's directory, its store with the backups, and all in `runs/`; locks and links left out."""
+    """The workspace's directory, its store with the backups, the judgements and all in `runs/`, no locks, no links."""
     yield workspace.root
     store = workspace.store_path
-    yield from (path for path in store.parent.glob(f"{store.name}*") if _is_told(path))
+    kept = [*store.parent.glob(f"{store.name}*"), *workspace.root.glob(workspace.judgements.name)]
+    yield from (path for path in kept if _is_told(path))
     for directory, _, names in os.walk(workspace.runs_dir):
         yield Path(directory)
         yield from (path for name in names if _is_told(path := Path(directory, name)))

@@ -28,6 +28,11 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def judgements(self) -> Path:
+        """Which of two answers a person preferred, one file for all rounds, whose names are not in its own."""
+        return self.root / "judgements.jsonl"
+
+    @property
     def runner_lock(self) -> Path:
         return self.runs_dir / "runner.lock"
 

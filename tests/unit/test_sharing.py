@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import LoratuiError, ReadOnly
+from engine.judgements import Retracted, append_judgement
 from engine.operations import Cockpit
 from engine.sharing import is_shared, set_umask
 from engine.spec import Spec
@@ -44,6 +45,7 @@ def cockpit(idle_cockpit: Cockpit, nano_spec: Spec) -> Cockpit:
     idle_cockpit.workspace.root.chmod(0o700)
     for _ in range(2):
         idle_cockpit.queue(nano_spec)
+    append_judgement(idle_cockpit.workspace.judgements, Retracted(id="none", time=1.0))
     return idle_cockpit
 
 

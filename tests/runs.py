@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from engine.events import Evaluated, Prepared, Step
+from engine.answers import Answer, write_answers
+from engine.events import Answered, Evaluated, Prepared, Sampled, Saved, Step
 from engine.rounds import Round
 from engine.runlog import EventWriter
 from engine.workspace import Workspace
@@ -34,4 +36,25 @@ def write_run(
     value = loss / last
     perplexity = math.exp(value) if math.isfinite(value) else value
     writer.append(Evaluated(time=float(last), step=last, eval_loss=value, perplexity=perplexity, supervised_tokens=10))
+    writer.close()
+
+
+def write_spoken(
+    workspace: Workspace, round_: Round, replies: Mapping[str, tuple[str, str]], *, step: int = 10, scored: bool = True
+) -> None:
+    """The answers of the base model and of the adapter after `step` to each prompt, scored, or else only as samples."""
+    run = workspace.run_dir(round_.id)
+    run.path.mkdir(parents=True, exist_ok=True)
+    writer = EventWriter(run.events)
+    for place, at in enumerate((0, step)):
+        texts = {prompt: told[place] for prompt, told in replies.items()}
+        if scored:
+            write_answers(
+                run, at, [Answer(prompt, prompt, f"It is {prompt}", text, {}) for prompt, text in texts.items()]
+            )
+            writer.append(Answered(time=0.0, step=at, examples=len(texts), scores={}))
+        else:
+            for prompt, text in texts.items():
+                writer.append(Sampled(time=0.0, step=at, prompt=prompt, expected=f"It is {prompt}", text=text))
+    writer.append(Saved(time=0.0, step=step, path="adapter", final=True))
     writer.close()

@@ -17,7 +17,9 @@ HEAVY = frozenset(
     {"torch", "transformers", "peft", "datasets", "numpy", "pandas", "pyarrow", "tokenizers", "matplotlib"}
 )
 # Imported only where they are used.
-NUMERIC = ("engine.bootstrap", "engine.curve_numbers", "engine.paired", "engine.report", "engine.verdict")
+NUMERIC = (
+    "engine.bootstrap", "engine.curve_numbers", "engine.paired", "engine.ranking", "engine.report", "engine.verdict",
+)  # fmt: skip
 PROGRAMS = Path(sys.executable).parent
 SHADOWED = "a module of the current directory was taken for ours"
 

@@ -45,7 +45,9 @@ class RoundsScreen(ArrangingScreen):
     TITLE_TEXT = "Rounds"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", tooltip="Start a new round from a preset or the selected round", id="rounds.new"),
-        Binding("e", "export", "Export", tooltip="Write the marked rounds, or else those shown, to a Markdown file", id="rounds.export"),
+        Binding(
+            "e", "export", "Export", tooltip="Write the rounds marked, or those shown, as Markdown", id="rounds.export"
+        ),
         Binding(
             "u", "queue", "Queue", tooltip="Show what runs and what waits, and change the order", id="rounds.queue"
         ),

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from engine.errors import LoratuiError
+from engine.errors import LoratuiError, ProcessEnded
 
 T = TypeVar("T")
 
@@ -67,13 +67,14 @@ class Dialogue:
         """Wait for its next line, of a type that has `Refusal` in it.
 
         Raises:
-            LoratuiError: it refuses, or ended without an answer.
+            ProcessEnded: it ended without an answer.
+            LoratuiError: it refuses.
         """
         assert self._process.stdout is not None
         try:
             answer = answers.decode(self._process.stdout.readline())
         except (msgspec.DecodeError, ValueError) as error:
-            raise LoratuiError(f"{self._what} ended without an answer: {self._last_words()}") from error
+            raise ProcessEnded(f"{self._what} ended without an answer: {self._last_words()}") from error
         if isinstance(answer, Refusal):
             raise LoratuiError(answer.message)
         return answer

@@ -45,6 +45,12 @@ class TrainingError(LoratuiError):
     title = "The round failed"
 
 
+class ProcessEnded(LoratuiError):
+    """A process that was asked something is gone, and answers nothing more."""
+
+    title = "The process has ended"
+
+
 class StoreError(LoratuiError):
     """`experiments.json` cannot be read or written."""
 

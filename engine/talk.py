@@ -17,6 +17,7 @@ from engine.dialogue import Dialogue, Refusal
 from engine.spec import PROMPT_TEMPLATE, ModelSpec
 
 TALK_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
+Ending = Literal["complete", "cut", "stopped"]
 
 
 class Message(Struct, frozen=True):
@@ -53,11 +54,18 @@ class Question(Struct, frozen=True, tag="question"):
 
 
 class Opened(Struct, frozen=True, tag="opened"):
-    """The model is there: where, in which precision, and how many tokens a conversation may have (None: unknown)."""
+    """The model is there.
+
+    Attributes:
+        device, dtype: where it is, and in which precision.
+        positions: how many tokens a conversation may have, None if that is not known.
+        unusable: a sentence on each adapter that could not be put on it, by the adapter's name.
+    """
 
     device: str
     dtype: str
     positions: int | None
+    unusable: dict[str, str] = {}
 
 
 class Piece(Struct, frozen=True, tag="piece"):
@@ -80,7 +88,7 @@ class Complete(Struct, frozen=True, tag="complete"):
     prompt_tokens: int
     tokens: int
     seconds: float
-    ending: Literal["complete", "cut", "stopped"]
+    ending: Ending
 
 
 Reply = Opened | Piece | Complete | Refusal
@@ -97,10 +105,11 @@ class Talk(Dialogue):
         self.send(opening)
 
     def opened(self) -> Opened:
-        """Wait until the model is there.
+        """Wait until the model is there, with those of the adapters that can be used.
 
         Raises:
-            LoratuiError: model or adapter cannot be used, in one sentence.
+            ProcessEnded: the process died of it.
+            LoratuiError: the model cannot be used, in one sentence.
         """
         reply = self.receive(_replies)
         assert isinstance(reply, Opened)
@@ -110,7 +119,8 @@ class Talk(Dialogue):
         """The answer as it is made, the last item a `Complete`. Take all of them before the next question.
 
         Raises:
-            LoratuiError: it cannot be answered, such as a conversation that is too long for the model.
+            ProcessEnded: the process died, and answers no other question either.
+            LoratuiError: this question cannot be answered, such as one of a conversation that is too long.
         """
         self.send(question)
         self._answering = True

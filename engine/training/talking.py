@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList, TextStreamer
 
 from engine.dataset.prompts import render_prompt
@@ -35,7 +35,11 @@ BASE = "base model"
 
 
 class Speakers:
-    """A base model with adapters on it, loaded; raises LoratuiError as the engine does for the same model."""
+    """A base model with adapters on it, loaded; raises LoratuiError as the engine does for the same model.
+
+    Attributes:
+        unusable: a sentence on each adapter that cannot be put on it; the others can be asked all the same.
+    """
 
     def __init__(self, opening: Opening) -> None:
         spec = Spec(opening.model, DataSpec("none", max_length=8))  # of which only the model is looked at
@@ -46,17 +50,24 @@ class Speakers:
         with out_of_memory("while loading"):
             self.model: Any = load_base_model(spec, config, self.dtype, self.device).eval()
             self._tokenizers = {BASE: load_tokenizer(opening.model)}
+            self.unusable: dict[str, str] = {}
             for name, directory in opening.adapters.items():
-                self._load_adapter(name, Path(directory), opening)
+                try:
+                    self._load_adapter(name, Path(directory), opening)
+                except ModelError as error:
+                    self.unusable[name] = error.message
         self.positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
 
     def _load_adapter(self, name: str, directory: Path, opening: Opening) -> None:
         try:
-            if isinstance(self.model, PeftModel):
-                self.model.load_adapter(str(directory), name)
-            else:
-                self.model = PeftModel.from_pretrained(self.model, str(directory), adapter_name=name)
+            if not isinstance(self.model, PeftModel):  # kept before its weights are read, so that it can be taken off
+                config = PeftConfig.from_pretrained(str(directory))
+                config.inference_mode = True
+                self.model = PeftModelForCausalLM(self.model, config, adapter_name=name)
+            self.model.load_adapter(str(directory), name)
         except Exception as error:  # the libraries raise whatever a damaged or strange adapter makes them
+            if isinstance(self.model, PeftModel) and name in self.model.peft_config:
+                self.model.delete_adapter(name)
             raise ModelError(
                 f"the adapter in {directory} cannot be put on {opening.model.path!r}: {first_line(error)}"
             ) from error
@@ -65,6 +76,9 @@ class Speakers:
         self._tokenizers[name] = load_tokenizer(own if (directory / "tokenizer.json").is_file() else opening.model)
 
     def tokenizer_of(self, adapter: str | None) -> PreTrainedTokenizerBase:
+        """Of an adapter or of the base model; raises ModelError for an adapter that cannot be used."""
+        if adapter in self.unusable:
+            raise ModelError(self.unusable[adapter])
         return self._tokenizers[adapter or BASE]
 
     def answer(self, question: Question, streamer: TextStreamer, stop: StopFlag) -> Complete:
@@ -107,9 +121,9 @@ class Speakers:
             return self.model
         if adapter is None:
             self.model.base_model.disable_adapter_layers()
-        else:
-            self.model.base_model.enable_adapter_layers()
-            self.model.set_adapter(adapter)
+            return self.model.base_model.model
+        self.model.base_model.enable_adapter_layers()
+        self.model.set_adapter(adapter)
         return self.model
 
 
@@ -204,7 +218,8 @@ def main() -> None:
             if isinstance(request, Opening):
                 speakers = Speakers(request)
                 dtype = str(speakers.dtype).removeprefix("torch.")
-                reply(replies, Opened(speakers.device.type, dtype, speakers.positions))
+                unusable = {name: redact(told) for name, told in speakers.unusable.items()}
+                reply(replies, Opened(speakers.device.type, dtype, speakers.positions, unusable))
             elif speakers is None:
                 reply(replies, Refusal("there is no model to ask: begin anew"))
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import signal
 import threading
@@ -13,14 +14,14 @@ from typing import Any
 import psutil
 import pytest
 from peft import PeftModel
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, TextStreamer
 
-from engine.errors import LoratuiError
+from engine.errors import LoratuiError, ProcessEnded
 from engine.events import AnyEvent
 from engine.presets import embedded_model
 from engine.spec import ModelSpec
 from engine.talk import Complete, Message, Opening, Piece, Question, Talk
-from engine.training.talking import Speakers
+from engine.training.talking import Speakers, StopFlag
 from engine.workspace import RunDir
 from tests.conftest import await_true
 from tests.integration.rounds_to_train import POSITIONS, as_in_the_engine, make_run, train_here
@@ -165,15 +166,48 @@ def take_away(adapter: Path) -> None:
     shutil.rmtree(adapter)
 
 
-@pytest.mark.parametrize("harm", [damage, take_away])
-def test_adapter_that_cannot_be_used_is_refused(
-    two_runs: list[RunDir], tiny_model: Path, tmp_path: Path, harm: Callable[[Path], None]
+def change_rank(adapter: Path) -> None:
+    """So that its weights no longer fit the layers that are made for them."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"r": config["r"] + 1}))
+
+
+@pytest.mark.parametrize("harm", [damage, take_away, change_rank])
+@pytest.mark.parametrize("first", [True, False])
+def test_adapter_that_cannot_be_used_is_told_and_the_others_answer_as_if_it_were_not_there(
+    two_runs: list[RunDir], tiny_model: Path, tmp_path: Path, harm: Callable[[Path], None], first: bool
 ) -> None:
     adapter = tmp_path / "adapter"
     shutil.copytree(two_runs[0].adapter, adapter)
     harm(adapter)
-    with pytest.raises(LoratuiError, match=f"the adapter in {adapter} cannot be put on"), as_in_the_engine():
-        Speakers(Opening(ModelSpec(str(tiny_model), dtype="float32"), {"round 1": str(adapter)}))
+    bad, good = {"bad": str(adapter)}, {"round 2": str(two_runs[1].adapter)}
+    opening = Opening(ModelSpec(str(tiny_model), dtype="float32"), bad | good if first else good | bad)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    with as_in_the_engine():
+        speakers = Speakers(opening)
+        assert list(speakers.unusable) == ["bad"]
+        assert f"the adapter in {adapter} cannot be put on" in speakers.unusable["bad"]
+        with pytest.raises(LoratuiError, match="cannot be put on"):
+            speakers.tokenizer_of("bad")
+        models = {
+            None: load(tiny_model),
+            "round 2": PeftModel.from_pretrained(load(tiny_model), good["round 2"]).eval(),
+        }
+        for name, model in models.items():
+            question = asked(name, "Say what a lamp is", prompt_template="alpaca")
+            found = speakers.answer(question, TextStreamer(tokenizer, skip_prompt=True), StopFlag())
+            prompt = WITHOUT_INPUT.format(instruction="Say what a lamp is")
+            assert found.text.strip() == plain_answer(model, tokenizer, prompt, 40)
+
+
+def test_base_model_answers_where_no_adapter_can_be_used(tiny_model: Path, tmp_path: Path) -> None:
+    opening = Opening(ModelSpec(str(tiny_model), dtype="float32"), {"gone": str(tmp_path / "gone")})
+    with Talk(opening) as talk:
+        assert list(talk.opened().unusable) == ["gone"]
+        with pytest.raises(LoratuiError, match="cannot be put on") as refused:
+            list(talk.ask(asked("gone", "a")))
+        assert not isinstance(refused.value, ProcessEnded)
+        assert answer(talk, asked(None, "a", max_new_tokens=2)).tokens == 2
 
 
 def test_adapter_whose_base_is_gone_is_refused(two_runs: list[RunDir], tmp_path: Path) -> None:
@@ -189,7 +223,7 @@ def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_
     with pytest.raises(LoratuiError, match="there is no model to ask"):
         list(talk.ask(asked(None, "a")))
     psutil.Process(talk.pid).send_signal(signal.SIGKILL)
-    with pytest.raises(LoratuiError, match="the model ended without an answer"):
+    with pytest.raises(ProcessEnded, match="the model ended without an answer"):
         list(talk.ask(asked(None, "a")))
     talk.close()
     assert not psutil.pid_exists(talk.pid)

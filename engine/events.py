@@ -50,6 +50,7 @@ class Prepared(Event, frozen=True, kw_only=True):
         micro_batch_tokens: the most that go through the model at once, a single longer row aside.
         gradient_checkpointing: whether activations are recomputed.
         estimated_memory_bytes: the peak to expect, as `Result.peak_memory_bytes`.
+        data_format: the form the rows were found in, one of `data.format`; "" where an earlier version did not say.
     """
 
     device: str
@@ -63,6 +64,7 @@ class Prepared(Event, frozen=True, kw_only=True):
     micro_batch_tokens: int | None = None
     gradient_checkpointing: bool = False
     estimated_memory_bytes: int | None = None
+    data_format: str = ""
 
 
 class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):

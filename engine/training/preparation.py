@@ -122,7 +122,7 @@ def prepare(
     training = Training(
         spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, origin
     )
-    _say_prepared(training)
+    _say_prepared(training, rows.found.format)
     return training
 
 
@@ -154,7 +154,7 @@ def _cut(rows: Rows, tokenised: Tokenised, spec: Spec, recorder: Recorder) -> li
     return kept.examples
 
 
-def _say_prepared(training: Training) -> None:
+def _say_prepared(training: Training, data_format: str) -> None:
     trainable, parameters = training.model.get_nb_trainable_parameters()
     budget = training.budget
     training.recorder.log(
@@ -176,5 +176,6 @@ def _say_prepared(training: Training) -> None:
             micro_batch_tokens=training.budget.tokens,
             gradient_checkpointing=training.budget.gradient_checkpointing,
             estimated_memory_bytes=training.budget.bytes,
+            data_format=data_format,
         )
     )

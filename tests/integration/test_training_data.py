@@ -122,7 +122,8 @@ def test_rows_passed_over_are_told(tiny_model: Path, tmp_path: Path) -> None:
     write_rows(Path(spec_of(run).data.path), rows)
     events = train_here(run)
     assert warned_in(events) == ["1 row was left out; the first is row 4: its output is empty"]
-    assert next(event for event in events if isinstance(event, Prepared)).train_samples == 35
+    prepared = next(event for event in events if isinstance(event, Prepared))
+    assert (prepared.train_samples, prepared.data_format) == (35, "alpaca")
 
 
 def test_split_is_the_datasets_librarys() -> None:

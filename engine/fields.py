@@ -164,17 +164,26 @@ def parse_value(key: str, text: str) -> Any:
     field = spec_fields().get(key)
     if field is None:
         raise SpecError(f"there is no field {key!r}; the fields are {', '.join(spec_fields())}", key)
+    return _parse(field, _annotations(field.group)[field.name], text)
+
+
+def parse_setting(struct: type[Struct], name: str, text: str) -> Any:
+    """As `parse_value`, for a field of any struct that describes its fields as a spec does."""
+    annotation = get_type_hints(struct, include_extras=True)[name]
+    return _parse(_describe(name, annotation), annotation, text)
+
+
+def _parse(field: SpecField, annotation: Any, text: str) -> Any:
     if field.kind != "template":  # whose spaces at the ends are meant
         text = text.strip()
-    refusal = SpecError(f"{key} is {text!r}: it must be {field.allowed}", key)
+    refusal = SpecError(f"{field.key} is {text!r}: it must be {field.allowed}", field.key)
     try:
-        value = _read_text(field, text)
-        return msgspec.convert(value, _annotations(field.group)[field.name])
+        return msgspec.convert(_read_text(field, annotation, text), annotation)
     except (ValueError, OverflowError, InvalidOperation) as error:  # msgspec.ValidationError is a ValueError
         raise refusal from error
 
 
-def _read_text(field: SpecField, text: str) -> Any:
+def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
     if field.empty and text in ("", field.empty):
         return None
     match field.kind:
@@ -183,7 +192,7 @@ def _read_text(field: SpecField, text: str) -> Any:
         case "float":
             return _read_float(text)
         case "choice":
-            bare, _ = _unwrap(_annotations(field.group)[field.name])
+            bare, _ = _unwrap(annotation)
             return _words(bare)[text.lower()] if text.lower() in field.choices else text
         case "modules":
             return text if text == "all-linear" else _module_names(text)

@@ -72,14 +72,16 @@ def unshare(workspace: Workspace) -> None:
 
 
 def _ours(workspace: Workspace) -> Iterator[Path]:
-    """The workspace's directory, its store with the backups, the judgements and all in `runs/`, no locks, no links."""
+    """The workspace's directory, its store with the backups, judgements, runs and conversations; no locks, no links."""
     yield workspace.root
     store = workspace.store_path
     kept = [*store.parent.glob(f"{store.name}*"), *workspace.root.glob(workspace.judgements.name)]
     yield from (path for path in kept if _is_told(path))
-    for directory, _, names in os.walk(workspace.runs_dir):
-        yield Path(directory)
-        yield from (path for name in names if _is_told(path := Path(directory, name)))
+    conversations = workspace.conversations_dir
+    for top in [workspace.runs_dir] if conversations.is_symlink() else [workspace.runs_dir, conversations]:
+        for directory, _, names in os.walk(top):
+            yield Path(directory)
+            yield from (path for name in names if _is_told(path := Path(directory, name)))
 
 
 def _is_told(path: Path) -> bool:

@@ -33,6 +33,11 @@ class Workspace:
         return self.root / "judgements.jsonl"
 
     @property
+    def conversations_dir(self) -> Path:
+        """What was said to adapters, a file for each conversation."""
+        return self.root / "conversations"
+
+    @property
     def runner_lock(self) -> Path:
         return self.runs_dir / "runner.lock"
 

@@ -20,6 +20,17 @@ ESCAPE = re.compile(r"\\([nt\\])")
 ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
+BY_FORMAT = {
+    "alpaca": "alpaca", "messages": "chat_template", "sharegpt": "chat_template",
+    "prompt-completion": "{prompt}", "text": "{prompt}",
+}  # fmt: skip
+
+
+def template_of(data_format: str, template: str) -> str:
+    """What `data.prompt_template` comes to for rows of a form: `auto` is told by it, and stays for a form unknown."""
+    return BY_FORMAT.get(data_format, "auto") if template == "auto" else template
+
+
 def refusal(row: Row, template: str) -> str | None:
     """Why `data.prompt_template` cannot render `row`, None if it can."""
     own = template not in ("auto", "alpaca", "chat_template")

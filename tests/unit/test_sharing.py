@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.conversation import Conversation, Speaker
 from engine.errors import LoratuiError, ReadOnly
 from engine.judgements import Retracted, append_judgement
 from engine.operations import Cockpit
-from engine.sharing import is_shared, set_umask
-from engine.spec import Spec
+from engine.sharing import is_shared, set_umask, share, unshare
+from engine.spec import ModelSpec, Spec
+from engine.transcripts import Keeper
 from engine.workspace import Workspace
 
 NOBODY = 65534
@@ -127,3 +129,14 @@ def test_colleague_of_the_group_reads_and_others_do_not(nano_spec: Spec) -> None
             return done.returncode == 0 and done.stdout == file.read_bytes()
 
         assert (readable(group), readable(NOBODY)) == (True, False)
+
+
+def test_conversations_are_shared_and_taken_back_like_runs(workspace: Workspace) -> None:
+    talk = Conversation(ModelSpec("some/model"), (Speaker("0003-c0ffee", 3),))
+    kept = [Keeper(workspace).keep(talk)]
+    share(workspace)
+    set_umask(workspace)
+    kept.append(Keeper(workspace).keep(talk))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in kept] == [0o640, 0o640]
+    unshare(workspace)
+    assert "conversations" not in " ".join(open_to_others(workspace.root))

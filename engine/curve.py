@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -62,8 +63,7 @@ class Curve:
 
     def extend(self, other: Curve) -> None:
         """Take the steps of `other` too."""
-        self.steps.extend(other.steps)
-        for mine, others in zip(self._values(), other._values(), strict=True):
+        for mine, others in zip(self.columns(), other.columns(), strict=True):
             mine.extend(others)
         self.epochs_per_step = other.epochs_per_step or self.epochs_per_step
         self.revision += 1
@@ -71,13 +71,14 @@ class Curve:
     def keep_until(self, step: int) -> None:
         """Forget the steps after `step`, which a resumed run takes anew."""
         kept = bisect_right(self.steps, step)
-        del self.steps[kept:]
-        for values in self._values():
+        for values in self.columns():
             del values[kept:]
         self.revision += 1
 
-    def _values(self) -> tuple[array[float], ...]:
-        return self.losses, self.learning_rates, self.grad_norms, self.tokens, self.seconds, self.memory_bytes
+    def columns(self) -> tuple[array[Any], ...]:
+        """The arrays themselves, the steps first."""
+        values = self.losses, self.learning_rates, self.grad_norms, self.tokens, self.seconds, self.memory_bytes
+        return self.steps, *values
 
 
 class Steps:

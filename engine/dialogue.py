@@ -49,6 +49,7 @@ class Dialogue:
                 start_new_session=True,  # a Ctrl+C is not for it
             )  # fmt: skip
         except OSError as error:
+            self._errors.close()
             raise LoratuiError(f"{what} could not be started: {error}") from error
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from engine.heartbeat import Stall
 from engine.process import ProcessIdentity, boot_id
 from engine.rounds import Round, Status
-from engine.runlog import RunTail
+from engine.run_tail import RunTail
 from engine.running import EXIT_MUTE, RunningEngine
 from engine.snapshot import RunSnapshot, result_of
 from engine.workspace import RunDir

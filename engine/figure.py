@@ -31,7 +31,7 @@ from engine.curve_numbers import (
 )
 from engine.picture import Order, Picture, listed
 from engine.plain import clean_line
-from engine.runlog import RunTail
+from engine.run_tail import RunTail
 from engine.snapshot import RunSnapshot
 
 # Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/, without the yellow, which paper loses

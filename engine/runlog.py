@@ -11,17 +11,14 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 
-from engine.curve import Steps, read_steps
-from engine.events import AnyEvent, Step, decode_event, encode_event, line_start
+from engine.events import AnyEvent, decode_event, encode_event, line_start
 from engine.workspace import FILE_MODE
 
 FSYNC_SECONDS = 2.0
 READ_BYTES = 256 * 1024  # which a processor's cache holds, and whose decoding keeps no other thread waiting
 LONGEST_LINE = 4 * 1024 * 1024  # bytes
-STEP = line_start(Step)
 
 
 class EventWriter:
@@ -91,25 +88,25 @@ class LineTail:
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
-        self._offset = offset
+        self.offset = offset
 
-    def read(self) -> bytes:
-        """Whole new lines; an unfinished last line waits for its end."""
+    def read(self, until: int | None = None) -> bytes:
+        """Whole new lines; an unfinished last one waits for its end. At `until` a line begins that is not read."""
         try:
             with open(self.path, "rb", opener=_open_without_waiting) as file:
-                if file.seek(0, os.SEEK_END) < self._offset:
-                    self._offset = 0
-                file.seek(self._offset)
-                data = file.read(READ_BYTES)
+                if file.seek(0, os.SEEK_END) < self.offset:
+                    self.offset = 0
+                file.seek(self.offset)
+                data = file.read(READ_BYTES if until is None else max(0, min(READ_BYTES, until - self.offset)))
                 if len(data) == READ_BYTES and b"\n" not in data:
                     data += file.read(LONGEST_LINE - READ_BYTES)
         except FileNotFoundError:
-            self._offset = 0
+            self.offset = 0
             return b""
         end = data.rfind(b"\n") + 1
         if not end and len(data) == LONGEST_LINE:  # no line of ours, pass over it
             end = len(data)
-        self._offset += end
+        self.offset += end
         return data[:end]
 
     def poll(self) -> list[bytes]:
@@ -128,39 +125,12 @@ class EventTail:
         """New events in order; lines that are no event are passed over. Empty when caught up."""
         events: list[AnyEvent] = []
         while lines := self._lines.poll():
-            events.extend(_events_of(line for line in lines if line.startswith(self._starts)))
+            events.extend(events_of(line for line in lines if line.startswith(self._starts)))
         return events
 
 
-class RunTail:
-    """Follows a run's events as `RunSnapshot` takes them: consecutive steps at once, as there may be a million."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines = LineTail(path)
-
-    def poll(self) -> list[AnyEvent | Steps]:
-        """New events in order; lines that are no event are passed over. Empty when caught up."""
-        news: list[AnyEvent | Steps] = []
-        while lines := self._lines.read():
-            if (steps := read_steps(lines)) is not None:
-                if news and isinstance(before := news[-1], Steps):
-                    before.go_on(steps)
-                else:
-                    news.append(steps)
-                continue
-            for are_steps, group in groupby(lines.splitlines(), lambda line: line.startswith(STEP)):
-                part = list(group)
-                news += _steps_of(part) if are_steps else _events_of(part)
-        return news
-
-
-def _steps_of(lines: list[bytes]) -> list[AnyEvent | Steps]:
-    """Lines that begin as steps do; if any of them is damaged, the others one by one."""
-    steps = read_steps(b"\n".join(lines))
-    return [steps] if steps is not None else list(_events_of(lines))
-
-
-def _events_of(lines: Iterable[bytes]) -> Iterator[AnyEvent]:
+def events_of(lines: Iterable[bytes]) -> Iterator[AnyEvent]:
+    """The events that `lines` are; those that are none are passed over."""
     return (event for line in lines if (event := decode_event(line)) is not None)
 
 

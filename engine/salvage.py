@@ -14,7 +14,7 @@ from engine.documents import QueuedRound, merged, read_queued, to_round
 from engine.errors import StoreError
 from engine.removal import removed_in
 from engine.rounds import Round, Status
-from engine.runlog import RunTail
+from engine.run_tail import RunTail
 from engine.snapshot import RunSnapshot, result_of
 from engine.storage import KEY, Tables
 from engine.workspace import ROUND_ID, RunDir, Workspace

@@ -13,7 +13,7 @@ from engine.disk import DiskNeed, disk_need
 from engine.events import AnyEvent, Evaluated, Phase, Prepared, Started, Step
 from engine.plateau import EVALUATIONS, LossTrend
 from engine.rounds import ACTIVE, Round, Status
-from engine.runlog import RunTail
+from engine.run_tail import RunTail
 from engine.units import format_perplexity
 from engine.workspace import RunDir
 

@@ -16,7 +16,7 @@ from engine.logtail import LogTail
 from engine.operations import Cockpit
 from engine.process_tree import ProcessTree
 from engine.rounds import ACTIVE, WAITING, Round
-from engine.runlog import RunTail
+from engine.run_tail import RunTail
 from engine.snapshot import RunSnapshot
 from engine.telemetry import RoundShare, Telemetry
 from engine.watch import Alarm, Progress, RunWatch

@@ -18,7 +18,8 @@ from engine.columns import columns
 from engine.events import AnyEvent, Evaluated, Sampled, Saved, Started, Step, Warned, decode_event, encode_event
 from engine.process import ProcessIdentity
 from engine.rounds import Result
-from engine.runlog import FSYNC_SECONDS, EventTail, EventWriter, RunTail, read_events
+from engine.run_tail import RunTail
+from engine.runlog import FSYNC_SECONDS, EventTail, EventWriter, read_events
 from engine.snapshot import RunSnapshot, measured_by
 from engine.training.evaluate import Evaluation
 from tests.conftest import make_round
@@ -291,7 +292,7 @@ def test_log_of_a_million_steps_is_read_whole_and_in_little_memory(
     assert all(loss == pytest.approx(wanted) for loss, wanted in zip(run.curve.losses, halves, strict=True))
     assert run.last_step is not None and run.last_step.step == count
     code = (
-        "import resource, sys; from pathlib import Path; from engine.runlog import RunTail\n"
+        "import resource, sys; from pathlib import Path; from engine.run_tail import RunTail\n"
         "from engine.snapshot import RunSnapshot\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "run = RunSnapshot(RunTail(Path(sys.argv[1])).poll())\n"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ from engine.rounds import Result, Round
 from engine.units import format_bytes, format_count, format_duration, format_perplexity
 
 Rounds = Mapping[int, Round]
+Best = Literal["lowest", "highest"]
 NO_ROUNDS: Rounds = MappingProxyType({})
 
 
@@ -27,7 +28,7 @@ class Column(Struct, frozen=True):
     Attributes:
         read: the value of a round, for sorting and filtering (None where unknown), given all rounds by number.
         format: the value for reading.
-        measured: whether it is a result of which less is better, among rounds that compare.
+        best: which of its values is the best, among rounds that compare; None if none is.
     """
 
     key: str
@@ -35,7 +36,7 @@ class Column(Struct, frozen=True):
     read: Callable[[Round, Rounds], Any]
     format: Callable[[Any], str] = format_value
     numeric: bool = False
-    measured: bool = False
+    best: Best | None = None
 
     def value(self, round_: Round, rounds: Rounds = NO_ROUNDS) -> Any:
         """What `read` gives; where `rounds` lacks a round that it takes, the value is unknown."""
@@ -91,8 +92,8 @@ def _spec_column(field: SpecField) -> Column:
     )
 
 
-def _result_column(name: str, title: str, text: Callable[[Any], str], measured: bool = True) -> Column:
-    return Column(name, title, lambda round_, _: getattr(round_.result, name), text, numeric=True, measured=measured)
+def _result_column(name: str, title: str, text: Callable[[Any], str], best: Best | None = "lowest") -> Column:
+    return Column(name, title, lambda round_, _: getattr(round_.result, name), text, numeric=True, best=best)
 
 
 def _change_column(key: str, title: str, change: Callable[[Round, Rounds], Movement | None]) -> Column:
@@ -111,7 +112,10 @@ def _moved_from_parent(round_: Round, rounds: Rounds) -> Movement | None:
 
 
 def _answers_column(name: str, title: str) -> Column:
-    return Column(name, title, lambda round_, _: round_.result.generation.get(name), format_text_score, numeric=True)
+    def read(round_: Round, _: Rounds) -> float | None:
+        return round_.result.generation.get(name)
+
+    return Column(name, title, read, format_text_score, numeric=True, best="highest")
 
 
 def interval_of(eval_loss_interval: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -159,12 +163,12 @@ def columns() -> dict[str, Column]:
             lambda round_, _: interval_of(round_.result.eval_loss_interval),
             format_interval,
         ),
-        _result_column("base_perplexity", "base perplexity", format_perplexity, measured=False),
+        _result_column("base_perplexity", "base perplexity", format_perplexity, best=None),
         _change_column("against_base", "against base", lambda round_, _: moved_from_base(round_)),
         _change_column("against_parent", "against parent", _moved_from_parent),
         *(_answers_column(name, title) for name, title in TEXT_SCORES.items()),
         _result_column("train_seconds", "time", format_duration),
-        _result_column("trained_tokens", "tokens", format_count, measured=False),
+        _result_column("trained_tokens", "tokens", format_count, best=None),
         _result_column("peak_memory_bytes", "peak memory", format_bytes),
         Column("parent", "from", lambda round_, _: round_.parent, numeric=True),
         Column("note", "note", lambda round_, _: round_.note),

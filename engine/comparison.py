@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from engine.best import best_rounds, compare_in
 from engine.columns import Column, columns, not_finite
 from engine.errors import RoundError
 from engine.fields import changed_keys, describe_value, spec_fields
-from engine.held_out import best_rounds, moved
+from engine.held_out import moved, why_apart
 from engine.rounds import Result, Round
 from engine.units import format_perplexity
 
@@ -35,15 +36,9 @@ def movement(first: Round, second: Round) -> str:
             return f"round {round_.number} has no perplexity to compare"
     change = moved(first, second)
     if change is None:
-        return f"perplexity was measured on other held-out tokens, as {other_tokens(first, second)} differs"
+        return f"perplexity was measured on other held-out tokens: {why_apart(first, second)}"
     share = f" ({change.percent_text})" if change.percent_text else ""
     return f"perplexity {change.word}: {format_perplexity(change.before)} -> {format_perplexity(change.after)}{share}"
-
-
-def other_tokens(first: Round, second: Round) -> str:
-    """The fields that give two rounds other held-out tokens, by name."""
-    keys = changed_keys(first.spec, second.spec)
-    return ", ".join(key for key in keys if key == "model.path" or key.startswith("data."))
 
 
 def difference(first: Round, second: Round) -> list[tuple[str, str, str]]:
@@ -70,10 +65,25 @@ def _differs(column: Column, rounds: Sequence[Round]) -> bool:
     return len({repr(column.value(round_)) + not_finite(round_.result, column.key) for round_ in rounds}) > 1
 
 
+class Verdict(Struct, frozen=True):
+    """Whether the difference between a round and another is real (`engine.verdict`).
+
+    Attributes:
+        word: `better`, `worse`, `no difference`, `not comparable` or `unknown`; "" where there is nothing to compare.
+        told: in a sentence.
+        brief: as much of it as is not said by the numbers of the rounds.
+    """
+
+    word: str = ""
+    told: str = ""
+    brief: str = ""
+
+
 class ComparedField(Struct, frozen=True):
     """One field in each of the rounds compared, in their order: as text, "" where it is unknown.
 
-    `best` holds the places of the rounds that did best in it, among those that can be compared.
+    `best` holds the places of the rounds that did best in it, among those that can be compared, `apart` those that
+    cannot be compared with the first in it.
     """
 
     key: str
@@ -82,23 +92,34 @@ class ComparedField(Struct, frozen=True):
     differs: bool
     numeric: bool
     best: frozenset[int] = frozenset()
+    apart: frozenset[int] = frozenset()
 
 
-AGAINST_FIRST = "against_first"
+AGAINST_FIRST, VERDICT = "against_first", "verdict"
 
 
-def compared_fields(rounds: Sequence[Round]) -> list[ComparedField]:
-    """Every field of spec, plan and result side by side, and by how much perplexity moved from the first round."""
+def compared_fields(rounds: Sequence[Round], verdicts: Sequence[Verdict] = ()) -> list[ComparedField]:
+    """Every field of spec, plan and result side by side, and by how much perplexity moved from the first round.
+
+    Args:
+        verdicts: on each round, if they are known.
+    """
     fields = []
     for key, column in columns().items():
         if key in NOT_COMPARED:
             continue
         texts = tuple(spec_text(key, item) if key in spec_fields() else column.text(item) for item in rounds)
-        best = best_rounds(rounds, key) if column.measured else frozenset()
+        best = best_rounds(rounds, key)
         places = frozenset(place for place, item in enumerate(rounds) if item.number in best)
-        fields.append(ComparedField(key, column.title, texts, _differs(column, rounds), column.numeric, places))
+        apart = frozenset(
+            place for place, item in enumerate(rounds) if texts[place] and not compare_in(rounds[0], item, key)
+        )
+        fields.append(ComparedField(key, column.title, texts, _differs(column, rounds), column.numeric, places, apart))
         if key == "against_base" and rounds:
             fields.append(_against_first(rounds))
+            if any(item.word not in ("", "unknown") for item in verdicts):
+                words = tuple(item.word for item in verdicts)
+                fields.append(ComparedField(VERDICT, "is it real?", words, differs=True, numeric=True))
     return fields
 
 

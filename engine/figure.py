@@ -29,10 +29,11 @@ from engine.curve_numbers import (
     smooth,
     x_of_steps,
 )
-from engine.picture import Order, Picture, listed
+from engine.picture import Order, Picture
 from engine.plain import clean_line
 from engine.run_tail import RunTail
 from engine.snapshot import RunSnapshot
+from engine.units import listed
 
 # Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/, without the yellow, which paper loses
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -7,10 +7,10 @@ from functools import cache
 
 from msgspec import Struct
 
-from engine.comparison import other_tokens, spec_text
+from engine.comparison import spec_text
 from engine.errors import RoundError
 from engine.fields import changed_keys, flatten, spec_fields
-from engine.held_out import moved, moved_from_base
+from engine.held_out import moved, moved_from_base, why_apart
 from engine.rounds import Round
 
 
@@ -179,5 +179,5 @@ def kin_fields(kin: Kin) -> dict[str, object]:
         "perplexity": round_.result.perplexity if round_ is not None else None,
         "against_parent": change.percent if change is not None else None,
         "against_base": base.percent if base is not None else None,
-        "other_held_out_tokens": other_tokens(parent, round_) if parent is not None and round_ is not None else "",
+        "other_held_out_tokens": why_apart(parent, round_) if parent is not None and round_ is not None else "",
     }

@@ -65,12 +65,6 @@ def label_of(round_: Round) -> str:
     return f"round {round_.number}" + (f": {clean_line(round_.name)}" if round_.name.strip() else "")
 
 
-def listed(numbers: Sequence[int]) -> str:
-    """`round 3`, or `rounds 2, 3 and 5`."""
-    *first, last = map(str, numbers)
-    return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"
-
-
 def main() -> None:
     """Draw the order on the standard input."""
     os.chdir("/")  # where no matplotlibrc lies

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.columns import Column, Rounds, find_column
 from engine.errors import SpecError
-from engine.held_out import held_out_tokens
+from engine.held_out import held_out_groups
 from engine.plain import clean_line
 from engine.rounds import Round
 from engine.units import format_perplexity
@@ -165,13 +165,7 @@ def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None)
 
 def best_of(rounds: Iterable[Round]) -> Round | None:
     """The round with the lowest perplexity; None if none has any, or they were measured on different tokens."""
-    best: Round | None = None
-    lowest = float("inf")
-    for round_ in rounds:
-        if (perplexity := round_.result.perplexity) is None:
-            continue
-        if best is not None and held_out_tokens(round_) != held_out_tokens(best):
-            return None
-        if best is None or perplexity < lowest:
-            best, lowest = round_, perplexity
-    return best
+    measured = [(round_.result.perplexity, round_) for round_ in rounds if round_.result.perplexity is not None]
+    if len(set(held_out_groups(round_ for _, round_ in measured).values())) != 1:
+        return None
+    return min(measured, key=operator.itemgetter(0))[1]

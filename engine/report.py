@@ -15,15 +15,23 @@ from engine.errors import LoratuiError
 from engine.events import Provenance, Sampled, Started
 from engine.held_out import moved, moved_from_base
 from engine.lineage import Kin, changes, families
-from engine.picture import Format, draw, listed
+from engine.picture import Format, draw
 from engine.plain import clean
 from engine.provenance import command_of, provenance_lines
 from engine.rounds import Round
 from engine.runlog import read_events
 from engine.seeds import seed_groups
 from engine.snapshot import RunSnapshot
-from engine.tables import escape_markdown, main_table, markdown_table, shared_settings, write_bytes
-from engine.units import format_perplexity
+from engine.tables import (
+    as_sentence,
+    escape_markdown,
+    main_table,
+    markdown_table,
+    shared_settings,
+    table_legend,
+    write_bytes,
+)
+from engine.units import format_perplexity, listed
 from engine.verdict import verdict
 from engine.workspace import Workspace
 
@@ -67,7 +75,7 @@ def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[
     runs = {item.number: _run_of(workspace, item) for item in rounds}
     sections = {
         "Setup": shared_settings(rounds),
-        "Rounds": main_table(rounds),
+        "Rounds": "\n\n".join([main_table(rounds), *table_legend(rounds)]),
         "Curves": "\n\n".join(f"![Curves of the rounds]({quote(name)})" for name in pictures),
         "What was changed, and what came of it": "\n\n".join(_story(workspace, rounds)),
         "Several seeds": _seeds(rounds),
@@ -104,8 +112,7 @@ def _chapter(workspace: Workspace, kin: Kin, round_: Round) -> Iterator[str]:
     if told := _outcome(round_):
         yield told
     if kin.parent is not None and moved(kin.parent, round_) is not None:
-        said = escape_markdown(verdict(workspace, kin.parent, round_))
-        yield f"{said[:1].upper()}{said[1:]}."
+        yield as_sentence(verdict(workspace, kin.parent, round_).told)
     if round_.message.strip():
         yield f"**How it ended:** {escape_markdown(round_.message)}"
     for text in round_.warnings:

@@ -50,6 +50,7 @@ class Result(Struct, frozen=True):
         adapter_dir: where the adapter lies, relative to the workspace.
         generation, base_generation: how near the answers of the adapter and of the base model to held-out prompts came
             to the expected ones, by metric, as in `engine.events.Answered`.
+        held_out_rows: which tokens the losses are over, as in `engine.events.Provenance`.
         nonfinite: which of these is None as it was no finite number: nan, inf or -inf.
     """
 
@@ -63,6 +64,7 @@ class Result(Struct, frozen=True):
     adapter_dir: str | None = None
     generation: dict[str, float] = {}
     base_generation: dict[str, float] = {}
+    held_out_rows: str | None = None
     nonfinite: dict[str, str] = {}
 
 

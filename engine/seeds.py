@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable
 import msgspec
 from msgspec import Struct
 
+from engine.held_out import held_out_groups
 from engine.rounds import Round
 
 
@@ -29,11 +30,13 @@ def seed_groups(rounds: Iterable[Round]) -> list[SeedGroup]:
 
     `train.seed` alone is left open: another `data.seed` holds other rows out.
     """
+    measured = [round_ for round_ in rounds if round_.result.perplexity is not None]
+    tokens = held_out_groups(measured)
     together: dict[Hashable, list[Round]] = {}
-    for round_ in rounds:
-        if round_.result.perplexity is not None:
-            train = msgspec.structs.replace(round_.spec.train, seed=0)
-            together.setdefault(msgspec.structs.replace(round_.spec, train=train), []).append(round_)
+    for round_ in measured:
+        train = msgspec.structs.replace(round_.spec.train, seed=0)
+        spec = msgspec.structs.replace(round_.spec, train=train)
+        together.setdefault((spec, tokens[round_.number]), []).append(round_)
     found = []
     for listed in together.values():
         if len({item.spec.train.seed for item in listed}) > 1:

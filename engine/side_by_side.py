@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from engine.comparison import ComparedField, check_count, compared_fields
+from engine.comparison import ComparedField, Verdict, check_count, compared_fields
 from engine.errors import LoratuiError
-from engine.held_out import are_comparable
-from engine.picture import FORMATS, Format, draw, listed
+from engine.held_out import APART, told_apart
+from engine.picture import FORMATS, Format, draw
 from engine.rounds import Round, Status
-from engine.tables import escape_markdown, markdown_table, notes_of, shared_settings, write_bytes
+from engine.tables import as_sentence, escape_markdown, markdown_table, notes_of, shared_settings, write_bytes
+from engine.units import listed
 from engine.workspace import Workspace
 
 
@@ -40,7 +41,10 @@ def write_comparison(workspace: Workspace, rounds: Sequence[Round], path: Path, 
     beside = picture_beside(path, format_)
     picture = draw(workspace, rounds, format_)
     curveless = [rounds[place] for place in picture.curveless]
-    document = to_document(rounds, beside.name if picture.data else None, curveless)
+    from engine.verdict import verdicts  # it brings numpy in
+
+    found = verdicts(workspace, rounds)
+    document = to_document(rounds, beside.name if picture.data else None, curveless, found)
     files = [(beside, picture.data)] * bool(picture.data) + [(path, document.encode())]
     for file, content in files:
         try:
@@ -50,16 +54,23 @@ def write_comparison(workspace: Workspace, rounds: Sequence[Round], path: Path, 
     return beside if picture.data else None
 
 
-def to_document(rounds: Sequence[Round], picture: str | None, curveless: Sequence[Round] = ()) -> str:
-    """GitHub Markdown: a column per round, what differs, the picture of that name beside it, what is shared, notes."""
+def to_document(
+    rounds: Sequence[Round], picture: str | None, curveless: Sequence[Round] = (), verdicts: Sequence[Verdict] = ()
+) -> str:
+    """GitHub Markdown: a column per round, what differs, the picture of that name beside it, what is shared, notes.
+
+    Args:
+        verdicts: on each round, whether it really differs from the first.
+    """
     numbers = listed([item.number for item in rounds])
-    fields = compared_fields(rounds)
+    fields = compared_fields(rounds, verdicts)
     differing = [field for field in fields if field.differs]
     parts = [f"# {numbers.capitalize()} side by side", _table(rounds, differing)]
     if any(field.best for field in differing):
         parts.append("**Bold**: the best among the rounds measured on the same held-out tokens.")
-    if apart := [item.number for item in rounds if not are_comparable(rounds[0], item)]:
-        parts.append(f"Measured on other held-out tokens than round {rounds[0].number}: {listed(apart)}.")
+    parts += [f"{APART}: {as_sentence(told)}" for told in told_apart(rounds, rounds[0])]
+    if told := [item.told for item in verdicts if item.word]:
+        parts.append("## Is the difference real?\n\n" + "\n".join(f"- {as_sentence(text)}" for text in told))
     if picture is not None:
         parts.append(f"![Curves of {numbers}]({quote(picture)})")
     parts += _told_curveless(curveless)
@@ -77,6 +88,7 @@ def _table(rounds: Sequence[Round], fields: Sequence[ComparedField]) -> str:
 
 def _row(field: ComparedField) -> list[str]:
     cells = [escape_markdown(text) or "–" for text in field.texts]
+    cells = [f"{APART} {cell}" if place in field.apart else cell for place, cell in enumerate(cells)]
     bold = [f"**{cell}**" if place in field.best else cell for place, cell in enumerate(cells)]
     return [f"`{field.key}`" if "." in field.key else escape_markdown(field.title), *bold]
 

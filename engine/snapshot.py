@@ -132,8 +132,9 @@ class RunSnapshot:
     @property
     def result(self) -> Result:
         """The result so far; complete once the run is finished, without an adapter until then."""
+        rows = self.provenance.held_out_rows or None if self.provenance is not None else None
         if isinstance(self.ending, Finished):
-            return self.ending.result
+            return msgspec.structs.replace(self.ending.result, held_out_rows=rows or self.ending.result.held_out_rows)
         base = next((item for item in self.evaluations if item.step == 0), None)
         tuned = next((item for item in reversed(self.evaluations) if item.step > 0), None)
         step = self.last_step
@@ -142,6 +143,7 @@ class RunSnapshot:
             train_seconds=step.train_seconds if step else None,
             trained_tokens=step.trained_tokens if step else None,
             peak_memory_bytes=step.memory_bytes if step else None,
+            held_out_rows=rows,
         )
 
     def best_first(self) -> list[Evaluated]:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine.best import Standing, standing
 from engine.columns import columns, measured_text
 from engine.comparison import differing_keys
 from engine.fields import describe_value, flatten, format_value, spec_fields
-from engine.held_out import best_rounds
+from engine.held_out import APART, told_apart
 from engine.jsonfile import write_atomically
 from engine.plain import clean, clean_line, escape_json
 from engine.rounds import Round
@@ -32,6 +33,7 @@ SHORT = {
     "lora.lora_alpha": "lora_alpha",
 }
 FORMULA_SIGNS = tuple("=+-@＝＋－＠")  # the last four as East Asian spreadsheets take them
+MEASURED = ("perplexity", "95 % interval", "base perplexity")
 BATCH = ("train.per_device_train_batch_size", "train.gradient_accumulation_steps")
 
 
@@ -114,8 +116,7 @@ def _csv_cell(value: Any) -> Any:
 def to_markdown(rounds: Sequence[Round]) -> str:
     """GitHub tables of what differs between the rounds and how they did, the settings they share, and their notes."""
     parts = ["# LoRA rounds", main_table(rounds)]
-    if best_rounds(rounds):
-        parts.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
+    parts += table_legend(rounds)
     if shared := shared_settings(rounds, (*TOLD, *BATCH)):
         parts.append("## Shared by all rounds\n\n" + shared)
     if notes := notes_of(rounds):
@@ -124,7 +125,7 @@ def to_markdown(rounds: Sequence[Round]) -> str:
 
 
 def main_table(rounds: Sequence[Round]) -> str:
-    """A row for each round: what differs between them, and how they did; the best in bold."""
+    """A row for each round: what differs between them, and how they did; `table_legend` says what the marks mean."""
     others = [key for key in differing_keys(rounds) if key not in (*TOLD, *BATCH)]
     titles = [
         "round",
@@ -134,11 +135,11 @@ def main_table(rounds: Sequence[Round]) -> str:
         "batch × accum",
         *(SHORT[key] for key in TOLD[1:]),
     ]
-    titles += [*others, "status", "time", "eval loss", "perplexity", "base perplexity"]
-    best = best_rounds(rounds)
-    rows = [_main_row(round_, others, bold=round_.number in best) for round_ in rounds]
+    titles += [*others, "status", "time", "eval loss", *MEASURED]
+    stands = standing(rounds, "perplexity")
+    rows = [_main_row(round_, others, stands) for round_ in rounds]
     filled = [index for index, title in enumerate(titles) if title == "round" or any(row[index] for row in rows)]
-    numbers = {"round", *SHORT.values(), "time", "eval loss", "perplexity", "base perplexity"}
+    numbers = {"round", *SHORT.values(), "time", "eval loss", *MEASURED}
     return markdown_table(
         [titles[index] for index in filled],
         [[row[index] for index in filled] for row in rows],
@@ -146,17 +147,33 @@ def main_table(rounds: Sequence[Round]) -> str:
     )
 
 
-def _main_row(round_: Round, others: list[str], bold: bool) -> list[str]:
+def table_legend(rounds: Sequence[Round]) -> list[str]:
+    """What the marks in the table mean, and why rounds do not compare, in paragraphs."""
+    stands = standing(rounds, "perplexity")
+    told = []
+    if stands.best:
+        told.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
+    if any(round_.result.eval_loss_interval for round_ in rounds):
+        told.append("95 % interval: within which the perplexity is on other examples of the kind, 95 times of 100.")
+    first = next((round_ for round_ in rounds if round_.number == stands.most), None)
+    if first is not None:
+        told += [f"{APART}: {as_sentence(reason)}" for reason in told_apart(rounds, first)]
+    return told
+
+
+def _main_row(round_: Round, others: list[str], stands: Standing) -> list[str]:
     values, result = flatten(round_.spec), round_.result
     batch = " × ".join(format_value(values[key]) for key in BATCH)
-    perplexity = measured_text(result, "perplexity")
+    perplexity, interval = measured_text(result, "perplexity"), columns()["perplexity_interval"].text(round_)
+    perplexity = f"**{perplexity}**" if round_.number in stands.best else perplexity
     return [
         str(round_.number), escape_markdown(round_.name), escape_markdown(" ".join(round_.tags)),
         format_value(values[TOLD[0]]), batch,
         *(format_value(values[key]) for key in TOLD[1:]),
         *(escape_markdown(describe_value(key, values[key])) for key in others),
         str(round_.status), format_duration(result.train_seconds), measured_text(result, "eval_loss"),
-        f"**{perplexity}**" if bold else perplexity, measured_text(result, "base_perplexity"),
+        f"{APART} {perplexity}" if round_.number in stands.apart else perplexity, interval,
+        measured_text(result, "base_perplexity"),
     ]  # fmt: skip
 
 
@@ -196,6 +213,12 @@ def escape_markdown(text: str) -> str:
     them later, in the text of the rendered page: an empty comment parts the sign from what follows it.
     """
     return MARKDOWN.sub(_escaped, clean_line(text))
+
+
+def as_sentence(text: str) -> str:
+    """What loratui has to say, as a sentence of Markdown."""
+    said = escape_markdown(text)
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 MARKDOWN = re.compile(

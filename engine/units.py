@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def format_duration(seconds: float | None) -> str:
     """`7m1s`, `45s`, `2h05m`, and nothing for None."""
@@ -39,3 +41,9 @@ def format_perplexity(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Rounds by number: `round 3`, or `rounds 2, 3 and 5`."""
+    *first, last = map(str, numbers)
+    return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"

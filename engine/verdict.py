@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from engine.comparison import Verdict
 from engine.events import Evaluated
 from engine.paired import PairedScores, pair
 from engine.rounds import Round
@@ -13,40 +15,61 @@ from engine.workspace import Workspace
 
 
 def scores_of_result(workspace: Workspace, round_: Round) -> Scores | None:
-    """What each held-out row scored when the round's result was measured; None if that was not kept."""
+    """What each held-out row scored when the round's result was measured; None if that cannot be read."""
     run = workspace.run_dir(round_.id)
     loss = round_.result.eval_loss
-    measured = [event for event in read_events(run.events, Evaluated) if isinstance(event, Evaluated)]
+    try:
+        measured = [event for event in read_events(run.events, Evaluated) if isinstance(event, Evaluated)]
+    except OSError:
+        return None
     steps = [event.step for event in measured if event.step > 0 and event.eval_loss == loss is not None]
     return read_scores(run, steps[-1]) if steps else None
 
 
-def verdict(workspace: Workspace, first: Round, second: Round) -> str:
-    """Of the second round against the first, in one sentence."""
-    found = [scores_of_result(workspace, round_) for round_ in (first, second)]
-    for round_, scores in zip((first, second), found, strict=True):
+def verdict(workspace: Workspace, first: Round, second: Round) -> Verdict:
+    """Of the second round against the first."""
+    return verdicts(workspace, [first, second])[1]
+
+
+def verdicts(workspace: Workspace, rounds: Sequence[Round]) -> list[Verdict]:
+    """Of each round against the first, which itself has none to say."""
+    first, *others = rounds
+    scores = scores_of_result(workspace, first)
+    found = [_against(first, scores, item, scores_of_result(workspace, item)) for item in others]
+    return [Verdict(), *found]
+
+
+def _against(first: Round, before: Scores | None, second: Round, after: Scores | None) -> Verdict:
+    for round_, scores in ((first, before), (second, after)):
+        if round_.result.perplexity is None:
+            return Verdict(told=f"round {round_.number} has no perplexity to compare")
         if scores is None:
             unknown = "so whether the difference is real is unknown"
-            return f"round {round_.number} kept no scores of its held-out rows, {unknown}"
-    assert found[0] is not None and found[1] is not None
-    return verdict_words(first.number, second.number, pair(found[0], found[1]))
+            told = f"round {round_.number} kept no scores of its held-out rows, {unknown}"
+            return Verdict("unknown", told, f"unknown, as round {round_.number} kept no scores of its held-out rows")
+    assert before is not None and after is not None
+    return verdict_on(first.number, second.number, pair(before, after))
 
 
-def verdict_words(first: int, second: int, paired: PairedScores) -> str:
+def verdict_on(first: int, second: int, paired: PairedScores) -> Verdict:
     """What the paired scores of two rounds, by number, say."""
     if not paired.common:
-        return f"rounds {first} and {second} share no held-out row with the same supervised tokens: they do not compare"
+        told = f"rounds {first} and {second} share no held-out row with the same supervised tokens: they do not compare"
+        return Verdict("not comparable", told, "not comparable, as no held-out row is the same")
     over = _over(paired)
     difference = paired.difference
     if difference is None:
-        return f"over {over} rounds {first} and {second} cannot be told apart"
+        told = f"over {over} rounds {first} and {second} cannot be told apart"
+        return Verdict("no difference", told, f"cannot be told apart over {over}")
     low, high = (_percent(end) for end in (difference.low, difference.high))
-    told = f"perplexity {_percent(difference.value)} (95 %: {low} to {high}) over {over}"
+    size = f"{_percent(difference.value)} (95 %: {low} to {high})"
     if not difference.holds_zero:
-        return f"round {second} is {paired.verdict} than round {first}: {told}"
+        told = f"round {second} is {paired.verdict} than round {first}: perplexity {size} over {over}"
+        return Verdict(paired.verdict, told, f"{paired.verdict}, {size}")
     needed = paired.examples_to_settle
     settled = f"; about {needed:,} rows would settle it" if needed is not None else ""
-    return f"no difference between rounds {first} and {second} at this size: {told}{settled}"
+    told = f"no difference between rounds {first} and {second} at this size: perplexity {size} over {over}{settled}"
+    return Verdict("no difference", told, f"no difference at this size, {size}{settled}")
 
 
 def _over(paired: PairedScores) -> str:

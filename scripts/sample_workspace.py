@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from engine.bootstrap import mean_per_token
 from engine.documents import QueuedRound, encode_queued
 from engine.events import AnyEvent, Evaluated, Finished, Phase, Prepared, Sampled, Saved, Started, Step
 from engine.fields import build_spec, flatten
@@ -22,6 +23,7 @@ from engine.plan import Plan, make_plan
 from engine.process import own_identity
 from engine.rounds import Result, Round, Status
 from engine.runlog import EventWriter
+from engine.scores import Scores, write_scores
 from engine.store import RoundStore
 from engine.telemetry import MachineSample, RoundShare
 from engine.workspace import RunDir, Workspace
@@ -32,6 +34,7 @@ DAY = 86_400.0
 STEP_SECONDS = 5.4
 STEP_TOKENS = 5_200
 BASE_LOSS = 1.62
+HELD_OUT = 260  # rows
 GIB = 1024**3
 PROMPT = "Below is an instruction.\n\n### Instruction:\n{}\n\n### Response:\n"
 ANSWERS = (  # instruction, expected, the base model's answer, the adapter's
@@ -104,6 +107,9 @@ def make_workspace(directory: Path) -> Workspace:
             steps = round(_steps(plan)[0] * share)
             events = list(_events(round_, steps, level, begun + 20, random.Random(number)))
             _write(run, events)
+            for event in events:
+                if isinstance(event, Evaluated) and event.eval_loss is not None:
+                    write_scores(run, event.step, _scores(event.eval_loss, random.Random(number)))
             round_ = _after(round_, events)
         store.add(lambda _, made=round_: made)  # type: ignore[misc]
     return workspace
@@ -125,13 +131,13 @@ def _events(round_: Round, steps: int, level: float, start: float, chance: rando
         if step % per_epoch == 0:
             time = start + 60 + step * STEP_SECONDS
             yield Saved(time=time, step=step, path=f"checkpoints/step-{step}")
-            yield from _evaluation(step, level + 0.2 * math.exp(-2.5 * step / total), time)
+            yield from _evaluation(step, level + 0.2 * (math.exp(-2.5 * step / total) - math.exp(-2.5)), time)
     if round_.status is Status.FINISHED:
         seconds = steps * STEP_SECONDS
         result = Result(
-            eval_loss=level, perplexity=math.exp(level), base_perplexity=math.exp(BASE_LOSS), train_seconds=seconds,
-            trained_tokens=steps * STEP_TOKENS, peak_memory_bytes=round(5.4 * GIB),
-            adapter_dir=f"runs/{round_.id}/adapter",
+            eval_loss=level, eval_loss_interval=_interval(level), perplexity=math.exp(level),
+            base_perplexity=math.exp(BASE_LOSS), train_seconds=seconds, trained_tokens=steps * STEP_TOKENS,
+            peak_memory_bytes=round(5.4 * GIB), adapter_dir=f"runs/{round_.id}/adapter",
         )  # fmt: skip
         yield Finished(time=start + 80 + seconds, result=result)
 
@@ -162,10 +168,30 @@ def _step(step: int, round_: Round, level: float, start: float, chance: random.R
 
 
 def _evaluation(step: int, loss: float, time: float) -> Iterator[AnyEvent]:
-    yield Evaluated(time=time, step=step, eval_loss=loss, perplexity=math.exp(loss), supervised_tokens=15_210)
+    yield Evaluated(
+        time=time, step=step, eval_loss=loss, eval_loss_interval=_interval(loss), perplexity=math.exp(loss),
+        supervised_tokens=15_210,
+    )  # fmt: skip
     for instruction, expected, before, after in ANSWERS:
         text = after if step else before
         yield Sampled(time=time, step=step, prompt=PROMPT.format(instruction), expected=expected, text=text)
+
+
+def _scores(loss: float, chance: random.Random) -> Scores:
+    """Of 260 held-out rows, some harder than others whichever model is asked; `loss` is their mean per token."""
+    rows = random.Random(0)
+    tokens = [rows.randrange(20, 97) for _ in range(HELD_OUT)]
+    apart = [rows.gauss(0.0, 0.4) + chance.gauss(0.0, 0.06) for _ in tokens]
+    mean = sum(count * shift for count, shift in zip(tokens, apart, strict=True)) / sum(tokens)
+    nlls = tuple(count * (loss + shift - mean) for count, shift in zip(tokens, apart, strict=True))
+    return Scores(tuple(f"{row:016x}" for row in range(HELD_OUT)), tuple(tokens), nlls)
+
+
+def _interval(loss: float) -> tuple[float, float]:
+    scores = _scores(loss, random.Random(0))
+    found = mean_per_token([nll for nll in scores.nlls if nll is not None], scores.tokens)
+    assert found is not None
+    return found.low, found.high
 
 
 def _write(run: RunDir, events: list[AnyEvent]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from engine.columns import Rounds, columns
+from engine.columns import columns
 from engine.comparison import difference, movement
 from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
@@ -22,7 +21,6 @@ from engine.plan import Plan
 from engine.presets import load_preset
 from engine.preview import Previewer
 from engine.provenance import provenance_lines
-from engine.query import by_number, filter_rounds, group_rounds, sort_rounds
 from engine.rounds import ACTIVE, WAITING, Round, in_queue_order
 from engine.runlog import read_events
 from engine.side_by_side import picture_beside, write_comparison
@@ -30,6 +28,7 @@ from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
 from engine.tables import export_rounds, json_text, round_fields, to_json, write_export
 from tui.evaluate import evaluate as evaluate
+from tui.listing import ls as ls
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
 from tui.report import report as report
@@ -38,57 +37,8 @@ from tui.widgets.lineage_text import lineage_lines
 from tui.widgets.preview_text import preview_facts, preview_text
 from tui.widgets.sample_table import sample_table
 
-LISTED = (
-    "number", "name", "status", "tags", "train.learning_rate", "train.per_device_train_batch_size",
-    "train.gradient_accumulation_steps", "train.num_train_epochs", "train.warmup_steps", "train_seconds",
-    "eval_loss", "perplexity", "base_perplexity", "against_base", "against_parent",
-)  # fmt: skip
-IF_ANY = ("tags", "against_base", "against_parent")  # columns that are left out where they would be empty
 QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
 MARKS = ("⟦", "⟧")  # around what is supervised, where there are no colours
-TITLES = {
-    "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
-    "train.gradient_accumulation_steps": "acc", "train.num_train_epochs": "ep", "train.warmup_steps": "warm",
-    "base_perplexity": "base", "perplexity": "ppl", "eval_loss": "loss",
-    "against_base": "vs base", "against_parent": "vs parent",
-}  # fmt: skip
-
-
-def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    rounds = cockpit.store.rounds()
-    known = by_number(rounds)
-    rounds = sort_rounds(filter_rounds(rounds, options.filter, known), options.sort, known)
-    groups = group_rounds(rounds, options.group, known) if options.group else []
-    cockpit.wake_runner()
-    if options.json:
-        say(to_json(item for group in groups for item in group.rounds) if groups else to_json(rounds), end="")
-        return 0
-    if not groups:
-        PlainConsole().print(_rounds_table(rounds, rounds, known))
-    for group in groups:
-        say(group.heading(options.group))
-        PlainConsole().print(_rounds_table(group.rounds, rounds, known))
-    return 0
-
-
-def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds) -> Table:
-    """A row per round; the columns are as wide as all of `among` would have them."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    listed = [key for key in LISTED if key not in IF_ANY or any(columns()[key].text(item, known) for item in among)]
-    for key in listed:
-        column = columns()[key]
-        width = max((cell_len(clean_line(column.text(item, known))) for item in among), default=0)
-        table.add_column(
-            TITLES.get(key, column.title),
-            justify="right" if column.numeric else "left",
-            min_width=None if key in ("name", "tags") else width,  # a name may be cut, a number never
-        )
-    table.add_column("note", overflow="ellipsis")
-    for round_ in rounds:
-        cells = [columns()[key].text(round_, known) for key in listed]
-        said = (clean_line(text) for text in (*cells, round_.message or round_.note))
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in said))
-    return table
 
 
 def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -126,7 +76,7 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if first.result.perplexity is not None and second.result.perplexity is not None:
         from engine.verdict import verdict  # it brings numpy in
 
-        say(verdict(cockpit.workspace, first, second))
+        say(verdict(cockpit.workspace, first, second).told)
     return 0
 
 
@@ -348,7 +298,10 @@ def _grid(lines: Iterable[tuple[str, str]]) -> Table:
 def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
     """Name and value of what a round is and came to, "" where unknown."""
     told = ("number", "name", "status", "tags", "parent", "message", "note")
-    result = ("eval_loss", "perplexity", "base_perplexity", "train_seconds", "trained_tokens", "peak_memory_bytes")
+    result = (
+        "eval_loss", "perplexity", "perplexity_interval", "base_perplexity", "train_seconds", "trained_tokens",
+        "peak_memory_bytes",
+    )  # fmt: skip
     lines = [(columns()[key].title, columns()[key].text(round_)) for key in told]
     lines += [("pinned", "true" * round_.pinned)]
     lines += [("warning", warning) for warning in round_.warnings]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from textual.message import Message
 
+from engine.comparison import Verdict
 from engine.curve import Steps
 from engine.errors import LoratuiError
 from engine.events import AnyEvent
@@ -82,6 +83,15 @@ class RowPreviewed(Message):
     def __init__(self, outcome: Preview | LoratuiError) -> None:
         super().__init__()
         self.outcome = outcome
+
+
+class VerdictsReached(Message):
+    """Whether rounds really differ from the first of them is known, for each as it stood then."""
+
+    def __init__(self, rounds: Sequence[Round], verdicts: Sequence[Verdict]) -> None:
+        super().__init__()
+        self.rounds = rounds
+        self.verdicts = verdicts
 
 
 class ActionDone(Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -325,6 +326,35 @@ async def test_best_of_each_result_is_marked_with_a_sign(open_app: OpenApp, vari
         assert column(pilot, "perplexity") == ["3.00", "★2.00", "4.00", ""]
         assert column(pilot, "eval_loss") == ["1.1000", "★0.7000", "1.4000", ""]
         assert column(pilot, "train_seconds") == ["1m0s", "1m30s", "★30s", ""]
+
+
+@pytest.mark.parametrize("size", [(80, 24), WIDE])
+async def test_result_that_does_not_compare_is_marked_and_the_detail_says_why(
+    open_app: OpenApp, varied: Cockpit, size: tuple[int, int]
+) -> None:
+    other = make_spec(data__prompt_template="{prompt}")
+    varied.store.add(partial(make_round, spec=other, result=Result(perplexity=1.5, eval_loss=0.4), parent=1))
+    async with open_app(varied, size=size) as pilot:
+        await until_numbers(pilot, 1, 2, 3, 4, 5)
+        assert column(pilot, "perplexity") == ["3.00", "★2.00", "4.00", "", "≁1.50"]
+        assert column(pilot, "eval_loss") == ["1.1000", "★0.7000", "1.4000", "", "≁0.4000"]
+        told = "≁ measured on other held-out tokens than round 1: another prompt template (data.prompt_template)"
+        assert shown(pilot, "#detail").splitlines()[-1] == told
+        await pilot.press("home")
+        assert "≁" not in shown(pilot, "#detail")
+
+
+async def test_interval_has_a_column_where_there_is_room(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    """exp(1.1) is 3.004, exp(1.05) 2.858, exp(1.16) 3.190."""
+    result = Result(eval_loss=1.1, perplexity=3.004, eval_loss_interval=(1.05, 1.16))
+    idle_cockpit.store.add(partial(make_round, result=result, note="why"))
+    for width, there in ((80, False), (150, True)):
+        async with open_app(idle_cockpit, size=(width, 30)) as pilot:
+            await until_numbers(pilot, 1)
+            assert ("perplexity_interval" in [item.key for item in table_of(pilot).columns]) is there
+            assert "perplexity 3.00 (95 %: 2.86–3.19, eval loss 1.1000)" in shown(pilot, "#detail")
+            if there:
+                assert column(pilot, "perplexity_interval") == ["2.86–3.19"]
 
 
 async def test_change_against_the_parent_is_a_column(open_app: OpenApp, varied: Cockpit) -> None:

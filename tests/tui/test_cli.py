@@ -12,12 +12,12 @@ import pytest
 
 from engine.fields import flatten, format_value
 from engine.operations import Cockpit
-from engine.rounds import Round, Status
+from engine.rounds import Result, Round, Status
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.tables import to_markdown
 from engine.workspace import Workspace
-from tests.conftest import await_status, damage, make_round, start_fake_runner
+from tests.conftest import await_status, change_spec, damage, make_round, start_fake_runner
 from tests.fake_engine import Script, loss_at
 from tests.runs import write_run
 from tui.cli import main
@@ -52,6 +52,21 @@ def test_ls_prints_every_round(reference: Callable[..., int], capsys: pytest.Cap
     assert len(lines) == 6
     for words, line in zip([("2e-4", "7m1s", "4.79"), ("5e-5", "8m54s", "3.16")], lines[1:], strict=False):
         assert set(words) <= set(line.split())
+
+
+def test_ls_marks_what_does_not_compare_and_says_why(
+    reference: Callable[..., int], reference_workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = RoundStore(reference_workspace)
+    spec = change_spec(store.get(1).spec, data__seed=7)
+    store.add(lambda number: make_round(number, spec=spec, result=Result(eval_loss=1.0, perplexity=2.72)))
+    assert reference("ls") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"≁2.72", "≁1.0000"} <= set(lines[6].split())
+    assert lines[7:] == ["≁ round 6 was measured on other held-out tokens than round 1: other examples (data.seed)"]
+    assert "≁" not in "".join(lines[:6])
+    assert reference("diff", "1", "6") == 0
+    assert "measured on other held-out tokens: other examples (data.seed)\n" in capsys.readouterr().out
 
 
 def test_ls_sorts_and_filters_by_the_change_against_the_parent(
@@ -169,7 +184,7 @@ def test_ls_json_has_the_fields_of_the_contract(
     assert listed[3]["plan"]["total_steps"] == 296
     assert set(listed[3]["result"]) == {
         "eval_loss", "eval_loss_interval", "perplexity", "base_perplexity", "train_seconds", "trained_tokens",
-        "peak_memory_bytes", "adapter_dir", "generation", "base_generation",
+        "peak_memory_bytes", "adapter_dir", "generation", "base_generation", "held_out_rows",
     }  # fmt: skip
     assert (listed[3]["result"]["perplexity"], listed[3]["result"]["base_perplexity"]) == (3.16, None)
 

@@ -10,10 +10,12 @@ from textual.widgets import Static
 
 from engine.operations import Cockpit
 from engine.rounds import Result, Status
+from engine.verdict import verdict, verdicts
 from engine.workspace import Workspace
 from tests.conftest import make_round, make_spec
 from tests.runs import write_run
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
+from tests.unit.test_verdict import trained
 from tui.screens.compare import CompareScreen
 from tui.widgets.compare_table import CompareTable, cut_start
 from tui.widgets.curve_chart import CurveChart, Metric
@@ -96,25 +98,72 @@ async def test_curves_lie_over_each_other_and_rounds_without_one_are_named(open_
         await open_compare(pilot, three, 1, 2, 3)
         await until(pilot, lambda: labels(pilot) == ["round 1", "round 2"], "both curves")
         await until(pilot, lambda: len(chart(pilot)._series[1].curve) == 20, "all steps")
+        await until(pilot, lambda: "unknown" in shown(pilot, "#remarks"), "the verdicts")
         assert [column.title for column in table(pilot).columns] == ["field", "● 1", "▲ 2", "3"]
         assert shown(pilot, "#remarks").splitlines() == [
-            "measured on other held-out tokens than round 1: round 3",
+            "whether round 2 really differs is unknown: no held-out scores to compare",
+            "round 3 was measured on other held-out tokens than round 1: other examples (data.samples)",
             "imported without a run, so without a curve: round 3",
         ]
         assert rows(pilot)["against round 1"] == ["–", "-25.9 %", "–"]
-        assert rows(pilot)["perplexity"] == ["4.48", "★3.32", "4.48"]
+        assert rows(pilot)["perplexity"] == ["4.48", "★3.32", "≁4.48"]
 
 
 async def test_rounds_without_any_run_are_a_table_alone(open_app: OpenApp, reference_workspace: Workspace) -> None:
     cockpit = Cockpit(reference_workspace, lambda _: None)
     async with open_app(cockpit) as pilot:
         await open_compare(pilot, cockpit, 1, 2, 3, 4, 5)
+        await until(pilot, lambda: "unknown" in shown(pilot, "#remarks"), "the verdicts")
         assert not chart(pilot).display
-        assert shown(pilot, "#remarks") == "imported without a run, so without a curve: rounds 1, 2, 3, 4 and 5"
+        assert shown(pilot, "#remarks").splitlines() == [
+            "whether rounds 2, 3, 4 and 5 really differ is unknown: no held-out scores to compare",
+            "imported without a run, so without a curve: rounds 1, 2, 3, 4 and 5",
+        ]
         assert rows(pilot)["learning_rate"] == ["2e-4", "5e-5", "2e-5", "5e-5", "3e-5"]
         assert rows(pilot)["perplexity"] == ["4.79", "★3.16", "3.19", "3.62", "3.38"]
         assert table(pilot).max_scroll_y == 0
         assert pilot.app.screen.check_action("metric", (1,)) is None
+
+
+def whole(pilot: AppPilot) -> str:
+    """The remarks as they are to be read on the screen, their lines joined."""
+    region = pilot.app.screen.query_one("#remarks").region
+    strips = pilot.app.screen._compositor.render_strips()[region.y : region.bottom]
+    return " ".join(" ".join(strip.text for strip in strips).split())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
+async def test_whether_the_difference_is_real_is_told_whole_beside_the_table(
+    open_app: OpenApp, idle_cockpit: Cockpit, size: tuple[int, int]
+) -> None:
+    trained(idle_cockpit, [1.0], best=1), trained(idle_cockpit, [1.001], best=1)
+    told = verdict(idle_cockpit.workspace, *idle_cockpit.store.rounds()).told
+    async with open_app(idle_cockpit, size=size) as pilot:
+        await open_compare(pilot, idle_cockpit, 1, 2)
+        await until(pilot, lambda: "is it real?" in rows(pilot), "the verdict")
+        await until(pilot, lambda: told in whole(pilot), f"{told} in {whole(pilot)}")
+        assert table(pilot).max_scroll_y == 0 and rows(pilot)["is it real?"] == ["–", "no difference"]
+
+
+@pytest.mark.parametrize(("size", "lines"), [((80, 24), 4), ((120, 36), 6), ((80, 22), 1)])
+async def test_verdicts_on_several_rounds_fit_and_each_is_told_whole_at_its_row(
+    open_app: OpenApp, idle_cockpit: Cockpit, size: tuple[int, int], lines: int
+) -> None:
+    for loss in (1.0, 1.5, 1.001, 0.9, 1.1):
+        trained(idle_cockpit, [loss], best=1)
+    async with open_app(idle_cockpit, size=size) as pilot:
+        await open_compare(pilot, idle_cockpit, 1, 2, 3, 4, 5)
+        await until(pilot, lambda: "is it real?" in rows(pilot), "the verdicts")
+        assert rows(pilot)["is it real?"] == ["–", "worse", "no difference", "better", "worse"]
+        remarks = shown(pilot, "#remarks").splitlines()[:lines]
+        assert whole(pilot).startswith(" ".join(remarks))
+        assert len(remarks) == min(lines, 4) and "worse" in remarks[0]
+        table(pilot).focus()
+        await pilot.press("end")
+        while table(pilot).texts_at(table(pilot).cursor_row)[0] != "is it real?":
+            await pilot.press("up")
+        sentences = [item.told for item in verdicts(idle_cockpit.workspace, idle_cockpit.store.rounds())[1:]]
+        await until(pilot, lambda: shown(pilot, "#compare-values").splitlines() == sentences, "the sentences")
 
 
 async def test_runs_are_followed_while_they_go_on(open_app: OpenApp, idle_cockpit: Cockpit) -> None:

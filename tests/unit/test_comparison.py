@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from engine.best import Standing, best_rounds, standing
 from engine.comparison import compared_fields, difference, movement
-from engine.held_out import are_comparable, best_rounds, moved, moved_from_base
-from engine.rounds import Result, Status
+from engine.held_out import are_comparable, held_out_groups, moved, moved_from_base, told_apart, why_apart
+from engine.rounds import Result, Round, Status
 from tests.conftest import make_round, make_spec
 
 
@@ -59,19 +60,82 @@ def test_movement_is_one_sentence(before: float | None, after: float | None, sen
 
 
 OTHER_TOKENS = [
-    ("model__path", "other"), ("data__path", "other"), ("data__seed", 7), ("data__samples", 50),
-    ("data__max_length", 64), ("data__prompt_template", "{prompt}"), ("data__eval_fraction", 0.2),
-    ("data__supervised_tokens", "all"),
-]  # fmt: skip
+    ("model__path", "other", "another tokenizer (model.path)"),
+    ("data__path", "other", "other examples (data.path)"),
+    ("data__seed", 7, "other examples (data.seed)"),
+    ("data__samples", 50, "other examples (data.samples)"),
+    ("data__max_length", 64, "other examples (data.max_length)"),
+    ("data__eval_fraction", 0.2, "other examples (data.eval_fraction)"),
+    ("data__prompt_template", "{prompt}", "another prompt template (data.prompt_template)"),
+    ("data__supervised_tokens", "all", "other supervised tokens (data.supervised_tokens)"),
+]
 
 
-@pytest.mark.parametrize(("key", "value"), OTHER_TOKENS)
-def test_rounds_measured_on_other_tokens_have_not_moved(key: str, value: object) -> None:
+@pytest.mark.parametrize(("key", "value", "why"), OTHER_TOKENS)
+def test_rounds_measured_on_other_tokens_have_not_moved(key: str, value: object, why: str) -> None:
     first = make_round(1, result=Result(perplexity=4.0))
     second = make_round(2, spec=make_spec(**{key: value}), result=Result(perplexity=2.0))
-    name = key.replace("__", ".")
     assert moved(first, second) is None and not are_comparable(first, second)
-    assert movement(first, second) == f"perplexity was measured on other held-out tokens, as {name} differs"
+    assert movement(first, second) == f"perplexity was measured on other held-out tokens: {why}"
+
+
+def of_rows(number: int, rows: str | None, perplexity: float = 3.0, **settings: object) -> Round:
+    """A round that says which rows it was measured on."""
+    return make_round(number, spec=make_spec(**settings), result=Result(perplexity=perplexity, held_out_rows=rows))
+
+
+def test_rows_that_rounds_say_they_were_measured_on_decide() -> None:
+    """Whatever the specs say: another base model may have the same tokenizer, and a data file may change."""
+    first, same, other = of_rows(1, "a"), of_rows(2, "a", model__path="larger"), of_rows(3, "b")
+    assert are_comparable(first, same) and why_apart(first, same) == ""
+    assert not are_comparable(first, other)
+    assert why_apart(first, other) == (
+        "other examples or another tokenizer (what data.path or model.path names has changed in between)"
+    )
+    groups = held_out_groups([first, same, other])
+    assert groups[1] == groups[2] != groups[3]
+
+
+def test_round_that_does_not_say_its_rows_goes_by_its_spec() -> None:
+    silent, told, elsewhere = of_rows(1, None), of_rows(2, "a"), of_rows(3, None, data__seed=1)
+    assert are_comparable(silent, told) and not are_comparable(silent, elsewhere)
+    groups = held_out_groups([silent, told, elsewhere])
+    assert groups[1] == groups[2] != groups[3]
+    groups = held_out_groups([silent, told, of_rows(4, "b")])
+    assert len(set(groups.values())) == 3, "of two sets of rows it is not known which they were"
+
+
+def test_all_that_differs_is_named() -> None:
+    spec = make_spec(data__seed=1, data__samples=50, data__prompt_template="{prompt}", lora__r=2)
+    others = [make_round(2, spec=spec), make_round(3, spec=spec), make_round(5, Status.QUEUED, spec=spec)]
+    rounds = [of_rows(1, None), *others, of_rows(4, None, data__seed=1)]
+    assert told_apart(rounds, rounds[0]) == [
+        "rounds 2 and 3 were measured on other held-out tokens than round 1: another prompt template "
+        "(data.prompt_template) and other examples (data.samples, data.seed)",
+        "round 4 was measured on other held-out tokens than round 1: other examples (data.seed)",
+    ]
+
+
+def test_those_that_do_not_compare_with_most_stand_apart() -> None:
+    rounds = [of_rows(1, "a"), of_rows(2, "b", 2.0), of_rows(3, "b", 4.0), make_round(4, Status.QUEUED)]
+    found = standing(rounds, "perplexity")
+    assert found == Standing(best=frozenset({2}), apart=frozenset({1}), most=2)
+    assert standing(rounds[:2], "perplexity").apart == {2}, "of equally many the earliest are those held against"
+    assert standing(rounds, "train_seconds").apart == standing(rounds, "note").apart == frozenset()
+
+
+def test_best_answers_are_those_that_score_highest_on_the_same_prompts() -> None:
+    def answered(number: int, bleu: float, rows: str = "a", **settings: object) -> Round:
+        result = Result(perplexity=3.0, generation={"bleu": bleu}, held_out_rows=rows)
+        return make_round(number, spec=make_spec(**{"generation__examples": 8, **settings}), result=result)
+
+    rounds = [
+        answered(1, 20.0), answered(2, 30.0), answered(3, 90.0, rows="b"), answered(4, 80.0, generation__examples=4),
+        answered(5, 70.0, generation__max_new_tokens=1), make_round(6),
+    ]  # fmt: skip
+    found = standing(rounds, "bleu")
+    assert found == Standing(best=frozenset({2}), apart=frozenset({3, 4, 5}), most=1)
+    assert best_rounds(rounds[2:], "bleu") == frozenset(), "nothing compares with any of them"
 
 
 def test_rounds_of_other_hyperparameters_are_measured_on_the_same_tokens() -> None:

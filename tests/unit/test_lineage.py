@@ -154,4 +154,4 @@ def test_round_on_other_held_out_tokens_has_not_moved() -> None:
     fields = kin_fields(kin)
     assert isinstance(kin, Kin) and moved(first, second) is None
     assert (fields["against_parent"], fields["against_base"]) == (None, -75.0)
-    assert fields["other_held_out_tokens"] == "data.samples"
+    assert fields["other_held_out_tokens"] == "other examples (data.samples)"

@@ -14,8 +14,9 @@ from xml.etree import ElementTree
 import pytest
 
 from engine.errors import LoratuiError
-from engine.picture import Format, Picture, draw, label_of, listed
+from engine.picture import Format, Picture, draw, label_of
 from engine.rounds import Round
+from engine.units import listed
 from engine.workspace import Workspace
 from tests.conftest import make_round
 from tests.runs import write_run

@@ -54,7 +54,7 @@ def test_what_does_not_compare_and_has_no_curve_is_said() -> None:
         make_round(3, Status.QUEUED),
     ]
     document = to_document(rounds, "x.svg", rounds[1:])
-    assert "Measured on other held-out tokens than round 1: round 2.\n" in document
+    assert "≁: round 2 was measured on other held-out tokens than round 1: " in document
     assert "Imported without a run, so without a curve: round 2.\n" in document
     assert "Without a curve: round 3.\n" in document
 

@@ -126,6 +126,21 @@ def test_lowest_perplexity_is_bold_once(reference_workspace: Workspace) -> None:
     assert "**Bold**: the lowest perplexity" in document
 
 
+def test_result_that_does_not_compare_is_marked_and_explained() -> None:
+    sure = Result(eval_loss=1.0, perplexity=2.72, eval_loss_interval=(0.9, 1.1))
+    rounds = [
+        make_round(1), make_round(2, result=sure), make_round(3, spec=make_spec(data__seed=7), result=sure),
+        make_round(4, Status.QUEUED, spec=make_spec(data__seed=7)),
+    ]  # fmt: skip
+    document = to_markdown(rounds)
+    main = tables_of(document)[0]
+    assert [row[main[0].index("perplexity")] for row in main[1:]] == ["3.32", "2.72", "≁ 2.72", ""]
+    assert [row[main[0].index("95 % interval")] for row in main[1:]] == ["", "2.46–3.00", "2.46–3.00", ""]
+    assert "95 % interval: within which" in document
+    assert "\n≁: Round 3 was measured on other held-out tokens than round 1: other examples (data.seed).\n" in document
+    assert "≁" not in to_markdown(rounds[:2]) and "95 %" not in to_markdown(rounds[:1])
+
+
 def test_fields_that_differ_become_columns() -> None:
     rounds = [make_round(1), make_round(2, spec=make_spec(data__seed=7, data__samples=None))]
     main, shared = tables_of(to_markdown(rounds))
@@ -258,6 +273,7 @@ def test_json_is_the_contract_of_ls() -> None:
         "adapter_dir": None,
         "generation": {},
         "base_generation": {},
+        "held_out_rows": None,
     }
 
 

@@ -13,22 +13,26 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.comparison import Verdict
 from engine.errors import LoratuiError
-from engine.held_out import are_comparable
 from engine.operations import Cockpit
-from engine.picture import Format, listed
+from engine.picture import Format
 from engine.rounds import Round, Status
 from engine.side_by_side import picture_beside, write_comparison
 from engine.snapshot import RunSnapshot
+from engine.verdict import verdicts
 from tui.follower import follow_runs
-from tui.messages import ActionDone, ActionFailed, RunAdvanced
+from tui.messages import ActionDone, ActionFailed, RunAdvanced, VerdictsReached
 from tui.plain import clean_line
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.screens.confirm import ConfirmScreen
+from tui.widgets.compare_remarks import remarks
 from tui.widgets.compare_table import CompareTable
 from tui.widgets.curve_chart import MARKS, CurveChart, Series
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.virtual_table import VirtualTable
+
+ROWS_PER_VERDICT = 6  # of the screen, for each line with one
 
 
 class CompareScreen(CockpitScreen):
@@ -57,7 +61,7 @@ class CompareScreen(CockpitScreen):
         #compare-values { height: auto; max-height: 11; padding: 0 1; color: $text-muted; display: none; }
         #compare-notes { height: auto; padding: 1; display: none; }
         #curves { height: 1fr; border-top: solid $primary; }
-        #remarks { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
+        #remarks { height: auto; max-height: 30%; padding: 0 1; color: $text-muted; }
         &.-wide #compare-body { layout: horizontal; }
         &.-wide #compare-side { width: auto; max-width: 50%; height: 1fr; max-height: 100%; }
         &.-wide #compared { width: auto; max-width: 100%; }
@@ -73,6 +77,8 @@ class CompareScreen(CockpitScreen):
         self.rounds = list(rounds)
         self._runs = {item.id: RunSnapshot() for item in rounds}
         self._unread = {item.id for item in rounds if item.status is not Status.IMPORTED}
+        self._verdicts: Sequence[Verdict] = ()
+        self._judged: object = None
         self._to_show = False
         self._shown: object = None
 
@@ -89,7 +95,25 @@ class CompareScreen(CockpitScreen):
 
     def on_mount(self) -> None:
         self._show()
+        self._judge()
         self._follow()
+
+    def _judge(self) -> None:
+        """Find out anew what is real where a result has changed."""
+        results = [(item.id, item.result) for item in self.rounds]
+        if results != self._judged:
+            self._judged = results
+            self._reach_verdicts(self.rounds)
+
+    @work(thread=True, exclusive=True, group="verdicts")
+    def _reach_verdicts(self, rounds: Sequence[Round]) -> None:
+        self.post_message(VerdictsReached(rounds, verdicts(self.cockpit.workspace, rounds)))
+
+    @on(VerdictsReached)
+    def _show_verdicts(self, event: VerdictsReached) -> None:
+        if [(item.id, item.result) for item in event.rounds] == self._judged:
+            self._verdicts = event.verdicts
+            self._show()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
@@ -105,6 +129,7 @@ class CompareScreen(CockpitScreen):
         if changed != self.rounds:
             self.rounds = changed
             self._show()
+            self._judge()
 
     @on(RunAdvanced)
     def _advance(self, event: RunAdvanced) -> None:
@@ -123,13 +148,13 @@ class CompareScreen(CockpitScreen):
         curveless = not drawn and not self._unread
         beside = self.has_class("-wide") and not curveless
         room = self.size.width // 2 if beside else self.size.width
-        state = self.rounds, marks, table.everything, room
+        state = self.rounds, marks, table.everything, room, self._verdicts
         if state != self._shown:
             self._shown = state
-            table.show(self.rounds, marks, room)
+            table.show(self.rounds, marks, room, self._verdicts)
             table.styles.height = table.row_count + 1
             self._tell_rounds()
-        self._tell_apart([item for item in self.rounds if item not in drawn and item.id not in self._unread])
+        self._remark([item for item in self.rounds if item not in drawn and item.id not in self._unread])
         runs = [self._runs[item.id] for item in drawn]
         labels = [f"round {item.number}" for item in drawn]
         totals = [
@@ -151,11 +176,11 @@ class CompareScreen(CockpitScreen):
         ]
         self.query_one("#compare-notes", Static).update(Content("\n").join(notes))
 
-    def _tell_apart(self, curveless: Sequence[Round]) -> None:
-        remarks = [*_told_apart(self.rounds), *_told_curveless(curveless)]
+    def _remark(self, curveless: Sequence[Round]) -> None:
+        lines = remarks(self.rounds, self._verdicts, curveless, self.size.height // ROWS_PER_VERDICT)
         shown = self.query_one("#remarks", Static)
-        shown.display = bool(remarks)
-        shown.update(Content("\n".join(remarks)))
+        shown.display = bool(lines)
+        shown.update(Content("\n".join(lines)))
 
     @on(VirtualTable.Highlighted)
     def _show_values(self) -> None:
@@ -208,18 +233,3 @@ class CompareScreen(CockpitScreen):
         if action in ("metric", "full") and self.has_class("-curveless"):
             return None
         return super().check_action(action, parameters)
-
-
-def _told_apart(rounds: Sequence[Round]) -> list[str]:
-    """Which rounds cannot be held against the first by their losses."""
-    first = rounds[0]
-    apart = [item.number for item in rounds if not are_comparable(first, item)]
-    return [f"measured on other held-out tokens than round {first.number}: {listed(apart)}"] if apart else []
-
-
-def _told_curveless(rounds: Sequence[Round]) -> list[str]:
-    """Which rounds have no curve, and why."""
-    imported = [item.number for item in rounds if item.status is Status.IMPORTED]
-    others = [item.number for item in rounds if item.status is not Status.IMPORTED]
-    told = [f"imported without a run, so without a curve: {listed(imported)}"] if imported else []
-    return told + ([f"no curve: {listed(others)}"] if others else [])

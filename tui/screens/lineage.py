@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.best import best_rounds
 from engine.columns import measured_text
 from engine.errors import RoundError
-from engine.held_out import best_rounds
 from engine.lineage import Kin, family_of
 from engine.operations import Cockpit
 from engine.rounds import Round

@@ -180,7 +180,8 @@ class RoundsScreen(ArrangingScreen):
 
     @on(RoundTable.Highlighted)
     def _show_detail(self) -> None:
-        self.query_one(RoundDetail).show(self.selected, self._rounds)
+        apart_from = self.table.apart_from(self.selected) if self.selected is not None else None
+        self.query_one(RoundDetail).show(self.selected, self._rounds, apart_from)
         self.call_after_refresh(self._hold_detail)
         self.allow()
 

@@ -9,8 +9,9 @@ from rich.cells import cell_len, set_cell_size
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
-from engine.comparison import ComparedField, compared_fields
+from engine.comparison import VERDICT, ComparedField, Verdict, compared_fields
 from engine.fields import spec_fields
+from engine.held_out import APART
 from engine.lineage import field_name
 from engine.rounds import Round
 from tui.plain import clean_line
@@ -43,6 +44,7 @@ class CompareTable(VirtualTable):
         self._fields: Sequence[ComparedField] = ()
         self._shown: Sequence[ComparedField] = ()
         self._rounds: Sequence[Round] = ()
+        self._verdicts: Sequence[Verdict] = ()
         self._room = 0
         self.everything = False
 
@@ -55,10 +57,14 @@ class CompareTable(VirtualTable):
     def same(self) -> int:
         return len(self._fields) - self.differing
 
-    def show(self, rounds: Sequence[Round], marks: Sequence[str], room: int) -> None:
-        """Show `rounds`, each beneath its number and the mark that its curve has, in `room` cells if they fit."""
-        self._rounds, self._room = rounds, room
-        self._fields = compared_fields(rounds)
+    def show(self, rounds: Sequence[Round], marks: Sequence[str], room: int, verdicts: Sequence[Verdict] = ()) -> None:
+        """Show `rounds`, each beneath its number and the mark that its curve has, in `room` cells if they fit.
+
+        Args:
+            verdicts: on each round, whether it really differs from the first, as far as that is known.
+        """
+        self._rounds, self._room, self._verdicts = rounds, room, verdicts
+        self._fields = compared_fields(rounds, verdicts)
         self._shown = [field for field in self._fields if field.differs or self.everything]
         field = TableColumn("field", "field", widest=WIDEST_FIELD)
         columns = [
@@ -81,6 +87,7 @@ class CompareTable(VirtualTable):
         if not field.numeric and cell_len(text) > self._widest_value:
             cut = cut_start if field.key.endswith(".path") else fit
             text = cut(text, self._widest_value)
+        text = f"{APART * (place in field.apart)}{text}"
         return Cell(f"★{text}", "bold $text-success") if place in field.best else Cell(text)
 
     @property
@@ -98,6 +105,8 @@ class CompareTable(VirtualTable):
             return None
         field = self._shown[self.cursor_row]
         texts = [clean_line(text) for text in field.texts]
+        if field.key == VERDICT:
+            return Content("\n".join(item.told for item in self._verdicts if item.told))
         if field.numeric or all(cell_len(text) <= self._widest_value for text in texts):
             return None
         parts: list[str | tuple[str, str]] = []

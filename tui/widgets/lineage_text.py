@@ -10,9 +10,10 @@ from msgspec import Struct
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.text import Text
 
+from engine.best import best_rounds
 from engine.columns import measured_text
 from engine.comparison import spec_text
-from engine.held_out import are_comparable, best_rounds, moved, moved_from_base
+from engine.held_out import are_comparable, moved, moved_from_base
 from engine.lineage import Kin, changes, field_name
 from engine.rounds import Round, Status
 from engine.units import format_perplexity

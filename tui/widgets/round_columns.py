@@ -50,11 +50,12 @@ def _model(round_: Round) -> str:
 
 
 FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, rank
-    ("number", "#", 0), ("name", "name", 4), ("status", "status", 0), ("model.path", "model", 6),
+    ("number", "#", 0), ("name", "name", 4), ("status", "status", 0), ("model.path", "model", 7),
     ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 2),
     ("train.num_train_epochs", "ep", 0), ("train.warmup_steps", "warm", 0), ("train_seconds", "time", 0),
-    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("against_parent", "vs parent", 3),
-    ("base_perplexity", "base ppl", 7), ("against_base", "vs base", 5), ("tags", "tags", 1), ("note", "note", 0),
+    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("perplexity_interval", "95 % interval", 5),
+    ("against_parent", "vs parent", 3), ("base_perplexity", "base ppl", 8), ("against_base", "vs base", 6),
+    ("tags", "tags", 1), ("note", "note", 0),
 )  # fmt: skip
 TEXTS: dict[str, Callable[[Round], str]] = {
     "effective_batch": _batch,
@@ -67,7 +68,7 @@ PARTS = {  # what a column tells beside what it is sorted by
     "effective_batch": ("train.per_device_train_batch_size", "train.gradient_accumulation_steps"),
     "lora.r": ("lora.lora_alpha",),
 }
-RIGHT = frozenset({"effective_batch", "lora.r"})
+RIGHT = frozenset({"effective_batch", "lora.r", "perplexity_interval"})
 
 
 @cache

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.columns import measured_text
+from engine.columns import format_interval, interval_of, measured_text
 from engine.fields import changed_keys, describe_value, flatten, format_value
+from engine.held_out import APART, why_apart
 from engine.rounds import Round
 from engine.units import format_bytes, format_count, format_duration
 from tui.plain import clean, clean_line
@@ -24,13 +25,17 @@ class RoundDetail(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield Static(id="detail", markup=False)
 
-    def show(self, round_: Round | None, rounds: Mapping[int, Round]) -> None:
-        """Tell of `round_`; `rounds` by number holds the round it came from, if that is still there."""
-        self.query_one("#detail", Static).update(_describe(round_, rounds) if round_ else "")
+    def show(self, round_: Round | None, rounds: Mapping[int, Round], apart_from: Round | None = None) -> None:
+        """Tell of `round_`; `rounds` by number holds the round it came from, if that is still there.
+
+        Args:
+            apart_from: one of those that most can be held against, if `round_` cannot.
+        """
+        self.query_one("#detail", Static).update(_describe(round_, rounds, apart_from) if round_ else "")
         self.scroll_home(animate=False)
 
 
-def _describe(round_: Round, rounds: Mapping[int, Round]) -> Content:
+def _describe(round_: Round, rounds: Mapping[int, Round], apart_from: Round | None) -> Content:
     named = f"  {clean_line(round_.name)}" if round_.name else ""
     words = [str(round_.status), *(f"#{clean_line(tag)}" for tag in round_.tags), *(["pinned"] * round_.pinned)]
     lines = [Content.assemble((f"Round {round_.number}{named}", "bold"), ("  " + "  ".join(words), MUTED))]
@@ -46,6 +51,8 @@ def _describe(round_: Round, rounds: Mapping[int, Round]) -> Content:
     lines.append(Content.styled(_settings(round_), MUTED))
     if result := _result(round_):
         lines.append(Content.styled(result, MUTED))
+    others = {item.number: item for item in (apart_from, parent) if item is not None}
+    lines += [Content.styled(f"{APART} {told}", "$text-warning") for told in _told_apart(round_, others.values())]
     return Content("\n").join(lines)
 
 
@@ -58,6 +65,17 @@ def describe_changes(parent: Round, round_: Round) -> str:
         for key in changed_keys(parent.spec, round_.spec)
     ]
     return ", ".join(changes) or "the same spec"
+
+
+def _told_apart(round_: Round, others: Iterable[Round]) -> list[str]:
+    """With which of the others it cannot be compared, and why."""
+    if round_.result.perplexity is None:
+        return []
+    return [
+        f"measured on other held-out tokens than round {other.number}: {reason}"
+        for other in others
+        if other.result.perplexity is not None and (reason := why_apart(other, round_))
+    ]
 
 
 def _settings(round_: Round) -> str:
@@ -76,7 +94,9 @@ def _result(round_: Round) -> str:
     result = round_.result
     parts = []
     if perplexity := measured_text(result, "perplexity"):
-        parts.append(f"perplexity {perplexity} (eval loss {measured_text(result, 'eval_loss')})")
+        interval = format_interval(interval_of(result.eval_loss_interval))
+        sure = f"95 %: {interval}, " if interval else ""
+        parts.append(f"perplexity {perplexity} ({sure}eval loss {measured_text(result, 'eval_loss')})")
     if base := measured_text(result, "base_perplexity"):
         parts.append(f"base model {base}")
     if result.train_seconds is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -11,8 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.message import Message
 
+from engine.best import Standing, standing
 from engine.columns import Rounds, columns
-from engine.held_out import best_rounds
+from engine.held_out import APART, held_out_groups
 from engine.query import by_number
 from engine.rounds import Round
 from tui.widgets.arrangement import Arrangement, View, arrange, differing_columns
@@ -77,7 +78,8 @@ class RoundTable(VirtualTable):
         self._rounds: Rounds = {}
         self._marked: set[int] = set()
         self._progress: Mapping[int, str] = {}
-        self._best: dict[str, frozenset[int]] = {}
+        self._standings: dict[str, Standing] = {}
+        self._tokens: Mapping[int, Hashable] = {}
         self._wide: dict[str, int] = {}
         self._seen_width = 0
 
@@ -91,7 +93,7 @@ class RoundTable(VirtualTable):
         self._rounds = by_number(rounds)
         self._progress = progress
         self._marked &= self._rounds.keys()
-        self._best.clear()
+        self._standings.clear()
         self._wide.clear()
         self._arrange(self.view, select, known=False)
 
@@ -158,14 +160,23 @@ class RoundTable(VirtualTable):
         text = round_columns()[column.key].text(round_, self._rounds)
         if column.key == "status":
             return Cell(f"{text} {self._progress.get(round_.number, '')}".rstrip(), STATUS_STYLES[round_.status])
-        if columns()[column.key].measured and round_.number in self._best_in(column.key):
-            return Cell(f"{BEST}{text}", "bold $text-success")
-        return Cell(text)
+        if columns()[column.key].best is None:
+            return Cell(text)
+        stands = self._standing(column.key)
+        text = f"{APART * (round_.number in stands.apart)}{text}"
+        return Cell(f"{BEST}{text}", "bold $text-success") if round_.number in stands.best else Cell(text)
 
-    def _best_in(self, key: str) -> frozenset[int]:
-        if key not in self._best:
-            self._best[key] = best_rounds(self._rounds.values(), key)
-        return self._best[key]
+    def _standing(self, key: str) -> Standing:
+        if not self._standings:
+            self._tokens = held_out_groups(self._rounds.values())
+        if key not in self._standings:
+            self._standings[key] = standing(self._rounds.values(), key, self._tokens)
+        return self._standings[key]
+
+    def apart_from(self, round_: Round) -> Round | None:
+        """The round that most can be held against, if `round_` cannot be by its perplexity."""
+        stands = self._standing("perplexity")
+        return self._rounds[stands.most] if round_.number in stands.apart and stands.most is not None else None
 
     def heading_of(self, row: int) -> str | None:
         key = self.rows[row]

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from engine.comparison import compared_fields
+from engine.comparison import Verdict, compared_fields
 from engine.errors import LoratuiError
 from engine.picture import Format
 from engine.rounds import Result, Round, Status
@@ -54,12 +54,20 @@ def test_what_does_not_compare_and_has_no_curve_is_said() -> None:
         make_round(3, Status.QUEUED),
     ]
     document = to_document(rounds, "x.svg", rounds[1:])
-    assert "≁: round 2 was measured on other held-out tokens than round 1: " in document
+    assert "≁: Round 2 was measured on other held-out tokens than round 1: " in document
     assert "Imported without a run, so without a curve: round 2.\n" in document
     assert "Without a curve: round 3.\n" in document
 
 
 @pytest.mark.parametrize("name", ["out.md", "a b (1) [x] ü %20.md", "no-suffix", "two.dots.md"])
+def test_whether_a_difference_is_real_is_in_the_table_and_in_a_sentence() -> None:
+    told = "round 2 is better than round 1: perplexity -9.5 %"
+    document = to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict("better", told, "better")])
+    assert "| is it real? | – | better |" in document
+    assert "\n## Is the difference real?\n\n- Round 2 is better than round 1: perplexity -9.5 %.\n" in document
+    assert "real?" not in to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict()])
+
+
 @pytest.mark.parametrize("format_", ["svg", "png"])
 def test_picture_lies_beside_the_document_which_links_to_it(
     workspace: Workspace, tmp_path: Path, name: str, format_: Format

@@ -59,6 +59,14 @@ def test_what_does_not_compare_and_has_no_curve_is_said() -> None:
     assert "Without a curve: round 3.\n" in document
 
 
+def test_whether_a_difference_is_real_is_in_the_table_and_in_a_sentence() -> None:
+    told = "round 2 is better than round 1: perplexity -9.5 %"
+    document = to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict("better", told, "better")])
+    assert "| is it real? | – | better |" in document
+    assert "\n## Is the difference real?\n\n- Round 2 is better than round 1: perplexity -9.5 %.\n" in document
+    assert "real?" not in to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict()])
+
+
 @pytest.mark.parametrize("name", ["out.md", "a b (1) [x] ü %20.md", "no-suffix", "two.dots.md"])
 def test_whether_a_difference_is_real_is_in_the_table_and_in_a_sentence() -> None:
     told = "round 2 is better than round 1: perplexity -9.5 %"

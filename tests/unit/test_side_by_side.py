@@ -68,14 +68,6 @@ def test_whether_a_difference_is_real_is_in_the_table_and_in_a_sentence() -> Non
 
 
 @pytest.mark.parametrize("name", ["out.md", "a b (1) [x] ü %20.md", "no-suffix", "two.dots.md"])
-def test_whether_a_difference_is_real_is_in_the_table_and_in_a_sentence() -> None:
-    told = "round 2 is better than round 1: perplexity -9.5 %"
-    document = to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict("better", told, "better")])
-    assert "| is it real? | – | better |" in document
-    assert "\n## Is the difference real?\n\n- Round 2 is better than round 1: perplexity -9.5 %.\n" in document
-    assert "real?" not in to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict()])
-
-
 @pytest.mark.parametrize("format_", ["svg", "png"])
 def test_picture_lies_beside_the_document_which_links_to_it(
     workspace: Workspace, tmp_path: Path, name: str, format_: Format

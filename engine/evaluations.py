@@ -13,11 +13,13 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
+from engine.columns import format_interval, format_loss, interval_of
 from engine.dialogue import Dialogue, Refusal
 from engine.errors import RoundError
 from engine.jsonfile import read_plain, write_atomically
 from engine.scores import Scores
 from engine.spec import DataSpec
+from engine.units import format_perplexity
 from engine.workspace import RunDir
 
 MAX_EVALUATION_BYTES = 256 * 1024 * 1024
@@ -38,8 +40,8 @@ class Advance(Struct, frozen=True, tag="advance"):
     total: int = 0
 
 
-class ExtraEvaluation(Struct, frozen=True, kw_only=True, tag="evaluation"):
-    """An adapter and its base model on the rows of a file.
+class EvaluationSummary(Struct, frozen=True, kw_only=True, tag="evaluation"):
+    """What an adapter and its base model came to on the rows of a file.
 
     Attributes:
         time: in seconds since the epoch.
@@ -49,7 +51,6 @@ class ExtraEvaluation(Struct, frozen=True, kw_only=True, tag="evaluation"):
         supervised_tokens: of the rows scored.
         eval_loss, perplexity, eval_loss_interval: as in `engine.rounds.Result`; None where it was no finite number.
         base_eval_loss, base_perplexity: those of the base model.
-        scores, base_scores: what each row scored.
     """
 
     time: float
@@ -63,6 +64,11 @@ class ExtraEvaluation(Struct, frozen=True, kw_only=True, tag="evaluation"):
     eval_loss_interval: tuple[float, float] | None
     base_eval_loss: float | None
     base_perplexity: float | None
+
+
+class ExtraEvaluation(EvaluationSummary, frozen=True, kw_only=True, tag="evaluation"):
+    """The same with what each row scored."""
+
     scores: Scores
     base_scores: Scores
 
@@ -82,14 +88,29 @@ def _name(evaluation: ExtraEvaluation) -> str:
     return hashlib.sha256(told).hexdigest()[:16]
 
 
-def read_evaluations(run: RunDir) -> list[ExtraEvaluation]:
-    """All that hold together, the oldest first."""
+def read_evaluations(run: RunDir) -> list[EvaluationSummary]:
+    """All that hold together, the oldest first; what the rows scored is left where it is."""
     found = []
     for path in run.evaluations.glob("*.json") if run.evaluations.is_dir() else ():
         with contextlib.suppress(OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             data = read_plain(path, max_bytes=MAX_EVALUATION_BYTES)
-            found.append(msgspec.json.decode(data, type=ExtraEvaluation))
+            found.append(msgspec.json.decode(data, type=EvaluationSummary))
     return sorted(found, key=lambda item: item.time)
+
+
+EVALUATION_TITLES = ("data", "rows", "eval loss", "perplexity", "95 % interval", "base perplexity")
+
+
+def evaluation_cells(found: EvaluationSummary) -> tuple[str, ...]:
+    """An evaluation as people read it, a text for each of `EVALUATION_TITLES`."""
+    interval = format_interval(interval_of(found.eval_loss_interval))
+    perplexity, base = format_perplexity(found.perplexity), format_perplexity(found.base_perplexity)
+    return found.data.path, f"{found.rows:,}", format_loss(found.eval_loss), perplexity, interval, base
+
+
+def evaluation_fields(found: EvaluationSummary) -> dict[str, object]:
+    """An evaluation as the JSON outputs give it: all but what each row scored."""
+    return {name: getattr(found, name) for name in EvaluationSummary.__struct_fields__}
 
 
 def evaluate_on(run: RunDir, data: DataSpec, told: Callable[[Advance], None]) -> ExtraEvaluation:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from engine.columns import format_interval, interval_of, measured_text
 from engine.errors import LoratuiError
+from engine.evaluations import EVALUATION_TITLES, evaluation_cells, read_evaluations
 from engine.events import Provenance, Sampled, Started
 from engine.held_out import moved, moved_from_base
 from engine.lineage import Kin, changes, families
@@ -79,6 +80,7 @@ def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[
         "Curves": "\n\n".join(f"![Curves of the rounds]({quote(name)})" for name in pictures),
         "What was changed, and what came of it": "\n\n".join(_story(workspace, rounds)),
         "Several seeds": _seeds(rounds),
+        "On other data": _elsewhere(workspace, rounds),
         "Samples": "\n\n".join(_samples(rounds, runs)),
         "Environment": _environment(rounds, runs),
         "To do it again": "\n\n".join(_commands(rounds)),
@@ -146,6 +148,20 @@ def _seeds(rounds: Sequence[Round]) -> str:
         for group in seed_groups(rounds)
     ]
     return markdown_table(["rounds", "seeds", "perplexity, mean ± deviation"], rows) if rows else ""
+
+
+def _elsewhere(workspace: Workspace, rounds: Sequence[Round]) -> str:
+    """What the rounds came to on other data than their own, data by data."""
+    found = [(item, other) for item in rounds for other in read_evaluations(workspace.run_dir(item.id))]
+    found.sort(key=lambda pair: pair[1].data.path)
+    rows = [
+        [escape_markdown(data), str(round_.number), *measured]
+        for round_, other in found
+        for data, *measured in [evaluation_cells(other)]
+    ]
+    data, *titles = EVALUATION_TITLES
+    right = [False, *[True] * (1 + len(titles))]
+    return markdown_table([data, "round", *titles], rows, right) if rows else ""
 
 
 def _samples(rounds: Sequence[Round], runs: dict[int, RunSnapshot]) -> Iterator[str]:

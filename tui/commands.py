@@ -9,10 +9,11 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from engine.columns import columns
+from engine.columns import TEXT_SCORES, columns
 from engine.comparison import difference, movement
 from engine.doctor import Finding, examine
 from engine.errors import LoratuiError
+from engine.evaluations import evaluation_fields, read_evaluations
 from engine.events import Provenance, Sampled, Started
 from engine.fields import flatten, format_value
 from engine.lineage import families, family_of, kin_fields
@@ -28,6 +29,7 @@ from engine.snapshot import RunSnapshot
 from engine.spec import Spec, with_absolute_paths
 from engine.tables import export_rounds, json_text, round_fields, to_json, write_export
 from tui.evaluate import evaluate as evaluate
+from tui.evaluate import evaluation_table
 from tui.listing import ls as ls
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
@@ -45,12 +47,18 @@ def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
     round_ = cockpit.store.get(options.number)
     events = read_events(cockpit.workspace.run_dir(round_.id).events, Started, Sampled, Provenance)
     run = RunSnapshot(events)
-    samples = run.samples
+    samples, evaluations = run.samples, read_evaluations(cockpit.workspace.run_dir(round_.id))
     if options.json:
-        told = {"samples": [_sample_fields(item) for item in samples], "provenance": run.provenance}
+        told = {
+            "samples": [_sample_fields(item) for item in samples], "provenance": run.provenance,
+            "evaluations": [evaluation_fields(item) for item in evaluations],
+        }  # fmt: skip
         say(json_text(round_fields(round_) | told))
         return 0
     _print_round(round_, as_json=False)
+    if evaluations:
+        say("")
+        PlainConsole().print(evaluation_table(round_, evaluations))
     if run.provenance is not None:
         say("")
         PlainConsole().print(_grid(provenance_lines(run.provenance)))
@@ -300,7 +308,7 @@ def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
     told = ("number", "name", "status", "tags", "parent", "message", "note")
     result = (
         "eval_loss", "perplexity", "perplexity_interval", "base_perplexity", "train_seconds", "trained_tokens",
-        "peak_memory_bytes",
+        "peak_memory_bytes", *TEXT_SCORES,
     )  # fmt: skip
     lines = [(columns()[key].title, columns()[key].text(round_)) for key in told]
     lines += [("pinned", "true" * round_.pinned)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,15 +13,21 @@ from rich.text import Text
 
 from engine.columns import format_interval, format_loss, interval_of
 from engine.errors import RoundError
-from engine.evaluations import Advance, ExtraEvaluation, evaluate_on, read_evaluations
+from engine.evaluations import (
+    EVALUATION_TITLES,
+    Advance,
+    EvaluationSummary,
+    evaluate_on,
+    evaluation_cells,
+    evaluation_fields,
+    read_evaluations,
+)
 from engine.fields import parse_value
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, Round
 from engine.spec import DataSpec, looks_local
 from engine.units import format_perplexity
 from tui.plain import PlainConsole, clean_line, say
-
-TITLES = ("data", "rows", "eval loss", "perplexity", "95 % interval", "base perplexity")
 
 
 def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -36,13 +43,13 @@ def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if options.json:
         from engine.tables import json_text
 
-        say(json_text(_fields(found)))
+        say(json_text(evaluation_fields(found)))
         return 0
     PlainConsole().print(evaluation_table(round_, read_evaluations(cockpit.workspace.run_dir(round_.id))))
     return 0
 
 
-def _with_progress(cockpit: Cockpit, round_: Round, data: DataSpec) -> ExtraEvaluation:
+def _with_progress(cockpit: Cockpit, round_: Round, data: DataSpec) -> EvaluationSummary:
     console = PlainConsole(error=True)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console,
@@ -59,29 +66,17 @@ def _with_progress(cockpit: Cockpit, round_: Round, data: DataSpec) -> ExtraEval
         return evaluate_on(cockpit.workspace.run_dir(round_.id), data, tell)
 
 
-def _fields(found: ExtraEvaluation) -> dict[str, object]:
-    """All but what each row scored."""
-    fields: dict[str, object] = msgspec.to_builtins(found)
-    return {key: value for key, value in fields.items() if key not in ("scores", "base_scores", "type")}
-
-
-def evaluation_table(round_: Round, evaluations: list[ExtraEvaluation]) -> Table:
+def evaluation_table(round_: Round, evaluations: Sequence[EvaluationSummary]) -> Table:
     """The round's own held-out rows first, then each other file it was scored on."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in TITLES:
+    for title in EVALUATION_TITLES:
         table.add_column(title, justify="left" if title == "data" else "right")
     result = round_.result
-    held_out = f"held out of {round_.spec.data.path}"
-    rows = [
-        (held_out, str(round_.plan.eval_samples or ""), result.eval_loss, result.perplexity, result.eval_loss_interval,
-         result.base_perplexity),
-        *((item.data.path, f"{item.rows:,}", item.eval_loss, item.perplexity, item.eval_loss_interval,
-           item.base_perplexity) for item in evaluations),
-    ]  # fmt: skip
-    for data, count, loss, perplexity, interval, base in rows:
-        cells = (
-            data, count, format_loss(loss), format_perplexity(perplexity), format_interval(interval_of(interval)),
-            format_perplexity(base),
-        )  # fmt: skip
+    own = (
+        f"held out of {round_.spec.data.path}", str(round_.plan.eval_samples or ""),
+        format_loss(result.eval_loss), format_perplexity(result.perplexity),
+        format_interval(interval_of(result.eval_loss_interval)), format_perplexity(result.base_perplexity),
+    )  # fmt: skip
+    for cells in (own, *map(evaluation_cells, evaluations)):
         table.add_row(*(Text(clean_line(cell)) for cell in cells))
     return table

@@ -9,6 +9,7 @@ from textual.message import Message
 from engine.comparison import Verdict
 from engine.curve import Steps
 from engine.errors import LoratuiError
+from engine.evaluations import EvaluationSummary
 from engine.events import AnyEvent
 from engine.preflight import Preflight
 from engine.preview import Preview
@@ -83,6 +84,15 @@ class RowPreviewed(Message):
     def __init__(self, outcome: Preview | LoratuiError) -> None:
         super().__init__()
         self.outcome = outcome
+
+
+class EvaluationsRead(Message):
+    """What a round was scored on beside its own held-out rows is known; `id` is the round's."""
+
+    def __init__(self, id: str, evaluations: Sequence[EvaluationSummary]) -> None:
+        super().__init__()
+        self.id = id
+        self.evaluations = evaluations
 
 
 class VerdictsReached(Message):

@@ -10,9 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 from datasets import Dataset
+from msgspec import convert, to_builtins
 
 from engine.errors import LoratuiError, RoundError
-from engine.evaluations import Advance, ExtraEvaluation, Order, evaluate_on, read_evaluations, write_evaluation
+from engine.evaluations import (
+    Advance,
+    EvaluationSummary,
+    ExtraEvaluation,
+    Order,
+    evaluate_on,
+    read_evaluations,
+    write_evaluation,
+)
 from engine.events import AnyEvent
 from engine.paired import pair
 from engine.scores import read_scores
@@ -60,7 +69,7 @@ def test_rows_that_were_held_out_score_as_they_did_in_training(
     assert found.supervised_tokens == evaluations_of(events)[0].supervised_tokens
     trained = read_scores(run, 20)
     assert trained is not None and pair(trained, found.scores).common == 4
-    assert read_evaluations(run) == [found]
+    assert read_evaluations(run) == [convert(to_builtins(found), EvaluationSummary)]
     assert {item.phase for item in told} == {"loading", "tokenising", "evaluating base", "evaluating"}
 
 

@@ -11,6 +11,7 @@ from engine.tables import to_markdown
 from engine.workspace import Workspace
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
+from tests.unit.test_evaluations import add_scored
 from tui.widgets.round_table import RoundTable
 
 
@@ -57,6 +58,17 @@ async def test_detail_tells_note_and_changes_of_the_round_under_the_cursor(
         assert "Round 2" in detail
         assert "a lower learning rate and one more epoch." in detail
         assert "against round 1: learning_rate 2e-4 → 5e-5, per_device_train_batch_size 4 → 8" in detail
+
+
+async def test_detail_of_a_round_has_them_once_the_cursor_rests_on_it(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    add_scored(idle_cockpit)
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: shown(pilot, "#detail").startswith("Round 3"), "the last round")
+        await pilot.press("up")
+        line = "on a.jsonl: perplexity 3.40 (95 %: 2.86–3.19, eval loss 1.1000) · base model 5.47 · 1,200 rows"
+        await until(pilot, lambda: line in shown(pilot, "#detail").splitlines(), line)
+        await pilot.press("down")
+        assert "a.jsonl" not in shown(pilot, "#detail")
 
 
 async def test_cursor_stays_with_its_round_when_others_come_and_go(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
@@ -193,7 +205,7 @@ async def test_help_lists_every_key_with_what_it_does(open_app: OpenApp, referen
         await pilot.press("question_mark")
         await until(pilot, lambda: on_screen(pilot, "HelpScreen"), "the help")
         screen = pilot.app.export_screenshot().replace("&#160;", " ")
-        for words in ("Write the comparison table to a Markdown file", "Watch the selected round", "Leave loratui"):
+        for words in ("Write the rounds marked, or those shown", "Watch the selected round", "Leave loratui"):
             assert words in screen
         await pilot.press("escape")
         await pilot.pause()

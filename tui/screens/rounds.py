@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual import on, work
@@ -10,16 +11,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import ScreenResume
+from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.comparison import check_count
 from engine.errors import LoratuiError, RoundError
+from engine.evaluations import EvaluationSummary, read_evaluations
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
 from engine.tables import to_markdown, write_export
 from engine.watch import Progress
 from tui.follower import follow_store
-from tui.messages import ActionDone, ActionFailed, NewRoundWanted
+from tui.messages import ActionDone, ActionFailed, EvaluationsRead, NewRoundWanted
 from tui.plain import clean
 from tui.screens.arranging import ArrangingScreen
 from tui.screens.confirm import ConfirmScreen
@@ -31,6 +34,7 @@ from tui.widgets.round_table import RoundTable
 from tui.widgets.rounds_title import rounds_title
 
 EXPORT_NAME = "comparison.md"
+RESTING_SECONDS = 0.15  # with the cursor on a round before its files are read
 STEADY_LINES = 10  # what more a round has to tell, only it takes from the table
 FIRST_KEYS = (
     "table.open", "rounds.new", "rounds.filter", "rounds.sort", "rounds.mark", "rounds.compare", "round.stop",
@@ -70,6 +74,8 @@ class RoundsScreen(ArrangingScreen):
         self._progress: dict[int, str] = {}
         self._shown_once = False
         self._detail_lines = 0
+        self._evaluations: dict[str, Sequence[EvaluationSummary]] = {}
+        self._reading: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
@@ -180,10 +186,34 @@ class RoundsScreen(ArrangingScreen):
 
     @on(RoundTable.Highlighted)
     def _show_detail(self) -> None:
-        apart_from = self.table.apart_from(self.selected) if self.selected is not None else None
-        self.query_one(RoundDetail).show(self.selected, self._rounds, apart_from)
+        self._tell_detail()
+        self._read_later()
         self.call_after_refresh(self._hold_detail)
         self.allow()
+
+    def _tell_detail(self) -> None:
+        round_ = self.selected
+        apart_from = self.table.apart_from(round_) if round_ is not None else None
+        evaluations = self._evaluations.get(round_.id, ()) if round_ is not None else ()
+        self.query_one(RoundDetail).show(round_, self._rounds, apart_from, evaluations)
+
+    def _read_later(self) -> None:
+        """Read what lies beside the round's run once the cursor rests on it."""
+        if self._reading is not None:
+            self._reading.stop()
+        if self.selected is not None and self.selected.result.adapter_dir is not None:
+            self._reading = self.set_timer(RESTING_SECONDS, partial(self._read_evaluations, self.selected.id))
+
+    @work(thread=True, exclusive=True, group="evaluations")
+    def _read_evaluations(self, id: str) -> None:
+        self.post_message(EvaluationsRead(id, read_evaluations(self.cockpit.workspace.run_dir(id))))
+
+    @on(EvaluationsRead)
+    def _show_evaluations(self, event: EvaluationsRead) -> None:
+        if event.evaluations != self._evaluations.get(event.id, []):
+            self._evaluations[event.id] = event.evaluations
+            self._tell_detail()
+            self.call_after_refresh(self._hold_detail)
 
     def _hold_detail(self) -> None:
         """Keep the height that a round needed, so that the table does not grow and shrink as the cursor moves."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.columns import format_interval, interval_of, measured_text
+from engine.columns import TEXT_SCORES, columns, format_interval, interval_of, measured_text
+from engine.evaluations import EvaluationSummary, evaluation_cells
 from engine.fields import changed_keys, describe_value, flatten, format_value
 from engine.held_out import APART, why_apart
 from engine.rounds import Round
@@ -25,17 +26,27 @@ class RoundDetail(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield Static(id="detail", markup=False)
 
-    def show(self, round_: Round | None, rounds: Mapping[int, Round], apart_from: Round | None = None) -> None:
+    def show(
+        self,
+        round_: Round | None,
+        rounds: Mapping[int, Round],
+        apart_from: Round | None = None,
+        evaluations: Sequence[EvaluationSummary] = (),
+    ) -> None:
         """Tell of `round_`; `rounds` by number holds the round it came from, if that is still there.
 
         Args:
             apart_from: one of those that most can be held against, if `round_` cannot.
+            evaluations: what it came to on other data than its own.
         """
-        self.query_one("#detail", Static).update(_describe(round_, rounds, apart_from) if round_ else "")
+        told: Content | str = ""
+        if round_ is not None:
+            told = Content("\n").join([*_describe(round_, rounds, apart_from), *map(_elsewhere, evaluations)])
+        self.query_one("#detail", Static).update(told)
         self.scroll_home(animate=False)
 
 
-def _describe(round_: Round, rounds: Mapping[int, Round], apart_from: Round | None) -> Content:
+def _describe(round_: Round, rounds: Mapping[int, Round], apart_from: Round | None) -> list[Content]:
     named = f"  {clean_line(round_.name)}" if round_.name else ""
     words = [str(round_.status), *(f"#{clean_line(tag)}" for tag in round_.tags), *(["pinned"] * round_.pinned)]
     lines = [Content.assemble((f"Round {round_.number}{named}", "bold"), ("  " + "  ".join(words), MUTED))]
@@ -48,12 +59,20 @@ def _describe(round_: Round, rounds: Mapping[int, Round], apart_from: Round | No
     if parent is not None:
         against = (f"against round {parent.number}: ", MUTED)
         lines.append(Content.assemble(against, describe_changes(parent, round_)))
+    others = {item.number: item for item in (apart_from, parent) if item is not None}
+    lines += [Content.styled(f"{APART} {told}", "$text-warning") for told in _told_apart(round_, others.values())]
     lines.append(Content.styled(_settings(round_), MUTED))
     if result := _result(round_):
         lines.append(Content.styled(result, MUTED))
-    others = {item.number: item for item in (apart_from, parent) if item is not None}
-    lines += [Content.styled(f"{APART} {told}", "$text-warning") for told in _told_apart(round_, others.values())]
-    return Content("\n").join(lines)
+    return lines
+
+
+def _elsewhere(found: EvaluationSummary) -> Content:
+    """What a round came to on other data."""
+    data, rows, loss, perplexity, interval, base = map(clean_line, evaluation_cells(found))
+    sure = f"95 %: {interval}, " if interval else ""
+    told = f"perplexity {perplexity or '–'} ({sure}eval loss {loss or '–'}) · base model {base or '–'} · {rows} rows"
+    return Content.styled(f"on {data}: {told}", MUTED)
 
 
 def describe_changes(parent: Round, round_: Round) -> str:
@@ -92,13 +111,15 @@ def _settings(round_: Round) -> str:
 
 def _result(round_: Round) -> str:
     result = round_.result
-    parts = []
+    parts, answered = [], result.generation
     if perplexity := measured_text(result, "perplexity"):
         interval = format_interval(interval_of(result.eval_loss_interval))
         sure = f"95 %: {interval}, " if interval else ""
         parts.append(f"perplexity {perplexity} ({sure}eval loss {measured_text(result, 'eval_loss')})")
     if base := measured_text(result, "base_perplexity"):
         parts.append(f"base model {base}")
+    if scores := [f"{title} {columns()[key].text(round_)}" for key, title in TEXT_SCORES.items() if key in answered]:
+        parts.append(", ".join(scores))
     if result.train_seconds is not None:
         parts.append(f"trained {format_duration(result.train_seconds)}")
     if result.trained_tokens is not None:

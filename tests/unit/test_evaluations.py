@@ -1,0 +1,91 @@
+"""Rounds scored on other data: what is kept of it, and where it is shown."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from engine.evaluations import (
+    EvaluationSummary,
+    ExtraEvaluation,
+    evaluation_cells,
+    evaluation_fields,
+    read_evaluations,
+    write_evaluation,
+)
+from engine.operations import Cockpit
+from engine.report import to_report
+from engine.rounds import Result
+from engine.scores import Scores
+from tests.conftest import make_round, make_spec
+from tests.unit.test_tables import tables_of
+from tui.cli import main
+
+SCORED = Result(eval_loss=1.0, perplexity=2.72, base_perplexity=5.0, adapter_dir="runs/x/adapter")
+
+
+def scored_on(path: str, perplexity: float, time: float = 1.0) -> ExtraEvaluation:
+    """An evaluation over 1,200 rows, of which two are kept here."""
+    scores = Scores(("a", "b"), (3, 4), (1.0, 2.0))
+    return ExtraEvaluation(
+        time=time, data=msgspec.structs.replace(make_spec().data, path=path), sha256="c0ffee", rows=1200, left_out=3,
+        supervised_tokens=7, eval_loss=1.1, perplexity=perplexity, eval_loss_interval=(1.05, 1.16), base_eval_loss=1.7,
+        base_perplexity=5.47, scores=scores, base_scores=scores,
+    )  # fmt: skip
+
+
+def add_scored(idle_cockpit: Cockpit) -> None:
+    """Rounds: 1 was scored on two files, 2 on one of them, 3 on none."""
+    for _ in range(3):
+        idle_cockpit.store.add(lambda number: make_round(number, result=SCORED))
+    for number, found in ((1, scored_on("b.jsonl", 3.0, 2.0)), (1, scored_on("a.jsonl", 3.3)),
+                          (2, scored_on("a.jsonl", 3.4))):  # fmt: skip
+        run = idle_cockpit.workspace.run_dir(idle_cockpit.store.get(number).id)
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_evaluation(run, found)
+
+
+@pytest.fixture
+def scored(idle_cockpit: Cockpit) -> Cockpit:
+    add_scored(idle_cockpit)
+    return idle_cockpit
+
+
+def test_summary_is_read_without_the_scores_and_read_as_people_do(scored: Cockpit) -> None:
+    """exp(1.05) is 2.858, exp(1.16) 3.190."""
+    found = read_evaluations(scored.workspace.run_dir(scored.store.get(1).id))
+    assert [type(item) for item in found] == [EvaluationSummary] * 2
+    assert evaluation_cells(found[0]) == ("a.jsonl", "1,200", "1.1000", "3.30", "2.86–3.19", "5.47")
+    assert {"scores", "base_scores"}.isdisjoint(evaluation_fields(found[0]))
+
+
+def test_show_has_them_beside_the_rounds_own_result(scored: Cockpit, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("--workspace", str(scored.workspace.root))
+    assert main(["show", "1", *where]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("held out of some/data"))
+    assert lines[start].split()[-2:] == ["2.72", "5.00"]
+    assert [line.split() for line in lines[start + 1 : start + 3]] == [
+        ["a.jsonl", "1,200", "1.1000", "3.30", "2.86–3.19", "5.47"],
+        ["b.jsonl", "1,200", "1.1000", "3.00", "2.86–3.19", "5.47"],
+    ]
+    assert main(["show", "2", "--json", *where]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["evaluations"]
+    assert (told["data"]["path"], told["rows"], told["perplexity"], told["sha256"]) == ("a.jsonl", 1200, 3.4, "c0ffee")
+    assert main(["show", "3", "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out)["evaluations"] == []
+
+
+def test_report_sets_rounds_beside_each_other_on_each_file(scored: Cockpit) -> None:
+    document = to_report(scored.workspace, scored.store.rounds())
+    table = next(table for table in tables_of(document) if table[0][0] == "data")
+    assert [row[:5] for row in table] == [
+        ["data", "round", "rows", "eval loss", "perplexity"],
+        ["a.jsonl", "1", "1,200", "1.1000", "3.30"],
+        ["a.jsonl", "2", "1,200", "1.1000", "3.40"],
+        ["b.jsonl", "1", "1,200", "1.1000", "3.00"],
+    ]
+    assert "## On other data" in document
+    assert "## On other data" not in to_report(scored.workspace, scored.store.rounds()[2:])

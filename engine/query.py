@@ -14,6 +14,7 @@ from engine.errors import SpecError
 from engine.held_out import held_out_groups
 from engine.plain import clean_line
 from engine.rounds import Round
+from engine.seeds import SeedGroup, seeds_alone
 from engine.units import format_perplexity
 
 TERM = re.compile(r"^([\w.#]+)(<=|>=|!=|<|>|=|:)(.*)$")
@@ -119,12 +120,15 @@ def sort_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) 
 class Group(Struct, frozen=True):
     """Rounds that are equal in a column, `text` being what it says of each ("" where it is unknown).
 
-    `best` is the one with the lowest perplexity; None if none has any, or they were measured on different tokens.
+    Attributes:
+        best: the one with the lowest perplexity; None if none has any, or they were measured on different tokens.
+        seeds: how far chance alone moves their perplexity, if they differ in nothing but the seed.
     """
 
     text: str
     rounds: Sequence[Round]
     best: Round | None
+    seeds: SeedGroup | None = None
 
     @property
     def counted(self) -> str:
@@ -133,6 +137,8 @@ class Group(Struct, frozen=True):
     def heading(self, title: str) -> str:
         """`lr 2e-4 · 3 rounds · best perplexity 3.16 (round 2)`, `title` being the name of the column."""
         parts = [f"{title} {clean_line(self.text) or '–'}", self.counted]
+        if self.seeds is not None:
+            parts.append(f"perplexity {self.seeds.text} over {self.seeds.seeds} seeds")
         if self.best is not None:
             parts.append(f"best perplexity {format_perplexity(self.best.result.perplexity)} (round {self.best.number})")
         return " · ".join(parts)
@@ -160,7 +166,7 @@ def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None)
         members.setdefault(text, []).append(round_)
     heads = sort_rounds([group[0] for group in members.values()], key, others)
     texts = [column.text(head, others) for head in heads]
-    return [Group(text, members[text], best_of(members[text])) for text in texts]
+    return [Group(text, members[text], best_of(members[text]), seeds_alone(members[text])) for text in texts]
 
 
 def best_of(rounds: Iterable[Round]) -> Round | None:

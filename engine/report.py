@@ -143,7 +143,7 @@ def _seeds(rounds: Sequence[Round]) -> str:
         [
             listed([item.number for item in group.rounds]),
             ", ".join(str(item.spec.train.seed) for item in group.rounds),
-            f"{format_perplexity(group.mean)} ± {group.deviation:.2g}",
+            group.text,
         ]
         for group in seed_groups(rounds)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Hashable, Iterable
 
@@ -10,6 +11,8 @@ from msgspec import Struct
 
 from engine.held_out import held_out_groups
 from engine.rounds import Round
+from engine.spec import Spec
+from engine.units import format_perplexity
 
 
 class SeedGroup(Struct, frozen=True):
@@ -23,6 +26,19 @@ class SeedGroup(Struct, frozen=True):
     rounds: tuple[Round, ...]
     mean: float
     deviation: float
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len({round_.spec.train.seed for round_ in self.rounds})
+
+    @property
+    def text(self) -> str:
+        """`3.10 ± 0.12`: the deviation with two digits that mean something, and the mean as far as that goes."""
+        if not self.deviation:
+            return f"{format_perplexity(self.mean)} ± 0"
+        decimals = max(0, 1 - math.floor(math.log10(self.deviation)))
+        return f"{self.mean:,.{decimals}f} ± {self.deviation:,.{decimals}f}"
 
 
 def seed_groups(rounds: Iterable[Round]) -> list[SeedGroup]:
@@ -43,3 +59,17 @@ def seed_groups(rounds: Iterable[Round]) -> list[SeedGroup]:
             values = [item.result.perplexity for item in listed if item.result.perplexity is not None]
             found.append(SeedGroup(tuple(listed), statistics.mean(values), statistics.stdev(values)))
     return found
+
+
+def seeds_alone(rounds: Iterable[Round]) -> SeedGroup | None:
+    """The group that the rounds are, if those of them that were measured differ in nothing but the seed."""
+    measured = [round_ for round_ in rounds if round_.result.perplexity is not None]
+    if len(measured) < 2 or not all(_same_but_seed(measured[0].spec, round_.spec) for round_ in measured):
+        return None
+    found = seed_groups(measured)
+    return found[0] if found and len(found[0].rounds) == len(measured) else None
+
+
+def _same_but_seed(first: Spec, second: Spec) -> bool:
+    train = msgspec.structs.replace(second.train, seed=first.train.seed)
+    return first == msgspec.structs.replace(second, train=train)

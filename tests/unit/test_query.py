@@ -141,6 +141,28 @@ def test_groups_come_in_the_order_of_the_column_with_their_best() -> None:
     assert [group.text for group in group_rounds(rounds, "ppl")] == ["2.00", "2.50", "3.00", "4.00", ""]
 
 
+def test_group_of_seeds_tells_how_far_chance_moves_it() -> None:
+    """The deviation of 3.0, 3.2 and 3.1 is 0.1; that of 3.000, 3.004 and 3.002 is 0.002."""
+
+    def seeded(number: int, seed: int, perplexity: float, **settings: object) -> Round:
+        spec = make_spec(train__seed=seed, **settings)
+        return make_round(number, spec=spec, result=Result(perplexity=perplexity))
+
+    rounds = [
+        *(seeded(number, number, value, lora__r=8) for number, value in ((1, 3.0), (2, 3.2), (3, 3.1))),
+        *(seeded(number, number, value, lora__r=16) for number, value in ((4, 3.0), (5, 3.004), (6, 3.002))),
+        make_round(7, Status.QUEUED, spec=make_spec(train__seed=7, lora__r=16)),
+        seeded(8, 1, 3.0, lora__r=32), seeded(9, 2, 3.0, lora__r=32, train__learning_rate=1e-3),
+        seeded(10, 1, 3.0, lora__r=64), seeded(11, 1, 3.0, lora__r=64),
+    ]  # fmt: skip
+    assert [group.heading("r") for group in group_rounds(rounds, "r")] == [
+        "r 8 · 3 rounds · perplexity 3.10 ± 0.10 over 3 seeds · best perplexity 3.00 (round 1)",
+        "r 16 · 4 rounds · perplexity 3.0020 ± 0.0020 over 3 seeds · best perplexity 3.00 (round 4)",
+        "r 32 · 2 rounds · best perplexity 3.00 (round 8)",
+        "r 64 · 2 rounds · best perplexity 3.00 (round 10)",
+    ]
+
+
 def test_reference_rounds_are_ordered_by_perplexity(reference_workspace: Workspace) -> None:
     rounds = sort_rounds(RoundStore(reference_workspace).rounds(), "ppl")
     perplexities = [round_.result.perplexity for round_ in rounds]

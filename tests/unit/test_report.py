@@ -104,7 +104,7 @@ def test_seeds_of_one_spec_are_taken_together(workspace: Workspace) -> None:
     assert group.mean == pytest.approx(3.1)
     assert group.deviation == pytest.approx(statistics.stdev([3.0, 3.2, 3.1]))
     table = next(table for table in tables_of(to_report(workspace, rounds)) if table[0][0] == "rounds")
-    assert table[1] == ["rounds 1, 2 and 3", "1, 2, 3", "3.10 ± 0.1"]
+    assert table[1] == ["rounds 1, 2 and 3", "1, 2, 3", "3.10 ± 0.10"]
 
 
 def test_pictures_are_beside_the_report_and_in_it(workspace: Workspace, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,6 +24,7 @@ from transformers import (
 
 from engine.training.batches import _grain, pack, packs_of, pad, slices_of
 from engine.training.data import Example
+from engine.training.evaluate import evaluate
 from engine.training.forward import Forward, choose_forward
 from engine.training.loss import CHUNK_BYTES, autocast, head_nll
 from engine.training.model import recompute_activations, trainable_parameters
@@ -42,6 +43,14 @@ SMALL: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
+
+
+def attention_flops(query: Any, key: Any, value: Any, *_: object, **__: object) -> int:
+    """Of shapes, as torch has it for its kernels on a GPU."""
+    return int(sdpa_flop_count(query, key, value))
+
+
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}  # which torch leaves out
 
 
 def adapted(
@@ -220,6 +229,29 @@ def test_no_more_is_computed_than_rows_one_at_a_time_need() -> None:
     ours = flops_of([rows])
     with forward.as_loaded():
         assert ours <= 1.05 * fewest()
+
+
+@pytest.mark.parametrize("tokens", [1, 200, 4096])
+def test_evaluation_costs_one_pass_over_the_held_out_tokens(tokens: int) -> None:
+    """Attention is counted too, as torch counts it on a GPU; the fewest are each row by itself, without padding."""
+    config = AutoConfig.for_model("llama", **SMALL)
+    model = adapted(config, ["q_proj", "v_proj"])
+    rows = rows_of(*range(9, 105, 4), 31, 31, 120, 12, 99)
+    forward = choose_forward(model, CPU, torch.float32, 128)
+    assert forward.packed
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as ours:
+        found = evaluate(forward, rows, tokens, lambda *_: None)
+    with (
+        forward.as_loaded(),
+        torch.inference_mode(),
+        FlopCounterMode(display=False, custom_mapping=ATTENTION) as fewest,
+    ):
+        for row in rows:
+            keep = row.supervised.nonzero()[:, 0] - 1
+            model(input_ids=row.tokens.long()[None], use_cache=False, logits_to_keep=keep)
+    assert found.supervised_tokens == sum(row.supervised_tokens for row in rows)
+    assert all(counter.get_flop_counts()["Global"][next(iter(ATTENTION))] > 0 for counter in (ours, fewest))
+    assert fewest.get_total_flops() <= ours.get_total_flops() <= 1.05 * fewest.get_total_flops()
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64])

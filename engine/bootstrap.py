@@ -19,7 +19,10 @@ CHUNK_WEIGHTS = 1_000_000  # drawn at once: 4 MB, which fits a cache
 FEWEST = 8  # examples: resamples of fewer are too much alike to say anything
 POWER = 1.96 + 0.84  # quantiles of the normal distribution: a test at 5 % that finds four of five such differences
 
+ONE_THREAD = 4 * 64 * 1024  # multiplications, below which OpenBLAS starts no others (interface/gemm.c)
+
 Values = NDArray[np.float64]
+Weights = NDArray[np.float32]
 
 
 class Interval(Struct, frozen=True):
@@ -73,15 +76,26 @@ def _studentised(residual: Values, tokens: Values) -> Values:
     """
     r, t = residual / np.abs(residual).max(), tokens / tokens.mean()
     columns = np.stack([r, t, r * r, r * t, t * t], axis=1).astype(np.float32)
-    sums = np.concatenate([weights @ columns for weights in _poisson_weights(len(r))]).astype(np.float64)
-    drawn_r, drawn_t, rr, rt, tt = sums[sums[:, 1] > 0].T  # a resample of few examples may have drawn none of them
+    sums = np.concatenate([part for weights in _poisson_weights(len(r)) for part in _products(weights, columns)])
+    drawn_r, drawn_t, rr, rt, tt = (
+        sums[sums[:, 1] > 0].astype(np.float64).T
+    )  # a resample of few examples may have drawn none of them
     shift = drawn_r / drawn_t
     squares = np.maximum(rr - 2 * shift * rt + shift * shift * tt, np.finfo(np.float32).tiny)
     studentised: Values = shift * drawn_t / np.sqrt(squares)
     return studentised
 
 
-def _poisson_weights(examples: int) -> Iterator[NDArray[np.float32]]:
+def _products(weights: Weights, columns: Weights) -> Iterator[Weights]:
+    """`weights @ columns` in parts so small that OpenBLAS takes each on one thread.
+
+    On a machine that is busy training, threads of its own would spend more time waiting for each other than they save.
+    """
+    rows = max(1, ONE_THREAD // columns.size)
+    return (weights[start : start + rows] @ columns for start in range(0, len(weights), rows))
+
+
+def _poisson_weights(examples: int) -> Iterator[Weights]:
     """Poisson(1) counts, [some of the draws, examples] at a time, by a table over 16 random bits."""
     chances = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(12)])
     table = np.searchsorted(np.floor(chances * 2**16), np.arange(2**16), side="right").astype(np.float32)

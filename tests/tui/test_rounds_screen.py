@@ -9,6 +9,7 @@ from engine.rounds import Status
 from engine.spec import Spec
 from engine.tables import to_markdown
 from engine.workspace import Workspace
+from scripts.scenes import lines_of
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tests.unit.test_evaluations import add_scored
@@ -46,6 +47,16 @@ async def test_reference_rounds_stand_with_settings_and_results(
         for row, wanted in zip(cells(pilot), expected, strict=True):
             assert set(wanted[:-1]) <= set(row)
             assert row[-1].startswith(wanted[-1])
+
+
+async def test_column_is_wide_enough_for_what_is_told_later(open_app: OpenApp, reference: Cockpit) -> None:
+    async with open_app(reference) as pilot:
+        await until_rows(pilot, 5)
+        assert any("imported  " in line for line in lines_of(pilot))
+        pilot.app.screen.query_one(RoundTable).show_progress({2: "62 %"})
+        await until(
+            pilot, lambda: any("imported 62 %" in line for line in lines_of(pilot)), "the words beside the status"
+        )
 
 
 async def test_detail_tells_note_and_changes_of_the_round_under_the_cursor(

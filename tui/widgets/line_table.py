@@ -109,8 +109,9 @@ class LineTable(ScrollView, inherit_bindings=False):
         return [cell.text for cell in self._cells_at(row)]
 
     def forget_cells(self) -> None:
-        """Repaint the rows whose cells say something else by now."""
+        """Repaint the rows whose cells say something else by now, in columns that are wide enough for it."""
         self._cells.clear()
+        self._grow()
         self._repaint_changes()
 
     def refresh_rows(self) -> None:

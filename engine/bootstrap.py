@@ -77,9 +77,8 @@ def _studentised(residual: Values, tokens: Values) -> Values:
     r, t = residual / np.abs(residual).max(), tokens / tokens.mean()
     columns = np.stack([r, t, r * r, r * t, t * t], axis=1).astype(np.float32)
     sums = np.concatenate([part for weights in _poisson_weights(len(r)) for part in _products(weights, columns)])
-    drawn_r, drawn_t, rr, rt, tt = (
-        sums[sums[:, 1] > 0].astype(np.float64).T
-    )  # a resample of few examples may have drawn none of them
+    drawn = sums[sums[:, 1] > 0].astype(np.float64)  # a resample of few examples may have drawn none of them
+    drawn_r, drawn_t, rr, rt, tt = drawn.T
     shift = drawn_r / drawn_t
     squares = np.maximum(rr - 2 * shift * rt + shift * shift * tt, np.finfo(np.float32).tiny)
     studentised: Values = shift * drawn_t / np.sqrt(squares)

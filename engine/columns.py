@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -115,7 +115,7 @@ def _answers_column(name: str, title: str) -> Column:
     def read(round_: Round, _: Rounds) -> float | None:
         return round_.result.generation.get(name)
 
-    return Column(name, title, read, format_text_score, numeric=True, best="highest")
+    return Column(name, title, read, partial(format_text_score, name), numeric=True, best="highest")
 
 
 def interval_of(eval_loss_interval: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -130,9 +130,9 @@ def format_interval(value: tuple[float, float] | None) -> str:
     return "" if value is None else "–".join(map(format_perplexity, value))
 
 
-def format_text_score(value: float | None) -> str:
+def format_text_score(name: str, value: float | None) -> str:
     """On the library's own scale: BLEU and chrF to 100, ROUGE to 1."""
-    return "" if value is None else f"{value:.1f}" if value > 1 else f"{value:.3f}"
+    return "" if value is None else f"{value:.3f}" if name.startswith("rouge") else f"{value:.1f}"
 
 
 def format_loss(value: float | None) -> str:

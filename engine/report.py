@@ -10,15 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from engine.best import best_rounds
 from engine.columns import format_interval, interval_of, measured_text
 from engine.errors import LoratuiError
 from engine.evaluations import EVALUATION_TITLES, evaluation_cells, read_evaluations
-from engine.events import Provenance, Sampled, Started
+from engine.events import Answered, Provenance, Sampled, Started
+from engine.fields import spec_fields
 from engine.held_out import moved, moved_from_base
 from engine.lineage import Kin, changes, families
 from engine.picture import Format, draw
-from engine.plain import clean
 from engine.provenance import command_of, provenance_lines
+from engine.report_answers import answer_scores, fenced, samples
 from engine.rounds import Round
 from engine.runlog import read_events
 from engine.seeds import seed_groups
@@ -37,7 +39,11 @@ from engine.verdict import verdict
 from engine.workspace import Workspace
 
 PICTURED = 10  # rounds in one picture
-SHOWN_PROMPTS = 3
+TOLD_EVENTS = (Started, Sampled, Answered, Provenance)
+SECTION_TITLES = {
+    "model": "Base model", "data": "Data", "lora": "LoRA", "train": "Training", "generation": "Scored answers",
+}  # fmt: skip
+SHOWN_HASH = 16  # of its digits
 
 
 def write_report(workspace: Workspace, rounds: Sequence[Round], path: Path, format_: Format = "svg") -> list[Path]:
@@ -75,33 +81,68 @@ def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[
     """The document, in GitHub's Markdown; `pictures` are the names of files beside it."""
     runs = {item.number: _run_of(workspace, item) for item in rounds}
     sections = {
-        "Setup": shared_settings(rounds),
+        "Setup": "\n\n".join(_setup(rounds)),
         "Rounds": "\n\n".join([main_table(rounds), *table_legend(rounds)]),
         "Curves": "\n\n".join(f"![Curves of the rounds]({quote(name)})" for name in pictures),
         "What was changed, and what came of it": "\n\n".join(_story(workspace, rounds)),
         "Several seeds": _seeds(rounds),
         "On other data": _elsewhere(workspace, rounds),
-        "Samples": "\n\n".join(_samples(rounds, runs)),
+        "Answers to held-out prompts": "\n\n".join(answer_scores(rounds, runs)),
+        "Samples": "\n\n".join(samples(rounds, runs)),
         "Environment": _environment(rounds, runs),
         "To do it again": "\n\n".join(_commands(rounds)),
     }
     title = f"# {listed([item.number for item in rounds]).capitalize()}" if rounds else "# No rounds"
-    return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in sections.items() if text)]) + "\n"
+    parts = [title, *_summary(rounds), *(f"## {name}\n\n{text}" for name, text in sections.items() if text)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _run_of(workspace: Workspace, round_: Round) -> RunSnapshot:
-    return RunSnapshot(read_events(workspace.run_dir(round_.id).events, Started, Sampled, Provenance))
+    return RunSnapshot(read_events(workspace.run_dir(round_.id).events, *TOLD_EVENTS))
+
+
+def _summary(rounds: Sequence[Round]) -> Iterator[str]:
+    """The best that came of them, for who reads no further."""
+    best = best_rounds(rounds)
+    for round_ in rounds:
+        if round_.number in best:
+            name = f" ({escape_markdown(round_.name)})" if round_.name.strip() else ""
+            yield f"**Best, among those measured on the same held-out tokens: round {round_.number}**{name}. " + (
+                _outcome(round_)
+            )
+
+
+def _setup(rounds: Sequence[Round]) -> Iterator[str]:
+    """What all rounds have in common, section by section."""
+    sizes = {(item.plan.train_samples, item.plan.eval_samples) for item in rounds}
+    for train, held_out in sizes if len(sizes) == 1 else ():
+        if train is not None and held_out is not None:
+            yield f"{train:,} rows to train on, {held_out:,} held out."
+    for section, title in SECTION_TITLES.items():
+        others = [key for key in spec_fields() if not key.startswith(f"{section}.")]
+        if (table := shared_settings(rounds, others)).count("\n") > 1:
+            yield f"### {title}\n\n{table}"
+    for text in shared_warnings(rounds):
+        yield f"**Warning:** {escape_markdown(text)}"
+
+
+def shared_warnings(rounds: Sequence[Round]) -> list[str]:
+    """Those that several rounds have all of."""
+    if len(rounds) < 2:
+        return []
+    return [text for text in rounds[0].warnings if all(text in item.warnings for item in rounds)]
 
 
 def _story(workspace: Workspace, rounds: Sequence[Round]) -> Iterator[str]:
-    """A part for each round, those that came from others after these."""
+    """A part for each round, one family after the other."""
+    told = shared_warnings(rounds)
     for family in families(rounds):
-        for kin in family:
+        for kin in sorted(family, key=lambda item: item.number):
             if kin.round is not None:
-                yield "\n\n".join(_chapter(workspace, kin, kin.round))
+                yield "\n\n".join(_chapter(workspace, kin, kin.round, told))
 
 
-def _chapter(workspace: Workspace, kin: Kin, round_: Round) -> Iterator[str]:
+def _chapter(workspace: Workspace, kin: Kin, round_: Round, told_before: Sequence[str]) -> Iterator[str]:
     name = f": {escape_markdown(round_.name)}" if round_.name.strip() else ""
     yield f"### Round {round_.number}{name}"
     if round_.note.strip():
@@ -117,7 +158,7 @@ def _chapter(workspace: Workspace, kin: Kin, round_: Round) -> Iterator[str]:
         yield as_sentence(verdict(workspace, kin.parent, round_).told)
     if round_.message.strip():
         yield f"**How it ended:** {escape_markdown(round_.message)}"
-    for text in round_.warnings:
+    for text in (item for item in round_.warnings if item not in told_before):
         yield f"**Warning:** {escape_markdown(text)}"
 
 
@@ -134,8 +175,7 @@ def _outcome(round_: Round) -> str:
     change = moved_from_base(round_)
     if change is not None:
         told += f"; the base model's was {format_perplexity(change.before)} ({change.percent_text})"
-    scores = ", ".join(f"{name} {value:.4g}" for name, value in result.generation.items())
-    return f"{told}." + (f" Answers to held-out prompts: {escape_markdown(scores)}." if scores else "")
+    return f"{told}."
 
 
 def _seeds(rounds: Sequence[Round]) -> str:
@@ -164,28 +204,12 @@ def _elsewhere(workspace: Workspace, rounds: Sequence[Round]) -> str:
     return markdown_table([data, "round", *titles], rows, right) if rows else ""
 
 
-def _samples(rounds: Sequence[Round], runs: dict[int, RunSnapshot]) -> Iterator[str]:
-    """What the rounds answered last to the prompts that they share, prompt by prompt."""
-    said: dict[str, dict[str, str]] = {}
-    for round_ in rounds:
-        samples = runs[round_.number].samples
-        last = samples[-1].step if samples else 0
-        for item in samples:
-            if item.step in (0, last):
-                answers = said.setdefault(item.prompt, {"expected": item.expected})
-                who = "base model" if item.step == 0 else f"round {round_.number}"
-                answers.setdefault(who, item.text)
-    for prompt, answers in list(said.items())[:SHOWN_PROMPTS]:
-        rows = [[who, escape_markdown(text) or "(nothing)"] for who, text in answers.items()]
-        yield f"**{escape_markdown(prompt)}**\n\n{markdown_table(['', 'answer'], rows)}"
-
-
 def _environment(rounds: Sequence[Round], runs: dict[int, RunSnapshot]) -> str:
     """A column per different machine or set of libraries."""
     known: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for round_ in rounds:
         if (provenance := runs[round_.number].provenance) is not None:
-            lines = tuple(line for line in provenance_lines(provenance) if line[0] != "command")
+            lines = tuple((name, short_hash(text)) for name, text in provenance_lines(provenance) if name != "command")
             known.setdefault(lines, []).append(round_.number)
     names = list(dict.fromkeys(name for lines in known for name, _ in lines))
     columns = [dict(lines) for lines in known]
@@ -195,6 +219,9 @@ def _environment(rounds: Sequence[Round], runs: dict[int, RunSnapshot]) -> str:
 
 def _commands(rounds: Sequence[Round]) -> Iterator[str]:
     for round_ in rounds:
-        command = clean(command_of(round_.spec))
-        fence = "`" * (1 + max([2, *map(len, re.findall("`+", command))]))  # which nothing within it can close
-        yield f"Round {round_.number}:\n\n{fence}sh\n{command}\n{fence}"
+        yield f"Round {round_.number}:\n\n{fenced(command_of(round_.spec), 'sh')}"
+
+
+def short_hash(text: str) -> str:
+    """The beginning of a SHA-256, which `loratui show` has whole; anything else as it is."""
+    return f"{text[:SHOWN_HASH]}…" if re.fullmatch("[0-9a-f]{64}", text) else text

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.events import Provenance, Sampled
+from engine.events import Answered, Provenance, Sampled
 from engine.operations import Cockpit, spec_from_settings
 from engine.report import pictures_beside, to_report, write_report
 from engine.rounds import Result, Round, Status
@@ -38,11 +38,15 @@ def test_reference_rounds_read_as_the_story_they_are(reference_workspace: Worksp
     rounds = RoundStore(reference_workspace).rounds()
     document = to_report(reference_workspace, rounds)
     assert headings(document) == [
-        "Rounds 1, 2, 3, 4 and 5", "Setup", "Rounds", "What was changed, and what came of it",
+        "Rounds 1, 2, 3, 4 and 5", "Setup", "Base model", "Data", "LoRA", "Training", "Scored answers", "Rounds",
+        "What was changed, and what came of it",
         *(f"Round {number}: tinyllama-alpaca" for number in range(1, 6)), "To do it again",
     ]  # fmt: skip
-    setup, main, *changed = tables_of(document)
-    assert ["model.path", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"] in setup
+    base, data, _, _, _, main, *changed = tables_of(document)
+    assert ["model.path", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"] in base
+    assert ["data.seed", "42"] in data and "2,340 rows to train on, 260 held out." in document
+    best = "Best, among those measured on the same held-out tokens: round 2** (tinyllama-alpaca). Perplexity 3.16, eval"
+    assert best in document
     assert [row[-1] for row in main] == ["perplexity", "4.79", "3.16", "3.19", "3.62", "3.38"]
     assert changed[-1] == [
         ["setting", "round 4", "round 5"], ["train.learning_rate", "5e-5", "3e-5"], ["train.warmup_steps", "50", "100"]
@@ -90,6 +94,46 @@ def test_samples_stand_side_by_side_and_machines_apart(workspace: Workspace) -> 
     assert machines == [["", "round 1", "round 2"], ["device", "T4", "A100"], ["torch", "2.1", "2.1"]]
 
 
+def test_scored_answers_stand_beside_the_base_models_and_say_how_they_were_counted(workspace: Workspace) -> None:
+    def answered(number: int, bleu: float, **settings: object) -> Round:
+        result = Result(perplexity=3.0, generation={"bleu": bleu, "rouge1": 0.5}, base_generation={"bleu": 1.0})
+        return make_round(number, spec=make_spec(**{"generation__examples": 8, **settings}), result=result)
+
+    rounds = [answered(1, 20.0), answered(2, 30.04), answered(3, 90.0, data__seed=7), make_round(4)]
+    for item in rounds[:1]:
+        run = workspace.run_dir(item.id)
+        run.path.mkdir(parents=True)
+        writer = EventWriter(run.events)
+        writer.append(Answered(time=0.0, step=9, examples=8, scores={"bleu": 20.0}, signatures={"bleu": "nrefs:1|x"}))
+        writer.close()
+    document = to_report(workspace, rounds)
+    table = next(table for table in tables_of(document) if "BLEU" in table[0])
+    assert table == [
+        ["", "prompts", "BLEU", "chrF", "ROUGE-1", "ROUGE-2", "ROUGE-L"],
+        ["base model", "8", "1.0", "", "", "", ""],
+        ["round 1", "8", "20.0", "", "0.500", "", ""],
+        ["round 2", "8", "30.0", "", "0.500", "", ""],
+        ["round 3", "8", "≁ 90.0", "", "≁ 0.500", "", ""],
+    ]
+    assert "| **30.0** |" in document and "| ≁ 90.0 |" in document
+    assert "Counted by BLEU nrefs:1\\|x." in document
+
+
+def test_warnings_that_all_rounds_have_are_told_once(workspace: Workspace) -> None:
+    rounds = [make_round(number, warnings=("few rows", f"only {number}")) for number in (1, 2)]
+    document = to_report(workspace, rounds)
+    assert document.count("few rows") == 1 < document.index("few rows") < document.index("## Rounds")
+    assert to_report(workspace, rounds[:1]).count("few rows") == 1
+
+
+def test_chapters_come_by_number_and_hashes_are_short(workspace: Workspace) -> None:
+    rounds = [make_round(1), make_round(2, parent=1), make_round(3, parent=1), make_round(4, parent=2)]
+    told(workspace, rounds[0], {}, device="a" * 64)
+    document = to_report(workspace, rounds)
+    assert [text for text in headings(document) if text.startswith("Round ")] == [f"Round {n}" for n in (1, 2, 3, 4)]
+    assert ["device", f"{'a' * 16}…"] in tables_of(document)[-1]
+
+
 def test_seeds_of_one_spec_are_taken_together(workspace: Workspace) -> None:
     def measured(number: int, seed: int, perplexity: float, **settings: object) -> Round:
         spec = make_spec(train__seed=seed, **settings)
@@ -132,7 +176,7 @@ def test_hostile_text_stays_text(workspace: Workspace, text: str) -> None:
     assert {token.content for token in tokens if token.type == "html_inline"} <= {COMMENT}
     assert not [token for token in tokens if token.type in ("html_block", "link_open", "image", "list_item_open", "hr")]
     assert [token.tag for token in tokens if token.type == "heading_open"].count("h2") == 6
-    assert len(fences(document)) == 2
+    assert len(fences(document)) == 3
     tables = tables_of(document)
     assert all(len(row) == len(table[0]) for table in tables for row in table)
     assert [row[1] for row in tables[-2][2:]] == [folded(text).strip() or "(nothing)"] * 2

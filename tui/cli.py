@@ -264,8 +264,8 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "ls": ("list the rounds", _ls),
-    "show": ("show one round: spec, plan, status, result, note, sample answers", _show),
-    "diff": ("show what differs between two rounds, and how the results moved", _diff),
+    "show": ("show one round: spec, plan, status, result, note, other data, origin, sample answers", _show),
+    "diff": ("show what differs between two rounds, how the results moved, and whether that is real", _diff),
     "eval": ("score a round's adapter on the rows of another file", _eval),
     "lineage": ("show which round came from which, what was changed, and how the result moved", _lineage),
     "new": ("queue a round and print it", _new),

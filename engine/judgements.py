@@ -56,6 +56,7 @@ class Given(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="given
         first, second: the lesser side and the greater, whichever was asked for first.
         first_on_left: where they stood.
         seed: decides the order of the prompts and who stands where, for all judgements of these two sides.
+        prompts: how many there are to judge of these two sides.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Given(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="given
     second: Side
     first_on_left: bool
     seed: str
+    prompts: int
     verdict: Verdict
 
 
@@ -133,7 +135,9 @@ def append_judgement(path: Path, line: Given | Retracted) -> None:
     try:
         _append(path, msgspec.json.encode(line) + b"\n")
     except OSError as error:
-        raise StoreError(f"it could not be written to {path} ({reason_of(error)}): try again") from error
+        raise StoreError(
+            f"the judgement could not be written to {path} ({reason_of(error)}): give it again when that is mended"
+        ) from error
 
 
 def _append(path: Path, line: bytes) -> None:

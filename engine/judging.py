@@ -86,10 +86,16 @@ def open_contest(workspace: Workspace, one: Round, other: Round | None) -> Conte
         sides[1] = Side(one.spec.model.path)
     for (first, second), sampled in zip(zip(*told, strict=True), (False, True), strict=True):
         if common := [prompt for prompt in first.replies if prompt in second.replies]:
-            return _contest(sides, (first, second), common, sampled)
+            contest = _contest(sides, (first, second), common, sampled)
+            if not contest.pairs:
+                raise RoundError(
+                    f"{_named(one, other)} gave the same answers to all {contest.alike} prompts, so there is nothing "
+                    f"to judge: more prompts may tell them apart; {ADVICE}"
+                )
+            return contest
     raise RoundError(
-        f"{_named(one, other)} answered none of the same prompts in the same way, scored or as samples: judge rounds "
-        f"of the same data, split and prompt template; {ADVICE}"
+        f"{_named(one, other)} answered none of the same prompts, so there is nothing to judge: choose rounds of the "
+        f"same data, split and prompt template; {ADVICE}"
     )
 
 
@@ -153,7 +159,7 @@ class Session:
         sides = (contest.first, contest.second)
         before = [item for item in judgements.given if (item.first, item.second) == sides]
         self.contest = contest
-        self.seed = before[-1].seed if before else secrets.token_hex(16)
+        self.seed = before[-1].seed if before else new_seed()
         keys = {pair.key for pair in contest.pairs}
         self._given = {item.prompt: item for item in before if item.prompt in keys}
         self._ordered = sorted(contest.pairs, key=lambda pair: _drawn(self.seed, "order", pair.key))
@@ -194,7 +200,8 @@ class Session:
             verdict = "first" if (choice == "left") == first_on_left else "second"
         return Given(
             id=secrets.token_hex(8), time=time.time(), prompt=pair.key, first=self.contest.first,
-            second=self.contest.second, first_on_left=first_on_left, seed=self.seed, verdict=verdict,
+            second=self.contest.second, first_on_left=first_on_left, seed=self.seed,
+            prompts=self.total, verdict=verdict,
         )  # fmt: skip
 
     def take_back(self) -> Retracted | None:
@@ -224,6 +231,11 @@ class Session:
         """How the first side did."""
         verdicts = [item.verdict for item in self._given.values()]
         return WinRate(verdicts.count("first"), verdicts.count("tie"), verdicts.count("second"))
+
+
+def new_seed() -> str:
+    """What nobody can guess."""
+    return secrets.token_hex(16)
 
 
 def _drawn(seed: str, purpose: str, key: str) -> bytes:

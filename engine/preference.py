@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from msgspec import Struct
 
-from engine.judgements import Contestant, Given
+from engine.judgements import Contestant, Given, Judgements, Side
 
 Z, Z_POWER = 1.959964, 0.841621  # quantiles of the normal distribution: of a 95 % interval, and 80 %
 HALVINGS = 60
@@ -93,6 +93,31 @@ def _score(of: WinRate, difference: float) -> float:
 
 
 Duels = Mapping[tuple[Contestant, Contestant], WinRate]
+
+
+def finished(judgements: Judgements) -> Judgements:
+    """Without those of two sides that are judged still: how it goes is not to be told by the way."""
+    asked = Counter((item.first, item.second) for item in judgements.given)
+    whole = tuple(item for item in judgements.given if asked[item.first, item.second] >= item.prompts)
+    return Judgements(whole, judgements.unread)
+
+
+def countable(judgements: Judgements, runs: Container[str]) -> tuple[list[Given], int]:
+    """What counts, and how many judgements beside that do not.
+
+    Left out are rounds that are none of `runs`, as they were deleted, and answers of a round before the last that were
+    judged, which another adapter gave. What was skipped is no judgement.
+    """
+    asked = [item for item in judgements.given if item.verdict != "skip"]
+    last: dict[str, int] = {}
+    for side in (side for item in asked for side in (item.first, item.second)):
+        last[side.run] = max(side.step, last.get(side.run, 0))
+
+    def counts(side: Side) -> bool:
+        return not side.run or (side.run in runs and side.step == last[side.run])
+
+    counted = [item for item in asked if counts(item.first) and counts(item.second)]
+    return counted, len(asked) - len(counted)
 
 
 def duels(given: Iterable[Given]) -> Duels:

@@ -16,12 +16,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from engine.judgements import Contestant, Given, Judgements
-from engine.preference import Duels, WinRate, Z, duels, preference_words, totals
+from engine.judgements import Contestant, Judgements
+from engine.preference import Duels, WinRate, Z, countable, duels, preference_words, totals
 from engine.rounds import Round
 
 STEPS, HALVINGS = 100, 50
 CLOSE = 1e-10
+WORTH_EXPLAINED = "one of twice the worth is preferred in two of three judgements; 1 is the average."
 Values = NDArray[np.float64]
 
 
@@ -48,6 +49,7 @@ class Place(Struct, frozen=True, kw_only=True):
         """As JSON for others to read; `round` is its number, null for a base model."""
         return {
             "round": self.round.number if self.round is not None else None,
+            "name": self.round.name if self.round is not None else "",
             "model": self.round.spec.model.path if self.round is not None else self.contestant.model,
             "judgements": self.rate.count,
             "wins": self.rate.wins,
@@ -81,15 +83,18 @@ class Ranking(Struct, frozen=True):
         return [preference_words(first.called, second.called, rate) for first, second, rate in self.duels]
 
 
+def worth_text(worth: float) -> str:
+    """`0.045`, `1.83`, `36`."""
+    return f"{worth:,.0f}" if worth >= 10 else f"{worth:.2f}" if worth >= 0.1 else f"{worth:.2g}"
+
+
 def rank(judgements: Judgements, rounds: Sequence[Round]) -> Ranking:
     """The order of all that were judged; what was skipped counts for nothing."""
     known = {item.id: item for item in rounds}
-    asked = [item for item in judgements.given if item.verdict != "skip"]
-    last = _last_steps(asked)
-    counted = [item for item in asked if _is_current(item, known, last)]
+    counted, left_out = countable(judgements, known)
     fought = duels(counted)
     places = sorted(_places(fought, known), key=lambda place: -place.worth)
-    return Ranking(tuple(places), _between(places, fought), _groups(fought), len(asked) - len(counted))
+    return Ranking(tuple(places), _between(places, fought), _groups(fought), left_out)
 
 
 def _places(fought: Duels, known: Mapping[str, Round]) -> Iterator[Place]:
@@ -113,19 +118,6 @@ def _between(places: Sequence[Place], fought: Duels) -> tuple[tuple[Place, Place
         elif (rate := fought.get((worse.contestant, better.contestant))) is not None:
             found.append((better, worse, rate.reversed))
     return tuple(found)
-
-
-def _last_steps(given: Sequence[Given]) -> dict[str, int]:
-    """The last step of each run whose answers were judged: those before are another adapter's."""
-    steps: dict[str, int] = {}
-    for side in (side for item in given for side in (item.first, item.second)):
-        steps[side.run] = max(side.step, steps.get(side.run, 0))
-    return steps
-
-
-def _is_current(item: Given, known: Mapping[str, Round], last: Mapping[str, int]) -> bool:
-    sides = (item.first, item.second)
-    return all(not side.run or (side.run in known and side.step == last[side.run]) for side in sides)
 
 
 def _groups(fought: Duels) -> int:

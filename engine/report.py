@@ -20,7 +20,7 @@ from engine.held_out import moved, moved_from_base
 from engine.lineage import Kin, changes, families
 from engine.picture import Format, draw
 from engine.provenance import command_of, provenance_lines
-from engine.report_answers import answer_scores, fenced, samples
+from engine.report_answers import answer_scores, fenced, judgements, samples
 from engine.rounds import Round
 from engine.runlog import read_events
 from engine.seeds import seed_groups
@@ -88,6 +88,7 @@ def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[
         "Several seeds": _seeds(rounds),
         "On other data": _elsewhere(workspace, rounds),
         "Answers to held-out prompts": "\n\n".join(answer_scores(rounds, runs)),
+        "Human judgement": judgements(workspace, rounds),
         "Samples": "\n\n".join(samples(rounds, runs)),
         "Environment": _environment(rounds, runs),
         "To do it again": "\n\n".join(_commands(rounds)),

@@ -1,4 +1,4 @@
-"""What the models of rounds answered, as parts of their write-up: scores on held-out prompts, and samples."""
+"""What the models of rounds answered, as parts of their write-up: scores, what people preferred, samples."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from engine.best import standing
 from engine.columns import TEXT_SCORES, columns, format_text_score
 from engine.held_out import APART
+from engine.judgements import read_judgements
 from engine.plain import clean
+from engine.preference import interval_text
+from engine.ranking import WORTH_EXPLAINED, rank, worth_text
 from engine.rounds import Round
 from engine.snapshot import RunSnapshot
 from engine.tables import escape_markdown, markdown_table
 from engine.units import listed
+from engine.workspace import Workspace
 
 SHOWN_PROMPTS = 3
 Runs = Mapping[int, RunSnapshot]  # by the number of the round
@@ -74,3 +78,24 @@ def samples(rounds: Sequence[Round], runs: Runs) -> Iterator[str]:
     for prompt, answers in list(said.items())[:SHOWN_PROMPTS]:
         rows = [[who, escape_markdown(text) or "(nothing)"] for who, text in answers.items()]
         yield f"{fenced(prompt.strip(), 'text')}\n\n{markdown_table(['', 'answer'], rows)}"
+
+
+def judgements(workspace: Workspace, rounds: Sequence[Round]) -> str:
+    """What people preferred who did not know whose answers they saw, of these rounds and their base models alone.
+
+    Raises:
+        StoreError: the judgements cannot be read.
+    """
+    ranking = rank(read_judgements(workspace.judgements), rounds)
+    rows = [
+        [
+            escape_markdown(place.called), f"{place.rate.count:,}", f"{100 * place.rate.rate:.0f} %",
+            interval_text(place.rate), f"{worth_text(place.worth)} ({worth_text(place.low)}–{worth_text(place.high)})",
+        ]
+        for place in ranking.places
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    table = markdown_table(["", "judgements", "preferred", "95 %", "worth (95 %)"], rows)
+    told = [f"- {escape_markdown(f'{sentence[:1].upper()}{sentence[1:]}.')}" for sentence in ranking.sentences]
+    return f"{table}\n\nWorth by a Bradley-Terry model: {WORTH_EXPLAINED}\n\n" + "\n".join(told)

@@ -283,6 +283,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "export": ("print the comparison of the rounds", _export),
     "share": ("let the members of the directory's group read this workspace, with --readonly", _share),
     "report": ("write up the rounds: setup, curves, what was changed and what came of it, samples", _report),
+    "ranking": ("rank the rounds by which of their answers people preferred", _json),
     "rebuild": ("make experiments.json anew from runs/", _nothing),
     "keys": ("print every action and its key, in the form of the config file", _nothing),
     "doctor": ("tell what this machine has for training", _json),

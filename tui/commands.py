@@ -33,6 +33,7 @@ from tui.evaluate import evaluation_table
 from tui.listing import ls as ls
 from tui.plain import PlainConsole, clean, clean_line, say
 from tui.progress import wait_for_end
+from tui.ranking import ranking as ranking
 from tui.report import report as report
 from tui.reproduce import reproduce as reproduce
 from tui.widgets.lineage_text import lineage_lines

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from engine.doctor import Finding
 from engine.events import Sampled
 from engine.fields import flatten, format_value
+from engine.judgements import Side, append_judgement
 from engine.rounds import Status
 from engine.runlog import EventWriter
 from engine.spec import Spec
@@ -29,6 +30,7 @@ from tests.fake_engine import Script
 from tests.faults.conftest import Tried
 from tests.faults.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
 from tests.faults.test_hostile_text import hostile_round, preview_of
+from tests.unit.test_judgements import preferred
 from tui import cli, commands
 
 Times = Callable[[int, int], int]
@@ -73,6 +75,7 @@ CASES: dict[str, list[list[str]]] = {
     "share": [["share", "{text}"], ["share"], ["share", "--off"]],
     "keys": [["keys"], ["keys", "{text}"]],
     "report": [["report", "{text}", "-o", "x"], ["report", "-o", "missing/{text}"], ["report", "-o", "report.md"]],
+    "ranking": [["ranking"], ["ranking", "--json"], ["ranking", "{text}"]],
     "rebuild": [["rebuild"], ["rebuild", "{text}"]],
     "doctor": [["doctor"], ["doctor", "--json"], ["doctor", "--workspace", "{text}"]],
 }  # fmt: skip
@@ -167,6 +170,10 @@ def fill(workspace: Workspace, text: str) -> None:
     for step in (0, 1):
         writer.append(Sampled(time=1.0, step=step, prompt=f"p{storable}", expected=f"e{storable}", text=f"t{storable}"))
     writer.close()
+    workspace.judgements.unlink(missing_ok=True)
+    judged = Side(storable, rounds[1].id)
+    append_judgement(workspace.judgements, preferred("a", "first", sides=(Side(storable), judged)))
+    append_judgement(workspace.judgements, preferred("a", "second", sides=(Side(f"other {storable}"), judged)))
 
 
 @pytest.mark.parametrize("where", ["terminal", "pipe"])

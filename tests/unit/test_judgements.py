@@ -16,10 +16,10 @@ BASE = Side("some/model")
 FIRST, SECOND = Side("some/model", "0001-00c0ffee", 10), Side("some/model", "0002-00c0ffee", 10)
 
 
-def given(prompt: str, verdict: Verdict, *, sides: tuple[Side, Side] = (FIRST, SECOND), mark: str = "") -> Given:
+def preferred(prompt: str, verdict: Verdict, *, sides: tuple[Side, Side] = (FIRST, SECOND), mark: str = "") -> Given:
     return Given(
         id=f"{prompt}{mark}", time=1.0, prompt=prompt, first=sides[0], second=sides[1], first_on_left=True, seed="s",
-        verdict=verdict,
+        prompts=4, verdict=verdict,
     )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_judgements_read_back_in_order(path: Path) -> None:
     assert read_judgements(path) == Judgements()
-    lines = [given("a", "first"), given("b", "tie"), given("a", "skip", sides=(BASE, SECOND))]
+    lines = [preferred("a", "first"), preferred("b", "tie"), preferred("a", "skip", sides=(BASE, SECOND))]
     for line in lines:
         append_judgement(path, line)
     assert read_judgements(path) == Judgements(tuple(lines))
@@ -38,32 +38,32 @@ def test_judgements_read_back_in_order(path: Path) -> None:
 
 
 def test_judgement_that_was_taken_back_does_not_count(path: Path) -> None:
-    for line in (given("a", "first"), given("b", "tie"), Retracted(id="a", time=2.0)):
+    for line in (preferred("a", "first"), preferred("b", "tie"), Retracted(id="a", time=2.0)):
         append_judgement(path, line)
-    assert read_judgements(path).given == (given("b", "tie"),)
+    assert read_judgements(path).given == (preferred("b", "tie"),)
 
 
 def test_later_judgement_of_the_same_takes_the_place_of_the_earlier(path: Path) -> None:
-    for line in (given("a", "skip"), given("b", "tie"), given("a", "second", mark="again")):
+    for line in (preferred("a", "skip"), preferred("b", "tie"), preferred("a", "second", mark="again")):
         append_judgement(path, line)
-    assert read_judgements(path).given == (given("b", "tie"), given("a", "second", mark="again"))
+    assert read_judgements(path).given == (preferred("b", "tie"), preferred("a", "second", mark="again"))
 
 
 def test_lines_that_are_no_judgement_are_counted_and_passed_over(path: Path) -> None:
-    append_judgement(path, given("a", "first"))
+    append_judgement(path, preferred("a", "first"))
     with path.open("ab") as file:
         file.write(b'{"judgement":"weighed","id":"x"}\n\xff\xfe\n\n{"judgement":"given","id":"torn')
-    assert read_judgements(path) == Judgements((given("a", "first"),), unread=3)
-    append_judgement(path, given("b", "tie"))
-    assert read_judgements(path) == Judgements((given("a", "first"), given("b", "tie")), unread=3)
+    assert read_judgements(path) == Judgements((preferred("a", "first"),), unread=3)
+    append_judgement(path, preferred("b", "tie"))
+    assert read_judgements(path) == Judgements((preferred("a", "first"), preferred("b", "tie")), unread=3)
 
 
 def test_whole_last_line_without_its_newline_counts(path: Path) -> None:
-    append_judgement(path, given("a", "first"))
+    append_judgement(path, preferred("a", "first"))
     path.write_bytes(path.read_bytes().rstrip())
-    assert read_judgements(path).given == (given("a", "first"),)
-    append_judgement(path, given("b", "tie"))
-    assert read_judgements(path).given == (given("a", "first"), given("b", "tie"))
+    assert read_judgements(path).given == (preferred("a", "first"),)
+    append_judgement(path, preferred("b", "tie"))
+    assert read_judgements(path).given == (preferred("a", "first"), preferred("b", "tie"))
 
 
 @pytest.mark.parametrize("taken", [0, 1, 20])
@@ -71,7 +71,7 @@ def test_whole_last_line_without_its_newline_counts(path: Path) -> None:
 def test_refused_write_leaves_the_file_as_it_was(
     path: Path, monkeypatch: pytest.MonkeyPatch, taken: int, before: bytes
 ) -> None:
-    append_judgement(path, given("a", "first"))
+    append_judgement(path, preferred("a", "first"))
     with path.open("ab") as file:
         file.write(before)
     content, write_to, calls = path.read_bytes(), os.write, iter([taken])
@@ -84,22 +84,22 @@ def test_refused_write_leaves_the_file_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr("os.write", refuse)
         with pytest.raises(StoreError, match=r"could not be written to .*judgements.jsonl \(no space left on device\)"):
-            append_judgement(path, given("b", "tie"))
+            append_judgement(path, preferred("b", "tie"))
     assert path.read_bytes() == content
-    append_judgement(path, given("b", "tie"))
-    assert read_judgements(path).given == (given("a", "first"), given("b", "tie"))
+    append_judgement(path, preferred("b", "tie"))
+    assert read_judgements(path).given == (preferred("a", "first"), preferred("b", "tie"))
 
 
 def test_what_is_no_file_is_neither_read_nor_written(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("mine\n")
     path.symlink_to(tmp_path / "elsewhere")
-    for act in (lambda: read_judgements(path), lambda: append_judgement(path, given("a", "tie"))):
+    for act in (lambda: read_judgements(path), lambda: append_judgement(path, preferred("a", "tie"))):
         with pytest.raises(StoreError, match=r"judgements\.jsonl"):
             act()
     assert (tmp_path / "elsewhere").read_text() == "mine\n"
     path.unlink()
     os.mkfifo(path)
-    for act in (lambda: read_judgements(path), lambda: append_judgement(path, given("a", "tie"))):
+    for act in (lambda: read_judgements(path), lambda: append_judgement(path, preferred("a", "tie"))):
         with pytest.raises(StoreError, match=r"no file|not a file"):
             act()
 
@@ -108,9 +108,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from engine.judgements import append_judgement
-from tests.unit.test_judgements import given
+from tests.unit.test_judgements import preferred
 for number in range(60):
-    append_judgement(Path(sys.argv[1]), given(f"{sys.argv[2]}-{number}", "first"))
+    append_judgement(Path(sys.argv[1]), preferred(f"{sys.argv[2]}-{number}", "first"))
 """
 
 

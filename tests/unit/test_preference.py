@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from engine.preference import WinRate, Z, duels, preference_words, rate_text, totals
-from tests.unit.test_judgements import BASE, FIRST, SECOND, given
+from engine.judgements import Judgements
+from engine.preference import WinRate, Z, duels, finished, preference_words, rate_text, totals
+from tests.unit.test_judgements import BASE, FIRST, SECOND, preferred
 
 
 def wilson(wins: int, n: int) -> tuple[float, float]:
@@ -110,9 +111,16 @@ def test_preference_is_told_in_words() -> None:
 
 def test_judgements_are_counted_by_who_met_whom() -> None:
     fought = duels([
-        given("a", "first"), given("b", "tie"), given("c", "skip"), given("d", "second"),
-        given("a", "first", sides=(BASE, FIRST)),
+        preferred("a", "first"), preferred("b", "tie"), preferred("c", "skip"), preferred("d", "second"),
+        preferred("a", "first", sides=(BASE, FIRST)),
     ])  # fmt: skip
     first, second, base = FIRST.contestant, SECOND.contestant, BASE.contestant
     assert fought == {(first, second): WinRate(1, 1, 1), (base, first): WinRate(1, 0, 0)}
     assert totals(fought) == {first: WinRate(1, 1, 2), second: WinRate(1, 1, 1), base: WinRate(1, 0, 0)}
+
+
+def test_contest_that_goes_on_is_told_apart_from_one_that_is_finished() -> None:
+    """Each has four prompts; what was skipped was asked."""
+    listed = [preferred(prompt, "skip" if prompt == "d" else "first") for prompt in "abcd"]
+    going_on = [preferred(prompt, "first", sides=(BASE, FIRST)) for prompt in "abc"]
+    assert finished(Judgements((*listed, *going_on), 2)) == Judgements(tuple(listed), 2)

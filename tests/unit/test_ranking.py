@@ -14,7 +14,7 @@ from engine.preference import Duels, WinRate
 from engine.ranking import bradley_terry, rank
 from engine.rounds import Round
 from tests.conftest import make_round
-from tests.unit.test_judgements import BASE, FIRST, SECOND, given
+from tests.unit.test_judgements import BASE, FIRST, SECOND, preferred
 
 A, B, C, D = (Contestant(name, "") for name in "abcd")
 
@@ -116,9 +116,9 @@ def judgements(*listed: Given) -> Judgements:
 def test_rounds_and_their_base_are_put_in_order() -> None:
     found = rank(
         judgements(
-            *(given(str(place), "second") for place in range(6)),
-            *(given(str(place), "second", sides=(BASE, FIRST)) for place in range(6)),
-            given("skipped", "skip"),
+            *(preferred(str(place), "second") for place in range(6)),
+            *(preferred(str(place), "second", sides=(BASE, FIRST)) for place in range(6)),
+            preferred("skipped", "skip"),
         ),
         rounds_of(1, 2, 3),
     )
@@ -135,7 +135,7 @@ def test_rounds_and_their_base_are_put_in_order() -> None:
 
 def test_rounds_that_are_gone_and_earlier_answers_are_left_out() -> None:
     later = Side("some/model", "0001-00c0ffee", 20)
-    listed = judgements(given("a", "first"), given("b", "first", sides=(later, SECOND)))
+    listed = judgements(preferred("a", "first"), preferred("b", "first", sides=(later, SECOND)))
     found = rank(listed, rounds_of(1, 2))
     assert (found.left_out, [place.rate.count for place in found.places]) == (1, [1, 1])
     gone = rank(listed, rounds_of(1))
@@ -145,14 +145,14 @@ def test_rounds_that_are_gone_and_earlier_answers_are_left_out() -> None:
 
 def test_groups_that_never_met_are_counted() -> None:
     others = Side("some/model", "0003-00c0ffee", 10), Side("some/model", "0004-00c0ffee", 10)
-    found = rank(judgements(given("a", "first"), given("a", "first", sides=others)), rounds_of(1, 2, 3, 4))
+    found = rank(judgements(preferred("a", "first"), preferred("a", "first", sides=others)), rounds_of(1, 2, 3, 4))
     assert (found.groups, len(found.places)) == (2, 4)
 
 
 def test_base_models_are_told_apart() -> None:
     other = Side("other/model")
     found = rank(
-        judgements(given("a", "first", sides=(BASE, FIRST)), given("a", "first", sides=(other, SECOND))),
+        judgements(preferred("a", "first", sides=(BASE, FIRST)), preferred("a", "first", sides=(other, SECOND))),
         rounds_of(1, 2),
     )
     assert {place.called for place in found.places} == {

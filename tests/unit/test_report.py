@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from engine.events import Answered, Provenance, Sampled
+from engine.judgements import append_judgement
 from engine.operations import Cockpit, spec_from_settings
 from engine.report import pictures_beside, to_report, write_report
 from engine.rounds import Result, Round, Status
@@ -21,6 +22,7 @@ from engine.store import RoundStore
 from engine.workspace import Workspace
 from tests.conftest import make_round, make_spec
 from tests.runs import write_run
+from tests.unit.test_judgements import BASE, SECOND, preferred
 from tests.unit.test_tables import COMMENT, HOSTILE, flat, folded, parse, tables_of
 from tests.unit.test_verdict import trained
 
@@ -189,3 +191,20 @@ def test_report_of_nothing_says_so(workspace: Workspace) -> None:
 def test_round_that_knows_nothing_is_told(workspace: Workspace) -> None:
     bare = msgspec.structs.replace(make_round(1, Status.HELD), result=Result())
     assert "It is held and was not measured." in to_report(workspace, [bare])
+
+
+def test_what_people_preferred_is_told(idle_cockpit: Cockpit) -> None:
+    workspace = idle_cockpit.workspace
+    rounds = [idle_cockpit.store.add(make_round) for _ in range(2)]
+    assert "Human judgement" not in headings(to_report(workspace, rounds))
+    for number in range(10):
+        append_judgement(workspace.judgements, preferred(str(number), "second"))
+        append_judgement(workspace.judgements, preferred(str(number), "tie", sides=(BASE, SECOND)))
+    document = to_report(workspace, rounds)
+    assert "Human judgement" in headings(document)
+    (table,) = (table for table in tables_of(document) if "judgements" in table[0])
+    assert [row[:3] for row in table[1:]] == [
+        ["round 2", "20", "75 %"], ["the base model", "10", "50 %"], ["round 1", "10", "0 %"],
+    ]  # fmt: skip
+    assert "Round 2 is preferred to round 1: 100 % of 10 (95 %: 72–100 %)." in document
+    assert "the base model" not in to_report(workspace, rounds[:1]), "what it was judged against is not in the report"

@@ -18,6 +18,8 @@ from engine.bootstrap import mean_per_token
 from engine.documents import QueuedRound, encode_queued
 from engine.events import AnyEvent, Evaluated, Finished, Phase, Prepared, Sampled, Saved, Started, Step
 from engine.fields import build_spec, flatten
+from engine.judgements import Given, Judgements, Side, Verdict, append_judgement
+from engine.judging import Session, open_contest
 from engine.nvml import GpuSample
 from engine.plan import Plan, make_plan
 from engine.process import own_identity
@@ -112,7 +114,24 @@ def make_workspace(directory: Path) -> Workspace:
                     write_scores(run, event.step, _scores(event.eval_loss, random.Random(number)))
             round_ = _after(round_, events)
         store.add(lambda _, made=round_: made)  # type: ignore[misc]
+    _judge(workspace, store.get(FIRST_NEW), store.get(BEST))
     return workspace
+
+
+def _judge(workspace: Workspace, first: Round, best: Round) -> None:
+    """What a person preferred: the best round to its base model in all samples, and to the first one more often."""
+    judge = Session(open_contest(workspace, best, None), Judgements())
+    while (pair := judge.current) is not None:
+        judge.keep(line := judge.judge("left" if judge.answers(pair)[0] == pair.second else "right"))
+        append_judgement(workspace.judgements, line)
+    sides = [Side(item.spec.model.path, item.id, _steps(item.plan)[0]) for item in (first, best)]
+    verdicts: list[Verdict] = ["second", "first", "second", "tie", "second", "skip"] * 4
+    for number, verdict in enumerate(verdicts):
+        line = Given(
+            id=f"{number:016x}", time=NOW - DAY, prompt=f"{number:032x}", first=sides[0], second=sides[1],
+            first_on_left=number % 3 == 0, seed="0", prompts=len(verdicts), verdict=verdict,
+        )  # fmt: skip
+        append_judgement(workspace.judgements, line)
 
 
 def _events(round_: Round, steps: int, level: float, start: float, chance: random.Random) -> Iterator[AnyEvent]:

@@ -60,6 +60,8 @@ SCENES: Mapping[str, Scene] = {
     "live": Scene(("enter",), "tokens/s"),
     "chart": Scene(("enter", "f", "left"), "step"),
     "samples": Scene(("enter", "s"), "capital of France"),
+    "judge": Scene(("b", "r"), "which answer is better?"),
+    "judged": Scene(("g", "b", "enter"), "All that were judged"),
     "stop": Scene(("x",), "Stop round 9?"),
     "start": Scene(("n",), "Start the new round from"),
     "form": Scene(("n", "enter", *"3e-5"), "train.learning_rate=3e-5"),
@@ -92,6 +94,7 @@ def stage(directory: Path) -> Iterator[None]:
     with (
         patch.object(ShownPath, "real", os.fspath(directory.resolve())),
         patch("tui.screens.live.follow_machine", follow_machine),
+        patch("engine.judging.new_seed", lambda: "0"),
         patch("time.time", lambda: NOW),
         patch.dict(os.environ, {"TZ": "UTC", "HF_HUB_OFFLINE": "1", "HF_HOME": os.fspath(directory / "hub")}),
     ):

@@ -283,8 +283,9 @@ class LoratuiApp(ConfiguredApp):
 
     async def action_quit(self) -> None:
         """Leave, after asking where a form holds something that was typed."""
-        if not any(isinstance(screen, CockpitScreen) and screen.unsaved for screen in self.screen_stack):
-            self.exit()
+        screens = [screen for screen in self.screen_stack if isinstance(screen, CockpitScreen)]
+        if not any(screen.unsaved for screen in screens):
+            self.exit(next((screen.parting for screen in screens if screen.parting), None))
             return
 
         def answered(yes: bool | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
@@ -17,6 +18,12 @@ from engine.rounds import Round
 from engine.snapshot import RunSnapshot
 from engine.telemetry import MachineSample, RoundShare
 from engine.watch import Alarm, Progress
+
+if TYPE_CHECKING:  # the first screen does not wait for what only a judge needs
+    from engine.judgements import Given, Retracted
+    from engine.judging import Session
+    from engine.preference import WinRate
+    from engine.ranking import Ranking
 
 
 class RoundsRead(Message):
@@ -151,3 +158,36 @@ class RoundQueued(Message):
     def __init__(self, round_: Round) -> None:
         super().__init__()
         self.round = round_
+
+
+class ContestOpened(Message):
+    """What two sides answered was read: a judge's way through it; or it cannot be judged, and `outcome` says why."""
+
+    def __init__(self, outcome: Session | LoratuiError) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class JudgementWritten(Message):
+    """A judgement is in the file; or it is not, and `error` says why."""
+
+    def __init__(self, line: Given | Retracted, error: LoratuiError | None = None) -> None:
+        super().__init__()
+        self.line = line
+        self.error = error
+
+
+class RoundsRanked(Message):
+    """All judgements were read, and the rounds put in order."""
+
+    def __init__(self, ranking: Ranking) -> None:
+        super().__init__()
+        self.ranking = ranking
+
+
+class PreferencesRead(Message):
+    """How often each round was preferred, by its id."""
+
+    def __init__(self, rates: Mapping[str, WinRate]) -> None:
+        super().__init__()
+        self.rates = rates

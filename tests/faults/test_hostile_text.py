@@ -22,10 +22,13 @@ import tui.screens
 from engine.dataset.rows import Found, PlainText, RowCount
 from engine.errors import LoratuiError
 from engine.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
+from engine.judgements import Judgements, Side
+from engine.judging import Contest, Pair, Session
 from engine.modules import ModelModules
 from engine.operations import Cockpit
 from engine.preflight import Preflight
 from engine.preview import Preview, Segment
+from engine.ranking import rank
 from engine.rounds import Result, Round, Status
 from engine.store import RoundStore
 from engine.telemetry import GpuSample, MachineSample
@@ -45,10 +48,14 @@ from tests.faults.hostile import (
     leaks,
 )
 from tests.terminal import ENTER, ESCAPE, Terminal, ctrl
+from tests.unit.test_judgements import preferred
 from tui.messages import (
     ActionDone,
     ActionFailed,
+    ContestOpened,
+    JudgementWritten,
     MachineSampled,
+    RoundsRanked,
     RoundsRead,
     RowPreviewed,
     RunAdvanced,
@@ -62,6 +69,7 @@ from tui.screens.confirm import ConfirmScreen
 from tui.screens.copy import Copy, CopyScreen
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
+from tui.screens.judge import JudgeScreen
 from tui.screens.lineage import LineageScreen
 from tui.screens.live import LiveScreen
 from tui.screens.preview import PreviewScreen
@@ -226,6 +234,42 @@ async def show_lineage(app: CapturedApp, text: str) -> None:
     await app.push_screen(LineageScreen(app.cockpit, rounds, 7))
 
 
+def hostile_contest(text: str) -> Contest:
+    pair = Pair("a", f"prompt={text}", f"expected={text}", f"first={text}", f"second={text}")
+    return Contest(Side("some/model"), Side("some/model", make_round(7).id, 1), (pair,), 0, True)
+
+
+async def show_judge(app: CapturedApp, text: str) -> None:
+    screen = JudgeScreen(app.cockpit, hostile_round(text), None)
+    screen._open = lambda: None  # type: ignore  # what it would read is said below
+    await app.push_screen(screen)
+    screen.post_message(ContestOpened(LoratuiError(f"refused={text}")))
+    await app.drawn()
+    session = Session(hostile_contest(text), Judgements())
+    screen.post_message(ContestOpened(session))
+    await app.drawn()
+    screen.action_reference()
+    await app.drawn()
+    screen.post_message(JudgementWritten(session.judge("left"), LoratuiError(f"unwritten={text}")))
+
+
+async def show_judged(app: CapturedApp, text: str) -> None:
+    round_ = hostile_round(text)
+    screen = JudgeScreen(app.cockpit, round_, None)
+    screen._open = lambda: None  # type: ignore  # what it would read is said below
+    screen._rank = lambda: None  # type: ignore  # and what it would find
+    await app.push_screen(screen)
+    session = Session(hostile_contest(text), Judgements())
+    session.keep(session.judge("left"))
+    screen.post_message(ContestOpened(session))
+    await app.drawn()
+    screen.action_reveal()
+    bases = [
+        preferred("a", "first", sides=(Side(f"{name}={text}"), session.contest.second)) for name in ("base", "other")
+    ]
+    screen.post_message(RoundsRanked(rank(Judgements(tuple(bases)), [round_])))
+
+
 async def show_start_from(app: CapturedApp, text: str) -> None:
     await app.push_screen(StartFromScreen(hostile_round(text)))
 
@@ -285,6 +329,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "QueueScreen": [(show_queue, "name message")],
     "CompareScreen": [(show_compare, "name model data module note")],
     "LineageScreen": [(show_lineage, "name note message model data module")],
+    "JudgeScreen": [(show_judge, "refused prompt first second expected unwritten"), (show_judged, "name base other")],
     "StartFromScreen": [(show_start_from, "name note")],
     "ConfirmScreen": [(show_question, "question yes")],
     "AskScreen": [(show_ask, "question text refused")],

@@ -25,6 +25,7 @@ LEAST = {
     "KeyFooter": (80, 1), "CurveChart": (40, 8), "RoundTable": (80, 6), "QueueTable": (80, 6), "RoundDetail": (80, 3),
     "LineageView": (80, 12), "CompareTable": (40, 6), "RunHeader": (80, 2), "RunFigures": (28, 8), "LogPane": (80, 3),
     "MachinePanel": (80, 3), "SamplePane": (80, 10), "SpecForm": (50, 6), "PlanPanel": (30, 3), "Banner": (80, 1),
+    "AnswerPair": (80, 18),
 }  # fmt: skip
 
 

@@ -18,7 +18,8 @@ HEAVY = frozenset(
 )
 # Imported only where they are used.
 NUMERIC = (
-    "engine.bootstrap", "engine.curve_numbers", "engine.paired", "engine.ranking", "engine.report", "engine.report_answers", "engine.verdict",
+    "engine.bootstrap", "engine.curve_numbers", "engine.paired", "engine.ranking", "engine.report",
+    "engine.report_answers", "engine.verdict",
 )  # fmt: skip
 PROGRAMS = Path(sys.executable).parent
 SHADOWED = "a module of the current directory was taken for ours"

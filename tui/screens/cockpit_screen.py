@@ -53,6 +53,11 @@ class CockpitScreen(Screen[None]):
         """Whether leaving would lose something the person typed."""
         return False
 
+    @property
+    def parting(self) -> str:
+        """What to tell a person who leaves in the midst of something, which is kept."""
+        return ""
+
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store was read; a screen that shows rounds takes them here."""
 

@@ -22,10 +22,10 @@ from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
 from engine.tables import to_markdown, write_export
 from engine.watch import Progress
 from tui.follower import follow_store
-from tui.messages import ActionDone, ActionFailed, EvaluationsRead, NewRoundWanted
+from tui.messages import ActionDone, ActionFailed, EvaluationsRead, NewRoundWanted, PreferencesRead
 from tui.plain import clean
-from tui.screens.arranging import ArrangingScreen
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.judging import JudgingScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.selected_round import named
 from tui.widgets.key_footer import KeyFooter
@@ -43,7 +43,7 @@ FIRST_KEYS = (
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
 
-class RoundsScreen(ArrangingScreen):
+class RoundsScreen(JudgingScreen):
     """Every round of the workspace."""
 
     TITLE_TEXT = "Rounds"
@@ -195,7 +195,8 @@ class RoundsScreen(ArrangingScreen):
         round_ = self.selected
         apart_from = self.table.apart_from(round_) if round_ is not None else None
         evaluations = self._evaluations.get(round_.id, ()) if round_ is not None else ()
-        self.query_one(RoundDetail).show(round_, self._rounds, apart_from, evaluations)
+        rate = self.preferences.get(round_.id) if round_ is not None else None
+        self.query_one(RoundDetail).show(round_, self._rounds, apart_from, evaluations, rate)
 
     def _read_later(self) -> None:
         """Read what lies beside the round's run once the cursor rests on it."""
@@ -222,6 +223,13 @@ class RoundsScreen(ArrangingScreen):
         if height > self._detail_lines:
             self._detail_lines = height
             detail.styles.min_height = height
+
+    @on(PreferencesRead)
+    def _show_preferences(self, event: PreferencesRead) -> None:
+        if event.rates != self.preferences:
+            self.preferences = event.rates
+            self._tell_detail()
+            self.call_after_refresh(self._hold_detail)
 
     def on_resize(self) -> None:
         """Another width needs another height."""

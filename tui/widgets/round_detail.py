@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -16,6 +17,9 @@ from engine.held_out import APART, why_apart
 from engine.rounds import Round
 from engine.units import format_bytes, format_count, format_duration
 from tui.plain import clean, clean_line
+
+if TYPE_CHECKING:
+    from engine.preference import WinRate
 
 MUTED = "$text-muted"
 
@@ -32,16 +36,19 @@ class RoundDetail(VerticalScroll, can_focus=False):
         rounds: Mapping[int, Round],
         apart_from: Round | None = None,
         evaluations: Sequence[EvaluationSummary] = (),
+        rate: WinRate | None = None,
     ) -> None:
         """Tell of `round_`; `rounds` by number holds the round it came from, if that is still there.
 
         Args:
             apart_from: one of those that most can be held against, if `round_` cannot.
             evaluations: what it came to on other data than its own.
+            rate: how often people preferred its answers.
         """
         told: Content | str = ""
         if round_ is not None:
-            told = Content("\n").join([*_describe(round_, rounds, apart_from), *map(_elsewhere, evaluations)])
+            lines = [*_describe(round_, rounds, apart_from), *map(_elsewhere, evaluations)]
+            told = Content("\n").join([*lines, *([] if rate is None else [_preferred(rate)])])
         self.query_one("#detail", Static).update(told)
         self.scroll_home(animate=False)
 
@@ -73,6 +80,13 @@ def _elsewhere(found: EvaluationSummary) -> Content:
     sure = f"95 %: {interval}, " if interval else ""
     told = f"perplexity {perplexity or '–'} ({sure}eval loss {loss or '–'}) · base model {base or '–'} · {rows} rows"
     return Content.styled(f"on {data}: {told}", MUTED)
+
+
+def _preferred(rate: WinRate) -> Content:
+    """How often people preferred it to others."""
+    from engine.preference import rate_text  # which the first screen does without
+
+    return Content.styled(f"judged blind: its answer is preferred in {rate_text(rate)}", MUTED)
 
 
 def describe_changes(parent: Round, round_: Round) -> str:

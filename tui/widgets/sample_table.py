@@ -31,7 +31,7 @@ def sample_table(samples: Sequence[Sampled], steps: Sequence[int] | None = None)
             continue
         if number > 1:
             table.add_row()
-        table.add_row(Text(f"prompt {number}", "bold"), Text(_lines(_question(prompt)), "bold"))
+        table.add_row(Text(f"prompt {number}", "bold"), Text(_lines(question(prompt)), "bold"))
         table.add_row(Text("expected", "dim"), Text(_lines(told[0].expected), "dim"))
         for item in told:
             name = Text(f"step {item.step:,}", "bold") if item.step > 0 else Text("base")
@@ -39,7 +39,7 @@ def sample_table(samples: Sequence[Sampled], steps: Sequence[int] | None = None)
     return table
 
 
-def _question(prompt: str) -> str:
+def question(prompt: str) -> str:
     """The prompt without what every Alpaca row has around its instruction and input."""
     return (prompt.partition(INSTRUCTION)[2] or prompt).removesuffix(RESPONSE)
 

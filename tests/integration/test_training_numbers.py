@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.events import AnyEvent, Evaluated, Finished, Prepared
 from engine.scores import read_scores
+from engine.snapshot import RunSnapshot
 from engine.training import memory
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import figures_of, make_rows, make_run, spec_of, steps_of, train_here
@@ -113,6 +115,13 @@ def test_scores_of_the_rows_add_up_to_the_reported_loss(reference: tuple[RunDir,
         assert scores is not None
         assert math.fsum(nll or 0.0 for nll in scores.nlls) / sum(scores.tokens) == evaluated.eval_loss
         assert sum(scores.tokens) == evaluated.supervised_tokens
+
+
+def test_result_tells_its_held_out_rows_by_what_was_scored(reference: tuple[RunDir, list[AnyEvent]]) -> None:
+    scores = read_scores(reference[0], 20)
+    assert scores is not None
+    told = hashlib.sha256("\n".join(scores.examples).encode()).hexdigest()
+    assert RunSnapshot(reference[1]).result.held_out_rows == told
 
 
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])

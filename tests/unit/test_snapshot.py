@@ -14,6 +14,7 @@ from engine.events import (
     Interrupted,
     Phase,
     Prepared,
+    Provenance,
     Sampled,
     Saved,
     Started,
@@ -106,6 +107,13 @@ def test_ending_gives_status_and_message(ending: AnyEvent, status: Status, messa
         else Result(train_seconds=3.0, trained_tokens=300, peak_memory_bytes=2**30 + 3)
     )
     assert run.result == expected
+
+
+@pytest.mark.parametrize("ending", [[], [Finished(time=9.0, result=Result(perplexity=2.72))]])
+def test_result_says_which_rows_it_is_over(ending: list[AnyEvent]) -> None:
+    told = [Provenance(time=1.0, held_out_rows="before"), Provenance(time=2.0, held_out_rows="c0ffee")]
+    assert RunSnapshot([started(), *told, *ending]).result.held_out_rows == "c0ffee"
+    assert RunSnapshot([started(), Provenance(time=1.0), *ending]).result.held_out_rows is None
 
 
 def test_same_warning_is_told_once() -> None:

@@ -15,7 +15,7 @@ from engine.evaluations import EvaluationSummary, evaluation_cells
 from engine.fields import changed_keys, describe_value, flatten, format_value
 from engine.held_out import APART, why_apart
 from engine.rounds import Round
-from engine.units import format_bytes, format_count, format_duration
+from engine.units import format_bytes, format_count, format_duration, listed
 from tui.plain import clean, clean_line
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class RoundDetail(VerticalScroll, can_focus=False):
         told: Content | str = ""
         if round_ is not None:
             lines = [*_describe(round_, rounds, apart_from), *map(_elsewhere, evaluations)]
-            told = Content("\n").join([*lines, *([] if rate is None else [_preferred(rate)])])
+            lines += [] if rate is None else [_preferred(rate)]
+            lines += [Content.styled(f"! {clean_line(text)}", "$text-warning") for text in round_.warnings]
+            told = Content("\n").join(lines)
         self.query_one("#detail", Static).update(told)
         self.scroll_home(animate=False)
 
@@ -61,7 +63,6 @@ def _describe(round_: Round, rounds: Mapping[int, Round], apart_from: Round | No
         lines.append(Content(clean(round_.note.strip())))
     if round_.message:
         lines.append(Content.styled(clean_line(round_.message), "bold"))
-    lines += [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in round_.warnings]
     parent = rounds.get(round_.parent) if round_.parent is not None else None
     if parent is not None:
         against = (f"against round {parent.number}: ", MUTED)
@@ -101,13 +102,13 @@ def describe_changes(parent: Round, round_: Round) -> str:
 
 
 def _told_apart(round_: Round, others: Iterable[Round]) -> list[str]:
-    """With which of the others it cannot be compared, and why."""
-    if round_.result.perplexity is None:
-        return []
+    """With which of the others it cannot be compared, a line for each reason."""
+    reasons: dict[str, list[int]] = {}
+    for other in others if round_.result.perplexity is not None else ():
+        if other.result.perplexity is not None and (reason := why_apart(other, round_)):
+            reasons.setdefault(reason, []).append(other.number)
     return [
-        f"measured on other held-out tokens than round {other.number}: {reason}"
-        for other in others
-        if other.result.perplexity is not None and (reason := why_apart(other, round_))
+        f"measured on other held-out tokens than {listed(numbers)}: {reason}" for reason, numbers in reasons.items()
     ]
 
 

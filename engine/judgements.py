@@ -116,13 +116,14 @@ def _decode(line: bytes) -> Given | Retracted | None:
 
 def _standing(lines: Iterable[Given | Retracted]) -> tuple[Given, ...]:
     given: dict[tuple[Side, Side, str], Given] = {}
+    keys: dict[str, tuple[Side, Side, str]] = {}
     for line in lines:
         if isinstance(line, Given):
-            key = (line.first, line.second, line.prompt)
+            key = keys[line.id] = (line.first, line.second, line.prompt)
             given.pop(key, None)
             given[key] = line
-        else:
-            given = {key: item for key, item in given.items() if item.id != line.id}
+        elif line.id in keys and (last := given.get(keys[line.id])) is not None and last.id == line.id:
+            del given[keys[line.id]]
     return tuple(given.values())
 
 

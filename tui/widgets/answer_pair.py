@@ -53,8 +53,12 @@ class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
         beside = self.app.size.width >= BESIDE_COLUMNS
         self.set_class(beside, "-beside")
         left, right = self.query_one("#left"), self.query_one("#right")
-        left.border_title = "← left" if beside else "← upper"
-        right.border_title = "right →" if beside else "lower →"
+        if beside:
+            left.border_title = "← left"
+            right.border_title = "right →"
+        else:
+            left.border_title = "← upper"
+            right.border_title = "lower →"
 
     def ask(self, prompt: str, left: str, right: str, reference: str | None) -> None:
         """Show two answers to a prompt, and the reference unless it is None."""

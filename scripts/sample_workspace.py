@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from engine.bootstrap import mean_per_token
+from engine.dataset.rows import Found
 from engine.documents import QueuedRound, encode_queued
 from engine.events import AnyEvent, Evaluated, Finished, Phase, Prepared, Sampled, Saved, Started, Step
 from engine.fields import build_spec, flatten
@@ -22,10 +23,12 @@ from engine.judgements import Given, Judgements, Side, Verdict, append_judgement
 from engine.judging import Session, open_contest
 from engine.nvml import GpuSample
 from engine.plan import Plan, make_plan
+from engine.preview import Preview, Segment
 from engine.process import own_identity
 from engine.rounds import Result, Round, Status
 from engine.runlog import EventWriter
 from engine.scores import Scores, write_scores
+from engine.spec import Spec
 from engine.store import RoundStore
 from engine.telemetry import MachineSample, RoundShare
 from engine.workspace import RunDir, Workspace
@@ -248,3 +251,25 @@ def sample_machine(busy: int = 97) -> tuple[MachineSample, RoundShare]:
         MachineSample(cpu_percent=23.0, memory_used=7 * GIB, memory_total=26 * GIB, gpus=(gpu,), gpu_absence=""),
         RoundShare(gpu="GPU-0", on_gpu=True, disk_free=212 * GIB),
     )
+
+
+class SamplePreviewer:
+    """In the place of `engine.preview.Previewer`: one row, of a few words."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._max_length = spec.data.max_length
+
+    def show(self, row: int) -> Preview:
+        instruction, expected, _, _ = ANSWERS[0]
+        segments = (
+            Segment(PROMPT.format(instruction), supervised=False, cut=False),
+            Segment(f"{expected}</s>", supervised=True, cut=False),
+        )
+        return Preview(
+            found=Found("alpaca", ("instruction", "input", "output")), rows=2600, left_out=3,
+            warnings=("3 rows are left out: 3 have no response",), row=1, problem=None, segments=segments,
+            tokens=61, supervised_tokens=23, max_length=self._max_length, measured=1000, longest=487, longer=0,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """There is no process to end."""

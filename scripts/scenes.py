@@ -21,7 +21,7 @@ from textual.widgets import Input, TextArea
 
 from engine.operations import Cockpit
 from engine.workspace import Workspace
-from scripts.sample_workspace import NOW, make_workspace, sample_machine
+from scripts.sample_workspace import NOW, SamplePreviewer, make_workspace, sample_machine
 from tui.app import LoratuiApp
 from tui.config import Config
 from tui.messages import MachineSampled
@@ -65,6 +65,9 @@ SCENES: Mapping[str, Scene] = {
     "stop": Scene(("x",), "Stop round 9?"),
     "start": Scene(("n",), "Start the new round from"),
     "form": Scene(("n", "enter", *"3e-5"), "train.learning_rate=3e-5"),
+    "modules": Scene(("n", "down", "enter", *["up"] * 5, "enter"), "Modules that get an adapter"),
+    "keep": Scene(("n", "enter", "ctrl+f"), "Save these settings"),
+    "row": Scene(("n", "enter", "ctrl+o"), "23 supervised"),
     "welcome": Scene((), "experiments.json", empty=True),
 }
 
@@ -95,6 +98,7 @@ def stage(directory: Path) -> Iterator[None]:
         patch.object(ShownPath, "real", os.fspath(directory.resolve())),
         patch("tui.screens.live.follow_machine", follow_machine),
         patch("engine.judging.new_seed", lambda: "0"),
+        patch("tui.screens.preview.Previewer", SamplePreviewer),
         patch("time.time", lambda: NOW),
         patch.dict(os.environ, {"TZ": "UTC", "HF_HUB_OFFLINE": "1", "HF_HOME": os.fspath(directory / "hub")}),
     ):
@@ -116,7 +120,7 @@ async def play(scene: Scene, directory: Path, size: Size, theme: str = DARK.name
         await settle(pilot, "" if scene.empty else "62 %")  # which comes a moment after the table
         for key in scene.keys:
             await pilot.press(KEY_NAMES.get(key, key))
-            await pilot.pause(LOOK_SECONDS)
+            await (settle(pilot) if key == "enter" else pilot.pause(LOOK_SECONDS))  # it opens what takes its time
         await settle(pilot, scene.shows)
         yield pilot
 

@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from scripts.scenes import SCENES, Picture, picture, play, settle, stage
-from tui.theme import DARK, LIGHT
+from tui.theme import CONTRAST, DARK, LIGHT
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 LETTERS = string.ascii_letters + string.digits
@@ -62,8 +62,13 @@ def _counted(rows: list[str]) -> Iterator[str]:
             yield f"{number + 1}: {row}"
 
 
-@pytest.mark.parametrize("theme", [DARK.name, LIGHT.name])
-@pytest.mark.parametrize("name", SCENES)
+LOOKS = [
+    *((name, theme) for name in SCENES for theme in (DARK.name, LIGHT.name)),
+    *((name, CONTRAST.name) for name in ("rounds", "live", "form")),
+]
+
+
+@pytest.mark.parametrize(("name", "theme"), LOOKS)
 async def test_screen_is_as_it_was(name: str, theme: str, sample_directory: Path, snapshot: SnapshotAssertion) -> None:
     directory = sample_directory / ("empty" if SCENES[name].empty else "sample")
     directory.mkdir(exist_ok=True)

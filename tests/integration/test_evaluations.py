@@ -30,6 +30,7 @@ from engine.training.scoring import Scoring
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, write_rows
 from tests.integration.test_training_numbers import evaluations_of, result_loss
+from tests.unit.test_evaluations import scored_on
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
 
@@ -136,9 +137,10 @@ def test_adapter_or_base_that_is_not_there_is_told(
 def test_refusal_of_the_process_is_told_in_its_own_words(run: RunDir, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     file.write_text("[]")
+    write_evaluation(run, scored_on("earlier.jsonl", 3.0))
     with pytest.raises(LoratuiError, match="has 0 usable rows, and at least 2 are needed"):
         evaluate_on(run, on(run, file), ignore)
-    assert read_evaluations(run) == []
+    assert [item.data.path for item in read_evaluations(run)] == ["earlier.jsonl"]
 
 
 def test_evaluation_that_is_broken_off_leaves_nothing(run: RunDir, tmp_path: Path) -> None:

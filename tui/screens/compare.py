@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
+from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -61,7 +61,8 @@ class CompareScreen(CockpitScreen):
         #compare-values { height: auto; max-height: 11; padding: 0 1; color: $text-muted; display: none; }
         #compare-notes { height: auto; padding: 1; display: none; }
         #curves { height: 1fr; border-top: solid $primary; }
-        #remarks { height: auto; max-height: 30%; padding: 0 1; color: $text-muted; }
+        #remarks-pane { height: auto; max-height: 30%; padding: 0 1; }
+        #remarks { height: auto; color: $text-muted; }
         &.-wide #compare-body { layout: horizontal; }
         &.-wide #compare-side { width: auto; max-width: 50%; height: 1fr; max-height: 100%; }
         &.-wide #compared { width: auto; max-width: 100%; }
@@ -90,7 +91,8 @@ class CompareScreen(CockpitScreen):
                 yield Static(id="compare-values", markup=False)
                 yield Static(id="compare-notes", markup=False)
             yield CurveChart(id="curves")
-        yield Static(id="remarks", markup=False)
+        with VerticalScroll(id="remarks-pane", can_focus=False):
+            yield Static(id="remarks", markup=False)
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -178,9 +180,8 @@ class CompareScreen(CockpitScreen):
 
     def _remark(self, curveless: Sequence[Round]) -> None:
         lines = remarks(self.rounds, self._verdicts, curveless, self.size.height // ROWS_PER_VERDICT)
-        shown = self.query_one("#remarks", Static)
-        shown.display = bool(lines)
-        shown.update(Content("\n".join(lines)))
+        self.query_one("#remarks-pane").display = bool(lines)
+        self.query_one("#remarks", Static).update(Content("\n".join(lines)))
 
     @on(VirtualTable.Highlighted)
     def _show_values(self) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from engine.best import best_rounds
 from engine.columns import format_interval, interval_of, measured_text
+from engine.comparison import movement
 from engine.errors import LoratuiError
 from engine.evaluations import EVALUATION_TITLES, evaluation_cells, read_evaluations
 from engine.events import Answered, Provenance, Sampled, Started
@@ -43,6 +44,7 @@ TOLD_EVENTS = (Started, Sampled, Answered, Provenance)
 SECTION_TITLES = {
     "model": "Base model", "data": "Data", "lora": "LoRA", "train": "Training", "generation": "Scored answers",
 }  # fmt: skip
+FEW = 3  # rounds are named one by one
 SHOWN_HASH = 16  # of its digits
 
 
@@ -93,13 +95,20 @@ def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[
         "Environment": _environment(rounds, runs),
         "To do it again": "\n\n".join(_commands(rounds)),
     }
-    title = f"# {listed([item.number for item in rounds]).capitalize()}" if rounds else "# No rounds"
+    title = f"# {_named(rounds).capitalize()}" if rounds else "# No rounds"
     parts = [title, *_summary(rounds), *(f"## {name}\n\n{text}" for name, text in sections.items() if text)]
     return "\n\n".join(parts) + "\n"
 
 
 def _run_of(workspace: Workspace, round_: Round) -> RunSnapshot:
     return RunSnapshot(read_events(workspace.run_dir(round_.id).events, *TOLD_EVENTS))
+
+
+def _named(rounds: Sequence[Round]) -> str:
+    """`rounds 1 to 11` of many that follow each other."""
+    numbers = [item.number for item in rounds]
+    follow = len(numbers) > FEW and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return f"rounds {numbers[0]} to {numbers[-1]}" if follow else listed(numbers)
 
 
 def _summary(rounds: Sequence[Round]) -> Iterator[str]:
@@ -155,12 +164,19 @@ def _chapter(workspace: Workspace, kin: Kin, round_: Round, told_before: Sequenc
             yield markdown_table(["setting", f"round {kin.parent.number}", f"round {round_.number}"], rows)
     if told := _outcome(round_):
         yield told
-    if kin.parent is not None and moved(kin.parent, round_) is not None:
-        yield as_sentence(verdict(workspace, kin.parent, round_).told)
+    if kin.parent is not None and round_.result.perplexity is not None:
+        yield " ".join(_against(workspace, kin.parent, round_))
     if round_.message.strip():
         yield f"**How it ended:** {escape_markdown(round_.message)}"
     for text in (item for item in round_.warnings if item not in told_before):
         yield f"**Warning:** {escape_markdown(text)}"
+
+
+def _against(workspace: Workspace, parent: Round, round_: Round) -> Iterator[str]:
+    """How it moved from the round it came from, and whether that is real; or why that cannot be said."""
+    yield as_sentence(f"Against round {parent.number}, {movement(parent, round_)}")
+    if moved(parent, round_) is not None:
+        yield as_sentence(verdict(workspace, parent, round_).told)
 
 
 def _outcome(round_: Round) -> str:
@@ -168,7 +184,7 @@ def _outcome(round_: Round) -> str:
     result = round_.result
     perplexity = measured_text(result, "perplexity")
     if not perplexity:
-        return f"It is {round_.status} and was not measured."
+        return f"Not measured ({round_.status})."
     interval = format_interval(interval_of(result.eval_loss_interval))
     told = f"Perplexity {perplexity}" + (f" (95 %: {interval})" if interval else "")
     if loss := measured_text(result, "eval_loss"):

@@ -119,6 +119,13 @@ def is_locked(path: Path) -> bool:
     return path.exists()
 
 
+def has_variable(pid: int, variable: str) -> bool:
+    """Whether a live process of this user was started with an environment variable, or inherited it."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return variable in psutil.Process(pid).environ()
+    return False
+
+
 def processes_with(variable: str, value: str) -> list[ProcessIdentity]:
     """Live processes of this user that were started with an environment variable of this value, or inherited it."""
     found = []

@@ -7,13 +7,14 @@ comes out is an `Opened`, and for each question its `Piece`s and a `Complete`, o
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from engine.dialogue import Dialogue, Refusal
+from engine.process import has_variable
 from engine.spec import PROMPT_TEMPLATE, ModelSpec
 
 TALK_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
@@ -93,6 +94,11 @@ class Complete(Struct, frozen=True, tag="complete"):
 
 Reply = Opened | Piece | Complete | Refusal
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+def talks_among(pids: Iterable[int]) -> frozenset[int]:
+    """Those of these processes that hold a model to talk to."""
+    return frozenset(pid for pid in pids if has_variable(pid, TALK_VARIABLE))
 
 
 class Talk(Dialogue):

@@ -53,6 +53,7 @@ class RoundShare(Struct, frozen=True):
         on_gpu: whether it trains on a GPU at all.
         disk_free: in bytes on the workspace's file system; None where that is not known.
         disk_need: of its checkpoints; None while that is not known, or if it does not run.
+        talk_pids: processes on a GPU that hold a model to talk to, which train nothing.
     """
 
     tree: TreeSample | None = None
@@ -60,6 +61,7 @@ class RoundShare(Struct, frozen=True):
     on_gpu: bool = False
     disk_free: int | None = None
     disk_need: DiskNeed | None = None
+    talk_pids: frozenset[int] = frozenset()
 
 
 class Telemetry:

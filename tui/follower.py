@@ -18,6 +18,7 @@ from engine.process_tree import ProcessTree
 from engine.rounds import ACTIVE, WAITING, Round
 from engine.run_tail import RunTail
 from engine.snapshot import RunSnapshot
+from engine.talk import talks_among
 from engine.telemetry import RoundShare, Telemetry
 from engine.watch import Alarm, Progress, RunWatch
 from tui.messages import MachineSampled, RoundsRead, RunAdvanced, RunsWatched, StoreUnreadable
@@ -165,14 +166,16 @@ def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnaps
             last = run.last_step
             directory = cockpit.workspace.run_dir(round_.id)
             need = disk_need(round_, run.prepared, last.step if last is not None else 0, directory) if active else None
+            sample = telemetry.sample()
             share = RoundShare(
                 tree=tree.sample(round_.process) if active else None,
                 gpu=round_.gpu,
                 on_gpu=run.prepared is not None and run.prepared.device == "cuda",
                 disk_free=free_bytes(root),
                 disk_need=need,
+                talk_pids=talks_among(process.pid for gpu in sample.gpus for process in gpu.processes),
             )
-            post(MachineSampled(telemetry.sample(), share, time.monotonic()))
+            post(MachineSampled(sample, share, time.monotonic()))
             if not pause(MACHINE_SECONDS):
                 return
     finally:

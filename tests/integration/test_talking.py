@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import signal
 import threading
@@ -20,7 +21,7 @@ from engine.errors import LoratuiError, ProcessEnded
 from engine.events import AnyEvent
 from engine.presets import embedded_model
 from engine.spec import ModelSpec
-from engine.talk import Complete, Message, Opening, Piece, Question, Talk
+from engine.talk import Complete, Message, Opening, Piece, Question, Talk, talks_among
 from engine.training.talking import Speakers, StopFlag
 from engine.workspace import RunDir
 from tests.conftest import await_true
@@ -227,6 +228,10 @@ def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_
         list(talk.ask(asked(None, "a")))
     talk.close()
     assert not psutil.pid_exists(talk.pid)
+
+
+def test_process_is_told_apart_from_one_that_trains(talk: Talk) -> None:
+    assert talks_among([talk.pid, os.getpid(), 2**22 + 1]) == {talk.pid}
 
 
 def test_process_ends_with_what_asks_it(tiny_model: Path) -> None:

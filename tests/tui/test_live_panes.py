@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from textual.widgets import Input
 
@@ -167,6 +168,22 @@ async def test_card_shared_with_others_and_card_that_does_not_tell(
         first, second, *_ = (await machine(pilot, screen, SHARE, hidden, other)).splitlines()
         assert "1.0/15.0 GiB, round n/a" in first  # it trains there, and the driver does not know it by its pid
         assert "2.0/15.0 GiB" in second and "round" not in second
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [(80, "42.0/80.0 GiB, round 39.0, talk 2.0"), (200, "42.0 GiB of 80.0 GiB, this round 39.0 GiB, talk 2.0 GiB")],
+)
+async def test_model_that_is_talked_to_is_told_apart_from_the_round(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, width: int, words: str
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    processes = (GpuProcess(77, 39 * GIB), GpuProcess(99, 2 * GIB), GpuProcess(12345, GIB))
+    card = msgspec.structs.replace(BUSY, memory_used=42 * GIB, processes=processes)
+    async with open_app(idle_cockpit, (width, 40)) as pilot:
+        screen = await open_first(pilot)
+        share = msgspec.structs.replace(SHARE, talk_pids=frozenset({99}))
+        assert words in (await machine(pilot, screen, share, card)).splitlines()[0]
 
 
 async def test_this_rounds_card_comes_first_and_full_screen_shows_all(

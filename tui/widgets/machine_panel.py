@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from functools import partial
 
@@ -112,7 +112,8 @@ class MachinePanel(Static, can_focus=True):
             Content.assemble((f"GPU {gpu.index} ", "bold"), name[: NAME_CHARACTERS[words]]),
             Content.assemble(_percent(gpu.utilisation), " busy" * (words is Words.ALL), (busy, "$text-primary")),
             Content.assemble(
-                _used(gpu.memory_used, gpu.memory_total, own_memory(gpu, self._share), words), (memory, "$text-primary")
+                _used(gpu.memory_used, gpu.memory_total, held_memory(gpu, self._share), words),
+                (memory, "$text-primary"),
             ),
             Content(_celsius(gpu)),
             Content(_watts(gpu, words)),
@@ -135,7 +136,7 @@ class MachinePanel(Static, can_focus=True):
         lines: list[Content] = []
         for gpu in sample.gpus:
             busy, memory = self._sparks(gpu, max(10, min(60, width - 62)))
-            used = _used(gpu.memory_used, gpu.memory_total, own_memory(gpu, self._share), Words.ALL)
+            used = _used(gpu.memory_used, gpu.memory_total, held_memory(gpu, self._share), Words.ALL)
             rows = [
                 ("busy", Content.assemble(f"{_percent(gpu.utilisation):<44}", (busy, "$text-primary"))),
                 ("memory", Content.assemble(f"{used:<44}", (memory, "$text-primary"))),
@@ -149,6 +150,19 @@ class MachinePanel(Static, can_focus=True):
         return lines
 
 
+def held_memory(gpu: GpuSample, share: RoundShare) -> dict[str, str]:
+    """What the round and those who talk hold of a GPU, in words, as far as they hold anything."""
+    held = {"round": own_memory(gpu, share), "talk": _memory_of(gpu, share.talk_pids)}
+    return {who: memory for who, memory in held.items() if memory}
+
+
+def _memory_of(gpu: GpuSample, pids: Collection[int]) -> str:
+    """What processes hold of a GPU, in words; "" if none of them is there, `n/a` if it is and that is not told."""
+    held = [process.memory_bytes for process in gpu.processes if process.pid in pids]
+    known = [memory for memory in held if memory is not None]
+    return "" if not held else format_bytes(sum(known)) if len(known) == len(held) else UNTOLD
+
+
 def own_memory(gpu: GpuSample, share: RoundShare) -> str:
     """What the round's processes hold of a GPU, in words; "" if it is not there, `n/a` if it is and that is not told.
 
@@ -156,10 +170,8 @@ def own_memory(gpu: GpuSample, share: RoundShare) -> str:
     """
     if share.tree is None:
         return ""
-    held = [process.memory_bytes for process in gpu.processes if process.pid in share.tree.pids]
-    known = [memory for memory in held if memory is not None]
-    if held:
-        return format_bytes(sum(known)) if len(known) == len(held) else UNTOLD
+    if held := _memory_of(gpu, share.tree.pids):
+        return held
     return UNTOLD if share.on_gpu and share.gpu in (None, gpu.uuid) else ""
 
 
@@ -171,16 +183,17 @@ def _percent(value: int | None) -> str:
     return f"{value:3d} %" if value is not None else f"busy {UNTOLD}"
 
 
-def _used(used: int | None, total: int | None, own: str, words: Words) -> str:
-    """What is used of what there is, and the round's share, which may be ""."""
+def _used(used: int | None, total: int | None, held: Mapping[str, str], words: Words) -> str:
+    """What is used of what there is, and by whom as far as that is `held` by the round or by those who talk."""
     if used is None or not total:
         return f"memory {UNTOLD}"
     some, all_of_it = format_bytes(used), format_bytes(total)
     if words is Words.ALL:
-        return f"{some} of {all_of_it}" + (f", this round {own}" if own else "")
-    unit = all_of_it.split()[1]
-    share = f", round {own.removesuffix(f' {unit}')}" if own else ""
-    return f"{some.removesuffix(f' {unit}')}/{all_of_it}{share}"
+        shares = [f", {'this round' if who == 'round' else who} {memory}" for who, memory in held.items()]
+        return f"{some} of {all_of_it}{''.join(shares)}"
+    unit = f" {all_of_it.split()[1]}"
+    shares = [f", {who} {memory.removesuffix(unit)}" for who, memory in held.items()]
+    return f"{some.removesuffix(unit)}/{all_of_it}{''.join(shares)}"
 
 
 def _celsius(gpu: GpuSample) -> str:
@@ -206,7 +219,7 @@ def _throttling(gpu: GpuSample, words: Words) -> Content:
 
 def _rest(sample: MachineSample, share: RoundShare, words: Words) -> Content:
     """Processor, main memory, disk."""
-    own = format_bytes(share.tree.resident_bytes) if share.tree else ""
+    own = {"round": format_bytes(share.tree.resident_bytes)} if share.tree else {}
     return Content("   " if words is Words.ALL else "  ").join(
         [
             Content.assemble(("CPU ", "bold"), f"{sample.cpu_percent:3.0f} %"),

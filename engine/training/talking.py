@@ -60,6 +60,10 @@ class Speakers:
 
     def _load_adapter(self, name: str, directory: Path, opening: Opening) -> None:
         try:
+            if not (
+                directory / "adapter_model.safetensors"
+            ).is_file():  # or it is looked for on the hub, or as a pickle
+                raise FileNotFoundError("there is no adapter_model.safetensors in it")
             if not isinstance(self.model, PeftModel):  # kept before its weights are read, so that it can be taken off
                 config = PeftConfig.from_pretrained(str(directory))
                 config.inference_mode = True

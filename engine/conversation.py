@@ -180,6 +180,15 @@ class Conversation(Struct, frozen=True, forbid_unknown_fields=True):
         base = (Speaker(BASE, None, prompt_template=others[0].prompt_template),) if beside else ()
         return msgspec.structs.replace(self, speakers=(*others, *base))
 
+    def with_settings(self, settings: TalkSettings) -> Conversation:
+        """Asked in another way from now on."""
+        return msgspec.structs.replace(self, settings=settings)
+
+    def called(self, key: str) -> str:
+        """What a speaker is called, also one that takes part no more."""
+        found = next((item for item in self.speakers if item.key == key), None)
+        return found.called if found is not None else Speaker(key, None).called
+
     @property
     def has_base(self) -> bool:
         return any(item.key == BASE for item in self.speakers)
@@ -188,9 +197,3 @@ class Conversation(Struct, frozen=True, forbid_unknown_fields=True):
 def answer_of(complete: Complete) -> Answer:
     """An answer at its end, as a conversation holds it."""
     return Answer(complete.text, complete.prompt_tokens, complete.tokens, complete.seconds, complete.ending)
-
-
-def called(speakers: Sequence[Speaker]) -> str:
-    """`round 3`, `round 3, round 8 and base model`."""
-    names = [item.called for item in speakers]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -169,8 +169,12 @@ def parse_value(key: str, text: str) -> Any:
 
 def parse_setting(struct: type[Struct], name: str, text: str) -> Any:
     """As `parse_value`, for a field of any struct that describes its fields as a spec does."""
-    annotation = get_type_hints(struct, include_extras=True)[name]
-    return _parse(_describe(name, annotation), annotation, text)
+    return _parse(describe_setting(struct, name), get_type_hints(struct, include_extras=True)[name], text)
+
+
+def describe_setting(struct: type[Struct], name: str) -> SpecField:
+    """A field of any struct that describes its fields as a spec does."""
+    return _describe(name, get_type_hints(struct, include_extras=True)[name])
 
 
 def _parse(field: SpecField, annotation: Any, text: str) -> Any:

@@ -70,6 +70,17 @@ def _check_together(first: Round, round_: Round, alone: bool) -> None:
         )
 
 
+def check_base(rounds: Sequence[Round], conversation: Conversation) -> None:
+    """Raises RoundError where the base model cannot be had beside the rounds of a conversation."""
+    keys = {item.key for item in conversation.speakers}
+    for round_ in rounds:
+        if round_.id in keys and round_.spec.lora.bias != "none":
+            raise RoundError(
+                f"round {round_.number} trained biases of the base model (lora.bias {round_.spec.lora.bias}), which "
+                f"would then speak with them: talk to the base model beside another round"
+            )
+
+
 def _told(round_: Round) -> str:
     model = round_.spec.model
     return f"{model.path}, {model.dtype}{', 4 bits' if model.load_in_4bit else ''}"

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import stat
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,13 +46,13 @@ def check_name(name: str) -> None:
 
 
 def default_name(conversation: Conversation) -> str:
-    """`20261126-105730 round-3`, by when it began and with whom."""
+    """`20261126-105730-round-3`, by when it began and with whom."""
     numbers = "-".join(str(item.number) for item in conversation.speakers if item.number is not None)
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(conversation.created))} round-{numbers}"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(conversation.created))}-round-{numbers}"
 
 
 class Keeper:
-    """Keeps one conversation in a file as it goes on; from any thread, one at a time.
+    """Keeps one conversation in a file as it goes on; not from two threads at once.
 
     The file is its own: it is replaced only while it holds what was last written or read here, and no other file ever
     is. Tokens and passwords are left out of it, as from all that is written down.
@@ -63,24 +62,17 @@ class Keeper:
         self._workspace = workspace
         self._path: Path | None = None
         self._digest = b""
-        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
         """What its file is called, "" while there is none."""
         return self._path.stem if self._path is not None else ""
 
-    def forget(self) -> None:
-        """The next conversation gets a file of its own."""
-        with self._lock:
-            self._path = None
-
     def read(self, path: Path) -> Conversation:
         """The conversation in a file, which is then its own; raises LoratuiError as `read_conversation`."""
-        with self._lock:
-            data, conversation = _read(path)
-            self._path, self._digest = path, hashlib.sha256(data).digest()
-            return conversation
+        data, conversation = _read(path)
+        self._path, self._digest = path, hashlib.sha256(data).digest()
+        return conversation
 
     def keep(self, conversation: Conversation, name: str = "") -> Path:
         """Write it, under `name` from now on if that is given; returns the file.
@@ -91,12 +83,11 @@ class Keeper:
         data = _encode(conversation)
         if name:
             check_name(name)
-        with self._lock:
-            try:
-                return self._write(data, name or self.name or default_name(conversation), bool(name))
-            except OSError as error:
-                directory = self._workspace.conversations_dir
-                raise StoreError(f"the conversation is not kept in {directory}: {reason_of(error)}") from error
+        try:
+            return self._write(data, name or self.name or default_name(conversation), bool(name))
+        except OSError as error:
+            directory = self._workspace.conversations_dir
+            raise StoreError(f"the conversation is not kept in {directory}: {reason_of(error)}") from error
 
     def _write(self, data: bytes, name: str, wanted: bool) -> Path:
         directory = make_directory(self._workspace)

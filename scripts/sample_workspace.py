@@ -28,6 +28,7 @@ from engine.process import own_identity
 from engine.rounds import Result, Round, Status
 from engine.runlog import EventWriter
 from engine.scores import Scores, write_scores
+from engine.speakers import ADAPTER_FILE
 from engine.spec import Spec
 from engine.store import RoundStore
 from engine.telemetry import MachineSample, RoundShare
@@ -225,6 +226,9 @@ def _write(run: RunDir, events: list[AnyEvent]) -> None:
     lines = ["loading TinyLlama/TinyLlama-1.1B-Chat-v1.0", "2,340 rows to train on, 260 held out"]
     lines += [f"step {event.step}: loss {event.loss:.4f}" for event in steps[9::10]]
     run.log.write_text("\n".join(lines) + "\n")
+    if isinstance(events[-1], Finished):
+        run.adapter.mkdir()
+        (run.adapter / ADAPTER_FILE).write_text("{}")
 
 
 def _after(round_: Round, events: list[AnyEvent]) -> Round:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +23,7 @@ from textual.widgets import Input, TextArea
 from engine.operations import Cockpit
 from engine.workspace import Workspace
 from scripts.sample_workspace import NOW, SamplePreviewer, make_workspace, sample_machine
+from scripts.scripted_talk import ScriptedTalk
 from tui.app import LoratuiApp
 from tui.config import Config
 from tui.messages import MachineSampled
@@ -37,12 +39,19 @@ LOOK_SECONDS = 0.04
 
 
 class Scene(NamedTuple):
-    """Keys from the table of rounds on, and what stands on the screen then; `empty` is without the sample rounds."""
+    """Keys from the table of rounds on, and what stands on the screen then; `empty` is without the sample rounds.
+
+    Where keys open something that takes a while, `more` are pressed once `opened` stands on the screen.
+    """
 
     keys: tuple[str, ...]
     shows: str
     empty: bool = False
+    opened: str = ""
+    more: tuple[str, ...] = ()
 
+
+TALK = ("up", "up", "space", "g", "space", "t")
 
 SCENES: Mapping[str, Scene] = {
     "rounds": Scene((), "attention-long"),
@@ -57,6 +66,8 @@ SCENES: Mapping[str, Scene] = {
     "queue": Scene(("u",), "Queue"),
     "lineage": Scene(("a",), "Lineage"),
     "compare": Scene(("up", "up", "space", "g", "space", "c"), "fields differ"),
+    "talk": Scene(TALK, "in short", opened="temperature", more=(*"What is LoRA?", "enter")),
+    "asking": Scene(TALK, "How they are asked", opened="temperature", more=("ctrl+o",)),
     "live": Scene(("enter",), "tokens/s"),
     "chart": Scene(("enter", "f", "left"), "step"),
     "samples": Scene(("enter", "s"), "capital of France"),
@@ -99,6 +110,7 @@ def stage(directory: Path) -> Iterator[None]:
         patch("tui.screens.live.follow_machine", follow_machine),
         patch("engine.judging.new_seed", lambda: "0"),
         patch("tui.screens.preview.Previewer", SamplePreviewer),
+        patch("tui.screens.talking.Talk", ScriptedTalk),
         patch("time.time", lambda: NOW),
         patch.dict(os.environ, {"TZ": "UTC", "HF_HUB_OFFLINE": "1", "HF_HOME": os.fspath(directory / "hub")}),
     ):
@@ -113,20 +125,29 @@ async def play(scene: Scene, directory: Path, size: Size, theme: str = DARK.name
     """The app with a scene on it, on a terminal of `size`; within a `stage` of `directory`."""
     if not scene.empty and not (directory / "experiments.json").exists():
         make_workspace(directory)
+    shutil.rmtree(directory / "conversations", ignore_errors=True)  # whose names would say that there were others
     workspace = Workspace(ShownPath(directory))
     app = LoratuiApp(Cockpit(workspace, lambda _: None), workspace.root, Config(theme=theme))
     app.animation_level = "none"
     async with app.run_test(size=size) as pilot:
         await settle(pilot, "" if scene.empty else "62 %")  # which comes a moment after the table
-        for key in scene.keys:
-            await pilot.press(KEY_NAMES.get(key, key))
-            await (settle(pilot) if key == "enter" else pilot.pause(LOOK_SECONDS))  # it opens what takes its time
+        await press(pilot, scene.keys)
+        if scene.more:
+            await settle(pilot, scene.opened)
+            await press(pilot, scene.more)
         await settle(pilot, scene.shows)
         yield pilot
 
 
+async def press(pilot: AppPilot, keys: tuple[str, ...]) -> None:
+    """Press keys as a person does, one after the other."""
+    for key in keys:
+        await pilot.press(KEY_NAMES.get(key, key))
+        await (settle(pilot) if key == "enter" else pilot.pause(LOOK_SECONDS))  # it opens what takes its time
+
+
 KEY_NAMES = {
-    "/": "slash", "#": "number_sign", "?": "question_mark", ":": "colon", "<": "less_than_sign",
+    " ": "space", "/": "slash", "#": "number_sign", "?": "question_mark", ":": "colon", "<": "less_than_sign",
     ".": "full_stop", "-": "minus",
 }  # fmt: skip
 

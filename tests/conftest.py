@@ -73,6 +73,14 @@ def make_round(number: int = 1, status: Status = Status.FINISHED, *, spec: Spec 
     return Round(number=number, status=status, spec=spec, **fields)
 
 
+def give_adapter(workspace: Workspace, round_: Round) -> Round:
+    """`round_`, with a run directory in which there is an adapter, as far as can be seen without torch."""
+    run = workspace.run_dir(round_.id)
+    run.adapter.mkdir(parents=True)
+    (run.adapter / "adapter_config.json").write_text("{}")
+    return round_
+
+
 def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
     """A safetensors file of half-precision zeros: header length, header, data."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}

@@ -282,9 +282,10 @@ class LoratuiApp(ConfiguredApp):
         self.switch_screen(self._live_screen(event.round))
 
     async def action_quit(self) -> None:
-        """Leave, after asking where a form holds something that was typed."""
+        """Leave, after asking where that would lose something."""
         screens = [screen for screen in self.screen_stack if isinstance(screen, CockpitScreen)]
-        if not any(screen.unsaved for screen in screens):
+        lost = dict.fromkeys(screen.lost_by_leaving for screen in screens if screen.lost_by_leaving)
+        if not lost:
             self.exit(next((screen.parting for screen in screens if screen.parting), None))
             return
 
@@ -292,7 +293,7 @@ class LoratuiApp(ConfiguredApp):
             if yes:
                 self.exit()
 
-        self.push_screen(ConfirmScreen("Leave and throw away what you typed?", "Leave"), answered)
+        self.push_screen(ConfirmScreen(f"Leave and throw away {' and '.join(lost)}?", "Leave"), answered)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of the banner are there while it is."""

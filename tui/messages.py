@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from engine.comparison import Verdict
+from engine.conversation import Answer
 from engine.curve import Steps
 from engine.errors import LoratuiError
 from engine.evaluations import EvaluationSummary
@@ -16,6 +17,7 @@ from engine.preflight import Preflight
 from engine.preview import Preview
 from engine.rounds import Round
 from engine.snapshot import RunSnapshot
+from engine.talk import Opened
 from engine.telemetry import MachineSample, RoundShare
 from engine.watch import Alarm, Progress
 
@@ -109,6 +111,41 @@ class VerdictsReached(Message):
         super().__init__()
         self.rounds = rounds
         self.verdicts = verdicts
+
+
+class TalkNews(Message):
+    """Something came from a talking process; `sitting` counts the processes of a screen, so that it is known which."""
+
+    def __init__(self, sitting: int) -> None:
+        super().__init__()
+        self.sitting = sitting
+
+
+class TalkOpened(TalkNews):
+    """The base model is there, or cannot be had."""
+
+    def __init__(self, sitting: int, outcome: Opened | LoratuiError) -> None:
+        super().__init__(sitting)
+        self.outcome = outcome
+
+
+class AnswerGrew(TalkNews):
+    """The speaker of a key has said more: `text` is all of its answer so far."""
+
+    def __init__(self, sitting: int, key: str, text: str) -> None:
+        super().__init__(sitting)
+        self.key = key
+        self.text = text
+
+
+class AnswerEnded(TalkNews):
+    """The speaker of a key has answered, or has not, which the answer says; `died` if the process is gone over it."""
+
+    def __init__(self, sitting: int, key: str, answer: Answer, *, died: bool = False) -> None:
+        super().__init__(sitting)
+        self.key = key
+        self.answer = answer
+        self.died = died
 
 
 class ActionDone(Message):

@@ -19,6 +19,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 import tui.screens
+from engine.conversation import Answer, Conversation, Speaker, TalkSettings
 from engine.dataset.rows import Found, PlainText, RowCount
 from engine.errors import LoratuiError
 from engine.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
@@ -30,6 +31,7 @@ from engine.preflight import Preflight
 from engine.preview import Preview, Segment
 from engine.ranking import rank
 from engine.rounds import Result, Round, Status
+from engine.spec import ModelSpec
 from engine.store import RoundStore
 from engine.telemetry import GpuSample, MachineSample
 from engine.workspace import Workspace
@@ -52,6 +54,7 @@ from tests.unit.test_judgements import preferred
 from tui.messages import (
     ActionDone,
     ActionFailed,
+    AnswerGrew,
     ContestOpened,
     JudgementWritten,
     MachineSampled,
@@ -63,6 +66,7 @@ from tui.messages import (
     StoreUnreadable,
 )
 from tui.screens.ask import AskScreen
+from tui.screens.choose import ChooseScreen
 from tui.screens.columns import ColumnsScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
@@ -76,6 +80,8 @@ from tui.screens.preview import PreviewScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.rounds import RoundsScreen
 from tui.screens.start_from import Origin, StartFromScreen
+from tui.screens.talk import TalkScreen
+from tui.screens.talk_settings import TalkSettingsScreen
 from tui.screens.target_modules import TargetModulesScreen
 from tui.screens.too_small import TooSmallScreen
 from tui.screens.welcome import WelcomeScreen
@@ -305,6 +311,35 @@ async def show_copies(app: CapturedApp, text: str) -> None:
     await app.push_screen(CopyScreen([Copy(f"title={text}", f"text={text}")]))
 
 
+async def show_talk(app: CapturedApp, text: str) -> None:
+    speakers = (
+        Speaker("0007-a", 7, f"name={text}", f"template={text}"), Speaker("0008-a", 8, f"other={text}"),
+    )  # fmt: skip
+    talk = Conversation(ModelSpec(f"model={text}"), speakers).with_message(f"said={text}")
+    talk = talk.with_answer("0007-a", Answer(f"answer={text}", 1, 1, 1.0))
+    talk = talk.with_answer("0008-a", Answer("", refusal=f"refusal={text}"))
+    screen = TalkScreen(app.cockpit, talk, [])
+    screen.open_model = lambda: None  # type: ignore[method-assign]  # what a process would say is said below
+    await app.push_screen(screen)
+    screen.show()
+    await app.drawn()
+    screen.silent["0008-a"] = f"silent={text}"
+    screen._trouble = f"trouble={text}"
+    screen._asked = ("0007-a",)
+    screen.conversation = talk.with_message("and on")
+    screen.post_message(AnswerGrew(screen._sitting, "0007-a", f"growing={text}"))
+    screen.show()
+
+
+async def show_talk_settings(app: CapturedApp, text: str) -> None:
+    settings = TalkSettings(prompt_template=f"template={text}", system=f"system={text}")
+    await app.push_screen(TalkSettingsScreen(settings))
+
+
+async def show_choice(app: CapturedApp, text: str) -> None:
+    await app.push_screen(ChooseScreen(f"question={text}", [(f"title={text}", f"told={text}")]))
+
+
 async def show_too_small(app: CapturedApp, text: str) -> None:
     await app.push_screen(TooSmallScreen())  # which has no text but its own
 
@@ -336,6 +371,9 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "TargetModulesScreen": [(show_modules, "linear other chosen")],
     "WelcomeScreen": [(show_welcome, "directory")],
     "CopyScreen": [(show_copies, "title text")],
+    "TalkScreen": [(show_talk, "model name template other said answer refusal silent trouble growing")],
+    "TalkSettingsScreen": [(show_talk_settings, "template system")],
+    "ChooseScreen": [(show_choice, "question title told")],
     "TooSmallScreen": [(show_too_small, "")],
     "HelpScreen": [(show_help, "group key tooltip")],
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine.conversation import BASE, Answer, Conversation, Speaker, TalkSettings, called
+from engine.conversation import BASE, Answer, Conversation, Speaker, TalkSettings
 from engine.errors import SpecError
 from engine.fields import parse_setting
 from engine.spec import ModelSpec
@@ -78,7 +78,8 @@ def test_example_is_one_speakers_side_without_what_was_not_answered() -> None:
 
 
 def test_base_model_comes_and_goes() -> None:
-    assert called(TALK.with_base(True).speakers) == "round 3, round 8 and base model"
+    assert [item.called for item in TALK.with_base(True).speakers] == ["round 3", "round 8", "base model"]
+    assert (TALK.called(EIGHT.key), TALK.called(BASE)) == ("round 8", "base model")
     assert TALK.with_base(True).with_base(False) == TALK
     assert (TALK.with_base(True).has_base, TALK.has_base) == (True, False)
 

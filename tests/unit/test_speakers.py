@@ -16,17 +16,14 @@ from engine.rounds import Round, Status
 from engine.runlog import EventWriter
 from engine.speakers import begin, find_speakers, opening_of
 from engine.workspace import Workspace
-from tests.conftest import change_spec, make_round, make_spec, write_rows
+from tests.conftest import change_spec, give_adapter, make_round, make_spec, write_rows
 
 
 def trained(workspace: Workspace, number: int = 1, data_format: str = "", **settings: Any) -> Round:
     """A round with an adapter in its run directory, whose engine said in which form it found the rows."""
-    round_ = make_round(number, spec=make_spec(**settings))
-    run = workspace.run_dir(round_.id)
-    run.adapter.mkdir(parents=True)
-    (run.adapter / "adapter_config.json").write_text("{}")
+    round_ = give_adapter(workspace, make_round(number, spec=make_spec(**settings)))
     if data_format:
-        writer = EventWriter(run.events)
+        writer = EventWriter(workspace.run_dir(round_.id).events)
         writer.append(
             Prepared(
                 time=1.0, device="cpu", dtype="float32", parameters=1, trainable_parameters=1, train_samples=1,

@@ -58,6 +58,11 @@ class CockpitScreen(Screen[None]):
         """What to tell a person who leaves in the midst of something, which is kept."""
         return ""
 
+    @property
+    def lost_by_leaving(self) -> str:
+        """What leaving would throw away, in words; "" for nothing."""
+        return "what you typed" if self.unsaved else ""
+
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store was read; a screen that shows rounds takes them here."""
 

@@ -15,10 +15,12 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.comparison import check_count
+from engine.conversation import Conversation
 from engine.errors import LoratuiError, RoundError
 from engine.evaluations import EvaluationSummary, read_evaluations
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
+from engine.speakers import begin
 from engine.tables import to_markdown, write_export
 from engine.watch import Progress
 from tui.follower import follow_store
@@ -37,8 +39,8 @@ EXPORT_NAME = "comparison.md"
 RESTING_SECONDS = 0.15  # with the cursor on a round before its files are read
 STEADY_LINES = 10  # what more a round has to tell, only it takes from the table
 FIRST_KEYS = (
-    "table.open", "rounds.new", "rounds.filter", "rounds.sort", "rounds.mark", "rounds.compare", "round.stop",
-    "rounds.note", "rounds.queue", "rounds.lineage", "app.quit",
+    "table.open", "rounds.new", "rounds.filter", "rounds.sort", "rounds.mark", "rounds.compare", "rounds.talk",
+    "round.stop", "rounds.note", "rounds.queue", "rounds.lineage", "app.quit",
 )  # fmt: skip
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
@@ -61,6 +63,9 @@ class RoundsScreen(JudgingScreen):
             "Compare",
             tooltip="Marked rounds side by side, or this and its parent",
             id="rounds.compare",
+        ),
+        Binding(
+            "t", "talk", "Talk", tooltip="Talk to the adapters of the marked rounds, or of this one", id="rounds.talk"
         ),
         Binding(
             "a", "lineage", "Ancestry", tooltip="Which round came from which, and how it moved", id="rounds.lineage"
@@ -243,6 +248,8 @@ class RoundsScreen(JudgingScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("export", "lineage", "filter", "columns") and not self._rounds:
             return None
+        if action == "talk":
+            return True if self.targets else None
         if action == "compare":
             return True if len(self._rounds) > 1 else None
         return super().check_action(action, parameters)
@@ -277,6 +284,25 @@ class RoundsScreen(JudgingScreen):
             self.notify(clean(error.message), severity="warning", markup=False)
             return
         self.go_on_to(CompareScreen(self.cockpit, rounds))
+
+    def action_talk(self) -> None:
+        """The marked rounds side by side, or the selected one."""
+        self._talk_to(self.targets)
+
+    @work(thread=True, exclusive=True, group="talk")
+    def _talk_to(self, rounds: Sequence[Round]) -> None:
+        try:
+            conversation = begin(self.cockpit.workspace, rounds)
+        except LoratuiError as error:
+            self.post_message(ActionFailed(error))
+        else:
+            self.app.call_from_thread(self._open_talk, conversation)
+
+    def _open_talk(self, conversation: Conversation) -> None:
+        from tui.screens.talk import TalkScreen  # which is opened only now and then
+
+        if self.is_current:
+            self.go_on_to(TalkScreen(self.cockpit, conversation, list(self._rounds.values())))
 
     def action_lineage(self) -> None:
         from tui.screens.lineage import LineageScreen

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.columns import Column, Rounds, find_column
 from engine.errors import SpecError
-from engine.held_out import held_out_groups
+from engine.held_out import APART, held_out_groups
 from engine.plain import clean_line
 from engine.rounds import Round
 from engine.seeds import SeedGroup, seeds_alone
@@ -122,12 +122,14 @@ class Group(Struct, frozen=True):
 
     Attributes:
         best: the one with the lowest perplexity; None if none has any, or they were measured on different tokens.
+        apart: whether they were.
         seeds: how far chance alone moves their perplexity, if they differ in nothing but the seed.
     """
 
     text: str
     rounds: Sequence[Round]
     best: Round | None
+    apart: bool = False
     seeds: SeedGroup | None = None
 
     @property
@@ -141,6 +143,8 @@ class Group(Struct, frozen=True):
             parts.append(f"perplexity {self.seeds.text} over {self.seeds.seeds} seeds")
         if self.best is not None:
             parts.append(f"best perplexity {format_perplexity(self.best.result.perplexity)} (round {self.best.number})")
+        if self.apart:
+            parts.append(f"{APART} measured on different held-out tokens")
         return " · ".join(parts)
 
 
@@ -166,12 +170,11 @@ def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None)
         members.setdefault(text, []).append(round_)
     heads = sort_rounds([group[0] for group in members.values()], key, others)
     texts = [column.text(head, others) for head in heads]
-    return [Group(text, members[text], best_of(members[text]), seeds_alone(members[text])) for text in texts]
+    return [_group(text, members[text]) for text in texts]
 
 
-def best_of(rounds: Iterable[Round]) -> Round | None:
-    """The round with the lowest perplexity; None if none has any, or they were measured on different tokens."""
+def _group(text: str, rounds: Sequence[Round]) -> Group:
     measured = [(round_.result.perplexity, round_) for round_ in rounds if round_.result.perplexity is not None]
-    if len(set(held_out_groups(round_ for _, round_ in measured).values())) != 1:
-        return None
-    return min(measured, key=operator.itemgetter(0))[1]
+    kinds = len(set(held_out_groups(round_ for _, round_ in measured).values()))
+    best = min(measured, key=operator.itemgetter(0))[1] if kinds == 1 else None
+    return Group(text, rounds, best, kinds > 1, seeds_alone(rounds))

@@ -89,3 +89,18 @@ def test_report_sets_rounds_beside_each_other_on_each_file(scored: Cockpit) -> N
     ]
     assert "## On other data" in document
     assert "## On other data" not in to_report(scored.workspace, scored.store.rounds()[2:])
+
+
+def test_path_that_steers_a_terminal_is_text_wherever_it_stands(
+    idle_cockpit: Cockpit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    round_ = idle_cockpit.store.add(lambda number: make_round(number, result=SCORED))
+    run = idle_cockpit.workspace.run_dir(round_.id)
+    run.path.mkdir(parents=True)
+    write_evaluation(run, scored_on("\x1b]0;gone\x07<b>|`x`.jsonl", 3.0))
+    for words in (["show", "1"], ["show", "1", "--json"]):
+        assert main([*words, "--workspace", str(idle_cockpit.workspace.root)]) == 0
+        assert "\x1b" not in capsys.readouterr().out
+    document = to_report(idle_cockpit.workspace, [round_])
+    table = next(table for table in tables_of(document) if table[0][0] == "data")
+    assert "\x1b" not in document and table[1][1:3] == ["1", "1,200"] and "<b>|`x`.jsonl" in table[1][0]

@@ -134,7 +134,7 @@ def test_groups_come_in_the_order_of_the_column_with_their_best() -> None:
         ("32", [5]),
     ]
     assert [group.heading("r") for group in groups] == [
-        "r 8 · 2 rounds",  # measured on different tokens
+        "r 8 · 2 rounds · ≁ measured on different held-out tokens",
         "r 16 · 2 rounds · best perplexity 2.50 (round 3)",
         "r 32 · 1 round",
     ]

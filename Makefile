@@ -9,7 +9,7 @@ run: install ## open loratui on this directory's rounds
 	@$(BIN)/loratui
 
 test: check ## everything there is to run
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=10
 
 test-faults: install-dev ## kills, full disks and hostile text, hundreds of times; ends with a table (up to 20 minutes)
 	$(BIN)/pytest -n 2 --dist load --long --timeout 1200 tests/faults

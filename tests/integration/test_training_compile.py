@@ -9,16 +9,18 @@ import pytest
 from engine.events import Failed
 from engine.runlog import read_events
 from tests.integration.rounds_to_train import figures_of, make_run, start_engine, train_here
+from tests.integration.tiny_model import write_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own, about what it finds in transformers
 
 SETTINGS: dict[str, object] = {"lora__lora_dropout": 0.0, "lora__target_modules": ("q_proj", "v_proj")}
 
 
-def test_compiled_round_is_the_same_round(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_round_is_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    plain = train_here(make_run(tmp_path / "plain", tiny_model, **SETTINGS))
-    compiled = train_here(make_run(tmp_path / "compiled", tiny_model, **SETTINGS, train__torch_compile=True))
+    model = write_model(tmp_path / "model", layers=1)  # a second would take as long again to compile
+    plain = train_here(make_run(tmp_path / "plain", model, **SETTINGS))
+    compiled = train_here(make_run(tmp_path / "compiled", model, **SETTINGS, train__torch_compile=True))
     for ours, theirs in zip(figures_of(compiled), figures_of(plain), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
 

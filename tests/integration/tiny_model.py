@@ -29,14 +29,14 @@ def make_tokenizer(pad: str = "<pad>") -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token=pad)
 
 
-def write_model(directory: Path, pad: str = "<pad>", *, attention_bias: bool = False) -> Path:
+def write_model(directory: Path, pad: str = "<pad>", *, attention_bias: bool = False, layers: int = 2) -> Path:
     tokenizer = make_tokenizer(pad)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=POSITIONS,

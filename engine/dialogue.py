@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from engine.errors import LoratuiError, ProcessEnded
 
+END_SECONDS = 5.0  # from the end of its output to its own
 T = TypeVar("T")
 
 
@@ -84,8 +86,12 @@ class Dialogue:
         try:
             self._errors.seek(0)
             lines = self._errors.read().decode(errors="replace").split("\n")
-        except ValueError:
-            return "it was closed"
+            ended = self._process.wait(END_SECONDS)
+        except (ValueError, subprocess.TimeoutExpired) as error:
+            return "it was closed" if isinstance(error, ValueError) else "it is stuck"
+        if ended < 0:
+            memory = ", as happens where memory runs out" if -ended == signal.SIGKILL else ""
+            return f"signal {-ended} killed it{memory}"
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
     def signal(self, number: int) -> None:

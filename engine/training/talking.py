@@ -135,7 +135,7 @@ def _prompt_tokens(question: Question, tokenizer: PreTrainedTokenizerBase) -> li
     """The conversation as tokens, up to where the answer begins."""
     chat = question.prompt_template in ("auto", "chat_template")
     text = _chat_prompt(question.messages, tokenizer) if chat else _plain_prompt(question, tokenizer)
-    tokens: list[int] = tokenizer(text, add_special_tokens=not chat)["input_ids"]
+    tokens: list[int] = tokenizer(text, add_special_tokens=not chat, verbose=False)["input_ids"]
     return tokens
 
 

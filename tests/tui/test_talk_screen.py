@@ -390,7 +390,7 @@ async def test_process_that_died_is_told_and_another_one_goes_on(
         await say(pilot, screen, "hello")
         assert "half an ans" in transcript(pilot) and "✗ the model ended without an answer:" in transcript(pilot)
         assert len(director.asked) == 1, "a dead process is not asked"
-        assert "Killed (enter tries again)" in shown(pilot, "#talk-status")
+        assert "enter tries again: the model ended without an answer: Killed" in shown(pilot, "#talk-status")
         assert director.open_now == 0
         director.say = echo
         await say(pilot, screen, "go on")
@@ -404,7 +404,9 @@ async def test_model_that_cannot_be_loaded_is_told_and_nothing_that_was_said_is_
     director.opens = ModelError("model.path is 'some/model': there is no such directory")
     async with open_app(two) as pilot:
         screen = await talking(pilot)
-        assert "there is no such directory (enter tries again)" in shown(pilot, "#talk-status")
+        assert "enter tries again: model.path is 'some/model': there is no such directory" in shown(
+            pilot, "#talk-status"
+        )
         await say(pilot, screen, "hello")
         assert "✗ model.path is 'some/model': there is no such directory" in transcript(pilot)
         director.opens = Opened("cpu", "float32", 2048)
@@ -485,6 +487,18 @@ async def test_pasted_line_breaks_are_kept(open_app: OpenApp, two: Cockpit, dire
         await pilot.press("ctrl+j", "!", "enter")
         await answered(pilot, screen)
     assert director.asked[0].messages[-1].content == "one\n\ttwo\nthree\n!"
+
+
+async def test_long_lines_are_broken_before_the_scrollbar(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "a" * 78 * 40)
+        view = screen.query_one(Transcript)
+        assert view.max_scroll_y > 0
+        width = view.scrollable_content_region.width
+        lines = transcript(pilot).splitlines()
+        assert {len(line) for line in lines[:30]} == {width}
+        assert "".join(lines).count("a") >= 2 * 78 * 40
 
 
 async def test_who_scrolls_back_stays_there_while_an_answer_grows(

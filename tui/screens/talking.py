@@ -263,7 +263,7 @@ class TalkingScreen(CockpitScreen):
 
     def _status(self) -> Content:
         if self._trouble:
-            return Content.styled(f"✗ {clean_line(self._trouble)} (enter tries again)", "bold $text-error")
+            return Content.styled(f"✗ no model, enter tries again: {clean_line(self._trouble)}", "bold $text-error")
         if self._loading:
             waits = ", then it answers" if self.busy else ""
             return Content.styled(

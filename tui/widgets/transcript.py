@@ -27,7 +27,8 @@ class Transcript(ScrollView, can_focus=False):
     }  # fmt: skip
     DEFAULT_CSS = """
     Transcript {
-        height: 1fr; min-height: 3; padding: 0 1; background: $background; scrollbar-size: 0 1; overflow-x: hidden;
+        height: 1fr; min-height: 3; padding: 0 1; background: $background; scrollbar-size: 0 1;
+        overflow-x: hidden; scrollbar-gutter: stable;
         & .transcript--said { color: $text-accent; text-style: bold; }
         & .transcript--speaker { color: $text-primary; text-style: bold; }
         & .transcript--figures { color: $text-muted; }
@@ -67,7 +68,7 @@ class Transcript(ScrollView, can_focus=False):
     def _lay_out(self) -> None:
         """Make anew the rows of what changed, and of all that stands beneath it."""
         conversation = self._conversation
-        width = self.size.width
+        width = self.scrollable_content_region.width  # without the scrollbar, whose place is kept free
         if conversation is None or not width:
             return
         frame = Frame(width, conversation.speakers, self._positions)

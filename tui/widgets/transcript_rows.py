@@ -124,15 +124,16 @@ def _wrap(paragraph: str, width: int) -> tuple[str, ...]:
         return (paragraph,)
     lines, line, used = [], "", 0
     for word in _words(paragraph):
-        size = cell_len(word)
-        if used + cell_len(word.rstrip(" ")) > width and line.strip():
-            lines.append(line.rstrip(" "))
-            line, used = "", 0
+        size = cell_len(word.rstrip(" "))
         if size > width:
-            *whole, word = chop_cells(word, width)
+            *whole, line = chop_cells(line + word, width)
             lines += whole
-            size = cell_len(word)
-        line, used = line + word, used + size
+        elif used + size > width and line.strip():
+            lines.append(line.rstrip(" "))
+            line = word
+        else:
+            line += word
+        used = cell_len(line)
     return (*lines, line.rstrip(" "))
 
 

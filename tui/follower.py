@@ -18,7 +18,6 @@ from engine.process_tree import ProcessTree
 from engine.rounds import ACTIVE, WAITING, Round
 from engine.run_tail import RunTail
 from engine.snapshot import RunSnapshot
-from engine.talk import talks_among
 from engine.telemetry import RoundShare, Telemetry
 from engine.watch import Alarm, Progress, RunWatch
 from tui.messages import MachineSampled, RoundsRead, RunAdvanced, RunsWatched, StoreUnreadable
@@ -157,6 +156,8 @@ def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Po
 
 def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnapshot]], post: Post) -> None:
     """Post the machine's load every `MACHINE_SECONDS`, and what of it is the round's that `current` gives."""
+    from engine.talk import talks_among  # which the first table does not wait for
+
     telemetry, tree = Telemetry(), ProcessTree()
     root = cockpit.workspace.root
     try:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from engine.comparison import Verdict
-from engine.conversation import Answer
 from engine.curve import Steps
 from engine.errors import LoratuiError
 from engine.evaluations import EvaluationSummary
@@ -17,9 +16,12 @@ from engine.preflight import Preflight
 from engine.preview import Preview
 from engine.rounds import Round
 from engine.snapshot import RunSnapshot
-from engine.talk import Opened
 from engine.telemetry import MachineSample, RoundShare
 from engine.watch import Alarm, Progress
+
+if TYPE_CHECKING:  # which the first table does not wait for
+    from engine.conversation import Answer
+    from engine.talk import Opened
 
 if TYPE_CHECKING:  # the first screen does not wait for what only a judge needs
     from engine.judgements import Given, Retracted

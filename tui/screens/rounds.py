@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -15,12 +15,10 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.comparison import check_count
-from engine.conversation import Conversation
 from engine.errors import LoratuiError, RoundError
 from engine.evaluations import EvaluationSummary, read_evaluations
 from engine.operations import Cockpit
 from engine.rounds import ACTIVE, WAITING, Round, Status, in_queue_order
-from engine.speakers import begin
 from engine.tables import to_markdown, write_export
 from engine.watch import Progress
 from tui.follower import follow_store
@@ -34,6 +32,9 @@ from tui.widgets.key_footer import KeyFooter
 from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
 from tui.widgets.rounds_title import rounds_title
+
+if TYPE_CHECKING:
+    from engine.conversation import Conversation
 
 EXPORT_NAME = "comparison.md"
 RESTING_SECONDS = 0.15  # with the cursor on a round before its files are read
@@ -291,6 +292,8 @@ class RoundsScreen(JudgingScreen):
 
     @work(thread=True, exclusive=True, group="talk")
     def _talk_to(self, rounds: Sequence[Round]) -> None:
+        from engine.speakers import begin  # which the first table does not wait for
+
         try:
             conversation = begin(self.cockpit.workspace, rounds)
         except LoratuiError as error:

@@ -19,8 +19,8 @@ from scripts.scenes import SCENES, play, settle, stage  # noqa: E402
 
 SIZE = (110, 32)
 SHOWN = (
-    "welcome", "rounds", "filter", "form", "live", "chart", "samples", "compare", "judge", "lineage", "queue",
-    "help",
+    "welcome", "rounds", "filter", "form", "live", "chart", "samples", "compare", "judge", "talk", "lineage",
+    "queue", "help",
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from engine.rounds import Status
 from engine.spec import DataSpec
 from engine.talk import Complete, Opened, Opening, Piece, Question
 from engine.transcripts import Keeper
-from tests.conftest import give_adapter, make_round, make_spec
+from tests.conftest import await_true, give_adapter, make_round, make_spec
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.screens.talk import TalkScreen
 from tui.widgets.talk_input import TalkInput
@@ -90,7 +90,7 @@ def director(monkeypatch: pytest.MonkeyPatch) -> Iterator[Director]:
     director = Director()
     monkeypatch.setattr("tui.screens.talking.Talk", director.start)
     yield director
-    assert director.open_now == 0, "a process outlived its screen"
+    await_true(lambda: director.open_now == 0, "the end of each process, with its screen")
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ async def test_selected_round_is_talked_to_and_hears_what_was_said_before(
         ]  # fmt: skip
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
-        assert director.open_now == 0
+        await until(pilot, lambda: director.open_now == 0, "the end of the process")
         assert [len(item.exchanges) for item in kept(two)] == [2]
 
 
@@ -391,7 +391,7 @@ async def test_process_that_died_is_told_and_another_one_goes_on(
         assert "half an ans" in transcript(pilot) and "✗ the model ended without an answer:" in transcript(pilot)
         assert len(director.asked) == 1, "a dead process is not asked"
         assert "enter tries again: the model ended without an answer: Killed" in shown(pilot, "#talk-status")
-        assert director.open_now == 0
+        await until(pilot, lambda: director.open_now == 0, "the end of the process")
         director.say = echo
         await say(pilot, screen, "go on")
         assert [item.content for item in director.asked[1].messages] == ["hello", "half an ans", "go on"]

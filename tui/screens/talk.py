@@ -20,7 +20,6 @@ from engine.speakers import check_base, find_speakers
 from engine.transcripts import (
     EXAMPLES,
     Keeper,
-    Kept,
     append_example,
     check_name,
     default_name,
@@ -33,6 +32,7 @@ from tui.screens.choose import ChooseScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.talk_settings import TalkSettingsScreen
 from tui.screens.talking import TalkingScreen
+from tui.widgets.speakers_line import beginning_of
 
 QUIET = ("base", "take_back", "anew", "saved")  # not while somebody answers
 
@@ -204,7 +204,9 @@ class TalkScreen(TalkingScreen):
         self.conversation = self._kept = conversation
         self._keeper, self.silent = keeper, silent
         self.forget_refused()
-        if same and self._opened is not None:
+        if same and self._loading:
+            self.show()
+        elif same and self._opened is not None:
             self.silent = self._opened.unusable | silent
             self.show()
         else:
@@ -230,7 +232,11 @@ class TalkScreen(TalkingScreen):
         if not found:
             self.notify("no conversation has been kept in this workspace yet", markup=False)
             return
-        place = await self.app.push_screen_wait(ChooseScreen("Go on with", [_described(item) for item in found]))
+        options = [
+            (item.path.stem, beginning_of(item.conversation) if item.conversation is not None else item.problem)
+            for item in found
+        ]
+        place = await self.app.push_screen_wait(ChooseScreen("Go on with", options))
         if place is not None and await self._may_go("Leave this one"):
             await self._take_up_kept(found[place].path)
 
@@ -292,14 +298,3 @@ class TalkScreen(TalkingScreen):
 def _check_file(file: str) -> None:
     if not file or "\0" in file:
         raise LoratuiError("no file is named: give one, such as conversations/examples.jsonl")
-
-
-def _described(kept: Kept) -> tuple[str, str]:
-    """A conversation's name, and with whom it is and how it begins."""
-    conversation = kept.conversation
-    if conversation is None:
-        return kept.path.stem, kept.problem
-    with_whom = ", ".join(item.called for item in conversation.speakers)
-    many = len(conversation.exchanges)
-    first = conversation.exchanges[0].said if conversation.exchanges else ""
-    return kept.path.stem, f"{with_whom} · {many} exchange{'s' * (many != 1)} · {first}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import ClassVar
 
 from textual import on, work
@@ -24,6 +25,7 @@ from tui.plain import clean_line
 from tui.screens.cockpit_screen import CockpitScreen
 from tui.talker import put_questions
 from tui.widgets.key_footer import KeyFooter
+from tui.widgets.speakers_line import speakers_line
 from tui.widgets.talk_input import TalkInput
 from tui.widgets.transcript import Transcript
 
@@ -115,7 +117,7 @@ class TalkingScreen(CockpitScreen):
         self._sitting += 1
         talk, self._talk, self._opened, self._loading = self._talk, None, None, False
         if talk is not None:
-            talk.close()
+            Thread(target=talk.close, name="close talk").start()  # a big model takes a while to go
 
     @work(thread=True, group="talk")
     def _open(self, sitting: int, opening: Opening) -> None:
@@ -226,7 +228,8 @@ class TalkingScreen(CockpitScreen):
         if not self.is_attached or not self.is_running:
             return
         self.query_one("#title", Static).update(self._title())
-        self.query_one("#speakers", Static).update(self._speakers())
+        speakers = speakers_line(self.conversation, self.silent, self.size.width - 2)
+        self.query_one("#speakers", Static).update(speakers)
         self.query_one("#talk-status", Static).update(self._status())
         self._show_transcript()
         self.refresh_bindings()
@@ -245,18 +248,6 @@ class TalkingScreen(CockpitScreen):
     def told_in_title(self) -> list[str]:
         """What else stands in the title."""
         return []
-
-    def _speakers(self) -> Content:
-        """Who takes part, what each is asked in, and who is silent and why."""
-        parts = []
-        for item in self.conversation.speakers:
-            name = f"{item.called} {clean_line(item.name)}".rstrip() if item.number is not None else item.called
-            template = template_words(self.conversation.template_of(item))
-            reason = self.silent.get(item.key)
-            told = (f"  {template}", "$text-muted") if reason is None else (f"  ✗ {clean_line(reason)}", "$text-error")
-            parts.append(Content.assemble((name, "bold"), told))
-        line = Content("   ").join(parts)
-        return line if line.cell_length <= self.size.width - 2 and not self.silent else Content("\n").join(parts)
 
     def on_resize(self) -> None:
         self.show()
@@ -298,12 +289,3 @@ class TalkingScreen(CockpitScreen):
         else:
             scroll: Callable[..., None] = getattr(transcript, f"scroll_{how}")
             scroll(animate=False)
-
-
-def template_words(template: str) -> str:
-    """What a speaker is asked in, in a few words."""
-    words = {
-        "auto": "chat template", "chat_template": "chat template", "alpaca": "Alpaca's prompt",
-        "{prompt}": "as it stands",
-    }  # fmt: skip
-    return words.get(template, f"own prompt {clean_line(template)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -25,16 +25,13 @@ from tui.follower import follow_store
 from tui.messages import ActionDone, ActionFailed, EvaluationsRead, NewRoundWanted, PreferencesRead
 from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
-from tui.screens.judging import JudgingScreen
 from tui.screens.queue import QueueScreen
 from tui.screens.selected_round import named
+from tui.screens.talkable import TalkableScreen
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.round_detail import RoundDetail
 from tui.widgets.round_table import RoundTable
 from tui.widgets.rounds_title import rounds_title
-
-if TYPE_CHECKING:
-    from engine.conversation import Conversation
 
 EXPORT_NAME = "comparison.md"
 RESTING_SECONDS = 0.15  # with the cursor on a round before its files are read
@@ -46,7 +43,7 @@ FIRST_KEYS = (
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
 
-class RoundsScreen(JudgingScreen):
+class RoundsScreen(TalkableScreen):
     """Every round of the workspace."""
 
     TITLE_TEXT = "Rounds"
@@ -64,9 +61,6 @@ class RoundsScreen(JudgingScreen):
             "Compare",
             tooltip="Marked rounds side by side, or this and its parent",
             id="rounds.compare",
-        ),
-        Binding(
-            "t", "talk", "Talk", tooltip="Talk to the adapters of the marked rounds, or of this one", id="rounds.talk"
         ),
         Binding(
             "a", "lineage", "Ancestry", tooltip="Which round came from which, and how it moved", id="rounds.lineage"
@@ -156,6 +150,9 @@ class RoundsScreen(JudgingScreen):
         places = {item.number: str(place) for place, item in enumerate(waiting, 1) if item.status is Status.QUEUED}
         running = {item.number for item in self._rounds.values() if item.status in ACTIVE}
         return places | {number: words for number, words in self._progress.items() if number in running}
+
+    def all_rounds(self) -> Sequence[Round]:
+        return list(self._rounds.values())
 
     def round_of(self, number: int) -> Round | None:
         return self._rounds.get(number)
@@ -249,8 +246,6 @@ class RoundsScreen(JudgingScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("export", "lineage", "filter", "columns") and not self._rounds:
             return None
-        if action == "talk":
-            return True if self.targets else None
         if action == "compare":
             return True if len(self._rounds) > 1 else None
         return super().check_action(action, parameters)
@@ -285,27 +280,6 @@ class RoundsScreen(JudgingScreen):
             self.notify(clean(error.message), severity="warning", markup=False)
             return
         self.go_on_to(CompareScreen(self.cockpit, rounds))
-
-    def action_talk(self) -> None:
-        """The marked rounds side by side, or the selected one."""
-        self._talk_to(self.targets)
-
-    @work(thread=True, exclusive=True, group="talk")
-    def _talk_to(self, rounds: Sequence[Round]) -> None:
-        from engine.speakers import begin  # which the first table does not wait for
-
-        try:
-            conversation = begin(self.cockpit.workspace, rounds)
-        except LoratuiError as error:
-            self.post_message(ActionFailed(error))
-        else:
-            self.app.call_from_thread(self._open_talk, conversation)
-
-    def _open_talk(self, conversation: Conversation) -> None:
-        from tui.screens.talk import TalkScreen  # which is opened only now and then
-
-        if self.is_current:
-            self.go_on_to(TalkScreen(self.cockpit, conversation, list(self._rounds.values())))
 
     def action_lineage(self) -> None:
         from tui.screens.lineage import LineageScreen

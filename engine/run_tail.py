@@ -73,14 +73,14 @@ class RunTail:
         return news
 
     def _middle(self) -> int | None:
-        """Where a line begins halfway through what there is to read, if that is much and two processors are there."""
+        """Where a line begins somewhat before the middle of what there is to read, if that is much and two processors are there."""
         path, offset = self._lines.path, self._lines.offset
         size = path.stat().st_size if path.is_file() else 0
         if size - offset < LONG_BYTES or len(os.sched_getaffinity(0)) < 2:
             return None
-        half = (offset + size) // 2
-        first = LineTail(path, half).read().find(b"\n") + 1
-        return half + first if first else None
+        about = offset + (size - offset) * 2 // 5  # as this process has a screen to draw meanwhile
+        first = LineTail(path, about).read().find(b"\n") + 1
+        return about + first if first else None
 
 
 def _read(tail: LineTail, until: int | None = None) -> Iterator[AnyEvent | Steps]:

@@ -1,6 +1,6 @@
 """Follow a run's events as `RunSnapshot` takes them: consecutive steps at once, as there may be a million.
 
-Of a long run a second process, which is this module's `main`, reads the second half meanwhile. It is asked by a `Rest`
+Of a long run a second process, which is this module's `main`, reads the larger part meanwhile. It is asked by a `Rest`
 in a line of JSON, and answers with a `RestRead`.
 """
 
@@ -61,10 +61,10 @@ class RunTail:
         """New events in order; lines that are no event are passed over. Empty when caught up."""
         news: list[AnyEvent | Steps] = []
         with ExitStack() as until_read, suppress(LoratuiError):  # then there is more left to read here
-            if (middle := self._middle()) is not None:
+            if (parting := self._parting()) is not None:
                 reader = until_read.enter_context(Dialogue("engine.run_tail", "the second reader"))
-                reader.send(Rest(str(self._lines.path), middle))
-                _join(news, _read(self._lines, middle))
+                reader.send(Rest(str(self._lines.path), parting))
+                _join(news, _read(self._lines, parting))
                 rest = reader.receive(_answers)
                 assert isinstance(rest, RestRead)
                 _join(news, map(_unpacked, rest.news))
@@ -72,8 +72,8 @@ class RunTail:
         _join(news, _read(self._lines))
         return news
 
-    def _middle(self) -> int | None:
-        """Where a line begins somewhat before the middle of what there is to read, if that is much and two processors are there."""
+    def _parting(self) -> int | None:
+        """Where the second reader begins, with a line; None for little to read or one processor."""
         path, offset = self._lines.path, self._lines.offset
         size = path.stat().st_size if path.is_file() else 0
         if size - offset < LONG_BYTES or len(os.sched_getaffinity(0)) < 2:

@@ -511,7 +511,7 @@ def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, 
         for keys, words, back in (
             (ENTER, "learning rate", ESCAPE), ("d", "deleted: z takes it back", ""), ("z", "is back", ""),
             ("e", "comparison is in", ""),
-            ("e", "Overwrite (y)", ESCAPE), ("?", "Show the keys of this", ESCAPE),
+            ("e", "Overwrite (y)", ESCAPE), ("?", "This screen", ESCAPE),
             ("n", "Start the new round from", ESCAPE),
         ):  # fmt: skip
             terminal.type(keys)

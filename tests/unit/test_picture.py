@@ -190,7 +190,7 @@ def test_process_that_ends_without_a_picture_is_told(workspace: Workspace, pytho
     with pytest.raises(LoratuiError, match="the picture ended without an answer: ModuleNotFoundError: no matplotlib"):
         draw(workspace, rounds, "svg")
     python_that("kill -9 $$")
-    with pytest.raises(LoratuiError, match="the picture ended without an answer: it said nothing"):
+    with pytest.raises(LoratuiError, match="the picture ended without an answer: signal 9 killed it"):
         draw(workspace, rounds, "svg")
 
 

@@ -181,7 +181,8 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         del self._rows[row:], self._first_row[first:]
         if not first:
             self._widest = 0
-        lines, width = self._log.lines, max(1, self.size.width)
+        lines = self._log.lines
+        width = max(1, self.scrollable_content_region.width)  # without the scrollbar, whose place is kept free
         for index in range(first, len(lines)):
             line = lines[index]
             self._first_row.append(len(self._rows))
@@ -246,7 +247,9 @@ class LogPane(Vertical):
     LogPane { height: 1fr; min-height: 3; }
     LogPane > #log-title { height: 1; padding: 0 1; background: $panel; color: $text-muted; text-wrap: nowrap; }
     LogPane:focus-within > #log-title { background: $primary; color: $text; text-style: bold; }
-    LogPane > LogView { height: 1fr; background: $background; scrollbar-size: 0 1; padding-left: 1; }
+    LogPane > LogView {
+        height: 1fr; padding-left: 1; background: $background; scrollbar-size: 0 1; scrollbar-gutter: stable;
+    }
     LogPane > #log-search { height: 1; border: none; padding: 0 1; background: $surface; display: none; }
     LogPane.-searching > #log-search { display: block; }
     """

@@ -98,7 +98,8 @@ class OnTerminal:
             BenchmarkError: it ended.
         """
         end = time.monotonic() + seconds
-        while not enough() and time.monotonic() < end:
+        done = enough()
+        while not done and time.monotonic() < end:  # looking takes a processor that the program may need
             if not select.select([self._terminal], [], [], LOOK_SECONDS)[0]:
                 continue
             try:
@@ -112,6 +113,7 @@ class OnTerminal:
                 if question in data:
                     os.write(self._terminal, answer)
             self._stream.feed(data)
+            done = enough()
 
     def wait_for(self, text: str, seconds: float = 60.0) -> float:
         """Seconds since the program was started until `text` stands on the screen; BenchmarkError if it never does."""

@@ -7,10 +7,10 @@ in a line of JSON, and answers with a `RestRead`.
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from engine.runlog import LineTail, events_of
 
 LONG_BYTES = 64 * 1024 * 1024  # which take one process longer than a second one needs to begin
 STEP = line_start(Step)
+OTHERS = re.compile(rb"\n(?!" + re.escape(STEP) + rb")")  # where another line begins, or the last has ended
 
 
 class Rest(Struct, frozen=True):
@@ -84,13 +85,26 @@ class RunTail:
 
 
 def _read(tail: LineTail, until: int | None = None) -> Iterator[AnyEvent | Steps]:
+    unbroken = True  # so far: the next lines are likely to be nothing but steps too, and nothing else is looked for
     while lines := tail.read(until):
-        if (steps := read_steps(lines)) is not None:
+        if unbroken and (steps := read_steps(lines)) is not None:
             yield steps
             continue
-        for are_steps, group in groupby(lines.splitlines(), lambda line: line.startswith(STEP)):
-            part = list(group)
-            yield from _steps_of(part) if are_steps else events_of(part)
+        parts = list(_parts(lines))
+        unbroken = len(parts) == 1
+        for are_steps, part in parts:
+            yield from _steps_of(part) if are_steps else events_of([part])
+
+
+def _parts(lines: bytes) -> Iterator[tuple[bool, bytes]]:
+    """Runs of lines that begin as steps do, and each line between them that does not."""
+    begin, others = 0, [] if lines.startswith(STEP) else [0]
+    for other in (*others, *(match.end() for match in OTHERS.finditer(lines))):
+        if other > begin:
+            yield True, lines[begin:other]
+        if other < len(lines):
+            begin = lines.find(b"\n", other) + 1 or len(lines)
+            yield False, lines[other:begin]
 
 
 def _join(news: list[AnyEvent | Steps], more: Iterable[AnyEvent | Steps]) -> None:
@@ -102,10 +116,10 @@ def _join(news: list[AnyEvent | Steps], more: Iterable[AnyEvent | Steps]) -> Non
             news.append(item)
 
 
-def _steps_of(lines: Sequence[bytes]) -> Iterator[AnyEvent | Steps]:
+def _steps_of(lines: bytes) -> Iterator[AnyEvent | Steps]:
     """Lines that begin as steps do; if any of them is damaged, the others one by one."""
-    steps = read_steps(b"\n".join(lines))
-    return iter([steps]) if steps is not None else events_of(lines)
+    steps = read_steps(lines)
+    return iter([steps]) if steps is not None else events_of(lines.splitlines())
 
 
 def _packed(item: AnyEvent | Steps) -> AnyEvent | PackedSteps:

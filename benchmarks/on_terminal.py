@@ -14,6 +14,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -132,7 +133,7 @@ class OnTerminal:
         for number in range(presses):
             before, pressed = self._cells(), time.monotonic()
             self.type(keys[number % len(keys)])
-            self.read(KEY_SECONDS, lambda before=before: self._cells() != before)  # type: ignore[misc]
+            self.read(KEY_SECONDS, partial(self._differs_from, before))
             if self._cells() != before:
                 delays.append(time.monotonic() - pressed)
             self.read(BETWEEN_KEYS_SECONDS)
@@ -152,6 +153,9 @@ class OnTerminal:
     def _cells(self) -> list[Any]:
         cursor = (self._screen.cursor.x, self._screen.cursor.y)
         return [cursor, *(dict(self._screen.buffer[y]) for y in range(self._screen.lines))]
+
+    def _differs_from(self, cells: list[Any]) -> bool:
+        return self._cells() != cells
 
     def _processes(self) -> list[psutil.Process]:
         try:

@@ -9,6 +9,7 @@ import math
 import random
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,14 @@ def make_workspace(directory: Path) -> Workspace:
                 if isinstance(event, Evaluated) and event.eval_loss is not None:
                     write_scores(run, event.step, _scores(event.eval_loss, random.Random(number)))
             round_ = _after(round_, events)
-        store.add(lambda _, made=round_: made)  # type: ignore[misc]
+        store.add(partial(_made, round_))
     _judge(workspace, store.get(FIRST_NEW), store.get(BEST))
     return workspace
+
+
+def _made(round_: Round, number: int) -> Round:
+    """For `RoundStore.add`; the number is the one it was made with."""
+    return round_
 
 
 def _judge(workspace: Workspace, first: Round, best: Round) -> None:

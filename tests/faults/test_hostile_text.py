@@ -8,6 +8,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -496,6 +497,10 @@ SESSION = regex.compile(r"\x1b\[[?><]?[0-9]{0,4}(?:;[0-9]{1,3})*\$?[a-zA-Z]|\x1b
 HOSTILE_NAME = b"\x1b]0;31337\x07\x9b31337m\xff[red]Q7[\xe2\x80\xaeend"
 
 
+def without(words: str, screen: str) -> bool:
+    return words not in screen
+
+
 def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, tried: Tried) -> None:
     """From a directory whose name is no better than what lies in it, on a real terminal."""
     directory = os.fsdecode(os.fsencode(tmp_path) + b"/" + HOSTILE_NAME)
@@ -519,7 +524,7 @@ def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, 
             screens += 1
             if back:
                 terminal.type(back)
-                terminal.wait_until(lambda screen, words=words: words not in screen, f"the end of {words!r}")  # type: ignore
+                terminal.wait_until(partial(without, words), f"the end of {words!r}")
         terminal.type("n")
         terminal.wait_for("Start the new round from")
         terminal.type(ENTER)

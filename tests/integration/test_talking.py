@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
@@ -36,8 +35,7 @@ GREEDY = {"temperature": 0.0, "max_new_tokens": 40}
 
 def asked(adapter: str | None, *turns: str, **options: Any) -> Question:
     """A question after turns of user and assistant, by turns."""
-    roles = itertools.cycle(["user", "assistant"])
-    messages = tuple(Message(role, text) for role, text in zip(roles, turns, strict=False))  # type: ignore[arg-type]
+    messages = tuple(Message("assistant" if place % 2 else "user", text) for place, text in enumerate(turns))
     return Question(adapter, messages, **{**GREEDY, **options})
 
 

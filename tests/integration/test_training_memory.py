@@ -13,6 +13,7 @@ import torch
 from engine.events import AnyEvent, Prepared
 from engine.training import memory
 from engine.training.batches import Batch
+from engine.training.data import Example
 from engine.training.forward import Forward
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import fail_here, figures_of, make_run, train_here
@@ -153,9 +154,9 @@ def test_measure_of_memory_leaves_no_trace(
     """Neither gradients nor a drawn random number: whatever was measured before, the round is the same."""
     measure = memory._try
 
-    def often(forward: Forward, rows: list[object]) -> int | None:
+    def often(forward: Forward, rows: list[Example]) -> int | None:
         for _ in range(3):
-            taken = measure(forward, rows)  # type: ignore[arg-type]
+            taken = measure(forward, rows)
         return taken
 
     monkeypatch.setattr(memory, "_try", often)

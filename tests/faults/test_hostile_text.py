@@ -154,10 +154,15 @@ async def show_unreadable_store(app: CapturedApp, text: str) -> None:
     app.post_message(StoreUnreadable(LoratuiError(f"unreadable={text}")))
 
 
+def silence(screen: Screen[Any], worker: str) -> None:
+    """Keep a screen from asking a process, the disk or the machine: what that would say is said by who shows it."""
+    setattr(screen, worker, lambda: None)
+
+
 async def show_live(app: CapturedApp, text: str) -> None:
     round_ = hostile_round(text, status=Status.RUNNING)
     screen = LiveScreen(app.cockpit, round_)
-    screen._follow_machine = lambda: None  # type: ignore  # the machine that is shown is made up below
+    silence(screen, "_follow_machine")
     screen.show_rounds([round_, hostile_round(text, 8, Status.QUEUED)])
     await app.push_screen(screen)
     prepared = Prepared(
@@ -193,7 +198,7 @@ async def show_form(app: CapturedApp, text: str) -> None:
     round_ = hostile_round(text)
     screen = EditScreen(app.cockpit, Origin(round_.spec, round_.name, round_), Path("/"))
     await app.push_screen(screen)
-    screen._plan = lambda: None  # type: ignore[method-assign]  # what the check would say is said below
+    silence(screen, "_plan")
     screen._spec = round_.spec
     rows = RowCount(Found(f"format={text}", (f"column={text}",)), 5, 0, PlainText("a row"), None)
     screen.post_message(SpecChecked(Preflight(round_.plan, (f"warning={text}",), rows)))
@@ -223,7 +228,7 @@ async def show_queue(app: CapturedApp, text: str) -> None:
 async def show_compare(app: CapturedApp, text: str) -> None:
     hostile = hostile_round(text)
     screen = CompareScreen(app.cockpit, [make_round(6, note="plain"), hostile])
-    screen._follow = lambda: None  # type: ignore  # what the runs would say is said below
+    silence(screen, "_follow")
     await app.push_screen(screen)
     failed = Failed(time=1.0, message=f"ended={text}")
     measured = Evaluated(time=1.0, step=5, eval_loss=1.0, perplexity=2.7, supervised_tokens=1)
@@ -248,7 +253,7 @@ def hostile_contest(text: str) -> Contest:
 
 async def show_judge(app: CapturedApp, text: str) -> None:
     screen = JudgeScreen(app.cockpit, hostile_round(text), None)
-    screen._open = lambda: None  # type: ignore  # what it would read is said below
+    silence(screen, "_open")
     await app.push_screen(screen)
     screen.post_message(ContestOpened(LoratuiError(f"refused={text}")))
     await app.drawn()
@@ -263,8 +268,8 @@ async def show_judge(app: CapturedApp, text: str) -> None:
 async def show_judged(app: CapturedApp, text: str) -> None:
     round_ = hostile_round(text)
     screen = JudgeScreen(app.cockpit, round_, None)
-    screen._open = lambda: None  # type: ignore  # what it would read is said below
-    screen._rank = lambda: None  # type: ignore  # and what it would find
+    silence(screen, "_open")
+    silence(screen, "_rank")
     await app.push_screen(screen)
     session = Session(hostile_contest(text), Judgements())
     session.keep(session.judge("left"))
@@ -320,7 +325,7 @@ async def show_talk(app: CapturedApp, text: str) -> None:
     talk = talk.with_answer("0007-a", Answer(f"answer={text}", 1, 1, 1.0))
     talk = talk.with_answer("0008-a", Answer("", refusal=f"refusal={text}"))
     screen = TalkScreen(app.cockpit, talk, [])
-    screen.open_model = lambda: None  # type: ignore[method-assign]  # what a process would say is said below
+    silence(screen, "open_model")
     await app.push_screen(screen)
     screen.show()
     await app.drawn()

@@ -213,6 +213,17 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield directory
 
 
+@pytest.fixture(scope="session", autouse=True)
+def colours() -> Iterator[None]:
+    """Everything is drawn in the same colours, since Rich keeps a style's codes for those it was drawn in first.
+
+    A screenshot is in 24 bits, so every app is, whatever terminal the tests run in.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLORTERM", "truecolor")
+        yield
+
+
 @pytest.fixture
 def empty_directory(tmp_path: Path) -> Iterator[Path]:
     """A workspace directory without a store; what runs in it ends with the test."""

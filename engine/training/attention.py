@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -77,10 +78,9 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    grouped = query.shape[1] != key.shape[1]
-    attended = varlen_attn(
-        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=grouped
-    )
+    # The kernel has always taken fewer key heads than query heads; newer releases of torch want to be told.
+    grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+    attended = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **grouped)
     assert isinstance(attended, torch.Tensor)
     return attended[None]
 

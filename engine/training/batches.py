@@ -83,7 +83,9 @@ def pad(examples: Sequence[Example], device: torch.device) -> Batch:
 
 def _to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """On `device`; from pinned memory the copy to a GPU does not hold the CPU up."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)  # of an expanded one nothing can be pinned
 
 
 def step_rows(step: int, rows: int, effective_batch: int, seed: int) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -199,6 +200,10 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
         check_pissa(adapted, spec)
     for parameter in trainable_parameters(adapted):
         parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
+    for module in adapted.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Everything runs under autocast, which would take the float32 that peft makes of the input back at once.
+            module.cast_input_dtype_enabled = False
     adapted.train()
     return adapted
 

@@ -28,6 +28,7 @@ from engine.training.evaluate import evaluate
 from engine.training.forward import Forward, choose_forward
 from engine.training.loss import CHUNK_BYTES, autocast, head_nll
 from engine.training.model import recompute_activations, trainable_parameters
+from engine.training.norms import fuse_norms
 from tests.integration.rounds_to_train import make_example
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -58,7 +59,8 @@ def adapted(
 ) -> Any:
     """A model of random weights whose adapter is no longer a fresh one, without dropout."""
     torch.manual_seed(0)
-    base: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
+    # The same weights in each precision, in which torch would draw others.
+    base: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32).to(dtype)
     model = get_peft_model(
         base,
         LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets, fan_in_fan_out=isinstance(config, GPT2Config)),
@@ -130,6 +132,37 @@ def test_loss_and_gradients_are_those_of_rows_one_at_a_time(
     ours = forward.nll(forward.batch(rows))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     assert relative_error(gradients_of(model, ours), gradients) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("family", "norms"),
+    [("llama", 5), ("qwen3", 9), ("mistral", 5), ("gpt2", 0), ("gemma2", 0)],  # Gemma's scale by one and the weight
+)
+def test_norms_of_one_kernel_give_the_models_own_numbers(family: str, norms: int, dtype: torch.dtype) -> None:
+    rows, targets = rows_of(31, 5, 64, 12), TARGETS.get(family, "all-linear")
+    written_out, model = (adapted(FAMILIES[family], targets, dtype) for _ in range(2))
+    for each in (written_out, model):
+        generator = torch.Generator().manual_seed(1)
+        for name, weight in each.named_parameters():
+            if "norm" in name:
+                weight.data = torch.randn(weight.shape, generator=generator).to(weight)
+    assert fuse_norms(model) == norms
+    with autocast(CPU, dtype):
+        theirs, ours = plain_nll(written_out, rows), plain_nll(model, rows)
+    rounding = 1e-5 if dtype == torch.float32 else 0.02
+    assert ours.item() == pytest.approx(theirs.item(), rel=rounding)
+    assert relative_error(gradients_of(model, ours), gradients_of(written_out, theirs)) < 5 * rounding
+
+
+def test_norm_of_another_kind_is_left_alone() -> None:
+    class CentredRMSNorm(torch.nn.RMSNorm):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x - x.mean(-1, keepdim=True))
+
+    assert fuse_norms(CentredRMSNorm(16, eps=1e-6)) == 0
+    assert fuse_norms(torch.nn.RMSNorm(16)) == 0  # whose epsilon is the precision's own
+    assert fuse_norms(torch.nn.RMSNorm(16, eps=1e-6)) == 1
 
 
 @pytest.mark.parametrize("packed", [True, False])

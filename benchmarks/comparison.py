@@ -53,6 +53,9 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--contenders", default=",".join(DEFAULT), help=f"some of {', '.join(CONTENDERS)}; default %(default)s"
     )
+    parser.add_argument(
+        "--no-flops", action="store_true", help="do not run each contender once more to count operations"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the run directories in this new directory")
     options = parser.parse_args(arguments)
@@ -197,7 +200,7 @@ def compare(options: argparse.Namespace, directory: Path) -> Report:
         device=device,
         epochs=int(epochs),
         runs=runs,
-        flops=comparison.count(),
+        flops={} if options.no_flops else comparison.count(),
         losses=losses,
         ruler=measured,
         matrix_rate=rate,

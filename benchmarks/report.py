@@ -31,6 +31,7 @@ HEADINGS = (
     "peak memory",
     "eval loss",
 )
+NOT_COUNTED = "–"
 FLOPS_OVER_FEWEST = 1.05
 LOSS_DIFFERENCE = 0.005
 SHARE_OF_MATRIX_RATE = 0.45
@@ -66,7 +67,7 @@ class Report(Struct, frozen=True):
         device: cpu or cuda.
         epochs: how often the training rows were gone through.
         runs: the timed runs by contender, in the order of their repeats.
-        flops: operations of all steps, by contender.
+        flops: operations of all steps, by contender; empty if they were not counted.
         losses: eval loss by contender, by the ruler.
         ruler: what the ruler says of the rows.
         matrix_rate: bfloat16 operations per second of the CUDA device, None on a CPU.
@@ -144,8 +145,8 @@ def _figures_row(report: Report, name: str) -> list[str]:
         _median_and_minimum([run.training_seconds for run in runs]),
         _median_and_minimum([run.evaluated_seconds for run in runs]),
         f"{report.tokens / statistics.median([run.training_seconds for run in runs]):,.0f}",
-        f"{report.flops[name] / 1e12:.3f}",
-        f"{report.flops[name] / report.fewest_flops:.3f}",
+        f"{report.flops[name] / 1e12:.3f}" if report.flops else NOT_COUNTED,
+        f"{report.flops[name] / report.fewest_flops:.3f}" if report.flops else NOT_COUNTED,
         format_bytes(statistics.median([run.peak_memory_bytes for run in runs])) + _estimate(runs),
         f"{report.losses[name]:.4f}",
     ]
@@ -180,13 +181,9 @@ def verdicts(report: Report) -> list[str]:
             steps = ratios(report, name, training)[0]
             what = f"wall time of {name} ÷ {LORATUI} (steps alone: {steps:.2f})"
             lines.append(_verdict(what, ratios(report, name, wall)[0], wanted, at_least=True))
-    lines.append(
-        _verdict(
-            "FLOPs ÷ the fewest that give the same gradients",
-            report.flops[LORATUI] / report.fewest_flops,
-            FLOPS_OVER_FEWEST,
-        )
-    )
+    if report.flops:
+        what = "FLOPs ÷ the fewest that give the same gradients"
+        lines.append(_verdict(what, report.flops[LORATUI] / report.fewest_flops, FLOPS_OVER_FEWEST))
     if REFERENCE in report.losses:
         reference = report.losses[REFERENCE]
         difference = abs(report.losses[LORATUI] - reference) / reference

@@ -107,8 +107,9 @@ def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[Found, I
 
 def _check_numbers(usable: int, passed_over: int, problem: RowProblem | None, data: DataSpec, source: str) -> None:
     total = usable + passed_over
-    if data.samples is not None and total < data.samples:
+    if data.samples is not None and 2 <= total < data.samples:
         raise DatasetError(f"data.samples is {data.samples}, but {source} has {total} rows: set it to at most {total}")
     if usable < 2:
         why = f"; row {problem.number}: {problem.reason}" if problem else ""
-        raise DatasetError(f"{source} has {usable} usable rows, and at least 2 are needed{why}")
+        rows = "row" if usable == 1 else "rows"
+        raise DatasetError(f"{source} has {usable} usable {rows}, and at least 2 are needed{why}")

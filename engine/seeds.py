@@ -20,7 +20,8 @@ class SeedGroup(Struct, frozen=True):
 
     Attributes:
         rounds: by number.
-        mean, deviation: of their perplexities, the latter that of a sample (divided by n − 1).
+        mean, deviation: of the perplexities of the seeds, the latter that of a sample (divided by n − 1). A seed that
+            was trained several times counts once, with the mean of its rounds.
     """
 
     rounds: tuple[Round, ...]
@@ -55,8 +56,12 @@ def seed_groups(rounds: Iterable[Round]) -> list[SeedGroup]:
         together.setdefault((spec, tokens[round_.number]), []).append(round_)
     found = []
     for listed in together.values():
-        if len({item.spec.train.seed for item in listed}) > 1:
-            values = [item.result.perplexity for item in listed if item.result.perplexity is not None]
+        by_seed: dict[int, list[float]] = {}
+        for item in listed:
+            assert item.result.perplexity is not None
+            by_seed.setdefault(item.spec.train.seed, []).append(item.result.perplexity)
+        if len(by_seed) > 1:
+            values = list(map(statistics.mean, by_seed.values()))
             found.append(SeedGroup(tuple(listed), statistics.mean(values), statistics.stdev(values)))
     return found
 

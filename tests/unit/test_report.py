@@ -157,6 +157,8 @@ def test_seeds_of_one_spec_are_taken_together(workspace: Workspace) -> None:
     assert [item.number for item in group.rounds] == [1, 2, 3]
     assert group.mean == pytest.approx(3.1)
     assert group.deviation == pytest.approx(statistics.stdev([3.0, 3.2, 3.1]))
+    (with_twice,) = seed_groups([*rounds, measured(7, 2, 3.4)])  # its second seed comes to 3.3, and counts once
+    assert (with_twice.mean, with_twice.deviation) == pytest.approx((9.4 / 3, statistics.stdev([3.0, 3.3, 3.1])))
     table = next(table for table in tables_of(to_report(workspace, rounds)) if table[0][0] == "rounds")
     assert table[1] == ["rounds 1, 2 and 3", "1, 2, 3", "3.10 ± 0.10"]
 

@@ -66,6 +66,13 @@ class Terminal:
         self._stream.feed(data)
         return True
 
+    def read_all(self, quiet: float = 0.5) -> None:
+        """Take in what the program writes until it has written nothing for `quiet` seconds."""
+        written = -1
+        while written < len(self.written):
+            written = len(self.written)
+            self.read(quiet)
+
     def resize(self, columns: int, rows: int) -> None:
         """Give the terminal another size, and the program a SIGWINCH."""
         self._screen.resize(max(1, rows), max(1, columns))

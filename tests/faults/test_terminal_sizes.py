@@ -74,7 +74,9 @@ def test_storm_of_sizes_is_weathered(finished: Workspace, place: str, tried: Tri
         for key, shown in steps:
             terminal.type(key)
             terminal.wait_for(shown)
-        most = 0
+        terminal.wait_for(words)
+        terminal.read_all()
+        line, most = _line_of(words, terminal.text), 0
         for number in range(count):
             size = EDGES[number % len(EDGES)] if number % 2 else (chance.randint(0, 500), chance.randint(0, 500))
             terminal.resize(*size)
@@ -83,7 +85,8 @@ def test_storm_of_sizes_is_weathered(finished: Workspace, place: str, tried: Tri
             most = max(most, process.memory_info().rss)
         terminal.resize(80, 24)
         terminal.wipe()
-        screen = terminal.wait_for(words)
+        # In its old place: what was drawn for another size may arrive late, and then a key would too.
+        screen = terminal.wait_until(lambda screen: _line_of(words, screen) == line, f"{words!r} where it was")
         for gone in back:
             terminal.type(ESCAPE)
             terminal.wait_until(partial(_lacks, gone), f"the end of {gone!r}")
@@ -97,6 +100,11 @@ def test_storm_of_sizes_is_weathered(finished: Workspace, place: str, tried: Tri
     )
     assert (code, damage) == (0, []), screen
     assert most < MAX_BYTES
+
+
+def _line_of(words: str, screen: str) -> tuple[int, str] | None:
+    """Which line has them, and all of that line."""
+    return next(((number, line) for number, line in enumerate(screen.splitlines()) if words in line), None)
 
 
 def _lacks(text: str, screen: str) -> bool:

@@ -52,14 +52,28 @@ class RowAttention:
             raise ValueError("this attention is plain, and over packed rows")
         if self._starts is not None and dropout == 0.0 and _has_varlen_kernel(query):
             return _varlen(query, key, value, scaling, self._starts, max(self._lengths)), None
+        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+        if query.device.type == "cpu" and learns:
+            with torch.autocast("cpu", enabled=False):
+                # In half precision the way back of torch's kernel takes far longer there than in single.
+                attended = self._row_by_row(query.float(), key.float(), value.float(), dropout, scaling).to(query.dtype)
+        else:
+            attended = self._row_by_row(query, key, value, dropout, scaling)
+        return attended.transpose(1, 2).contiguous(), None
+
+    def _row_by_row(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scaling: float | None
+    ) -> torch.Tensor:
+        """[1, heads, tokens, head_dim], one call for each row."""
         grouped, lengths = query.shape[1] != key.shape[1], list(self._lengths)
+        rows = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
         attended = [
             functional.scaled_dot_product_attention(
                 q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
             )
-            for q, k, v in zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
+            for q, k, v in rows
         ]
-        return torch.cat(attended, dim=2).transpose(1, 2).contiguous(), None
+        return torch.cat(attended, dim=2)
 
 
 ROWS = RowAttention()

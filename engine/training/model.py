@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from transformers import (
@@ -32,6 +33,7 @@ from engine.preflight import (
     local_model_dir,
 )
 from engine.spec import ModelSpec, Spec
+from engine.training.dropout import use_quick_dropout
 from engine.training.hub import explain, first_line
 from engine.training.pissa import Tensors, check_pissa, is_pissa, write_plain
 
@@ -201,6 +203,8 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     for parameter in trainable_parameters(adapted):
         parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
     for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            use_quick_dropout(module.lora_dropout)
         if isinstance(module, BaseTunerLayer):
             # Everything runs under autocast, which would take the float32 that peft makes of the input back at once.
             module.cast_input_dtype_enabled = False

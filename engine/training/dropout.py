@@ -1,0 +1,30 @@
+"""Dropout whose random numbers do not take a tenth of a step to draw (N. Srivastava et al., Dropout, JMLR 2014)."""
+
+from __future__ import annotations
+
+import torch
+
+LEVELS = 2**16  # of the share that is kept
+
+
+class QuickDropout(torch.nn.Dropout):
+    """`torch.nn.Dropout`, on a CPU with four elements' random numbers in each that torch draws.
+
+    Its numbers come from torch's generator, so what goes on from the generator's state goes on the same. What is kept
+    is scaled by what that share is in steps of 1 / `LEVELS`, so the mean stays what it was.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  # torch's name
+        if not self.training or not 0 < self.p < 1 or input.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(input)
+        kept = min(LEVELS, max(1, round((1 - self.p) * LEVELS)))
+        drawn = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        keeps = (drawn[: input.numel()] < kept - LEVELS // 2).view(input.shape)
+        return input * keeps.to(input.dtype) * (LEVELS / kept)  # by a bool it would take five times as long
+
+
+def use_quick_dropout(modules: torch.nn.ModuleDict) -> None:
+    """Put it in the place of those of `modules` that are torch's own."""
+    for name, module in modules.items():
+        if type(module) is torch.nn.Dropout:
+            modules[name] = QuickDropout(module.p)

@@ -17,7 +17,6 @@ from engine.training.evaluate import example_hash
 from engine.training.hub import first_line
 from engine.training.loss import autocast
 from engine.training.preparation import Training
-from engine.training.text_metrics import score_texts
 
 BATCH = 32  # prompts at once, as far as they are of one length; fewer where memory is short
 
@@ -63,6 +62,8 @@ def score_answers(training: Training, step: int) -> None:
             )
             texts = [text_of(training.tokenizer, answer) for answer in found]
             expected = [text_of(training.tokenizer, question.expected) for question in questions]
+            from engine.training.text_metrics import score_texts  # whose libraries most rounds do without
+
             scored = score_texts(texts, expected)
     except Exception as error:
         torch.cuda.empty_cache()

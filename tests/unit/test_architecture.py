@@ -71,6 +71,12 @@ def test_light_modules_bring_nothing_heavy(names: list[str], heavy: frozenset[st
     assert not loaded & heavy
 
 
+def test_engine_does_not_wait_for_what_few_rounds_need() -> None:
+    done = run(sys.executable, "-P", "-c", "import sys, engine.training.recipe; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    assert {"sacrebleu", "rouge_score", "nltk"}.isdisjoint(done.stdout.split())
+
+
 def test_command_line_does_not_wait_for_textual() -> None:
     done = run(sys.executable, "-P", "-c", "import sys, tui.cli, tui.commands; print(*sys.modules)")
     assert done.returncode == 0, done.stderr

@@ -39,6 +39,7 @@ CONTENDERS: dict[str, tuple[str, ...]] = {
     "trl-4x8": _trl(_BEST | _DEFAULTS),
     "trl-16x2": _trl(_BEST, per_device_train_batch_size=16, gradient_accumulation_steps=2),
     "trl-32x1": _trl(_BEST, per_device_train_batch_size=32, gradient_accumulation_steps=1),
+    # For a GPU, with the package liger-kernel, which needs Triton.
     "trl-liger": _trl(_BEST, per_device_train_batch_size=32, gradient_accumulation_steps=1, use_liger_kernel=True),
     "trl-float32": _trl(_BEST, bf16=False),
     "trl-logits": _trl(_BEST, loss_type="nll"),

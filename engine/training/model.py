@@ -35,6 +35,7 @@ from engine.preflight import (
 from engine.spec import ModelSpec, Spec
 from engine.training.dropout import use_quick_dropout
 from engine.training.hub import explain, first_line
+from engine.training.norms import fuse_norms
 from engine.training.pissa import Tensors, check_pissa, is_pissa, write_plain
 
 MODEL_CARD = "README.md"
@@ -119,6 +120,8 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
     if spec.model.load_in_4bit:
         _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
+    if device.type == "cuda":
+        fuse_norms(placed)  # elsewhere torch has no kernel for them
     return placed
 
 

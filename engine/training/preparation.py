@@ -31,7 +31,6 @@ from engine.training.model import (
     load_tokenizer,
     recompute_activations,
 )
-from engine.training.norms import fuse_norms
 from engine.training.optimizer import make_optimizer
 from engine.training.origin import provenance_of
 from engine.training.pissa import Tensors, is_pissa
@@ -104,8 +103,6 @@ def prepare(
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)
     base = load_base_model(spec, config, dtype, device)
-    if device.type == "cuda":
-        fuse_norms(base)  # elsewhere torch has no kernel for them
     examples = _cut(rows, tokenising.result(lambda done, of: recorder.phase("tokenising", done, of)), spec, recorder)
     check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
     plan = make_plan(spec, len(examples))

@@ -72,6 +72,9 @@ class TerminalDriver(LinuxDriver):
         for signum in ENDING_SIGNALS:
             if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup has its reasons
                 signal.signal(signum, self._told_to_end)
+        # Of the loop, which it wakes: Python's own handler may be left waiting until the loop has something else to do,
+        # as the system may give the signal to another thread, and then the screen stays as the shell has left it.
+        self._loop.add_signal_handler(signal.SIGCONT, self._sigcont_application)
         threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
 
     def start_application_mode(self) -> None:

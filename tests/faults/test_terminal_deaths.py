@@ -249,6 +249,28 @@ def test_suspended_front_end_gives_the_terminal_back_and_comes_again(
     assert (code, damage) == (0, [])
 
 
+def test_front_end_is_drawn_anew_however_often_it_is_continued(
+    reference_workspace: Workspace, tried: Tried, times: Times
+) -> None:
+    """Whichever of its threads the system tells."""
+    count = times(30, 600)
+    with Terminal([LORATUI], reference_workspace.root) as terminal:
+        front_end = psutil.Process(terminal.process.pid)
+        terminal.wait_for("Round 4 came out worse")
+        terminal.read_all()
+        for _ in range(count):
+            front_end.send_signal(signal.SIGSTOP)
+            await_true(lambda: front_end.status() == psutil.STATUS_STOPPED, "the suspension")
+            terminal.wipe()
+            front_end.send_signal(signal.SIGCONT)
+            terminal.wait_for("Round 4 came out worse")
+            terminal.read_all(0.05)
+        terminal.type("q")
+        code = terminal.wait_for_end()
+    tried("F9", "SIGSTOP and SIGCONT again and again; the screen must be drawn anew", count, code != 0)
+    assert code == 0
+
+
 DEFECTS = {
     "handler": ("from tui.screens.rounds import RoundsScreen as X; X.action_new = broken", "n"),
     "handler of a message": ("from tui.screens.rounds import RoundsScreen as X; X.show_rounds = broken", ""),

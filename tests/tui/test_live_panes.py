@@ -113,10 +113,14 @@ async def test_strip_is_not_there_for_a_single_round(open_app: OpenApp, idle_coc
         assert not screen.query_one(RunStrip).display and screen.round.number == 1
 
 
+@pytest.fixture(autouse=True)
+def this_machine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has to say would come between."""
+    monkeypatch.setattr("tui.screens.live.follow_machine", lambda *_: None)
+
+
 async def machine(pilot: AppPilot, screen: LiveScreen, share: RoundShare, *gpus: GpuSample) -> str:
-    """What the pane says of this machine."""
-    screen.workers.cancel_group(screen, "machine")
-    await pilot.pause(0.1)
+    """What the pane says of a machine."""
     screen.post_message(MachineSampled(MachineSample(45.0, 12 * GIB, 31 * GIB, gpus, ""), share, 1000.0))
     await until(pilot, lambda: "12.0" in shown(pilot, "#machine"), "the sample")
     return shown(pilot, "#machine")

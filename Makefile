@@ -53,7 +53,7 @@ nano: install ## make the embedded model and its data anew (about ten minutes)
 	$(BIN)/python scripts/make_nano.py
 
 screenshots: install-dev ## draw the screens that the README shows
-	$(BIN)/python scripts/screenshots.py
+	$(BIN)/python -m scripts.screenshots
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

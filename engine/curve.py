@@ -7,7 +7,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -131,6 +131,6 @@ def _curve_of(points: Sequence[_Point | Step], last: Step) -> Curve:
 
 def _fill(column: array[float], values: Sequence[float | None]) -> None:
     try:
-        column.fromlist(values)  # type: ignore[arg-type]  # as it mostly is
+        column.fromlist(cast("list[float]", values))  # as it mostly is
     except TypeError:
         column.fromlist([math.nan if value is None else value for value in values])

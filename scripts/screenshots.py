@@ -1,4 +1,4 @@
-"""Draw the screens of README and docs/ as SVG, from the app itself: `python scripts/screenshots.py [OUT]`.
+"""Draw the screens of README and docs/ as SVG, from the app itself: `python -m scripts.screenshots [OUT]`.
 
 They are scenes over the sample workspace, whose rounds after the fifth are made up: the same on every machine.
 """
@@ -12,10 +12,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # it is run as a script, too
+from scripts.scenes import SCENES, play, settle, stage
 
-from scripts.scenes import SCENES, play, settle, stage  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 SIZE = (110, 32)
 SHOWN = (

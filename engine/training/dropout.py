@@ -14,13 +14,13 @@ class QuickDropout(torch.nn.Dropout):
     is scaled by what that share is in steps of 1 / `LEVELS`, so the mean stays what it was.
     """
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  # torch's name
-        if not self.training or not 0 < self.p < 1 or input.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(input)
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        if not self.training or not 0 < self.p < 1 or given.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(given)
         kept = min(LEVELS, max(1, round((1 - self.p) * LEVELS)))
-        drawn = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        keeps = (drawn[: input.numel()] < kept - LEVELS // 2).view(input.shape)
-        return input * keeps.to(input.dtype) * (LEVELS / kept)  # by a bool it would take five times as long
+        drawn = torch.empty(-(-given.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        keeps = (drawn[: given.numel()] < kept - LEVELS // 2).view(given.shape)
+        return given * keeps.to(given.dtype) * (LEVELS / kept)  # by a bool it would take five times as long
 
 
 def use_quick_dropout(modules: torch.nn.ModuleDict) -> None:

@@ -20,6 +20,7 @@ from engine.store import RoundStore
 from engine.workspace import Workspace
 from tests.conftest import damage, make_round
 from tests.faults.conftest import Tried
+from tests.faults.disks import needs_strace
 from tests.faults.store_writers import Change, Notes, applied, change_on, change_once, forked, notes_in, received
 
 Times = Callable[[int, int], int]
@@ -151,7 +152,7 @@ def damaged(workspace: Workspace) -> None:
     damage(workspace.store_path, b"{broken")
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@needs_strace
 @pytest.mark.parametrize("setting", [as_it_is, behind_a_link, without_links, damaged])
 @pytest.mark.parametrize("fault", ["signal=SIGKILL", "error=ENOSPC", "error=EIO"])
 def test_each_system_call_of_a_write_in_turn(

@@ -27,6 +27,7 @@ from tests.unit.test_data_files import as_parquet
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
 
 SHARED = ROOT.parent / "shared" / "data"
+needs_shared_data = pytest.mark.skipif(not SHARED.exists(), reason=f"the shared test data is not at {SHARED}")
 COUNT = 12
 
 
@@ -108,7 +109,7 @@ def test_every_kind_of_file_trains(
     assert one.result.eval_loss == two.result.eval_loss
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason=f"no {SHARED}: the shared test data is not beside the repo")
+@needs_shared_data
 @pytest.mark.parametrize(("name", "form"), [("v1_sft_demo.jsonl", "messages"), ("alpaca_en_demo.json", "alpaca")])
 def test_real_rows_train(tmp_path: Path, name: str, form: str) -> None:
     data = DataSpec(path=str(SHARED / name), samples=200)
@@ -118,7 +119,7 @@ def test_real_rows_train(tmp_path: Path, name: str, form: str) -> None:
     assert isinstance(events[-1], Finished)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason=f"no {SHARED}: the shared test data is not beside the repo")
+@needs_shared_data
 def test_real_conversations_are_learned_by_their_answers() -> None:
     name = SHARED / "v1_sft_demo.jsonl"
     from engine.presets import embedded_model

@@ -41,13 +41,10 @@ def varied(idle_cockpit: Cockpit) -> Cockpit:
         (16, Result(perplexity=4.0, eval_loss=1.4, train_seconds=30.0), Status.FINISHED, "wide again"),
         (8, Result(), Status.FAILED, ""),
     )
-    for rank, result, status, note in made:
+    for parent, (rank, result, status, note) in enumerate(made):
         spec = make_spec(lora__r=rank)
-        idle_cockpit.store.add(
-            lambda number, spec=spec, result=result, status=status, note=note: make_round(  # type: ignore[misc]
-                number, status, spec=spec, result=result, note=note, parent=number - 1 or None
-            )
-        )
+        add = partial(make_round, status=status, spec=spec, result=result, note=note, parent=parent or None)
+        idle_cockpit.store.add(add)
     return idle_cockpit
 
 
@@ -303,7 +300,7 @@ async def test_equals_shows_only_columns_that_differ_among_the_rounds_shown(
 ) -> None:
     for dropout, seed in ((0.0, 1), (0.1, 1), (0.1, 2)):
         spec = make_spec(lora__lora_dropout=dropout, train__seed=seed)
-        idle_cockpit.store.add(lambda number, spec=spec: make_round(number, spec=spec))  # type: ignore[misc]
+        idle_cockpit.store.add(partial(make_round, spec=spec))
     async with open_app(idle_cockpit) as pilot:
         await until_numbers(pilot, 1, 2, 3)
         await pilot.press("equals_sign")
@@ -403,7 +400,7 @@ async def test_columns_that_do_not_fit_are_scrolled_to(open_app: OpenApp, refere
 
 async def test_wide_characters_keep_the_columns_aligned(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
     for name in ("plain", "学習率を下げる", "naïve🙂"):
-        idle_cockpit.store.add(lambda number, name=name: make_round(number, name=name, note="END"))  # type: ignore[misc]
+        idle_cockpit.store.add(partial(make_round, name=name, note="END"))
     async with open_app(idle_cockpit, size=WIDE) as pilot:
         await until_numbers(pilot, 1, 2, 3)
         table = table_of(pilot)
@@ -414,7 +411,9 @@ async def test_wide_characters_keep_the_columns_aligned(open_app: OpenApp, idle_
         assert len({cell_len(line.text.partition("END")[0]) for line in lines}) == 1
 
 
-async def test_only_rows_that_changed_are_painted_again(open_app: OpenApp, varied: Cockpit) -> None:
+async def test_only_rows_that_changed_are_painted_again(
+    open_app: OpenApp, varied: Cockpit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_app(varied) as pilot:
         await until_numbers(pilot, 1, 2, 3, 4)
         await pilot.pause()
@@ -426,7 +425,7 @@ async def test_only_rows_that_changed_are_painted_again(open_app: OpenApp, varie
             painted.append(y)
             return render_line(y)
 
-        table.render_line = counted  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(table, "render_line", counted)
         varied.annotate(2, note="other words")
         await until(pilot, lambda: "other words" in column(pilot, "note"), "the note")
         await pilot.pause()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,13 +88,17 @@ async def test_every_hyperparameter_is_edited_with_the_keyboard(
     assert (queued.status, queued.parent) == (Status.QUEUED, 1)
 
 
+def explains(pilot: AppPilot, key: str) -> bool:
+    return shown(pilot, "#explained").startswith(key)
+
+
 async def test_arrows_go_through_the_fields_and_each_says_what_it_does(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
         pilot.app.screen.query_one(SpecForm).focus_field("model.path")
         for field in spec_fields().values():
-            await until(pilot, lambda key=field.key: shown(pilot, "#explained").startswith(key), field.key)  # type: ignore[misc]
+            await until(pilot, partial(explains, pilot, field.key), field.key)
             assert field.description in shown(pilot, "#explained")
             assert field.allowed in shown(pilot, "#explained")
             await pilot.press("down")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def rounds(idle_cockpit: Cockpit) -> list[Round]:
     """Two rounds that answer in words of their own: `one ...` and `two ...`, the base model `zero ...`."""
     made = []
     for name, word in (("alpha", "one"), ("beta", "two")):
-        round_ = idle_cockpit.store.add(lambda n, name=name: make_round(n, name=name, note=f"{name}, the note"))  # type: ignore[misc]
+        round_ = idle_cockpit.store.add(partial(make_round, name=name, note=f"{name}, the note"))
         replies = {prompt: (f"zero {prompt}", f"{word} {prompt}") for prompt in PROMPTS}
         write_spoken(idle_cockpit.workspace, round_, replies)
         made.append(round_)
@@ -104,13 +105,17 @@ async def test_nothing_tells_the_sides_apart_while_they_are_judged(
             before = written(idle_cockpit)
             await pilot.press(key)
             if key != "r":
-                await until(pilot, lambda before=before: written(idle_cockpit) > before, key)  # type: ignore[misc]
+                await until(pilot, partial(more_written, idle_cockpit, before), key)
             await pilot.pause()
         assert SECRET.findall(told_by(pilot)) == []
         styles = [pilot.app.screen.query_one(name).styles for name in ("#left", "#right")]
         assert styles[0].color == styles[1].color and styles[0].border == styles[1].border
     names = {path.name for path in idle_cockpit.workspace.root.iterdir()}
     assert {name for name in names if not name.startswith("experiments.json")} == {"judgements.jsonl", "runs"}
+
+
+def more_written(cockpit: Cockpit, before: int) -> bool:
+    return written(cockpit) > before
 
 
 def written(cockpit: Cockpit) -> int:
@@ -252,7 +257,7 @@ async def test_long_answers_are_scrolled_together(open_app: OpenApp, idle_cockpi
         await judging(pilot, mark=False)
         for key, line in (("pagedown", 40), ("G", 99), ("pageup", 50), ("k", 50), ("j", 50)):
             await pilot.press(key)
-            await until(pilot, lambda line=line: both_seen(pilot, line), f"line {line} after {key}")  # type: ignore[misc]
+            await until(pilot, partial(both_seen, pilot, line), f"line {line} after {key}")
         await pilot.press("g")
         await until(pilot, lambda: any("a prompt" in text for text in lines_of(pilot)), "the prompt")
 
@@ -264,7 +269,7 @@ def both_seen(pilot: AppPilot, line: int) -> bool:
 
 async def test_what_cannot_be_judged_is_told(open_app: OpenApp, idle_cockpit: Cockpit, rounds: list[Round]) -> None:
     for status in (Status.IMPORTED, Status.FINISHED):
-        idle_cockpit.store.add(lambda number, status=status: make_round(number, status))  # type: ignore[misc]
+        idle_cockpit.store.add(partial(make_round, status=status))
     async with open_app(idle_cockpit) as pilot:
         await until(pilot, lambda: bool(shown(pilot, "#detail")), "the rounds")
         await pilot.press("b")

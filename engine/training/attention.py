@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -92,11 +93,19 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    # The kernel has always taken fewer key heads than query heads; newer releases of torch want to be told.
-    grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
-    attended = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **grouped)
+    attended = varlen_attn(
+        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **_grouped_heads()
+    )
     assert isinstance(attended, torch.Tensor)
     return attended[None]
+
+
+@cache
+def _grouped_heads() -> dict[str, Any]:
+    """The kernel has always taken fewer key heads than query heads; newer releases of torch want to be told."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 
 
 def _has_varlen_kernel(query: torch.Tensor) -> bool:

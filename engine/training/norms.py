@@ -32,6 +32,8 @@ def _fused(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | 
     epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if not isinstance(weight, torch.Tensor) or weight.dtype not in TOLERANCE or not isinstance(epsilon, float):
         return None
+    if getattr(module, "bias", None) is not None:  # which may be nothing now, and be trained
+        return None
     norm = partial(_norm, module.forward, weight, epsilon)
     generator = torch.Generator().manual_seed(0)
     rows = torch.stack([size * torch.randn(weight.shape[-1], generator=generator) for size in SIZES]).to(weight)

@@ -160,6 +160,9 @@ def test_norm_of_another_kind_is_left_alone() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x - x.mean(-1, keepdim=True))
 
+    shifted = torch.nn.RMSNorm(16, eps=1e-6)
+    shifted.bias = torch.nn.Parameter(torch.zeros(16))
+    assert fuse_norms(shifted) == 0
     assert fuse_norms(CentredRMSNorm(16, eps=1e-6)) == 0
     assert fuse_norms(torch.nn.RMSNorm(16)) == 0  # whose epsilon is the precision's own
     assert fuse_norms(torch.nn.RMSNorm(16, eps=1e-6)) == 1

@@ -11,14 +11,18 @@ from typing import Any
 
 import pytest
 import torch
+from peft import get_peft_model
 from torch.nn import functional
+from transformers import AutoTokenizer
 
+from benchmarks.contenders.task import load_rows, lora_config
 from benchmarks.flops import counter
+from benchmarks.ruler import fewest_flops, load_base, row_losses
 from engine.events import Evaluated, Step
 from engine.runlog import read_events
 from engine.workspace import RunDir
 from tests.conftest import ROOT
-from tests.integration.rounds_to_train import POSITIONS, make_rows, write_rows
+from tests.integration.rounds_to_train import POSITIONS, make_rows, make_run, spec_of, write_rows
 
 ROWS = 40
 SETTINGS = (f"data.max_length={POSITIONS}", "train.learning_rate=1e-2", "lora.lora_dropout=0")
@@ -36,6 +40,18 @@ def compare(directory: Path, model: Path, contenders: str) -> tuple[dict[str, An
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return json.loads(found.read_text()), done.stdout
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+def test_fewest_operations_are_those_of_each_row_counted(tiny_model: Path, tmp_path: Path) -> None:
+    spec = spec_of(make_run(tmp_path / "run", tiny_model))
+    rows, _ = load_rows(spec, AutoTokenizer.from_pretrained(tiny_model))
+    model = get_peft_model(load_base(spec, torch.float32, torch.device("cpu")), lora_config(spec)).train()
+    with counter:
+        for loss, _ in row_losses(model, rows, torch.device("cpu")):
+            torch.autograd.backward(loss)
+    counted = counter.get_total_flops()  # before another count begins at nothing
+    assert fewest_flops(spec, rows) == counted > 0
 
 
 def test_engine_and_reference_are_measured_on_the_same_rows(tiny_model: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from engine.runlog import EventWriter
 from engine.running import EXIT_MUTE, inherit_lock
 from engine.sharing import set_umask
 from engine.spec import Spec, decode_spec
-from engine.training.hub import go_offline_if_unreachable, quieten
+from engine.training.libraries import importing, quieten
 from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
 from engine.training.recorder import Recorder, StopSignal, StopWanted
 from engine.workspace import RunDir, Workspace
@@ -103,10 +103,9 @@ def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
         with recorder.stop.at_once():
             recorder.phase("loading")
             spec = read_spec(run)
-            go_offline_if_unreachable(spec)
-
-            from engine.training.device import choose_device
-            from engine.training.recipe import train_round
+            with importing(spec.model, spec.data):
+                from engine.training.device import choose_device
+                from engine.training.recipe import train_round
         train_round(spec, run, recorder, choose_device(), step)
     except StopWanted:  # nothing was trained by this process, and what an earlier one saved lies where it did
         recorder.ended_early(step or 0, "before its first step")

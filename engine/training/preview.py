@@ -19,7 +19,7 @@ from engine.errors import LoratuiError
 from engine.preview import Preview, Segment
 from engine.redaction import redact, redact_output
 from engine.spec import Spec
-from engine.training.hub import go_offline_if_unreachable, quieten
+from engine.training.libraries import importing, quieten
 
 MEASURED = 1000  # rows, of which the lengths are told; a second or so
 
@@ -46,10 +46,10 @@ class RowPreviews:
     """The rows of a spec and its tokenizer, loaded. It raises LoratuiError as the engine does for the same spec."""
 
     def __init__(self, spec: Spec) -> None:
-        go_offline_if_unreachable(spec)
-        from engine.training.data import load_rows, tokenise
-        from engine.training.model import load_tokenizer
-        from engine.training.rendering import Renderer
+        with importing(spec.model, spec.data):
+            from engine.training.data import load_rows, tokenise
+            from engine.training.model import load_tokenizer
+            from engine.training.rendering import Renderer
 
         self._spec = spec
         self._rows = load_rows(spec.data)

@@ -5,118 +5,20 @@ Lines of JSON in and out, as `engine.evaluations` says.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from peft import PeftModel
 
-from engine.bootstrap import mean_per_token
-from engine.dataset import local_data_file
 from engine.dialogue import Refusal
-from engine.errors import LoratuiError, ModelError
+from engine.errors import LoratuiError
 from engine.evaluations import Advance, ExtraEvaluation, Order
-from engine.events import Prepared
 from engine.redaction import redact, redact_output
-from engine.runlog import read_events
 from engine.sharing import set_umask
 from engine.training.__main__ import read_spec
-from engine.training.data import Example, cut, load_rows
-from engine.training.device import choose_device, out_of_memory, resolve_dtype, use_fast_kernels
-from engine.training.evaluate import Evaluation, evaluate, scores_of
-from engine.training.forward import Forward, choose_forward
-from engine.training.hub import first_line, go_offline_if_unreachable, quieten
-from engine.training.model import check_vocabulary, load_base_model, load_config, load_tokenizer
-from engine.training.origin import file_hash
-from engine.training.token_cache import tokenise_cached
+from engine.training.libraries import importing, quieten
 from engine.workspace import RunDir, Workspace
-
-TOKENS = 2048  # at once, where the run does not tell what there is room for
-
-
-class Scoring:
-    """Everything that scores one run's adapter; `replies` takes how far it is."""
-
-    def __init__(self, order: Order, tell: Any) -> None:
-        self._run = RunDir(Path(order.run_dir))
-        self._spec = msgspec.structs.replace(read_spec(self._run), data=order.data)
-        self._tell = tell
-        go_offline_if_unreachable(self._spec)
-
-    def score(self) -> ExtraEvaluation:
-        """Load, score the base model, score the adapter."""
-        data = self._spec.data
-        self._tell(Advance("loading"))
-        rows = load_rows(data)
-        examples = self._examples(rows.usable)
-        with out_of_memory("while loading"):
-            forward = self._forward(examples)
-        tokens = self._tokens()
-        with forward.model.disable_adapter():
-            base = self._evaluate("evaluating base", forward, examples, tokens)
-        tuned = self._evaluate("evaluating", forward, examples, tokens)
-        interval = mean_per_token(tuned.nlls, tuned.tokens)
-        file = local_data_file(data.path)
-        return ExtraEvaluation(
-            time=time.time(),
-            data=data,
-            sha256=(file_hash(file) or "") if file is not None else "",
-            rows=len(examples),
-            left_out=len(rows) - len(examples),
-            supervised_tokens=tuned.supervised_tokens,
-            eval_loss=_finite(tuned.eval_loss),
-            perplexity=_finite(tuned.perplexity),
-            eval_loss_interval=(interval.low, interval.high) if interval else None,
-            base_eval_loss=_finite(base.eval_loss),
-            base_perplexity=_finite(base.perplexity),
-            scores=scores_of(tuned, examples),
-            base_scores=scores_of(base, examples),
-        )
-
-    def _examples(self, rows: Any) -> list[Example]:
-        own = msgspec.structs.replace(self._spec.model, path=str(self._run.adapter))
-        self._tokenizer = load_tokenizer(own if (self._run.adapter / "tokenizer.json").is_file() else self._spec.model)
-        tokenised = tokenise_cached(
-            rows, self._tokenizer, self._spec.data, lambda done, of: self._tell(Advance("tokenising", done, of))
-        )
-        return cut(tokenised.examples, self._spec.data.max_length).examples
-
-    def _forward(self, examples: list[Example]) -> Forward:
-        device = choose_device()
-        use_fast_kernels(device)
-        config = load_config(self._spec)
-        prepared = self._prepared()
-        wanted = prepared.dtype if prepared is not None and prepared.device == device.type else self._spec.model.dtype
-        dtype = resolve_dtype(wanted, device, config.get_text_config().hidden_size)
-        base = load_base_model(self._spec, config, dtype, device)
-        check_vocabulary(base, int(max(item.tokens.max() for item in examples)), self._spec.model.path)
-        try:
-            model = PeftModel.from_pretrained(base, str(self._run.adapter)).eval()
-        except Exception as error:  # the libraries raise whatever a damaged or strange adapter makes them
-            raise ModelError(
-                f"the adapter in {self._run.adapter} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
-            ) from error
-        return choose_forward(model, device, dtype, max(map(len, examples)))
-
-    def _prepared(self) -> Prepared | None:
-        events = read_events(self._run.events, Prepared)
-        return next((event for event in reversed(events) if isinstance(event, Prepared)), None)
-
-    def _tokens(self) -> int:
-        prepared = self._prepared()
-        return prepared.micro_batch_tokens if prepared is not None and prepared.micro_batch_tokens else TOKENS
-
-    def _evaluate(self, phase: str, forward: Forward, examples: list[Example], tokens: int) -> Evaluation:
-        with out_of_memory(f"while {phase}"):
-            return evaluate(forward, examples, tokens, lambda done, of: self._tell(Advance(phase, done, of)))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def main() -> None:
@@ -129,9 +31,13 @@ def main() -> None:
         replies.flush()
 
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
-    set_umask(Workspace(Path(order.run_dir).parent.parent))
+    run = RunDir(Path(order.run_dir))
+    set_umask(Workspace(run.path.parent.parent))
     try:
-        tell(Scoring(order, tell).score())
+        spec = msgspec.structs.replace(read_spec(run), data=order.data)
+        with importing(spec.model, spec.data):
+            from engine.training.rescoring import Scoring
+        tell(Scoring(run, spec, tell).score())
     except LoratuiError as error:
         tell(Refusal(redact(error.message)))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import os
 import pickle
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -17,8 +18,10 @@ import pytest
 
 from engine import preflight
 from engine.errors import LoratuiError, ModelError
+from engine.evaluations import evaluate_on
 from engine.events import AnyEvent, Finished
-from engine.training.hub import quieten
+from engine.preview import Previewer
+from engine.talk import Opening, Talk
 from engine.training.preview import RowPreviews
 from engine.workspace import RunDir
 from tests.conftest import await_true
@@ -250,14 +253,61 @@ def test_code_is_run_only_where_the_spec_says_so_and_the_plan_warns(
     assert canary.exists()
 
 
-def test_kernels_are_not_loaded_from_the_hub(monkeypatch: pytest.MonkeyPatch, tried: Tried) -> None:
-    monkeypatch.delitem(sys.modules, "kernels", raising=False)
+@pytest.fixture
+def trained(reference: tuple[RunDir, list[AnyEvent]], tmp_path: Path) -> RunDir:
+    """A run directory for this test alone."""
+    return RunDir(Path(shutil.copytree(reference[0].path, tmp_path / "runs" / "run")))
+
+
+def plant_kernels(site: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package `kernels`, which tells when it is imported, where processes started from here find it."""
+    site.joinpath("kernels").mkdir(parents=True)
+    site.joinpath("kernels", "__init__.py").write_text(python(canary))
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
     monkeypatch.setenv("USE_HUB_KERNELS", "YES")
-    quieten()
-    with pytest.raises(ImportError):
-        importlib.import_module("kernels")
-    tried("S6", "the package that loads compiled code from the hub", 1)
-    sys.modules.pop("kernels")
+
+
+def ask_talk(run: RunDir) -> None:
+    with Talk(Opening(spec_of(run).model, {"round 1": str(run.adapter)})) as talk:
+        talk.opened()
+
+
+def ask_evaluation(run: RunDir) -> None:
+    evaluate_on(run, spec_of(run).data, lambda _: None)
+
+
+def ask_preview(run: RunDir) -> None:
+    with Previewer(spec_of(run)) as process:
+        process.show(1)
+
+
+def ask_training(run: RunDir) -> None:
+    run.events.unlink()
+    subprocess.run([sys.executable, "-P", "-m", "engine.training", run.path], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("ask", [ask_training, ask_talk, ask_evaluation, ask_preview])
+def test_kernels_are_not_loaded_from_the_hub(
+    trained: RunDir,
+    canary: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tried: Tried,
+    ask: Callable[[RunDir], None],
+) -> None:
+    """By the package that libraries import for it where it is installed."""
+    plant_kernels(tmp_path / "site", canary, monkeypatch)
+    ask(trained)
+    tried("S6", "the package that loads compiled code from the hub", 1, canary.exists())
+    assert not canary.exists()
+
+
+def test_libraries_by_themselves_would_load_kernels(
+    canary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_kernels(tmp_path / "site", canary, monkeypatch)
+    subprocess.run([sys.executable, "-P", "-c", "import transformers.integrations.hub_kernels"], capture_output=True)
+    assert canary.exists()
 
 
 ESCAPES = {

@@ -17,7 +17,6 @@ from engine.evaluations import (
     Advance,
     EvaluationSummary,
     ExtraEvaluation,
-    Order,
     evaluate_on,
     read_evaluations,
     write_evaluation,
@@ -26,7 +25,7 @@ from engine.events import AnyEvent
 from engine.paired import pair
 from engine.scores import read_scores
 from engine.spec import DataSpec
-from engine.training.scoring import Scoring
+from engine.training.rescoring import Scoring
 from engine.workspace import RunDir
 from tests.integration.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, write_rows
 from tests.integration.test_training_numbers import evaluations_of, result_loss
@@ -53,7 +52,7 @@ def ignore(_: Advance) -> None:
 def score_here(run: RunDir, file: Path) -> ExtraEvaluation:
     """As the process does, in this one."""
     with as_in_the_engine():
-        return Scoring(Order(str(run.path), on(run, file)), ignore).score()
+        return Scoring(run, msgspec.structs.replace(spec_of(run), data=on(run, file)), ignore).score()
 
 
 def test_rows_that_were_held_out_score_as_they_did_in_training(

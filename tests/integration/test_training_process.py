@@ -80,8 +80,9 @@ def test_run_directory_holds_what_it_should_and_no_pickle(reference: tuple[RunDi
     assert not [path for path in files if b"ctorch._utils" in path.read_bytes() or path.read_bytes()[:2] == b"PK"]
 
 
-def test_life_is_shown_before_anything_heavy_is_imported() -> None:
-    code = "import sys, engine.training.__main__; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+@pytest.mark.parametrize("process", ["__main__", "preview", "scoring", "talking"])
+def test_life_is_shown_before_anything_heavy_is_imported(process: str) -> None:
+    code = f"import sys, engine.training.{process}; print({{'torch', 'transformers', 'numpy'}} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         capture_output=True,

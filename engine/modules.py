@@ -50,7 +50,7 @@ def model_modules(path: str, environment: Mapping[str, str] = os.environ) -> Mod
     Raises:
         ModelError: the model is not on this machine, or is of an architecture that is not known here.
     """
-    directory = local_model_dir(path) or _cached(path, environment)
+    directory = model_dir_here(path, environment)
     if directory is None:
         raise ModelError(f"model.path is {path!r}, which is not on this machine yet: type the names of the modules")
     counts = module_counts(directory)
@@ -63,12 +63,26 @@ def model_modules(path: str, environment: Mapping[str, str] = os.environ) -> Mod
     )
 
 
-def _usual(directory: Path, path: str) -> tuple[str, ...]:
+def model_dir_here(path: str, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the model that `model.path` means lies, None for one of the hub that is not in its cache here."""
+    return local_model_dir(path) or _cached(path, environment)
+
+
+def read_config(directory: Path) -> dict[str, object]:
+    """The config.json of the model in `directory`; raises ModelError if it cannot be read."""
+    file = directory / "config.json"
     try:
-        config = msgspec.json.decode(
-            read_plain(directory / "config.json", max_bytes=MAX_CONFIG_BYTES, follow_link=True), type=dict[str, object]
+        return msgspec.json.decode(
+            read_plain(file, max_bytes=MAX_CONFIG_BYTES, follow_link=True), type=dict[str, object]
         )
     except (OSError, NoPlainFile, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from error
+
+
+def _usual(directory: Path, path: str) -> tuple[str, ...]:
+    try:
+        config = read_config(directory)
+    except ModelError as error:
         raise ModelError(f"model.path is {path!r}: its config.json cannot be read: type the names") from error
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in USUAL:

@@ -1,10 +1,11 @@
-"""How the heavy libraries are imported: without code from the hub, and without waiting for it.
+"""How the heavy libraries are imported: without code from the hub, without waiting for it, and no more than is needed.
 
 They read their settings, and decide what they can do, when they are imported, so nothing here imports them.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from engine.dataset import local_data_file
+from engine.errors import ModelError
+from engine.modules import model_dir_here, read_config
 from engine.preflight import local_model_dir
 from engine.spec import DataSpec, ModelSpec
 from engine.training.hub import ENDPOINT
@@ -38,12 +41,30 @@ def importing(model: ModelSpec, data: DataSpec | None = None) -> Iterator[None]:
         yield
         return
     _go_offline_if_unreachable(model, data)
-    yield
+    if not _needs_bitsandbytes(model):
+        _leave_out("bitsandbytes")
+    gc.disable()  # it would look a dozen times through half a million objects, of which none goes
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _leave_out(package: str) -> None:
     """Have Python say that `package` is not installed."""
     sys.modules[package] = None  # type: ignore[assignment]
+
+
+def _needs_bitsandbytes(model: ModelSpec) -> bool:
+    """Whether weights are to be quantised, or may be already. Peft imports it for any, which takes a second or more."""
+    directory = model_dir_here(model.path)
+    if model.load_in_4bit or directory is None:
+        return True
+    try:
+        return "quantization_config" in read_config(directory)
+    except ModelError:  # which whoever loads it will tell
+        return True
 
 
 def _go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:

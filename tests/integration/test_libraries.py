@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,39 +16,54 @@ from engine.presets import EMBEDDED
 from tests.conftest import ROOT
 
 CODE = """
-import json, sys
+import gc, json, sys
 from engine.spec import ModelSpec
 from engine.training.libraries import importing, quieten
 
 quieten()
-with importing(ModelSpec(sys.argv[1])):
+with importing(ModelSpec(sys.argv[1], load_in_4bit=json.loads(sys.argv[2]))):
     from huggingface_hub import constants
+    collecting = gc.isenabled()
 left_out = [name for name, module in sys.modules.items() if module is None and name in ("bitsandbytes", "kernels")]
-print(json.dumps([sorted(left_out), constants.HF_HUB_OFFLINE]))
+print(json.dumps([sorted(left_out), constants.HF_HUB_OFFLINE, collecting, gc.isenabled()]))
 """
 NOWHERE = "http://127.0.0.1:1"
 
 
-def found(model: str, environment: Mapping[str, str] = {}) -> tuple[list[str], bool]:
+def found(model: str, in_4_bits: bool = False, environment: Mapping[str, str] = {}) -> tuple[list[str], bool]:
     """Packages that are left out, and whether the hub is."""
     done = subprocess.run(
-        [sys.executable, "-P", "-c", CODE, model],
+        [sys.executable, "-P", "-c", CODE, model, json.dumps(in_4_bits)],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "", **environment},
     )
-    left_out, offline = json.loads(done.stdout)
+    left_out, offline, collecting_then, collecting_now = json.loads(done.stdout)
+    assert (collecting_then, collecting_now) == (False, True)
     return left_out, offline
 
 
-def test_nothing_of_a_local_model_is_looked_for_on_the_hub() -> None:
-    assert found(EMBEDDED) == (["kernels"], True)
+def test_nothing_of_a_local_model_is_looked_for_on_the_hub_or_quantised() -> None:
+    assert found(EMBEDDED) == (["bitsandbytes", "kernels"], True)
+
+
+def test_model_in_4_bits_has_what_quantises_it() -> None:
+    assert found(EMBEDDED, in_4_bits=True) == (["kernels"], True)
+
+
+def test_model_that_is_quantised_already_has_it_too(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
+    assert found(str(model)) == (["kernels"], True)
+    (model / "config.json").write_text("{")
+    assert found(str(model)) == (["kernels"], True)
 
 
 @pytest.mark.parametrize(("proxy", "offline"), [("", True), (NOWHERE, False)], ids=["direct", "behind a proxy"])
 def test_hub_that_does_not_answer_is_left_alone(tmp_path: Path, proxy: str, offline: bool) -> None:
-    """A proxy may reach what this cannot."""
+    """Its models may be quantised, for all that is known here; and a proxy may reach what this cannot."""
     names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
     environment = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path), **dict.fromkeys(names, proxy)}
     assert found("somebody/something", environment=environment) == (["kernels"], offline)

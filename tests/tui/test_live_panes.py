@@ -90,6 +90,11 @@ async def test_other_rounds_are_told_of_and_gone_to(
         await until(pilot, lambda: "step 50/100" in shown(pilot, "#run-title"), "and again")
         await until(pilot, lambda: len(screen.run.curve) == 50, "every step once")
         assert len(screen.run.curve) == 50
+        await pilot.click("#run-strip", offset=(strip.index("25 %"), 0))
+        await until(pilot, lambda: "step 25/100" in shown(pilot, "#run-title"), "the second round, clicked")
+        await pilot.click("#run-strip", offset=(1 + strip.index("next"), 0))
+        await pilot.click("#run-strip", offset=(1 + strip.index("third"), 0))
+        await until(pilot, lambda: "Round 3" in shown(pilot, "#run-title"), "what waits, clicked")
 
 
 async def test_strip_says_less_where_there_is_less_room(

@@ -200,6 +200,10 @@ class LiveScreen(CockpitScreen):
         place = (places[0] + by) % len(listed) if places else (0 if by > 0 else len(listed) - 1)
         self._go_to(listed[place])
 
+    @on(RunStrip.RoundClicked)
+    def _take_clicked(self, event: RunStrip.RoundClicked) -> None:
+        self._go_to(event.round)
+
     def _go_to(self, round_: Round) -> None:
         """Show another round's run from its beginning, in the same panes."""
         if round_.id == self.round.id:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Click, Resize
+from textual.message import Message
+from textual.style import Style
 from textual.widgets import Static
 
 from engine.rounds import ACTIVE, Round, Status, in_queue_order
@@ -15,6 +17,7 @@ from tui.plain import clean_line
 
 # Cells of the bar, characters of a name, and whether the time left is told: as they fit, the first that does.
 DETAIL = ((8, 20, True), (8, 12, True), (6, 12, False), (4, 8, False), (0, 8, False), (0, 0, False))
+NUMBER = "round"  # of what is under the mouse, as it stands in the line's style
 
 
 def reachable(rounds: Sequence[Round]) -> list[Round]:
@@ -29,6 +32,13 @@ class RunStrip(Static):
     DEFAULT_CSS = """
     RunStrip { height: 1; padding: 0 1; background: $surface; text-wrap: nowrap; text-overflow: ellipsis; }
     """
+
+    class RoundClicked(Message):
+        """A round was clicked; `round` is as the strip has it."""
+
+        def __init__(self, round_: Round) -> None:
+            super().__init__()
+            self.round = round_
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
@@ -51,6 +61,13 @@ class RunStrip(Static):
     def on_resize(self, event: Resize) -> None:
         self._draw()
 
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        number = event.style.meta.get(NUMBER)
+        for round_ in self._rounds:
+            if round_.number == number:
+                self.post_message(self.RoundClicked(round_))
+
     def _draw(self) -> None:
         if not self.display:
             return
@@ -69,8 +86,9 @@ class RunStrip(Static):
         for item in running:  # the time that is left to the one on the screen stands above it
             progress = self._progress.get(item.number, Progress())
             told = how_far(progress, bar, time and item.number != self._shown)
-            parts.append(Content.assemble(self._named(item, name), " ", told))
-        if waiting := [self._named(round_, name) for round_ in self._rounds if round_.status is Status.QUEUED]:
+            parts.append(_of_round(item, Content.assemble(self._named(item, name), " ", told)))
+        queued = [round_ for round_ in self._rounds if round_.status is Status.QUEUED]
+        if waiting := [_of_round(round_, self._named(round_, name)) for round_ in queued]:
             parts.append(Content.assemble(("next ", "$text-muted"), Content(", ").join(waiting)))
         return Content.assemble(("J K ", "bold $text-accent"), Content(" │ ").join(parts))
 
@@ -81,6 +99,11 @@ class RunStrip(Static):
             name = f"{name[: characters - 1].rstrip()}…" if characters else ""
         here = round_.number == self._shown
         return Content.styled(f"{'▶' if here else ''}{round_.number} {name}".rstrip(), "bold" if here else "")
+
+
+def _of_round(round_: Round, told: Content) -> Content:
+    """`told`, so that a click on it is known to be one on the round."""
+    return told.stylize(Style.from_meta({NUMBER: round_.number}))
 
 
 def how_far(progress: Progress, bar: int, time: bool) -> Content:

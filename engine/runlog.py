@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from engine.events import AnyEvent, decode_event, encode_event, line_start
-from engine.workspace import FILE_MODE
+from engine.events import AnyEvent, Step, decode_event, encode_event, line_start
+from engine.step_blocks import BlockWriter
+from engine.workspace import FILE_MODE, RunDir
 
 FSYNC_SECONDS = 2.0
 READ_BYTES = 256 * 1024  # which a processor's cache holds, and whose decoding keeps no other thread waiting
@@ -39,16 +40,20 @@ class EventWriter:
         except BaseException:
             os.close(self._descriptor)
             raise
+        self._blocks = BlockWriter(RunDir(path.parent).steps, self._descriptor)
 
     def append(self, event: AnyEvent) -> None:
         """Write one event whole, or raise OSError if the disk refuses it; no part of it is then left."""
-        line = memoryview(encode_event(event))
+        line = encode_event(event)
+        rest = memoryview(line)
         try:
-            while line:
-                line = line[os.write(self._descriptor, line) :]
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
             _trim_torn_line(self._descriptor)
             raise
+        if isinstance(event, Step):
+            self._blocks.take(line)
         if self._clock() - self._synced >= FSYNC_SECONDS:
             self.sync()
 
@@ -60,6 +65,7 @@ class EventWriter:
         try:
             self.sync()
         finally:
+            self._blocks.close()
             os.close(self._descriptor)
 
 
@@ -86,9 +92,9 @@ class LineTail:
     A file that does not exist yet, or that shrank, is read from its beginning once it is there.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.offset = offset
+        self.offset = 0  # where the first line that is not read begins
 
     def read(self, until: int | None = None) -> bytes:
         """Whole new lines; an unfinished last one waits for its end. At `until` a line begins that is not read."""

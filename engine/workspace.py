@@ -84,6 +84,11 @@ class RunDir:
         return self.path / "events.jsonl"
 
     @property
+    def steps(self) -> Path:
+        """The steps of `events` as columns: it only saves time, and a run does without it where it is a link."""
+        return self.path / "steps.bin"
+
+    @property
     def log(self) -> Path:
         return self.path / "train.log"
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import run_tail, runlog
+from engine import runlog
 from engine.curve import Steps
-from engine.dialogue import Dialogue
 from engine.events import AnyEvent, Step, Warned, encode_event
 from engine.run_tail import RunTail
 from engine.runlog import EventTail, EventWriter, LineTail, read_events
@@ -138,33 +135,6 @@ def test_runs_steps_come_at_once_and_the_rest_in_its_place(log: Path) -> None:
     for name in ("steps", "losses", "learning_rates", "grad_norms", "tokens", "seconds", "memory_bytes"):
         assert getattr(fast.curve, name).tobytes() == getattr(slow.curve, name).tobytes(), name
     assert fast.curve.epochs_per_step == slow.curve.epochs_per_step == pytest.approx(0.1)
-
-
-@pytest.fixture(params=["read by two", "where the second cannot be started", "where the second is killed"])
-def long_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any run is a long one."""
-    monkeypatch.setattr(run_tail, "LONG_BYTES", 1)
-    if request.param == "where the second cannot be started":
-        monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    elif request.param == "where the second is killed":
-        monkeypatch.setattr(Dialogue, "send", lambda self, *_: self.signal(signal.SIGKILL))
-
-
-@pytest.mark.usefixtures("long_run")
-def test_long_run_is_what_it_is_where_it_is_short(log: Path) -> None:
-    events: list[AnyEvent] = [FIRST[0], *(step(n) for n in range(1, 600)), NEXT, *(step(n) for n in range(600, 900))]
-    lines = b"".join(map(encode_event, events))
-    cut = lines.index(b"\n", len(lines) // 3) + 1
-    log.write_bytes(lines[:cut] + b"damaged\n" + lines[cut:] + b'{"event":"st')
-    tail = RunTail(log)
-    fast, slow = RunSnapshot(tail.poll()), RunSnapshot(read_events(log))
-    assert (fast.warnings, fast.last_step, fast.last_time) == (slow.warnings, slow.last_step, slow.last_time)
-    for ours, others in zip(fast.curve.columns(), slow.curve.columns(), strict=True):
-        assert ours.tobytes() == others.tobytes()
-    assert fast.curve.epochs_per_step == slow.curve.epochs_per_step
-    with log.open("ab") as file:
-        file.write(b'ep"}\n' + encode_event(FIRST[2]))
-    assert tail.poll() == [FIRST[2]]
 
 
 DAMAGES = [

@@ -1,8 +1,9 @@
 """A run's curve, opened and drawn anew: `python -m benchmarks.curves [--steps N,N] [--repeats N]`.
 
 Opening is from the live screen's being asked for to its curve's being painted, redrawing from a key to the picture's
-being painted; both in the app itself, without the terminal, whose speed is not ours. Each number of steps is measured
-in a process of its own, as memory is.
+being painted; both in the app itself, without the terminal, whose speed is not ours. A run is opened by turns as its
+engine leaves it and without its `steps.bin`, as earlier versions left it. Each number of steps is measured in a process
+of its own, as memory is.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -26,11 +27,12 @@ from textual.pilot import Pilot
 
 from benchmarks.machine import describe_machine
 from benchmarks.report import markdown_table
-from engine.events import Prepared, Started, Step, encode_event
+from engine.events import Prepared, Started, Step
 from engine.operations import Cockpit
 from engine.presets import load_preset
 from engine.process import ProcessIdentity
 from engine.rounds import Round
+from engine.runlog import EventWriter
 from engine.store import RoundStore
 from engine.workspace import Workspace
 from tui.app import LoratuiApp
@@ -38,7 +40,7 @@ from tui.screens.live import LiveScreen
 from tui.widgets.curve_chart import CurveChart
 
 SIZE = (200, 60)
-OPEN = "open"
+OPEN, OPEN_ALONE = "open", "open, log alone"
 KEYS = {  # in this order, each from where the one before has left the chart
     "next metric": "M",
     "metric before": "m",
@@ -62,25 +64,24 @@ def write_run(cockpit: Cockpit, steps: int) -> Round:
     round_ = cockpit.queue(load_preset("nano").spec, hold=True)
     run = cockpit.workspace.run_dir(round_.id)
     run.path.mkdir(parents=True, exist_ok=True)
-    with run.events.open("wb") as file:
-        file.write(encode_event(Started(time=1.7e9, process=ProcessIdentity("boot", 1, 1))))
-        file.write(
-            encode_event(
-                Prepared(
-                    time=1.7e9,
-                    device="cuda",
-                    dtype="bfloat16",
-                    parameters=1_100_048_384,
-                    trainable_parameters=1_126_400,
-                    train_samples=2574,
-                    eval_samples=26,
-                    total_steps=steps,
-                    steps_per_epoch=max(1, steps // 3),
-                )
-            )
+    writer = EventWriter(run.events)
+    writer.append(Started(time=1.7e9, process=ProcessIdentity("boot", 1, 1)))
+    writer.append(
+        Prepared(
+            time=1.7e9,
+            device="cuda",
+            dtype="bfloat16",
+            parameters=1_100_048_384,
+            trainable_parameters=1_126_400,
+            train_samples=2574,
+            eval_samples=26,
+            total_steps=steps,
+            steps_per_epoch=max(1, steps // 3),
         )
-        for number in range(1, steps + 1):
-            file.write(encode_event(_step(number, steps)))
+    )
+    for number in range(1, steps + 1):
+        writer.append(_step(number, steps))
+    writer.close()
     return round_
 
 
@@ -106,7 +107,7 @@ async def measure(directory: Path, steps: int, repeats: int) -> tuple[Times, dic
     RoundStore(Workspace(directory)).create()
     cockpit = Cockpit(Workspace(directory), lambda _: None)
     round_ = write_run(cockpit, steps)
-    times: Times = defaultdict(list)
+    times: Times = {name: [] for name in (OPEN, OPEN_ALONE, *KEYS)}
     memory: dict[str, float] = {}
     app = LoratuiApp(cockpit, directory)
     async with app.run_test(size=SIZE) as pilot:
@@ -114,11 +115,7 @@ async def measure(directory: Path, steps: int, repeats: int) -> tuple[Times, dic
         memory[START_MEMORY] = _memory()
         for _ in range(repeats):
             start = time.perf_counter()
-            screen = LiveScreen(cockpit, round_)
-            app.push_screen(screen)
-            while len(screen.run.curve) < steps:
-                await asyncio.sleep(0.005)
-            await _painted(pilot)
+            screen = await _opened(pilot, LiveScreen(cockpit, round_), steps)
             times[OPEN].append(time.perf_counter() - start)
             memory.setdefault(OPEN_MEMORY, _memory())
             screen.query_one(CurveChart).focus()
@@ -127,9 +124,39 @@ async def measure(directory: Path, steps: int, repeats: int) -> tuple[Times, dic
                 start = time.perf_counter()
                 await _press(pilot, key)
                 times[name].append(time.perf_counter() - start)
-            await pilot.press("escape")
-            await pilot.pause()
+            await _left(pilot)
+            with _put_aside(cockpit.workspace.run_dir(round_.id).steps):
+                start = time.perf_counter()
+                await _opened(pilot, LiveScreen(cockpit, round_), steps)
+                times[OPEN_ALONE].append(time.perf_counter() - start)
+                await _left(pilot)
     return times, memory
+
+
+async def _opened(pilot: Pilot[str | None], screen: LiveScreen, steps: int) -> LiveScreen:
+    """The screen, with all steps painted."""
+    pilot.app.push_screen(screen)
+    while len(screen.run.curve) < steps:
+        await asyncio.sleep(0.005)
+    await _painted(pilot)
+    return screen
+
+
+async def _left(pilot: Pilot[str | None]) -> None:
+    await pilot.press("escape")
+    await pilot.pause()
+
+
+@contextmanager
+def _put_aside(path: Path) -> Iterator[None]:
+    """As if there were no such file, which a short run may have none of."""
+    aside = path.with_suffix(".aside")
+    kept = path.exists()
+    if kept:
+        path.rename(aside)
+    yield
+    if kept:
+        aside.rename(path)
 
 
 async def _press(pilot: Pilot[str | None], key: str) -> None:
@@ -164,9 +191,10 @@ def measure_alone(steps: int, repeats: int) -> tuple[Times, dict[str, float]]:
 
 
 def rows_of(times: Times) -> list[list[str]]:
-    """Medians, minima and what was wanted, in milliseconds."""
+    """Medians, minima and what was wanted, if anything, in milliseconds."""
+    wanted = {name: f"{value:,.0f}" for name, value in WANTED_MS.items()}
     return [
-        [name, f"{1000 * statistics.median(seconds):,.1f}", f"{1000 * min(seconds):,.1f}", f"{WANTED_MS[name]:,.0f}"]
+        [name, f"{1000 * statistics.median(seconds):,.1f}", f"{1000 * min(seconds):,.1f}", wanted.get(name, "")]
         for name, seconds in times.items()
     ]
 

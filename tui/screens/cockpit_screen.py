@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Label
 
 from engine.errors import LoratuiError, StoreError
@@ -31,6 +33,9 @@ MAX_COPIED_BYTES = 56_000  # which are 74,668 in base64; xterm takes 74,994, and
 
 class CockpitScreen(Screen[None]):
     """A screen over one workspace. Blocking work is done in workers; what comes back is a message."""
+
+    # Textual's own has all of the screen drawn anew; the widgets that lose the focus and get it draw themselves.
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()

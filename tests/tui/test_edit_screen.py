@@ -183,11 +183,11 @@ async def test_changed_fields_are_marked_against_the_parent_and_can_be_reset(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        assert shown(pilot, ".-changed .field-was") == ""
         await enter(pilot, "train.learning_rate", "0.00020")
         assert not pilot.app.screen.query(".-changed"), "another spelling of the same number is no change"
         await enter(pilot, "train.learning_rate", "1e-3")
-        assert shown(pilot, ".-changed .field-was") == "● was 2e-4"
+        (row,) = pilot.app.screen.query(".-changed")
+        assert row.render_line(0).text.split() == ["learning_rate", "●", "was", "2e-4"]
         await pilot.press("ctrl+r")
         await pilot.pause()
         assert not pilot.app.screen.query(".-changed")

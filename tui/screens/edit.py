@@ -32,6 +32,7 @@ from tui.screens.start_from import Origin
 from tui.screens.target_modules import TargetModulesScreen
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.retold_text import RetoldText
 from tui.widgets.spec_form import MODULES_KEY, SpecForm, control_id
 from tui.widgets.stored_input import StoredInput, shown
 
@@ -97,9 +98,9 @@ class EditScreen(CockpitScreen):
                     yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
                 yield SpecForm(self._values, id="form")
             with Vertical(id="edit-side"):
-                yield Static(id="explained", markup=False)
+                yield RetoldText(id="explained")
                 yield PlanPanel(id="plan")
-                yield Static(id="changes", markup=False)
+                yield RetoldText(id="changes")
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -108,7 +109,7 @@ class EditScreen(CockpitScreen):
     @on(SpecForm.Explained)
     def _explain(self, event: SpecForm.Explained) -> None:
         field = event.field
-        self.query_one("#explained", Static).update(
+        self.query_one("#explained", RetoldText).tell(
             Content.assemble((field.key, "bold"), f"  {field.description}\n", (f"takes {field.allowed}", "$text-muted"))
         )
 
@@ -134,8 +135,8 @@ class EditScreen(CockpitScreen):
     def _show_changes(self) -> None:
         line = clean_line(self._set_line())
         told = Content.assemble(("changed: ", "$text-muted"), line) if line else Content("")
-        panel = self.query_one("#changes", Static)
-        panel.update(told)
+        panel = self.query_one("#changes", RetoldText)
+        panel.tell(told)
         panel.display = bool(line)
 
     def _read_form(self) -> Spec:

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from textual.content import Content
-from textual.widgets import Static
 
 from engine.errors import LoratuiError
 from engine.plan import Plan
 from engine.preflight import Preflight
 from engine.spec import Spec
 from tui.plain import clean_line
+from tui.widgets.retold_text import RetoldText
 
 
-class PlanPanel(Static):
+class PlanPanel(RetoldText):
     """The plan of the spec being edited, its warnings, or why it cannot be trained."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
 
     def show(self, spec: Spec, outcome: Preflight | LoratuiError) -> None:
         """The result of checking `spec`."""
         if isinstance(outcome, LoratuiError):
-            self.update(_refusal(str(outcome)))
+            self.tell(_refusal(str(outcome)))
             return
         lines = plan_lines(spec, outcome.plan)
         if outcome.rows is not None:
             lines.insert(0, f"{clean_line(str(outcome.rows.found))}: {outcome.rows.usable:,}")
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
-        self.update(Content("\n").join([*map(Content, lines), *warnings]))
+        self.tell(Content("\n").join([*map(Content, lines), *warnings]))
 
     def show_error(self, message: str) -> None:
         """A value that stands against making a plan at all."""
-        self.update(_refusal(message))
+        self.tell(_refusal(message))
 
 
 def _refusal(message: str) -> Content:

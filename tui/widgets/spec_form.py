@@ -7,32 +7,34 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import DescendantFocus
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Input, Label, Static
+from textual.widgets import Input, Label
 
 from engine.errors import SpecError
 from engine.fields import SpecField, format_value, parse_value, spec_fields
 from tui.plain import clean_line
 from tui.widgets.choice import Choice
+from tui.widgets.retold_text import RetoldText
 from tui.widgets.stored_input import StoredInput, shown
 
 SECTION_TITLES = {
     "model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)",
     "generation": "scored answers (transformers)",
 }  # fmt: skip
-
-
 MODULES_KEY = "lora.target_modules"
+NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
 
 
-class FieldRow(Vertical):
+class FieldRow(Widget):
     """One field: its name, its value, what it was, and beneath it what is wrong with it, if anything is.
 
-    `text` is the value it starts with, against which it is marked as changed.
+    It draws the name and what the value was by itself, on both sides of the field: a widget for each would have the
+    form take three times as long to lay out, at every key. `text` is the value it starts with, against which it is
+    marked as changed.
     """
 
     def __init__(self, field: SpecField, text: str) -> None:
@@ -40,31 +42,45 @@ class FieldRow(Vertical):
         self.field = field
         self._text = text
         self._original = text
+        self._refusal = RetoldText(classes="field-error")
 
     def compose(self) -> ComposeResult:
-        with Horizontal():
-            yield Label(self.field.name, classes="field-name", markup=False)
-            if self.field.choices:
-                yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
-            else:
-                yield StoredInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
-            yield Static(classes="field-was", markup=False)
-        yield Static(classes="field-error", markup=False)
+        if self.field.choices:
+            yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
+        else:
+            yield StoredInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
 
     def on_mount(self) -> None:
         self.judge(self._text)
 
+    def render(self) -> Content:
+        name = Content.styled(self.field.name, self._name_style).truncate(NAME_WIDTH, pad=True)
+        room = max(0, self.content_size.width - NAME_WIDTH - WAS_WIDTH + 1)
+        return Content.assemble(name, " " * room, self._beside().truncate(WAS_WIDTH - 1, ellipsis=True))
+
+    @property
+    def _name_style(self) -> str:
+        if self.has_class("-invalid"):
+            return "bold $text-error"
+        return "bold $text-warning" if self.has_class("-changed") else "$text-muted"
+
+    def _beside(self) -> Content:
+        """What stands to the right of the field."""
+        if self.has_class("-changed"):
+            return Content.styled(f"● was {clean_line(self._original) or self.field.empty}", "$text-warning")
+        return Content.styled("enter: choose" if self.field.key == MODULES_KEY else "", "$text-muted")
+
     def judge(self, text: str) -> None:
         """Take `text` as the field's value: mark it as changed or wrong where it is."""
         self._text = text
-        error, changed = self.error, self.changed
+        error = self.error
         self.set_class(error is not None, "-invalid")
-        self.set_class(changed, "-changed")
-        was: Content | str = f"● was {clean_line(self._original) or self.field.empty}" if changed else ""
-        if not was and self.field.key == MODULES_KEY:
-            was = Content.styled("enter: choose", "$text-muted")
-        self.query_one(".field-was", Static).update(was)
-        self.query_one(".field-error", Static).update(Content(f"✗ {clean_line(str(error))}" if error else ""))
+        self.set_class(self.changed, "-changed")
+        if error is not None:
+            self._refusal.tell(Content(f"✗ {clean_line(str(error))}"))
+            if not self._refusal.is_attached:
+                self.mount(self._refusal)
+        self.refresh()
 
     @property
     def value(self) -> Any:

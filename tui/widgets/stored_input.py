@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from textual.events import Paste
+from textual.geometry import Size
+from textual.reactive import reactive
 from textual.widgets import Input
 
 from engine.settings import is_set_line
@@ -11,6 +13,8 @@ from tui.plain import clean
 
 class StoredInput(Input):
     """Shows what hides or steers a terminal in the stored text as symbols, and keeps that text until it is edited."""
+
+    virtual_size = reactive(Size(0, 0))  # for Textual's own the screen is laid out anew at every letter
 
     def __init__(self, stored: str, *, placeholder: str, compact: bool, id: str | None = None) -> None:
         super().__init__(shown(stored), placeholder=placeholder, compact=compact, id=id)

@@ -24,7 +24,8 @@ from engine.workspace import FILE_MODE
 
 BLOCK_BYTES = 1024 * 1024  # the most of the log that one block stands for
 FEWEST_STEPS = 64  # which are worth a block
-MARK = int.from_bytes(b"steps\0\0\1", "little")  # a machine of the other byte order reads another number
+BEGINNING = b"steps\0\0\1"  # of each block
+MARK = int.from_bytes(BEGINNING, "little")  # a machine of the other byte order reads another number
 HEADER = struct.Struct("=QQQQ")  # mark, begin and end of the lines in the log, how many steps
 CHECKSUM = struct.Struct("=I")  # of header, columns and lines; behind the columns
 
@@ -41,7 +42,7 @@ class Block(Struct, frozen=True):
 class BlockWriter:
     """Keeps the blocks of a log that is appended to; a disk that refuses them ends that and nothing else.
 
-    `path` is made once there is a first block, and what it has that is not of the log is then cut off.
+    `path` is made once there is a first block, and blocks in it that are not of the log are then cut off.
     """
 
     def __init__(self, path: Path, log: int) -> None:
@@ -77,6 +78,8 @@ class BlockWriter:
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
             self._descriptor = os.open(self._path, flags, FILE_MODE)
+            if not BEGINNING.startswith(os.pread(self._descriptor, len(BEGINNING), 0)):
+                raise OSError(errno.EEXIST, "it is somebody's own", str(self._path))
             kept = max((block.place for block in blocks_in(self._descriptor, self._log)), default=0)
             os.ftruncate(self._descriptor, kept)
         size = os.fstat(self._descriptor).st_size

@@ -442,6 +442,13 @@ def test_what_is_no_file_in_the_place_of_the_columns_is_left_alone(log: Path, tm
     assert path.lstat().st_mode == mode
 
 
+def test_strange_file_of_that_name_is_left_alone(log: Path) -> None:
+    columns_of(log).write_bytes(b"what I counted of my steps")
+    write(log, *many(40))
+    assert columns_of(log).read_bytes() == b"what I counted of my steps"
+    check(log)
+
+
 def test_process_killed_at_any_write_leaves_a_run_that_can_be_read(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

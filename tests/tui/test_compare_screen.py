@@ -156,7 +156,7 @@ async def test_verdicts_on_several_rounds_fit_and_each_is_told_whole_at_its_row(
         await until(pilot, lambda: "is it real?" in rows(pilot), "the verdicts")
         assert rows(pilot)["is it real?"] == ["–", "worse", "no difference", "better", "worse"]
         remarks = shown(pilot, "#remarks").splitlines()[:lines]
-        assert whole(pilot).startswith(" ".join(remarks))
+        await until(pilot, lambda: whole(pilot).startswith(" ".join(remarks)), "the remarks, as far as there is room")
         assert len(remarks) == min(lines, 4) and "worse" in remarks[0]
         table(pilot).focus()
         await pilot.press("end")

@@ -74,9 +74,8 @@ def queued_spec(idle_cockpit: Cockpit) -> Callable[[int], Spec]:
 async def test_every_hyperparameter_is_edited_with_the_keyboard(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
 ) -> None:
-    values = OTHER_VALUES | {
-        "model.path": str(write_model(tmp_path / "m")), "data.path": str(write_rows(tmp_path / "r.jsonl"))
-    }  # fmt: skip
+    paths = {"model.path": str(write_model(tmp_path / "m")), "data.path": str(write_rows(tmp_path / "r.jsonl"))}
+    values = OTHER_VALUES | {"model.path": "./m", "data.path": "r.jsonl"}
     assert set(values) == set(spec_fields())
     async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 50)) as pilot:
         for key, text in values.items():
@@ -84,7 +83,7 @@ async def test_every_hyperparameter_is_edited_with_the_keyboard(
         await pilot.press("ctrl+s")
         await until(pilot, lambda: len(idle_cockpit.store.rounds()) == 2, "the queued round")
     queued = idle_cockpit.store.get(2)
-    assert flatten(queued.spec) == {key: parse_value(key, text) for key, text in values.items()}
+    assert flatten(queued.spec) == {key: parse_value(key, text) for key, text in (values | paths).items()}
     assert (queued.status, queued.parent) == (Status.QUEUED, 1)
 
 

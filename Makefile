@@ -8,9 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 run: install ## open loratui on this directory's rounds
 	@$(BIN)/loratui
 
-# Three processes, on two processors too, as a third of what tests do is waiting; a thread each.
+# Three processes, on two processors too, as a third of what tests do is waiting; a thread each. The files in their
+# order, which has the short ones at the end, so that no process is left alone with a long one.
 test: check ## everything there is to run
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
 test-faults: install-dev ## kills, full disks and hostile text, hundreds of times; ends with a table (up to 20 minutes)
 	$(BIN)/pytest -n 2 --dist load --long --timeout 1200 tests/faults

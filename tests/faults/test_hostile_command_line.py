@@ -92,6 +92,11 @@ def as_argument(text: str) -> str:
     return os.fsdecode(text.replace("\0", "").encode("utf-8", "surrogatepass"))
 
 
+@pytest.fixture(autouse=True)
+def files_are_made_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 @contextlib.contextmanager
 def terminal() -> Iterator[Callable[[], str]]:
     """Both outputs on a pseudo-terminal; what is given ends it, and returns what reached it."""

@@ -161,8 +161,12 @@ def _put_aside(path: Path) -> Iterator[None]:
 
 async def _press(pilot: Pilot[str | None], key: str) -> None:
     """As `Pilot.press`, without its rests."""
-    pilot.app.simulate_key(key)
+    app = pilot.app
+    assert isinstance(app, LoratuiApp)
+    app.simulate_key(key)
     await asyncio.sleep(0)
+    while app.has_typed_ahead:
+        await asyncio.sleep(0)
     await _painted(pilot)
 
 

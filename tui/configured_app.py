@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from textual import work
-from textual.app import App
 from textual.filter import Monochrome
 
 from tui.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
@@ -14,15 +13,16 @@ from tui.keys import actions_on, clashes_on, readable
 from tui.line_filter import NoColours
 from tui.screens.help import HelpScreen
 from tui.theme import THEMES, without_colours
+from tui.typed_ahead import KeysInTurn
 
 
-class ConfiguredApp(App[str | None]):
+class ConfiguredApp(KeysInTurn):
     """An app with our themes and the keys of the config file. `problems` are sentences on what is wrong with that."""
 
     ENABLE_COMMAND_PALETTE = False  # Textual's; ours has an id
 
     def __init__(self, settings: Config | None = None) -> None:
-        super().__init__(driver_class=TerminalDriver)
+        super().__init__(TerminalDriver)
         self.settings = settings if settings is not None else config()
         keymap, unreadable = readable(self.settings.keys)
         self.problems = [*self.settings.problems, *unreadable]

@@ -19,7 +19,7 @@ from textual.driver import Driver
 from textual.events import Event, Key, Paste
 
 CLOSE_SECONDS = 0.02  # from one key to the next; a person's are further apart
-LONGEST_SECONDS = 1.0  # that a key waits for what the one before it does
+LONGEST_SECONDS = 5.0  # that a key waits for what the one before it does: a form takes a second where others work too
 LAYERS = 8  # of what one key brings about, each by the one before: a screen, its widgets, their focus
 
 

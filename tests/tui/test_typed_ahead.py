@@ -83,8 +83,7 @@ def test_packet_of_keys_does_on_a_real_terminal_what_they_say(filled: Cockpit) -
     with Terminal([str(Path(sys.executable).with_name("loratui"))], filled.workspace.root) as terminal:
         terminal.wait_for(f"{ROUNDS} rounds")
         terminal.type(f"kk/xd{ctrl('u')}lr>0{ENTER}n{ENTER}{ctrl('u')}3e-5{DOWN}{ctrl('u')}42{ctrl('h')}{ctrl('u')}7")
-        terminal.wait_for("per_device_train_batch_size=7")
-        assert "learning_rate                 3e-5" in terminal.text
+        terminal.wait_for("per_device_train_batch_size=7", "learning_rate                 3e-5")
     assert len(filled.store.rounds()) == ROUNDS
 
 

@@ -23,6 +23,7 @@ from tui.app import LoratuiApp
 from tui.config import Config
 from tui.key_table import all_kinds, table_of_keys
 from tui.keys import actions_on, clashes_on, key_name
+from tui.screens.help import HelpScreen
 
 
 @asynccontextmanager
@@ -112,7 +113,9 @@ async def test_remapped_key_does_it_and_is_shown_in_footer_help_and_palette(one_
         assert (actions["rounds.new"], actions["app.help"]) == ("N", "^h")
         await pilot.press("ctrl+h")
         await until(pilot, lambda: on_screen(pilot, "HelpScreen"), "the help")
-        rows = [row for _, group in pilot.app.screen._groups for row in group]  # type: ignore[attr-defined]
+        screen = pilot.app.screen
+        assert isinstance(screen, HelpScreen)
+        rows = [row for _, group in screen._groups for row in group]
         assert ("N", "Start a new round from a preset or the selected round") in rows
         await pilot.press("escape", "N")
         await until(pilot, lambda: on_screen(pilot, "StartFromScreen"), "the choice")

@@ -21,7 +21,7 @@ from engine.telemetry import GpuProcess, GpuSample, MachineSample, RoundShare
 from engine.watch import Kind
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tests.tui.test_live_screen import open_first
-from tui.app import SEVERITIES
+from tui.app import SEVERITIES, LoratuiApp
 from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.live import LiveScreen
 from tui.terminal_lines import KEPT_LINES
@@ -436,7 +436,9 @@ async def test_loss_that_turns_to_nan_is_told_once(
     idle_cockpit.queue(nano_spec)
     round_ = run_to(1, 5)
     async with open_app(idle_cockpit) as pilot:
-        await until(pilot, lambda: 1 in pilot.app._progress, "the watch")  # type: ignore[attr-defined]
+        app = pilot.app
+        assert isinstance(app, LoratuiApp)
+        await until(pilot, lambda: 1 in app._progress, "the watch")
         writer = EventWriter(idle_cockpit.workspace.run_dir(round_.id).events)
         for _ in range(2):
             writer.append(steps(1, 100, float("nan"))[-1])

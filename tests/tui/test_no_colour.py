@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,10 @@ def test_colours_go_and_bright_ground_is_reversed(style: Style, expected: Style)
     assert segment.style == Style(color="default", bgcolor="default") + expected
 
 
+def lacks(words: str, screen: str) -> bool:
+    return words not in screen
+
+
 def test_terminal_is_sent_no_colour(reference_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     with Terminal([LORATUI, "--readonly"], reference_workspace.root) as terminal:
@@ -48,7 +53,7 @@ def test_terminal_is_sent_no_colour(reference_workspace: Workspace, monkeypatch:
             terminal.type(key)
             terminal.wait_for(words)
             terminal.type(ESCAPE)
-            terminal.wait_until(lambda screen, words=words: words not in screen, f"the end of {words!r}")  # type: ignore[misc]
+            terminal.wait_until(partial(lacks, words), f"the end of {words!r}")
         terminal.type("q")
         terminal.wait_for_end()
     codes = {int(code) for codes in SGR.findall(terminal.written) for code in codes.split(b";") if code}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,7 @@ from tui import cli
 @pytest.fixture
 def judged(idle_cockpit: Cockpit) -> Cockpit:
     for name in ("alpha", "beta"):
-        idle_cockpit.store.add(lambda number, name=name: make_round(number, name=name))  # type: ignore[misc]
+        idle_cockpit.store.add(partial(make_round, name=name))
     path = idle_cockpit.workspace.judgements
     for number in range(10):
         append_judgement(path, preferred(str(number), "second" if number < 9 else "tie"))

@@ -12,7 +12,7 @@ from engine.operations import Cockpit
 from engine.presets import EMBEDDED, embedded_model
 from engine.transcripts import Keeper
 from tests.conftest import make_round, make_spec
-from tests.tui.conftest import OpenApp, until
+from tests.tui.conftest import OpenApp, shown, until
 from tests.tui.test_talk_screen import say, talking, transcript
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.timeout(180)]
@@ -28,7 +28,7 @@ async def test_nano_is_talked_to_stopped_and_asked_too_much(open_app: OpenApp, i
     get_peft_model(base, config).save_pretrained(str(run.adapter))
     async with open_app(idle_cockpit) as pilot:
         screen = await talking(pilot)
-        assert "Alpaca's prompt" in str(screen.query_one("#speakers").content)  # type: ignore[attr-defined]
+        assert "Alpaca's prompt" in shown(pilot, "#speakers")
         screen.conversation = screen.conversation.with_settings(TalkSettings(temperature=0.0, max_new_tokens=8))
         await pilot.press("ctrl+b")
         await say(pilot, screen, "What is a lamp?")

@@ -16,6 +16,7 @@ from textual.widgets import Input, OptionList
 
 from engine.conversation import BASE, Conversation
 from engine.dataset import read_rows
+from engine.dataset.rows import Conversation as ConversationRow
 from engine.dataset.rows import Turn
 from engine.errors import LoratuiError, ModelError, ProcessEnded
 from engine.operations import Cockpit
@@ -339,7 +340,9 @@ async def test_one_side_is_exported_as_rows_to_train_on(
         assert (two.workspace.conversations_dir / "examples.jsonl").read_text().count("\n") == 1
         rows = read_rows(tmp_path / "rows.jsonl", DataSpec("rows.jsonl"))
         assert rows.found.format == "messages" and len(rows.usable) == 2
-        assert rows.usable[0].turns[1] == Turn("assistant", "0002-00c0ffee heard 1: hello", supervised=True)  # type: ignore[union-attr]
+        first = rows.usable[0]
+        assert isinstance(first, ConversationRow)
+        assert first.turns[1] == Turn("assistant", "0002-00c0ffee heard 1: hello", supervised=True)
 
 
 async def test_last_answers_are_copied(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from rich.cells import cell_len
 from textual.widgets import Input
 
 from engine.operations import Cockpit
-from engine.rounds import Status
+from engine.rounds import Round, Status
 from engine.spec import Spec
 from tests.conftest import change_spec, make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
@@ -26,14 +28,14 @@ def column_of(line: str, word: str) -> int:
     return cell_len(line[: line.index(word)])
 
 
+def held(name: str, spec: Spec, number: int) -> Round:
+    return make_round(number, Status.HELD, name=name, note=f"note {name}", spec=spec, turn=float(number))
+
+
 @pytest.fixture
 def rounds(idle_cockpit: Cockpit, nano_spec: Spec) -> Cockpit:
     for name in NAMES:
-        idle_cockpit.store.add(
-            lambda number, name=name: make_round(  # type: ignore[misc]
-                number, Status.HELD, name=name, note=f"note {name}", spec=nano_spec, turn=float(number)
-            )
-        )
+        idle_cockpit.store.add(partial(held, name, nano_spec))
     return idle_cockpit
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import product
 
 import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.curve_numbers import Along, Metric, Series, smooth
+from engine.curve_numbers import Along, Metric, Numbers, Points, Series, smooth
 from engine.events import Evaluated, Step
 from engine.snapshot import RunSnapshot
 from tests.unit.steps import step
@@ -40,6 +41,10 @@ ODD_EVALUATIONS = st.builds(
 ODD_RUNS = st.lists(st.lists(ODD_STEPS | ODD_EVALUATIONS | st.integers(0, 50).map(step), max_size=12), max_size=3)
 
 
+def smoothed(span: int, _: int, points: Points) -> Numbers:
+    return smooth(points.y, span)
+
+
 @settings(deadline=None, max_examples=60, phases=[Phase.reuse, Phase.generate])  # to shrink one takes minutes
 @given(ODD_RUNS, st.none() | st.integers(0, 10**12), st.tuples(st.floats(0, 1), st.floats(0.01, 1)))
 def test_logs_of_any_numbers_have_a_picture(
@@ -55,7 +60,7 @@ def test_logs_of_any_numbers_have_a_picture(
         for window in (None, (begin + part[0] * (end - begin), begin + (part[0] + part[1]) * (end - begin))):
             view.window, view.cursor = window, end / 2
             shown = Shown(series, total, view)
-            curves = shown.curves(lambda _, points, span=shown.span: smooth(points.y, span))  # type: ignore[misc]
+            curves = shown.curves(partial(smoothed, shown.span))
             picture = shown.picture(curves, WIDTH, str)
             (left, right), (low, high) = picture.x_limits, picture.y_limits
             assert left < right and low < high and math.isfinite(low) and math.isfinite(high)

@@ -29,7 +29,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
         code, output = answer if isinstance(answer, tuple) else (0, answer)
         return subprocess.CompletedProcess(command, code, output if options.get("text") else output.encode(), "")
 
-    monkeypatch.setattr(doctor.subprocess, "run", ask)  # type: ignore[attr-defined]
+    monkeypatch.setattr("engine.doctor.subprocess.run", ask)
     return given
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -9,13 +10,13 @@ from engine.reproduction import reproduction
 from tests.unit.steps import step
 
 
-def run(losses: list[float | None], evals: list[float], **origin: object) -> list[AnyEvent]:
+def run(losses: list[float | None], evals: list[float], **origin: Any) -> list[AnyEvent]:
     steps = [step(number, loss=loss) for number, loss in enumerate(losses, 1)]
     evaluated = [
         Evaluated(time=1.0, step=at, eval_loss=loss, perplexity=math.exp(loss), supervised_tokens=9)
         for at, loss in enumerate(evals)
     ]
-    return [Provenance(time=0.0, **origin), *steps, *evaluated]  # type: ignore[arg-type]
+    return [Provenance(time=0.0, **origin), *steps, *evaluated]
 
 
 def test_same_losses_are_identical() -> None:

@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -108,8 +110,8 @@ def test_queue_is_trained_in_order(
     recorded: list[tuple[int, Status]] = []
     update = RoundStore.update
 
-    def note_status(self: RoundStore, number: int, *arguments: object, **changes: object) -> Round:
-        round_ = update(self, number, *arguments, **changes)  # type: ignore[arg-type]
+    def note_status(self: RoundStore, number: int, *arguments: Any, **changes: Any) -> Round:
+        round_ = update(self, number, *arguments, **changes)
         if "status" in changes:
             recorded.append((number, round_.status))
         return round_
@@ -207,7 +209,7 @@ def test_held_and_ended_rounds_are_left_alone(
 ) -> None:
     queue(hold=True)
     for status in (Status.FINISHED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED, Status.IMPORTED):
-        store.add(lambda number, status=status: make_round(number, status))  # type: ignore[misc]
+        store.add(partial(make_round, status=status))
     before = store.rounds()
     queue()
     assert len(run(workspace)) == 1
@@ -461,7 +463,9 @@ def test_runner_and_engine_are_on_their_own(
     round_ = cockpit.queue(nano_spec)
     run_dir = workspace.run_dir(round_.id)
     await_true(lambda: len(read_events(run_dir.events)) > 6, "the engine hangs")
-    engine = psutil.Process(await_rounds(store, lambda rounds: rounds[0].process is not None)[0].process.pid)  # type: ignore[union-attr]
+    trained = await_rounds(store, lambda rounds: rounds[0].process is not None)[0].process
+    assert trained is not None
+    engine = psutil.Process(trained.pid)
     runner = engine.parent()
     assert runner is not None and runner in processes_of(workspace.root)
     for process, log in ((runner, workspace.runner_log), (engine, run_dir.log)):

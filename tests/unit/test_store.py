@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -452,7 +453,7 @@ def test_unchanged_file_is_not_read_again(
 
 def test_rounds_share_the_parts_of_their_specs_that_are_equal(store: RoundStore, workspace: Workspace) -> None:
     for rank in (8, 8, 16):
-        store.add(lambda number, rank=rank: make_round(number, spec=make_spec(lora__r=rank)))  # type: ignore[misc]
+        store.add(partial(make_round, spec=make_spec(lora__r=rank)))
     first, second, third = RoundStore(workspace).rounds()
     assert first.spec is second.spec
     assert first.spec.train is third.spec.train

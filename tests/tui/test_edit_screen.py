@@ -412,3 +412,17 @@ async def test_settings_are_kept_as_a_preset_and_offered(
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
         assert "from preset wide" in shown(pilot, "#title")
         assert pilot.app.screen.query_one(SpecForm).values()["lora.r"] == 64
+
+
+@pytest.mark.parametrize("key", ["ctrl+s", "ctrl+n", "ctrl+o", "ctrl+r", "ctrl+y", "ctrl+f", "escape"])
+async def test_key_that_comes_before_the_fields_does_nothing(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path, key: str
+) -> None:
+    async with open_app(idle_cockpit) as pilot:
+        form = EditScreen(idle_cockpit, Origin(nano_spec, "nano"), tmp_path)
+        pushed = pilot.app.push_screen(form)
+        assert not form.is_mounted
+        await pilot.app._check_bindings(key, priority=key != "escape" and key != "ctrl+r")
+        await pushed
+        await until(pilot, lambda: on_screen(pilot, "EditScreen") and form.is_mounted, "the form, as it was opened")
+    assert not idle_cockpit.store.rounds()

@@ -103,6 +103,10 @@ class EditScreen(CockpitScreen):
                 yield RetoldText(id="changes")
         yield KeyFooter()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No key does anything before the fields are there."""
+        return self.is_mounted and super().check_action(action, parameters)
+
     def on_mount(self) -> None:
         self._plan()
 

@@ -25,6 +25,7 @@ from engine.training.evaluate import Evaluation
 from tests.conftest import make_round
 from tests.faults.conftest import Tried
 from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
+from tests.faults.kills import killed_while_writing
 from tests.unit.steps import step
 
 Times = Callable[[int, int], int]
@@ -59,15 +60,7 @@ def test_killed_writer_loses_no_event_that_it_told_of(tmp_path: Path, tried: Tri
     kills, torn, lost, acknowledged = times(15, 200), 0, 0, 0
     for _ in range(kills):
         before = numbers(read_events(log))
-        with subprocess.Popen(
-            [sys.executable, "-P", "-c", WRITER, str(log), str(acknowledged), "x"],
-            stdout=subprocess.PIPE, env=ENVIRONMENT,
-        ) as writer:  # fmt: skip
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(draw.uniform(0.0, 0.02))
-            writer.kill()
-            told = [acknowledged + 1, *map(int, writer.stdout.read().split())]
+        told = [acknowledged + 1, *map(int, killed_while_writing(draw, WRITER, log, acknowledged, "x").split())]
         torn += not log.read_bytes().endswith(b"\n")
         EventWriter(log).close()
         kept = numbers(read_events(log))

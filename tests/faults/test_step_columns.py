@@ -6,7 +6,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from engine.snapshot import RunSnapshot
 from engine.step_blocks import read_blocks
 from tests.faults.conftest import Tried
 from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
+from tests.faults.kills import killed_while_writing
 
 Times = Callable[[int, int], int]
 
@@ -67,14 +67,7 @@ def test_writer_killed_at_any_moment_leaves_columns_of_its_log(tmp_path: Path, t
     kills, lost = times(15, 200), 0
     for _ in range(kills):
         first = len(steps_of(log)) + 1
-        with subprocess.Popen(
-            [sys.executable, "-P", "-c", WRITER, str(log), str(first), str(10**9)],
-            stdout=subprocess.PIPE, env=ENVIRONMENT,
-        ) as writer:  # fmt: skip
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(draw.uniform(0.0, 0.02))
-            writer.kill()
+        killed_while_writing(draw, WRITER, log, first, 10**9)
         lost += not is_as_its_log(log)
     tried("F5", "kill -9 at a random moment of appending steps and their columns", kills, lost)
     assert lost == 0

@@ -26,11 +26,13 @@ class RowAttention:
     """
 
     def __init__(self) -> None:
+        self._tokens = self._longest = 0
         self._lengths: tuple[int, ...] = ()
         self._starts: torch.Tensor | None = None
 
     def show(self, batch: Batch) -> None:
         """Attend within the rows of `batch` from here on, in its backward pass too."""
+        self._tokens, self._longest = batch.input_ids.shape[1], batch.longest
         self._lengths, self._starts = batch.row_lengths, batch.row_starts
 
     def __call__(
@@ -49,10 +51,12 @@ class RowAttention:
         Raises:
             ValueError: the model asks for more than plain attention, or for other tokens than it was shown.
         """
-        if attention_mask is not None or options.get("softcap") is not None or sum(self._lengths) != query.shape[2]:
+        if attention_mask is not None or options.get("softcap") is not None or self._tokens != query.shape[2]:
             raise ValueError("this attention is plain, and over packed rows")
-        if self._starts is not None and dropout == 0.0 and _has_varlen_kernel(query):
-            return _varlen(query, key, value, scaling, self._starts, max(self._lengths)), None
+        if self._starts is not None and dropout == 0.0 and _takes_varlen(query):
+            return _varlen(query, key, value, scaling, self._starts, self._longest), None
+        if not self._lengths:
+            raise ValueError("this attention is row by row, and their lengths are known on the GPU alone")
         learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
         if query.device.type == "cpu" and learns:
             with torch.autocast("cpu", enabled=False):
@@ -108,14 +112,14 @@ def _grouped_heads() -> dict[str, Any]:
     return {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 
 
-def _has_varlen_kernel(query: torch.Tensor) -> bool:
+def _takes_varlen(query: torch.Tensor) -> bool:
+    return query.shape[-1] <= VARLEN_HEAD_DIM and has_varlen_kernel(query.device, query.dtype)
+
+
+def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     """Flash attention needs an Ampere card or newer and half precision (torch.nn.attention.varlen)."""
-    return (
-        query.is_cuda
-        and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] <= VARLEN_HEAD_DIM
-        and torch.cuda.get_device_capability(query.device) >= (8, 0)
-    )
+    half = dtype in (torch.bfloat16, torch.float16)
+    return half and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @contextmanager

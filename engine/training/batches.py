@@ -21,6 +21,7 @@ class Batch:
         attention_mask: int64 [rows, longest], 0 on padding, which is told by length and never by token; None if packed.
         row_lengths: tokens of each row if packed, adding up to all; empty if padded.
         row_starts: int32 [rows + 1], where each packed row starts and the last one ends, on the device.
+        longest: tokens of the longest packed row; 0 if padded.
         predicts: int64 [supervised tokens], the places in the flattened `input_ids` whose next token is supervised.
         targets: int64 [supervised tokens], the tokens so predicted.
     """
@@ -30,6 +31,7 @@ class Batch:
     attention_mask: torch.Tensor | None
     row_lengths: tuple[int, ...]
     row_starts: torch.Tensor | None
+    longest: int
     predicts: torch.Tensor
     targets: torch.Tensor
 
@@ -41,7 +43,7 @@ def pack(examples: Sequence[Example], device: torch.device) -> Batch:
     length it has not seen, which costs more than the few tokens that make lengths repeat.
     """
     lengths = tuple(map(len, examples))
-    filler = -sum(lengths) % _grain(sum(lengths)) if device.type == "cpu" else 0
+    filler = rounded_up(sum(lengths), 16) - sum(lengths) if device.type == "cpu" else 0
     tokens = torch.cat([example.tokens for example in examples]).long()
     supervised = torch.cat([example.supervised for example in examples])
     if filler:
@@ -54,14 +56,16 @@ def pack(examples: Sequence[Example], device: torch.device) -> Batch:
         None,
         lengths,
         _to(starts.int(), device),
+        max(lengths),
         _to(supervised.nonzero()[:, 0] - 1, device),
         _to(tokens[supervised], device),
     )
 
 
-def _grain(tokens: int) -> int:
-    """The power of two between a 32nd and a 16th of `tokens`: lengths that are its multiples are 16 to the octave."""
-    return int(2 ** max(0, int(math.log2(tokens)) - 4))
+def rounded_up(tokens: int, to_the_octave: int) -> int:
+    """The next of the lengths that are so many to the octave, a power of two, and lie as far apart within each."""
+    apart = 2 ** max(0, int(math.log2(tokens)) - int(math.log2(to_the_octave)))
+    return int(-(-tokens // apart) * apart)
 
 
 def pad(examples: Sequence[Example], device: torch.device) -> Batch:
@@ -76,6 +80,7 @@ def pad(examples: Sequence[Example], device: torch.device) -> Batch:
         _to((places < lengths[:, None]).long(), device),
         (),
         None,
+        0,
         _to(supervised.flatten().nonzero()[:, 0] - 1, device),
         _to(input_ids[supervised], device),
     )

@@ -70,6 +70,11 @@ def measure_budget(
     )
 
 
+def leaves_as_much(budget: Budget, forward: Forward) -> bool:
+    """Whether the largest micro-batch of `budget` leaves as much memory free as it takes."""
+    return 2 * (budget.bytes - _bytes_in_use(forward.device)) <= _room(forward)
+
+
 def _confirm(forward: Forward, longest_first: Sequence[Example], tokens: int, taken: int) -> tuple[int, int]:
     """The estimate from one row, tried with as many as it says fit: (tokens, bytes) that do."""
     longest = len(longest_first[0])

@@ -71,10 +71,15 @@ def _accumulate(training: Training, examples: list[Example], supervised: int) ->
     """Gradients, micro-batch by micro-batch; nothing waits for the device."""
     total = torch.zeros((), device=training.device)
     for rows in _micro_batches(training, examples):
-        nll = training.forward.nll(training.forward.batch(rows))
-        training.scaler.scale(nll / supervised).backward()
-        total += nll.detach()
+        total += _learn_from(training, rows, supervised)
     return total
+
+
+def _learn_from(training: Training, rows: list[Example], supervised: int) -> torch.Tensor:
+    """Gradients of one micro-batch, whose graph is gone on return: its ends would spoil a recording of the next."""
+    nll = training.forward.nll(training.forward.batch(rows))
+    training.scaler.scale(nll / supervised).backward()
+    return nll.detach()
 
 
 def _micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:

@@ -22,7 +22,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from engine.training.batches import _grain, pack, packs_of, pad, slices_of
+from engine.training.batches import pack, packs_of, pad, rounded_up, slices_of
 from engine.training.data import Example
 from engine.training.evaluate import evaluate
 from engine.training.forward import Forward, choose_forward
@@ -55,15 +55,24 @@ ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attenti
 
 
 def adapted(
-    config: PretrainedConfig, targets: str | list[str] = "all-linear", dtype: torch.dtype = torch.float32
+    config: PretrainedConfig,
+    targets: str | list[str] = "all-linear",
+    dtype: torch.dtype = torch.float32,
+    dropout: float = 0.0,
 ) -> Any:
-    """A model of random weights whose adapter is no longer a fresh one, without dropout."""
+    """A model of random weights whose adapter is no longer a fresh one."""
     torch.manual_seed(0)
     # The same weights in each precision, in which torch would draw others.
     base: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32).to(dtype)
     model = get_peft_model(
         base,
-        LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets, fan_in_fan_out=isinstance(config, GPT2Config)),
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            r=4,
+            target_modules=targets,
+            lora_dropout=dropout,
+            fan_in_fan_out=isinstance(config, GPT2Config),
+        ),
     )
     for parameter in trainable_parameters(model):
         parameter.data = torch.randn_like(parameter, dtype=torch.float32) * 0.1
@@ -330,7 +339,7 @@ def test_padded_rows_lie_side_by_side() -> None:
 def test_lengths_of_packs_repeat_at_little_cost(tokens: int) -> None:
     batch = pack([make_example(range(tokens), 1)] if tokens > 1 else rows_of(2, 2), CPU)
     length = batch.input_ids.shape[1]
-    assert length == sum(batch.row_lengths) and length % _grain(tokens) == 0
+    assert length == sum(batch.row_lengths) and length == rounded_up(length, 16)
     assert length <= max(tokens, 4) * 17 / 16
 
 

@@ -34,9 +34,11 @@ from engine.preflight import (
 )
 from engine.spec import ModelSpec, Spec
 from engine.training.dropout import use_quick_dropout
+from engine.training.gates import fuse_gates
 from engine.training.hub import explain, first_line
 from engine.training.norms import fuse_norms
 from engine.training.pissa import Tensors, check_pissa, is_pissa, write_plain
+from engine.training.rotary import fuse_rotary
 
 MODEL_CARD = "README.md"
 NEEDS_CODE = (
@@ -121,7 +123,8 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
         _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
     if device.type == "cuda":
-        fuse_norms(placed)  # elsewhere torch has no kernel for them
+        for fuse in (fuse_norms, fuse_rotary, fuse_gates):  # elsewhere torch has no kernels for them
+            fuse(placed)
     return placed
 
 

@@ -14,11 +14,13 @@ from engine.events import Finished
 from engine.training import attention, measuring
 from engine.training.evaluate import evaluate
 from engine.training.forward import Forward, choose_forward
+from engine.training.gates import fuse_gates
 from engine.training.loss import autocast
 from engine.training.memory import measure_budget
 from engine.training.model import recompute_activations, trainable_parameters
 from engine.training.norms import fuse_norms
 from engine.training.recordings import Recordings
+from engine.training.rotary import fuse_rotary
 from tests.integration.rounds_to_train import figures_of, make_run, steps_of, train_here
 from tests.integration.test_training_data import warned_in
 from tests.integration.test_training_forward import (
@@ -78,7 +80,8 @@ def test_loss_and_gradients_are_those_of_rows_alone_on_a_cpu(
     theirs = plain_nll(exact, rows)
     gradients = gradients_of(exact, theirs)
     model = adapted(FAMILIES[family], targets, dtype).to(CUDA)
-    fuse_norms(model)
+    for fuse in (fuse_norms, fuse_rotary, fuse_gates):
+        fuse(model)
     forward = choose_forward(model, CUDA, dtype, max(LENGTHS))
     assert forward.packed == (family != "gemma2")
     recompute_activations(model, recompute)
@@ -228,6 +231,22 @@ def test_rounds_of_every_kind_end_well(settings: dict[str, Any], tiny_model: Pat
     assert result.eval_loss is not None and first.loss is not None and result.eval_loss < first.loss
 
 
+@pytest.mark.parametrize("dtype", list(ROUNDING), ids=str)
+def test_gates_of_one_kernel_give_the_models_own_numbers(dtype: torch.dtype, exact_products: None) -> None:
+    rows = rows_of(*LENGTHS)
+    written_out, model = (adapted(FAMILIES["llama"], dtype=dtype).to(CUDA) for _ in range(2))
+    assert fuse_gates(model.get_base_model()) == SMALL["num_hidden_layers"]
+    with autocast(CUDA, dtype):
+        theirs, ours = sum_of_rows(written_out, rows), sum_of_rows(model, rows)
+    assert ours.item() == pytest.approx(theirs.item(), rel=ROUNDING[dtype] / 10)
+    assert relative_error(gradients_of(model, ours), gradients_of(written_out, theirs)) < ROUNDING[dtype]
+
+
+def test_gate_of_another_kind_is_left_alone() -> None:
+    assert fuse_gates(adapted(FAMILIES["gemma2"]).to(CUDA)) == 0  # GELU's
+    assert fuse_gates(adapted(FAMILIES["gpt2"], TARGETS["gpt2"]).to(CUDA)) == 0
+
+
 def recorded(forward: Forward, said: list[str]) -> Forward:
     trained = trainable_parameters(forward.model)
     return replace(forward, recordings=Recordings(forward.states, trained, 64, 8, said.append))
@@ -248,7 +267,8 @@ ALIKE = [(31, 5, 64, 12, 12), (64, 60), (20, 20, 20, 20, 20, 20, 4), (64, 31, 29
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_recorded_passes_give_what_their_calls_do(family: str, dtype: torch.dtype) -> None:
     model = adapted(FAMILIES[family], TARGETS.get(family, "all-linear"), dtype).to(CUDA)
-    fuse_norms(model)
+    for fuse in (fuse_norms, fuse_rotary, fuse_gates):
+        fuse(model)
     by_calls, said = choose_forward(model, CUDA, dtype, 64), list[str]()
     replayed = recorded(by_calls, said)
     for lengths in (*ALIKE, *ALIKE):

@@ -18,6 +18,7 @@ from engine.snapshot import RunSnapshot
 from engine.spec import Spec
 from engine.training.attention import has_varlen_kernel
 from engine.training.background import Background
+from engine.training.batches import Batch
 from engine.training.checkpoints import Progress
 from engine.training.data import Example, Tokenised, cut, load_rows, split
 from engine.training.device import out_of_memory, resolve_dtype, use_fast_kernels
@@ -43,6 +44,15 @@ from engine.units import format_bytes
 from engine.workspace import RunDir
 
 
+@dataclass(frozen=True)
+class LaidOut:
+    """The micro-batches of a step on the device, by what they were sliced by."""
+
+    step: int
+    budget: Budget
+    batches: list[Batch]
+
+
 @dataclass
 class Training:
     """Everything one round's loop works on."""
@@ -62,6 +72,7 @@ class Training:
     progress: Progress = field(default_factory=Progress)
     saved_step: int = 0
     split_off: Tensors = field(default_factory=dict)  # what PiSSA took from the base weights
+    laid_out: LaidOut | None = None  # of the step that comes next
     history: RunSnapshot = field(default_factory=RunSnapshot)  # the evaluations and samples of the round so far
 
     @property

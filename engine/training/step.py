@@ -10,14 +10,14 @@ import torch
 
 from engine.errors import TrainingError
 from engine.events import Step
-from engine.training.batches import slices_of, step_rows
+from engine.training.batches import Batch, slices_of, step_rows
 from engine.training.checkpoints import Progress
 from engine.training.data import Example
 from engine.training.device import is_out_of_memory, peak_memory_bytes, random_state, set_random_state
 from engine.training.memory import Budget
 from engine.training.model import trainable_parameters
 from engine.training.optimizer import set_learning_rate
-from engine.training.preparation import Training
+from engine.training.preparation import LaidOut, Training
 
 
 def take_step(training: Training, step: int, learning_rate: float) -> float:
@@ -28,19 +28,19 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
     """
     started = time.perf_counter()
     spec, optimizer, scaler = training.spec, training.optimizer, training.scaler
-    indices = step_rows(step, len(training.train), training.plan.effective_batch, spec.train.seed)
-    examples = [training.train[index] for index in indices]
+    examples = _examples_of(training, step)
     supervised = sum(example.supervised_tokens for example in examples)
     total = _backward(training, step, examples, supervised)
     set_learning_rate(optimizer, learning_rate)
     scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(trainable_parameters(training.model), spec.train.max_grad_norm or math.inf)
-    figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the step's one wait for the device
-    loss, grad_norm = figures
-    _check_finite(training, step, loss, grad_norm)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    training.laid_out = _lay_out(training, step + 1)  # while the device is at work on this one
+    figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the step's one wait for the device
+    loss, grad_norm = figures
+    _check_finite(training, step, loss, grad_norm)  # too late for the adapter in memory, which is not kept then
     _record_step(training, step, learning_rate, loss, grad_norm, examples, time.perf_counter() - started)
     return loss
 
@@ -54,7 +54,7 @@ def _backward(training: Training, step: int, examples: list[Example], supervised
     state = random_state()
     while True:
         try:
-            return _accumulate(training, examples, supervised)
+            return _accumulate(training, _laid_out(training, step), supervised)
         except Exception as error:
             if not is_out_of_memory(error) or (smaller := _smaller_budget(training, examples)) is None:
                 raise
@@ -67,19 +67,37 @@ def _backward(training: Training, step: int, examples: list[Example], supervised
         )
 
 
-def _accumulate(training: Training, examples: list[Example], supervised: int) -> torch.Tensor:
+def _accumulate(training: Training, batches: list[Batch], supervised: int) -> torch.Tensor:
     """Gradients, micro-batch by micro-batch; nothing waits for the device."""
     total = torch.zeros((), device=training.device)
-    for rows in _micro_batches(training, examples):
-        total += _learn_from(training, rows, supervised)
+    for batch in batches:
+        total += _learn_from(training, batch, supervised)
     return total
 
 
-def _learn_from(training: Training, rows: list[Example], supervised: int) -> torch.Tensor:
+def _learn_from(training: Training, batch: Batch, supervised: int) -> torch.Tensor:
     """Gradients of one micro-batch, whose graph is gone on return: its ends would spoil a recording of the next."""
-    nll = training.forward.nll(training.forward.batch(rows))
+    nll = training.forward.nll(batch)
     training.scaler.scale(nll / supervised).backward()
     return nll.detach()
+
+
+def _examples_of(training: Training, step: int) -> list[Example]:
+    indices = step_rows(step, len(training.train), training.plan.effective_batch, training.spec.train.seed)
+    return [training.train[index] for index in indices]
+
+
+def _laid_out(training: Training, step: int) -> list[Batch]:
+    """The micro-batches of `step` on the device; those laid out before, unless they were others or larger ones."""
+    ahead = training.laid_out
+    if ahead is None or ahead.step != step or ahead.budget != training.budget:
+        ahead = _lay_out(training, step)
+    return ahead.batches
+
+
+def _lay_out(training: Training, step: int) -> LaidOut:
+    batches = [training.forward.batch(rows) for rows in _micro_batches(training, _examples_of(training, step))]
+    return LaidOut(step, training.budget, batches)
 
 
 def _micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:

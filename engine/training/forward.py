@@ -17,7 +17,7 @@ from engine.training.batches import Batch, pack, packs_of, pad, padded_batches_o
 from engine.training.data import Example
 from engine.training.hub import first_line
 from engine.training.loss import autocast, head_nll, token_nlls
-from engine.training.recordings import Recordings
+from engine.training.replay import RecordedPasses
 
 CHECKED_TOKENS = (24, 40)
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
@@ -31,7 +31,7 @@ class Forward:
         packed: rows are packed, with attention within each; else they are padded.
         fused_head: logits and loss are computed together, some tokens at a time.
         attention: transformers' name of the attention the model came with.
-        recordings: of passes that are learned from, None where they are taken call by call.
+        recorded: passes that are replayed where there is something to learn; None if all are taken call by call.
     """
 
     model: Any
@@ -40,7 +40,7 @@ class Forward:
     packed: bool
     fused_head: bool
     attention: str
-    recordings: Recordings | None = None
+    recorded: RecordedPasses | None = None
 
     def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:
         """Batches of at most `tokens` tokens each, padding included, or a single row."""
@@ -73,8 +73,8 @@ class Forward:
 
     def _hidden(self, batch: Batch) -> torch.Tensor:
         """[supervised tokens, hidden_size], what the head predicts `batch.targets` from."""
-        recorded = self.recordings.states(batch) if self.recordings is not None and torch.is_grad_enabled() else None
-        states = self.states(batch) if recorded is None else recorded
+        replayed = self.recorded.states(batch) if self.recorded is not None and torch.is_grad_enabled() else None
+        states = self.states(batch) if replayed is None else replayed
         return states.flatten(0, 1)[batch.predicts]
 
     def states(self, batch: Batch) -> torch.Tensor:

@@ -16,7 +16,6 @@ from engine.events import Prepared, Provenance
 from engine.plan import Plan, make_plan
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec
-from engine.training.attention import has_varlen_kernel
 from engine.training.background import Background
 from engine.training.batches import Batch
 from engine.training.checkpoints import Progress
@@ -24,7 +23,7 @@ from engine.training.data import Example, Tokenised, cut, load_rows, split
 from engine.training.device import out_of_memory, resolve_dtype, use_fast_kernels
 from engine.training.evaluate import Evaluation, evaluate
 from engine.training.forward import Forward, choose_forward
-from engine.training.memory import Budget, leaves_as_much, measure_budget
+from engine.training.memory import Budget, measure_budget
 from engine.training.model import (
     add_adapter,
     check_vocabulary,
@@ -32,13 +31,11 @@ from engine.training.model import (
     load_config,
     load_tokenizer,
     recompute_activations,
-    trainable_parameters,
 )
 from engine.training.optimizer import make_optimizer
 from engine.training.origin import provenance_of
 from engine.training.pissa import Tensors, is_pissa
 from engine.training.recorder import PhaseName, Recorder
-from engine.training.recordings import Recordings
 from engine.training.token_cache import tokenise_cached
 from engine.units import format_bytes
 from engine.workspace import RunDir
@@ -86,8 +83,7 @@ class Training:
 
     def use(self, budget: Budget) -> None:
         """Keep to `budget` from here on, with all the memory there is."""
-        if self.forward.recordings is not None:
-            self.forward.recordings.end()
+        self.forward = replace(self.forward, recorded=None)
         recompute_activations(self.model, budget.gradient_checkpointing)
         self.budget = budget
 
@@ -135,10 +131,6 @@ def prepare(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
     budget = _choose_budget(spec, forward, train, plan, earlier)
-    if _can_be_recorded(spec, forward, budget):
-        trained, longest = trainable_parameters(model), max(map(len, train))
-        recordings = Recordings(forward.states, trained, longest, plan.effective_batch, recorder.log)
-        forward = replace(forward, recordings=recordings)
     training = Training(
         spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, origin
     )
@@ -161,16 +153,6 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
     if earlier is not None and earlier.micro_batch_tokens is not None:
         budget = replace(budget, tokens=min(budget.tokens, earlier.micro_batch_tokens))
     return budget
-
-
-def _can_be_recorded(spec: Spec, forward: Forward, budget: Budget) -> bool:
-    """Whether a pass may become a CUDA graph: all of it in kernels, and its memory not missed by what is not recorded.
-
-    Recomputing activations asks for the state of random numbers, which a graph has not; a compiled model is called
-    seldom enough as it is.
-    """
-    plain = forward.packed and forward.fused_head and not budget.gradient_checkpointing and not spec.train.torch_compile
-    return plain and has_varlen_kernel(forward.device, forward.dtype) and leaves_as_much(budget, forward)
 
 
 def _cut(rows: Rows, tokenised: Tokenised, spec: Spec, recorder: Recorder) -> list[Example]:

@@ -23,6 +23,7 @@ from engine.training.optimizer import learning_rates
 from engine.training.pissa import is_pissa, split_base
 from engine.training.preparation import Training, prepare
 from engine.training.recorder import Recorder, StopWanted
+from engine.training.recording import record_passes
 from engine.training.staging import write_directory
 from engine.training.step import take_step
 from engine.workspace import RunDir
@@ -69,6 +70,7 @@ def train(training: Training) -> bool:
     learning_rate = learning_rates(spec.train, plan)
     window: list[float] = []
     measure_if_due(training)
+    record_passes(training)
     recorder.phase("training")
     while not _is_complete(training):
         step = training.progress.step + 1

@@ -28,7 +28,7 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
     """
     started = time.perf_counter()
     spec, optimizer, scaler = training.spec, training.optimizer, training.scaler
-    examples = _examples_of(training, step)
+    examples = examples_of(training, step)
     supervised = sum(example.supervised_tokens for example in examples)
     total = _backward(training, step, examples, supervised)
     set_learning_rate(optimizer, learning_rate)
@@ -82,7 +82,8 @@ def _learn_from(training: Training, batch: Batch, supervised: int) -> torch.Tens
     return nll.detach()
 
 
-def _examples_of(training: Training, step: int) -> list[Example]:
+def examples_of(training: Training, step: int) -> list[Example]:
+    """The rows of a step."""
     indices = step_rows(step, len(training.train), training.plan.effective_batch, training.spec.train.seed)
     return [training.train[index] for index in indices]
 
@@ -96,11 +97,12 @@ def _laid_out(training: Training, step: int) -> list[Batch]:
 
 
 def _lay_out(training: Training, step: int) -> LaidOut:
-    batches = [training.forward.batch(rows) for rows in _micro_batches(training, _examples_of(training, step))]
+    batches = [training.forward.batch(rows) for rows in micro_batches(training, examples_of(training, step))]
     return LaidOut(step, training.budget, batches)
 
 
-def _micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
+def micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
+    """The rows of a step as they go through the model together."""
     if training.spec.train.micro_batches == "fixed":
         return slices_of(examples, training.spec.train.per_device_train_batch_size)
     return training.forward.slices_of(examples, training.budget.tokens)
@@ -110,7 +112,7 @@ def _smaller_budget(training: Training, examples: list[Example]) -> Budget | Non
     """Half of what the largest micro-batch held; None if it cannot be smaller, or is as the person wrote it."""
     if training.spec.train.micro_batches == "fixed":
         return None
-    largest = max(_micro_batches(training, examples), key=lambda rows: sum(map(len, rows)))
+    largest = max(micro_batches(training, examples), key=lambda rows: sum(map(len, rows)))
     budget = training.budget
     if len(largest) > 1:
         return replace(budget, tokens=sum(map(len, largest)) // 2)

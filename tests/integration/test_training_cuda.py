@@ -19,7 +19,7 @@ from engine.training.loss import autocast
 from engine.training.memory import measure_budget
 from engine.training.model import recompute_activations, trainable_parameters
 from engine.training.norms import fuse_norms
-from engine.training.recordings import Recordings
+from engine.training.replay import record, recorded_length
 from engine.training.rotary import fuse_rotary
 from tests.integration.rounds_to_train import figures_of, make_run, steps_of, train_here
 from tests.integration.test_training_data import warned_in
@@ -139,7 +139,7 @@ def test_round_learns_and_its_loss_is_the_same_on_a_cpu(
     monkeypatch.setattr("engine.training.device.choose_device", lambda: torch.device("cpu"))
     theirs = train_here(make_run(tmp_path / "cpu", tiny_model, lora__lora_dropout=0.0))
     assert prepared_in(theirs).device == "cpu"
-    near = {"auto": 0.05, "float16": 0.05, "float32": 0.01}[dtype]
+    near = {"auto": 0.1, "float16": 0.1, "float32": 0.01}[dtype]
     losses = [[step.loss for step in steps_of(events)] for events in (ours, theirs)]
     assert losses[0] == pytest.approx(losses[1], rel=near)
 
@@ -247,9 +247,12 @@ def test_gate_of_another_kind_is_left_alone() -> None:
     assert fuse_gates(adapted(FAMILIES["gpt2"], TARGETS["gpt2"]).to(CUDA)) == 0
 
 
-def recorded(forward: Forward, said: list[str]) -> Forward:
-    trained = trainable_parameters(forward.model)
-    return replace(forward, recordings=Recordings(forward.states, trained, 64, 8, said.append))
+def replaying(forward: Forward, *lengths: tuple[int, ...]) -> Forward:
+    """Which replays passes of rows of such lengths."""
+    wanted = sorted({recorded_length(sum(rows)) for rows in lengths})
+    example = forward.batch(rows_of(*max(lengths, key=sum)))
+    passes = record(forward.states, trainable_parameters(forward.model), wanted, 8, 64, example)
+    return replace(forward, recorded=passes)
 
 
 def taken(forward: Forward, rows: list[Any], seed: int = 0) -> torch.Tensor:
@@ -259,62 +262,62 @@ def taken(forward: Forward, rows: list[Any], seed: int = 0) -> torch.Tensor:
     return torch.cat([nll.detach()[None], gradients_of(forward.model, nll)])
 
 
-IS_RECORDED = ["passes whose length comes again are recorded as CUDA graphs"]
 ALIKE = [(31, 5, 64, 12, 12), (64, 60), (20, 20, 20, 20, 20, 20, 4), (64, 31, 29)]  # all of a length when rounded up
+OTHERS = [(50, 9), (64, 64, 64), (12,), (64, 40), (64, 64, 64, 64)]
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"gemma2"}))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_recorded_passes_give_what_their_calls_do(family: str, dtype: torch.dtype) -> None:
+def test_replayed_passes_give_what_their_calls_do(family: str, dtype: torch.dtype) -> None:
     model = adapted(FAMILIES[family], TARGETS.get(family, "all-linear"), dtype).to(CUDA)
     for fuse in (fuse_norms, fuse_rotary, fuse_gates):
         fuse(model)
-    by_calls, said = choose_forward(model, CUDA, dtype, 64), list[str]()
-    replayed = recorded(by_calls, said)
-    for lengths in (*ALIKE, *ALIKE):
+    by_calls = choose_forward(model, CUDA, dtype, 64)
+    replayed = replaying(by_calls, *ALIKE, *OTHERS)
+    for lengths in (*ALIKE, *OTHERS, *ALIKE):
         rows = rows_of(*lengths)
         wanted, found = taken(by_calls, rows), taken(replayed, rows)
         assert found[0].item() == pytest.approx(wanted[0].item(), rel=ROUNDING[dtype] / 10)
         assert relative_error(found[1:], wanted[1:]) < ROUNDING[dtype]
-    assert said == IS_RECORDED
 
 
-def test_longer_and_shorter_passes_are_recorded_side_by_side() -> None:
+def test_replayed_passes_are_of_the_weights_there_are_now() -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16).to(CUDA)
-    by_calls, said = choose_forward(model, CUDA, torch.bfloat16, 64), list[str]()
-    replayed = recorded(by_calls, said)
-    for lengths in 3 * [(50, 9), (64, 64, 64), (12,), (64, 40), (64, 64, 64, 64)]:
-        assert relative_error(taken(replayed, rows_of(*lengths)), taken(by_calls, rows_of(*lengths))) < 0.05
-    assert said == IS_RECORDED
+    by_calls = choose_forward(model, CUDA, torch.bfloat16, 64)
+    replayed, rows = replaying(by_calls, ALIKE[0]), rows_of(*ALIKE[0])
+    before = taken(replayed, rows)
+    with torch.no_grad():
+        for parameter in trainable_parameters(model):
+            parameter.mul_(-2)
+    assert (
+        relative_error(taken(replayed, rows), taken(by_calls, rows))
+        < 0.05
+        < relative_error(taken(replayed, rows), before)
+    )
 
 
-def test_recorded_dropout_follows_the_random_numbers() -> None:
+def test_replayed_dropout_follows_the_random_numbers() -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16, dropout=0.5).to(CUDA)
-    said = list[str]()
-    replayed = recorded(choose_forward(model, CUDA, torch.bfloat16, 64), said)
-    rows = rows_of(*ALIKE[0])
-    for _ in range(2):
-        taken(replayed, rows)
+    replayed, rows = replaying(choose_forward(model, CUDA, torch.bfloat16, 64), ALIKE[0]), rows_of(*ALIKE[0])
     first, again, other = (taken(replayed, rows, seed) for seed in (1, 1, 2))
-    assert said == IS_RECORDED and relative_error(again, first) < 0.01 < relative_error(other, first)
+    assert relative_error(again, first) < 0.01 < relative_error(other, first)
 
 
-def test_gradients_of_recorded_passes_add_up() -> None:
+def test_gradients_of_replayed_passes_add_up() -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16).to(CUDA)
-    replayed = recorded(choose_forward(model, CUDA, torch.bfloat16, 64), [])
+    replayed = replaying(choose_forward(model, CUDA, torch.bfloat16, 64), *ALIKE)
     apart = [taken(replayed, rows_of(*lengths))[1:] for lengths in ALIKE[:3]]
     for lengths in ALIKE[:3]:
         torch.autograd.backward(replayed.nll(replayed.batch(rows_of(*lengths))))
-    together = torch.cat(
-        [parameter.grad.flatten() for parameter in trainable_parameters(model) if parameter.grad is not None]
-    )
-    assert relative_error(together, sum(apart, torch.zeros(()))) < 0.02
+    together = [parameter.grad.flatten() for parameter in trainable_parameters(model) if parameter.grad is not None]
+    assert relative_error(torch.cat(together), sum(apart, torch.zeros(()))) < 0.02
 
 
 @pytest.mark.parametrize("defect", ["waits for the GPU", "waits while it is recorded", "raises while it is recorded"])
 def test_model_that_cannot_be_recorded_is_trained_call_by_call(defect: str) -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16, dropout=0.5).to(CUDA)
-    by_calls, said = choose_forward(model, CUDA, torch.bfloat16, 64), list[str]()
+    by_calls, rows = choose_forward(model, CUDA, torch.bfloat16, 64), rows_of(*ALIKE[0])
+    before = taken(by_calls, rows)
     norm = model.get_base_model().get_decoder().norm
 
     def spoil(*_: object) -> None:
@@ -325,20 +328,19 @@ def test_model_that_cannot_be_recorded_is_trained_call_by_call(defect: str) -> N
             raise NotImplementedError(defect)
 
     norm.register_forward_pre_hook(spoil)
-    replayed = recorded(by_calls, said)
-    for seed in range(4):
-        wanted, found = (taken(forward, rows_of(*ALIKE[0]), seed) for forward in (by_calls, replayed))
-        assert relative_error(found, wanted) < 0.01
-    assert len(said) == 1 and said[0].startswith("passes are not recorded as CUDA graphs: ")
+    with pytest.raises(Exception, match=r"synchronizing|captur|raises"):
+        replaying(by_calls, ALIKE[0])
+    assert relative_error(taken(by_calls, rows), before) < 0.01
 
 
-def test_round_of_recorded_passes_learns_what_one_of_calls_does(
+def test_round_that_replays_learns_what_one_of_calls_does(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings: dict[str, Any] = {"model__dtype": "bfloat16", "train__num_train_epochs": 4.0}
+    settings: dict[str, Any] = {"model__dtype": "bfloat16", "train__num_train_epochs": 6.0}
     ours = train_here(make_run(tmp_path / "ours", tiny_model, **settings))
-    assert IS_RECORDED[0] in capsys.readouterr().out
-    monkeypatch.setattr("engine.training.preparation._can_be_recorded", lambda *_: False)
+    assert "tokens are recorded as CUDA graphs" in capsys.readouterr().out
+    monkeypatch.setattr("engine.training.recording._can_be_recorded", lambda *_: False)
     theirs = train_here(make_run(tmp_path / "theirs", tiny_model, **settings))
+    assert "recorded" not in capsys.readouterr().out
     losses = [[step.loss for step in steps_of(events)] for events in (ours, theirs)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)

@@ -17,11 +17,11 @@ import torch
 
 from engine.training.batches import Batch, rounded_up
 from engine.training.device import random_state, set_random_state
-from engine.training.hub import first_line
 
 LENGTHS = 8  # to the octave: recording one takes about as long as a pass by calls, and what rounds it up is computed
 TOLERANCE = 0.02  # relative; kernels of the way back add up in no fixed order
 
+StatesOf = Callable[[Batch], torch.Tensor]
 Gradients = Sequence[torch.Tensor | None]
 
 
@@ -71,108 +71,108 @@ class _Replay(torch.autograd.Function):
 _replay: Callable[..., torch.Tensor] = _Replay.apply
 
 
-class Recordings:
-    """Passes through a model, by their length, each recorded when that length comes for the second time.
+class RecordedPasses:
+    """Passes through a model that are replayed, each for the batches that are rounded up to its length."""
 
-    The first is compared with what the calls themselves give at the same random numbers: a model whose passes cannot
-    be recorded, or not rightly, is never recorded again.
-    """
-
-    def __init__(
-        self,
-        states_of: Callable[[Batch], torch.Tensor],
-        parameters: Sequence[torch.nn.Parameter],
-        longest: int,
-        most_rows: int,
-        say: Callable[[str], None],
-    ) -> None:
-        """
-        Args:
-            states_of: the pass, call by call: [1, tokens, hidden_size] of a packed batch.
-            parameters: what is trained.
-            longest: tokens of the longest row there is.
-            most_rows: rows of the largest batch there is.
-            say: told whether passes are recorded, once that is known.
-        """
-        self._states_of = states_of
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], passes: dict[int, RecordedPass]) -> None:
         self._parameters = parameters
-        self._longest = longest
-        self._most_rows = most_rows
-        self._say = say
-        self._seen: set[int] = set()
-        self._passes: dict[int, RecordedPass] = {}
-        self._unfinished: tuple[torch.cuda.CUDAGraph, ...] = ()  # torch's allocator still asks one that broke off
-        self._is_checked = self._is_over = False
+        self._passes = passes
 
     def states(self, batch: Batch) -> torch.Tensor | None:
-        """[1, tokens or a few more, hidden_size]; None if this pass is to be taken call by call."""
-        recorded = None if self._is_over else self._pass_for(batch)
+        """[1, tokens or a few more, hidden_size]; None if no pass of that length is recorded."""
+        recorded = self._passes.get(recorded_length(batch.input_ids.shape[1]))
         return None if recorded is None else _replay(recorded, batch, *self._parameters)
 
-    def end(self) -> None:
-        """Give the memory back, and record nothing any more."""
-        self._is_over = True
-        self._forget()
 
-    def _forget(self) -> None:
-        self._passes.clear()
-        torch.cuda.empty_cache()
+def recorded_length(tokens: int) -> int:
+    """What so many are rounded up to."""
+    return rounded_up(tokens, LENGTHS)
 
-    def _pass_for(self, batch: Batch) -> RecordedPass | None:
-        length = rounded_up(batch.input_ids.shape[1], LENGTHS)
-        if length not in self._passes and length in self._seen:
-            if length > max(self._passes, default=length):
-                self._forget()  # a shorter pass fits into the memory of a longer one, but not the reverse
-            try:
-                self._passes[length] = self._record(batch, length)
-            except Exception as error:  # whatever a model does that cannot be recorded, or for lack of memory
-                self._say(f"passes are not recorded as CUDA graphs: {first_line(error)}")
-                self.end()
-                renew_generator(batch.input_ids.device)
-        self._seen.add(length)
-        return self._passes.get(length)
 
-    def _record(self, batch: Batch, length: int) -> RecordedPass:
-        lasting = lasting_batch(length, self._most_rows, self._longest, batch.input_ids.device)
-        if self._is_checked:
-            return self._captured(lasting)
-        before = random_state()
-        try:
-            put_in_place(batch, lasting)
-            states, gradients = self._by_calls(lasting)
-            recorded = self._captured(lasting)
-            set_random_state(before)
-            error = relative_error([states], [recorded.there_with(batch)])
-            error = max(error, relative_error(gradients, recorded.back_with(states)))
-        finally:
-            set_random_state(before)
-        if not error <= TOLERANCE:
-            raise RuntimeError(f"they would be wrong by {error:.1%}")
-        self._is_checked = True
-        self._say("passes whose length comes again are recorded as CUDA graphs")
-        return recorded
+def record(
+    states_of: StatesOf,
+    parameters: Sequence[torch.nn.Parameter],
+    lengths: Sequence[int],
+    most_rows: int,
+    longest: int,
+    example: Batch,
+) -> RecordedPasses:
+    """Passes of `lengths`; the first is compared with what its calls give at the same random numbers.
 
-    def _by_calls(self, batch: Batch) -> tuple[torch.Tensor, Gradients]:
-        """The states, and the gradients to the states themselves.
+    No random number is drawn by it. No graph of an earlier pass may be left: its ends would be drawn into a recording.
 
-        Raises:
-            RuntimeError: the processor would wait for the GPU on the way, which would spoil a recording.
-        """
-        with no_synchronisation():
-            states = self._states_of(batch)
-            return states.detach(), torch.autograd.grad(states, self._parameters, states.detach(), allow_unused=True)
+    Args:
+        states_of: a pass, call by call: [1, tokens, hidden_size] of a packed batch.
+        parameters: what is trained.
+        lengths: `recorded_length`s.
+        most_rows: rows of the largest batch there is.
+        longest: tokens of the longest row there is.
+        example: a batch no longer than the longest of `lengths`.
 
-    def _captured(self, lasting: Batch) -> RecordedPass:
-        there, back = self._unfinished = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        shared = next((recorded.there.pool() for recorded in self._passes.values()), None)
+    Raises:
+        RuntimeError: the model cannot be recorded, or not rightly; torch raises others for whatever it does.
+    """
+    before, device = random_state(), example.input_ids.device
+    passes: dict[int, RecordedPass] = {}
+    try:
+        for length in sorted(lengths, reverse=True):  # a shorter pass fits into the memory of a longer one
+            lasting = lasting_batch(length, most_rows, longest, device)
+            if passes:
+                passes[length] = _captured(states_of, parameters, lasting, next(iter(passes.values())).there.pool())
+            else:
+                passes[length] = _checked(states_of, parameters, lasting, example)
+    except Exception:
+        renew_generator(device)
+        raise
+    finally:
+        set_random_state(before)
+    return RecordedPasses(parameters, passes)
+
+
+def _checked(
+    states_of: StatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, example: Batch
+) -> RecordedPass:
+    put_in_place(example, lasting)
+    before = random_state()
+    states, gradients = _by_calls(states_of, parameters, lasting)
+    recorded = _captured(states_of, parameters, lasting, None)
+    set_random_state(before)
+    error = relative_error([states], [recorded.there_with(example)])
+    error = max(error, relative_error(gradients, recorded.back_with(states)))
+    if not error <= TOLERANCE:
+        raise RuntimeError(f"they would be wrong by {error:.1%}")
+    return recorded
+
+
+def _by_calls(
+    states_of: StatesOf, parameters: Sequence[torch.nn.Parameter], batch: Batch
+) -> tuple[torch.Tensor, Gradients]:
+    """The states, and the gradients to the states themselves.
+
+    Raises:
+        RuntimeError: the processor would wait for the GPU on the way, which would spoil a recording.
+    """
+    with no_synchronisation():
+        states = states_of(batch)
+        return states.detach(), torch.autograd.grad(states, parameters, states.detach(), allow_unused=True)
+
+
+def _captured(states_of: StatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, pool: Any) -> RecordedPass:
+    there, back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+    try:
         with torch.cuda.stream(torch.cuda.current_stream()):  # to come back to if the recording breaks off
-            with torch.cuda.graph(there, shared, capture_error_mode="thread_local"):
-                states = self._states_of(lasting)
+            with torch.cuda.graph(there, pool, capture_error_mode="thread_local"):
+                states = states_of(lasting)
             gradient = torch.empty_like(states)
             with torch.cuda.graph(back, there.pool(), capture_error_mode="thread_local"):
-                gradients = torch.autograd.grad(states, self._parameters, gradient, allow_unused=True)
-        self._unfinished = ()
-        return RecordedPass(lasting, there, states.detach(), gradient, back, gradients)
+                gradients = torch.autograd.grad(states, parameters, gradient, allow_unused=True)
+    except Exception:
+        _BROKEN_OFF.extend((there, back))
+        raise
+    return RecordedPass(lasting, there, states.detach(), gradient, back, gradients)
+
+
+_BROKEN_OFF: list[torch.cuda.CUDAGraph] = []  # torch's allocator goes on asking them
 
 
 def lasting_batch(length: int, most_rows: int, longest: int, device: torch.device) -> Batch:

@@ -96,7 +96,7 @@ def _varlen(
     """All rows in one kernel; shapes as `RowAttention`."""
     from torch.nn.attention.varlen import varlen_attn
 
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # by [0] its gradient is copied
     attended = varlen_attn(
         q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **_grouped_heads()
     )

@@ -29,6 +29,7 @@ from engine.runlog import EventWriter
 from engine.running import EXIT_MUTE, inherit_lock
 from engine.sharing import set_umask
 from engine.spec import Spec, decode_spec
+from engine.training.ending import QuickEnd
 from engine.training.libraries import importing, quieten
 from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
 from engine.training.recorder import Recorder, StopSignal, StopWanted
@@ -136,4 +137,6 @@ if __name__ == "__main__":
     # of their time to whatever else runs on a shared machine. It is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     quieten()
-    sys.exit(main())
+    end = QuickEnd()
+    end.exit_code = main()
+    sys.exit(end.exit_code)

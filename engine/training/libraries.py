@@ -19,6 +19,7 @@ from engine.modules import model_dir_here, read_config
 from engine.preflight import local_model_dir
 from engine.spec import DataSpec, ModelSpec
 from engine.training.hub import ENDPOINT
+from engine.training.reading_ahead import read_ahead
 
 PROBE_SECONDS = 5.0
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -35,11 +36,16 @@ def quieten() -> None:
 
 
 @contextmanager
-def importing(model: ModelSpec, data: DataSpec | None = None) -> Iterator[None]:
-    """Import inside what works on `model`, and on `data` if any. Once that is imported it is too late for any of it."""
+def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool = True) -> Iterator[None]:
+    """Import inside what works on `model`, its tokenizer alone without `weights`, and on `data` if any.
+
+    Once that is imported it is too late for any of it.
+    """
     if "peft" in sys.modules:
         yield
         return
+    if weights:
+        read_ahead(model)
     _go_offline_if_unreachable(model, data)
     if not _needs_bitsandbytes(model):
         _leave_out("bitsandbytes")

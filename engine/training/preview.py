@@ -46,7 +46,7 @@ class RowPreviews:
     """The rows of a spec and its tokenizer, loaded. It raises LoratuiError as the engine does for the same spec."""
 
     def __init__(self, spec: Spec) -> None:
-        with importing(spec.model, spec.data):
+        with importing(spec.model, spec.data, weights=False):
             from engine.training.data import load_rows, tokenise
             from engine.training.model import load_tokenizer
             from engine.training.rendering import Renderer

@@ -27,6 +27,18 @@ with importing(ModelSpec(sys.argv[1], load_in_4bit=json.loads(sys.argv[2]))):
 left_out = [name for name, module in sys.modules.items() if module is None and name in ("bitsandbytes", "kernels")]
 print(json.dumps([sorted(left_out), constants.HF_HUB_OFFLINE, collecting, gc.isenabled()]))
 """
+FETCHING = """
+import json, sys, threading
+from engine.spec import ModelSpec
+from engine.training.libraries import importing
+
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+with importing(ModelSpec(sys.argv[1]), weights=json.loads(sys.argv[2])):
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join()
+print(any(name.endswith(".safetensors") for name in opened))
+"""
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -46,6 +58,16 @@ def found(model: str, in_4_bits: bool = False, environment: Mapping[str, str] = 
 
 def test_nothing_of_a_local_model_is_looked_for_on_the_hub_or_quantised() -> None:
     assert found(EMBEDDED) == (["bitsandbytes", "kernels"], True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked")
+@pytest.mark.parametrize("weights", [True, False], ids=["weights", "tokenizer alone"])
+def test_weights_are_fetched_meanwhile_where_they_will_be_needed(tiny_model: Path, weights: bool) -> None:
+    command = [sys.executable, "-P", "-c", FETCHING, str(tiny_model), json.dumps(weights)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert json.loads(done.stdout.lower()) is weights
 
 
 def test_model_in_4_bits_has_what_quantises_it() -> None:

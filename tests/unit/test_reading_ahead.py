@@ -1,0 +1,78 @@
+"""Weights that the kernel is asked for before anybody needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from engine.spec import ModelSpec
+from engine.training import reading_ahead
+from engine.training.reading_ahead import STEP_BYTES, fetch, read_ahead
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, int]]]:
+    """What the kernel was asked for, (from, bytes) by the name of the file."""
+    requests: dict[str, list[tuple[int, int]]] = {}
+
+    def advise(descriptor: int, start: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        requests.setdefault(name, []).append((start, length))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    return requests
+
+
+def wait_for_threads() -> None:
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join(5.0)
+
+
+def test_all_weights_are_asked_for_and_nothing_else(tmp_path: Path, asked: dict[str, list[tuple[int, int]]]) -> None:
+    for name, size in (("one.safetensors", 2 * STEP_BYTES + 1), ("two.safetensors", 3), ("model.bin", 9)):
+        (tmp_path / name).write_bytes(bytes(size))
+    read_ahead(ModelSpec(str(tmp_path)))
+    wait_for_threads()
+    assert asked == {
+        "one.safetensors": [(step * STEP_BYTES, STEP_BYTES) for step in range(3)],
+        "two.safetensors": [(0, STEP_BYTES)],
+    }
+
+
+def test_kernel_takes_the_request(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(STEP_BYTES + 1))
+    fetch([file])
+
+
+def test_what_does_not_fit_is_not_asked_for(
+    tmp_path: Path, asked: dict[str, list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    for file in files:
+        file.write_bytes(bytes(50))
+    monkeypatch.setattr(reading_ahead, "psutil", SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=199)))
+    fetch(files)
+    assert asked == {}
+    fetch(files[:1])
+    assert list(asked) == ["one.safetensors"]
+
+
+def test_what_cannot_be_read_is_passed_over(tmp_path: Path, asked: dict[str, list[tuple[int, int]]]) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "whole.safetensors").write_bytes(b"weights")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "nowhere")
+    fetch(sorted(tmp_path.iterdir()))
+    assert asked == {"whole.safetensors": [(0, STEP_BYTES)]}
+    for path in (tmp_path / "nothing", Path("somebody/something")):
+        read_ahead(ModelSpec(str(path)))
+    wait_for_threads()
+    assert list(asked) == ["whole.safetensors"]

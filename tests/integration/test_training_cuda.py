@@ -139,7 +139,7 @@ def test_round_learns_and_its_loss_is_the_same_on_a_cpu(
     monkeypatch.setattr("engine.training.device.choose_device", lambda: torch.device("cpu"))
     theirs = train_here(make_run(tmp_path / "cpu", tiny_model, lora__lora_dropout=0.0))
     assert prepared_in(theirs).device == "cpu"
-    near = {"auto": 0.1, "float16": 0.1, "float32": 0.01}[dtype]
+    near = {"auto": 0.05, "float16": 0.1, "float32": 0.01}[dtype]
     losses = [[step.loss for step in steps_of(events)] for events in (ours, theirs)]
     assert losses[0] == pytest.approx(losses[1], rel=near)
 
@@ -212,6 +212,7 @@ def test_step_that_runs_out_of_memory_is_taken_again_in_smaller_ones(
 
 @pytest.mark.filterwarnings("ignore:inner dimension:UserWarning")  # bitsandbytes of a model so narrow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # which it asks of what it traces
 @pytest.mark.parametrize(
     "settings",
     [

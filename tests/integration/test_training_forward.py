@@ -26,7 +26,7 @@ from engine.training.batches import pack, packs_of, pad, rounded_up, slices_of
 from engine.training.data import Example
 from engine.training.evaluate import evaluate
 from engine.training.forward import Forward, choose_forward
-from engine.training.loss import CHUNK_BYTES, autocast, head_nll
+from engine.training.loss import ATTENDED_WIDTH, CHUNK_BYTES, autocast, head_nll
 from engine.training.model import recompute_activations, trainable_parameters
 from engine.training.norms import fuse_norms
 from tests.integration.rounds_to_train import make_example
@@ -258,13 +258,13 @@ def test_no_more_is_computed_than_rows_one_at_a_time_need() -> None:
     forward = choose_forward(model, CPU, torch.float32, 128)
 
     def flops_of(slices: list[list[Example]]) -> int:
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
             for rows_at_once in slices:
                 torch.autograd.backward(forward.nll(forward.batch(rows_at_once)))
         return int(counter.get_total_flops())
 
     def fewest() -> int:
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
             for row in rows:
                 keep = row.supervised.nonzero()[:, 0] - 1
                 logits = model(input_ids=row.tokens.long()[None], use_cache=False, logits_to_keep=keep).logits[0]
@@ -312,6 +312,35 @@ def test_head_that_works_in_chunks_is_cross_entropy(monkeypatch: pytest.MonkeyPa
     torch.autograd.backward([3 * ours, 3 * theirs])
     assert ours_of.grad is not None and theirs_of.grad is not None
     assert torch.allclose(ours_of.grad, theirs_of.grad, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("width", [24, ATTENDED_WIDTH + 8])
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 5e-4), (torch.bfloat16, 0.04)], ids=str)
+def test_head_is_cross_entropy_for_what_is_guessed_and_for_what_is_certain(
+    dtype: torch.dtype, most: float, width: int
+) -> None:
+    """The gradient of each token by itself, as those of the certain are the smallest."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(width, VOCABULARY, bias=False).to(dtype).requires_grad_(False)
+    targets = torch.randint(VOCABULARY, (60,))
+    wanted = head.weight[targets].float()
+    surely = torch.linspace(0, 12, 60)[:, None]  # the most likely tokens have all but 1e-5
+    hidden = (0.3 * torch.randn(60, width) + surely * wanted / wanted.square().sum(1, keepdim=True)).to(dtype)
+    ours_of, theirs_of = hidden.clone().requires_grad_(), hidden.double().requires_grad_()
+    ours = head_nll(ours_of, head, targets)
+    theirs = functional.cross_entropy(theirs_of @ head.weight.double().t(), targets, reduction="sum")
+    torch.autograd.backward([ours, theirs])
+    assert ours.item() == pytest.approx(theirs.item(), rel=most / 50)
+    assert ours_of.grad is not None and theirs_of.grad is not None
+    errors = (ours_of.grad - theirs_of.grad).norm(dim=1) / theirs_of.grad.norm(dim=1)
+    assert float(errors.max()) < most
+
+
+def test_head_of_no_supervised_token_has_no_loss() -> None:
+    hidden = torch.zeros(0, 8, requires_grad=True)
+    nll = head_nll(hidden, torch.nn.Linear(8, 9, bias=False), torch.zeros(0, dtype=torch.int64))
+    torch.autograd.backward(nll)
+    assert nll.item() == 0.0 and hidden.grad is not None
 
 
 # How rows are laid out.

@@ -16,6 +16,7 @@ from engine.events import Prepared, Provenance
 from engine.plan import Plan, make_plan
 from engine.snapshot import RunSnapshot
 from engine.spec import Spec
+from engine.training.allocation import keep_freed_memory
 from engine.training.background import Background
 from engine.training.batches import Batch
 from engine.training.checkpoints import Progress
@@ -131,6 +132,8 @@ def prepare(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
     budget = _choose_budget(spec, forward, train, plan, earlier)
+    if device.type == "cpu":
+        keep_freed_memory()  # no sooner, as what is kept would not be measured
     training = Training(
         spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, origin
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -28,9 +29,7 @@ def head_nll(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor)
         hidden: [supervised tokens, hidden_size].
         targets: int64 [supervised tokens].
     """
-    # torch leaves `Function.apply` without annotations, and mypy counts it as the subclass's own.
-    nll: torch.Tensor = _HeadNll.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
-    return nll
+    return _head_nll(hidden, head.weight, head.bias, targets)
 
 
 @torch.no_grad()
@@ -116,3 +115,6 @@ class _HeadNll(torch.autograd.Function):
     def backward(ctx: Any, *scale: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return (gradient * scale[0]).to(ctx.hidden_dtype), None, None, None
+
+
+_head_nll: Callable[..., torch.Tensor] = _HeadNll.apply

@@ -15,7 +15,7 @@ from engine.training.device import is_out_of_memory
 from engine.training.forward import Forward
 from engine.training.model import recompute_activations, trainable_parameters
 
-CPU_TOKENS = 4096  # beyond this a pass falls out of the caches and gains nothing by being longer
+CPU_TOKENS = 8192  # beyond this a pass gains nothing by being longer
 CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the memory that is free; a CPU's is shared with everybody on the machine
 SAMPLE_SECONDS = 0.005
 OPTIMIZER_BYTES = 8  # per trained parameter: AdamW's two moments in float32, which come with the first step

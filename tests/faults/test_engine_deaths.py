@@ -93,7 +93,7 @@ def test_engine_that_hangs_is_told_and_then_ended(
     tried("F16", "engine that hangs, is silent or is frozen", 1, len(left))
     assert left == []
     assert ended.message.startswith("killed at step ") and f", as it {missing} for " in ended.message
-    assert behind.events.exists()
+    await_true(behind.events.exists, "the engine of the round behind it at work")
 
 
 def test_stalled_round_that_goes_on_is_told_no_more(

@@ -315,7 +315,7 @@ def test_head_that_works_in_chunks_is_cross_entropy(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("width", [24, ATTENDED_WIDTH + 8])
-@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 5e-4), (torch.bfloat16, 0.04)], ids=str)
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 5e-4), (torch.bfloat16, 0.1)], ids=str)
 def test_head_is_cross_entropy_for_what_is_guessed_and_for_what_is_certain(
     dtype: torch.dtype, most: float, width: int
 ) -> None:
@@ -334,6 +334,7 @@ def test_head_is_cross_entropy_for_what_is_guessed_and_for_what_is_certain(
     assert ours_of.grad is not None and theirs_of.grad is not None
     errors = (ours_of.grad - theirs_of.grad).norm(dim=1) / theirs_of.grad.norm(dim=1)
     assert float(errors.max()) < most
+    assert relative_error(ours_of.grad, theirs_of.grad) < most / 20
 
 
 def test_head_of_no_supervised_token_has_no_loss() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from engine.training.batches import Batch
+from engine.training.row_attention import attend_by_row
 
 NAME = "loratui_rows"
 VARLEN_HEAD_DIM = 256  # the widest head that torch's flash kernel takes
@@ -58,13 +59,9 @@ class RowAttention:
         if not self._lengths:
             raise ValueError("this attention is row by row, and their lengths are known on the GPU alone")
         learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
-        if query.device.type == "cpu" and learns:
-            with torch.autocast("cpu", enabled=False):
-                # In half precision the way back of torch's kernel takes far longer there than in single.
-                attended = self._row_by_row(query.float(), key.float(), value.float(), dropout, scaling).to(query.dtype)
-        else:
-            attended = self._row_by_row(query, key, value, dropout, scaling)
-        return attended.transpose(1, 2).contiguous(), None
+        if query.device.type == "cpu" and learns and dropout == 0.0 and query.shape[-1] == value.shape[-1]:
+            return attend_by_row(query, key, value, self._lengths, scaling), None
+        return self._row_by_row(query, key, value, dropout, scaling).transpose(1, 2).contiguous(), None
 
     def _row_by_row(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scaling: float | None

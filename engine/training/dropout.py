@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 LEVELS = 2**16  # of the share that is kept
 
 
 class QuickDropout(torch.nn.Dropout):
-    """`torch.nn.Dropout`, on a CPU with four elements' random numbers in each that torch draws.
+    """`torch.nn.Dropout`, on a CPU with four elements' random numbers in each that is drawn.
 
-    Its numbers come from torch's generator, so what goes on from the generator's state goes on the same. What is kept
-    is scaled by what that share is in steps of 1 / `LEVELS`, so the mean stays what it was.
+    They are drawn by a quicker generator of numpy's (M. O'Neill, PCG, 2014), that torch's seeds for each call, so what
+    goes on from the state of torch's goes on the same. What is kept is scaled by what that share is in steps of
+    1 / `LEVELS`, so the mean stays what it was.
     """
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         if not self.training or not 0 < self.p < 1 or given.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(given)
         kept = min(LEVELS, max(1, round((1 - self.p) * LEVELS)))
-        drawn = torch.empty(-(-given.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        seed = int(torch.randint(2**63 - 1, ()))
+        drawn = torch.from_numpy(np.random.PCG64DXSM(seed).random_raw(-(-given.numel() // 4))).view(torch.int16)
         keeps = (drawn[: given.numel()] < kept - LEVELS // 2).view(given.shape)
         return given * keeps.to(given.dtype) * (LEVELS / kept)  # by a bool it would take five times as long
 

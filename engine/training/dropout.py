@@ -13,7 +13,7 @@ class QuickDropout(torch.nn.Dropout):
 
     They are drawn by a quicker generator of numpy's (M. O'Neill, PCG, 2014), that torch's seeds for each call, so what
     goes on from the state of torch's goes on the same. What is kept is scaled by what that share is in steps of
-    1 / `LEVELS`, so the mean stays what it was.
+    1 / `LEVELS`, so the mean stays what it was; as torch's own it rounds the scale to the precision of the elements.
     """
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
@@ -22,8 +22,9 @@ class QuickDropout(torch.nn.Dropout):
         kept = min(LEVELS, max(1, round((1 - self.p) * LEVELS)))
         seed = int(torch.randint(2**63 - 1, ()))
         drawn = torch.from_numpy(np.random.PCG64DXSM(seed).random_raw(-(-given.numel() // 4))).view(torch.int16)
-        keeps = (drawn[: given.numel()] < kept - LEVELS // 2).view(given.shape)
-        return given * keeps.to(given.dtype) * (LEVELS / kept)  # by a bool it would take five times as long
+        # In place, as making numbers of bools takes ten times as long.
+        keeps = drawn[: given.numel()].view(given.shape).lt_(kept - LEVELS // 2)
+        return given * keeps.to(given.dtype).mul_(LEVELS / kept)
 
 
 def use_quick_dropout(modules: torch.nn.ModuleDict) -> None:

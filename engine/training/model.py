@@ -122,9 +122,11 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
     if spec.model.load_in_4bit:
         _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
+    if device.type in ("cpu", "cuda"):
+        fuse_norms(placed)
+        fuse_rotary(placed)
     if device.type == "cuda":
-        for fuse in (fuse_norms, fuse_rotary, fuse_gates):  # elsewhere torch has no kernels for them
-            fuse(placed)
+        fuse_gates(placed)
     return placed
 
 

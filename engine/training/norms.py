@@ -1,9 +1,10 @@
-"""RMS norms in one kernel (B. Zhang and R. Sennrich, Root Mean Square Layer Normalization, arXiv 1910.07467)."""
+"""RMS norms in fewer passes (B. Zhang and R. Sennrich, Root Mean Square Layer Normalization, arXiv 1910.07467)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -13,10 +14,10 @@ SIZES = (1.0, 1e-3)  # at the smaller one the epsilon weighs as much as what is 
 
 
 def fuse_norms(model: torch.nn.Module) -> int:
-    """Have torch's own kernel compute those RMS norms of `model` that give its numbers; how many they are.
+    """Compute those RMS norms of `model` that give its numbers by torch's own kernel, on a CPU by fewer; how many.
 
-    Models write them out in steps, each of which takes all activations through the memory of a GPU and, in float32,
-    keeps them for the way back. Norms that scale in another way, as Gemma's do, are left alone.
+    Models write them out in steps, each of which takes all activations through memory and, in float32, keeps them for
+    the way back. Norms that scale in another way, as Gemma's do, are left alone.
     """
     fused = 0
     for module in model.modules():
@@ -52,4 +53,31 @@ def _norm(
     """`hidden` [..., width] normed; by the model's own steps where weight and activations are of two precisions."""
     if hidden.dtype != weight.dtype:
         return written_out(hidden)
+    if hidden.device.type == "cpu" and not weight.requires_grad and not torch.compiler.is_compiling():
+        return _frozen_norm(hidden, weight, epsilon)
     return functional.rms_norm(hidden, weight.shape, weight, epsilon).to(hidden.dtype)
+
+
+class _FrozenNorm(torch.autograd.Function):
+    """By a weight that is not trained, for a CPU, which has no kernel of its own for it.
+
+    With r = 1 / sqrt(mean(x^2) + epsilon) and g the gradient by x * r, that by x is r * g - x * r^3 * mean(g * x).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        wide = hidden.to(torch.float32, copy=True)
+        squares = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
+        inverse = squares.div_(weight.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(hidden, weight, inverse)
+        return weight * wide.mul_(inverse).to(hidden.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        hidden, weight, inverse = ctx.saved_tensors
+        wide, by_normed = hidden.to(torch.float32, copy=True), (gradient[0] * weight).float()
+        along = torch.linalg.vecdot(by_normed, wide)[..., None].div_(weight.shape[-1]).mul_(inverse**3)
+        return by_normed.mul_(inverse).sub_(wide.mul_(along)).to(hidden.dtype), None, None
+
+
+_frozen_norm: Callable[..., torch.Tensor] = _FrozenNorm.apply

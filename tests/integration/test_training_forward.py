@@ -148,7 +148,10 @@ def test_loss_and_gradients_are_those_of_rows_one_at_a_time(
     ("family", "norms"),
     [("llama", 5), ("qwen3", 9), ("mistral", 5), ("gpt2", 0), ("gemma2", 0)],  # Gemma's scale by one and the weight
 )
-def test_norms_of_one_kernel_give_the_models_own_numbers(family: str, norms: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("frozen", [True, False])
+def test_norms_in_fewer_passes_give_the_models_own_numbers(
+    family: str, norms: int, dtype: torch.dtype, frozen: bool
+) -> None:
     rows, targets = rows_of(31, 5, 64, 12), TARGETS.get(family, "all-linear")
     written_out, model = (adapted(FAMILIES[family], targets, dtype) for _ in range(2))
     for each in (written_out, model):
@@ -156,6 +159,7 @@ def test_norms_of_one_kernel_give_the_models_own_numbers(family: str, norms: int
         for name, weight in each.named_parameters():
             if "norm" in name:
                 weight.data = torch.randn(weight.shape, generator=generator).to(weight)
+                weight.requires_grad_(not frozen)
     assert fuse_norms(model) == norms
     with autocast(CPU, dtype):
         theirs, ours = plain_nll(written_out, rows), plain_nll(model, rows)

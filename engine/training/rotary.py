@@ -1,4 +1,4 @@
-"""Rotary position embedding in two kernels instead of five (J. Su et al., RoFormer, arXiv 2104.09864)."""
+"""Rotary position embedding in fewer kernels than models take for it (J. Su et al., RoFormer, arXiv 2104.09864)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def fuse_rotary(model: torch.nn.Module) -> int:
     Models that turn neighbouring dimensions, or some of them only, are left alone.
     """
     modules = {sys.modules[type(module).__module__] for module in model.modules()}
-    found = [module for module in modules if (written_out := getattr(module, NAME, None)) and _is_plain(written_out)]
+    found = [module for module in modules if (rotate := getattr(module, NAME, None)) and _is_plain(rotate)]
     for module in found:
-        setattr(module, NAME, partial(_rotate_both, getattr(module, NAME)))
+        rotate = getattr(module, NAME)
+        if not isinstance(rotate, partial):  # an earlier model's is there already
+            setattr(module, NAME, partial(_rotate_both, rotate))
     return len(found)
 
 
@@ -55,10 +57,13 @@ def _rotate_both(
     """Query and key, [..., head_dim] each, turned by the angles of their positions."""
     if others or options or torch.compiler.is_compiling():
         return written_out(query, key, cos, sin, *others, unsqueeze_dim=unsqueeze_dim, **options)
-    return _rotate(query, key, cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim))
+    rotate = _roll if query.device.type == "cpu" and query.dtype == key.dtype == cos.dtype else _rotate
+    return rotate(query, key, cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim))
 
 
 class _Rotate(torch.autograd.Function):
+    """In two kernels each, as a GPU is waited for by what they take through its memory."""
+
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Rotated:
         ctx.save_for_backward(cos, sin)
@@ -87,3 +92,35 @@ def _mixed(given: torch.Tensor, of_first: torch.Tensor, of_second: torch.Tensor)
     """[..., head_dim], to both halves of which the two of `given` contribute by [..., 2, head_dim / 2] each."""
     first, second = _halves(given)
     return torch.addcmul(first * of_first, second, of_second).flatten(-2)
+
+
+class _Roll(torch.autograd.Function):
+    """In four each, none of which goes by halves of heads, as a CPU is slow at so few numbers at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Rotated:
+        first, second = sin.chunk(2, dim=-1)
+        signed = torch.cat((-first, second), dim=-1)
+        ctx.save_for_backward(cos, signed)
+        return _turned(query, cos, signed), _turned(key, cos, signed)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+        cos, signed = ctx.saved_tensors
+        query, key = (_turned(gradient, cos, _halves_swapped(signed)) for gradient in gradients)
+        return query, key, None, None
+
+
+_roll: Callable[..., Rotated] = _Roll.apply
+
+
+def _halves_swapped(given: torch.Tensor) -> torch.Tensor:
+    return given.roll(given.shape[-1] // 2, -1)
+
+
+def _turned(given: torch.Tensor, cos: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
+    """[..., head_dim], as it lies in memory."""
+    if not given.is_contiguous() and given.ndim == 4:  # heads and tokens have changed places, in which rolling is slow
+        given, cos, signed = (tensor.transpose(1, 2) for tensor in (given, cos, signed))
+        return _turned(given.contiguous(), cos, signed).transpose(1, 2)
+    return _halves_swapped(given).mul_(signed).add_(given * cos)

@@ -1,4 +1,4 @@
-"""Rotating in two kernels: the model's own numbers and gradients, or none of it."""
+"""Rotating in fewer kernels: the model's own numbers and gradients, or none of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, CohereConfig
 from transformers.models.llama import modeling_llama
 
+from engine.training import rotary
 from engine.training.loss import autocast
 from engine.training.rotary import NAME, fuse_rotary
 from tests.integration.test_training_forward import (
@@ -41,6 +42,14 @@ def kept() -> Iterator[None]:
         setattr(module, NAME, function)
 
 
+@pytest.fixture(params=["CPU", "GPU"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU, and as on a GPU."""
+    if request.param == "GPU":
+        monkeypatch.setattr(rotary, "_roll", rotary._rotate)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     ("family", "functions"), [("llama", 1), ("qwen3", 1), ("mistral", 1), ("gemma2", 1), ("gpt2", 0)]
@@ -62,13 +71,18 @@ def test_rotating_in_fewer_kernels_gives_the_models_own_numbers(
     assert relative_error(our_gradients, gradients) < 5 * rounding
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("exchanged", [False, True])
 @pytest.mark.parametrize("heads_at", [1, 2])
-def test_gradients_are_those_of_the_formula(heads_at: int) -> None:
-    """With angles of all kinds, and heads before or behind the tokens."""
+def test_gradients_are_those_of_the_formula(heads_at: int, exchanged: bool) -> None:
+    """With angles of all kinds, heads before or behind the tokens, and either behind the other in memory."""
     generator = torch.Generator().manual_seed(0)
     fuse_rotary(AutoModelForCausalLM.from_config(FAMILIES["llama"]))
     shape = (2, 3, 5, 8) if heads_at == 1 else (2, 5, 3, 8)
-    query, key = (torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    query, key = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    if exchanged:
+        query, key = (one.transpose(1, 2).contiguous().transpose(1, 2) for one in (query, key))
+    query, key = query.requires_grad_(), key.requires_grad_()
     cos, sin = torch.randn(2, 2, 5, 8, generator=generator, dtype=torch.float64)
     results = []
     for rotate in (written_out, modeling_llama.apply_rotary_pos_emb):
@@ -79,6 +93,24 @@ def test_gradients_are_those_of_the_formula(heads_at: int) -> None:
     assert modeling_llama.apply_rotary_pos_emb is not written_out
     for theirs, ours in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_no_bit_is_another_on_a_cpu(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    fuse_rotary(AutoModelForCausalLM.from_config(FAMILIES["llama"]))
+    query, key = (torch.randn(1, 7, heads, 8, generator=generator).to(dtype).transpose(1, 2) for heads in (4, 2))
+    angles = torch.randn(1, 7, 4, generator=generator).repeat(1, 1, 2)
+    given = (query, key, angles.cos().to(dtype), angles.sin().to(dtype))
+    for theirs, ours in zip(written_out(*given), modeling_llama.apply_rotary_pos_emb(*given), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_second_model_finds_the_functions_changed_already() -> None:
+    model = AutoModelForCausalLM.from_config(FAMILIES["llama"])
+    assert fuse_rotary(model) == 1
+    changed = modeling_llama.apply_rotary_pos_emb
+    assert fuse_rotary(model) == 1 and modeling_llama.apply_rotary_pos_emb is changed
 
 
 def test_model_that_turns_neighbouring_dimensions_is_left_alone() -> None:

@@ -17,14 +17,23 @@ class QuickDropout(torch.nn.Dropout):
     """
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        if not self.training or not 0 < self.p < 1 or given.device.type != "cpu" or torch.compiler.is_compiling():
+        if not self.is_quick_for(given):
             return super().forward(given)
+        keeps, scale = self.draw(given)
+        return given * keeps.mul_(scale)
+
+    def is_quick_for(self, given: torch.Tensor) -> bool:
+        """Whether `given` is dropped from in this way, not in torch's own."""
+        return self.training and 0 < self.p < 1 and given.device.type == "cpu" and not torch.compiler.is_compiling()
+
+    def draw(self, given: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """1 where an element of `given` is kept and else 0, of its shape and dtype; what is kept is scaled by."""
         kept = min(LEVELS, max(1, round((1 - self.p) * LEVELS)))
         seed = int(torch.randint(2**63 - 1, ()))
         drawn = torch.from_numpy(np.random.PCG64DXSM(seed).random_raw(-(-given.numel() // 4))).view(torch.int16)
         # In place, as making numbers of bools takes ten times as long.
         keeps = drawn[: given.numel()].view(given.shape).lt_(kept - LEVELS // 2)
-        return given * keeps.to(given.dtype).mul_(LEVELS / kept)
+        return keeps.to(given.dtype), LEVELS / kept
 
 
 def use_quick_dropout(modules: torch.nn.ModuleDict) -> None:

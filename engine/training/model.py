@@ -36,6 +36,7 @@ from engine.spec import ModelSpec, Spec
 from engine.training.dropout import use_quick_dropout
 from engine.training.gates import fuse_gates
 from engine.training.hub import explain, first_line
+from engine.training.lora_linear import fuse_lora
 from engine.training.norms import fuse_norms
 from engine.training.pissa import Tensors, check_pissa, is_pissa, write_plain
 from engine.training.rotary import fuse_rotary
@@ -216,6 +217,8 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
         if isinstance(module, BaseTunerLayer):
             # Everything runs under autocast, which would take the float32 that peft makes of the input back at once.
             module.cast_input_dtype_enabled = False
+    if model.device.type == "cpu":
+        fuse_lora(adapted)
     adapted.train()
     return adapted
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.utils.flop_counter import FlopCounterMode
 
 from engine.training.dropout import QuickDropout, use_quick_dropout
 from engine.training.lora_linear import fuse_lora
@@ -98,6 +99,21 @@ def test_what_is_more_than_that_stays_pefts(options: dict[str, Any]) -> None:
     assert "_LearningBackward" not in names_of(results[0])
     for found, wanted in zip(results, learned(theirs, torch.float32), strict=True):
         assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("needs_gradient", [False, True])
+def test_no_operation_is_saved_or_hidden(needs_gradient: bool) -> None:
+    """What torch counts is what it counts of peft's own."""
+    theirs = adapted(torch.float32)
+    ours = copy.deepcopy(theirs)
+    fuse_lora(ours)
+    counts = []
+    for model in (theirs, ours):
+        given = torch.randn(5, 24, requires_grad=needs_gradient)
+        with FlopCounterMode(display=False) as counter:
+            model(given).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
 
 
 def test_without_learning_it_is_pefts_own() -> None:

@@ -107,7 +107,8 @@ class _Roll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         cos, signed = ctx.saved_tensors
-        query, key = (_turned(gradient, cos, _halves_swapped(signed)) for gradient in gradients)
+        back = _halves_swapped(signed)
+        query, key = (_turned(gradient, cos, back) for gradient in gradients)
         return query, key, None, None
 
 

@@ -167,7 +167,7 @@ def test_what_holds_the_clocks_down_is_told_in_words_and_idle_is_nothing(reasons
 
 
 def test_machine_without_a_driver_says_why_and_need_not_be_asked_again(nvml: FakeNvml) -> None:
-    nvml.failing["nvmlInit"] = getattr(nvml, "NVMLError_DriverNotLoaded")("Driver Not Loaded")  # noqa: B009
+    nvml.failing["nvmlInit"] = nvml.NVMLError_DriverNotLoaded("Driver Not Loaded")
     assert Nvml().answer() == GpuAnswer(absence="no NVIDIA GPU: Driver Not Loaded", final=True)
 
 

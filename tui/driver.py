@@ -83,7 +83,7 @@ class TerminalDriver(LinuxDriver):
             self.send_message(self.SignalResume())
             return
         self._has_screen = True
-        super().start_application_mode()  # type: ignore[no-untyped-call]
+        super().start_application_mode()  # type: ignore[no-untyped-call]  # Textual leaves out its `-> None`
 
     def stop_application_mode(self) -> None:
         super().stop_application_mode()

@@ -59,7 +59,7 @@ def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool =
 
 def _leave_out(package: str) -> None:
     """Have Python say that `package` is not installed."""
-    sys.modules[package] = None  # type: ignore[assignment]
+    sys.modules[package] = None  # type: ignore[assignment]  # the import system's own way, which typeshed leaves out
 
 
 def _needs_bitsandbytes(model: ModelSpec) -> bool:

@@ -123,10 +123,10 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
     if spec.model.load_in_4bit:
         _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
-    if device.type in ("cpu", "cuda"):
+    if device.type in ("cpu", "cuda"):  # measured there alone
         fuse_norms(placed)
         fuse_rotary(placed)
-    if device.type == "cuda":
+    if device.type == "cuda":  # whose compiler makes their kernels
         fuse_gates(placed)
     return placed
 

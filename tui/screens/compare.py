@@ -38,6 +38,7 @@ ROWS_PER_VERDICT = 6  # of the screen, for each line with one
 class CompareScreen(CockpitScreen):
     """Two to ten rounds. Their runs are read in a thread, and followed while they go on."""
 
+    # Textual writes `ClassVar[...] | None`, which mypy takes for an attribute of instances.
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (150, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(

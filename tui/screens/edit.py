@@ -43,6 +43,7 @@ class EditScreen(CockpitScreen):
     """Edits a spec and queues it. `directory` is what relative paths are relative to."""
 
     AUTO_FOCUS = f"#{control_id('train.learning_rate')}"  # from the start, or what is typed early goes to the name
+    # Textual writes `ClassVar[...] | None`, which mypy takes for an attribute of instances.
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from benchmarks.machine import describe_machine
 from benchmarks.report import markdown_table
-from engine.bootstrap import DRAWS, mean_per_token
-from engine.paired import pair
-from engine.scores import Scores
+from engine.compare.bootstrap import DRAWS, mean_per_token
+from engine.compare.paired_bootstrap import pair
+from engine.runs.scores import Scores
 
 INTERVAL, VERDICT = "interval", "verdict"
 WANTED_EXAMPLES, WANTED_SECONDS = 10_000, 1.0

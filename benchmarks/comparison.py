@@ -21,12 +21,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.measuring import BenchmarkError, Figures, ask, count_contender, environment, make_run, time_contender
 from benchmarks.report import Measured, Report, figures_table, ratios_table, verdicts
 from engine.errors import LoratuiError
-from engine.events import Evaluated, Prepared, Step
-from engine.fields import build_spec, parse_value
-from engine.runlog import read_events
-from engine.spec import Spec
-from engine.units import format_duration
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Evaluated, Prepared, Step
+from engine.spec.fields import build_spec, parse_value
+from engine.spec.schema import Spec
+from engine.text.humanize import format_duration
 
 
 def add_round_options(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +91,7 @@ def make_spec(options: argparse.Namespace) -> Spec:
 
 def choose_device(wanted: str, directory: Path, threads: int) -> tuple[str, str]:
     """(cpu or cuda, what it is called); raises BenchmarkError if it is not what was wanted."""
-    answer = ask("engine.training.device", [], directory, environment(directory, wanted, threads))
+    answer = ask("engine.training.runtime.device", [], directory, environment(directory, wanted, threads))
     told = msgspec.json.decode(answer, type=dict[str, str])
     if wanted not in ("auto", told["device"]):
         raise BenchmarkError(f"--device is {wanted}, but torch finds no such device here")

@@ -14,9 +14,9 @@ import msgspec
 
 from benchmarks.flops import counted, counter
 from benchmarks.marks import mark_of, marks_file
-from engine.events import AnyEvent
-from engine.runlog import EventWriter
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import EventWriter
+from engine.runs.events import AnyEvent
 
 
 def mark_events(run: RunDir) -> None:

@@ -27,17 +27,17 @@ from textual.pilot import Pilot
 
 from benchmarks.machine import describe_machine
 from benchmarks.report import markdown_table
-from engine.events import Prepared, Started, Step
-from engine.operations import Cockpit
-from engine.presets import load_preset
-from engine.process import ProcessIdentity
-from engine.rounds import Round
-from engine.runlog import EventWriter
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Prepared, Started, Step
+from engine.spec.presets import load_preset
+from engine.spec.round import Round
+from engine.store.round_store import RoundStore
+from engine.system.process import ProcessIdentity
 from tui.app import LoratuiApp
-from tui.screens.live import LiveScreen
-from tui.widgets.curve_chart import CurveChart
+from tui.screens.run.screen import LiveScreen
+from tui.widgets.chart.chart import CurveChart
 
 SIZE = (200, 60)
 OPEN, OPEN_ALONE = "open", "open, log alone"

@@ -20,9 +20,9 @@ from benchmarks.comparison import add_round_options, choose_device, make_spec
 from benchmarks.machine import describe_machine
 from benchmarks.measuring import environment, make_run, run_process
 from benchmarks.report import markdown_table
-from engine.events import AnyEvent, Phase, Step
-from engine.runlog import read_events
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Phase, Step
 
 ONE_STEP = 1e-3  # epochs: of any round of fewer than a thousand steps the first alone
 IMPORT_LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+([\w.]+)")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from benchmarks.measuring import ROOT, BenchmarkError
 from benchmarks.store import make_round
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.store.round_store import RoundStore
 
 PEERS = ROOT / ".venv-peers" / "bin"
 LORATUI = Path(sys.executable).with_name("loratui")

@@ -17,13 +17,13 @@ from pathlib import Path
 from filelock import FileLock
 
 from benchmarks.store import make_round
-from engine.events import Evaluated, Phase, Prepared, Started, Step
-from engine.heartbeat import Heartbeat
-from engine.process import own_identity
-from engine.rounds import Round, Status
-from engine.runlog import EventWriter
-from engine.store import RoundStore
-from engine.workspace import RunDir, Workspace
+from engine.files.paths import RunDir, Workspace
+from engine.runs.engine_contract import Heartbeat
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Evaluated, Phase, Prepared, Started, Step
+from engine.spec.round import Round, Status
+from engine.store.round_store import RoundStore
+from engine.system.process import own_identity
 
 TOTAL_STEPS = 20_000
 EVALUATE_EVERY = 500

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from engine.units import format_bytes
+from engine.text.humanize import format_bytes
 
 PACKAGES = ("torch", "transformers", "peft", "trl")
 CPUINFO = Path("/proc/cpuinfo")

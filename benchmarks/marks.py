@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from engine.events import AnyEvent, Finished, Step
-from engine.runlog import read_events
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Finished, Step
 
 STEP = "step"
 EVALUATED = "evaluated"

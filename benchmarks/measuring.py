@@ -16,10 +16,10 @@ from msgspec import Struct
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.marks import STEP, evaluated_seconds, read_marks, step_flops, step_seconds
-from engine.events import Failed, Prepared
-from engine.runlog import read_events
-from engine.spec import Spec
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Failed, Prepared
+from engine.spec.schema import Spec
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES = 15

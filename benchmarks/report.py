@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks.contenders import LORATUI
 from benchmarks.measuring import Figures
-from engine.units import format_bytes
+from engine.text.humanize import format_bytes
 
 REFERENCE, TRL = "reference", "trl"
 FASTER = {  # wall time over this engine's, at least; of TRL that of its fastest configuration

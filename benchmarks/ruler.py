@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from benchmarks.contenders.task import IGNORED, load_rows, lora_config, read_spec
 from benchmarks.flops import counted, counter
 from benchmarks.report import Measured
-from engine.spec import Spec
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.spec.schema import Spec
 
 
 def load_base(spec: Spec, dtype: torch.dtype, device: torch.device) -> Any:

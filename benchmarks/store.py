@@ -27,11 +27,11 @@ from tinydb.table import Table
 
 from benchmarks.machine import describe_machine
 from benchmarks.report import markdown_table
-from engine.fields import build_spec
-from engine.plan import make_plan
-from engine.rounds import Result, Round, Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.fields import build_spec
+from engine.spec.plan import make_plan
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
 
 INSERT, UPDATE, LIST, GET, GET_AGAIN = "insert", "update", "list, new handle", "get, new handle", "get again"
 WANTED_MS = {INSERT: 60.0, LIST: 500.0}

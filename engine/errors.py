@@ -89,3 +89,8 @@ class StoreNewer(StoreError):
     """`experiments.json` is of a later version of loratui, and is not changed by this one."""
 
     title = "experiments.json is of a newer loratui"
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """The system's own words for why a path could not be used."""
+    return str(getattr(error, "strerror", None) or error).lower()

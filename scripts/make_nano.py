@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from engine.dataset.prompts import WITH_INPUT, WITHOUT_INPUT
+from engine.dataset.templates import WITH_INPUT, WITHOUT_INPUT
 from scripts.nano_corpus import NOUNS, WORLD, bind, notes, questions, story
 
 SEED = 7

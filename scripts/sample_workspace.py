@@ -15,25 +15,36 @@ from typing import Any
 
 import msgspec
 
-from engine.bootstrap import mean_per_token
+from engine.chat.participants import ADAPTER_FILE
+from engine.compare.bootstrap import mean_per_token
+from engine.dataset.preview import Preview, Segment
 from engine.dataset.rows import Found
-from engine.documents import QueuedRound, encode_queued
-from engine.events import AnyEvent, Evaluated, Finished, Phase, Prepared, Sampled, Saved, Started, Step
-from engine.fields import build_spec, flatten
-from engine.judgements import Given, Judgements, Side, Verdict, append_judgement
-from engine.judging import Session, open_contest
-from engine.nvml import GpuSample
-from engine.plan import Plan, make_plan
-from engine.preview import Preview, Segment
-from engine.process import own_identity
-from engine.rounds import Result, Round, Status
-from engine.runlog import EventWriter
-from engine.scores import Scores, write_scores
-from engine.speakers import ADAPTER_FILE
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.telemetry import MachineSample, RoundShare
-from engine.workspace import RunDir, Workspace
+from engine.files.paths import RunDir, Workspace
+from engine.preference.blind_test import Session, open_contest
+from engine.preference.judgement_log import Given, Judgements, Side, Verdict, append_judgement
+from engine.runs.event_log import EventWriter
+from engine.runs.events import (
+    AnyEvent,
+    Evaluated,
+    Finished,
+    Phase,
+    Prepared,
+    Sampled,
+    Saved,
+    Started,
+    Step,
+)
+from engine.runs.scores import Scores, write_scores
+from engine.runs.spec_file import QueuedRound, encode_queued
+from engine.spec.fields import build_spec, flatten
+from engine.spec.plan import Plan, make_plan
+from engine.spec.round import Result, Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.nvml import GpuSample
+from engine.system.process import own_identity
+from engine.system.telemetry import MachineSample
+from tui.messages import RoundShare
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = 1_795_000_000.0  # what the clock says while the screens are drawn
@@ -264,7 +275,7 @@ def sample_machine(busy: int = 97) -> tuple[MachineSample, RoundShare]:
 
 
 class SamplePreviewer:
-    """In the place of `engine.preview.Previewer`: one row, of a few words."""
+    """In the place of `engine.dataset.preview.Previewer`: one row, of a few words."""
 
     def __init__(self, spec: Spec) -> None:
         self._max_length = spec.data.max_length

@@ -20,14 +20,14 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import Input, TextArea
 
-from engine.operations import Cockpit
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
 from scripts.sample_workspace import NOW, SamplePreviewer, make_workspace, sample_machine
 from scripts.scripted_talk import ScriptedTalk
 from tui.app import LoratuiApp
-from tui.config import Config
 from tui.messages import MachineSampled
-from tui.theme import DARK
+from tui.settings.config import Config
+from tui.settings.themes import DARK
 
 AppPilot = Pilot[str | None]
 Size = tuple[int, int]
@@ -107,10 +107,10 @@ def stage(directory: Path) -> Iterator[None]:
 
     with (
         patch.object(ShownPath, "real", os.fspath(directory.resolve())),
-        patch("tui.screens.live.follow_machine", follow_machine),
-        patch("engine.judging.new_seed", lambda: "0"),
-        patch("tui.screens.preview.Previewer", SamplePreviewer),
-        patch("tui.screens.talking.Talk", ScriptedTalk),
+        patch("tui.screens.run.screen.follow_machine", follow_machine),
+        patch("engine.preference.blind_test.new_seed", lambda: "0"),
+        patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),
+        patch("tui.screens.chat.session.Talk", ScriptedTalk),
         patch("time.time", lambda: NOW),
         patch.dict(os.environ, {"TZ": "UTC", "HF_HUB_OFFLINE": "1", "HF_HOME": os.fspath(directory / "hub")}),
     ):

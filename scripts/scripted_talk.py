@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.talk import Complete, Opened, Opening, Piece, Question
+from engine.chat.protocol import Complete, Opened, Opening, Piece, Question
 
 ANSWERS = (
     "LoRA freezes the base model and learns two thin matrices beside each layer, whose product is added to its "
@@ -15,7 +15,7 @@ ANSWERS = (
 
 
 class ScriptedTalk:
-    """Answers as `engine.talk.Talk` does, each adapter with one of `ANSWERS`."""
+    """Answers as `engine.chat.client.Talk` does, each adapter with one of `ANSWERS`."""
 
     def __init__(self, opening: Opening) -> None:
         self._names = [*opening.adapters]

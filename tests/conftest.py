@@ -17,15 +17,15 @@ import psutil
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from engine.events import AnyEvent
-from engine.fields import build_spec, flatten
-from engine.operations import Cockpit
-from engine.plan import make_plan
-from engine.rounds import Result, Round, Status
-from engine.runner import start_runner
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import RunDir, Workspace
+from engine.api import Cockpit
+from engine.files.paths import RunDir, Workspace
+from engine.runner.launcher import start_runner
+from engine.runs.events import AnyEvent
+from engine.spec.fields import build_spec, flatten
+from engine.spec.plan import make_plan
+from engine.spec.round import Result, Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.fake_engine import Script
 from tests.fake_runner import RUNNER_COMMAND
 

@@ -15,17 +15,21 @@ from typing import Any
 
 import msgspec
 
-from engine import heartbeat, jsonfile, operations, process, runner, running, store
-from engine.operations import Cockpit
-from engine.runner import Runner
-from engine.spec import decode_spec
-from engine.workspace import Workspace
+from engine import api
+from engine.api import Cockpit
+from engine.files import atomic
+from engine.files.paths import Workspace
+from engine.runner import engine_process, liveness, queue
+from engine.runner.queue import Runner
+from engine.spec.schema import decode_spec
+from engine.store import round_store
+from engine.system import process
 from tests.conftest import start_fake_runner
 from tests.fake_runner import fake_engine_command
 
 TRACED = {
-    "queue": (operations, store, jsonfile, runner, process),
-    "runner": (running, process, heartbeat, runner),
+    "queue": (api, round_store, atomic, queue, process),
+    "runner": (engine_process, process, liveness, queue),
 }
 ENTRY = {"queue": "queue", "runner": "_start"}  # lines count from the first call of a function of this name
 

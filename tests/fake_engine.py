@@ -18,8 +18,11 @@ from typing import NoReturn
 import msgspec
 from msgspec import Struct
 
-from engine import heartbeat
-from engine.events import (
+from engine.files.paths import RunDir
+from engine.runs import engine_contract
+from engine.runs.engine_contract import Heartbeat
+from engine.runs.event_log import EventWriter, read_events
+from engine.runs.events import (
     Evaluated,
     Failed,
     Finished,
@@ -33,13 +36,10 @@ from engine.events import (
     Stopped,
     Warned,
 )
-from engine.heartbeat import Heartbeat
-from engine.process import own_identity
-from engine.rounds import Result
-from engine.runlog import EventWriter, read_events
-from engine.workspace import RunDir
+from engine.spec.round import Result
+from engine.system.process import own_identity
 
-heartbeat.BEAT_SECONDS = 0.1
+engine_contract.BEAT_SECONDS = 0.1
 VARIABLE = "LORATUI_FAKE_ENGINE"
 HELPER = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); "

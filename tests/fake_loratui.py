@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from engine.runner import start_runner
-from engine.workspace import Workspace
-from tui.cli import main
+from engine.files.paths import Workspace
+from engine.runner.launcher import start_runner
+from tui.cli.main import main
 
 FRONT_END_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve())]
 RUNNER_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve().with_name("fake_runner.py"))]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from engine import runner
-from engine.rounds import Round
-from engine.store import RoundStore
-from engine.workspace import RunDir, Workspace
+from engine.files.paths import RunDir, Workspace
+from engine.runner.__main__ import main
+from engine.spec.round import Round
+from engine.store.round_store import RoundStore
 
 RUNNER_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve())]
 RECORDED = "recorded"
@@ -39,4 +39,4 @@ def note_what_is_recorded(workspace: Workspace) -> None:
 
 if __name__ == "__main__":
     note_what_is_recorded(Workspace(Path(sys.argv[1])))
-    runner.main(fake_engine_command)
+    main(fake_engine_command)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from engine.answers import Answer, write_answers
-from engine.events import Answered, Evaluated, Prepared, Sampled, Saved, Step
-from engine.rounds import Round
-from engine.runlog import EventWriter
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.runs.answers import Answer, write_answers
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Answered, Evaluated, Prepared, Sampled, Saved, Step
+from engine.spec.round import Round
 
 
 def write_run(

@@ -1,0 +1,1 @@
+"""The two front ends: the terminal app and the command line."""

@@ -21,25 +21,25 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.worker import WorkerFailed
 
+from engine.alerts.run_monitor import Alarm, Kind, Progress, endings
+from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreMissing
-from engine.operations import Cockpit
-from engine.rounds import ACTIVE, Round
-from engine.watch import Alarm, Kind, Progress, endings
-from tui.call_sign import call_sign
-from tui.config import Config
+from engine.spec.round import ACTIVE, Round
 from tui.configured_app import ConfiguredApp
-from tui.crash import record_crash
-from tui.driver import TerminalDriver
-from tui.follower import watch_runs
-from tui.line_filter import PlainLines
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, RunWanted, StoreUnreadable
-from tui.painter import Painter
-from tui.plain import clean
-from tui.screens.cockpit_screen import CockpitScreen
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.rounds import RoundsScreen
-from tui.screens.start_from import Origin, StartFromScreen
-from tui.screens.too_small import TooSmallScreen, is_too_small
+from tui.pollers import watch_runs
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.too_small import TooSmallScreen, is_too_small
+from tui.screens.form.start_from import Origin, StartFromScreen
+from tui.screens.rounds.screen import RoundsScreen
+from tui.screens.workspace_screen import CockpitScreen
+from tui.settings.config import Config
+from tui.terminal.bell import call_sign
+from tui.terminal.console import clean
+from tui.terminal.crash_log import record_crash
+from tui.terminal.driver import TerminalDriver
+from tui.terminal.filters import PlainLines
+from tui.terminal.frame_diff import Painter
 
 CRASHED = 1
 SEVERITIES: dict[Kind, SeverityLevel] = {
@@ -249,7 +249,7 @@ class LoratuiApp(ConfiguredApp):
             place = self.cockpit.workspace.root
             self.exit(f"there is no experiments.json in {place}: leave --readonly out to make one", return_code=2)
             return
-        from tui.screens.welcome import WelcomeScreen  # which is seen once
+        from tui.screens.dialogs.welcome import WelcomeScreen
 
         workspace = self.cockpit.workspace
         self.push_screen(WelcomeScreen(workspace.root, workspace.runs_dir.exists()), answered)
@@ -258,7 +258,7 @@ class LoratuiApp(ConfiguredApp):
     def _start_new(self, event: NewRoundWanted) -> None:
         def chosen(origin: Origin | None) -> None:
             if origin is not None:
-                from tui.screens.edit import EditScreen  # the first painted table does not wait for the form
+                from tui.screens.form.screen import EditScreen
 
                 self.push_screen(self._informed(EditScreen(self.cockpit, origin, self._directory)))
 
@@ -269,7 +269,7 @@ class LoratuiApp(ConfiguredApp):
         self.push_screen(self._live_screen(event.round))
 
     def _live_screen(self, round_: Round) -> CockpitScreen:
-        from tui.screens.live import LiveScreen  # it brings numpy in for the chart
+        from tui.screens.run.screen import LiveScreen
 
         screen = LiveScreen(self.cockpit, round_)
         screen.show_rounds(self._rounds)

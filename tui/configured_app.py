@@ -7,13 +7,13 @@ import os
 from textual import work
 from textual.filter import Monochrome
 
-from tui.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
-from tui.driver import TerminalDriver
-from tui.keys import actions_on, clashes_on, readable
-from tui.line_filter import NoColours
-from tui.screens.help import HelpScreen
-from tui.theme import THEMES, without_colours
-from tui.typed_ahead import KeysInTurn
+from tui.screens.dialogs.help import HelpScreen
+from tui.settings.bindings import actions_on, clashes_on, readable
+from tui.settings.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
+from tui.settings.themes import THEMES, without_colours
+from tui.terminal.driver import TerminalDriver
+from tui.terminal.filters import NoColours
+from tui.terminal.key_queue import KeysInTurn
 
 
 class ConfiguredApp(KeysInTurn):
@@ -62,9 +62,9 @@ class ConfiguredApp(KeysInTurn):
     @work(thread=True, exit_on_error=False, group="keys")
     def find_unknown_keys(self) -> None:
         """In a thread, since it imports every screen there is, and the table is not to wait for that."""
-        from tui.key_table import unknown_ids
+        from tui.keymap_table import unknown_ids
 
-        self.call_from_thread(self._add_problems, unknown_ids(self.settings.keys))
+        self.call_from_thread(self._add_problems, unknown_ids(type(self), self.settings.keys))
 
     def _add_problems(self, sentences: list[str]) -> None:
         self.problems += [text for text in sentences if text not in self.problems]
@@ -74,7 +74,7 @@ class ConfiguredApp(KeysInTurn):
         """As Textual's, through tmux and screen too."""
         self._clipboard = text
         if self._driver is not None and not self.is_headless:
-            from tui.clipboard import copy
+            from tui.terminal.clipboard import copy
 
             copy(text, self._driver.write, os.environ)
 
@@ -88,6 +88,6 @@ class ConfiguredApp(KeysInTurn):
     def action_palette(self) -> None:
         from textual.command import CommandPalette  # the first painted table does not wait for it
 
-        from tui.palette import ActionProvider
+        from tui.settings.palette import ActionProvider
 
         self.push_screen(CommandPalette(providers=[ActionProvider], placeholder="What is to be done?"))

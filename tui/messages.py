@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from textual.message import Message
 
-from engine.comparison import Verdict
-from engine.curve import Steps
+from engine.alerts.run_monitor import Alarm, Progress
+from engine.compare.extra_evaluations import EvaluationSummary
+from engine.compare.verdict import Verdict
+from engine.dataset.preview import Preview
 from engine.errors import LoratuiError
-from engine.evaluations import EvaluationSummary
-from engine.events import AnyEvent
-from engine.preflight import Preflight
-from engine.preview import Preview
-from engine.rounds import Round
-from engine.snapshot import RunSnapshot
-from engine.telemetry import MachineSample, RoundShare
-from engine.watch import Alarm, Progress
+from engine.preflight.checks import Preflight
+from engine.runs.curve import Steps
+from engine.runs.disk_forecast import DiskNeed
+from engine.runs.events import AnyEvent
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Round
+from engine.system.process_memory import TreeSample
+from engine.system.telemetry import (
+    MachineSample,
+)
 
 if TYPE_CHECKING:  # which the first table does not wait for
-    from engine.conversation import Answer
-    from engine.talk import Opened
+    from engine.chat.conversation import Answer
+    from engine.chat.protocol import Opened
 
 if TYPE_CHECKING:  # the first screen does not wait for what only a judge needs
-    from engine.judgements import Given, Retracted
-    from engine.judging import Session
-    from engine.preference import WinRate
-    from engine.ranking import Ranking
+    from engine.preference.blind_test import Session
+    from engine.preference.judgement_log import Given, Retracted
+    from engine.preference.ranking import Ranking
+    from engine.preference.win_rate import WinRate
 
 
 class RoundsRead(Message):
@@ -230,3 +235,23 @@ class PreferencesRead(Message):
     def __init__(self, rates: Mapping[str, WinRate]) -> None:
         super().__init__()
         self.rates = rates
+
+
+class RoundShare(Struct, frozen=True):
+    """What of the machine the round that is shown has, and will need.
+
+    Attributes:
+        tree: its processes; None if it does not run.
+        gpu: UUID of the GPU it was given, None for any.
+        on_gpu: whether it trains on a GPU at all.
+        disk_free: in bytes on the workspace's file system; None where that is not known.
+        disk_need: of its checkpoints; None while that is not known, or if it does not run.
+        talk_pids: processes on a GPU that hold a model to talk to, which train nothing.
+    """
+
+    tree: TreeSample | None = None
+    gpu: str | None = None
+    on_gpu: bool = False
+    disk_free: int | None = None
+    disk_need: DiskNeed | None = None
+    talk_pids: frozenset[int] = frozenset()

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from benchmarks.contenders.task import Marks, arguments_of, load_rows, lora_config, read_spec
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
 
 
 def main() -> None:

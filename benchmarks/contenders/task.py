@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 
 from benchmarks.flops import counted
 from benchmarks.marks import EVALUATED, STEP, Mark, marks_file
-from engine.spec import Spec, decode_spec
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.spec.schema import Spec, decode_spec
 
 INTRODUCTION = "Below is an instruction that describes a task"
 REQUEST = "Write a response that appropriately completes the request."

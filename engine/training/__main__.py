@@ -16,24 +16,22 @@ import time
 import traceback
 from pathlib import Path
 
-import msgspec
 from filelock import FileLock, Timeout
 
-from engine.errors import LoratuiError, SpecError
-from engine.events import Failed, Started
-from engine.heartbeat import Heartbeat
-from engine.jsonfile import read_plain
-from engine.process import own_identity
-from engine.redaction import redact, redact_output
-from engine.runlog import EventWriter
-from engine.running import EXIT_MUTE, inherit_lock
-from engine.sharing import set_umask
-from engine.spec import Spec, decode_spec
-from engine.training.ending import QuickEnd
-from engine.training.libraries import importing, quieten
-from engine.training.manifest import checkpoint_step, newest_valid_checkpoint
-from engine.training.recorder import Recorder, StopSignal, StopWanted
-from engine.workspace import RunDir, Workspace
+from engine.errors import LoratuiError
+from engine.files.paths import RunDir, Workspace
+from engine.files.permissions import set_umask
+from engine.runs.checkpoints import checkpoint_step, newest_valid_checkpoint
+from engine.runs.engine_contract import EXIT_MUTE, Heartbeat, inherit_lock
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Failed, Started
+from engine.runs.spec_file import read_spec
+from engine.system.process import own_identity
+from engine.text.redact import redact, redact_output
+from engine.training.loop.recorder import Recorder
+from engine.training.loop.stop import StopSignal, StopWanted
+from engine.training.runtime.fast_exit import QuickEnd
+from engine.training.runtime.imports import importing, quieten
 
 STDERR = 2  # whatever stands before it in Python
 EXIT_FAILED = 1
@@ -105,19 +103,11 @@ def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
             recorder.phase("loading")
             spec = read_spec(run)
             with importing(spec.model, spec.data):
-                from engine.training.device import choose_device
-                from engine.training.recipe import train_round
+                from engine.training.loop.recipe import train_round
+                from engine.training.runtime.device import choose_device
         train_round(spec, run, recorder, choose_device(), step)
     except StopWanted:  # nothing was trained by this process, and what an earlier one saved lies where it did
         recorder.ended_early(step or 0, "before its first step")
-
-
-def read_spec(run: RunDir) -> Spec:
-    """The spec in the run directory; raises SpecError if it cannot be read."""
-    try:
-        return decode_spec(msgspec.json.decode(read_plain(run.spec))["spec"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:  # msgspec's errors are ValueErrors
-        raise SpecError(f"{run.spec} cannot be read: {error}") from error
 
 
 def explain(error: BaseException, run: RunDir) -> str:

@@ -17,7 +17,8 @@ CODE = """
 import os, sys
 from engine.training import __main__ as engine
 engine.quieten()
-from engine.training import device, recipe
+from engine.training.loop import recipe
+from engine.training.runtime import device
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:

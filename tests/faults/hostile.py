@@ -13,7 +13,7 @@ from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from engine.operations import Cockpit
+from engine.api import Cockpit
 from tests.conftest import ROOT
 from tui.app import LoratuiApp
 

@@ -15,9 +15,9 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from engine.errors import LoratuiError
-from engine.rounds import Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round
 
 Notes = dict[int, str]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import AnyEvent, Failed, Finished, Interrupted, Saved
-from engine.runlog import read_events
-from engine.snapshot import RunSnapshot
-from engine.training.manifest import NEEDED, is_valid, newest_valid_checkpoint
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.checkpoints import NEEDED, is_valid, newest_valid_checkpoint
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Failed, Finished, Interrupted, Saved
+from engine.runs.snapshot import RunSnapshot
 from tests.faults.conftest import Tried
 from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
 from tests.faults.forge import Forge, kill
@@ -168,8 +168,8 @@ def test_engine_says_which_checkpoints_it_passes_over(
 SAVER = """
 import sys
 from pathlib import Path
-from engine.training.manifest import write_manifest
-from engine.training.staging import write_directory
+from engine.runs.checkpoints import write_manifest
+from engine.files.directories import write_directory
 def write(directory):
     for name in ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "training_state.safetensors"):
         (directory / name).write_bytes(name.encode() * 3000)

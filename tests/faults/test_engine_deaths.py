@@ -12,20 +12,20 @@ from contextlib import contextmanager
 
 import pytest
 
-from engine import running
-from engine.events import Started, Step, encode_event
-from engine.heartbeat import Patience
-from engine.operations import Cockpit
-from engine.places import Places
-from engine.process import ProcessIdentity, identify, own_identity, processes_with
-from engine.rounds import Round, Status
-from engine.runlog import read_events
-from engine.runner import Runner
-from engine.running import RUN_VARIABLE
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.telemetry import GpuProcess, GpuSample
-from engine.workspace import RunDir, Workspace
+from engine.api import Cockpit
+from engine.files.paths import RunDir, Workspace
+from engine.runner import engine_process
+from engine.runner.gpu_slots import Places
+from engine.runner.liveness import Patience
+from engine.runner.queue import Runner
+from engine.runs.engine_contract import RUN_VARIABLE
+from engine.runs.event_log import read_events
+from engine.runs.events import Started, Step, encode_event
+from engine.spec.round import Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.process import ProcessIdentity, identify, own_identity, processes_with
+from engine.system.telemetry import GpuProcess, GpuSample
 from tests.conftest import DEADLINE_SECONDS, await_status, await_true, end_processes_of, make_round
 from tests.fake_engine import HELPER, Script
 from tests.fake_runner import fake_engine_command
@@ -130,7 +130,7 @@ def test_nothing_is_left_of_an_engine_and_its_helpers(
     workspace: Workspace, store: RoundStore, nano_spec: Spec, script: Follow, tried: Tried, times: Times,
     monkeypatch: pytest.MonkeyPatch, end: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(running, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(engine_process, "GRACE_SECONDS", 0.3)
     hang = 2 if end == "stop that is ignored" else None
     steps = 3 if end == "finish" else 100_000
     script(Script(steps=steps, step_seconds=0.01, helper=True, daemon=True, hang_at=hang))
@@ -156,7 +156,7 @@ def test_gpu_memory_that_a_killed_engine_does_not_give_back_is_named(
     workspace: Workspace, store: RoundStore, nano_spec: Spec, script: Follow, tried: Tried,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(running, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(engine_process, "GRACE_SECONDS", 0.3)
     script(Script(steps=3, hang_at=2))
     run = queue(workspace, nano_spec)
 
@@ -204,7 +204,7 @@ def test_kill_by_the_kernel_for_want_of_memory_is_told_apart(
 ) -> None:
     counts = [workspace.root / "vmstat", workspace.root / "none"]
     counts[0].write_text("pgfault 5\noom_kill 3\n")
-    monkeypatch.setattr("engine.endings.OOM_KILL_COUNTS", counts)
+    monkeypatch.setattr("engine.runner.outcome.OOM_KILL_COUNTS", counts)
     script(Script(steps=100_000, step_seconds=0.01))
     for number, kills in ((1, 3), (2, 4)):
         run = queue(workspace, nano_spec)

@@ -14,14 +14,24 @@ from pathlib import Path
 
 import pytest
 
-from engine.columns import columns
-from engine.events import AnyEvent, Evaluated, Sampled, Saved, Started, Step, Warned, decode_event, encode_event
-from engine.process import ProcessIdentity
-from engine.rounds import Result
-from engine.run_tail import RunTail
-from engine.runlog import FSYNC_SECONDS, EventTail, EventWriter, read_events
-from engine.snapshot import RunSnapshot, measured_by
-from engine.training.evaluate import Evaluation
+from engine.compare.columns import columns
+from engine.runs.event_log import FSYNC_SECONDS, EventTail, EventWriter, read_events
+from engine.runs.events import (
+    AnyEvent,
+    Evaluated,
+    Sampled,
+    Saved,
+    Started,
+    Step,
+    Warned,
+    decode_event,
+    encode_event,
+)
+from engine.runs.run_tail import RunTail
+from engine.runs.snapshot import RunSnapshot, measured_by
+from engine.spec.round import Result
+from engine.system.process import ProcessIdentity
+from engine.training.evaluation.perplexity import Evaluation
 from tests.conftest import make_round
 from tests.faults.conftest import Tried
 from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
@@ -35,8 +45,8 @@ LARGE = "what the model says 🦙 " * 20_000  # long enough that a kill tears it
 WRITER = """
 import sys
 from pathlib import Path
-from engine.events import Sampled, Warned
-from engine.runlog import EventWriter
+from engine.runs.events import Sampled, Warned
+from engine.runs.event_log import EventWriter
 path, number, large = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 writer = EventWriter(path)
 while True:
@@ -126,8 +136,8 @@ def test_second_writer_shears_no_line(tmp_path: Path, tried: Tried, times: Times
     code = """
 import sys
 from pathlib import Path
-from engine.events import Warned
-from engine.runlog import EventWriter
+from engine.runs.events import Warned
+from engine.runs.event_log import EventWriter
 writer = EventWriter(Path(sys.argv[1]))
 input()
 for number in range(int(sys.argv[2])):
@@ -150,7 +160,7 @@ def test_steps_are_written_at_once_and_forced_to_disk_every_few_seconds(tmp_path
     code = """
 import sys
 from pathlib import Path
-from engine.runlog import EventWriter
+from engine.runs.event_log import EventWriter
 from tests.unit.steps import step
 now = [0.0]
 writer = EventWriter(Path(sys.argv[1]), clock=lambda: now[0])
@@ -179,7 +189,7 @@ def test_disk_that_refuses_an_append_leaves_every_event_before_it(
     code = """
 import sys
 from pathlib import Path
-from engine.runlog import EventWriter
+from engine.runs.event_log import EventWriter
 from tests.unit.steps import step
 writer = EventWriter(Path(sys.argv[1]))
 for number in range(1, 9):
@@ -210,7 +220,7 @@ writer.close()
 def test_full_disk_leaves_every_event_that_was_told(small_disk: Path, tmp_path: Path, tried: Tried) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from engine.runlog import EventWriter; from tests.unit.steps import step\n"
+        "from engine.runs.event_log import EventWriter; from tests.unit.steps import step\n"
         "writer = EventWriter(Path(sys.argv[1]))\n"
         "for number in range(1, 10000):\n"
         "    writer.append(step(number)); print(number, flush=True)\n"
@@ -285,8 +295,8 @@ def test_log_of_a_million_steps_is_read_whole_and_in_little_memory(
     assert all(loss == pytest.approx(wanted) for loss, wanted in zip(run.curve.losses, halves, strict=True))
     assert run.last_step is not None and run.last_step.step == count
     code = (
-        "import resource, sys; from pathlib import Path; from engine.run_tail import RunTail\n"
-        "from engine.snapshot import RunSnapshot\n"
+        "import resource, sys; from pathlib import Path; from engine.runs.run_tail import RunTail\n"
+        "from engine.runs.snapshot import RunSnapshot\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "run = RunSnapshot(RunTail(Path(sys.argv[1])).poll())\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

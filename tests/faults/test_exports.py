@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from engine.plain import clean
-from engine.rounds import Result, Round
-from engine.tables import export_rounds, write_export
-from engine.training.card import RoundNames, model_card
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.report.export import export_rounds, write_export
+from engine.spec.round import Result, Round
+from engine.text.sanitize import clean
+from engine.training.model.model_card import RoundNames, model_card
 from tests.conftest import make_round, make_spec
 from tests.faults.conftest import Tried
 from tests.faults.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
@@ -145,7 +145,7 @@ def test_refused_write_leaves_the_old_export(reference_workspace: Workspace, tmp
     target.write_text("the old one")
     limits = (0, 1, 100, 1000)
     code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)"
-    code += "; from tui.cli import main; sys.exit(main())"
+    code += "; from tui.cli.main import main; sys.exit(main())"
     lost = []
     for limit in limits:
         done = subprocess.run(

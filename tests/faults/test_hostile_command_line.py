@@ -16,22 +16,22 @@ import regex
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.doctor import Finding
-from engine.events import Sampled
-from engine.fields import flatten, format_value
-from engine.judgements import Side, append_judgement
-from engine.rounds import Status
-from engine.runlog import EventWriter
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.preference.judgement_log import Side, append_judgement
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Sampled
+from engine.spec.fields import flatten, format_value
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.doctor import Finding
 from tests.conftest import end_processes_of, make_round, start_fake_runner
 from tests.fake_engine import Script
 from tests.faults.conftest import Tried
 from tests.faults.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
 from tests.faults.test_hostile_text import hostile_round, preview_of
 from tests.unit.test_judgements import preferred
-from tui import cli, commands
+from tui.cli import commands, main
 
 Times = Callable[[int, int], int]
 Run = Callable[[str, str], list[list[str]]]
@@ -84,7 +84,7 @@ OTHERS = [["{text}"], ["--workspace", "{text}"], ["--{text}"]]
 
 def test_each_command_prints_hostile_text() -> None:
     """A command that is new gets a case above."""
-    assert set(cli.COMMANDS) == set(CASES)
+    assert set(main.COMMANDS) == set(CASES)
 
 
 def as_argument(text: str) -> str:
@@ -133,12 +133,12 @@ def printed(arguments: list[str], workspace: Workspace, where: str) -> str:
     )
     if where == "terminal":
         with terminal() as end:
-            cli.main(words, start_fake_runner)
+            main.main(words, start_fake_runner)
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         return end()
     outputs = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(outputs[0]), contextlib.redirect_stderr(outputs[1]):
-        cli.main(words, start_fake_runner)
+        main.main(words, start_fake_runner)
     if "--json" in words and outputs[0].getvalue():
         json.loads(outputs[0].getvalue())
     return outputs[0].getvalue() + outputs[1].getvalue()
@@ -246,7 +246,7 @@ def test_hostile_directory_and_bytes_are_printed_harmless(
             ["ls", "--json"],
             ["export", "-o", directory],
         ):
-            cli.main([*words, "--workspace", directory], lambda _: None)
+            main.main([*words, "--workspace", directory], lambda _: None)
     output = b"".join(capfdbinary.readouterr())
     lost = HARMFUL.findall(DRAWING.sub("", output.decode("utf-8", "surrogateescape")))
     tried("S1", "workspaces whose own name is hostile", len(names), len(lost))

@@ -20,22 +20,22 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 import tui.screens
-from engine.conversation import Answer, Conversation, Speaker, TalkSettings
+from engine.api import Cockpit
+from engine.chat.conversation import Answer, Conversation, Speaker, TalkSettings
+from engine.dataset.preview import Preview, Segment
 from engine.dataset.rows import Found, PlainText, RowCount
 from engine.errors import LoratuiError
-from engine.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
-from engine.judgements import Judgements, Side
-from engine.judging import Contest, Pair, Session
-from engine.modules import ModelModules
-from engine.operations import Cockpit
-from engine.preflight import Preflight
-from engine.preview import Preview, Segment
-from engine.ranking import rank
-from engine.rounds import Result, Round, Status
-from engine.spec import ModelSpec
-from engine.store import RoundStore
-from engine.telemetry import GpuSample, MachineSample
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.preference.blind_test import Contest, Pair, Session
+from engine.preference.judgement_log import Judgements, Side
+from engine.preference.ranking import rank
+from engine.preflight.checks import Preflight
+from engine.preflight.target_modules import ModelModules
+from engine.runs.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
+from engine.spec.round import Result, Round, Status
+from engine.spec.schema import ModelSpec
+from engine.store.round_store import RoundStore
+from engine.system.telemetry import GpuSample, MachineSample
 from tests.conftest import make_round, make_spec
 from tests.faults.conftest import Tried
 from tests.faults.hostile import (
@@ -66,28 +66,28 @@ from tui.messages import (
     SpecChecked,
     StoreUnreadable,
 )
-from tui.screens.ask import AskScreen
-from tui.screens.choose import ChooseScreen
-from tui.screens.columns import ColumnsScreen
-from tui.screens.compare import CompareScreen
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.copy import Copy, CopyScreen
-from tui.screens.edit import EditScreen
-from tui.screens.help import HelpScreen
-from tui.screens.judge import JudgeScreen
-from tui.screens.lineage import LineageScreen
-from tui.screens.live import LiveScreen
-from tui.screens.preview import PreviewScreen
-from tui.screens.queue import QueueScreen
-from tui.screens.rounds import RoundsScreen
-from tui.screens.start_from import Origin, StartFromScreen
-from tui.screens.talk import TalkScreen
-from tui.screens.talk_settings import TalkSettingsScreen
-from tui.screens.target_modules import TargetModulesScreen
-from tui.screens.too_small import TooSmallScreen
-from tui.screens.welcome import WelcomeScreen
-from tui.widgets.column_layout import ColumnLayout
-from tui.widgets.compare_table import CompareTable
+from tui.screens.chat.screen import TalkScreen
+from tui.screens.chat.settings_dialog import TalkSettingsScreen
+from tui.screens.compare.lineage_screen import LineageScreen
+from tui.screens.compare.screen import CompareScreen
+from tui.screens.compare.table import CompareTable
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.choose import ChooseScreen
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.copy import Copy, CopyScreen
+from tui.screens.dialogs.help import HelpScreen
+from tui.screens.dialogs.too_small import TooSmallScreen
+from tui.screens.dialogs.welcome import WelcomeScreen
+from tui.screens.form.preview_screen import PreviewScreen
+from tui.screens.form.screen import EditScreen
+from tui.screens.form.start_from import Origin, StartFromScreen
+from tui.screens.form.target_modules import TargetModulesScreen
+from tui.screens.preference.screen import JudgeScreen
+from tui.screens.rounds.column_layout import ColumnLayout
+from tui.screens.rounds.columns_dialog import ColumnsScreen
+from tui.screens.rounds.queue_screen import QueueScreen
+from tui.screens.rounds.screen import RoundsScreen
+from tui.screens.run.screen import LiveScreen
 from tui.widgets.line_editor import LineEditor
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
@@ -479,7 +479,7 @@ def test_gate_holds_alone(idle_cockpit: Cockpit, tmp_path: Path, monkeypatch: py
 
     for module in [*pkgutil.walk_packages(tui.__path__, "tui.")]:
         loaded = importlib.import_module(module.name)
-        if module.name not in ("tui.plain", "tui.line_filter"):
+        if module.name not in ("tui.terminal.console", "tui.terminal.filters"):
             for name in ("clean", "clean_line", "shown"):
                 if hasattr(loaded, name):
                     monkeypatch.setattr(loaded, name, forgetful)

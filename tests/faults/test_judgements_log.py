@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.judgements import Side, append_judgement, read_judgements
-from engine.judging import Contest, Pair, Session
+from engine.preference.blind_test import Contest, Pair, Session
+from engine.preference.judgement_log import Side, append_judgement, read_judgements
 from tests.faults.conftest import Tried
 from tests.faults.disks import ENVIRONMENT, in_small_disk
 
@@ -21,8 +21,8 @@ PROMPTS = 400
 JUDGE = """
 import sys
 from pathlib import Path
-from engine.judgements import append_judgement, read_judgements
-from engine.judging import Session
+from engine.preference.judgement_log import append_judgement, read_judgements
+from engine.preference.blind_test import Session
 from tests.faults.test_judgements_log import contest
 path = Path(sys.argv[1])
 session = Session(contest(), read_judgements(path))

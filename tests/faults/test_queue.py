@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.events import Finished, Started
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.runlog import read_events
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.runs.event_log import read_events
+from engine.runs.events import Finished, Started
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.conftest import DEADLINE_SECONDS
 from tests.fake_engine import Script, result_at
 from tests.fake_loratui import FRONT_END_COMMAND

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from engine.events import Started
-from engine.operations import Cockpit
-from engine.rounds import Round, Status
-from engine.runlog import read_events
-from engine.runner import runner_is_alive
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.runner.launcher import runner_is_alive
+from engine.runs.event_log import read_events
+from engine.runs.events import Started
+from engine.spec.round import Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.conftest import await_rounds, await_status, await_true, damage, is_running, start_fake_runner
 from tests.fake_engine import Script, result_at
 

@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 
-from engine import preflight
+from engine.chat.client import Talk
+from engine.chat.protocol import Opening
+from engine.compare.extra_evaluations import evaluate_on
+from engine.dataset.preview import Previewer
 from engine.errors import LoratuiError, ModelError
-from engine.evaluations import evaluate_on
-from engine.events import AnyEvent, Finished
-from engine.preview import Previewer
-from engine.talk import Opening, Talk
-from engine.training.preview import RowPreviews
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.preflight import checks
+from engine.runs.events import AnyEvent, Finished
+from engine.training.workers.preview import RowPreviews
 from tests.conftest import await_true
 from tests.faults.canary import pickled, python, write_npy, write_torch_pickle
 from tests.faults.conftest import Tried
@@ -94,7 +95,7 @@ def test_pickles_beside_good_weights_are_left_alone(
     """In the model's directory and in the checkpoint that is gone on from."""
     scatter(model, canary)
     run = make_run(tmp_path / "run", model)
-    preflight.check(spec_of(run))
+    checks.check(spec_of(run))
     train_here(run, stop_after=7)
     scatter(run.checkpoint(7), canary)
     events = train_here(run, resume=True)
@@ -112,7 +113,7 @@ def test_model_whose_weights_are_a_pickle_is_refused(
     (model / f"{name}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"lm_head.weight": name}}))
     run = make_run(tmp_path / "run", model)
     with pytest.raises(ModelError, match=r"there are no \.safetensors weights in it, and no others are loaded"):
-        preflight.check(spec_of(run))
+        checks.check(spec_of(run))
     message = fail_here(run, monkeypatch)
     tried("S5", "a model that has its weights in a pickle", 1, canary.exists())
     assert not canary.exists()
@@ -129,7 +130,7 @@ def test_pickle_under_the_name_of_safetensors_is_refused(
         assert "copy or download the model again" in fail_here(run, monkeypatch)
     else:
         train_here(run, stop_after=7)
-        from engine.training.manifest import write_manifest
+        from engine.runs.checkpoints import write_manifest
 
         write_torch_pickle(run.checkpoint(7) / name, canary)
         (run.checkpoint(7) / "manifest.json").unlink()
@@ -149,7 +150,7 @@ def test_model_with_an_adapter_in_it_is_refused(
     write_torch_pickle(model / weights, canary)
     run = make_run(tmp_path / "run", model)
     with pytest.raises(ModelError, match="it holds an adapter: name its base model, or merge the two"):
-        preflight.check(spec_of(run))
+        checks.check(spec_of(run))
     message = fail_here(run, monkeypatch)
     tried("S5", "a model directory with an adapter in it", 1, canary.exists())
     assert not canary.exists() and "it holds an adapter" in message
@@ -177,7 +178,7 @@ def test_data_that_would_run_code_is_refused(
         place.write_bytes(pickled(canary))
     run = make_run(tmp_path / "run", tiny_model, data__path=str(place))
     with pytest.raises(LoratuiError):
-        preflight.check(spec_of(run))
+        checks.check(spec_of(run))
     fail_here(run, monkeypatch)
     tried("S5" if kind.startswith("rows") else "S6", "pickles and scripts in the place of data", 1, canary.exists())
     assert not canary.exists()
@@ -208,7 +209,7 @@ def plant(model: Path, canary: Path) -> None:
 def test_code_of_a_known_kind_of_model_is_not_run(model: Path, canary: Path, tmp_path: Path, tried: Tried) -> None:
     plant(model, canary)
     run = make_run(tmp_path / "run", model, **SHORT)
-    checked = preflight.check(spec_of(run))
+    checked = checks.check(spec_of(run))
     events = train_here(run)
     RowPreviews(spec_of(run)).show(1)
     tried("S6", "code beside a model that can do without it", 8, canary.exists())
@@ -243,7 +244,7 @@ def test_code_is_run_only_where_the_spec_says_so_and_the_plan_warns(
     change(model / "config.json", model_type="evil", architectures=["EvilForCausalLM"])
     run = make_run(tmp_path / "run", model, model__trust_remote_code=True, **SHORT)
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    (warning,) = (text for text in preflight.check(spec_of(run)).warnings if "trust_remote_code" in text)
+    (warning,) = (text for text in checks.check(spec_of(run)).warnings if "trust_remote_code" in text)
     assert warning == (
         f"model.trust_remote_code is true: Python code that comes with {model} will run with all your rights"
     )
@@ -350,7 +351,7 @@ LOOPS = [
 def test_chat_template_that_does_not_end_is_ended(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Tried, template: str
 ) -> None:
-    monkeypatch.setattr("engine.training.chat.RENDER_SECONDS", 0.5)
+    monkeypatch.setattr("engine.training.data.chat_template.RENDER_SECONDS", 0.5)
     use_template(model, template)
     run = make_run(tmp_path / "run", model, data__prompt_template="chat_template")
     begun = time.monotonic()
@@ -362,7 +363,7 @@ def test_chat_template_that_does_not_end_is_ended(
 
 
 def test_time_limit_ends_with_its_block(tried: Tried) -> None:
-    from engine.training.time_limit import TimeLimit, TookTooLong
+    from engine.training.runtime.time_limit import TimeLimit, TookTooLong
 
     limit = TimeLimit(0.3)
     for _ in range(3):

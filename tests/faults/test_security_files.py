@@ -11,15 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.api import Cockpit
 from engine.errors import RoundError, StoreError
-from engine.events import Failed, Saved, decode_event
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.runlog import read_events
-from engine.snapshot import RunSnapshot, result_of
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import RunDir, Workspace
+from engine.files.paths import RunDir, Workspace
+from engine.runs.event_log import read_events
+from engine.runs.events import Failed, Saved, decode_event
+from engine.runs.snapshot import RunSnapshot, result_of
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.conftest import (
     make_round,
 )

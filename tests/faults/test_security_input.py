@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import preflight
-from engine.dataset import count_rows
+from engine.api import Cockpit
+from engine.dataset.load import count_rows
 from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
-from engine.fields import parse_value
-from engine.operations import Cockpit
-from engine.presets import presets, shipped_presets
-from engine.spec import decode_spec
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.preflight import checks
+from engine.spec.fields import parse_value
+from engine.spec.presets import presets, shipped_presets
+from engine.spec.schema import decode_spec
 from tests.conftest import (
     ROOT,
     make_spec,
@@ -44,7 +44,7 @@ BOMBS = [
 def test_hostile_spec_is_a_sentence_for_the_engine_and_nothing_for_rebuild(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tried: Tried, bomb: bytes
 ) -> None:
-    from engine.training.__main__ import read_spec
+    from engine.runs.spec_file import read_spec
 
     run = workspace.run_dir("0001-bomb")
     run.path.mkdir(parents=True)
@@ -60,7 +60,7 @@ def test_hostile_spec_is_a_sentence_for_the_engine_and_nothing_for_rebuild(
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", ["pipe", "link", "directory", "huge", "endless"])
 def test_spec_that_is_no_plain_file_is_not_read(workspace: Workspace, tried: Tried, kind: str) -> None:
-    from engine.training.__main__ import read_spec
+    from engine.runs.spec_file import read_spec
 
     run = workspace.run_dir("0001-odd")
     run.path.mkdir(parents=True)
@@ -93,7 +93,7 @@ def test_hostile_model_and_data_files_are_refused_in_a_sentence(tmp_path: Path, 
     (model / "config.json").write_bytes(bomb)
     begun = time.monotonic()
     try:
-        preflight.check(spec)
+        checks.check(spec)
     except LoratuiError as error:
         assert isinstance(error, ModelError) and "\n" not in error.message
     tried("S10", "config.json and data files made to choke on", 2, time.monotonic() - begun > 10)
@@ -115,7 +115,7 @@ def test_hostile_safetensors_header_is_refused_by_preflight(tmp_path: Path, trie
     model, rows = write_model(tmp_path / "model"), write_rows(tmp_path / "rows.jsonl")
     (model / "model.safetensors").write_bytes(header)
     with pytest.raises(LoratuiError) as caught:
-        preflight.check(make_spec(model__path=str(model), data__path=str(rows), data__samples=None))
+        checks.check(make_spec(model__path=str(model), data__path=str(rows), data__samples=None))
     tried("S10", "a safetensors header made to choke on", 1)
     assert "\n" not in caught.value.message
 
@@ -127,7 +127,7 @@ def test_header_of_a_hundred_megabytes_is_not_read(tmp_path: Path, tried: Tried)
         file.truncate(200 * 2**20)
     begun = time.monotonic()
     with pytest.raises(ModelError, match="cut off or no safetensors file"):
-        preflight.check(make_spec(model__path=str(model), data__path=str(rows), data__samples=None))
+        checks.check(make_spec(model__path=str(model), data__path=str(rows), data__samples=None))
     tried("S10", "a safetensors header of 100 MiB", 1, time.monotonic() - begun > 5)
 
 

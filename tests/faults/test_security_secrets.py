@@ -13,13 +13,13 @@ from typing import ClassVar, NamedTuple
 import psutil
 import pytest
 
+from engine.api import Cockpit
 from engine.errors import SpecError
-from engine.operations import Cockpit
-from engine.redaction import REDACTED, holds_secret, redact
-from engine.rounds import Status
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.text.redact import REDACTED, holds_secret, redact
 from tests.conftest import (
     await_true,
     change_spec,
@@ -154,7 +154,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, hub: str) -
         **ENVIRONMENT, **SECRETS, **direct, "HF_ENDPOINT": hub, "HF_HOME": str(directory / "home"),
         "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0",
     }  # fmt: skip
-    program = "import sys; from tui.cli import main; sys.exit(main())"
+    program = "import sys; from tui.cli.main import main; sys.exit(main())"
     shared = ["--set", f"data.path={rows}", "--set", "train.num_train_epochs=0.2", "--set", "data.max_length=100"]
     commands = [
         ["new", "--set", f"model.path={tiny_model}", *shared],

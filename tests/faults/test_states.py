@@ -9,16 +9,16 @@ from itertools import product
 
 import pytest
 
-from engine.events import Started
-from engine.operations import Cockpit
-from engine.process import processes_with
-from engine.rounds import Round, Status
-from engine.runlog import read_events
-from engine.running import RUN_VARIABLE
-from engine.snapshot import RunSnapshot
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import RunDir, Workspace
+from engine.api import Cockpit
+from engine.files.paths import RunDir, Workspace
+from engine.runs.engine_contract import RUN_VARIABLE
+from engine.runs.event_log import read_events
+from engine.runs.events import Started
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.process import processes_with
 from tests.conftest import await_status, await_true, end_processes_of, processes_of, start_fake_runner
 from tests.fake_engine import GATE, Script, result_at
 from tests.fake_loratui import FRONT_END_COMMAND

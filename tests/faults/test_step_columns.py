@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import Step
-from engine.run_tail import RunTail
-from engine.runlog import read_events
-from engine.snapshot import RunSnapshot
-from engine.step_blocks import read_blocks
+from engine.runs.event_log import read_events
+from engine.runs.events import Step
+from engine.runs.run_tail import RunTail
+from engine.runs.snapshot import RunSnapshot
+from engine.runs.step_columns import read_blocks
 from tests.faults.conftest import Tried
 from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
 from tests.faults.kills import killed_while_writing
@@ -26,10 +26,10 @@ Times = Callable[[int, int], int]
 WRITER = """
 import sys
 from pathlib import Path
-from engine import step_blocks
-from engine.runlog import EventWriter
+from engine.runs import step_columns
+from engine.runs.event_log import EventWriter
 from tests.unit.steps import step
-step_blocks.BLOCK_BYTES, step_blocks.FEWEST_STEPS = 4096, 3
+step_columns.BLOCK_BYTES, step_columns.FEWEST_STEPS = 4096, 3
 writer = EventWriter(Path(sys.argv[1]))
 for number in range(int(sys.argv[2]), int(sys.argv[3])):
     writer.append(step(number))
@@ -41,7 +41,7 @@ writer.close()
 @pytest.fixture(autouse=True)
 def blocks_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short the log is."""
-    monkeypatch.setattr("engine.run_tail.MUCH_BYTES", 1)
+    monkeypatch.setattr("engine.runs.run_tail.MUCH_BYTES", 1)
 
 
 def columns_of(log: Path) -> Path:

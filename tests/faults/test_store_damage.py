@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import LoratuiError, StoreError
-from engine.rounds import Status
-from engine.storage import AtomicJSONStorage
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.store.json_storage import AtomicJSONStorage
+from engine.store.round_store import RoundStore
 from tests.conftest import damage, make_round
 from tests.faults.conftest import Tried
 from tests.faults.store_writers import notes_in

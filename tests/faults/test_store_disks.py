@@ -12,18 +12,18 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from engine.api import Cockpit
 from engine.errors import StoreDamaged, StoreError
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.conftest import damage, make_round, write_nano_spec
 from tests.faults.conftest import Tried
 from tests.faults.store_writers import Change, Notes, applied, forked, limited, make, notes_in, received
 from tests.tui.conftest import OpenApp, shown, until
 from tests.tui.conftest import open_app as open_app
-from tui.widgets.round_table import RoundTable
+from tui.screens.rounds.table import RoundTable
 
 Times = Callable[[int, int], int]
 DISK_BYTES = 256 * 1024

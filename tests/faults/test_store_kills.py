@@ -15,9 +15,9 @@ from typing import cast
 
 import pytest
 
-from engine.rounds import Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.store.round_store import RoundStore
 from tests.conftest import damage, make_round
 from tests.faults.conftest import Tried
 from tests.faults.disks import needs_strace

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from engine.errors import RoundError
-from engine.rounds import Result, Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Status
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round
 from tests.faults.conftest import Tried
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 from typing import cast
 
-from engine.storage import AtomicJSONStorage
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.store.json_storage import AtomicJSONStorage
+from engine.store.round_store import RoundStore
 from tests.conftest import ROOT, damage, make_round
 from tests.faults.conftest import Tried
 from tests.faults.store_writers import Notes, change_own, forked, insert, notes_in, open_at_once, read_on, received
@@ -98,7 +98,7 @@ def test_front_ends_see_what_another_process_does_within_a_second(
     """Two terminal apps, each on a terminal of its own; this process is the third."""
     store = RoundStore(workspace)
     store.add(lambda number: make_round(number))
-    command = [sys.executable, "-P", "-m", "tui.cli", str(workspace.root)]
+    command = [sys.executable, "-P", "-m", "tui.cli.main", str(workspace.root)]
     with Terminal(command, ROOT) as first, Terminal(command, ROOT) as second:
         for terminal in (first, second):
             terminal.wait_for("1 round ")

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.operations import Cockpit
-from engine.rounds import Result, Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Status
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round
 from tests.faults.conftest import Tried
 from tests.faults.store_writers import notes_in
 from tests.tui.conftest import OpenApp, shown, until
 from tests.tui.conftest import open_app as open_app
-from tui.cli import main
-from tui.widgets.round_table import RoundTable
+from tui.cli.main import main
+from tui.screens.rounds.table import RoundTable
 
 
 async def test_ten_thousand_rounds(

@@ -15,7 +15,7 @@ import psutil
 import pynvml
 import pytest
 
-from engine.telemetry import HUNG_SECONDS, MachineSample, Telemetry, sample_gpus
+from engine.system.telemetry import HUNG_SECONDS, MachineSample, Telemetry, sample_gpus
 from tests.conftest import ROOT, await_true, is_running
 from tests.faults.conftest import Tried
 
@@ -68,7 +68,9 @@ def command(tmp_path: Path) -> Command:
 
     def write(script: str) -> list[str]:
         (tmp_path / "scripted.py").write_text(NVML.replace("{script}", script))
-        begin = "import sys; import scripted; sys.modules['pynvml'] = scripted; from engine import nvml; nvml.main()"
+        begin = (
+            "import sys; import scripted; sys.modules['pynvml'] = scripted; from engine.system import nvml; nvml.main()"
+        )
         return [sys.executable, "-P", "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; {begin}"]
 
     return write
@@ -257,7 +259,7 @@ def test_process_that_asks_outlives_nobody(
     command: Command, children: Children, tmp_path: Path, tried: Tried, hung: str, signum: signal.Signals
 ) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from engine.telemetry import Telemetry; import time\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from engine.system.telemetry import Telemetry; import time\n"
         f"asked = Telemetry({command(hung)!r}); asked.sample(); print('asked', flush=True); time.sleep(1000)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:

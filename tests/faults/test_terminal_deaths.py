@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.operations import Cockpit
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.conftest import await_rounds, await_true, is_running
 from tests.fake_engine import Script
 from tests.faults.conftest import Tried
@@ -272,15 +272,15 @@ def test_front_end_is_drawn_anew_however_often_it_is_continued(
 
 
 DEFECTS = {
-    "handler": ("from tui.screens.rounds import RoundsScreen as X; X.action_new = broken", "n"),
-    "handler of a message": ("from tui.screens.rounds import RoundsScreen as X; X.show_rounds = broken", ""),
-    "worker": ("import tui.screens.rounds as X; X.follow_store = broken", ""),
-    "worker of a run": ("import tui.screens.live as X; X.follow_run = broken", ENTER),
-    "compose": ("from tui.widgets.round_detail import RoundDetail as X; X.compose = broken", ""),
-    "compose of a screen": ("from tui.screens.help import HelpScreen as X; X.compose = broken", "?"),
-    "render": ("from tui.widgets.round_table import RoundTable as X; X.render_line = broken", ""),
+    "handler": ("from tui.screens.rounds.screen import RoundsScreen as X; X.action_new = broken", "n"),
+    "handler of a message": ("from tui.screens.rounds.screen import RoundsScreen as X; X.show_rounds = broken", ""),
+    "worker": ("import tui.screens.rounds.screen as X; X.follow_store = broken", ""),
+    "worker of a run": ("import tui.screens.run.screen as X; X.follow_run = broken", ENTER),
+    "compose": ("from tui.screens.rounds.detail import RoundDetail as X; X.compose = broken", ""),
+    "compose of a screen": ("from tui.screens.dialogs.help import HelpScreen as X; X.compose = broken", "?"),
+    "render": ("from tui.screens.rounds.table import RoundTable as X; X.render_line = broken", ""),
     "start": ("from tui.app import LoratuiApp as X; X.get_default_screen = broken", ""),
-    "timer": ("from tui.screens.live import LiveScreen as X; X._tick = broken", ENTER),
+    "timer": ("from tui.screens.run.screen import LiveScreen as X; X._tick = broken", ENTER),
     "input": ("from textual.drivers import linux_driver as X; X.XTermParser.feed = broken", "x"),
 }
 BROKEN = f"def broken(*a, **k): raise ValueError({PAYLOAD!r})\n"
@@ -292,7 +292,7 @@ def test_defect_ends_the_front_end_with_a_sentence_and_a_file(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     defect, keys = DEFECTS[place]
-    code = f"import sys\n{BROKEN}{defect}\nfrom tui.cli import main\nsys.exit(main([]))"
+    code = f"import sys\n{BROKEN}{defect}\nfrom tui.cli.main import main\nsys.exit(main([]))"
     with Terminal([sys.executable, "-P", "-c", code], reference_workspace.root, columns=200) as terminal:
         if keys:
             terminal.wait_for("Round 4 came out worse")
@@ -331,7 +331,7 @@ def test_stuck_front_end_ends_all_the_same_when_told(
     hows = list(STUCK)[: times(1, 3)]
     found = []
     for how in hows:
-        code = f"import sys\n{STUCK[how]}\n{defect}\nfrom tui.cli import main\nsys.exit(main([]))"
+        code = f"import sys\n{STUCK[how]}\n{defect}\nfrom tui.cli.main import main\nsys.exit(main([]))"
         with Terminal([sys.executable, "-P", "-c", code], reference_workspace.root) as terminal:
             terminal.wait_for("Round 4 came out worse")
             terminal.type(keys)

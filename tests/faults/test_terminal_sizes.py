@@ -12,14 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.events import Evaluated, Sampled, Started, Step
-from engine.operations import Cockpit
-from engine.process import own_identity
-from engine.rounds import Status
-from engine.runlog import EventWriter
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Evaluated, Sampled, Started, Step
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.process import own_identity
 from tests.faults.conftest import Tried
 from tests.terminal import ENTER, ESCAPE, Terminal, ctrl
 

@@ -15,14 +15,16 @@ import msgspec
 import pytest
 import torch
 
-from engine.events import AnyEvent, Failed, Started, Step
-from engine.fields import build_spec
-from engine.runlog import EventWriter, read_events
-from engine.spec import Spec
+from engine.files.paths import RunDir
+from engine.runs.event_log import EventWriter, read_events
+from engine.runs.events import AnyEvent, Failed, Started, Step
+from engine.runs.spec_file import read_spec
+from engine.spec.fields import build_spec
+from engine.spec.schema import Spec
 from engine.training import __main__ as engine
-from engine.training.data import Example
-from engine.training.recorder import Recorder, StopSignal
-from engine.workspace import RunDir
+from engine.training.data.tokenize import Example
+from engine.training.loop.recorder import Recorder
+from engine.training.loop.stop import StopSignal
 from tests.conftest import ROOT
 
 POSITIONS = 160
@@ -82,7 +84,7 @@ def make_run(directory: Path, model: Path, **settings: object) -> RunDir:
 
 
 def spec_of(run: RunDir) -> Spec:
-    return engine.read_spec(run)
+    return read_spec(run)
 
 
 def start_engine(run: RunDir, *options: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -18,9 +18,9 @@ from transformers import AutoTokenizer
 from benchmarks.contenders.task import load_rows, lora_config
 from benchmarks.flops import counter
 from benchmarks.ruler import fewest_flops, load_base, row_losses
-from engine.events import Evaluated, Step
-from engine.runlog import read_events
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Evaluated, Step
 from tests.conftest import ROOT
 from tests.integration.rounds_to_train import POSITIONS, make_rows, make_run, spec_of, write_rows
 

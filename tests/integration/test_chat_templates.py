@@ -13,9 +13,9 @@ from transformers import AutoTokenizer, LlamaTokenizerFast
 
 from engine.dataset.rows import AlpacaRow, Conversation, PromptCompletion, Row, Turn
 from engine.errors import DatasetError, ModelError
-from engine.presets import embedded_model
-from engine.spec import DataSpec
-from engine.training.data import Example, tokenise
+from engine.spec.presets import embedded_model
+from engine.spec.schema import DataSpec
+from engine.training.data.tokenize import Example, tokenise
 from tests.conftest import ROOT
 from tests.integration.tiny_model import make_tokenizer
 

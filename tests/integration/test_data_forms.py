@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from engine.dataset import read_rows
-from engine.events import AnyEvent, Finished, Prepared, Warned
-from engine.presets import EMBEDDED
-from engine.spec import DataSpec
-from engine.training.data import tokenise
+from engine.dataset.load import read_rows
+from engine.runs.events import AnyEvent, Finished, Prepared, Warned
+from engine.spec.presets import EMBEDDED
+from engine.spec.schema import DataSpec
+from engine.training.data.tokenize import tokenise
 from tests.conftest import ROOT
 from tests.integration.rounds_to_train import make_rows, make_run, spec_of, train_here, write_rows
 from tests.unit.test_data_files import as_parquet
@@ -122,7 +122,7 @@ def test_real_rows_train(tmp_path: Path, name: str, form: str) -> None:
 @needs_shared_data
 def test_real_conversations_are_learned_by_their_answers() -> None:
     name = SHARED / "v1_sft_demo.jsonl"
-    from engine.presets import embedded_model
+    from engine.spec.presets import embedded_model
 
     tokenizer: Any = AutoTokenizer.from_pretrained(embedded_model())
     rows = read_rows(name, DataSpec(path=str(name))).usable

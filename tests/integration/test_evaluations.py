@@ -12,8 +12,7 @@ import pytest
 from datasets import Dataset
 from msgspec import convert, to_builtins
 
-from engine.errors import LoratuiError, RoundError
-from engine.evaluations import (
+from engine.compare.extra_evaluations import (
     Advance,
     EvaluationSummary,
     ExtraEvaluation,
@@ -21,12 +20,13 @@ from engine.evaluations import (
     read_evaluations,
     write_evaluation,
 )
-from engine.events import AnyEvent
-from engine.paired import pair
-from engine.scores import read_scores
-from engine.spec import DataSpec
-from engine.training.rescoring import Scoring
-from engine.workspace import RunDir
+from engine.compare.paired_bootstrap import pair
+from engine.errors import LoratuiError, RoundError
+from engine.files.paths import RunDir
+from engine.runs.events import AnyEvent
+from engine.runs.scores import read_scores
+from engine.spec.schema import DataSpec
+from engine.training.workers.scorer import Scoring
 from tests.integration.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, write_rows
 from tests.integration.test_training_numbers import evaluations_of, result_loss
 from tests.unit.test_evaluations import scored_on

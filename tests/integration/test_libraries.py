@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.presets import EMBEDDED
+from engine.spec.presets import EMBEDDED
 from tests.conftest import ROOT
 
 CODE = """
 import gc, json, sys
-from engine.spec import ModelSpec
-from engine.training.libraries import importing, quieten
+from engine.spec.schema import ModelSpec
+from engine.training.runtime.imports import importing, quieten
 
 quieten()
 with importing(ModelSpec(sys.argv[1], load_in_4bit=json.loads(sys.argv[2]))):
@@ -29,8 +29,8 @@ print(json.dumps([sorted(left_out), constants.HF_HUB_OFFLINE, collecting, gc.ise
 """
 FETCHING = """
 import json, sys, threading
-from engine.spec import ModelSpec
-from engine.training.libraries import importing
+from engine.spec.schema import ModelSpec
+from engine.training.runtime.imports import importing
 
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)

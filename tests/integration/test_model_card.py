@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from huggingface_hub import ModelCard
 
-from engine.events import AnyEvent, Finished
-from engine.rounds import Result
-from engine.training.card import RoundNames, model_card, public_name
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.events import AnyEvent, Finished
+from engine.spec.round import Result
+from engine.training.model.model_card import RoundNames, model_card, public_name
 from tests.conftest import make_spec
 from tests.integration.rounds_to_train import make_run, spec_of, train_here
 from tests.unit.test_tables import COMMENT, HOSTILE, flat, folded, parse, tables_of, text_of

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from engine.dataset.preview import Preview, Previewer
 from engine.errors import LoratuiError
-from engine.presets import EMBEDDED, embedded_model
-from engine.preview import Preview, Previewer
-from engine.spec import Spec
-from engine.training.data import load_rows, tokenise
-from engine.training.preview import RowPreviews, segments_of
+from engine.spec.presets import EMBEDDED, embedded_model
+from engine.spec.schema import Spec
+from engine.training.data.tokenize import load_rows, tokenise
+from engine.training.workers.preview import RowPreviews, segments_of
 from tests.conftest import make_spec
 from tests.integration.rounds_to_train import as_in_the_engine, make_rows, write_rows
 from tests.integration.tiny_model import make_tokenizer

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.presets import embedded_data, embedded_model
+from engine.spec.presets import embedded_data, embedded_model
 from tests.conftest import await_true, end_processes_of, processes_of
 
-PROGRAM = "import sys; from tui.cli import main; sys.exit(main())"
+PROGRAM = "import sys; from tui.cli.main import main; sys.exit(main())"
 QUICK = ("--preset", "nano", "--set", "train.num_train_epochs=0.1", "--set", "train.sample_tokens=0")
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.process import is_alive
-from engine.rounds import Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.store.round_store import RoundStore
+from engine.system.process import is_alive
 from tests.conftest import await_status
 from tests.terminal import DOWN, ENTER, ESCAPE, Terminal, ctrl
 

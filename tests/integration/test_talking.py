@@ -16,14 +16,15 @@ import pytest
 from peft import PeftModel
 from transformers import AutoTokenizer
 
+from engine.chat.client import Talk, talks_among
+from engine.chat.protocol import Complete, Message, Opening, Piece, Question
 from engine.errors import LoratuiError, ProcessEnded
-from engine.events import AnyEvent
-from engine.presets import embedded_model
-from engine.spec import ModelSpec
-from engine.talk import Complete, Message, Opening, Piece, Question, Talk, talks_among
-from engine.training.generation import Speakers
-from engine.training.talking import StopFlag
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.events import AnyEvent
+from engine.spec.presets import embedded_model
+from engine.spec.schema import ModelSpec
+from engine.training.workers.chat_model import Speakers
+from engine.training.workers.stop_flag import StopFlag
 from tests.conftest import await_true
 from tests.integration.rounds_to_train import POSITIONS, as_in_the_engine, make_run, train_here
 from tests.integration.test_training_numbers import WITHOUT_INPUT, load

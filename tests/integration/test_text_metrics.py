@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.training.text_metrics import CharacterTokenizer, mostly_chinese, score_texts
+from engine.training.evaluation.text_metrics import CharacterTokenizer, mostly_chinese, score_texts
 
 ENGLISH = (
     ["The cat sat on the mat.", "Owls live in barns, mostly.", "It is 3.5 metres long", "", "running quickly home"],

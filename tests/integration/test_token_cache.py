@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from engine.dataset.rows import AlpacaRow, Conversation, PlainText, Row, Turn
-from engine.events import Warned
-from engine.spec import DataSpec
-from engine.training import token_cache
-from engine.training.data import Tokenised, tokenise
-from engine.training.token_cache import cache_directory, cache_key, tokenise_cached
+from engine.runs.events import Warned
+from engine.spec.schema import DataSpec
+from engine.training.data import token_cache
+from engine.training.data.token_cache import cache_directory, cache_key, tokenise_cached
+from engine.training.data.tokenize import Tokenised, tokenise
 from tests.integration.rounds_to_train import figures_of, make_rows, make_run, spec_of, train_here, write_rows
 from tests.integration.tiny_model import make_tokenizer
 

@@ -12,9 +12,9 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from engine.events import Finished
-from engine.training.pissa import read_plain
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.events import Finished
+from engine.training.model.pissa import read_plain
 from tests.integration.rounds_to_train import fail_here, figures_of, make_run, train_here
 from tests.integration.test_training_numbers import evaluations_of, load, plain_eval_loss, result_loss
 from tests.integration.tiny_model import write_model

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 # The library returns the top of what is freed, so nothing may lie above it: a process of its own, without torch.
 FAULTS = """
 import ctypes, resource, sys
-from engine.training.allocation import keep_freed_memory
+from engine.training.runtime.malloc import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -8,13 +8,13 @@ import pytest
 from peft import PeftModel
 from transformers import AutoTokenizer, GenerationMixin
 
-from engine.answers import read_answers
-from engine.events import Answered, AnyEvent, Finished
-from engine.runlog import read_events
-from engine.scores import read_scores
-from engine.snapshot import RunSnapshot
-from engine.training.text_metrics import score_texts
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.answers import read_answers
+from engine.runs.event_log import read_events
+from engine.runs.events import Answered, AnyEvent, Finished
+from engine.runs.scores import read_scores
+from engine.runs.snapshot import RunSnapshot
+from engine.training.evaluation.text_metrics import score_texts
 from tests.integration.rounds_to_train import figures_of, make_run, train_here
 from tests.integration.test_training_numbers import load
 from tests.integration.test_training_samples import plain_answer

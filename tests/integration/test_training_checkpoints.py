@@ -10,13 +10,13 @@ import msgspec
 import pytest
 import torch
 
-from engine.events import Finished
-from engine.training.batches import Batch
-from engine.training.checkpoints import restore, save_checkpoint
-from engine.training.forward import Forward
-from engine.training.manifest import STATE, write_manifest
-from engine.training.preparation import Training
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.checkpoints import STATE, write_manifest
+from engine.runs.events import Finished
+from engine.training.data.batching import Batch
+from engine.training.loop.checkpointing import restore, save_checkpoint
+from engine.training.loop.state import Training
+from engine.training.model.forward import Forward
 from tests.conftest import change_spec
 from tests.integration.rounds_to_train import fail_here, figures_of, make_run, resumed_from, spec_of, train_here
 from tests.integration.test_training_exactness import prepared

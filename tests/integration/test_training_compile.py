@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import Failed
-from engine.runlog import read_events
+from engine.runs.event_log import read_events
+from engine.runs.events import Failed
 from tests.integration.rounds_to_train import figures_of, make_run, start_engine, train_here
 from tests.integration.tiny_model import write_model
 

@@ -10,17 +10,18 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from engine.events import Finished
-from engine.training import attention, measuring
-from engine.training.evaluate import evaluate
-from engine.training.forward import Forward, choose_forward
-from engine.training.gates import fuse_gates
-from engine.training.loss import autocast
-from engine.training.memory import measure_budget
-from engine.training.model import recompute_activations, trainable_parameters
-from engine.training.norms import fuse_norms
-from engine.training.replay import record, recorded_length
-from engine.training.rotary import fuse_rotary
+from engine.runs.events import Finished
+from engine.training.evaluation.perplexity import evaluate
+from engine.training.kernels import packed_attention
+from engine.training.kernels.cuda_graphs import record, recorded_length
+from engine.training.kernels.head_loss import autocast
+from engine.training.kernels.rms_norm import fuse_norms
+from engine.training.kernels.rotary import fuse_rotary
+from engine.training.kernels.swiglu import fuse_gates
+from engine.training.loop import evaluations
+from engine.training.model.adapter import recompute_activations, trainable_parameters
+from engine.training.model.forward import Forward, choose_forward
+from engine.training.model.memory_budget import measure_budget
 from tests.integration.rounds_to_train import figures_of, make_run, steps_of, train_here
 from tests.integration.test_training_data import warned_in
 from tests.integration.test_training_forward import (
@@ -59,13 +60,13 @@ def exact_products() -> Any:
 def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The longest row of each call of the kernel for rows of different lengths."""
     calls: list[int] = []
-    varlen = attention._varlen
+    varlen = packed_attention._varlen
 
     def counted(*arguments: Any) -> torch.Tensor:
         calls.append(arguments[-1])
         return varlen(*arguments)
 
-    monkeypatch.setattr(attention, "_varlen", counted)
+    monkeypatch.setattr(packed_attention, "_varlen", counted)
     return calls
 
 
@@ -136,7 +137,7 @@ def test_round_learns_and_its_loss_is_the_same_on_a_cpu(
     settings = {"lora__lora_dropout": 0.0, "model__dtype": dtype}
     ours = train_here(make_run(tmp_path / "cuda", tiny_model, **settings))
     assert isinstance(ours[-1], Finished) and prepared_in(ours).device == "cuda"
-    monkeypatch.setattr("engine.training.device.choose_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("engine.training.runtime.device.choose_device", lambda: torch.device("cpu"))
     theirs = train_here(make_run(tmp_path / "cpu", tiny_model, lora__lora_dropout=0.0))
     assert prepared_in(theirs).device == "cpu"
     near = {"auto": 0.05, "float16": 0.1, "float32": 0.01}[dtype]
@@ -191,7 +192,7 @@ def test_step_that_runs_out_of_memory_is_taken_again_in_smaller_ones(
         "train__gradient_accumulation_steps": 2,
     }
     whole = train_here(make_run(tmp_path / "whole", tiny_model, **settings))
-    measure = measuring.measure_base
+    measure = evaluations.measure_base
 
     def measure_and_take(training: Any) -> None:
         measure(training)
@@ -200,7 +201,7 @@ def test_step_that_runs_out_of_memory_is_taken_again_in_smaller_ones(
         total = torch.cuda.get_device_properties(CUDA).total_memory
         torch.cuda.set_per_process_memory_fraction((used + 8 * MIB) / total)
 
-    monkeypatch.setattr("engine.training.recipe.measure_base", measure_and_take)
+    monkeypatch.setattr("engine.training.loop.recipe.measure_base", measure_and_take)
     try:
         events = train_here(make_run(tmp_path / "run", tiny_model, **settings))
     finally:
@@ -340,7 +341,7 @@ def test_round_that_replays_learns_what_one_of_calls_does(
     settings: dict[str, Any] = {"model__dtype": "bfloat16", "train__num_train_epochs": 6.0}
     ours = train_here(make_run(tmp_path / "ours", tiny_model, **settings))
     assert "tokens are recorded as CUDA graphs" in capsys.readouterr().out
-    monkeypatch.setattr("engine.training.recording._can_be_recorded", lambda *_: False)
+    monkeypatch.setattr("engine.training.loop.graph_capture._can_be_recorded", lambda *_: False)
     theirs = train_here(make_run(tmp_path / "theirs", tiny_model, **settings))
     assert "recorded" not in capsys.readouterr().out
     losses = [[step.loss for step in steps_of(events)] for events in (ours, theirs)]

@@ -12,14 +12,14 @@ import transformers
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
-from engine.dataset.prompts import render_prompt
 from engine.dataset.rows import AlpacaRow, Row
+from engine.dataset.templates import render_prompt
 from engine.errors import DatasetError, SpecError
-from engine.events import AnyEvent, Evaluated, Prepared, Warned
-from engine.plan import make_plan, split_sizes
-from engine.spec import DataSpec
-from engine.training.batches import padded_batches_of, step_rows
-from engine.training.data import Example, cut, load_rows, split, tokenise
+from engine.runs.events import AnyEvent, Evaluated, Prepared, Warned
+from engine.spec.plan import make_plan, split_sizes
+from engine.spec.schema import DataSpec
+from engine.training.data.batching import padded_batches_of, step_rows
+from engine.training.data.tokenize import Example, cut, load_rows, split, tokenise
 from tests.integration.rounds_to_train import (
     make_example,
     make_rows,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import AnyEvent, Failed, Finished
-from engine.rounds import Status
-from engine.runlog import read_events
-from engine.snapshot import RunSnapshot
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Failed, Finished
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Status
 from tests.conftest import ROOT, end_processes_of
 from tests.integration.rounds_to_train import ENGINE, figures_of, make_run, resumed_from, steps_of, train_here
 from tests.integration.tiny_model import write_model
@@ -29,8 +29,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 # Engines that meet their end at a certain point.
 PREAMBLE = """
 import os, signal, sys
-from engine.events import Step, encode_event
-from engine.runlog import EventWriter
+from engine.runs.events import Step, encode_event
+from engine.runs.event_log import EventWriter
 from engine.training import __main__ as engine
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -51,12 +51,12 @@ def patched(self, event):
 EventWriter.append = patched
 """
 WITHIN_A_CHECKPOINT = """
-from engine.training import checkpoints
-write = checkpoints.write_manifest
-checkpoints.write_manifest = lambda directory: die() if "12" in directory.name else write(directory)
+from engine.training.loop import checkpointing
+write = checkpointing.write_manifest
+checkpointing.write_manifest = lambda directory: die() if "12" in directory.name else write(directory)
 """
 BEFORE_THE_CHECKPOINT_IS_TOLD = """
-from engine.training import recipe
+from engine.training.loop import recipe
 save = recipe.save_checkpoint
 def patched(training):
     path = save(training)

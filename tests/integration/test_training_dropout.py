@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from engine.training.dropout import LEVELS, QuickDropout
-from engine.training.model import add_adapter
+from engine.training.kernels.dropout import LEVELS, QuickDropout
+from engine.training.model.adapter import add_adapter
 from tests.conftest import make_spec
 from tests.integration.test_training_forward import SMALL
 

@@ -19,19 +19,21 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
-from engine.dataset.prompts import render_prompt
 from engine.dataset.rows import AlpacaRow
-from engine.events import AnyEvent, Evaluated, Finished
-from engine.runlog import EventWriter
-from engine.spec import DataSpec
-from engine.training.batches import pad, step_rows
-from engine.training.data import tokenise
-from engine.training.evaluate import evaluate
-from engine.training.model import trainable_parameters
-from engine.training.preparation import Training, prepare
-from engine.training.recorder import Recorder, StopSignal
-from engine.training.step import take_step
-from engine.workspace import RunDir
+from engine.dataset.templates import render_prompt
+from engine.files.paths import RunDir
+from engine.runs.event_log import EventWriter
+from engine.runs.events import AnyEvent, Evaluated, Finished
+from engine.spec.schema import DataSpec
+from engine.training.data.batching import pad, step_rows
+from engine.training.data.tokenize import tokenise
+from engine.training.evaluation.perplexity import evaluate
+from engine.training.loop.recorder import Recorder
+from engine.training.loop.setup import prepare
+from engine.training.loop.state import Training
+from engine.training.loop.step import take_step
+from engine.training.loop.stop import StopSignal
+from engine.training.model.adapter import trainable_parameters
 from tests.integration.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, steps_of, train_here
 from tests.integration.test_training_numbers import WITH_INPUT, WITHOUT_INPUT
 from tests.integration.tiny_model import make_tokenizer

@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from engine.events import Failed, Finished, Started
-from engine.runlog import read_events
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Failed, Finished, Started
 from engine.training import __main__ as engine
-from engine.workspace import RunDir
 from tests.conftest import end_processes_of
 from tests.integration.rounds_to_train import (
     fail_here,

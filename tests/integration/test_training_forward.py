@@ -22,13 +22,13 @@ from transformers import (
     Qwen3Config,
 )
 
-from engine.training.batches import pack, packs_of, pad, rounded_up, slices_of
-from engine.training.data import Example
-from engine.training.evaluate import evaluate
-from engine.training.forward import Forward, choose_forward
-from engine.training.loss import ATTENDED_WIDTH, CHUNK_BYTES, autocast, head_nll
-from engine.training.model import recompute_activations, trainable_parameters
-from engine.training.norms import fuse_norms
+from engine.training.data.batching import pack, packs_of, pad, rounded_up, slices_of
+from engine.training.data.tokenize import Example
+from engine.training.evaluation.perplexity import evaluate
+from engine.training.kernels.head_loss import ATTENDED_WIDTH, CHUNK_BYTES, autocast, head_nll
+from engine.training.kernels.rms_norm import fuse_norms
+from engine.training.model.adapter import recompute_activations, trainable_parameters
+from engine.training.model.forward import Forward, choose_forward
 from tests.integration.rounds_to_train import make_example
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

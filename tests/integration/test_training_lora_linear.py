@@ -10,9 +10,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.training.dropout import QuickDropout, use_quick_dropout
-from engine.training.lora_linear import fuse_lora
-from engine.training.loss import autocast
+from engine.training.kernels.dropout import QuickDropout, use_quick_dropout
+from engine.training.kernels.head_loss import autocast
+from engine.training.kernels.lora_linear import fuse_lora
 from tests.integration.test_training_forward import relative_error
 
 CPU = torch.device("cpu")

@@ -10,12 +10,12 @@ import psutil
 import pytest
 import torch
 
-from engine.events import AnyEvent, Prepared
-from engine.training import memory
-from engine.training.batches import Batch
-from engine.training.data import Example
-from engine.training.forward import Forward
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.events import AnyEvent, Prepared
+from engine.training.data.batching import Batch
+from engine.training.data.tokenize import Example
+from engine.training.model import memory_budget
+from engine.training.model.forward import Forward
 from tests.integration.rounds_to_train import fail_here, figures_of, make_run, train_here
 from tests.integration.test_training_data import warned_in
 
@@ -75,7 +75,7 @@ def test_step_taken_again_draws_the_same_random_numbers(
     events = train_here(make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.5))
     told = re.fullmatch(r"out of memory at step 1: micro-batches hold at most (\d+) tokens .*", warned_in(events)[0])
     assert told is not None
-    monkeypatch.setattr(memory, "CPU_TOKENS", int(told[1]))
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", int(told[1]))
     small = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.5))
     assert figures_of(events)[0] == figures_of(small)[0]
 
@@ -142,24 +142,24 @@ def test_micro_batches_shrink_with_the_memory_that_is_free(
         return prepared_in(train_here(run)).micro_batch_tokens
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
-    monkeypatch.setattr(memory, "_peak_of", lambda work, device: (work(), 8 * GIB)[1])
+    monkeypatch.setattr(memory_budget, "_peak_of", lambda work, device: (work(), 8 * GIB)[1])
     plenty, scarce = tokens_with(100 * GIB), tokens_with(17 * GIB)
     assert plenty is not None and scarce is not None
-    assert scarce < plenty <= memory.CPU_TOKENS
+    assert scarce < plenty <= memory_budget.CPU_TOKENS
 
 
 def test_measure_of_memory_leaves_no_trace(
     reference: Reference, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither gradients nor a drawn random number: whatever was measured before, the round is the same."""
-    measure = memory._try
+    measure = memory_budget._try
 
     def often(forward: Forward, rows: list[Example]) -> int | None:
         for _ in range(3):
             taken = measure(forward, rows)
         return taken
 
-    monkeypatch.setattr(memory, "_try", often)
+    monkeypatch.setattr(memory_budget, "_try", often)
     assert figures_of(train_here(make_run(tmp_path / "run", tiny_model))) == figures_of(reference[1])
 
 
@@ -168,21 +168,21 @@ def test_peak_is_what_was_in_use_at_most() -> None:
         held = torch.ones(64 * 2**20)  # 256 MiB
         del held
 
-    assert 200 * 2**20 < memory._peak_of(work, torch.device("cpu")) < 400 * 2**20
+    assert 200 * 2**20 < memory_budget._peak_of(work, torch.device("cpu")) < 400 * 2**20
 
 
 def test_resumed_round_keeps_precision_and_slices(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are measured, and another answer half-way would make it another round."""
-    monkeypatch.setattr(memory, "CPU_TOKENS", 150)
-    monkeypatch.setattr("engine.training.device._multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr("engine.training.device._bfloat16_is_faster", lambda size: True)
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", 150)
+    monkeypatch.setattr("engine.training.runtime.device._multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("engine.training.runtime.device._bfloat16_is_faster", lambda size: True)
     whole = train_here(make_run(tmp_path / "whole", tiny_model, model__dtype="auto"))
     run = make_run(tmp_path / "run", tiny_model, model__dtype="auto")
     train_here(run, stop_after=8)
-    monkeypatch.setattr(memory, "CPU_TOKENS", 4096)
-    monkeypatch.setattr("engine.training.device._bfloat16_is_faster", lambda size: False)
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", 4096)
+    monkeypatch.setattr("engine.training.runtime.device._bfloat16_is_faster", lambda size: False)
     events = train_here(run, resume=True)
     assert (prepared_in(events).dtype, prepared_in(events).micro_batch_tokens) == ("bfloat16", 150)
     assert figures_of(events) == figures_of(whole, after=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.training.norms import fuse_norms
+from engine.training.kernels.rms_norm import fuse_norms
 from tests.integration.test_training_forward import relative_error
 
 EPSILON = 1e-5

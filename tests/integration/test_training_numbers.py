@@ -14,11 +14,11 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.events import AnyEvent, Evaluated, Finished, Prepared
-from engine.scores import read_scores
-from engine.snapshot import RunSnapshot
-from engine.training import memory
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.events import AnyEvent, Evaluated, Finished, Prepared
+from engine.runs.scores import read_scores
+from engine.runs.snapshot import RunSnapshot
+from engine.training.model import memory_budget
 from tests.integration.rounds_to_train import figures_of, make_rows, make_run, spec_of, steps_of, train_here
 from tests.integration.tiny_model import write_model
 
@@ -213,8 +213,8 @@ def test_evaluation_does_not_depend_on_its_batches(
     tokens: int,
     packed: bool,
 ) -> None:
-    monkeypatch.setattr(memory, "CPU_TOKENS", tokens)
-    monkeypatch.setattr("engine.training.forward._takes_packed_rows", lambda *_: packed)
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", tokens)
+    monkeypatch.setattr("engine.training.model.forward._takes_packed_rows", lambda *_: packed)
     run = make_run(tmp_path / "run", tiny_model, data__eval_fraction=0.9, train__num_train_epochs=1.0)
     base = evaluations_of(train_here(run))[0]
     loss, count = plain_eval_loss(load(tiny_model), tiny_model, run)

@@ -21,8 +21,8 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from engine.plan import make_plan
-from engine.training.optimizer import learning_rates, make_optimizer, set_learning_rate
+from engine.spec.plan import make_plan
+from engine.training.loop.optimizer import learning_rates, make_optimizer, set_learning_rate
 from tests.conftest import make_spec
 from tests.integration.rounds_to_train import figures_of, make_run, steps_of, train_here
 from tests.integration.tiny_model import write_model

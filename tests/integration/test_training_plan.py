@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from transformers import TrainingArguments
 
-from engine.events import Prepared, Saved
-from engine.plan import make_plan, resolve_warmup, split_sizes
+from engine.runs.events import Prepared, Saved
+from engine.spec.plan import make_plan, resolve_warmup, split_sizes
 from tests.integration.rounds_to_train import make_run, spec_of, steps_of, train_here
 
 FRACTIONS = st.one_of(

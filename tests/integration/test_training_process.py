@@ -13,11 +13,21 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine.events import AnyEvent, Failed, Finished, Interrupted, Phase, Prepared, Started, Stopped
-from engine.process import is_locked, send_signal
-from engine.runlog import read_events
-from engine.running import launch
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runner.engine_process import launch
+from engine.runs.event_log import read_events
+from engine.runs.events import (
+    AnyEvent,
+    Failed,
+    Finished,
+    Interrupted,
+    Phase,
+    Prepared,
+    Started,
+    Stopped,
+)
+from engine.system.locks import is_locked
+from engine.system.process import send_signal
 from tests.conftest import ROOT, await_true, end_processes_of
 from tests.integration.rounds_to_train import ENGINE, figures_of, make_run, start_engine, steps_of
 
@@ -80,7 +90,7 @@ def test_run_directory_holds_what_it_should_and_no_pickle(reference: tuple[RunDi
     assert not [path for path in files if b"ctorch._utils" in path.read_bytes() or path.read_bytes()[:2] == b"PK"]
 
 
-@pytest.mark.parametrize("process", ["__main__", "preview", "scoring", "talking"])
+@pytest.mark.parametrize("process", ["__main__", "workers.preview", "workers.score", "workers.chat"])
 def test_life_is_shown_before_anything_heavy_is_imported(process: str) -> None:
     code = f"import sys, engine.training.{process}; print({{'torch', 'transformers', 'numpy'}} & set(sys.modules))"
     done = subprocess.run(

@@ -14,10 +14,10 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from engine import preflight
 from engine.errors import SpecError
-from engine.events import Prepared
-from engine.spec import Spec
+from engine.preflight import checks
+from engine.runs.events import Prepared
+from engine.spec.schema import Spec
 from tests.conftest import change_spec
 from tests.integration.rounds_to_train import fail_here, figures_of, make_run, steps_of, train_here
 from tests.integration.test_training_numbers import evaluations_of, plain_eval_loss, result_loss
@@ -103,7 +103,7 @@ def test_package_that_is_missing_is_named(
         importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)
     )
     with pytest.raises(SpecError) as caught:
-        preflight.check(change_spec(nano_spec, model__load_in_4bit=True))
+        checks.check(change_spec(nano_spec, model__load_in_4bit=True))
     assert (caught.value.message, caught.value.key) == (MISSING, "model.load_in_4bit")
     assert fail_here(make_run(tmp_path / "run", tiny_model, model__load_in_4bit=True), monkeypatch) == MISSING
 

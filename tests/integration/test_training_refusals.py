@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import SpecError, TrainingError
-from engine.events import Evaluated
-from engine.runlog import read_events
-from engine.training.device import out_of_memory, resolve_dtype
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Evaluated
+from engine.training.runtime.device import out_of_memory, resolve_dtype
 from tests.integration.rounds_to_train import fail_here, make_run, spec_of, train_here
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine.training import recording, replay
-from engine.training.batches import Batch, pack, rounded_up
-from engine.training.recording import PAYS, common_passes
-from engine.training.replay import (
+from engine.training.data.batching import Batch, pack, rounded_up
+from engine.training.kernels import cuda_graphs
+from engine.training.kernels.cuda_graphs import (
     LENGTHS,
     RecordedPass,
     lasting_batch,
@@ -23,7 +22,9 @@ from engine.training.replay import (
     recorded_length,
     relative_error,
 )
-from engine.training.step import examples_of, micro_batches
+from engine.training.loop import graph_capture
+from engine.training.loop.graph_capture import PAYS, common_passes
+from engine.training.loop.step import examples_of, micro_batches
 from tests.integration.rounds_to_train import figures_of, make_run, train_here
 from tests.integration.test_training_exactness import prepared
 from tests.integration.test_training_forward import CPU, rows_of
@@ -71,8 +72,8 @@ class Captured:
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> Captured:
     stand_in = Captured()
-    monkeypatch.setattr(replay, "_captured", stand_in)
-    monkeypatch.setattr(replay, "no_synchronisation", nullcontext)
+    monkeypatch.setattr(cuda_graphs, "_captured", stand_in)
+    monkeypatch.setattr(cuda_graphs, "no_synchronisation", nullcontext)
     return stand_in
 
 
@@ -146,7 +147,7 @@ def test_round_that_cannot_be_recorded_is_trained_all_the_same(
     """As on this device, which has no CUDA graphs."""
     settings = {"train__num_train_epochs": 4.0}
     wanted = figures_of(train_here(make_run(tmp_path / "wanted", tiny_model, **settings)))
-    monkeypatch.setattr(recording, "_can_be_recorded", lambda *_: True)
+    monkeypatch.setattr(graph_capture, "_can_be_recorded", lambda *_: True)
     assert figures_of(train_here(make_run(tmp_path / "run", tiny_model, **settings))) == wanted
     assert "passes are not recorded as CUDA graphs: " in capsys.readouterr().out
 

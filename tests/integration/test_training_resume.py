@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from engine.events import AnyEvent, Evaluated, Finished, Saved, Stopped
-from engine.training import checkpoints
-from engine.training.batches import Batch
-from engine.training.forward import Forward
-from engine.training.manifest import newest_valid_checkpoint
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.checkpoints import newest_valid_checkpoint
+from engine.runs.events import AnyEvent, Evaluated, Finished, Saved, Stopped
+from engine.training.data.batching import Batch
+from engine.training.loop import checkpointing
+from engine.training.model.forward import Forward
 from tests.integration.rounds_to_train import fail_here, figures_of, make_run, resumed_from, train_here
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
@@ -190,7 +190,7 @@ def test_optimizer_that_was_never_stepped_can_be_saved_and_restored(tmp_path: Pa
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())
-    assert set(checkpoints._training_tensors(model, optimizer)) == {"rng.cpu"}
+    assert set(checkpointing._training_tensors(model, optimizer)) == {"rng.cpu"}
 
 
 def test_disk_that_fills_up_leaves_no_part_of_a_checkpoint(
@@ -201,7 +201,7 @@ def test_disk_that_fills_up_leaves_no_part_of_a_checkpoint(
     def refuse(*_: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(checkpoints, "save_file", refuse)
+    monkeypatch.setattr(checkpointing, "save_file", refuse)
     message = fail_here(run, monkeypatch)
     assert message == f"the disk is full at {run.path}: free some space and resume"
     assert list(run.checkpoints.iterdir()) == []

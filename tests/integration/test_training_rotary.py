@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, CohereConfig
 from transformers.models.llama import modeling_llama
 
-from engine.training import rotary
-from engine.training.loss import autocast
-from engine.training.rotary import NAME, fuse_rotary
+from engine.training.kernels import rotary
+from engine.training.kernels.head_loss import autocast
+from engine.training.kernels.rotary import NAME, fuse_rotary
 from tests.integration.test_training_forward import (
     CPU,
     FAMILIES,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from engine.training.row_attention import attend_by_row
+from engine.training.kernels.cpu_attention import attend_by_row
 
 LENGTHS = (5, 1, 600, 34)  # on both sides of what torch's kernel takes in one block of 32, 64 or 512
 HEAD_DIM = 8

@@ -13,13 +13,13 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoTokenizer, GenerationMixin
 
-from engine.events import AnyEvent, Finished, Sampled, Stopped, Warned
-from engine.runlog import read_events
-from engine.snapshot import RunSnapshot
-from engine.training.answering import cut_at_answer
-from engine.training.data import Example
-from engine.training.recorder import StopWanted
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Finished, Sampled, Stopped, Warned
+from engine.runs.snapshot import RunSnapshot
+from engine.training.data.tokenize import Example
+from engine.training.evaluation.greedy_answers import cut_at_answer
+from engine.training.loop.stop import StopWanted
 from tests.integration.rounds_to_train import POSITIONS, figures_of, make_rows, make_run, train_here
 from tests.integration.test_training_numbers import WITH_INPUT, WITHOUT_INPUT, load
 

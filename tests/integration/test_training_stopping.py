@@ -12,11 +12,11 @@ import pytest
 from datasets import Dataset
 from peft import PeftModel
 
-from engine.events import AnyEvent, Finished, Saved
-from engine.rounds import Status
-from engine.runlog import read_events
-from engine.snapshot import RunSnapshot
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Finished, Saved
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Status
 from tests.conftest import end_processes_of
 from tests.integration.rounds_to_train import (
     OBJECTS,
@@ -163,7 +163,7 @@ def test_patience_goes_on_after_a_stop(tiny_model: Path, tmp_path: Path) -> None
 
 DEATHS = {
     "before the evaluation is told": """
-from engine.events import Evaluated
+from engine.runs.events import Evaluated
 append = EventWriter.append
 def patched(self, event):
     if isinstance(event, Evaluated) and event.step == {step}: die()
@@ -171,7 +171,7 @@ def patched(self, event):
 EventWriter.append = patched
 """,
     "after the evaluation is told": """
-from engine.events import Evaluated
+from engine.runs.events import Evaluated
 append = EventWriter.append
 def patched(self, event):
     append(self, event)
@@ -179,11 +179,11 @@ def patched(self, event):
 EventWriter.append = patched
 """,
     "before the best is put back": """
-from engine.training import recipe
+from engine.training.loop import recipe
 recipe.restore_adapter = lambda *_: die()
 """,
     "before the end is told": """
-from engine.events import Finished
+from engine.runs.events import Finished
 append = EventWriter.append
 def patched(self, event):
     if isinstance(event, Finished): die()

@@ -8,8 +8,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from engine.dataset.prompts import render_prompt
 from engine.dataset.rows import AlpacaRow
+from engine.dataset.templates import render_prompt
 from tests.integration.rounds_to_train import POSITIONS, make_rows
 
 

@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from engine.operations import Cockpit
+from engine.api import Cockpit
 from tests.conftest import DEADLINE_SECONDS
 from tui.app import LoratuiApp
 

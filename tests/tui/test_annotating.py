@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from engine.api import Cockpit
 from engine.errors import StoreError
-from engine.operations import Cockpit
-from engine.rounds import Round, Status
+from engine.spec.round import Round, Status
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.annotating import AnnotatingScreen
+from tui.screens.rounds.annotate import AnnotatingScreen
+from tui.screens.rounds.table import RoundTable
 from tui.widgets.line_editor import LineEditor
-from tui.widgets.round_table import RoundTable
 
 
 @pytest.fixture

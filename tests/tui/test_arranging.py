@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from textual.events import MouseScrollDown
 
-from engine.operations import Cockpit
-from engine.rounds import Result, Status
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Status
 from tests.conftest import make_round, make_spec
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.columns import ColumnList
-from tui.widgets.column_layout import layout_path, read_layout
-from tui.widgets.round_table import RoundTable
+from tui.screens.rounds.column_layout import layout_path, read_layout
+from tui.screens.rounds.columns_dialog import ColumnList
+from tui.screens.rounds.table import RoundTable
 
 WIDE = (160, 40)
 
@@ -433,7 +433,7 @@ async def test_only_rows_that_changed_are_painted_again(
 
 
 def test_layout_file_is_what_a_person_can_read(tmp_path: Path) -> None:
-    from tui.widgets.column_layout import ColumnLayout, write_layout
+    from tui.screens.rounds.column_layout import ColumnLayout, write_layout
 
     layout = ColumnLayout(("note", "number"), {"note": False})
     write_layout(layout)

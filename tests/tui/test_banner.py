@@ -8,17 +8,17 @@ from collections.abc import Callable
 import pytest
 from textual.widgets import Input, TextArea
 
+from engine.api import Cockpit
 from engine.errors import StoreError
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.spec import Spec
-from engine.storage import AtomicJSONStorage
-from engine.store import RoundStore
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.json_storage import AtomicJSONStorage
+from engine.store.round_store import RoundStore
 from tests.conftest import damage, make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.start_from import Origin
+from tui.screens.form.start_from import Origin
+from tui.screens.rounds.table import RoundTable
 from tui.widgets.banner import Banner
-from tui.widgets.round_table import RoundTable
 
 Refuse = Callable[[bool], None]
 
@@ -151,7 +151,7 @@ async def test_store_that_cannot_be_read_for_a_while_leaves_the_table(
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr("engine.storage.read_plain", refuse)
+            patch.setattr("engine.store.json_storage.read_plain", refuse)
             os.utime(idle_cockpit.workspace.store_path)
             await until(pilot, lambda: "cannot be read: input/output error" in banner(pilot), "the error")
             assert pilot.app.screen.query_one(RoundTable).row_count == 2

@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.fields import flatten, format_value
-from engine.operations import Cockpit
-from engine.rounds import Result, Round, Status
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.tables import to_markdown
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.report.export import to_markdown
+from engine.spec.fields import flatten, format_value
+from engine.spec.round import Result, Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.conftest import await_status, change_spec, damage, make_round, start_fake_runner
 from tests.fake_engine import Script, loss_at
 from tests.runs import write_run
-from tui.cli import main
+from tui.cli.main import main
 
 Follow = Callable[[Script], None]
 

@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
-from engine.operations import Cockpit, spec_from_settings
-from engine.presets import load_preset
-from engine.rounds import Result
-from engine.spec import Spec
-from engine.tables import to_markdown
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.report.export import to_markdown
+from engine.spec.overrides import spec_from_settings
+from engine.spec.presets import load_preset
+from engine.spec.round import Result
+from engine.spec.schema import Spec
 from tests.conftest import change_spec, make_round, make_spec
 from tests.terminal import ENTER, Terminal
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.clipboard import osc_52
-from tui.screens.copy import copies_of
+from tui.screens.dialogs.copy import copies_of
+from tui.terminal.clipboard import osc_52
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 OSC_52 = re.compile(rb"\x1b\]52;c?;([A-Za-z0-9+/=]*)\x07")

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
-from engine.operations import Cockpit
-from engine.rounds import Result, Status
-from engine.verdict import verdict, verdicts
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.compare.significance import verdict, verdicts
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Status
 from tests.conftest import make_round, make_spec
 from tests.runs import write_run
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tests.unit.test_verdict import trained
-from tui.screens.compare import CompareScreen
-from tui.widgets.compare_table import CompareTable, cut_start
-from tui.widgets.curve_chart import CurveChart, Metric
-from tui.widgets.round_table import RoundTable
+from tui.screens.compare.screen import CompareScreen
+from tui.screens.compare.table import CompareTable, cut_start
+from tui.screens.rounds.table import RoundTable
+from tui.widgets.chart.chart import CurveChart, Metric
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from textual.widgets import Static
 from textual_hires_canvas import Canvas, HiResMode
 from textual_plot import PlotWidget
 
-from engine.events import AnyEvent, Evaluated
-from engine.snapshot import RunSnapshot
+from engine.runs.events import AnyEvent, Evaluated
+from engine.runs.snapshot import RunSnapshot
 from tests.unit.steps import step
-from tui.widgets import curve_picture
-from tui.widgets.curve_chart import MARKS, CurveChart, Metric, Series
-from tui.widgets.curve_plot import LOST, CurvePlot
-from tui.widgets.quiet_canvas import QuietCanvas
+from tui.widgets.chart import picture
+from tui.widgets.chart.canvas import QuietCanvas
+from tui.widgets.chart.chart import MARKS, CurveChart, Metric, Series
+from tui.widgets.chart.plot import LOST, CurvePlot
 
 STEPS = 200
 
@@ -348,8 +348,8 @@ async def test_eval_losses_of_several_runs_have_the_hollow_marks_of_their_lines(
 
 
 def test_no_two_of_many_runs_have_the_same_mark() -> None:
-    assert len({curve_picture.mark_of(number) for number in range(20)}) == 20
-    assert len(curve_picture.HELD_OUT_MARKS) == len(MARKS)
+    assert len({picture.mark_of(number) for number in range(20)}) == 20
+    assert len(picture.HELD_OUT_MARKS) == len(MARKS)
 
 
 async def test_control_characters_of_a_label_do_not_reach_the_terminal(charted: Charted) -> None:

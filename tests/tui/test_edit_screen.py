@@ -9,19 +9,19 @@ import pytest
 from textual.events import Paste
 from textual.widgets import Input, OptionList
 
-from engine.fields import flatten, format_value, parse_value, spec_fields
-from engine.operations import Cockpit
-from engine.presets import load_preset
-from engine.rounds import Status
-from engine.settings import set_line
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.fields import flatten, format_value, parse_value, spec_fields
+from engine.spec.overrides import set_line
+from engine.spec.presets import load_preset
+from engine.spec.round import Status
+from engine.spec.schema import Spec
 from tests.conftest import change_spec, make_round, write_model, write_rows
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.edit import EditScreen
-from tui.screens.start_from import Origin
+from tui.screens.form.screen import EditScreen
+from tui.screens.form.spec_form import SpecForm, control_id
+from tui.screens.form.start_from import Origin
 from tui.widgets.choice import Choice
-from tui.widgets.spec_form import SpecForm, control_id
-from tui.widgets.stored_input import StoredInput
+from tui.widgets.sanitized_input import StoredInput
 
 OTHER_VALUES = {
     "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
@@ -215,7 +215,7 @@ async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: 
 async def test_presets_open_in_the_form(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, index: int, preset: str
 ) -> None:
-    from engine.presets import load_preset
+    from engine.spec.presets import load_preset
 
     idle_cockpit.store.add(lambda number: make_round(number, spec=nano_spec))
     async with open_app(idle_cockpit) as pilot:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.judgements import Given, append_judgement, read_judgements
-from engine.operations import Cockpit
-from engine.preference import WinRate, duels
-from engine.rounds import Round, Status
+from engine.api import Cockpit
+from engine.preference.judgement_log import Given, append_judgement, read_judgements
+from engine.preference.win_rate import WinRate, duels
+from engine.spec.round import Round, Status
 from scripts.scenes import lines_of
 from tests.conftest import make_round
 from tests.runs import write_spoken
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.judge import JudgeScreen
+from tui.screens.preference.screen import JudgeScreen
 
 PROMPTS = ("tree", "river", "cloud", "stone")
 SECRET = re.compile(r"\bround|\bbase\b|\bstep\b|alpha|beta|0001|0002|some/model|[12]\b(?! of)", re.IGNORECASE)
@@ -234,7 +234,7 @@ async def test_judgement_that_the_disk_refuses_is_given_again(
         await judging(pilot)
         asked = shown(pilot, "#prompt")
         with monkeypatch.context() as patch:
-            patch.setattr("engine.judgements._append", full)
+            patch.setattr("engine.preference.judgement_log._append", full)
             await pilot.press("t")
             await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
         told = [str(item.message) for item in pilot.app._notifications]
@@ -311,7 +311,7 @@ async def test_damaged_judgements_are_told(open_app: OpenApp, idle_cockpit: Cock
 async def test_ranking_follows_where_more_than_two_were_judged(
     open_app: OpenApp, idle_cockpit: Cockpit, rounds: list[Round]
 ) -> None:
-    from engine.judging import Session, open_contest
+    from engine.preference.blind_test import Session, open_contest
 
     workspace = idle_cockpit.workspace
     session = Session(open_contest(workspace, rounds[0], None), read_judgements(workspace.judgements))

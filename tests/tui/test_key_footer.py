@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from engine.operations import Cockpit
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.schema import Spec
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.widgets.key_footer import KeyFooter

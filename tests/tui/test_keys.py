@@ -12,18 +12,18 @@ from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.widgets import OptionList
 
-from engine.operations import Cockpit
-from engine.rounds import Status
+from engine.api import Cockpit
+from engine.spec.round import Status
 from tests.conftest import make_round
 from tests.faults.hostile import captured
 from tests.faults.test_hostile_text import CASES
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui import cli
 from tui.app import LoratuiApp
-from tui.config import Config
-from tui.key_table import all_kinds, table_of_keys
-from tui.keys import actions_on, clashes_on, key_name
-from tui.screens.help import HelpScreen
+from tui.cli import main
+from tui.keymap_table import all_kinds, table_of_keys
+from tui.screens.dialogs.help import HelpScreen
+from tui.settings.bindings import actions_on, clashes_on, key_name
+from tui.settings.config import Config
 
 
 @asynccontextmanager
@@ -49,7 +49,7 @@ def notices(pilot: AppPilot) -> str:
 def test_each_action_has_an_id_a_name_and_a_sentence() -> None:
     nameless = [
         (kind.__name__, binding)
-        for kind in all_kinds()
+        for kind in all_kinds(LoratuiApp)
         for binding in kind.__dict__["BINDINGS"]
         if not (isinstance(binding, Binding) and binding.id and binding.description and binding.tooltip)
     ]
@@ -57,21 +57,21 @@ def test_each_action_has_an_id_a_name_and_a_sentence() -> None:
 
 
 def test_no_function_or_alt_key_is_needed() -> None:
-    keys = [key for _, _, keys in table_of_keys() for key in keys]
+    keys = [key for _, _, keys in table_of_keys(LoratuiApp) for key in keys]
     assert len(keys) > 30
     assert [key for key in keys if "alt+" in key or (key[0] == "f" and key[1:].isdigit())] == []
 
 
 def test_ids_are_unique_and_none_begins_another() -> None:
     """So that each can stand in a TOML file as it is."""
-    ids = [binding.id or "" for kind in all_kinds() for binding in kind.__dict__["BINDINGS"]]
+    ids = [binding.id or "" for kind in all_kinds(LoratuiApp) for binding in kind.__dict__["BINDINGS"]]
     assert len(set(ids)) == len(ids)
     assert [(first, second) for first in ids for second in ids if second.startswith(f"{first}.")] == []
 
 
 @pytest.mark.parametrize("screen", sorted(CASES.keys() - {"TooSmallScreen"}))  # which goes where there is room
 async def test_no_two_actions_of_a_screen_have_one_key(idle_cockpit: Cockpit, tmp_path: Path, screen: str) -> None:
-    as_they_are = {binding.id or "": ",".join(keys) for _, binding, keys in table_of_keys()}
+    as_they_are = {binding.id or "": ",".join(keys) for _, binding, keys in table_of_keys(LoratuiApp)}
     async with captured(idle_cockpit, tmp_path, (120, 40)) as app:
         await app.drawn()
         await CASES[screen][0][0](app, "text")
@@ -81,9 +81,9 @@ async def test_no_two_actions_of_a_screen_have_one_key(idle_cockpit: Cockpit, tm
 
 
 def test_printed_table_is_a_config_file_with_every_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["keys", "--workspace", str(tmp_path)]) == 0
+    assert main.main(["keys", "--workspace", str(tmp_path)]) == 0
     read = tomllib.loads(capsys.readouterr().out)["keys"]
-    for _, binding, keys in table_of_keys():
+    for _, binding, keys in table_of_keys(LoratuiApp):
         section, _, name = (binding.id or "").partition(".")
         written = read[section][name]
         assert tuple(map(key_name, [written] if isinstance(written, str) else written)) == keys

@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 
-from engine.operations import Cockpit
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.lineage import LineageScreen
-from tui.widgets.lineage_view import LineageView
-from tui.widgets.round_table import RoundTable
+from tui.screens.compare.lineage_screen import LineageScreen
+from tui.screens.compare.lineage_tree import LineageView
+from tui.screens.rounds.table import RoundTable
 
 
 def view(pilot: AppPilot) -> LineageView:

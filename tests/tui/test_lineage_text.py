@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.lineage import families
-from engine.rounds import Result, Round, Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.compare.lineage import families
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round, make_spec
-from tui.widgets.lineage_text import fill, lineage_lines
+from tui.views.lineage import fill, lineage_lines
 
 BASED = Result(perplexity=3.0, base_perplexity=6.0)
 

@@ -9,24 +9,24 @@ import msgspec
 import pytest
 from textual.widgets import Input
 
-from engine.disk import DiskNeed
-from engine.events import AnyEvent, Prepared, Started, Step
-from engine.operations import Cockpit
-from engine.process import own_identity
-from engine.process_tree import TreeSample
-from engine.rounds import Result, Round, Status
-from engine.runlog import EventWriter
-from engine.spec import Spec
-from engine.telemetry import GpuProcess, GpuSample, MachineSample, RoundShare
-from engine.watch import Kind
+from engine.alerts.run_monitor import Kind
+from engine.api import Cockpit
+from engine.runs.disk_forecast import DiskNeed
+from engine.runs.event_log import EventWriter
+from engine.runs.events import AnyEvent, Prepared, Started, Step
+from engine.spec.round import Result, Round, Status
+from engine.spec.schema import Spec
+from engine.system.process import own_identity
+from engine.system.process_memory import TreeSample
+from engine.system.telemetry import GpuProcess, GpuSample, MachineSample
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tests.tui.test_live_screen import open_first
 from tui.app import SEVERITIES, LoratuiApp
-from tui.messages import MachineSampled, RunAdvanced
-from tui.screens.live import LiveScreen
-from tui.terminal_lines import KEPT_LINES
-from tui.widgets.log_pane import LogPane, LogView
-from tui.widgets.run_strip import RunStrip
+from tui.messages import MachineSampled, RoundShare, RunAdvanced
+from tui.screens.run.log_pane import LogPane, LogView
+from tui.screens.run.screen import LiveScreen
+from tui.screens.run.strip import RunStrip
+from tui.terminal.ansi_log import KEPT_LINES
 
 GIB = 1024**3
 LINES = "".join(f"line {number} of the log\n" for number in range(100))
@@ -121,7 +121,7 @@ async def test_strip_is_not_there_for_a_single_round(open_app: OpenApp, idle_coc
 @pytest.fixture(autouse=True)
 def this_machine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has to say would come between."""
-    monkeypatch.setattr("tui.screens.live.follow_machine", lambda *_: None)
+    monkeypatch.setattr("tui.screens.run.screen.follow_machine", lambda *_: None)
 
 
 async def machine(pilot: AppPilot, screen: LiveScreen, share: RoundShare, *gpus: GpuSample) -> str:

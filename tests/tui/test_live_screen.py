@@ -7,20 +7,20 @@ import pytest
 from rich.console import Console
 from textual.widgets import Static
 
-from engine.events import Evaluated, Sampled
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.spec import Spec
-from engine.telemetry import GpuSample, MachineSample
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.runs.events import Evaluated, Sampled
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.system.telemetry import GpuSample, MachineSample
 from tests.conftest import await_status, change_spec
 from tests.fake_engine import Script, loss_at
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tui.messages import MachineSampled, RunAdvanced
-from tui.screens.live import LiveScreen
-from tui.widgets.curve_chart import CurveChart
-from tui.widgets.log_pane import LogView
-from tui.widgets.sample_pane import SamplePane
+from tui.screens.run.log_pane import LogView
+from tui.screens.run.sample_pane import SamplePane
+from tui.screens.run.screen import LiveScreen
+from tui.widgets.chart.chart import CurveChart
 
 Follow = Callable[[Script], None]
 
@@ -113,7 +113,9 @@ async def test_failed_run_shows_its_sentence(
 async def test_gpus_are_told_one_by_one_and_their_absence_in_words(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.screens.live.follow_machine", lambda *_: None)  # this machine has other cards, or none
+    monkeypatch.setattr(
+        "tui.screens.run.screen.follow_machine", lambda *_: None
+    )  # this machine has other cards, or none
     idle_cockpit.queue(nano_spec)
     gib = 1024**3
     gpus = (

@@ -14,7 +14,7 @@ TEXT_WIDGETS = {"Static", "Label"}  # they, and notifications, take markup unles
 ALWAYS_MARKUP = {"Button", "Option", "Checkbox", "RadioButton", "TabPane", "Collapsible", "Link", "Markdown"}
 FORBIDDEN = {"from_markup", "from_ansi", "render_str", "MarkupText"}
 TITLES = {"border_title", "border_subtitle", "tooltip", "title", "sub_title", "TITLE", "SUB_TITLE", "placeholder"}
-PRINTING = {"print": "tui/plain.py", "Console": "tui/plain.py"}
+PRINTING = {"print": "tui/terminal/console.py", "Console": "tui/terminal/console.py"}
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -49,7 +49,7 @@ def mistakes(tree: ast.AST, file: str) -> list[str]:
         if name in FORBIDDEN:
             found.append(f"{file}:{call.lineno}: {name} reads markup or escape sequences")
         if name in PRINTING and file != PRINTING[name] and isinstance(call.func, ast.Name):
-            found.append(f"{file}:{call.lineno}: {name} prints past `tui.plain`")
+            found.append(f"{file}:{call.lineno}: {name} prints past `tui.terminal.console`")
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             for target in node.targets:

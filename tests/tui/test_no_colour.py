@@ -12,9 +12,9 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
 from tests.terminal import ESCAPE, Terminal
-from tui.line_filter import NoColours
+from tui.terminal.filters import NoColours
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 SGR = re.compile(rb"\x1b\[([0-9;]*)m")

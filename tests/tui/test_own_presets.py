@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.operations import Cockpit
-from engine.presets import Preset, save_preset
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.presets import Preset, save_preset
+from engine.spec.schema import Spec
 from tests.tui.conftest import OpenApp, on_screen, shown, until
-from tui import cli
+from tui.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ async def test_choice_offers_those_that_are_whole_and_tells_of_the_others(
 
 def test_command_line_takes_them(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     words = ["new", "--hold", "--preset", "mine", "--workspace", str(idle_cockpit.workspace.root)]
-    assert cli.main(words, lambda _: None) == 0
+    assert main.main(words, lambda _: None) == 0
     assert (idle_cockpit.store.get(1).spec, idle_cockpit.store.get(1).name) == (nano_spec, "mine")
 
 
@@ -46,6 +46,6 @@ def test_command_line_says_what_is_wrong(
     idle_cockpit: Cockpit, capsys: pytest.CaptureFixture[str], name: str, told: str
 ) -> None:
     words = ["new", "--preset", name, "--workspace", str(idle_cockpit.workspace.root)]
-    assert cli.main(words, lambda _: None) == 2
+    assert main.main(words, lambda _: None) == 2
     assert told in capsys.readouterr().err
     assert idle_cockpit.store.rounds() == []

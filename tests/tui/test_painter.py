@@ -18,10 +18,10 @@ from textual.drivers.headless_driver import HeadlessDriver
 from textual.geometry import Region
 from textual.strip import Strip
 
-from engine.operations import Cockpit
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
 from tests.tui.conftest import AppPilot, OpenApp, shown, until
-from tui.painter import Painter
+from tui.terminal.frame_diff import Painter
 
 COLUMNS, ROWS = 12, 4
 CONSOLE = Console(color_system="truecolor", force_terminal=True)

@@ -9,13 +9,13 @@ import psutil
 from rich.text import Text
 from textual.widgets import Static
 
-from engine.operations import Cockpit
-from engine.presets import EMBEDDED
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.presets import EMBEDDED
+from engine.spec.schema import Spec
 from tests.conftest import is_running, make_round, make_spec
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tests.tui.test_edit_screen import enter
-from tui.widgets.preview_text import SUPERVISED
+from tui.views.preview import SUPERVISED
 
 ROWS = [
     {"prompt": "Say one\n", "completion": "one \x1b[31mred\x07"},
@@ -53,7 +53,7 @@ def marked(pilot: AppPilot) -> list[str]:
 
 def preview_processes() -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
-    return [child for child in children if is_running(child) and "engine.training.preview" in child.cmdline()]
+    return [child for child in children if is_running(child) and "engine.training.workers.preview" in child.cmdline()]
 
 
 async def test_rows_are_gone_through_with_what_is_supervised_marked(

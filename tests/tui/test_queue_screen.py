@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.spec import Spec
-from engine.store import RoundStore
+from engine.api import Cockpit
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.widgets.queue_table import QueueTable
+from tui.screens.rounds.queue_table import QueueTable
 
 Row = tuple[str, str, str]
 

@@ -5,11 +5,11 @@ from functools import partial
 
 import pytest
 
-from engine.judgements import append_judgement
-from engine.operations import Cockpit
+from engine.api import Cockpit
+from engine.preference.judgement_log import append_judgement
 from tests.conftest import make_round
 from tests.unit.test_judgements import BASE, FIRST, SECOND, preferred
-from tui import cli
+from tui.cli import main
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def judged(idle_cockpit: Cockpit) -> Cockpit:
 
 
 def run(cockpit: Cockpit, *words: str) -> int:
-    return cli.main(["ranking", *words, "--workspace", str(cockpit.workspace.root)], lambda _: None)
+    return main.main(["ranking", *words, "--workspace", str(cockpit.workspace.root)], lambda _: None)
 
 
 def test_rounds_are_listed_the_best_first(judged: Cockpit, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import Started
-from engine.operations import Cockpit
-from engine.process import own_identity
-from engine.rounds import Status
-from engine.runlog import EventWriter
-from engine.spec import Spec
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Started
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.system.process import own_identity
 from tests.conftest import damage
 from tests.tui.conftest import OpenApp, on_screen, shown, until
-from tui import cli
-from tui.keys import actions_on
+from tui.cli import main
+from tui.settings.bindings import actions_on
 
 WRITING_IDS = {"rounds.new", "rounds.export", "round.stop", "round.resume", "round.hold", "round.remove", "live.stop"}
 CHANGES = [
@@ -88,7 +88,7 @@ def test_command_that_would_change_something_is_refused(
 ) -> None:
     before = state(watched.root)
     for words in ([*command, "--readonly"], ["--readonly", *command]):
-        assert cli.main([*words, "--workspace", str(watched.root)], no_runner) == 2
+        assert main.main([*words, "--workspace", str(watched.root)], no_runner) == 2
         told = capsys.readouterr().err
         assert "is open for reading only: leave --readonly out to change it" in told
     assert state(watched.root) == before
@@ -99,10 +99,10 @@ def test_command_that_reads_says_the_same(
     watched: Workspace, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     before = state(watched.root)
-    assert cli.main([*command, "--readonly", "--workspace", str(watched.root)], no_runner) == 0
+    assert main.main([*command, "--readonly", "--workspace", str(watched.root)], no_runner) == 0
     read_only = capsys.readouterr()
     assert state(watched.root) == before
-    assert cli.main([*command, "--workspace", str(watched.root)], lambda _: None) == 0
+    assert main.main([*command, "--workspace", str(watched.root)], lambda _: None) == 0
     assert capsys.readouterr() == read_only
 
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.spec import Spec
-from engine.tables import to_markdown
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.report.export import to_markdown
+from engine.spec.round import Status
+from engine.spec.schema import Spec
 from scripts.scenes import lines_of
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 from tests.unit.test_evaluations import add_scored
-from tui.widgets.round_table import RoundTable
+from tui.screens.rounds.table import RoundTable
 
 
 def cells(pilot: AppPilot) -> list[list[str]]:

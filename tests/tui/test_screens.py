@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from scripts.scenes import SCENES, Picture, picture, play, settle, stage
-from tui.theme import CONTRAST, DARK, LIGHT
+from tui.settings.themes import CONTRAST, DARK, LIGHT
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 LETTERS = string.ascii_letters + string.digits

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 
 from scripts.scenes import SCENES, AppPilot, lines_of, play, settle, stage
-from tui.screens.too_small import NEEDED
+from tui.screens.dialogs.too_small import NEEDED
 
 WIDTHS = [80, 97, 120, 160, 240]
 HEIGHTS = [22, 24, 31, 45, 70]

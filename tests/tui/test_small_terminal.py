@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from textual.widgets import Input, Static
 
-from engine.operations import Cockpit
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.schema import Spec
 from tests.conftest import make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.too_small import NEEDED
+from tui.screens.dialogs.too_small import NEEDED
 
 
 def sentence(pilot: AppPilot) -> str:

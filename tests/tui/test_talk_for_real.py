@@ -7,10 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from engine.conversation import BASE, TalkSettings
-from engine.operations import Cockpit
-from engine.presets import EMBEDDED, embedded_model
-from engine.transcripts import Keeper
+from engine.api import Cockpit
+from engine.chat.conversation import BASE, TalkSettings
+from engine.chat.history import Keeper
+from engine.spec.presets import EMBEDDED, embedded_model
 from tests.conftest import make_round, make_spec
 from tests.tui.conftest import OpenApp, shown, until
 from tests.tui.test_talk_screen import say, talking, transcript

@@ -14,21 +14,21 @@ from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from engine.conversation import BASE, Conversation
-from engine.dataset import read_rows
+from engine.api import Cockpit
+from engine.chat.conversation import BASE, Conversation
+from engine.chat.history import Keeper
+from engine.chat.protocol import Complete, Opened, Opening, Piece, Question
+from engine.dataset.load import read_rows
 from engine.dataset.rows import Conversation as ConversationRow
 from engine.dataset.rows import Turn
 from engine.errors import LoratuiError, ModelError, ProcessEnded
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.spec import DataSpec
-from engine.talk import Complete, Opened, Opening, Piece, Question
-from engine.transcripts import Keeper
+from engine.spec.round import Status
+from engine.spec.schema import DataSpec
 from tests.conftest import await_true, give_adapter, make_round, make_spec
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
-from tui.screens.talk import TalkScreen
-from tui.widgets.talk_input import TalkInput
-from tui.widgets.transcript import Transcript
+from tui.screens.chat.input import TalkInput
+from tui.screens.chat.screen import TalkScreen
+from tui.screens.chat.transcript import Transcript
 
 Say = Callable[[Question], Iterator[Piece | Complete]]
 
@@ -89,7 +89,7 @@ class DirectedTalk:
 @pytest.fixture
 def director(monkeypatch: pytest.MonkeyPatch) -> Iterator[Director]:
     director = Director()
-    monkeypatch.setattr("tui.screens.talking.Talk", director.start)
+    monkeypatch.setattr("tui.screens.chat.session.Talk", director.start)
     yield director
     await_true(lambda: director.open_now == 0, "the end of each process, with its screen")
 

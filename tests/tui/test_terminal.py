@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
 from tests.terminal import Terminal
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))

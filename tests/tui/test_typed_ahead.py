@@ -10,14 +10,14 @@ import pytest
 from textual.events import Paste
 from textual.widgets import TextArea
 
-from engine.operations import Cockpit
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.schema import Spec
 from tests.conftest import make_round
 from tests.terminal import DOWN, ENTER, Terminal, ctrl
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, until
 from tui.app import LoratuiApp
-from tui.screens.rounds import RoundsScreen
-from tui.widgets.round_table import RoundTable
+from tui.screens.rounds.screen import RoundsScreen
+from tui.screens.rounds.table import RoundTable
 
 ROUNDS = 5
 
@@ -103,11 +103,11 @@ async def test_keys_after_one_whose_work_never_ends_are_not_lost(
     open_app: OpenApp, filled: Cockpit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A screen that hangs holds them up for a moment, not for good."""
-    monkeypatch.setattr("tui.typed_ahead.LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr("tui.terminal.key_queue.LONGEST_SECONDS", 0.05)
     async with open_app(filled) as pilot:
         table = pilot.app.screen.query_one(RoundTable)
         await until(pilot, lambda: len(table.rows) == ROUNDS, "the rounds")
-        monkeypatch.setattr("tui.typed_ahead._caught_up", never)
+        monkeypatch.setattr("tui.terminal.key_queue._caught_up", never)
         await type_at_once(pilot, "g", "j", "j")
         await until(pilot, lambda: table.cursor_row == 2, "the third row")
 

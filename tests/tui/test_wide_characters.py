@@ -8,9 +8,9 @@ import pytest
 from rich.cells import cell_len
 from textual.widgets import Input
 
-from engine.operations import Cockpit
-from engine.rounds import Round, Status
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.round import Round, Status
+from engine.spec.schema import Spec
 from tests.conftest import change_spec, make_round
 from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
 

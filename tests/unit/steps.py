@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.events import Step
+from engine.runs.events import Step
 
 
 def step(

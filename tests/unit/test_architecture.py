@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.store.round_store import RoundStore
 from tests.conftest import ROOT
 
 HEAVY = frozenset(
@@ -18,9 +18,14 @@ HEAVY = frozenset(
 )
 # Imported only where they are used.
 NUMERIC = (
-    "engine.bootstrap", "engine.curve_numbers", "engine.paired", "engine.ranking", "engine.report",
-    "engine.report_answers", "engine.verdict",
-)  # fmt: skip
+    "engine.compare.bootstrap",
+    "engine.compare.paired_bootstrap",
+    "engine.compare.significance",
+    "engine.preference.ranking",
+    "engine.report.answers_section",
+    "engine.report.write_up",
+    "engine.runs.chart_series",
+)
 PROGRAMS = Path(sys.executable).parent
 SHADOWED = "a module of the current directory was taken for ours"
 
@@ -41,24 +46,28 @@ def test_import_contracts_are_kept() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_no_light_module_is_forgotten_in_the_contract() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (sources,) = (
-        contract["source_modules"] for contract in contracts if "torch" in contract.get("forbidden_modules", ())
-    )
-    on_disk = {name for name in modules_of("engine") if name.count(".") == 1}
-    assert {name for name in sources if name != "tui"} == on_disk
-    assert "tui" in sources
+def packages() -> list[Path]:
+    return sorted(file.parent for name in ("engine", "tui") for file in (ROOT / name).rglob("__init__.py"))
+
+
+def test_folder_has_at_most_fifteen_modules() -> None:
+    sizes = {str(folder): len([*folder.glob("*.py")]) - 1 for folder in packages()}
+    assert {folder: size for folder, size in sizes.items() if size > 15} == {}
+
+
+def test_folder_says_its_purpose_in_a_sentence() -> None:
+    purposes = {folder: ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) for folder in packages()}
+    assert [str(folder) for folder, purpose in purposes.items() if not purpose or not purpose.endswith(".")] == []
 
 
 @pytest.mark.parametrize(
     ("names", "heavy"),
     [
-        ([name for name in modules_of("engine") if name not in (*NUMERIC, "engine.figure")], HEAVY),
-        ([*NUMERIC, "engine.curve"], HEAVY - {"numpy"}),
-        (["engine.picture", "engine.figure"], HEAVY - {"numpy", "matplotlib"}),
+        ([name for name in modules_of("engine") if name not in (*NUMERIC, "engine.report.chart_drawing")], HEAVY),
+        ([*NUMERIC, "engine.runs.curve"], HEAVY - {"numpy"}),
+        (["engine.report.chart_client", "engine.report.chart_drawing"], HEAVY - {"numpy", "matplotlib"}),
         (modules_of("tui"), HEAVY - {"numpy"}),  # a chart brings numpy in, once it is opened
-        (["tui.app", "tui.screens.rounds"], HEAVY),
+        (["tui.app", "tui.screens.rounds.screen"], HEAVY),
     ],
     ids=["engine", "numeric", "picture", "tui", "first screen"],
 )
@@ -72,13 +81,13 @@ def test_light_modules_bring_nothing_heavy(names: list[str], heavy: frozenset[st
 
 
 def test_engine_does_not_wait_for_what_few_rounds_need() -> None:
-    done = run(sys.executable, "-P", "-c", "import sys, engine.training.recipe; print(*sys.modules)")
+    done = run(sys.executable, "-P", "-c", "import sys, engine.training.loop.recipe; print(*sys.modules)")
     assert done.returncode == 0, done.stderr
     assert {"sacrebleu", "rouge_score", "nltk"}.isdisjoint(done.stdout.split())
 
 
 def test_command_line_does_not_wait_for_textual() -> None:
-    done = run(sys.executable, "-P", "-c", "import sys, tui.cli, tui.commands; print(*sys.modules)")
+    done = run(sys.executable, "-P", "-c", "import sys, tui.cli.main, tui.cli.commands; print(*sys.modules)")
     assert done.returncode == 0, done.stderr
     assert "textual" not in done.stdout.split()
 

@@ -14,7 +14,7 @@ from benchmarks.first_step import imports, parts
 from benchmarks.marks import Mark, evaluated_seconds, step_flops, step_seconds
 from benchmarks.measuring import BenchmarkError, Figures, run_process
 from benchmarks.report import Measured, Report, ratios, verdicts, wall
-from engine.events import AnyEvent, Phase, Step
+from engine.runs.events import AnyEvent, Phase, Step
 
 MARKS = [
     Mark("training", 10.0, 5),

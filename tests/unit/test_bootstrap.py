@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine import bootstrap
-from engine.bootstrap import Interval, mean_per_token
+from engine.compare import bootstrap
+from engine.compare.bootstrap import Interval, mean_per_token
 
 Values = NDArray[np.float64]
 

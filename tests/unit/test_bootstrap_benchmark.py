@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.bootstrap import INTERVAL, VERDICT, made_up, measure, rows_of, verdict
-from engine.paired import pair
+from engine.compare.paired_bootstrap import pair
 
 
 def test_both_are_measured_as_often_as_wanted() -> None:

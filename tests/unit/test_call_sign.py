@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.notify import Notify
-from tui.call_sign import call_sign
+from engine.alerts.notify import Notify
+from tui.terminal.bell import call_sign
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.columns import TEXT_SCORES, columns, find_column
+from engine.compare.columns import TEXT_SCORES, columns, find_column
 from engine.errors import SpecError
-from engine.fields import spec_fields
-from engine.rounds import Result, Status
+from engine.spec.fields import spec_fields
+from engine.spec.round import Result, Status
 from tests.conftest import make_round, make_spec
 
 ROUND = make_round(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.bootstrap import Interval
-from engine.comparison import Verdict
-from engine.paired import PairedScores
-from engine.rounds import Result, Round, Status
-from engine.verdict import verdict_on
+from engine.compare.bootstrap import Interval
+from engine.compare.paired_bootstrap import PairedScores
+from engine.compare.significance import verdict_on
+from engine.compare.verdict import Verdict
+from engine.spec.round import Result, Round, Status
 from tests.conftest import make_round, make_spec
-from tui.widgets.compare_remarks import remarks, verdict_lines
+from tui.screens.compare.remarks import remarks, verdict_lines
 
 UNKNOWN = Verdict("unknown", "round 2 kept no scores", "unknown")
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from engine.best import Standing, best_rounds, standing
-from engine.comparison import compared_fields, difference, movement
-from engine.held_out import are_comparable, held_out_groups, moved, moved_from_base, told_apart, why_apart
-from engine.rounds import Result, Round, Status
+from engine.compare.comparability import (
+    are_comparable,
+    held_out_groups,
+    moved,
+    moved_from_base,
+    told_apart,
+    why_apart,
+)
+from engine.compare.diff import compared_fields, difference, movement
+from engine.compare.leaders import Standing, best_rounds, standing
+from engine.spec.round import Result, Round, Status
 from tests.conftest import make_round, make_spec
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.notify import Notify
-from tui.config import Config, read_config, remember_theme, remembered_theme
+from engine.alerts.notify import Notify
+from tui.settings.config import Config, read_config, remember_theme, remembered_theme
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine.conversation import BASE, Answer, Conversation, Speaker, TalkSettings
+from engine.chat.conversation import BASE, Answer, Conversation, Speaker, TalkSettings
+from engine.chat.protocol import Message
 from engine.errors import SpecError
-from engine.fields import parse_setting
-from engine.spec import ModelSpec
-from engine.talk import Message
+from engine.spec.fields import parse_setting
+from engine.spec.schema import ModelSpec
 
 THREE = Speaker("0003-c0ffee", 3, "attention", "alpaca")
 EIGHT = Speaker("0008-c0ffee", 8, "rates", "chat_template")

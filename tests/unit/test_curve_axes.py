@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.widgets.curve_axes import (
+from tui.widgets.chart.axes import (
     FINE,
     Axis,
     LogAxis,

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.curve import Curve
-from engine.curve_numbers import (
+from engine.runs.chart_series import (
     PART,
     Along,
     Metric,
@@ -22,8 +21,9 @@ from engine.curve_numbers import (
     smooth,
     x_of_steps,
 )
-from engine.events import AnyEvent, Evaluated
-from engine.snapshot import RunSnapshot
+from engine.runs.curve import Curve
+from engine.runs.events import AnyEvent, Evaluated
+from engine.runs.snapshot import RunSnapshot
 from tests.unit.steps import step
 
 LOSSES = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=300)

@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.curve_numbers import Along, Metric, Numbers, Points, Series, smooth
-from engine.events import Evaluated, Step
-from engine.snapshot import RunSnapshot
+from engine.runs.chart_series import Along, Metric, Numbers, Points, Series, smooth
+from engine.runs.events import Evaluated, Step
+from engine.runs.snapshot import RunSnapshot
 from tests.unit.steps import step
-from tui.widgets.curve_picture import SMOOTHING, Shown, View
+from tui.widgets.chart.picture import SMOOTHING, Shown, View
 
 WIDTH = 60
 ANY = st.floats(allow_nan=True, allow_infinity=True)

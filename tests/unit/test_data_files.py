@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from engine.dataset import files, read_rows
-from engine.dataset.files import read_records
+from engine.dataset import readers
+from engine.dataset.load import read_rows
+from engine.dataset.readers import read_records
 from engine.dataset.rows import Conversation, Turn
 from engine.errors import DatasetError
-from engine.spec import DataSpec
+from engine.spec.schema import DataSpec
 
 RECORDS = [
     {"instruction": "Say ü,", "input": "a; b", "output": 'the "word"\nand more'},
@@ -72,7 +73,7 @@ def test_any_text_comes_back_from_csv_as_python_writes_it(records: list[dict[str
     writer = csv.DictWriter(text, ["text", "more"], quoting=csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows(records)
-    read = files._read_csv(Path("rows.csv"), io.BytesIO(text.getvalue().encode()))
+    read = readers._read_csv(Path("rows.csv"), io.BytesIO(text.getvalue().encode()))
     assert list(read) == records
 
 
@@ -88,7 +89,7 @@ def test_conversations_come_from_parquet_and_from_cells_of_json(tmp_path: Path) 
 
 
 def test_parquet_is_read_beyond_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PARQUET_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(readers, "PARQUET_ROWS_AT_ONCE", 2)
     (tmp_path / "rows.parquet").write_bytes(as_parquet(RECORDS))
     assert list(read_records(tmp_path / "rows.parquet")) == RECORDS
 
@@ -117,7 +118,7 @@ def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, told: 
 
 
 def test_line_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 1 << 20)
     file = tmp_path / "rows.jsonl.gz"
     file.write_bytes(gzip.compress(as_lines() + b'{"text": "' + bytes(1 << 22)))
     with pytest.raises(DatasetError, match="line 4, is longer than 1 MiB"):

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.dataset import count_rows, local_data_file, read_rows
+from engine.dataset.load import count_rows, local_data_file, read_rows
 from engine.dataset.rows import AlpacaRow
 from engine.errors import DatasetError
-from engine.presets import EMBEDDED
-from engine.spec import DataSpec
+from engine.spec.presets import EMBEDDED
+from engine.spec.schema import DataSpec
 from tests.conftest import ROOT
 
 ALPACA = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"

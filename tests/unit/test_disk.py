@@ -7,12 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.disk import TRAINING_STATE, DiskNeed, checkpoints_after, disk_need, free_bytes, growth, shortage
-from engine.events import Prepared
-from engine.plan import Checkpoints
-from engine.rounds import Round, Status
-from engine.training.manifest import TENSORS
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runs.checkpoints import TENSORS
+from engine.runs.disk_forecast import (
+    TRAINING_STATE,
+    DiskNeed,
+    checkpoints_after,
+    disk_need,
+    free_bytes,
+    growth,
+    shortage,
+)
+from engine.runs.events import Prepared
+from engine.spec.plan import Checkpoints
+from engine.spec.round import Round, Status
 from tests.conftest import make_round, make_spec
 
 GIB = 1024**3

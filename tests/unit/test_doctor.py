@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine import doctor
-from engine.doctor import Finding, examine
-from engine.telemetry import GpuSample
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.system import doctor
+from engine.system.doctor import Finding, examine
+from engine.system.telemetry import GpuSample
 
 Answers = dict[str, Any]
 GPU = {"torch": "2.11", "device": "cuda", "name": "Tesla T4", "dtype": "float16"}
@@ -20,7 +20,7 @@ CPU = {"torch": "2.11", "device": "cpu", "name": "x86_64", "dtype": "float32"}
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """What the programs asked answer: output, exit code, or an error."""
-    given: Answers = {"engine.training.device": json.dumps(GPU), "loginctl": "yes\n"}
+    given: Answers = {"engine.training.runtime.device": json.dumps(GPU), "loginctl": "yes\n"}
 
     def ask(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         answer = given[command[0] if command[0] == "loginctl" else command[-1]]
@@ -29,7 +29,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
         code, output = answer if isinstance(answer, tuple) else (0, answer)
         return subprocess.CompletedProcess(command, code, output if options.get("text") else output.encode(), "")
 
-    monkeypatch.setattr("engine.doctor.subprocess.run", ask)
+    monkeypatch.setattr("engine.system.doctor.subprocess.run", ask)
     return given
 
 
@@ -46,7 +46,7 @@ def test_everything_is_looked_at(answers: Answers, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("told", "advised"), [(GPU, False), (CPU, True)])
 def test_device_is_what_the_engine_sees(answers: Answers, tmp_path: Path, told: dict[str, str], advised: bool) -> None:
-    answers["engine.training.device"] = json.dumps(told)
+    answers["engine.training.runtime.device"] = json.dumps(told)
     device = finding("device", tmp_path)
     assert device.value == f"{told['device']}: {told['name']}, dtype auto is {told['dtype']}"
     assert (device.advice is not None) is advised
@@ -55,7 +55,7 @@ def test_device_is_what_the_engine_sees(answers: Answers, tmp_path: Path, told: 
 
 @pytest.mark.parametrize("answer", [(1, ""), (0, "[]"), OSError(), subprocess.TimeoutExpired("x", 1.0)])
 def test_torch_that_does_not_start_is_told(answers: Answers, tmp_path: Path, answer: object) -> None:
-    answers["engine.training.device"] = answer
+    answers["engine.training.runtime.device"] = answer
     assert finding("torch", tmp_path).advice == "install it again: make install"
 
 

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 CODE = """
 import atexit, sys, threading, time
-from engine.training.ending import QuickEnd
+from engine.training.runtime.fast_exit import QuickEnd
 
 class Kept:
     def __del__(self):

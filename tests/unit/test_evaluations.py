@@ -7,7 +7,8 @@ import json
 import msgspec
 import pytest
 
-from engine.evaluations import (
+from engine.api import Cockpit
+from engine.compare.extra_evaluations import (
     EvaluationSummary,
     ExtraEvaluation,
     evaluation_cells,
@@ -15,13 +16,12 @@ from engine.evaluations import (
     read_evaluations,
     write_evaluation,
 )
-from engine.operations import Cockpit
-from engine.report import to_report
-from engine.rounds import Result
-from engine.scores import Scores
+from engine.report.write_up import to_report
+from engine.runs.scores import Scores
+from engine.spec.round import Result
 from tests.conftest import make_round, make_spec
 from tests.unit.test_tables import tables_of
-from tui.cli import main
+from tui.cli.main import main
 
 SCORED = Result(eval_loss=1.0, perplexity=2.72, base_perplexity=5.0, adapter_dir="runs/x/adapter")
 

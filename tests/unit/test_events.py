@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from engine.events import (
+from engine.runs.events import (
     AnyEvent,
     Evaluated,
     Failed,
@@ -22,8 +22,8 @@ from engine.events import (
     decode_event,
     encode_event,
 )
-from engine.process import ProcessIdentity
-from engine.rounds import Result
+from engine.spec.round import Result
+from engine.system.process import ProcessIdentity
 from tests.unit.steps import step
 
 EVENTS: list[AnyEvent] = [

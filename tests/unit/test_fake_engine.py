@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.operations import Cockpit
-from engine.rounds import Status
-from engine.spec import Spec
+from engine.api import Cockpit
+from engine.spec.round import Status
+from engine.spec.schema import Spec
 from tests.conftest import await_status
 from tests.fake_engine import Script, result_at
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset import usable_rows
 from engine.dataset.formats import FORMS, read_record
+from engine.dataset.load import usable_rows
 from engine.dataset.rows import AlpacaRow, Conversation, Found, PlainText, PromptCompletion, Row, Turn, Unusable
 from engine.errors import DatasetError
-from engine.fields import spec_fields
-from engine.spec import DataSpec
+from engine.spec.fields import spec_fields
+from engine.spec.schema import DataSpec
 
 ASKED, ANSWERED = Turn("user", "hi"), Turn("assistant", "ho", supervised=True)
 CHAT = Conversation((ASKED, ANSWERED))

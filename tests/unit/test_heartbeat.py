@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import heartbeat
-from engine.events import AnyEvent, Phase, encode_event
-from engine.heartbeat import Heartbeat, Patience, Pulse, Stall
-from engine.workspace import RunDir
+from engine.files.paths import RunDir
+from engine.runner.liveness import Patience, Pulse, Stall
+from engine.runs import engine_contract
+from engine.runs.engine_contract import Heartbeat
+from engine.runs.events import AnyEvent, Phase, encode_event
 from tests.conftest import await_true
 from tests.unit.steps import step as make_step
 
@@ -48,7 +49,7 @@ def training() -> Phase:
 
 
 def test_file_is_touched_for_as_long_as_the_context_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(engine_contract, "BEAT_SECONDS", 0.01)
     file = tmp_path / "heartbeat"
     with Heartbeat(file):
         await_true(file.exists, "the first beat")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.jsonfile import write_atomically
+from engine.files.atomic import write_atomically
 
 
 def test_file_is_written_whole_and_alone(tmp_path: Path) -> None:

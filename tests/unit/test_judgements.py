@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StoreError
-from engine.judgements import Given, Judgements, Retracted, Side, Verdict, append_judgement, read_judgements
+from engine.preference.judgement_log import (
+    Given,
+    Judgements,
+    Retracted,
+    Side,
+    Verdict,
+    append_judgement,
+    read_judgements,
+)
 from tests.faults.disks import ENVIRONMENT
 
 BASE = Side("some/model")
@@ -107,7 +115,7 @@ def test_what_is_no_file_is_neither_read_nor_written(path: Path, tmp_path: Path)
 WRITER = """
 import sys
 from pathlib import Path
-from engine.judgements import append_judgement
+from engine.preference.judgement_log import append_judgement
 from tests.unit.test_judgements import preferred
 for number in range(60):
     append_judgement(Path(sys.argv[1]), preferred(f"{sys.argv[2]}-{number}", "first"))

@@ -4,12 +4,12 @@ import random
 
 import pytest
 
+from engine.api import Cockpit
 from engine.errors import RoundError
-from engine.judgements import Judgements, Side, append_judgement, read_judgements
-from engine.judging import Choice, Contest, Session, open_contest
-from engine.operations import Cockpit
-from engine.preference import WinRate
-from engine.rounds import Round, Status
+from engine.preference.blind_test import Choice, Contest, Session, open_contest
+from engine.preference.judgement_log import Judgements, Side, append_judgement, read_judgements
+from engine.preference.win_rate import WinRate
+from engine.spec.round import Round, Status
 from tests.conftest import make_round
 from tests.runs import write_spoken
 

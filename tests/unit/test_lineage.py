@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.compare.comparability import moved
+from engine.compare.lineage import Kin, changes, families, family_of, field_name, kin_fields
 from engine.errors import RoundError
-from engine.held_out import moved
-from engine.lineage import Kin, changes, families, family_of, field_name, kin_fields
-from engine.rounds import Result, Round
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Round
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round, make_spec
 
 PARENTS = st.dictionaries(st.integers(1, 30), st.none() | st.integers(1, 35), max_size=30)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.logout import lingering, move_to_own_scope
+from engine.system.systemd import lingering, move_to_own_scope
 
 Install = Callable[[str, str], None]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.logtail import READ_BYTES, LogTail
+from engine.runs.text_log import READ_BYTES, LogTail
 
 
 def test_text_is_given_as_it_comes_unfinished_lines_too(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.api import Cockpit
 from engine.errors import StoreDamaged, StoreError, StoreNewer
-from engine.events import Started, Stopped
-from engine.operations import Cockpit
-from engine.process import own_identity
-from engine.rounds import ACTIVE, Round, Status
-from engine.runlog import EventWriter
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import RunDir, Workspace
+from engine.files.paths import RunDir, Workspace
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Started, Stopped
+from engine.spec.round import ACTIVE, Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.process import own_identity
 from tests.conftest import damage, make_round
 
 NO_STORES = {
@@ -160,7 +160,7 @@ def test_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr("engine.jsonfile.os.open", refuse)
+            patch.setattr("engine.files.atomic.os.open", refuse)
             with pytest.raises(StoreError, match=r"cannot be read: (permission denied|input/output error)") as caught:
                 RoundStore(workspace).rounds()
             assert not isinstance(caught.value, StoreDamaged)
@@ -297,7 +297,7 @@ def test_half_written_file_is_waited_for(
         waited.append(seconds)
         damage(workspace.store_path, whole)
 
-    monkeypatch.setattr("engine.storage.time.sleep", write_the_rest)
+    monkeypatch.setattr("engine.store.json_storage.time.sleep", write_the_rest)
     assert store.rounds() == rounds
     assert len(waited) == 1
     assert asides(workspace) == []

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ModelError
-from engine.modules import USUAL, model_modules
-from engine.presets import EMBEDDED
+from engine.preflight.target_modules import USUAL, model_modules
+from engine.spec.presets import EMBEDDED
 from tests.conftest import LINEAR_MODULES, write_model, write_safetensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

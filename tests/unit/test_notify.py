@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import notify
+from engine.alerts import notify
+from engine.alerts.notify import Notify, read_notify, run_command
+from engine.alerts.run_monitor import Alarm, Kind
 from engine.errors import LoratuiError
-from engine.notify import Notify, read_notify, run_command
-from engine.watch import Alarm, Kind
 from tests.conftest import await_true, is_running
 
 WRITE = "import json, os, sys; json.dump([sys.argv[2:], dict(os.environ)], open(sys.argv[1], 'w'))"

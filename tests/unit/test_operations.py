@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.documents import QueuedRound
+from engine.api import Cockpit
 from engine.errors import (
     DatasetError,
     LoratuiError,
@@ -27,15 +27,16 @@ from engine.errors import (
     StoreMissing,
     StoreNewer,
 )
-from engine.events import Evaluated, Saved, Started, Stopped
-from engine.operations import Cockpit, spec_from_settings
-from engine.plan import make_plan
-from engine.process import own_identity
-from engine.rounds import Result, Round, Status
-from engine.runlog import EventWriter
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Evaluated, Saved, Started, Stopped
+from engine.runs.spec_file import QueuedRound
+from engine.spec.overrides import spec_from_settings
+from engine.spec.plan import make_plan
+from engine.spec.round import Result, Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.process import own_identity
 from tests.conftest import change_spec, make_round, make_spec
 
 STATUSES = list(Status)

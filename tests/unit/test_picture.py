@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 import pytest
 
 from engine.errors import LoratuiError
-from engine.picture import Format, Picture, draw, label_of
-from engine.rounds import Round
-from engine.units import listed
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.report.chart_client import Format, Picture, draw, label_of
+from engine.spec.round import Round
+from engine.text.humanize import listed
 from tests.conftest import make_round
 from tests.runs import write_run
 

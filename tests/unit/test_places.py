@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.places import Places
-from engine.telemetry import GpuProcess, GpuSample
+from engine.runner.gpu_slots import Places
+from engine.system.telemetry import GpuProcess, GpuSample
 
 GIB = 2**30
 

@@ -14,9 +14,9 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
-from engine.plain import clean, clean_line, escape_json
-from engine.tables import json_text
-from tui.line_filter import PlainLines
+from engine.report.export import json_text
+from engine.text.sanitize import clean, clean_line, escape_json
+from tui.terminal.filters import PlainLines
 
 # Unicode's own data in another library: controls, formats, separators, surrogates, what a renderer may ignore; but not
 # the format characters that are drawn.

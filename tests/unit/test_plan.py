@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plan import Checkpoints, Plan, make_plan, resolve_warmup, split_sizes
+from engine.spec.plan import Checkpoints, Plan, make_plan, resolve_warmup, split_sizes
 from tests.conftest import make_spec
 
 

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from engine.plateau import BINS, GAIN, LossTrend, is_flat
+from engine.alerts.plateau import BINS, GAIN, LossTrend, is_flat
 
 
 def trend_of(losses: list[float], warmup: int = 0) -> LossTrend:

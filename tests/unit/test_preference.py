@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from engine.judgements import Judgements
-from engine.preference import WinRate, Z, duels, finished, preference_words, rate_text, totals
+from engine.preference.judgement_log import Judgements
+from engine.preference.win_rate import WinRate, Z, duels, finished, preference_words, rate_text, totals
 from tests.unit.test_judgements import BASE, FIRST, SECOND, preferred
 
 

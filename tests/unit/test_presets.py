@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SpecError
-from engine.presets import (
+from engine.spec.presets import (
     EMBEDDED,
     Preset,
     broken_presets,

@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from engine.dataset.preview import Preview, Segment
 from engine.dataset.rows import Found
-from engine.preview import Preview, Segment
-from tui.widgets.preview_text import CUT, SUPERVISED, preview_facts, preview_text
+from tui.views.preview import CUT, SUPERVISED, preview_facts, preview_text
 
 SEGMENTS = (
     Segment("ask\x1b ", supervised=False, cut=False),

@@ -11,7 +11,7 @@ import msgspec
 import psutil
 import pytest
 
-from engine.process import ProcessIdentity, identify, is_alive, own_identity, send_signal
+from engine.system.process import ProcessIdentity, identify, is_alive, own_identity, send_signal
 
 Child = subprocess.Popen[bytes]
 

@@ -5,8 +5,8 @@ import sys
 
 import psutil
 
-from engine.process import identify
-from engine.process_tree import TREE_SECONDS, ProcessTree
+from engine.system.process import identify
+from engine.system.process_memory import TREE_SECONDS, ProcessTree
 
 PARENT = (
     "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE); "

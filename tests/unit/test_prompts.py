@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset.prompts import advice, as_conversation, refusal, render_prompt
 from engine.dataset.rows import AlpacaRow, Conversation, PlainText, PromptCompletion, Row, Turn
+from engine.dataset.templates import advice, as_conversation, refusal, render_prompt
 from engine.errors import SpecError
-from engine.fields import parse_value
+from engine.spec.fields import parse_value
 
 ALPACA = AlpacaRow("Add", "4", "2 and 2")
 PAIR = PromptCompletion("Two and two?", "4")

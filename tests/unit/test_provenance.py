@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import Provenance
-from engine.operations import spec_from_settings
-from engine.provenance import command_of, differences, git_state, library_versions
+from engine.runs.events import Provenance
+from engine.runs.provenance import command_of, differences, git_state, library_versions
+from engine.spec.overrides import spec_from_settings
 from tests.conftest import make_spec
 
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.compare.query import filter_rounds, group_rounds, sort_rounds
 from engine.errors import SpecError
-from engine.query import filter_rounds, group_rounds, sort_rounds
-from engine.rounds import Result, Round, Status
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round, make_spec
 
 ROUNDS = [

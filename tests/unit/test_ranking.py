@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from engine.judgements import Contestant, Given, Judgements, Side
-from engine.preference import Duels, WinRate
-from engine.ranking import bradley_terry, rank
-from engine.rounds import Round
+from engine.preference.judgement_log import Contestant, Given, Judgements, Side
+from engine.preference.ranking import bradley_terry, rank
+from engine.preference.win_rate import Duels, WinRate
+from engine.spec.round import Round
 from tests.conftest import make_round
 from tests.unit.test_judgements import BASE, FIRST, SECOND, preferred
 

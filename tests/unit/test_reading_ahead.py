@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine.spec import ModelSpec
-from engine.training import reading_ahead
-from engine.training.reading_ahead import STEP_BYTES, fetch, read_ahead
+from engine.spec.schema import ModelSpec
+from engine.training.runtime import prefetch
+from engine.training.runtime.prefetch import STEP_BYTES, fetch, read_ahead
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked")
 
@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_not_asked_for(
     files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
     for file in files:
         file.write_bytes(bytes(50))
-    monkeypatch.setattr(reading_ahead, "psutil", SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=199)))
+    monkeypatch.setattr(prefetch, "psutil", SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=199)))
     fetch(files)
     assert asked == {}
     fetch(files[:1])

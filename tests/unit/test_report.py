@@ -11,15 +11,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.events import Answered, Provenance, Sampled
-from engine.judgements import append_judgement
-from engine.operations import Cockpit, spec_from_settings
-from engine.report import pictures_beside, to_report, write_report
-from engine.rounds import Result, Round, Status
-from engine.runlog import EventWriter
-from engine.seeds import seed_groups
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.api import Cockpit
+from engine.compare.seed_groups import seed_groups
+from engine.files.paths import Workspace
+from engine.preference.judgement_log import append_judgement
+from engine.report.write_up import pictures_beside, to_report, write_report
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Answered, Provenance, Sampled
+from engine.spec.overrides import spec_from_settings
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round, make_spec
 from tests.runs import write_run
 from tests.unit.test_judgements import BASE, SECOND, preferred

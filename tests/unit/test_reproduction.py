@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.events import AnyEvent, Evaluated, Provenance
-from engine.reproduction import reproduction
+from engine.compare.reproduction import reproduction
+from engine.runs.events import AnyEvent, Evaluated, Provenance
 from tests.unit.steps import step
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import runlog
-from engine.curve import Steps
-from engine.events import AnyEvent, Step, Warned, encode_event
-from engine.run_tail import RunTail
-from engine.runlog import EventTail, EventWriter, LineTail, read_events
-from engine.snapshot import RunSnapshot
+from engine.runs import event_log
+from engine.runs.curve import Steps
+from engine.runs.event_log import EventTail, EventWriter, LineTail, read_events
+from engine.runs.events import AnyEvent, Step, Warned, encode_event
+from engine.runs.run_tail import RunTail
+from engine.runs.snapshot import RunSnapshot
 from tests.unit.steps import step
 
 FIRST: list[AnyEvent] = [Warned(time=1.0, message="one"), step(2), Warned(time=3.0, message="drei 🦙")]
@@ -207,7 +207,7 @@ def test_tail_gives_every_line_whole_however_it_is_written(
 
 
 def test_tail_reads_a_long_log_in_parts(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog, "READ_BYTES", 100)
+    monkeypatch.setattr(event_log, "READ_BYTES", 100)
     lines = [b"%04d" % number for number in range(100)]
     log.write_bytes(b"\n".join(lines) + b"\n")
     tail, read = LineTail(log), []
@@ -218,7 +218,7 @@ def test_tail_reads_a_long_log_in_parts(log: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_line_longer_than_one_read_is_whole(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog, "READ_BYTES", 100)
+    monkeypatch.setattr(event_log, "READ_BYTES", 100)
     lines = [b"x" * 50, b"y" * 700, b"z" * 99]
     log.write_bytes(b"\n".join(lines) + b"\n")
     tail, read = LineTail(log), []
@@ -228,8 +228,8 @@ def test_line_longer_than_one_read_is_whole(log: Path, monkeypatch: pytest.Monke
 
 
 def test_events_after_an_endless_line_are_found(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog, "READ_BYTES", 100)
-    monkeypatch.setattr(runlog, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(event_log, "READ_BYTES", 100)
+    monkeypatch.setattr(event_log, "LONGEST_LINE", 1000)
     log.write_bytes(encode_event(FIRST[0]) + b"x" * 5000 + b"\n" + encode_event(NEXT))
     assert read_events(log) == [FIRST[0], NEXT]
 

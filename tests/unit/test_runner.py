@@ -15,20 +15,21 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from engine import runner as runner_module
-from engine import running
-from engine.events import Started, encode_event
-from engine.operations import Cockpit
-from engine.places import Places
-from engine.process import ProcessIdentity, own_identity
-from engine.rounds import Round, Status
-from engine.runlog import read_events
-from engine.runner import Runner, engine_command, needs_runner, runner_is_alive
-from engine.spec import Spec
-from engine.store import RoundStore
-from engine.telemetry import GpuProcess, GpuSample
-from engine.watch import Alarm, Kind
-from engine.workspace import RunDir, Workspace
+from engine.alerts.run_monitor import Alarm, Kind
+from engine.api import Cockpit
+from engine.files.paths import RunDir, Workspace
+from engine.runner import engine_process
+from engine.runner import queue as runner_module
+from engine.runner.gpu_slots import Places
+from engine.runner.launcher import needs_runner, runner_is_alive
+from engine.runner.queue import Runner, engine_command
+from engine.runs.event_log import read_events
+from engine.runs.events import Started, encode_event
+from engine.spec.round import Round, Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from engine.system.process import ProcessIdentity, own_identity
+from engine.system.telemetry import GpuProcess, GpuSample
 from tests.conftest import (
     DEADLINE_SECONDS,
     await_rounds,
@@ -338,7 +339,7 @@ def test_engine_that_will_not_stop_is_killed_with_its_helpers(
     idle_cockpit: Cockpit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(running, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(engine_process, "GRACE_SECONDS", 0.2)
     events = workspace.run_dir(queue().id).events
     runner = threading.Thread(target=run, args=(workspace, Script(steps=10, hang_at=4, helper=True)), daemon=True)
     runner.start()

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.bootstrap import Interval
-from engine.paired import PairedScores, pair
-from engine.scores import Scores, read_scores, write_scores
-from engine.workspace import RunDir
+from engine.compare.bootstrap import Interval
+from engine.compare.paired_bootstrap import PairedScores, pair
+from engine.files.paths import RunDir
+from engine.runs.scores import Scores, read_scores, write_scores
 
 
 def scores(nlls: dict[str, float | None]) -> Scores:

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.fields import parse_value
-from engine.operations import spec_from_settings
-from engine.settings import is_set_line, read_set_line, set_line
+from engine.spec.fields import parse_value
+from engine.spec.overrides import is_set_line, read_set_line, set_line, spec_from_settings
 from tests.conftest import change_spec, make_spec
 
 

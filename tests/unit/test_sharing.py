@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.conversation import Conversation, Speaker
+from engine.api import Cockpit
+from engine.chat.conversation import Conversation, Speaker
+from engine.chat.history import Keeper
 from engine.errors import LoratuiError, ReadOnly
-from engine.judgements import Retracted, append_judgement
-from engine.operations import Cockpit
-from engine.sharing import is_shared, set_umask, share, unshare
-from engine.spec import ModelSpec, Spec
-from engine.transcripts import Keeper
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.files.permissions import is_shared, set_umask, share, unshare
+from engine.preference.judgement_log import Retracted, append_judgement
+from engine.spec.schema import ModelSpec, Spec
 
 NOBODY = 65534
 

@@ -7,13 +7,14 @@ from urllib.parse import unquote
 
 import pytest
 
-from engine.comparison import Verdict, compared_fields
+from engine.compare.diff import compared_fields
+from engine.compare.verdict import Verdict
 from engine.errors import LoratuiError
-from engine.picture import Format
-from engine.rounds import Result, Round, Status
-from engine.side_by_side import picture_beside, to_document, write_comparison
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.report.chart_client import Format
+from engine.report.comparison_document import picture_beside, to_document, write_comparison
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round, make_spec
 from tests.runs import write_run
 from tests.unit.test_tables import COMMENT, HOSTILE, flat, folded, parse, tables_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.events import (
+from engine.runs.events import (
     AnyEvent,
     Evaluated,
     Failed,
@@ -21,9 +21,9 @@ from engine.events import (
     Stopped,
     Warned,
 )
-from engine.process import ProcessIdentity
-from engine.rounds import Result, Status
-from engine.snapshot import RunSnapshot
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Result, Status
+from engine.system.process import ProcessIdentity
 from tests.unit.steps import step
 
 PREPARED = Prepared(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui.widgets.sparkline import CELL_SECONDS, KEPT_CELLS, History, sparkline
+from tui.screens.run.sparkline import CELL_SECONDS, KEPT_CELLS, History, sparkline
 
 
 @pytest.mark.parametrize(

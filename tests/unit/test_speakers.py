@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.conversation import BASE
-from engine.dataset.prompts import template_of
+from engine.chat.conversation import BASE
+from engine.chat.participants import begin, find_speakers, opening_of
+from engine.dataset.templates import template_of
 from engine.errors import RoundError
-from engine.events import Prepared
-from engine.rounds import Round, Status
-from engine.runlog import EventWriter
-from engine.speakers import begin, find_speakers, opening_of
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Prepared
+from engine.spec.round import Round, Status
 from tests.conftest import change_spec, give_adapter, make_round, make_spec, write_rows
 
 

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.fields import build_spec, changed_keys, describe_value, flatten, format_value, parse_value, spec_fields
-from engine.spec import Spec, decode_spec, with_absolute_paths
+from engine.spec.fields import (
+    build_spec,
+    changed_keys,
+    describe_value,
+    flatten,
+    format_value,
+    parse_value,
+    spec_fields,
+)
+from engine.spec.schema import Spec, decode_spec, with_absolute_paths
 from tests.conftest import change_spec, make_spec
 
 KEYS = [

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import run_tail, step_blocks
-from engine.curve import Curve, Steps, read_steps
-from engine.events import AnyEvent, Step, Warned, encode_event
-from engine.run_tail import RunTail
-from engine.runlog import EventWriter
-from engine.step_blocks import CHECKSUM, HEADER, MARK, read_blocks
+from engine.runs import run_tail, step_columns
+from engine.runs.curve import Curve, Steps, read_steps
+from engine.runs.event_log import EventWriter
+from engine.runs.events import AnyEvent, Step, Warned, encode_event
+from engine.runs.run_tail import RunTail
+from engine.runs.step_columns import CHECKSUM, HEADER, MARK, read_blocks
 from tests.unit.steps import step
 
 OTHER = Warned(time=4.0, message="other")
@@ -40,8 +40,8 @@ Told = list[AnyEvent | tuple[list[bytes], float, Step]]
 def small_blocks() -> Iterator[None]:
     """Any run has some."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_blocks, "BLOCK_BYTES", 2500)
-        patch.setattr(step_blocks, "FEWEST_STEPS", 3)
+        patch.setattr(step_columns, "BLOCK_BYTES", 2500)
+        patch.setattr(step_columns, "FEWEST_STEPS", 3)
         patch.setattr(run_tail, "MUCH_BYTES", 1)
         yield
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.training.recorder import StopSignal, StopWanted
+from engine.training.loop.stop import StopSignal, StopWanted
 
 pytestmark = pytest.mark.timeout(60, method="thread")  # its other method wants the timer that is tested here
 TAKEN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGHUP, signal.SIGINT)

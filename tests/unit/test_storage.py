@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tinydb import TinyDB
 
 from engine.errors import StoreError
-from engine.rounds import ACTIVE
-from engine.storage import HOUR_SECONDS, AtomicJSONStorage, read_tables
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.round import ACTIVE
+from engine.store.json_storage import HOUR_SECONDS, AtomicJSONStorage, read_tables
+from engine.store.round_store import RoundStore
 from tests.conftest import make_round
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -207,7 +207,7 @@ def test_disk_that_does_not_confirm_a_rename_is_told_and_the_write_stands(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.storage.sync", refuse)
+        patch.setattr("engine.store.json_storage.sync", refuse)
         add(store)
     assert numbers_in(workspace.store_path) == [1]
     assert ["input/output error" in notice for notice in store.notices()] == [True]

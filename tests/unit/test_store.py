@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import store as store_module
 from engine.errors import RoundError, StoreError, StoreMissing
-from engine.plan import make_plan
-from engine.process import ProcessIdentity
-from engine.rounds import ACTIVE, Result, Round, Status
-from engine.storage import AtomicJSONStorage, Tables
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.plan import make_plan
+from engine.spec.round import ACTIVE, Result, Round, Status
+from engine.store import round_store as store_module
+from engine.store.json_storage import AtomicJSONStorage, Tables
+from engine.store.round_store import RoundStore
+from engine.system.process import ProcessIdentity
 from tests.conftest import ROOT, await_true, make_round, make_spec
 
 Act = Callable[[], object]
@@ -260,7 +260,7 @@ def test_missing_store_is_told_apart(empty_directory: Path) -> None:
     assert not store.exists()
 
 
-@pytest.mark.parametrize("refusing", ["os.replace", "os.fsync", "os.link", "engine.storage.staged"])
+@pytest.mark.parametrize("refusing", ["os.replace", "os.fsync", "os.link", "engine.store.json_storage.staged"])
 def test_write_that_fails_leaves_the_old_state_and_says_so(
     store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, refusing: str
 ) -> None:
@@ -291,8 +291,8 @@ import resource, signal, sys
 from pathlib import Path
 from typing import Any
 from engine.errors import StoreError
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.store.round_store import RoundStore
+from engine.files.paths import Workspace
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = RoundStore(Workspace(Path(sys.argv[1])))
 size = store.signature()[1]
@@ -389,8 +389,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from typing import Any
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.store.round_store import RoundStore
+from engine.files.paths import Workspace
 store = RoundStore(Workspace(Path(sys.argv[1])))
 count = store.get(1).number
 for step in range(1_000_000):

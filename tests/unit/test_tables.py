@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from engine.plain import clean
-from engine.rounds import Result, Round, Status
-from engine.store import RoundStore
-from engine.tables import escape_markdown, export_rounds, to_markdown
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.report.export import export_rounds, to_markdown
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
+from engine.text.markdown import escape_markdown
+from engine.text.sanitize import clean
 from tests.conftest import make_round, make_spec
 
 HOSTILE = [

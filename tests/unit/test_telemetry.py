@@ -8,8 +8,8 @@ import psutil
 import pynvml
 import pytest
 
-from engine.nvml import GpuAnswer, GpuProcess, GpuSample, Nvml, throttle_words
-from engine.telemetry import Telemetry
+from engine.system.nvml import GpuAnswer, GpuProcess, GpuSample, Nvml, throttle_words
+from engine.system.telemetry import Telemetry
 
 REASON = SimpleNamespace(
     **{name.removeprefix("nvmlClocksEventReason"): bit for name, bit in vars(pynvml).items() if "EventReason" in name}

@@ -15,11 +15,11 @@ from benchmarks.front_ends import Loratui, Run, written
 from benchmarks.measuring import BenchmarkError
 from benchmarks.on_terminal import OnTerminal
 from benchmarks.terminal import CPU, IDLE_BYTES, OURS, verdicts, written_cell
-from engine.events import Evaluated, Step
-from engine.rounds import Status
-from engine.runlog import read_events
-from engine.store import RoundStore
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.runs.event_log import read_events
+from engine.runs.events import Evaluated, Step
+from engine.spec.round import Status
+from engine.store.round_store import RoundStore
 from tests.conftest import ROOT, await_true, is_running
 
 ECHO = "stty raw -echo; printf ready; while :; do key=$(dd bs=1 count=1 2>/dev/null); [ $key = n ] || printf $key; done"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.progress import Progress
 
-from tui.terminal_lines import KEPT_CHARACTERS, KEPT_LINES, LINE_CHARACTERS, REACH, TerminalLines
+from tui.terminal.ansi_log import KEPT_CHARACTERS, KEPT_LINES, LINE_CHARACTERS, REACH, TerminalLines
 
 
 def lines_of(*chunks: str) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from textual.color import Color
 from textual.theme import Theme
 
-from tui.theme import CONTRAST, HELD_OUT_COLOUR, THEMES, TRAIN_COLOUR
+from tui.settings.themes import CONTRAST, HELD_OUT_COLOUR, THEMES, TRAIN_COLOUR
 
 TEXTS = (
     "text", "foreground", "text-muted", "text-primary", "text-accent", "text-warning", "text-error", "text-success",

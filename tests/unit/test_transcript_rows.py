@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.conversation import BASE, Answer, Exchange, Speaker
-from tui.plain import clean
-from tui.widgets.transcript_rows import Frame, columns_of, exchange_rows, figures, wrapped
+from engine.chat.conversation import BASE, Answer, Exchange, Speaker
+from tui.screens.chat.transcript_rows import Frame, columns_of, exchange_rows, figures, wrapped
+from tui.terminal.console import clean
 
 THREE, EIGHT = Speaker("0003-a", 3, "attention"), Speaker("0008-a", 8, "rates")
 

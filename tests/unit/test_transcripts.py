@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.conversation import Answer, Conversation, Speaker
-from engine.dataset import read_rows
+from engine.chat.conversation import Answer, Conversation, Speaker
+from engine.chat.history import Keeper, append_example, find_conversations
+from engine.dataset.load import read_rows
 from engine.dataset.rows import Conversation as Row
 from engine.dataset.rows import Turn
 from engine.errors import LoratuiError, StoreError
-from engine.spec import DataSpec, ModelSpec
-from engine.transcripts import Keeper, append_example, find_conversations
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
+from engine.spec.schema import DataSpec, ModelSpec
 
 THREE = Speaker("0003-c0ffee", 3, "attention", "alpaca")
 TALK = Conversation(ModelSpec("some/model"), (THREE,), created=1_795_000_000.0)

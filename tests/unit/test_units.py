@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.units import format_bytes, format_count, format_duration, format_perplexity
+from engine.text.humanize import format_bytes, format_count, format_duration, format_perplexity
 
 
 @pytest.mark.parametrize(

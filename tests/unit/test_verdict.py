@@ -5,14 +5,14 @@ import math
 import msgspec
 import pytest
 
-from engine.bootstrap import Interval
-from engine.events import Evaluated
-from engine.operations import Cockpit
-from engine.paired import PairedScores
-from engine.rounds import Result, Round, Status
-from engine.runlog import EventWriter
-from engine.scores import Scores, write_scores
-from engine.verdict import verdict, verdict_on
+from engine.api import Cockpit
+from engine.compare.bootstrap import Interval
+from engine.compare.paired_bootstrap import PairedScores
+from engine.compare.significance import verdict, verdict_on
+from engine.runs.event_log import EventWriter
+from engine.runs.events import Evaluated
+from engine.runs.scores import Scores, write_scores
+from engine.spec.round import Result, Round, Status
 from tests.conftest import make_round
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.disk import DiskNeed
-from engine.events import AnyEvent, Evaluated, Phase, Prepared, Started, Step
-from engine.process import own_identity
-from engine.rounds import Result, Status
-from engine.runlog import EventWriter
-from engine.watch import Alarm, Kind, Progress, RunWatch, ending_alarm
-from engine.workspace import RunDir
+from engine.alerts.run_monitor import Alarm, Kind, Progress, RunWatch, ending_alarm
+from engine.files.paths import RunDir
+from engine.runs.disk_forecast import DiskNeed
+from engine.runs.event_log import EventWriter
+from engine.runs.events import AnyEvent, Evaluated, Phase, Prepared, Started, Step
+from engine.spec.round import Result, Status
+from engine.system.process import own_identity
 from tests.conftest import make_round
 
 ROUND = make_round(7, Status.RUNNING, name="long")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import RoundError
-from engine.workspace import Workspace
+from engine.files.paths import Workspace
 
 
 def test_paths_lie_under_the_root(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.plain import clean_line
+from tui.terminal.console import clean_line
 
 
 class Banner(Static):

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui.plain import clean_line
+from tui.terminal.console import clean_line
 
 
 class Choice(Widget, can_focus=True):

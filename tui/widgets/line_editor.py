@@ -12,8 +12,8 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui.plain import clean_line
-from tui.widgets.stored_input import StoredInput, shown
+from tui.terminal.console import clean_line
+from tui.widgets.sanitized_input import StoredInput, shown
 
 
 class LineEditor(Vertical):

@@ -1,0 +1,1 @@
+"""Chat with adapters: the worker process, the conversation, and its files."""

@@ -1,0 +1,72 @@
+"""Talking to adapters: a process of its own holds the base model and answers, so that nothing heavy is imported here.
+
+The process is `engine.training.workers.chat`. Lines of JSON go in, an `Opening` first and then a `Question` at a
+time; what comes out is an `Opened`, and for each question its `Piece`s and a `Complete`, or a `Refusal`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from engine.chat.protocol import Complete, Opened, Opening, Piece, Question, Reply
+from engine.system.process import has_variable
+from engine.system.worker_process import Dialogue
+
+TALK_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
+
+
+_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+def talks_among(pids: Iterable[int]) -> frozenset[int]:
+    """Those of these processes that hold a model to talk to."""
+    return frozenset(pid for pid in pids if has_variable(pid, TALK_VARIABLE))
+
+
+class Talk(Dialogue):
+    """A base model with adapters that answers questions, one at a time."""
+
+    def __init__(self, opening: Opening) -> None:
+        """Start the process; raises LoratuiError if the machine refuses that."""
+        super().__init__("engine.training.workers.chat", "the model", {TALK_VARIABLE: "1"})
+        self._answering = False
+        self.send(opening)
+
+    def opened(self) -> Opened:
+        """Wait until the model is there, with those of the adapters that can be used.
+
+        Raises:
+            ProcessEnded: the process died of it.
+            LoratuiError: the model cannot be used, in one sentence.
+        """
+        reply = self.receive(_replies)
+        assert isinstance(reply, Opened)
+        return reply
+
+    def ask(self, question: Question) -> Iterator[Piece | Complete]:
+        """The answer as it is made, the last item a `Complete`. Take all of them before the next question.
+
+        Raises:
+            ProcessEnded: the process died, and answers no other question either.
+            LoratuiError: this question cannot be answered, such as one of a conversation that is too long.
+        """
+        self.send(question)
+        self._answering = True
+        try:
+            while isinstance(reply := self.receive(_replies), Piece):
+                yield reply
+        finally:
+            self._answering = False
+        assert isinstance(reply, Complete)
+        yield reply
+
+    def stop(self) -> None:
+        """End the answer that is being made after its next token; nothing happens if there is none."""
+        if self._answering:
+            self.signal(signal.SIGINT)
+
+    def __enter__(self) -> Talk:
+        return self

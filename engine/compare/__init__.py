@@ -1,0 +1,1 @@
+"""How rounds differ, which of them compare, and whether a difference is significant."""

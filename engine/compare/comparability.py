@@ -1,0 +1,121 @@
+"""Rounds that are measured on the same held-out tokens, why others are not, and how a perplexity moved between two."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+
+from msgspec import Struct
+
+from engine.spec.fields import changed_keys
+from engine.spec.round import Round
+from engine.text.humanize import listed
+
+APART = "≁"  # before what is not to be held against the others
+KINDS = {  # what other tokens come from, in words, and the fields that decide it
+    "another tokenizer": ("model.path",),
+    "other supervised tokens": ("data.supervised_tokens",),
+    "another prompt template": ("data.prompt_template",),
+}
+EXAMPLES = "other examples"  # by any other field of the data
+UNSEEN = "other examples or another tokenizer (what data.path or model.path names has changed in between)"
+
+
+def are_comparable(first: Round, second: Round) -> bool:
+    """Whether a loss of the one says something about a loss of the other: they are over the same held-out tokens.
+
+    Both say which they were (`Result.held_out_rows`), or it is to be told from what decides them: the base model brings
+    the tokenizer; the data, with its format, template and length, the rows; its seed the split.
+    """
+    rows, others = first.result.held_out_rows, second.result.held_out_rows
+    return rows == others if rows and others else _by_spec(first) == _by_spec(second)
+
+
+def _by_spec(round_: Round) -> Hashable:
+    return round_.spec.model.path, round_.spec.data
+
+
+def held_out_groups(rounds: Iterable[Round]) -> Mapping[int, Hashable]:
+    """For each round, by number, what is equal for all that are measured on the same held-out tokens.
+
+    A round that does not say which rows it was measured on is taken to have those that rounds of its data say, if they
+    all say the same.
+    """
+    known = list(rounds)
+    said: dict[Hashable, set[str]] = {}
+    for round_ in known:
+        if round_.result.held_out_rows:
+            said.setdefault(_by_spec(round_), set()).add(round_.result.held_out_rows)
+    only = {spec: next(iter(rows)) for spec, rows in said.items() if len(rows) == 1}
+    groups: dict[int, Hashable] = {}
+    for round_ in known:
+        spec = _by_spec(round_)
+        groups[round_.number] = round_.result.held_out_rows or only.get(spec, spec)
+    return groups
+
+
+def differing_fields(first: Round, second: Round) -> list[str]:
+    """Those that may give two rounds other held-out tokens."""
+    keys = changed_keys(first.spec, second.spec)
+    return [key for key in keys if key == "model.path" or key.startswith("data.")]
+
+
+def why_apart(first: Round, second: Round) -> str:
+    """What is not the same about the held-out tokens of two rounds, "" where nothing is.
+
+    `another prompt template (data.prompt_template) and other examples (data.samples, data.seed)`
+    """
+    if are_comparable(first, second):
+        return ""
+    named = {key: kind for kind, keys in KINDS.items() for key in keys}
+    found: dict[str, list[str]] = {}
+    for key in differing_fields(first, second):
+        found.setdefault(named.get(key, EXAMPLES), []).append(key)
+    return " and ".join(f"{kind} ({', '.join(keys)})" for kind, keys in found.items()) or UNSEEN
+
+
+def told_apart(rounds: Iterable[Round], first: Round) -> list[str]:
+    """Which of the rounds cannot be held against `first` by their losses and why, a line for each reason."""
+    reasons: dict[str, list[int]] = {}
+    for round_ in rounds if first.result.perplexity is not None else ():
+        if round_.result.perplexity is not None and (reason := why_apart(first, round_)):
+            reasons.setdefault(reason, []).append(round_.number)
+    return [
+        f"{listed(numbers)} {'was' if len(numbers) == 1 else 'were'} measured on other held-out tokens than round "
+        f"{first.number}: {reason}"
+        for reason, numbers in reasons.items()
+    ]
+
+
+class Movement(Struct, frozen=True):
+    """How a perplexity moved from `before` to `after`."""
+
+    before: float
+    after: float
+
+    @property
+    def percent(self) -> float | None:
+        """The change in percent of `before`; None where that is 0."""
+        return 100 * (self.after - self.before) / self.before if self.before else None
+
+    @property
+    def word(self) -> str:
+        return "fell" if self.after < self.before else "rose" if self.after > self.before else "stayed"
+
+    @property
+    def percent_text(self) -> str:
+        """`-34.0 %`, and nothing where there is none."""
+        return "" if self.percent is None else f"{self.percent:+.1f} %"
+
+
+def moved(first: Round, second: Round) -> Movement | None:
+    """From the first round's perplexity to the second's; None unless both were measured on the same tokens."""
+    before, after = first.result.perplexity, second.result.perplexity
+    if before is None or after is None or not are_comparable(first, second):
+        return None
+    return Movement(before, after)
+
+
+def moved_from_base(round_: Round) -> Movement | None:
+    """From the base model's perplexity to the round's own, which is always over the same tokens."""
+    before, after = round_.result.base_perplexity, round_.result.perplexity
+    return None if before is None or after is None else Movement(before, after)

@@ -1,0 +1,183 @@
+"""Which round came from which: families of rounds as trees, in an order that reads as the story of what was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from msgspec import Struct
+
+from engine.compare.comparability import moved, moved_from_base, why_apart
+from engine.compare.diff import spec_text
+from engine.errors import RoundError
+from engine.spec.fields import changed_keys, flatten, spec_fields
+from engine.spec.round import Round
+
+
+class Kin(Struct, frozen=True, kw_only=True):
+    """A round's place in its family.
+
+    Attributes:
+        number: of the round, or of one that is gone and that others came from.
+        round: None for one that is gone.
+        parent: the round it came from; None for the first of a family.
+        depth: how many branches it is away from the first round.
+        branches: whether it begins a branch of its own, at one depth more than its parent; else it goes on in the line
+            of its parent, below what branches off there.
+        goes_on: whether any round came from it.
+        circular: the parent it names itself came from it, so that it is taken for the first.
+    """
+
+    number: int
+    round: Round | None
+    parent: Round | None
+    depth: int
+    branches: bool
+    goes_on: bool
+    circular: bool
+
+
+class Change(Struct, frozen=True):
+    """A field of the spec that is not what it was in the round it came from, both as people read them."""
+
+    key: str
+    old: str
+    new: str
+
+
+def families(rounds: Iterable[Round]) -> list[list[Kin]]:
+    """Every family, by its first round's number, each in reading order.
+
+    A round stands below the one it came from. Where several came from one, the line that most rounds follow is told
+    last and keeps its depth, so that n rounds are never deeper than log2(n); the others branch off above it, by number.
+    Rounds whose parent is gone are kept together beneath its number. Linear in the rounds, without recursion.
+    """
+    known = {round_.number: round_ for round_ in rounds}
+    parents = {number: round_.parent for number, round_ in known.items()}
+    for parent in [*parents.values()]:
+        if parent is not None:
+            parents.setdefault(parent, None)
+    circular = _cut_circles(parents)
+    children: dict[int, list[int]] = {number: [] for number in sorted(parents)}
+    for number in children:
+        if (parent := parents[number]) is not None:
+            children[parent].append(number)
+    sizes = _sizes(parents, children)
+    return [
+        [
+            Kin(
+                number=number,
+                round=known.get(number),
+                parent=known.get(parent) if (parent := parents[number]) is not None else None,
+                depth=depth,
+                branches=branches,
+                goes_on=bool(children[number]),
+                circular=number in circular,
+            )
+            for number, depth, branches in _in_reading_order(first, children, sizes)
+        ]
+        for first in children
+        if parents[first] is None
+    ]
+
+
+def family_of(rounds: Iterable[Round], number: int) -> list[Kin]:
+    """The family that round `number` belongs to; one that is gone has those that came from it.
+
+    Raises:
+        RoundError: there is no such round.
+    """
+    for family in families(rounds):
+        if any(kin.number == number for kin in family):
+            return family
+    raise RoundError(f"there is no round {number}: `loratui ls` lists those there are")
+
+
+def _cut_circles(parents: dict[int, int | None]) -> set[int]:
+    """Take the parent from the lowest number of each circle, as a file edited by hand may have; returns these."""
+    cut: set[int] = set()
+    met_from: dict[int, int] = {}
+    for start in sorted(parents):
+        path: list[int] = []
+        number: int | None = start
+        while number is not None and number not in met_from:
+            met_from[number] = start
+            path.append(number)
+            number = parents[number]
+        if number is not None and met_from[number] == start:
+            first = min(path[path.index(number) :])
+            parents[first] = None
+            cut.add(first)
+    return cut
+
+
+def _sizes(parents: Mapping[int, int | None], children: Mapping[int, list[int]]) -> dict[int, int]:
+    """How many rounds came from each, itself among them."""
+    order = [number for number, parent in parents.items() if parent is None]
+    for number in order:  # which grows meanwhile: parents before their children
+        order.extend(children[number])
+    sizes = dict.fromkeys(order, 1)
+    for number in reversed(order):
+        if (parent := parents[number]) is not None:
+            sizes[parent] += sizes[number]
+    return sizes
+
+
+def _in_reading_order(
+    first: int, children: Mapping[int, list[int]], sizes: Mapping[int, int]
+) -> list[tuple[int, int, bool]]:
+    """(number, depth, whether it branches off) of all that came from `first`."""
+    told: list[tuple[int, int, bool]] = []
+    ahead = [(first, 0, False)]
+    while ahead:
+        number, depth, branches = ahead.pop()
+        told.append((number, depth, branches))
+        if line := children[number]:
+            main = max(line, key=lambda child: (sizes[child], child))
+            ahead.append((main, depth, False))
+            ahead.extend((child, depth + 1, True) for child in reversed(line) if child != main)
+    return told
+
+
+def changes(kin: Kin) -> list[Change]:
+    """What differs in its spec from the round it came from; empty for the first of a family."""
+    if kin.round is None or kin.parent is None:
+        return []
+    return [
+        Change(key, spec_text(key, kin.parent), spec_text(key, kin.round))
+        for key in changed_keys(kin.parent.spec, kin.round.spec)
+    ]
+
+
+@cache
+def field_name(key: str) -> str:
+    """peft's or transformers' own name of a field, with its group where another field has the same."""
+    name = spec_fields()[key].name
+    return key if sum(field.name == name for field in spec_fields().values()) > 1 else name
+
+
+def kin_fields(kin: Kin) -> dict[str, object]:
+    """A round's place as the JSON output gives it, null where unknown; a change of perplexity is in percent."""
+    round_, parent = kin.round, kin.parent
+    changed: dict[str, object] = {}
+    change = None
+    if parent is not None and round_ is not None:
+        old, new = flatten(parent.spec), flatten(round_.spec)
+        changed = {item.key: {"old": old[item.key], "new": new[item.key]} for item in changes(kin)}
+        change = moved(parent, round_)
+    base = moved_from_base(round_) if round_ is not None else None
+    return {
+        "number": kin.number,
+        "deleted": round_ is None,
+        "parent": parent.number if parent is not None else round_.parent if round_ is not None else None,
+        "circular": kin.circular,
+        "depth": kin.depth,
+        "name": round_.name if round_ is not None else None,
+        "status": str(round_.status) if round_ is not None else None,
+        "note": round_.note if round_ is not None else None,
+        "changes": changed,
+        "perplexity": round_.result.perplexity if round_ is not None else None,
+        "against_parent": change.percent if change is not None else None,
+        "against_base": base.percent if base is not None else None,
+        "other_held_out_tokens": why_apart(parent, round_) if parent is not None and round_ is not None else "",
+    }

@@ -1,0 +1,180 @@
+"""Choose, order and group rounds: `ppl<3.3 r=16 lr>=1e-4 status:failed oscillation`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from engine.compare.columns import Column, Rounds, find_column
+from engine.compare.comparability import APART, held_out_groups
+from engine.compare.seed_groups import SeedGroup, seeds_alone
+from engine.errors import SpecError
+from engine.spec.round import Round
+from engine.text.humanize import format_perplexity
+from engine.text.sanitize import clean_line
+
+TERM = re.compile(r"^([\w.#]+)(<=|>=|!=|<|>|=|:)(.*)$")
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+    ":": operator.eq,
+}
+Test = Callable[[Round], bool]
+
+
+def filter_rounds(rounds: Iterable[Round], expression: str, known: Rounds | None = None) -> list[Round]:
+    """The rounds that meet every term: `column<op>value` compares, `column:text` contains, a bare word is searched for.
+
+    A round that lacks a value meets no comparison of it. Of a list, such as the tags, `=` asks for one of its words.
+
+    Args:
+        known: all rounds by number, for columns that compare a round with others; `rounds` if None.
+
+    Raises:
+        SpecError: an unknown column, or a number expected and not given.
+    """
+    listed = list(rounds)
+    known = by_number(listed) if known is None else known
+    for test in [_test(term, known) for term in expression.split()]:
+        listed = list(filter(test, listed))
+    return listed
+
+
+def by_number(rounds: Iterable[Round]) -> Rounds:
+    return {round_.number: round_ for round_ in rounds}
+
+
+def _test(term: str, known: Rounds) -> Test:
+    match = TERM.match(term)
+    if match is None:
+        word = term.casefold()
+        return lambda round_: word in _searched(round_)
+    name, sign, text = match.groups()
+    column = find_column(name)
+    if column.numeric:
+        return _compare_numbers(column, sign, text, known)
+    wanted = text.casefold()
+    if sign == ":":
+        return lambda round_: wanted in column.text(round_, known).casefold()
+    if sign not in ("=", "!="):
+        raise SpecError(f"{term!r}: {column.key} is no number, use =, != or :")
+    return lambda round_: (wanted in _words(column, round_, known)) is (sign == "=")
+
+
+def _searched(round_: Round) -> str:
+    """All text of a round that a word is looked for in."""
+    spec = round_.spec
+    texts = (round_.name, round_.status, *round_.tags, round_.note, round_.message, spec.model.path, spec.data.path)
+    return "\n".join(texts).casefold()
+
+
+def _words(column: Column, round_: Round, known: Rounds) -> set[str]:
+    """What a text column equals: the whole text, or each word of a list."""
+    value = column.value(round_, known)
+    listed = value if isinstance(value, tuple) else ()
+    return {text.casefold() for text in (column.text(round_, known), *listed)}
+
+
+def _compare_numbers(column: Column, sign: str, text: str, known: Rounds) -> Test:
+    try:
+        bound = float(text)
+    except ValueError:
+        raise SpecError(f"{column.key}{sign}{text}: {text!r} is no number") from None
+    compare = COMPARE[sign]
+
+    def test(round_: Round) -> bool:
+        value = column.value(round_, known)
+        return value is not None and compare(value, bound)
+
+    return test
+
+
+def sort_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) -> list[Round]:
+    """By a column, `-column` for the largest first; rounds without a value come last either way.
+
+    Args:
+        known: as for `filter_rounds`.
+
+    Raises:
+        SpecError: an unknown column.
+    """
+    column = find_column(key.removeprefix("-"))
+    listed = list(rounds)
+    others = by_number(listed) if known is None else known
+    values = [(column.value(round_, others), round_) for round_ in listed]
+    ordered = [(value, round_) for value, round_ in values if value is not None]
+    if not column.numeric:
+        ordered = [(column.text(round_, others).casefold(), round_) for _, round_ in ordered]
+    ordered.sort(key=operator.itemgetter(0), reverse=key.startswith("-"))
+    return [round_ for _, round_ in ordered] + [round_ for value, round_ in values if value is None]
+
+
+class Group(Struct, frozen=True):
+    """Rounds that are equal in a column, `text` being what it says of each ("" where it is unknown).
+
+    Attributes:
+        best: the one with the lowest perplexity; None if none has any, or they were measured on different tokens.
+        apart: whether they were.
+        seeds: how far chance alone moves their perplexity, if they differ in nothing but the seed.
+    """
+
+    text: str
+    rounds: Sequence[Round]
+    best: Round | None
+    apart: bool = False
+    seeds: SeedGroup | None = None
+
+    @property
+    def counted(self) -> str:
+        return f"{len(self.rounds)} round{'s' * (len(self.rounds) != 1)}"
+
+    def heading(self, title: str) -> str:
+        """`lr 2e-4 · 3 rounds · best perplexity 3.16 (round 2)`, `title` being the name of the column."""
+        parts = [f"{title} {clean_line(self.text) or '–'}", self.counted]
+        if self.seeds is not None:
+            parts.append(f"perplexity {self.seeds.text} over {self.seeds.seeds} seeds")
+        if self.best is not None:
+            parts.append(f"best perplexity {format_perplexity(self.best.result.perplexity)} (round {self.best.number})")
+        if self.apart:
+            parts.append(f"{APART} measured on different held-out tokens")
+        return " · ".join(parts)
+
+
+def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) -> list[Group]:
+    """The rounds by what they have in a column, in the order of its values, within a group in their own.
+
+    Args:
+        known: as for `filter_rounds`.
+
+    Raises:
+        SpecError: an unknown column.
+    """
+    column = find_column(key)
+    listed = list(rounds)
+    others = by_number(listed) if known is None else known
+    members: dict[str, list[Round]] = {}
+    told: dict[object, str] = {}  # a value that is known reads the same in all rounds
+    for round_ in listed:
+        value = column.value(round_, others)
+        text = told[value] if value in told else column.text(round_, others)
+        if value is not None:
+            told[value] = text
+        members.setdefault(text, []).append(round_)
+    heads = sort_rounds([group[0] for group in members.values()], key, others)
+    texts = [column.text(head, others) for head in heads]
+    return [_group(text, members[text]) for text in texts]
+
+
+def _group(text: str, rounds: Sequence[Round]) -> Group:
+    measured = [(round_.result.perplexity, round_) for round_ in rounds if round_.result.perplexity is not None]
+    kinds = len(set(held_out_groups(round_ for _, round_ in measured).values()))
+    best = min(measured, key=operator.itemgetter(0))[1] if kinds == 1 else None
+    return Group(text, rounds, best, kinds > 1, seeds_alone(rounds))

@@ -1,0 +1,115 @@
+"""Training rows from files, checked without any heavy library, so that what is wrong is said before training.
+
+The engine reads local files through the same functions: what the plan counts is what is trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from engine.dataset.formats import detect, read_record
+from engine.dataset.readers import file_version, local_data_file, local_path, read_records
+from engine.dataset.rows import Found, Row, RowCount, RowProblem, Rows, Unusable
+from engine.dataset.templates import refusal
+from engine.errors import DatasetError, reason_of
+from engine.spec.schema import DataFormat, DataSpec
+
+__all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "usable_rows"]
+
+LOOKED_AT = 20  # rows that tell the format
+_counting = Lock()
+
+
+def read_rows(file: Path, data: DataSpec) -> Rows:
+    """The first `data.samples` rows (all if None) of a local file.
+
+    Raises:
+        DatasetError: no such file, not what its name says (with the line), in no form or in several, fewer rows than
+            `data.samples`, or fewer than two usable ones.
+    """
+    file_version(file)
+    return usable_rows(read_records(file), data, str(file))
+
+
+def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
+    """Sort the first `data.samples` of `records` into usable rows and problems.
+
+    Raises:
+        DatasetError: as `read_rows`.
+    """
+    found, sorted_rows = _sort(records, data, source)
+    usable: list[Row] = []
+    problems: list[RowProblem] = []
+    for row in sorted_rows:
+        if isinstance(row, RowProblem):
+            problems.append(row)
+        else:
+            usable.append(row)
+    _check_numbers(len(usable), len(problems), problems[0] if problems else None, data, source)
+    return Rows(found, tuple(usable), tuple(problems))
+
+
+def count_rows(file: Path, data: DataSpec) -> RowCount:
+    """As `read_rows`, holding no more than one row at a time; remembered for as long as the file stays as it is.
+
+    Raises:
+        DatasetError: as `read_rows`.
+    """
+    version = file_version(file)
+    with _counting:  # who asks while another thread counts the same file waits for its answer
+        return _count_rows(file, version, data.format, data.prompt_template, data.samples)
+
+
+@lru_cache(maxsize=64)
+def _count_rows(
+    file: Path, version: tuple[int, int], format_: DataFormat, prompt_template: str, samples: int | None
+) -> RowCount:
+    data = DataSpec(str(file), format_, prompt_template, samples)
+    found, sorted_rows = _sort(read_records(file), data, str(file))
+    usable = passed_over = 0
+    first: Row | None = None
+    problem: RowProblem | None = None
+    for row in sorted_rows:
+        if isinstance(row, RowProblem):
+            problem = problem or row
+            passed_over += 1
+        else:
+            first = first or row
+            usable += 1
+    _check_numbers(usable, passed_over, problem, data, str(file))
+    assert first is not None
+    return RowCount(found, usable, passed_over, first, problem)
+
+
+def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[Found, Iterator[Row | RowProblem]]:
+    """The form of the records, and each as a row or a problem."""
+    wanted = islice(records, data.samples)
+    head = list(islice(wanted, LOOKED_AT))
+    if not head:
+        raise DatasetError(f"{source} has 0 usable rows, and at least 2 are needed")
+    found = detect(head, data.format, source)
+
+    def sort(number: int, record: Any) -> Row | RowProblem:
+        try:
+            row = read_record(found.format, record)
+        except Unusable as error:
+            return RowProblem(number, str(error))
+        reason = refusal(row, data.prompt_template)
+        return row if reason is None else RowProblem(number, reason)
+
+    return found, (sort(number, record) for number, record in enumerate(chain(head, wanted), 1))
+
+
+def _check_numbers(usable: int, passed_over: int, problem: RowProblem | None, data: DataSpec, source: str) -> None:
+    total = usable + passed_over
+    if data.samples is not None and 2 <= total < data.samples:
+        raise DatasetError(f"data.samples is {data.samples}, but {source} has {total} rows: set it to at most {total}")
+    if usable < 2:
+        why = f"; row {problem.number}: {problem.reason}" if problem else ""
+        rows = "row" if usable == 1 else "rows"
+        raise DatasetError(f"{source} has {usable} usable {rows}, and at least 2 are needed{why}")

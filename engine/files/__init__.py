@@ -1,0 +1,1 @@
+"""Paths of a workspace, files that are replaced whole, and who may read them."""

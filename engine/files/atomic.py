@@ -1,0 +1,159 @@
+"""Files of ours: written whole or not at all, and read only where they are plain files of a sane size."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from engine.files.paths import FILE_MODE
+
+Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
+MAX_BYTES = 16 * 1024 * 1024  # far beyond any spec, preset or manifest
+WRITE_BYTES = 1024 * 1024
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
+
+
+class NoPlainFile(ValueError):
+    """What is there is no file that can be read whole."""
+
+
+def open_plain(path: Path, *, follow_link: bool = False) -> BufferedReader:
+    """A file to read; a pipe or device in its place is not waited for.
+
+    Raises:
+        NoPlainFile: a directory, pipe, socket or device, or a link, which may lead anywhere, unless `follow_link`.
+        OSError: it cannot be opened.
+    """
+    if not follow_link and path.is_symlink():
+        raise NoPlainFile("it is a link")
+    _check_plain(os.stat(path))
+    no_link = 0 if follow_link else os.O_NOFOLLOW
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | no_link), "rb")
+    try:
+        _check_plain(os.fstat(stream.fileno()))
+    except NoPlainFile:
+        stream.close()
+        raise
+    return stream
+
+
+def read_plain(path: Path, *, max_bytes: int = MAX_BYTES, follow_link: bool = False) -> bytes:
+    """The content of a file; raises as `open_plain`, and NoPlainFile for one of more than `max_bytes`."""
+    with open_plain(path, follow_link=follow_link) as stream:
+        data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise NoPlainFile(f"it has more than {max_bytes // 1024**2} MiB")
+    return data
+
+
+def _check_plain(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise NoPlainFile("it is a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise NoPlainFile("it is no file but a pipe, socket or device")
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside `path` that nothing has; what a killed process leaves under one, `sweep` removes."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def sweep(path: Path, age_seconds: float = 0.0) -> None:
+    """Remove what killed writers of `path` left beside it; 0 for one who keeps other writers of it out."""
+    for entry in os.scandir(path.parent):
+        found = TEMPORARY.fullmatch(entry.name)
+        if found is not None and found["name"] == path.name and entry.is_file(follow_symlinks=False):
+            with suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age_seconds:
+                    os.unlink(entry.path)
+
+
+@contextmanager
+def staged(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
+    """A temporary file beside `path` with `pieces` in it, forced to disk, to be renamed; removed if that fails.
+
+    A file whose fsync failed is never written again: what the kernel kept of it is not known.
+    """
+    temporary = temporary_beside(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=WRITE_BYTES) as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(descriptor)
+        yield temporary
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path` so that a reader, or a crash, finds the old content or the new, never a part.
+
+    Raises:
+        OSError: the disk refuses; `path` is as it was, unless it was the directory alone that could not be synced.
+    """
+    with staged(path, [data]) as temporary:
+        os.replace(temporary, path)
+    sync(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give `source` a further name in its directory, which nothing may have; a copy where there are no links.
+
+    Raises:
+        FileExistsError: something has the name.
+        OSError: the disk refuses.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        with staged(source, [source.read_bytes()]) as temporary:
+            shutil.copystat(source, temporary)
+            os.replace(temporary, target)
+
+
+def sync(path: Path) -> None:
+    """Force a file to disk, or the renames in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`: whole or, where the disk refuses, not at all.
+
+    A file that is there is replaced, its permissions kept, a link's target and not the link. What is no file, such as
+    `/dev/stdout` or a pipe, is written to.
+
+    Raises:
+        OSError: it cannot be written; what was there is there still.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    mode = path.stat().st_mode & 0o777 if path.exists() else None
+    write_atomically(path, content)
+    if mode is not None:
+        path.chmod(mode)

@@ -1,0 +1,87 @@
+"""Who may read a workspace: its owner alone, unless the owner shares it with the members of the directory's group.
+
+The sign is a file of the owner's, as permissions alone tell nothing: TensorBoard, for one, makes directories called
+`runs` that everybody may read. Each process that writes in a workspace takes its umask from here.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.errors import LoratuiError, reason_of
+from engine.files.paths import Workspace
+
+PRIVATE_UMASK, SHARED_UMASK = 0o077, 0o027
+READ, ENTER = stat.S_IRGRP, stat.S_IXGRP
+
+
+def is_shared(workspace: Workspace) -> bool:
+    """Whether the members of the group may read it; a sign of another user's, or that is no plain file, is none."""
+    try:
+        status = os.lstat(workspace.shared_sign)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def set_umask(workspace: Workspace) -> None:
+    """Let this process and its children make files for those alone who may read the workspace."""
+    os.umask(SHARED_UMASK if is_shared(workspace) else PRIVATE_UMASK)
+
+
+def share(workspace: Workspace) -> str:
+    """Let the group read what is in the workspace and what will be; returns the name of the group.
+
+    What runs already goes on as it began: what it makes is its owner's alone until it ends.
+
+    Raises:
+        LoratuiError: a permission cannot be changed.
+    """
+    try:
+        workspace.runs_dir.mkdir(mode=0o700, exist_ok=True)
+        os.close(os.open(workspace.shared_sign, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        for path in _ours(workspace):
+            mode = path.stat().st_mode
+            path.chmod(stat.S_IMODE(mode) | READ | (ENTER if stat.S_ISDIR(mode) else 0))
+        group = workspace.root.stat().st_gid
+    except OSError as error:
+        raise LoratuiError(f"{workspace.root} could not be shared: {reason_of(error)}") from error
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
+
+
+def unshare(workspace: Workspace) -> None:
+    """Take from all but the owner what `share` gave, and more: nobody else may then read what is in the workspace.
+
+    Raises:
+        LoratuiError: a permission cannot be changed.
+    """
+    try:
+        workspace.shared_sign.unlink(missing_ok=True)
+        for path in _ours(workspace):
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
+    except OSError as error:
+        raise LoratuiError(f"{workspace.root} is shared still: {reason_of(error)}") from error
+
+
+def _ours(workspace: Workspace) -> Iterator[Path]:
+    """The workspace's directory, its store with the backups, judgements, runs and conversations; no locks, no links."""
+    yield workspace.root
+    store = workspace.store_path
+    kept = [*store.parent.glob(f"{store.name}*"), *workspace.root.glob(workspace.judgements.name)]
+    yield from (path for path in kept if _is_told(path))
+    conversations = workspace.conversations_dir
+    for top in [workspace.runs_dir] if conversations.is_symlink() else [workspace.runs_dir, conversations]:
+        for directory, _, names in os.walk(top):
+            yield Path(directory)
+            yield from (path for name in names if _is_told(path := Path(directory, name)))
+
+
+def _is_told(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode) and path.suffix != ".lock"

@@ -1,0 +1,1 @@
+"""Blind judgements of answers, and the win rates and ranking that follow from them."""

@@ -1,0 +1,74 @@
+"""The modules of a base model that an adapter can be put on, by their names, without torch and without the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from engine.errors import ModelError
+from engine.preflight.base_model import (
+    ALSO_TARGETS,
+    model_dir_here,
+    module_counts,
+    read_config,
+)
+
+LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+NEOX_LIKE = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
+# As transformers names the linear layers of an architecture (its modeling_*.py), by config.json's model_type.
+USUAL: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "granite", "olmo", "olmo2", "smollm3"),
+        LLAMA_LIKE,
+    ),
+    **dict.fromkeys(("gpt_neox", "falcon", "bloom"), NEOX_LIKE),
+    "gpt2": ("c_attn", "c_proj", "c_fc"),
+    "opt": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    "phi": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
+    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
+    "stablelm": LLAMA_LIKE,
+    "mpt": ("Wqkv", "out_proj", "up_proj", "down_proj"),
+}
+
+
+class ModelModules(Struct, frozen=True):
+    """Names of modules and how many of each there are, None where only the architecture is known.
+
+    `all_linear` are those that peft's `all-linear` takes, `others` those that have to be named.
+    """
+
+    all_linear: dict[str, int | None]
+    others: dict[str, int | None]
+
+
+def model_modules(path: str, environment: Mapping[str, str] = os.environ) -> ModelModules:
+    """The modules of the model that `model.path` means, from its weights, or else by its architecture.
+
+    Raises:
+        ModelError: the model is not on this machine, or is of an architecture that is not known here.
+    """
+    directory = model_dir_here(path, environment)
+    if directory is None:
+        raise ModelError(f"model.path is {path!r}, which is not on this machine yet: type the names of the modules")
+    counts = module_counts(directory)
+    if not counts:
+        return ModelModules(dict.fromkeys(_usual(directory, path)), dict.fromkeys(sorted(ALSO_TARGETS)))
+    others = {name: count for name, count in counts.items() if "embed" in name or name == "lm_head"}
+    return ModelModules(
+        {name: count for name, count in counts.items() if name not in others},
+        {name: count for name, count in others.items() if name in ALSO_TARGETS},
+    )
+
+
+def _usual(directory: Path, path: str) -> tuple[str, ...]:
+    try:
+        config = read_config(directory)
+    except ModelError as error:
+        raise ModelError(f"model.path is {path!r}: its config.json cannot be read: type the names") from error
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in USUAL:
+        raise ModelError(f"model.path is {path!r}, a {kind}, whose modules are not known here: type their names")
+    return USUAL[kind]

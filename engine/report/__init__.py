@@ -1,0 +1,1 @@
+"""What leaves loratui as a file: tables, comparisons, write-ups, charts."""

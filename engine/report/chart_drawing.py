@@ -1,0 +1,205 @@
+"""Curves on paper: a figure by matplotlib that is read in black and white and by the colour-blind too."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from engine.report.chart_client import Order, Picture
+from engine.runs.chart_series import (
+    NOISY,
+    Along,
+    Metric,
+    Points,
+    Series,
+    bin_width,
+    keep_extremes,
+    points_of,
+    smooth,
+    x_of_steps,
+)
+from engine.runs.run_tail import RunTail
+from engine.runs.snapshot import RunSnapshot
+from engine.text.humanize import listed
+from engine.text.sanitize import clean_line
+
+# Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/, without the yellow, which paper loses
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+UNITS = {
+    Metric.TRAIN_LOSS: "nats per token", Metric.EVAL_LOSS: "nats per held-out token",
+    Metric.LEARNING_RATE: "learning rate", Metric.GRAD_NORM: "2-norm before clipping",
+    Metric.TOKENS_PER_SECOND: "tokens per second", Metric.MEMORY: "GiB",
+}  # fmt: skip
+SETTINGS: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3, "grid.linewidth": 0.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10.0, "axes.unicode_minus": False,
+    "lines.linewidth": 1.3, "lines.markersize": 4.0, "legend.frameon": False,
+    "text.parse_math": False,  # a name may hold dollar signs
+    "svg.fonttype": "none",  # letters stay letters: found, copied, and of any script
+    "svg.hashsalt": "loratui",  # the same curves are the same bytes
+    "figure.dpi": 100.0, "savefig.dpi": 160.0,
+}  # fmt: skip
+WIDE_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback")  # for a PNG
+WIDTH, PANEL_HEIGHT, LEGEND_HEIGHT = 10.0, 2.7, 0.22  # inches
+POINTS = 400  # about as many bins as a panel has pixels
+FEW = 4  # runs, whose values as measured do not hide each other
+AS_MEASURED: dict[str, Any] = {"alpha": 0.2, "linewidth": 0.6, "zorder": 1.5}
+SMOOTHED_OVER = 0.02  # of the steps, and not at all where that is fewer than two
+LABEL_LETTERS = 60
+NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # https://www.w3.org/TR/xml/#charsets
+
+
+def draw_order(order: Order) -> Picture:
+    """What `engine.report.chart_client` is asked for.
+
+    Raises:
+        OSError: a log cannot be read.
+    """
+    runs = [(item, RunSnapshot(RunTail(Path(item.events)).poll())) for item in order.runs]
+    series = [Series(plain(item.label), run.curve, run.evaluations) for item, run in runs]
+    drawn = [place for place, item in enumerate(series) if metrics_of([item])]
+    curveless = tuple(place for place in range(len(series)) if place not in drawn)
+    if not drawn:
+        return Picture(b"", curveless)
+    title = f"Curves of {listed([order.runs[place].number for place in drawn])}"
+    return Picture(render(title, [series[place] for place in drawn], order.format), curveless)
+
+
+def plain(text: str) -> str:
+    """`text` on one line, as a picture can hold it: cleaned, of letters that XML allows, and not too long."""
+    text = NO_XML.sub("\ufffd", clean_line(text))
+    return text if len(text) <= LABEL_LETTERS else text[: LABEL_LETTERS - 1].rstrip() + "…"
+
+
+def points_by_step(item: Series, metric: Metric) -> Points:
+    """A metric of a run against its optimizer steps."""
+    return points_of(item, x_of_steps(item.curve, Along.STEP), metric, Along.STEP)
+
+
+def metrics_of(series: Sequence[Series]) -> list[Metric]:
+    """The metrics that any of the runs recorded."""
+    return [metric for metric in Metric if any(len(points_by_step(item, metric).y) for item in series)]
+
+
+def render(title: str, series: Sequence[Series], format_: str) -> bytes:
+    """A file of that format. Equal curves give equal bytes."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        if format_ == "png":
+            matplotlib.rcParams["font.family"] = ["DejaVu Sans", *_installed(WIDE_SCRIPTS)]
+        out = io.BytesIO()
+        metadata = {"Date": None, "Creator": "loratui", "Title": title} if format_ == "svg" else {"Software": None}
+        figure_of(title, series).savefig(out, format=format_, metadata=metadata)
+        return out.getvalue()
+
+
+def _installed(families: Sequence[str]) -> list[str]:
+    from matplotlib.font_manager import fontManager
+
+    there = {font.name for font in fontManager.ttflist}
+    return [family for family in families if family in there]
+
+
+def figure_of(title: str, series: Sequence[Series]) -> Figure:
+    """A panel for each metric, two beside each other, beneath a title and a legend that holds for all of them."""
+    metrics = metrics_of(series)
+    columns = min(2, len(metrics))
+    rows = -(-len(metrics) // columns)
+    legend_rows = -(-len(series) // 2)
+    height = rows * PANEL_HEIGHT + 0.5 + legend_rows * LEGEND_HEIGHT
+    figure = Figure(figsize=(WIDTH if columns == 2 else WIDTH / 1.6, height), layout="constrained")
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    for place, metric in enumerate(metrics):
+        _draw_panel(figure.add_subplot(rows, columns, place + 1), metric, series)
+    handles = [
+        Line2D([], [], color=colour_of(place), linestyle=dashes_of(place), marker=MARKERS[place % len(MARKERS)])
+        for place in range(len(series))
+    ]
+    figure.legend(
+        handles,
+        [item.label for item in series],
+        loc="outside lower center",
+        ncols=min(2, len(series)),
+        handlelength=4.0,
+    )
+    return figure
+
+
+def colour_of(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def dashes_of(place: int) -> Any:
+    """As matplotlib names a line style, or its dashes and gaps in points."""
+    return DASHES[place % len(DASHES)]
+
+
+def _draw_panel(axes: Axes, metric: Metric, series: Sequence[Series]) -> None:
+    smoothed = lost = False
+    for place, item in enumerate(series):
+        points = points_by_step(item, metric)
+        if points.lost:
+            lost = True
+            bottom = axes.get_xaxis_transform()
+            at = [0.0] * len(points.lost)
+            axes.plot(points.lost, at, "x", color=colour_of(place), transform=bottom, clip_on=False)
+        if not len(points.y):
+            continue
+        style: dict[str, Any] = {"color": colour_of(place), "linestyle": dashes_of(place)}
+        name = f"{metric.value.replace(' ', '-').replace('/', '-')}-{place + 1}"
+        if metric is Metric.EVAL_LOSS:
+            marker = MARKERS[place % len(MARKERS)]
+            axes.plot(points.x, points.y, marker=marker, gid=name, **style)
+            continue
+        span = round(SMOOTHED_OVER * len(points.y)) if metric in NOISY else 1
+        if span > 1:
+            smoothed = True
+            if len(series) <= FEW:
+                axes.plot(*_thinned(points), color=colour_of(place), gid=f"{name}-raw", **AS_MEASURED)
+            points = _last_of_each_bin(points._replace(y=smooth(points.y, span)))
+        axes.plot(*_thinned(points), gid=name, **style)
+    told = [metric.value]
+    if smoothed:
+        told[0] += f", smoothed over {SMOOTHED_OVER:.0%} of the steps"
+        told += ["pale: raw"] * (len(series) <= FEW)
+    if lost:
+        told.append("×: no number")
+    axes.set_title("; ".join(told), loc="left")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel(UNITS[metric])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.01)
+    if metric is Metric.LEARNING_RATE:
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    elif metric in (Metric.TOKENS_PER_SECOND, Metric.MEMORY):
+        axes.set_ylim(bottom=0)
+
+
+def _thinned(points: Points) -> Iterator[np.ndarray[tuple[int], np.dtype[np.floating]]]:
+    """x and y of what can be seen: the extremes of each bin."""
+    kept = keep_extremes(points.steps, points.y, bin_width(float(points.steps[-1]), POINTS))
+    yield np.asarray(points.x[kept], np.float64)
+    yield np.asarray(points.y[kept], np.float64)
+
+
+def _last_of_each_bin(points: Points) -> Points:
+    """What smoothing has made of the values up to there; its first few, which are hardly smoothed, are not shown."""
+    width = bin_width(float(points.steps[-1]), POINTS)
+    return points.only(np.arange(len(points.y)) % width == width - 1) if width < len(points.y) else points

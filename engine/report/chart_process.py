@@ -1,0 +1,29 @@
+"""`python -P -m engine.report.chart_process`: draw the curves of some rounds, for `engine.report.chart_client`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from engine.report.chart_client import Order, Picture
+from engine.system.worker_process import Refusal
+
+
+def main() -> None:
+    """Draw the order on the standard input."""
+    os.chdir("/")  # where no matplotlibrc lies
+    from engine.report.chart_drawing import draw_order  # matplotlib, in this process alone
+
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    answer: Picture | Refusal
+    try:
+        answer = draw_order(order)
+    except OSError as error:
+        answer = Refusal(f"{error.filename} cannot be read, so that nothing is drawn: {error.strerror}")
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

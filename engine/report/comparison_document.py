@@ -1,0 +1,103 @@
+"""The comparison of a few rounds as a document: what differs between them, and a picture of their curves beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from engine.compare.comparability import APART, told_apart
+from engine.compare.diff import ComparedField, check_count, compared_fields
+from engine.compare.verdict import Verdict
+from engine.errors import LoratuiError
+from engine.files.atomic import write_bytes
+from engine.files.paths import Workspace
+from engine.report.chart_client import FORMATS, Format, draw
+from engine.report.export import notes_of, shared_settings
+from engine.spec.round import Round, Status
+from engine.text.humanize import listed
+from engine.text.markdown import as_sentence, escape_markdown, markdown_table
+
+
+def picture_beside(path: Path, format_: Format = "svg") -> Path:
+    """Where the picture of the document at `path` lies.
+
+    Raises:
+        LoratuiError: `path` names a picture itself, or what is no file.
+    """
+    if path.suffix.lower() in {f".{known}" for known in FORMATS}:
+        raise LoratuiError(f"{path} would be the picture: name the Markdown file, and the picture is written beside it")
+    if path.exists() and not path.is_file():
+        raise LoratuiError(f"{path} is no file, and a picture cannot be written beside it: name a file")
+    return path.with_name(f"{path.stem}.{format_}")
+
+
+def write_comparison(workspace: Workspace, rounds: Sequence[Round], path: Path, format_: Format = "svg") -> Path | None:
+    """Write the document at `path` and, beside it, the picture, if there is any curve; returns where that is.
+
+    What is there already is replaced: ask before.
+
+    Raises:
+        LoratuiError: too few or too many rounds, or the picture or a file could not be made.
+    """
+    check_count(rounds)
+    beside = picture_beside(path, format_)
+    picture = draw(workspace, rounds, format_)
+    curveless = [rounds[place] for place in picture.curveless]
+    from engine.compare.significance import verdicts
+
+    found = verdicts(workspace, rounds)
+    document = to_document(rounds, beside.name if picture.data else None, curveless, found)
+    files = [(beside, picture.data)] * bool(picture.data) + [(path, document.encode())]
+    for file, content in files:
+        try:
+            write_bytes(file, content)
+        except OSError as error:
+            raise LoratuiError(f"{file} could not be written: {error.strerror}") from error
+    return beside if picture.data else None
+
+
+def to_document(
+    rounds: Sequence[Round], picture: str | None, curveless: Sequence[Round] = (), verdicts: Sequence[Verdict] = ()
+) -> str:
+    """GitHub Markdown: a column per round, what differs, the picture of that name beside it, what is shared, notes.
+
+    Args:
+        verdicts: on each round, whether it really differs from the first.
+    """
+    numbers = listed([item.number for item in rounds])
+    fields = compared_fields(rounds, verdicts)
+    differing = [field for field in fields if field.differs]
+    parts = [f"# {numbers.capitalize()} side by side", _table(rounds, differing)]
+    if any(field.best for field in differing):
+        parts.append("**Bold**: the best among the rounds measured on the same held-out tokens.")
+    parts += [f"{APART}: {as_sentence(told)}" for told in told_apart(rounds, rounds[0])]
+    if told := [item.told for item in verdicts if item.word]:
+        parts.append("## Is the difference real?\n\n" + "\n".join(f"- {as_sentence(text)}" for text in told))
+    if picture is not None:
+        parts.append(f"![Curves of {numbers}]({quote(picture)})")
+    parts += _told_curveless(curveless)
+    if shared := shared_settings(rounds):
+        parts.append("## The same in all of them\n\n" + shared)
+    if notes := notes_of(rounds):
+        parts.append("## Notes\n\n" + notes)
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rounds: Sequence[Round], fields: Sequence[ComparedField]) -> str:
+    titles = ["field", *(f"round {item.number}" for item in rounds)]
+    return markdown_table(titles, [_row(field) for field in fields], right=[False, *[True] * len(rounds)])
+
+
+def _row(field: ComparedField) -> list[str]:
+    cells = [escape_markdown(text) or "–" for text in field.texts]
+    cells = [f"{APART} {cell}" if place in field.apart else cell for place, cell in enumerate(cells)]
+    bold = [f"**{cell}**" if place in field.best else cell for place, cell in enumerate(cells)]
+    return [f"`{field.key}`" if "." in field.key else escape_markdown(field.title), *bold]
+
+
+def _told_curveless(rounds: Sequence[Round]) -> list[str]:
+    imported = [item.number for item in rounds if item.status is Status.IMPORTED]
+    others = [item.number for item in rounds if item.status is not Status.IMPORTED]
+    told = [f"Imported without a run, so without a curve: {listed(imported)}."] if imported else []
+    return told + ([f"Without a curve: {listed(others)}."] if others else [])

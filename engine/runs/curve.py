@@ -1,0 +1,157 @@
+"""A run's steps as flat arrays, which a million of them fit into."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+
+from engine.runs.events import Step, decode_event
+
+
+class _Point(Struct, frozen=True, gc=False, tag_field="event", tag="step"):
+    """Of a step event only what a curve keeps."""
+
+    step: int
+    loss: float | None
+    learning_rate: float
+    grad_norm: float | None
+    tokens: float
+    seconds: float
+    memory_bytes: float | None = None
+
+
+_points = msgspec.json.Decoder(_Point)
+ROW_BYTES = 8 + 6 * 4  # of a step as `Curve.packed` has it
+
+
+class Curve:
+    """Values per step as flat arrays; NaN where one is missing or was not finite.
+
+    Single precision, seven digits, is more than a chart or a table shows.
+
+    Attributes:
+        steps: optimizer steps, rising.
+        losses, learning_rates, grad_norms, tokens, seconds, memory_bytes: of each, as in `engine.runs.events.Step`.
+        epochs_per_step: what a step adds to the epoch; 0 as long as there is none.
+        revision: differs whenever anything else does.
+    """
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.losses = array("f")
+        self.learning_rates = array("f")
+        self.grad_norms = array("f")
+        self.tokens = array("f")
+        self.seconds = array("f")
+        self.memory_bytes = array("f")
+        self.epochs_per_step = 0.0
+        self.revision = 0
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def append(self, step: Step) -> None:
+        """Take one step more, unless one of its numbers is greater than any that training comes to."""
+        with suppress(OverflowError):
+            self.extend(_curve_of([step], step))
+
+    def extend(self, other: Curve) -> None:
+        """Take the steps of `other` too."""
+        for mine, others in zip(self.columns(), other.columns(), strict=True):
+            mine.extend(others)
+        self.epochs_per_step = other.epochs_per_step or self.epochs_per_step
+        self.revision += 1
+
+    def keep_until(self, step: int) -> None:
+        """Forget the steps after `step`, which a resumed run takes anew."""
+        kept = bisect_right(self.steps, step)
+        for values in self.columns():
+            del values[kept:]
+        self.revision += 1
+
+    def packed(self) -> bytes:
+        """The columns one behind the other, in the byte order of this machine."""
+        return b"".join(column.tobytes() for column in self.columns())
+
+    def columns(self) -> tuple[array[Any], ...]:
+        """The arrays themselves, the steps first."""
+        values = self.losses, self.learning_rates, self.grad_norms, self.tokens, self.seconds, self.memory_bytes
+        return self.steps, *values
+
+
+class Steps:
+    """Consecutive steps read at once: what a curve keeps of each, and the last one whole."""
+
+    def __init__(self, curve: Curve, last: Step) -> None:
+        self.curve = curve
+        self.last = last
+
+    @property
+    def time(self) -> float:
+        """Of the last step, as events have it."""
+        return self.last.time
+
+    def go_on(self, steps: Steps) -> None:
+        """Take the steps that come after these too."""
+        self.curve.extend(steps.curve)
+        self.last = steps.last
+
+
+def read_steps(lines: bytes) -> Steps | None:
+    """The steps that whole `lines` are, one each; None if any of them is no step event.
+
+    Decoded in one go and in part, which takes a quarter of the time that events take one by one.
+    """
+    last = decode_event(lines[lines.rfind(b"\n", 0, len(lines) - 1) + 1 :])
+    if not isinstance(last, Step):
+        return None
+    try:
+        curve = _curve_of(_points.decode_lines(lines), last)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return None
+    gapless = last.step - curve.steps[0] + 1 == len(curve)  # which is known at once, and lines have to be counted
+    return Steps(curve, last) if gapless or len(curve) == len(lines.splitlines()) else None
+
+
+def unpacked_steps(content: bytes, last: Step) -> Steps:
+    """The steps whose curve, packed, is `content`; `last` is the last of them."""
+    curve, rest = Curve(), memoryview(content)
+    count = len(content) // ROW_BYTES
+    for column in curve.columns():
+        length = count * column.itemsize
+        column.frombytes(rest[:length])
+        rest = rest[length:]
+    curve.epochs_per_step = _epochs_per_step(last)
+    return Steps(curve, last)
+
+
+def _epochs_per_step(last: Step) -> float:
+    return last.epoch / last.step if last.step else 0.0
+
+
+def _curve_of(points: Sequence[_Point | Step], last: Step) -> Curve:
+    """Column by column, each at once: half of the time that a million steps take is spent here."""
+    curve = Curve()
+    curve.steps.fromlist([point.step for point in points])
+    _fill(curve.losses, [point.loss for point in points])
+    _fill(curve.learning_rates, [point.learning_rate for point in points])
+    _fill(curve.grad_norms, [point.grad_norm for point in points])
+    _fill(curve.tokens, [point.tokens for point in points])
+    _fill(curve.seconds, [point.seconds for point in points])
+    _fill(curve.memory_bytes, [point.memory_bytes for point in points])
+    curve.epochs_per_step = _epochs_per_step(last)
+    return curve
+
+
+def _fill(column: array[float], values: Sequence[float | None]) -> None:
+    try:
+        column.fromlist(cast("list[float]", values))  # as it mostly is
+    except TypeError:
+        column.fromlist([math.nan if value is None else value for value in values])

@@ -1,0 +1,80 @@
+"""`spec.json` of a run directory: the round as it was queued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from engine.errors import SpecError
+from engine.files.atomic import NoPlainFile, read_plain
+from engine.files.paths import RunDir
+from engine.spec.plan import Plan
+from engine.spec.schema import Spec, decode_spec
+
+
+class QueuedRound(Struct, frozen=True, kw_only=True):
+    """A round as it was queued: the content of `runs/<id>/spec.json`, from which the index can be rebuilt."""
+
+    id: str
+    number: int
+    name: str
+    note: str
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    parent: int | None
+    created: float
+    plan: Plan
+    spec: Spec
+
+
+def known_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document without the fields of its spec that only a later version knows; of other parts they do no harm."""
+    fields = dict(document)
+    groups = {field.name: field.type.__struct_fields__ for field in msgspec.structs.fields(Spec)}
+    if isinstance(spec := fields.get("spec"), dict):
+        fields["spec"] = {
+            name: {key: value for key, value in group.items() if key in groups[name]}
+            if isinstance(group, dict)
+            else group
+            for name, group in spec.items()
+            if name in groups
+        }
+    return fields
+
+
+def merged(old: object, new: object) -> Any:
+    """`new` with what only `old` has: fields, at any depth, that the writer of `new` does not know."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    return {**old, **{name: merged(old.get(name), value) for name, value in new.items()}}
+
+
+def read_queued(run: RunDir) -> tuple[QueuedRound, dict[str, Any]]:
+    """A run's `spec.json`, and all of its fields.
+
+    Raises:
+        ValueError: it is not what loratui wrote (msgspec's errors are ValueErrors, too).
+        OSError: it cannot be read.
+    """
+    try:
+        fields = msgspec.json.decode(read_plain(run.spec), type=dict[str, Any])
+        return msgspec.convert(known_fields(fields), QueuedRound), fields
+    except RecursionError as error:
+        raise NoPlainFile("it nests too deep") from error
+
+
+def encode_queued(queued: QueuedRound, fields: Mapping[str, Any] | None = None) -> bytes:
+    """What to write to `spec.json`; `fields` are those it had."""
+    document = merged(fields or {}, msgspec.to_builtins(queued))
+    return msgspec.json.format(msgspec.json.encode(document), indent=1)
+
+
+def read_spec(run: RunDir) -> Spec:
+    """The spec in the run directory; raises SpecError if it cannot be read."""
+    try:
+        return decode_spec(msgspec.json.decode(read_plain(run.spec))["spec"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:  # msgspec's errors are ValueErrors
+        raise SpecError(f"{run.spec} cannot be read: {error}") from error

@@ -1,0 +1,280 @@
+"""The fields of a spec as a person meets them: what each means, which values it takes, and how its text is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from engine.errors import SpecError
+from engine.spec.schema import (
+    DataSpec,
+    GenerationSpec,
+    LoraSpec,
+    ModelSpec,
+    Spec,
+    TrainSpec,
+    decode_spec,
+)
+
+SECTIONS: dict[str, type[Struct]] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "lora": LoraSpec,
+    "train": TrainSpec,
+    "generation": GenerationSpec,
+}
+TYPED_SIGNS = str.maketrans("−–⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹\u00a0", "--" + "-+0123456789 ")
+TIMES_TEN = re.compile(r"(?:(?P<mantissa>[+-]?[\d._]+)\s*[×x*·]\s*)?10(?:\^|\*\*|(?=[+-]))\s*(?P<exponent>[+-]?\d+)")
+SPACED_EXPONENT = re.compile(r"(\d\.?)\s*[eE]\s*([+-]?\d)")
+THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
+NUMBER_WORDS = {int: "a whole number", float: "a number"}
+
+
+class SpecField(Struct, frozen=True):
+    """One hyperparameter as a person meets it.
+
+    `allowed` says in words which values pass; `choices` is empty unless the field is a choice among words; `empty` is
+    the word for a value left empty, such as "all" or "off", and "" where a value must be given.
+    """
+
+    key: str
+    kind: Literal["text", "int", "float", "choice", "modules", "template"]
+    description: str
+    allowed: str
+    choices: tuple[str, ...] = ()
+    empty: str = ""
+
+    @property
+    def group(self) -> str:
+        return self.key.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.key.partition(".")[2]
+
+
+def _unwrap(annotation: Any) -> tuple[Any, Meta]:
+    """The bare type and its merged constraints; None as an alternative is told by `extra["empty"]`."""
+    args = get_args(annotation)
+    if type(None) in args:
+        annotation = next(arg for arg in args if arg is not type(None))
+    metas: list[Meta] = []
+    while get_origin(annotation) is Annotated:
+        inner = get_args(annotation)
+        metas.extend(item for item in inner[1:] if isinstance(item, Meta))
+        annotation = inner[0]
+    merged = {
+        name: value
+        for meta in reversed(metas)
+        for name in ("ge", "gt", "le", "lt", "pattern", "description", "extra")
+        if (value := getattr(meta, name)) is not None
+    }
+    return annotation, Meta(**merged)
+
+
+def _allowed(bare: Any, meta: Meta) -> str:
+    """The values a number field takes, in words."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds = [
+        f"{word} {format_value(bound)}" for name, word in words.items() if (bound := getattr(meta, name)) is not None
+    ]
+    return " ".join([NUMBER_WORDS[bare], " and ".join(bounds)]).strip()
+
+
+def _words(bare: Any) -> dict[str, Any]:
+    """The values of a field that is a choice among a few, by the word for each; empty for any other field."""
+    if bare is bool:
+        return {"true": True, "false": False}
+    if get_origin(bare) is Literal:
+        return {format_value(value): value for value in get_args(bare)}
+    if get_origin(bare) in (Union, UnionType) and all(map(_words, get_args(bare))):
+        return {word: value for part in reversed(get_args(bare)) for word, value in _words(part).items()}
+    return {}
+
+
+def _describe(key: str, annotation: Any) -> SpecField:
+    bare, meta = _unwrap(annotation)
+    description = meta.description or ""
+    empty = (meta.extra or {}).get("empty", "")
+    if words := _words(bare):
+        allowed = " or ".join(words) if len(words) == 2 else "one of " + ", ".join(words)
+        return SpecField(key, "choice", description, allowed, tuple(words))
+    if bare is str:
+        kind: Literal["text", "template"] = "template" if meta.pattern else "text"
+        return SpecField(key, kind, description, (meta.extra or {}).get("allowed", "a name or a path"))
+    if bare in NUMBER_WORDS:
+        allowed = _allowed(bare, meta) + (f", or empty for {empty}" if empty else "")
+        return SpecField(key, "int" if bare is int else "float", description, allowed, empty=empty)
+    return SpecField(key, "modules", description, "module names with commas between, or all-linear")
+
+
+@cache
+def spec_fields() -> dict[str, SpecField]:
+    """Every hyperparameter by its dotted key, in the order of the spec."""
+    return {
+        f"{section}.{name}": _describe(f"{section}.{name}", annotation)
+        for section, struct in SECTIONS.items()
+        for name, annotation in get_type_hints(struct, include_extras=True).items()
+    }
+
+
+@cache
+def _annotations(section: str) -> dict[str, Any]:
+    return get_type_hints(SECTIONS[section], include_extras=True)
+
+
+def format_value(value: object) -> str:
+    """A value as a person types it: `2e-4`, `0.1`, `3`, `q_proj, v_proj`, `true`, and nothing for None.
+
+    `parse_value` reads the text back to the same value.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _format_float(value)
+    if isinstance(value, (tuple, list)):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def describe_value(key: str, value: object) -> str:
+    """`format_value`, and for None the word for what it means in the field `key`, such as `all` or `off`."""
+    return spec_fields()[key].empty if value is None else format_value(value)
+
+
+def _format_float(value: float) -> str:
+    if not math.isfinite(value):
+        return repr(value)
+    if value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if abs(value) >= 1e-3:
+        return repr(value)
+    shortest = next(text for digits in range(17) if float(text := f"{value:.{digits}e}") == value)
+    mantissa, _, exponent = shortest.partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def parse_value(key: str, text: str) -> Any:
+    """The value that `text` means for the field `key`.
+
+    Raises:
+        SpecError: no such field, or a text that names none of the field's values; says which are allowed.
+    """
+    field = spec_fields().get(key)
+    if field is None:
+        raise SpecError(f"there is no field {key!r}; the fields are {', '.join(spec_fields())}", key)
+    return _parse(field, _annotations(field.group)[field.name], text)
+
+
+def parse_setting(struct: type[Struct], name: str, text: str) -> Any:
+    """As `parse_value`, for a field of any struct that describes its fields as a spec does."""
+    return _parse(describe_setting(struct, name), get_type_hints(struct, include_extras=True)[name], text)
+
+
+def describe_setting(struct: type[Struct], name: str) -> SpecField:
+    """A field of any struct that describes its fields as a spec does."""
+    return _describe(name, get_type_hints(struct, include_extras=True)[name])
+
+
+def _parse(field: SpecField, annotation: Any, text: str) -> Any:
+    if field.kind != "template":  # whose spaces at the ends are meant
+        text = text.strip()
+    refusal = SpecError(f"{field.key} is {text!r}: it must be {field.allowed}", field.key)
+    try:
+        return msgspec.convert(_read_text(field, annotation, text), annotation)
+    except (ValueError, OverflowError, InvalidOperation) as error:  # msgspec.ValidationError is a ValueError
+        raise refusal from error
+
+
+def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
+    if field.empty and text in ("", field.empty):
+        return None
+    match field.kind:
+        case "int":
+            return _read_int(text)
+        case "float":
+            return _read_float(text)
+        case "choice":
+            bare, _ = _unwrap(annotation)
+            return _words(bare)[text.lower()] if text.lower() in field.choices else text
+        case "modules":
+            return text if text == "all-linear" else _module_names(text)
+    return text
+
+
+def _read_int(text: str) -> int:
+    """A whole number, `2,600` and `1e3` among them."""
+    plain = text.replace(",", "") if THOUSANDS.fullmatch(text) else _plain_number(text)
+    number = float(plain) if "e" in plain.lower() else int(plain)
+    if number != int(number):
+        raise ValueError(text)
+    return int(number)
+
+
+def _read_float(text: str) -> float:
+    """A number, `2×10^-4` and `10 %` among them."""
+    plain = _plain_number(text.removesuffix("%"))
+    value = float(Decimal(plain) / 100) if text.endswith("%") else float(plain)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _plain_number(text: str) -> str:
+    """A number as Python writes it, from what people write: `2e−4`, `2 E-4`, `2×10^-4`, `2*10**-4`, `2·10⁻⁴`."""
+    text = text.translate(TYPED_SIGNS).strip()
+    if power := TIMES_TEN.fullmatch(text):
+        return f"{power['mantissa'] or 1}e{power['exponent']}"
+    return SPACED_EXPONENT.sub(r"\1e\2", text)
+
+
+def _module_names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+    if not names or any(name.split() != [name] for name in names):
+        raise ValueError(text)
+    return names
+
+
+def flatten(spec: Spec) -> dict[str, Any]:
+    """The spec's values by dotted key, in order."""
+    return {key: getattr(getattr(spec, field.group), field.name) for key, field in spec_fields().items()}
+
+
+def build_spec(values: dict[str, Any]) -> Spec:
+    """A spec from values by dotted key; what is left out keeps its default.
+
+    Raises:
+        SpecError: a field that does not exist, a value that is not allowed, or no model or data named.
+    """
+    nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for key, value in values.items():
+        if key not in spec_fields():
+            raise SpecError(f"there is no field {key!r}; the fields are {', '.join(spec_fields())}", key)
+        field = spec_fields()[key]
+        nested[field.group][field.name] = value
+    for key in ("model.path", "data.path"):
+        field = spec_fields()[key]
+        if not nested[field.group].get(field.name):
+            raise SpecError(f"{key} is empty: give one, for example --set {key}=PATH, or start from a preset", key)
+    return decode_spec(nested)
+
+
+def changed_keys(spec: Spec, other: Spec) -> list[str]:
+    """Dotted keys whose values differ between two specs, in the order of the spec."""
+    sections = ((section, getattr(spec, section), getattr(other, section)) for section in SECTIONS)
+    return [
+        f"{section}.{name}"
+        for section, ours, theirs in sections
+        if ours != theirs
+        for name in ours.__struct_fields__
+        if getattr(ours, name) != getattr(theirs, name)
+    ]

@@ -1,0 +1,130 @@
+"""What follows from a spec before a step is taken: samples, steps, warm-up, checkpoints. Arithmetic only."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from engine.spec.schema import Spec, TrainSpec
+
+SHOWN = 6
+
+
+class Checkpoints(Struct, frozen=True):
+    """After which steps a checkpoint is written. A rule, as a long round has more of them than one would list.
+
+    Attributes:
+        every: after each multiple of one of these.
+        besides: after these single steps too; the last step of the round is always among them.
+    """
+
+    every: tuple[int, ...]
+    besides: tuple[int, ...]
+
+    def __contains__(self, step: int) -> bool:
+        return step in self.besides or any(step % period == 0 for period in self.every)
+
+    def __iter__(self) -> Iterator[int]:
+        """The steps in order, of a million one by one: take only as many as are needed."""
+        step, last = 0, max(self.besides, default=0)
+        while step < last:
+            ahead = [period * (step // period + 1) for period in self.every]
+            step = min([*ahead, *(single for single in self.besides if single > step)])
+            yield step
+
+    def __len__(self) -> int:
+        """How many there are, by inclusion and exclusion of the steps that periods share."""
+        last = max(self.besides, default=0)
+        shared = (
+            (1 if size % 2 else -1) * (last // math.lcm(*periods))
+            for size in range(1, len(self.every) + 1)
+            for periods in itertools.combinations(self.every, size)
+        )
+        alone = [single for single in self.besides if all(single % period for period in self.every)]
+        return len(alone) + sum(shared)
+
+    def __str__(self) -> str:
+        """`after steps 74, 148, 222`, the first few and the last where there are many."""
+        shown = [f"{step:,}" for step in itertools.islice(self, SHOWN)]
+        if len(self) > SHOWN:
+            shown[-1:] = ["…", f"{max(self.besides):,}"]
+        return f"after steps {', '.join(shown)}" if len(shown) > 1 else f"after step {shown[0]}" if shown else "none"
+
+
+class Plan(Struct, frozen=True):
+    """The numbers that follow from a spec. Those that need the count of rows are None while it is unknown.
+
+    Attributes:
+        train_samples, eval_samples: rows trained on and held out.
+        effective_batch: rows per optimizer step.
+        steps_per_epoch, total_steps: optimizer steps; a partial last batch is a step.
+        warmup_steps: steps over which the learning rate rises.
+        warmup_share: warmup_steps / total_steps; above 1 the peak learning rate is never reached.
+        checkpoints: after which steps a checkpoint is written; None too in rounds planned by earlier versions.
+    """
+
+    train_samples: int | None
+    eval_samples: int | None
+    effective_batch: int
+    steps_per_epoch: int | None
+    total_steps: int | None
+    warmup_steps: int | None
+    warmup_share: float | None
+    checkpoints: Checkpoints | None = None
+
+    @property
+    def evaluations(self) -> int | None:
+        """How often the held-out rows are evaluated: at the end of each epoch, and of the round."""
+        if self.total_steps is None or not self.steps_per_epoch:
+            return None
+        return math.ceil(self.total_steps / self.steps_per_epoch)
+
+
+def split_sizes(rows: int, eval_fraction: float) -> tuple[int, int]:
+    """(train, eval) rows, as `datasets.Dataset.train_test_split(test_size=eval_fraction)` cuts them."""
+    held_out = math.ceil(eval_fraction * rows)
+    return rows - held_out, held_out
+
+
+def resolve_warmup(warmup_steps: float, total_steps: int) -> int:
+    """Warm-up in steps; below 1 it is a share of all steps (transformers' `TrainingArguments.get_warmup_steps`)."""
+    return int(warmup_steps) if warmup_steps >= 1 else math.ceil(total_steps * warmup_steps)
+
+
+def plan_checkpoints(train: TrainSpec, steps_per_epoch: int, total_steps: int) -> Checkpoints:
+    """At least one checkpoint before the end, halfway where the spec asks for none, and one at the end.
+
+    With `load_best_model_at_end` there is one at each evaluation, to go back to.
+    """
+    if total_steps == 0:
+        return Checkpoints((), ())
+    asked = {"no": (), "epoch": (steps_per_epoch,), "steps": (train.save_steps,)}[train.save_strategy]
+    if train.load_best_model_at_end:
+        asked = (*asked, steps_per_epoch)
+    every = tuple(sorted({period for period in asked if period < total_steps}))
+    halfway = () if every or total_steps == 1 else (total_steps // 2,)
+    return Checkpoints(every, (*halfway, total_steps))
+
+
+def make_plan(spec: Spec, rows: int | None) -> Plan:
+    """The plan of `spec` over `rows` usable rows; None where only training itself will tell."""
+    effective_batch = spec.train.per_device_train_batch_size * spec.train.gradient_accumulation_steps
+    if rows is None:
+        return Plan(None, None, effective_batch, None, None, None, None)
+    train, held_out = split_sizes(rows, spec.data.eval_fraction)
+    per_epoch = math.ceil(train / effective_batch)
+    total = math.ceil(spec.train.num_train_epochs * per_epoch)
+    warmup = 0 if spec.train.lr_scheduler_type == "constant" else resolve_warmup(spec.train.warmup_steps, total)
+    return Plan(
+        train_samples=train,
+        eval_samples=held_out,
+        effective_batch=effective_batch,
+        steps_per_epoch=per_epoch,
+        total_steps=total,
+        warmup_steps=warmup,
+        warmup_share=warmup / total if total else None,
+        checkpoints=plan_checkpoints(spec.train, per_epoch, total),
+    )

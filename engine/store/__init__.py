@@ -1,0 +1,1 @@
+"""experiments.json: rounds in TinyDB, with locks, backups, trash and repair."""

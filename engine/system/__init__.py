@@ -1,0 +1,1 @@
+"""The machine: processes, locks, GPUs, memory, systemd."""

@@ -1,0 +1,107 @@
+"""What a machine has for training, and what it lacks, without importing torch into this process."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+from msgspec import Struct
+
+from engine.files.paths import Workspace
+from engine.system.systemd import lingering
+from engine.system.telemetry import sample_gpus
+from engine.text.humanize import format_bytes
+
+PACKAGES = ("loratui", "transformers", "peft", "datasets", "textual", "tinydb", "psutil", "nvidia-ml-py")
+LOW_DISK_BYTES = 5 * 1024**3
+DEVICE_TIMEOUT_SECONDS = 120.0
+
+
+class Finding(Struct, frozen=True):
+    """One thing looked at; `advice` says what to do about it, None if all is well."""
+
+    name: str
+    value: str
+    advice: str | None = None
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    """Everything that decides whether and how a round trains here."""
+    return [
+        Finding("Python", f"{sys.version.split()[0]} at {sys.executable}"),
+        *_torch(),
+        _nvml(),
+        _terminal(),
+        _disk(workspace),
+        _lingering(),
+        *_versions(),
+    ]
+
+
+def _torch() -> list[Finding]:
+    """Version and device as the engine will see them, asked in a process of its own."""
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-P", "-m", "engine.training.runtime.device"],
+            capture_output=True, timeout=DEVICE_TIMEOUT_SECONDS, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        told = msgspec.json.decode(answer.stdout, type=dict[str, str])
+    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
+        return [Finding("torch", "does not start", "install it again: make install")]
+    advice = None if told["device"] != "cpu" else "training runs on the CPU: fit for the nano preset, slow beyond"
+    return [
+        Finding("torch", told["torch"]),
+        Finding("device", f"{told['device']}: {told['name']}, dtype auto is {told['dtype']}", advice),
+    ]
+
+
+def _nvml() -> Finding:
+    gpus, absence = sample_gpus()
+    if not gpus:
+        return Finding("NVML", absence, "GPU load cannot be shown; training itself does not need NVML")
+    names = ", ".join(f"{gpu.name} with {format_bytes(gpu.memory_total) or '?'}" for gpu in gpus)
+    driver = next((f"; driver {gpu.driver}" for gpu in gpus if gpu.driver), "")
+    slowed = [f"GPU {gpu.index} is slowed down by {' and '.join(gpu.throttling)}" for gpu in gpus if gpu.throttling]
+    advice = f"{', '.join(slowed)}: `nvidia-smi -q -d PERFORMANCE` tells more" if slowed else None
+    return Finding("NVML", names + driver, advice)
+
+
+def _terminal() -> Finding:
+    size = shutil.get_terminal_size()
+    value = f"{os.environ.get('TERM', 'TERM unset')}, {size.columns}x{size.lines}, {sys.stdout.encoding}"
+    if "utf" not in (sys.stdout.encoding or "").lower():
+        return Finding("terminal", value, "set a UTF-8 locale, such as LANG=C.UTF-8")
+    if size.columns < 80 or size.lines < 24:
+        return Finding("terminal", value, "80x24 or larger shows everything")
+    return Finding("terminal", value)
+
+
+def _disk(workspace: Workspace) -> Finding:
+    free = shutil.disk_usage(workspace.root).free
+    advice = "checkpoints may not fit: free some space" if free < LOW_DISK_BYTES else None
+    return Finding("disk", f"{format_bytes(free)} free at {workspace.root}", advice)
+
+
+def _lingering() -> Finding:
+    """Whether training outlives the last logout."""
+    user, found = getpass.getuser(), lingering()
+    if found == "no systemd":
+        return Finding("lingering", "no systemd login manager here: logging out ends nothing")
+    if found == "on":
+        return Finding("lingering", f"on for {user}: training outlives the last logout")
+    return Finding("lingering", f"off for {user}", "the last logout may end training: loginctl enable-linger")
+
+
+def _versions() -> list[Finding]:
+    findings = []
+    for package in PACKAGES:
+        try:
+            findings.append(Finding(package, version(package)))
+        except PackageNotFoundError:
+            findings.append(Finding(package, "missing", "install it again: make install"))
+    return findings

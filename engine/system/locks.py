@@ -1,0 +1,39 @@
+"""File locks that a child process can inherit (flock(2))."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+def lock_to_hand_on(path: Path) -> int | None:
+    """Lock a file (flock(2)) by a descriptor that a child may be given; None if another process holds the lock.
+
+    The lock lives until all who have the descriptor have closed it or ended, however they end.
+
+    Raises:
+        OSError: the file cannot be made or opened, or a link lies in its place.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock on a file."""
+    try:
+        descriptor = lock_to_hand_on(path) if path.exists() else None
+    except OSError:
+        return False
+    if descriptor is not None:
+        os.close(descriptor)
+        return False
+    return path.exists()

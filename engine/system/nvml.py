@@ -1,0 +1,193 @@
+"""GPUs as NVML sees them. `python -P -m engine.system.nvml` answers each line it is sent with a line of JSON.
+
+NVML, NVIDIA's own interface (nvidia-ml-py), has been seen to hang and to crash the process that asked it, so that is a
+process of its own; `engine.system.telemetry` talks to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+NOT_TOLD = ("NotSupported", "NoPermission", "FunctionNotFound", "ArgumentVersionMismatch", "NoData")
+NO_DRIVER = ("LibraryNotFound", "DriverNotLoaded", "GpuNotFound")
+# NVML's clocks event reasons (nvml.h, nvmlClocksEventReason*), as far as they mean a card slower than it could be. Left
+# out are idle (0x1) and the clocks that somebody chose or that a group of cards shares (0x2, 0x10, 0x100).
+HARDWARE_SLOWDOWN = 0x8  # set beside each of the two that name its cause
+HARDWARE_CAUSES = {0x40: "thermal (hardware)", 0x80: "power brake"}
+SLOWED_BY = {0x4: "power cap", 0x20: "thermal", **HARDWARE_CAUSES}
+
+
+class GpuProcess(Struct, frozen=True):
+    """A process that computes on a GPU; `memory_bytes` of that GPU, None where the card does not tell."""
+
+    pid: int
+    memory_bytes: int | None
+
+
+class GpuSample(Struct, frozen=True):
+    """One GPU at one moment, memory in bytes, utilisation in percent; None where the card does not tell.
+
+    Attributes:
+        uuid: names the card itself, whatever its index is in one program or another; "" where it does not tell.
+        power_limit_watts: what the driver enforces.
+        throttling: what holds its clocks down, in words; empty for nothing.
+        driver: version of the driver, "" where it does not tell.
+    """
+
+    index: int
+    name: str
+    memory_used: int | None
+    memory_total: int | None
+    utilisation: int | None
+    temperature: int | None
+    power_watts: float | None
+    uuid: str = ""
+    processes: tuple[GpuProcess, ...] = ()
+    power_limit_watts: float | None = None
+    throttling: tuple[str, ...] | None = None
+    driver: str = ""
+
+
+class GpuAnswer(Struct, frozen=True):
+    """The GPUs, or in one sentence why there are none; `final` if there will be none however often one asks."""
+
+    gpus: tuple[GpuSample, ...] = ()
+    absence: str = ""
+    final: bool = False
+
+
+class Nvml:
+    """NVML, loaded when it is first asked."""
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+
+    def answer(self) -> GpuAnswer:
+        """The GPUs now. After an absence NVML is to be loaded anew, in another process."""
+        try:
+            if self._nvml is None:
+                self._open()
+        except Exception as error:  # its errors have no common cause: no library, no driver, versions that differ
+            return GpuAnswer(absence=f"no NVIDIA GPU: {error}", final=_is_final(error))
+        try:
+            gpus = self._cards()
+        except Exception as error:
+            return GpuAnswer(absence=f"the GPU stopped answering: {error}")
+        return GpuAnswer(gpus) if gpus else GpuAnswer(absence="no NVIDIA GPU: the driver knows of none", final=True)
+
+    def _open(self) -> None:
+        import pynvml
+
+        pynvml.nvmlInit()
+        self._nvml = pynvml
+
+    def _cards(self) -> tuple[GpuSample, ...]:
+        """Every card, a card that does not answer saying so in the place of its name; raises if none answers."""
+        cards: list[GpuSample] = []
+        errors: list[Exception] = []
+        for index in range(self._nvml.nvmlDeviceGetCount()):
+            try:
+                cards.append(self._card(index))
+            except Exception as error:  # a card that fell off the bus takes no other with it
+                errors.append(error)
+                cards.append(GpuSample(index, f"does not answer: {error}", None, None, None, None, None))
+        if errors and len(errors) == len(cards):
+            raise errors[0]
+        return tuple(cards)
+
+    def _card(self, index: int) -> GpuSample:
+        nvml = self._nvml
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        rates = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
+        power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
+        limit = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        processes = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+        return GpuSample(
+            index=index,
+            name=_text(self._ask(nvml.nvmlDeviceGetName, handle)) or "GPU",
+            memory_used=int(memory.used) if memory else None,
+            memory_total=int(memory.total) if memory else None,
+            utilisation=int(rates.gpu) if rates else None,
+            temperature=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+            power_watts=power / 1000 if power is not None else None,
+            uuid=_text(self._ask(nvml.nvmlDeviceGetUUID, handle)),
+            processes=tuple(GpuProcess(process.pid, process.usedGpuMemory) for process in processes),
+            power_limit_watts=limit / 1000 if limit is not None else None,
+            throttling=self._throttling(handle),
+            driver=_text(self._ask(nvml.nvmlSystemGetDriverVersion)),
+        )
+
+    def _throttling(self, handle: Any) -> tuple[str, ...] | None:
+        """By the question's new name, or by the one that drivers before 535 know."""
+        for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+            reasons = self._ask(getattr(self._nvml, name), handle)
+            if reasons is not None:
+                return throttle_words(reasons)
+        return None
+
+    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        """An answer, None where this card, this driver or this user is not given one."""
+        try:
+            return question(*arguments)
+        except _errors(self._nvml, NOT_TOLD):
+            return None
+
+
+def throttle_words(reasons: int) -> tuple[str, ...]:
+    """What NVML's bits for clocks event reasons say of a card that is slower than it could be."""
+    words = [word for bit, word in SLOWED_BY.items() if reasons & bit]
+    if reasons & HARDWARE_SLOWDOWN and not any(reasons & bit for bit in HARDWARE_CAUSES):
+        words.append("hardware slowdown")
+    return tuple(words)
+
+
+def _errors(nvml: Any, names: tuple[str, ...]) -> tuple[type[Exception], ...]:
+    """NVML's errors of these names."""
+    return tuple(getattr(nvml, f"NVMLError_{name}") for name in names)
+
+
+def _text(value: object) -> str:
+    """What older versions give as bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether there is no package, library or driver, which no waiting changes."""
+    nvml = sys.modules.get("pynvml")
+    return nvml is None or isinstance(error, _errors(nvml, NO_DRIVER))
+
+
+def _serve(requests: SimpleQueue[bytes], out: BinaryIO) -> None:
+    nvml, told = Nvml(), GpuAnswer()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        while not told.absence:
+            requests.get()
+            told = nvml.answer()
+            out.write(msgspec.json.encode(told) + b"\n")
+            out.flush()
+    os._exit(0)
+
+
+def main() -> None:
+    """Answer until the standard input closes, be NVML hung or not: this process outlives no one who asks it."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_serve, args=(requests, out), daemon=True).start()
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From rows to batches of token ids: rendering, tokenization, cache, packing."""

@@ -1,0 +1,164 @@
+"""Conversations through a chat template, and which of its text the assistant is to learn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from engine.dataset.rows import Conversation, Turn, Unusable
+from engine.errors import ModelError
+from engine.training.runtime.hub_errors import first_line
+from engine.training.runtime.time_limit import TimeLimit, TookTooLong
+
+GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # as transformers looks for it
+RENDER_SECONDS = 10.0  # a row takes milliseconds
+UNUSED = "\ue000"  # a character of the private use area
+
+# For a tokenizer that has no template: words instead of markers it would have no tokens for, its end-of-sequence token
+# after each answer, as Vicuna had it (https://github.com/lm-sys/FastChat).
+PLAIN_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if message.role == 'assistant' -%}
+{{ 'ASSISTANT:' }}{% generation %}{{ ' ' + message.content + eos_token }}{% endgeneration %}{{ '\n' }}
+{%- elif message.role == 'user' -%}
+{{ 'USER: ' + message.content + '\n' }}
+{%- else -%}
+{{ message.content + '\n' }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ 'ASSISTANT:' }}{%- endif -%}
+"""
+
+Span = tuple[int, int]
+
+
+def give_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer without a chat template `PLAIN_TEMPLATE`, with the start token it would put before any text."""
+    start = "{{ bos_token }}" if tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
+    tokenizer.chat_template = start + PLAIN_TEMPLATE
+
+
+def common_prefix(text: str, other: str) -> int:
+    """How many characters both begin with."""
+    pairs = zip(text, other, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(text), len(other)))
+
+
+class ChatTemplate:
+    """A tokenizer's chat template, which transformers renders in jinja2's sandbox.
+
+    Attributes:
+        rewritten: assistant turns so far that are not supervised as the template writes them otherwise once more
+            turns follow, as templates do that take out the reasoning of earlier answers.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.rewritten = 0
+        self._limit = TimeLimit(RENDER_SECONDS)
+        self._name: str = tokenizer.name_or_path
+        self._template: str = tokenizer.get_chat_template()
+        self._special_tokens: dict[str, Any] = tokenizer.special_tokens_map
+        added = (token.content for token in tokenizer.added_tokens_decoder.values())
+        self._markers = tuple({token for token in (*added, *tokenizer.all_special_tokens) if token.strip()})
+        longest_first = sorted(self._markers, key=len, reverse=True)
+        self._marker = re.compile(r"\s*(?:" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def ends_itself(self, text: str) -> bool:
+        """Whether the template wrote a token at the end of `text` that ends its last turn."""
+        return text.rstrip().endswith(self._markers)
+
+    def prompt(self, turns: Sequence[Turn]) -> str:
+        """The conversation as text, up to where the assistant is to go on; raises as `render`."""
+        return self._render(tuple(turns), add_generation_prompt=True)[0]
+
+    def render(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        """The conversation as text, and the parts of it (start, end in characters) that are supervised.
+
+        Such a part is what the assistant itself has to write: all that follows the generation prompt, and the token
+        that ends the turn.
+
+        Raises:
+            Unusable: the template refuses the conversation, or rewrites all that is to be learned.
+            ModelError: the template does not come to an end.
+        """
+        turns = conversation.turns
+        marked = self._marked(turns) if GENERATION.search(self._template) else None
+        text, spans = marked or self._compared(turns)
+        if not spans:
+            raise Unusable("its answers are rewritten by the chat template, so that none can be learned")
+        return text, spans
+
+    def _marked(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]] | None:
+        """By the template's own `{% generation %}`; None where its marks do not hold what the assistant says.
+
+        The library loses count of them where a template has them in a macro.
+        """
+        text, marks = self._render(turns, marked=True)
+        answers = [turn for turn in turns if turn.role == "assistant"]
+        if len(marks) != len(answers):
+            return None
+        if any(turn.content.strip() not in text[slice(*mark)] for mark, turn in zip(marks, answers, strict=True)):
+            return None
+        wanted = [mark for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
+        return text, [(start, self._end_of_turn(text, start, end)) for start, end in wanted]
+
+    def _end_of_turn(self, text: str, start: int, end: int) -> int:
+        """`end`, or behind the token that ends the turn where the template leaves it out of its mark."""
+        if self.ends_itself(text[start:end]):
+            return end
+        marker = self._marker.match(text, end)
+        return marker.end() if marker else end
+
+    def _compared(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]]:
+        """By what each assistant turn adds to the text of those before it."""
+        text, _ = self._render(turns)
+        spans = []
+        for index, turn in enumerate(turns):
+            if not turn.supervised:
+                continue
+            upto, _ = self._render(turns[: index + 1])
+            if not text.startswith(upto):
+                self.rewritten += 1
+                continue
+            start = self._answer_start(turns[: index + 1], upto)
+            end = len(upto.rstrip()) if self.ends_itself(upto) else len(upto)
+            if start < end:
+                spans.append((start, end))
+        return text, spans
+
+    def _answer_start(self, turns: tuple[Turn, ...], upto: str) -> int:
+        """Where the last of `turns`, rendered as `upto`, begins: after the generation prompt, or with its content."""
+        if "add_generation_prompt" in self._template:
+            prompt, _ = self._render(turns[:-1], add_generation_prompt=True)
+            if upto.startswith(prompt):
+                return len(prompt)
+        other, _ = self._render((*turns[:-1], Turn("assistant", UNUSED)))
+        return common_prefix(upto, other)
+
+    def _render(
+        self, turns: tuple[Turn, ...], *, marked: bool = False, add_generation_prompt: bool = False
+    ) -> tuple[str, list[Span]]:
+        """The text, and what the template marks as generated if `marked`."""
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            with self._limit:
+                rendered: Any = render_jinja_template(
+                    [messages],
+                    chat_template=self._template,
+                    return_assistant_tokens_mask=marked,
+                    add_generation_prompt=add_generation_prompt,
+                    **self._special_tokens,
+                )
+        except TookTooLong as error:
+            raise ModelError(
+                f"{self._name!r} has a chat template that took more than {RENDER_SECONDS:g} s over one row: give it "
+                f"another in its tokenizer_config.json"
+            ) from error
+        except Exception as error:  # a template may raise whatever it likes
+            raise Unusable(f"the chat template refuses it: {first_line(error)}") from error
+        (text,), marks = rendered
+        return text, marks[0] if marked else []

@@ -1,0 +1,79 @@
+"""From a row to the text that is tokenised, with the parts of it that are supervised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from engine.dataset.rows import Conversation, PlainText, Row
+from engine.dataset.templates import as_conversation, render_prompt, response_of
+from engine.errors import ModelError
+from engine.spec.schema import DataSpec
+from engine.training.data.chat_template import ChatTemplate, Span, give_plain_template
+
+
+class Rendered(NamedTuple):
+    """One row as text.
+
+    Attributes:
+        text: what is tokenised.
+        supervised: the parts that are supervised, as (start, end) in characters.
+        add_special_tokens: whether the tokenizer adds its own at the ends; a chat template has written them.
+        ends: whether the end-of-sequence token follows, supervised.
+    """
+
+    text: str
+    supervised: list[Span]
+    add_special_tokens: bool
+    ends: bool
+
+
+class Renderer:
+    """Renders rows as `data.prompt_template` says.
+
+    A tokenizer without a chat template is given a plain one if the rows need it; `plain_template` tells.
+
+    Raises:
+        ModelError: the tokenizer has several chat templates and none of them is the default.
+    """
+
+    def __init__(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, data: DataSpec) -> None:
+        self._data = data
+        self._chat: ChatTemplate | None = None
+        self.plain_template = False
+        if data.prompt_template == "chat_template" or any(isinstance(row, Conversation) for row in rows):
+            self.plain_template = not tokenizer.chat_template
+            if self.plain_template:
+                give_plain_template(tokenizer)
+            try:
+                self._chat = ChatTemplate(tokenizer)
+            except ValueError as error:
+                raise ModelError(
+                    f"{tokenizer.name_or_path!r} has several chat templates and none of the name default: leave one in "
+                    f"its tokenizer_config.json"
+                ) from error
+
+    @property
+    def rewritten(self) -> int:
+        """Assistant turns so far that are not supervised; see `ChatTemplate`."""
+        return self._chat.rewritten if self._chat is not None else 0
+
+    def render(self, row: Row) -> Rendered:
+        """`row` as text; raises Unusable if the chat template refuses it."""
+        if isinstance(row, PlainText):
+            return Rendered(row.text, [(0, len(row.text))], add_special_tokens=True, ends=True)
+        if self._chat is not None and (isinstance(row, Conversation) or self._data.prompt_template == "chat_template"):
+            conversation = as_conversation(row)
+            text, spans = self._chat.render(conversation)
+            ends = conversation.turns[-1].supervised and not self._chat.ends_itself(text)
+            rendered = Rendered(text, spans, add_special_tokens=False, ends=ends)
+        else:
+            assert not isinstance(row, Conversation)
+            prompt = render_prompt(row, self._data.prompt_template)
+            text = prompt + response_of(row)
+            rendered = Rendered(text, [(len(prompt), len(text))], add_special_tokens=True, ends=True)
+        if self._data.supervised_tokens == "all":
+            return rendered._replace(supervised=[(0, len(text))])
+        return rendered

@@ -1,0 +1,232 @@
+"""From rows to tokens: which of them are supervised, what is cut, and the split."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from engine.dataset.load import local_data_file, read_rows, usable_rows
+from engine.dataset.rows import Row, Rows, Unusable
+from engine.errors import DatasetError, ModelError, SpecError
+from engine.spec.plan import split_sizes
+from engine.spec.schema import DataSpec
+from engine.training.data.render import Rendered, Renderer
+from engine.training.runtime.hub_errors import explain
+
+TOKENISED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One row.
+
+    Attributes:
+        tokens: int32 [length], the row's token ids.
+        supervised: bool [length], True for the tokens that are predicted and counted in the loss; never for the
+            first, as nothing predicts it.
+    """
+
+    tokens: torch.Tensor
+    supervised: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    @property
+    def supervised_tokens(self) -> int:
+        """How many tokens count."""
+        return int(self.supervised.sum())
+
+
+def load_rows(data: DataSpec) -> Rows:
+    """The rows that `data` names, from a local file or the hub.
+
+    Raises:
+        DatasetError: they cannot be had, or are not what the spec says.
+    """
+    file = local_data_file(data.path)
+    return read_rows(file, data) if file is not None else _load_from_hub(data)
+
+
+def _load_from_hub(data: DataSpec) -> Rows:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        # The slice may ask for more rows than there are: then all come, and `usable_rows` says how many those are.
+        split = "train" if data.samples is None else f"train[:{data.samples}]"
+        dataset = datasets.load_dataset(data.path, split=split)
+    except Exception as error:  # the library raises whatever its readers and the network raise
+        reason = explain(error, f"datasets/{data.path}", "a local file")
+        raise DatasetError(f"data.path is {data.path!r}: {reason}") from error
+    return usable_rows(dataset, data, data.path)
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Examples whole, not yet cut.
+
+    Attributes:
+        warnings: a sentence each on what is not learned, or not written as one may expect.
+        plain_template: whether the tokenizer was given a chat template, as it had none.
+    """
+
+    examples: list[Example]
+    warnings: tuple[str, ...]
+    plain_template: bool
+
+
+def tokenise(
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataSpec,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Tokenised:
+    """The rows as tokens, `progress(done, of)` told now and then.
+
+    Raises:
+        ModelError: the tokenizer cannot say where its tokens lie in the text, or has no one chat template.
+        DatasetError: the chat template leaves fewer than two rows.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"{tokenizer.name_or_path!r} has a tokenizer that cannot tell where its tokens lie in the text: "
+            f"convert it to a tokenizer.json"
+        )
+    renderer = Renderer(rows, tokenizer, data)
+    examples: list[Example] = []
+    refused: list[str] = []
+    for start in range(0, len(rows), TOKENISED_AT_ONCE):
+        batch = rows[start : start + TOKENISED_AT_ONCE]
+        rendered = []
+        for row in batch:
+            try:
+                rendered.append(renderer.render(row))
+            except Unusable as error:
+                refused.append(str(error))
+        examples += make_examples(rendered, tokenizer)
+        progress(start + len(batch), len(rows))
+    if refused and len(examples) < 2:
+        raise DatasetError(f"{len(refused)} of {len(rows)} rows of {data.path} cannot be used: {refused[0]}")
+    return Tokenised(examples, tuple(_tokenising_warnings(renderer, refused, len(rows))), renderer.plain_template)
+
+
+def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> list[str]:
+    told = []
+    if renderer.plain_template:
+        told.append(
+            "the tokenizer has no chat template: conversations are written with USER: and ASSISTANT:, by a template "
+            "that is saved with the adapter"
+        )
+    if refused:
+        _, were = _verbs(len(refused))
+        told.append(f"{len(refused)} of {total} rows {were} left out; of the first, {refused[0]}")
+    if renderer.rewritten:
+        are, _ = _verbs(renderer.rewritten)
+        told.append(
+            f"{renderer.rewritten} answers {are} not learned: the chat template writes them otherwise once more "
+            f"messages follow"
+        )
+    return told
+
+
+def make_examples(rendered: Sequence[Rendered], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    """Each text as tokens, which are supervised where they lie in a supervised part; one that only begins or ends in
+    it does too.
+    """
+    examples: list[Example | None] = [None] * len(rendered)
+    for add_special_tokens in (True, False):
+        places = [index for index, item in enumerate(rendered) if item.add_special_tokens is add_special_tokens]
+        if not places:
+            continue
+        with redirect_stderr(io.StringIO()):  # the tokenizer warns of rows that are cut later anyway
+            encoded = tokenizer(
+                [rendered[index].text for index in places],
+                add_special_tokens=add_special_tokens,
+                return_offsets_mapping=True,
+            )
+        for index, tokens, offsets in zip(places, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            examples[index] = _example(rendered[index], tokens, offsets, tokenizer.eos_token_id)
+    return [example for example in examples if example is not None]
+
+
+def _example(rendered: Rendered, tokens: list[int], offsets: list[tuple[int, int]], eos: int) -> Example:
+    starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
+    before = np.maximum.accumulate(np.concatenate(([0], ends)))[:-1]
+    starts = np.where(starts == ends, before, starts)  # some tokenizers take the spaces out of a token's place
+    supervised = np.zeros(len(tokens) + 1, dtype=bool)
+    for start, end in rendered.supervised:
+        supervised[:-1] |= (ends > start) & (starts < end)
+    if rendered.ends and tokens[-1:] != [eos]:
+        tokens = [*tokens, eos]
+    supervised = supervised[: len(tokens)]
+    if rendered.ends:
+        supervised[-1] = True
+    supervised[:1] = False
+    return Example(torch.tensor(tokens, dtype=torch.int32), torch.from_numpy(supervised))
+
+
+def _verbs(count: int) -> tuple[str, str]:
+    return ("is", "was") if count == 1 else ("are", "were")
+
+
+@dataclass(frozen=True)
+class CutExamples:
+    """Examples no longer than `max_length`, and how many rows were cut, lost their whole response to the cut, or had
+    no supervised token in the first place.
+    """
+
+    examples: list[Example]
+    cut: int
+    dropped: int
+    empty: int
+
+    def warnings(self, max_length: int) -> list[str]:
+        total, told = len(self.examples) + self.dropped + self.empty, []
+        if self.cut:
+            are, were = _verbs(self.cut)
+            told.append(
+                f"{self.cut} of {total} rows {are} longer than data.max_length {max_length} tokens and {were} cut"
+            )
+        if self.dropped:
+            _, were = _verbs(self.dropped)
+            told.append(
+                f"{self.dropped} of {total} rows {were} left out: cut at data.max_length {max_length} tokens, "
+                f"no supervised token is left"
+            )
+        if self.empty:
+            _, were = _verbs(self.empty)
+            told.append(f"{self.empty} of {total} rows {were} left out: no token of them is supervised")
+        return told
+
+
+def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
+    """Cut examples to `max_length` tokens and leave out those with no supervised token left.
+
+    Raises:
+        SpecError: fewer than two are left.
+    """
+    learned = [example for example in examples if example.supervised_tokens > 0]
+    long = sum(len(example) > max_length for example in learned)
+    shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in learned]
+    kept = [example for example in shortened if example.supervised_tokens > 0]
+    if len(kept) < 2:
+        raise SpecError(
+            f"data.max_length is {max_length} tokens: cut there, {len(kept)} of {len(examples)} rows keep any "
+            f"supervised token, and at least 2 are needed",
+            "data.max_length",
+        )
+    return CutExamples(kept, long, len(learned) - len(kept), len(examples) - len(learned))
+
+
+def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], list[Example]]:
+    """(train, held-out) examples, as `datasets.Dataset.train_test_split` divides them with this seed."""
+    order = np.random.default_rng(data.seed).permutation(len(examples))
+    _, held_out = split_sizes(len(examples), data.eval_fraction)
+    return [examples[index] for index in order[held_out:]], [examples[index] for index in order[:held_out]]

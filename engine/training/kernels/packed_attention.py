@@ -1,0 +1,130 @@
+"""Attention over packed rows that never crosses from one row into another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from inspect import signature
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from engine.training.data.batching import Batch
+from engine.training.kernels.cpu_attention import attend_by_row
+
+NAME = "loratui_rows"
+VARLEN_HEAD_DIM = 256  # the widest head that torch's flash kernel takes
+
+
+class RowAttention:
+    """An attention function for transformers that attends within each row of the batch it was last shown.
+
+    It knows the rows by itself rather than by an argument: not every model hands arguments down to its attention, and
+    a compiled one would be compiled anew for every other list of lengths.
+    """
+
+    def __init__(self) -> None:
+        self._tokens = self._longest = 0
+        self._lengths: tuple[int, ...] = ()
+        self._starts: torch.Tensor | None = None
+
+    def show(self, batch: Batch) -> None:
+        """Attend within the rows of `batch` from here on, in its backward pass too."""
+        self._tokens, self._longest = batch.input_ids.shape[1], batch.longest
+        self._lengths, self._starts = batch.row_lengths, batch.row_starts
+
+    def __call__(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """Causal attention of [1, heads, tokens, head_dim] each; returns [1, tokens, heads, head_dim].
+
+        Raises:
+            ValueError: the model asks for more than plain attention, or for other tokens than it was shown.
+        """
+        if attention_mask is not None or options.get("softcap") is not None or self._tokens != query.shape[2]:
+            raise ValueError("this attention is plain, and over packed rows")
+        if self._starts is not None and dropout == 0.0 and _takes_varlen(query):
+            return _varlen(query, key, value, scaling, self._starts, self._longest), None
+        if not self._lengths:
+            raise ValueError("this attention is row by row, and their lengths are known on the GPU alone")
+        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+        if query.device.type == "cpu" and learns and dropout == 0.0 and query.shape[-1] == value.shape[-1]:
+            return attend_by_row(query, key, value, self._lengths, scaling), None
+        return self._row_by_row(query, key, value, dropout, scaling).transpose(1, 2).contiguous(), None
+
+    def _row_by_row(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scaling: float | None
+    ) -> torch.Tensor:
+        """[1, heads, tokens, head_dim], one call for each row."""
+        grouped, lengths = query.shape[1] != key.shape[1], list(self._lengths)
+        rows = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
+        attended = [
+            functional.scaled_dot_product_attention(
+                q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
+            )
+            for q, k, v in rows
+        ]
+        return torch.cat(attended, dim=2)
+
+
+ROWS = RowAttention()
+AttentionInterface.register(NAME, torch.compiler.disable(ROWS.__call__))
+
+
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    starts: torch.Tensor,
+    longest: int,
+) -> torch.Tensor:
+    """All rows in one kernel; shapes as `RowAttention`."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # by [0] its gradient is copied
+    attended = varlen_attn(
+        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **_grouped_heads()
+    )
+    assert isinstance(attended, torch.Tensor)
+    return attended[None]
+
+
+@cache
+def _grouped_heads() -> dict[str, Any]:
+    """The kernel has always taken fewer key heads than query heads; newer releases of torch want to be told."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+
+
+def _takes_varlen(query: torch.Tensor) -> bool:
+    return query.shape[-1] <= VARLEN_HEAD_DIM and has_varlen_kernel(query.device, query.dtype)
+
+
+def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Flash attention needs an Ampere card or newer and half precision (torch.nn.attention.varlen)."""
+    half = dtype in (torch.bfloat16, torch.float16)
+    return half and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+@contextmanager
+def attention_of(model: Any, name: str) -> Iterator[None]:
+    """Have the transformers model `model` attend by the function of that name."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

@@ -1,0 +1,1 @@
+"""A round from its spec to its adapter: setup, steps, evaluations, checkpoints, events."""

@@ -1,0 +1,160 @@
+"""Checkpoints: written whole or not at all, checked before they are believed, and free of pickle."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+from engine.errors import SpecError, TrainingError
+from engine.files.directories import write_directory
+from engine.runs.checkpoints import STATE, TENSORS, checkpoints_in, write_manifest
+from engine.spec.fields import changed_keys, describe_value, flatten
+from engine.spec.schema import Spec, decode_spec
+from engine.training.loop.state import Progress
+from engine.training.model.adapter import save_adapter, trainable_parameters
+from engine.training.model.pissa import WEIGHTS, Tensors, is_pissa, read_plain, split_base_again
+from engine.training.runtime.hub_errors import first_line
+
+if TYPE_CHECKING:
+    from engine.training.loop.state import Training
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+MAY_MOVE = frozenset({"model.path", "data.path"})
+
+
+class _State(Progress, frozen=True):
+    """`state.json`: also float16's gradient scaler, and the spec that is trained; older checkpoints have neither."""
+
+    scaler: dict[str, int | float] = msgspec.field(default_factory=dict)
+    spec: dict[str, Any] | None = None
+
+
+def save_checkpoint(training: Training) -> Path:
+    """Write `checkpoint-<step>` among the run's checkpoints.
+
+    Raises:
+        OSError: the disk refuses; no part of it is left.
+        TrainingError: a trained weight is no finite number; nothing is written.
+    """
+    spec, progress = training.spec, training.progress
+    if not all(torch.isfinite(parameter).all() for parameter in trainable_parameters(training.model)):
+        raise TrainingError(
+            f"the adapter's weights are no finite numbers after step {progress.step}: likely train.learning_rate "
+            f"{spec.train.learning_rate:g} is too high; try a tenth of it, or a longer warm-up"
+        )
+    scaler: dict[str, int | float] = training.scaler.state_dict()
+    state = _State(**msgspec.structs.asdict(progress), scaler=scaler, spec=msgspec.to_builtins(spec))
+
+    def write(directory: Path) -> None:
+        save_adapter(training.model, training.tokenizer, training.split_off, directory)
+        save_file(_training_tensors(training.model, training.optimizer), directory / TENSORS)
+        (directory / STATE).write_bytes(msgspec.json.encode(state))
+        write_manifest(directory)
+
+    target = training.run.checkpoint(progress.step)
+    write_directory(target, write)
+    return target
+
+
+def prune_checkpoints(parent: Path, step: int, limit: int, best: int | None) -> None:
+    """Delete all checkpoints but the newest `limit` of those up to `step`, and that of step `best`."""
+    found = sorted(number for number in checkpoints_in(parent) if number <= step)
+    for number in found[:-limit]:
+        if number != best:
+            shutil.rmtree(checkpoints_in(parent)[number])
+
+
+def restore(training: Training, step: int) -> None:
+    """Put the round back to where it was after `step`: adapter, optimizer, gradient scaler and random state.
+
+    Raises:
+        SpecError: the checkpoint was written under another spec.
+        TrainingError: its tensors are not those of this model.
+    """
+    checkpoint = training.run.checkpoint(step)
+    state = msgspec.json.decode((checkpoint / STATE).read_bytes(), type=_State)
+    if state.spec is not None:
+        _check_spec(checkpoint.name, decode_spec(state.spec), training.spec)
+    try:
+        adapter, training.split_off = _read_adapter(training, step)
+        if training.split_off:
+            split_base_again(training.model, training.split_off)
+        _put_adapter(training.model, adapter)
+        _restore_optimizer(load_file(checkpoint / TENSORS), training.model, training.optimizer)
+    except (KeyError, RuntimeError) as error:
+        raise TrainingError(
+            f"{checkpoint.name} does not fit the model of this round ({first_line(error)}): start a new round"
+        ) from error
+    if state.scaler:
+        training.scaler.load_state_dict(state.scaler)
+    training.progress = Progress(state.step, state.train_seconds, state.trained_tokens)
+    training.saved_step = step
+
+
+def restore_adapter(training: Training, step: int) -> None:
+    """Put the adapter alone back to what it was after `step`, in a round that has trained on since."""
+    _put_adapter(training.model, _read_adapter(training, step)[0])
+
+
+def _read_adapter(training: Training, step: int) -> tuple[Tensors, Tensors]:
+    """(the adapter as it is trained, what PiSSA splits off the base)"""
+    state = load_file(training.run.checkpoint(step) / WEIGHTS)
+    return read_plain(state) if is_pissa(training.spec) else (state, {})
+
+
+def _put_adapter(model: Any, adapter: Tensors) -> None:
+    """Raises KeyError or RuntimeError for an adapter of other names or shapes, which peft would take in part."""
+    ours = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if other := sorted(ours.keys() ^ adapter.keys()):
+        raise KeyError(other[0])
+    set_peft_model_state_dict(model, adapter)
+
+
+def _check_spec(name: str, then: Spec, now: Spec) -> None:
+    """Raise SpecError if the two differ in more than where model and data lie."""
+    changed = [key for key in changed_keys(then, now) if key not in MAY_MOVE]
+    if changed:
+        old, new = flatten(then), flatten(now)
+        told = [f"{key} was {describe_value(key, old[key])} and is {describe_value(key, new[key])}" for key in changed]
+        raise SpecError(
+            f"{name} was written under another spec, {', '.join(told)}: put spec.json back as it was, or start a new "
+            f"round",
+            changed[0],
+        )
+
+
+def _restore_optimizer(tensors: Tensors, model: Any, optimizer: torch.optim.Optimizer) -> None:
+    for index, parameter in enumerate(trainable_parameters(model)):
+        if f"{index}.step" not in tensors:
+            continue
+        optimizer.state[parameter] = {
+            name: tensors[f"{index}.{name}"].to("cpu" if name == "step" and not _fused(optimizer) else parameter.device)
+            for name in MOMENTS
+        }
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+
+
+def _fused(optimizer: torch.optim.Optimizer) -> bool:
+    return bool(optimizer.param_groups[0].get("fused"))
+
+
+def _training_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    # A parameter has no state before its first update: float16's scaler skips steps, an expert may not be routed to.
+    tensors = {
+        f"{index}.{name}": optimizer.state[parameter][name].detach().cpu().contiguous()
+        for index, parameter in enumerate(trainable_parameters(model))
+        if parameter in optimizer.state
+        for name in MOMENTS
+    }
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    return tensors

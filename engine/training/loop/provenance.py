@@ -1,0 +1,82 @@
+"""What the engine alone can say of where its numbers come from: weights, rows, device."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from transformers import PretrainedConfig
+
+from engine.dataset.load import local_data_file
+from engine.files.atomic import NoPlainFile, open_plain
+from engine.files.paths import RunDir
+from engine.preflight.base_model import local_model_dir
+from engine.runs.events import Provenance
+from engine.runs.provenance import command_of, git_state, library_versions
+from engine.spec.schema import Spec
+from engine.system.telemetry import sample_gpus
+from engine.training.data.tokenize import Example
+from engine.training.evaluation.perplexity import example_hash
+from engine.training.runtime.device import device_name
+
+
+def provenance_of(
+    spec: Spec,
+    run: RunDir,
+    config: PretrainedConfig,
+    device: torch.device,
+    train: Sequence[Example],
+    held_out: Sequence[Example],
+) -> Provenance:
+    """All that is known. It reads the weights and the data once more, so do it beside something else."""
+    revision = getattr(config, "_commit_hash", None)
+    data = local_data_file(spec.data.path)
+    return Provenance(
+        time=time.time(),
+        model_revision=revision,
+        weights=_weights_hash(spec.model.path, revision),
+        data=None if data is None else file_hash(data),
+        train_rows=_hash_of(map(example_hash, train)),
+        held_out_rows=_hash_of(map(example_hash, held_out)),
+        libraries=library_versions(),
+        device=device_name(device),
+        driver=_driver(device),
+        git=git_state(run.path.parent.parent),
+        command=command_of(spec),
+    )
+
+
+def _weights_hash(path: str, revision: str | None) -> str | None:
+    """Over the model's safetensors files; None if they are not to be found or read."""
+    directory = local_model_dir(path)
+    if directory is None:
+        cached = try_to_load_from_cache(path, "config.json", revision=revision)
+        directory = Path(cached).parent if isinstance(cached, str) else None
+    files = sorted(directory.glob("*.safetensors")) if directory is not None else []
+    hashes = {file.name: file_hash(file) for file in files}
+    return _hash_of(f"{name} {told}" for name, told in hashes.items()) if hashes and all(hashes.values()) else None
+
+
+def file_hash(file: Path) -> str | None:
+    """SHA-256 of a file, None if it cannot be read."""
+    try:
+        with open_plain(file, follow_link=True) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, NoPlainFile):
+        return None
+
+
+def _hash_of(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _driver(device: torch.device) -> str | None:
+    """Driver and CUDA of the device; None for a CPU."""
+    if device.type != "cuda":
+        return None
+    gpus, _ = sample_gpus()
+    return f"{next((gpu.driver for gpu in gpus if gpu.driver), 'unknown')}, CUDA {torch.version.cuda}"

@@ -1,0 +1,130 @@
+"""What one round's loop works on, and how it is made ready: data tokenised and split, model loaded, adapter on it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from transformers import PretrainedConfig
+
+from engine.dataset.rows import Rows
+from engine.errors import SpecError
+from engine.files.paths import RunDir
+from engine.runs.events import Prepared
+from engine.spec.plan import Plan, make_plan
+from engine.spec.schema import Spec
+from engine.text.humanize import format_bytes
+from engine.training.data.token_cache import tokenise_cached
+from engine.training.data.tokenize import Example, Tokenised, cut, load_rows, split
+from engine.training.loop.optimizer import make_optimizer
+from engine.training.loop.provenance import provenance_of
+from engine.training.loop.recorder import Recorder
+from engine.training.loop.state import Training
+from engine.training.model.adapter import add_adapter
+from engine.training.model.forward import Forward, choose_forward
+from engine.training.model.loading import check_vocabulary, load_base_model, load_config, load_tokenizer
+from engine.training.model.memory_budget import Budget, measure_budget
+from engine.training.model.pissa import is_pissa
+from engine.training.runtime.background import Background
+from engine.training.runtime.device import resolve_dtype, use_fast_kernels
+from engine.training.runtime.malloc import keep_freed_memory
+
+
+def prepare(
+    spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, earlier: Prepared | None = None
+) -> Training:
+    """Load and tokenise the data, load the model and put the adapter on it.
+
+    A round that goes on keeps what was measured when it began, `earlier`, as long as it is on the same kind of device.
+    """
+    use_fast_kernels(device)
+    if earlier is not None and earlier.device != device.type:
+        earlier = None
+    torch.manual_seed(spec.train.seed)
+    recorder.phase("loading")
+    rows = load_rows(spec.data)
+    tokenizer = load_tokenizer(spec.model)
+    tokenising = Background(lambda progress: tokenise_cached(rows.usable, tokenizer, spec.data, progress))
+    config = load_config(spec)
+    dtype = _choose_dtype(spec, config, device, earlier)
+    base = load_base_model(spec, config, dtype, device)
+    examples = _cut(rows, tokenising.result(lambda done, of: recorder.phase("tokenising", done, of)), spec, recorder)
+    check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
+    plan = make_plan(spec, len(examples))
+    if not plan.train_samples:
+        raise SpecError(
+            f"data.eval_fraction is {spec.data.eval_fraction}: of {len(examples)} rows none would be left to "
+            f"train on, set it lower",
+            "data.eval_fraction",
+        )
+    train, held_out = split(examples, spec.data)
+    origin = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
+    model = add_adapter(base, spec)
+    optimizer = make_optimizer(model, spec, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    forward = choose_forward(model, device, dtype, max(map(len, examples)))
+    budget = _choose_budget(spec, forward, train, plan, earlier)
+    if device.type == "cpu":
+        keep_freed_memory()  # no sooner, as what is kept would not be measured
+    training = Training(
+        spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, origin
+    )
+    _say_prepared(training, rows.found.format)
+    return training
+
+
+def _choose_dtype(spec: Spec, config: PretrainedConfig, device: torch.device, earlier: Prepared | None) -> torch.dtype:
+    wanted = earlier.dtype if earlier is not None else spec.model.dtype
+    if wanted == "auto" and is_pissa(spec):
+        wanted = "float32"  # in which alone the parts of a split weight add up to it again
+    return resolve_dtype(wanted, device, config.get_text_config().hidden_size)
+
+
+def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Plan, earlier: Prepared | None) -> Budget:
+    """Measured by the first passes through the model, which is compiled by them if it is to be."""
+    recompute = spec.train.gradient_checkpointing
+    with forward.compiled() if spec.train.torch_compile else nullcontext():
+        budget = measure_budget(forward, train, plan.effective_batch, None if recompute == "auto" else recompute)
+    if earlier is not None and earlier.micro_batch_tokens is not None:
+        budget = replace(budget, tokens=min(budget.tokens, earlier.micro_batch_tokens))
+    return budget
+
+
+def _cut(rows: Rows, tokenised: Tokenised, spec: Spec, recorder: Recorder) -> list[Example]:
+    """The examples that can be trained on; warns of those that cannot, or were cut."""
+    recorder.log(f"data: {rows.found}, {len(rows.usable):,} usable")
+    if (warning := rows.warning()) is not None:
+        recorder.warn(warning)
+    kept = cut(tokenised.examples, spec.data.max_length)
+    for warning in (*tokenised.warnings, *kept.warnings(spec.data.max_length)):
+        recorder.warn(warning)
+    return kept.examples
+
+
+def _say_prepared(training: Training, data_format: str) -> None:
+    trainable, parameters = training.model.get_nb_trainable_parameters()
+    budget = training.budget
+    training.recorder.log(
+        f"{str(training.forward.dtype).removeprefix('torch.')} on {training.device.type}, micro-batches of at most "
+        f"{budget.tokens:,} tokens{'' if training.forward.packed else ' with padding'}, activations "
+        f"{'recomputed' if budget.gradient_checkpointing else 'kept'}, about {format_bytes(budget.bytes)} of memory"
+    )
+    training.recorder.append(
+        Prepared(
+            time=time.time(),
+            device=training.device.type,
+            dtype=str(training.forward.dtype).removeprefix("torch."),
+            parameters=parameters,
+            trainable_parameters=trainable,
+            train_samples=len(training.train),
+            eval_samples=len(training.held_out),
+            total_steps=training.plan.total_steps or 0,
+            steps_per_epoch=training.plan.steps_per_epoch or 0,
+            micro_batch_tokens=training.budget.tokens,
+            gradient_checkpointing=training.budget.gradient_checkpointing,
+            estimated_memory_bytes=training.budget.bytes,
+            data_format=data_format,
+        )
+    )

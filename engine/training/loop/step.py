@@ -1,0 +1,170 @@
+"""One optimizer step over exactly the effective batch."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+
+from engine.errors import TrainingError
+from engine.runs.events import Step
+from engine.training.data.batching import Batch, slices_of, step_rows
+from engine.training.data.tokenize import Example
+from engine.training.loop.optimizer import set_learning_rate
+from engine.training.loop.state import LaidOut, Progress, Training
+from engine.training.model.adapter import trainable_parameters
+from engine.training.model.memory_budget import Budget
+from engine.training.runtime.device import (
+    is_out_of_memory,
+    peak_memory_bytes,
+    random_state,
+    set_random_state,
+)
+
+
+def take_step(training: Training, step: int, learning_rate: float) -> float:
+    """One optimizer step over exactly the effective batch; returns its loss, in nats per supervised token.
+
+    Raises:
+        TrainingError: the loss or the gradient is no finite number, or memory ran out for good.
+    """
+    started = time.perf_counter()
+    spec, optimizer, scaler = training.spec, training.optimizer, training.scaler
+    examples = examples_of(training, step)
+    supervised = sum(example.supervised_tokens for example in examples)
+    total = _backward(training, step, examples, supervised)
+    set_learning_rate(optimizer, learning_rate)
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(trainable_parameters(training.model), spec.train.max_grad_norm or math.inf)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    training.laid_out = _lay_out(training, step + 1)  # while the device is at work on this one
+    figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the step's one wait for the device
+    loss, grad_norm = figures
+    _check_finite(training, step, loss, grad_norm)  # too late for the adapter in memory, which is not kept then
+    _record_step(training, step, learning_rate, loss, grad_norm, examples, time.perf_counter() - started)
+    return loss
+
+
+def _backward(training: Training, step: int, examples: list[Example], supervised: int) -> torch.Tensor:
+    """Gradients of the step's mean loss; the sum of its loss, in nats.
+
+    A step that runs out of memory is taken again in smaller micro-batches as if it had not been tried, with the same
+    random numbers.
+    """
+    state = random_state()
+    while True:
+        try:
+            return _accumulate(training, _laid_out(training, step), supervised)
+        except Exception as error:
+            if not is_out_of_memory(error) or (smaller := _smaller_budget(training, examples)) is None:
+                raise
+        training.optimizer.zero_grad(set_to_none=True)  # no sooner, as the error holds on to what was computed
+        training.use(smaller)
+        set_random_state(state)
+        training.recorder.warn(
+            f"out of memory at step {step}: micro-batches hold at most {smaller.tokens:,} tokens"
+            f"{' and activations are recomputed' if smaller.gradient_checkpointing else ''} from here on"
+        )
+
+
+def _accumulate(training: Training, batches: list[Batch], supervised: int) -> torch.Tensor:
+    """Gradients, micro-batch by micro-batch; nothing waits for the device."""
+    total = torch.zeros((), device=training.device)
+    for batch in batches:
+        total += _learn_from(training, batch, supervised)
+    return total
+
+
+def _learn_from(training: Training, batch: Batch, supervised: int) -> torch.Tensor:
+    """Gradients of one micro-batch, whose graph is gone on return: its ends would spoil a recording of the next."""
+    nll = training.forward.nll(batch)
+    training.scaler.scale(nll / supervised).backward()
+    return nll.detach()
+
+
+def examples_of(training: Training, step: int) -> list[Example]:
+    """The rows of a step."""
+    indices = step_rows(step, len(training.train), training.plan.effective_batch, training.spec.train.seed)
+    return [training.train[index] for index in indices]
+
+
+def _laid_out(training: Training, step: int) -> list[Batch]:
+    """The micro-batches of `step` on the device; those laid out before, unless they were others or larger ones."""
+    ahead = training.laid_out
+    if ahead is None or ahead.step != step or ahead.budget != training.budget:
+        ahead = _lay_out(training, step)
+    return ahead.batches
+
+
+def _lay_out(training: Training, step: int) -> LaidOut:
+    batches = [training.forward.batch(rows) for rows in micro_batches(training, examples_of(training, step))]
+    return LaidOut(step, training.budget, batches)
+
+
+def micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
+    """The rows of a step as they go through the model together."""
+    if training.spec.train.micro_batches == "fixed":
+        return slices_of(examples, training.spec.train.per_device_train_batch_size)
+    return training.forward.slices_of(examples, training.budget.tokens)
+
+
+def _smaller_budget(training: Training, examples: list[Example]) -> Budget | None:
+    """Half of what the largest micro-batch held; None if it cannot be smaller, or is as the person wrote it."""
+    if training.spec.train.micro_batches == "fixed":
+        return None
+    largest = max(micro_batches(training, examples), key=lambda rows: sum(map(len, rows)))
+    budget = training.budget
+    if len(largest) > 1:
+        return replace(budget, tokens=sum(map(len, largest)) // 2)
+    if training.spec.train.gradient_checkpointing == "auto" and not budget.gradient_checkpointing:
+        return replace(budget, gradient_checkpointing=True)
+    return None
+
+
+def _check_finite(training: Training, step: int, loss: float, grad_norm: float) -> None:
+    """With float16 a gradient that overflows is the scaler's business: it skips the step and lowers its scale."""
+    what = "loss" if not math.isfinite(loss) else "gradient"
+    if math.isfinite(loss) and (math.isfinite(grad_norm) or training.scaler.is_enabled()):
+        return
+    if step == 1:  # nothing is learned yet that a learning rate could have spoilt
+        dtype = str(training.forward.dtype).removeprefix("torch.")
+        or_else = "" if dtype == "float32" else f", or overflow in {dtype}: try model.dtype float32"
+        raise TrainingError(
+            f"the {what} is no finite number at step 1, before anything is learned: likely the weights of model.path "
+            f"{training.spec.model.path!r} are damaged: copy or download the model again{or_else}"
+        )
+    rate = training.spec.train.learning_rate
+    raise TrainingError(
+        f"the {what} is no finite number at step {step}: likely train.learning_rate {rate:g} is too high; "
+        f"try a tenth of it, or a longer warm-up"
+    )
+
+
+def _record_step(
+    training: Training, step: int, rate: float, loss: float, norm: float, examples: list[Example], seconds: float
+) -> None:
+    tokens, before = sum(map(len, examples)), training.progress
+    training.progress = Progress(
+        step,
+        before.train_seconds + seconds,
+        before.trained_tokens + tokens,
+    )
+    training.recorder.append(
+        Step(
+            time=time.time(),
+            step=step,
+            epoch=step / (training.plan.steps_per_epoch or 1),
+            loss=loss,
+            learning_rate=rate,
+            grad_norm=norm,
+            tokens=tokens,
+            seconds=seconds,
+            train_seconds=training.progress.train_seconds,
+            trained_tokens=training.progress.trained_tokens,
+            memory_bytes=peak_memory_bytes(training.device),
+        )
+    )

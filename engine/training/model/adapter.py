@@ -1,0 +1,113 @@
+"""The LoRA adapter on a base model: made, checked against the model's modules, and saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import (
+    PreTrainedTokenizerBase,
+)
+
+from engine.errors import SpecError
+from engine.preflight.base_model import (
+    ALSO_TARGETS,
+    check_target_modules,
+)
+from engine.spec.schema import Spec
+from engine.training.kernels.dropout import use_quick_dropout
+from engine.training.kernels.lora_linear import fuse_lora
+from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
+
+MODEL_CARD = "README.md"
+
+
+def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
+    """`model` with a fresh LoRA adapter in float32 on it, ready to train.
+
+    Raises:
+        SpecError: a target module the model lacks; names those it has.
+    """
+    lora = spec.lora
+    if lora.target_modules != "all-linear":
+        _check_targets(lora.target_modules, model)
+    adapted: torch.nn.Module = get_peft_model(model, _lora_config(spec))
+    if is_pissa(spec):
+        check_pissa(adapted, spec)
+    for parameter in trainable_parameters(adapted):
+        parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            use_quick_dropout(module.lora_dropout)
+        if isinstance(module, BaseTunerLayer):
+            # Everything runs under autocast, which would take the float32 that peft makes of the input back at once.
+            module.cast_input_dtype_enabled = False
+    if model.device.type == "cpu":
+        fuse_lora(adapted)
+    adapted.train()
+    return adapted
+
+
+def _check_targets(wanted: tuple[str, ...], model: torch.nn.Module) -> None:
+    """Raise SpecError if one of `wanted` is none of the modules that can take an adapter."""
+    paths = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D"
+    ]
+    check_target_modules(wanted, frozenset(path.rpartition(".")[2] for path in paths) - ALSO_TARGETS)
+    for name in wanted:
+        # peft takes a name for the end of a module's path, and passes in silence over one that fits none.
+        if not any(f".{path}".endswith(f".{name}") for path in paths):
+            raise SpecError(
+                f"lora.target_modules has {name!r}, which no module of this model is called: it has, for example, "
+                f"{paths[1]}",
+                "lora.target_modules",
+            )
+
+
+def _lora_config(spec: Spec) -> LoraConfig:
+    lora, modules = spec.lora, spec.lora.target_modules
+    # An adapter that adds nothing, so that the base model can be measured: PiSSA splits its weights only after that.
+    adds_nothing = lora.init_lora_weights == "true" or is_pissa(spec)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+        bias=lora.bias,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        init_lora_weights=True if adds_nothing else lora.init_lora_weights,
+    )
+
+
+def recompute_activations(model: Any, wanted: bool) -> None:
+    """Have the adapted `model` keep its layers' inputs alone and compute the rest again on the way back, or not."""
+    base = model.get_base_model()
+    if wanted:
+        base.activation_checkpointing_enable({"use_reentrant": False})  # their newer name for it
+    elif base.is_activation_checkpointing:
+        base.activation_checkpointing_disable()
+
+
+def trainable_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """What is trained, in the model's order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, split_off: Tensors, directory: Path) -> None:
+    """The adapter as peft loads it on the base model, weights as safetensors, and the tokenizer beside it.
+
+    `split_off` is what PiSSA took from the base weights, empty without it.
+    """
+    model.save_pretrained(directory, safe_serialization=True, save_embedding_layers=False)
+    (directory / MODEL_CARD).unlink(missing_ok=True)  # peft's own is an empty form
+    if split_off:
+        write_plain(directory, split_off)
+    tokenizer.save_pretrained(directory)

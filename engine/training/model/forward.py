@@ -1,0 +1,198 @@
+"""How rows go through a model: the cheapest way that gives this model's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
+from torch.nn import functional
+
+from engine.errors import SpecError
+from engine.training.data.batching import Batch, pack, packs_of, pad, padded_batches_of
+from engine.training.data.tokenize import Example
+from engine.training.kernels.cuda_graphs import RecordedPasses
+from engine.training.kernels.head_loss import autocast, head_nll, token_nlls
+from engine.training.kernels.packed_attention import NAME, ROWS, attention_of
+from engine.training.runtime.hub_errors import first_line
+
+CHECKED_TOKENS = (24, 40)
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A model with its adapter, and how rows go through it.
+
+    Attributes:
+        packed: rows are packed, with attention within each; else they are padded.
+        fused_head: logits and loss are computed together, some tokens at a time.
+        attention: transformers' name of the attention the model came with.
+        recorded: passes that are replayed where there is something to learn; None if all are taken call by call.
+    """
+
+    model: Any
+    device: torch.device
+    dtype: torch.dtype
+    packed: bool
+    fused_head: bool
+    attention: str
+    recorded: RecordedPasses | None = None
+
+    def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:
+        """Batches of at most `tokens` tokens each, padding included, or a single row."""
+        return (packs_of if self.packed else padded_batches_of)(examples, tokens)
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        return (pack if self.packed else pad)(examples, self.device)
+
+    def nll(self, batch: Batch) -> torch.Tensor:
+        """Sum of the negative log-likelihood of `batch.targets`, in nats, a float32 scalar.
+
+        Logits are computed where a supervised token is predicted and nowhere else. No cache is kept: with one,
+        attention would also see what it must not.
+        """
+        if not self.fused_head:
+            return self._plain_nlls(batch).sum()
+        return head_nll(self._hidden(batch), self._head, batch.targets)
+
+    def token_nlls(self, batch: Batch) -> torch.Tensor:
+        """As `nll`, of each of `batch.targets` by itself: float32 [supervised tokens]. It has no gradient."""
+        with torch.no_grad():
+            if not self.fused_head:
+                return self._plain_nlls(batch)
+            return token_nlls(self._hidden(batch), self._head, batch.targets)
+
+    @property
+    def _head(self) -> torch.nn.Linear:
+        head: torch.nn.Linear = self.model.get_base_model().get_output_embeddings()
+        return head
+
+    def _hidden(self, batch: Batch) -> torch.Tensor:
+        """[supervised tokens, hidden_size], what the head predicts `batch.targets` from."""
+        replayed = self.recorded.states(batch) if self.recorded is not None and torch.is_grad_enabled() else None
+        states = self.states(batch) if replayed is None else replayed
+        return states.flatten(0, 1)[batch.predicts]
+
+    def states(self, batch: Batch) -> torch.Tensor:
+        """[1, tokens, hidden_size] if packed, [rows, longest, hidden_size] if padded: what the head is given."""
+        ROWS.show(batch)
+        with autocast(self.device, self.dtype):
+            states: torch.Tensor = self.model.get_base_model().get_decoder()(**_inputs(batch)).last_hidden_state
+        return states
+
+    def _plain_nlls(self, batch: Batch) -> torch.Tensor:
+        ROWS.show(batch)
+        with autocast(self.device, self.dtype):
+            return functional.cross_entropy(self._logits(batch).float(), batch.targets, reduction="none")
+
+    @contextmanager
+    def as_loaded(self) -> Iterator[None]:
+        """While in it the model attends as it did when it was loaded, and is not compiled; generating needs both."""
+        with attention_of(self.model.get_base_model(), self.attention), torch.compiler.set_stance("force_eager"):
+            yield
+
+    @contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Have torch compile what the rows go through, for batches of any length; it does on the first pass, in here.
+
+        Raises:
+            SpecError: it cannot.
+        """
+        base = self.model.get_base_model()
+        (base.get_decoder() if self.fused_head else base).compile(dynamic=True)
+        try:
+            yield
+        except TorchDynamoException as error:
+            raise SpecError(
+                f"train.torch_compile is true, but the model cannot be compiled here: {first_line(error)}: set it to "
+                f"false",
+                "train.torch_compile",
+            ) from error
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        """[supervised tokens, vocabulary]."""
+        keep = batch.predicts
+        if not self.packed:
+            keep = torch.zeros(batch.input_ids.numel(), dtype=torch.bool, device=self.device)
+            keep[batch.predicts] = True
+            keep = keep.view_as(batch.input_ids)
+        logits: torch.Tensor = self.model(**_inputs(batch), logits_to_keep=keep).logits
+        return logits.flatten(0, -2)
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
+    return inputs if batch.attention_mask is None else inputs | {"attention_mask": batch.attention_mask}
+
+
+def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> Forward:
+    """Try the cheap ways on two short rows, and take those that `model` gives the same numbers by.
+
+    Rows are packed if a change to one leaves no trace in another, and the numbers are those of a row by itself:
+    models that mix tokens other than by attention, or by more than plain attention, fail that. The head is fused if
+    the model's logits are its output layer's and nothing more. `longest` is the longest row in tokens.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(device, dtype):
+            packed = not _has_window(model.config, longest) and _takes_packed_rows(model, device, dtype, longest)
+            fused = _has_plain_head(model, device, longest)
+    finally:
+        model.train(was_training)
+    attention = model.config._attn_implementation
+    if packed:
+        model.get_base_model().set_attn_implementation(NAME)
+    return Forward(model, device, dtype, packed, fused, attention)
+
+
+def _has_window(config: Any, longest: int) -> bool:
+    """Whether attention reaches less far than a row is long."""
+    text = config.get_text_config()
+    reaches = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return any(isinstance(reach, int) and reach < longest for reach in reaches)
+
+
+def _row(model: Any, length: int, seed: int) -> Example:
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = model.config.get_text_config().vocab_size
+    tokens = torch.randint(vocabulary, (length,), generator=generator).int()
+    return Example(tokens, torch.arange(length) > 0)
+
+
+def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> bool:
+    short, long = (min(length, longest) for length in CHECKED_TOKENS)
+    first, other, second = (_row(model, length, seed) for seed, length in enumerate((short, short, long)))
+
+    def second_of(*rows: Example) -> torch.Tensor:
+        batch = pack(rows, device)
+        ROWS.show(batch)
+        start = sum(map(len, rows[:-1]))
+        logits: torch.Tensor = model(**_inputs(batch)).logits[0, start : start + len(second)].float()
+        return logits
+
+    alone = model(**_inputs(pad([second], device))).logits[0].float()
+    try:
+        with attention_of(model.get_base_model(), NAME):
+            after_first, after_other = second_of(first, second), second_of(other, second)
+    except Exception:  # whatever a model raises that attends in a way of its own
+        return False
+    error = (after_first - alone).norm() / alone.norm()
+    return torch.equal(after_first, after_other) and bool(error < TOLERANCE[dtype])
+
+
+def _has_plain_head(model: Any, device: torch.device, longest: int) -> bool:
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or any(parameter.requires_grad for parameter in head.parameters()):
+        return False
+    inputs = _inputs(pad([_row(model, min(CHECKED_TOKENS[0], longest), 0)], device))
+    try:
+        hidden = base.get_decoder()(**inputs).last_hidden_state
+    except Exception:  # a decoder that cannot be called by itself
+        return False
+    return torch.equal(head(hidden), model(**inputs).logits)

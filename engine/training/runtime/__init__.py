@@ -1,0 +1,1 @@
+"""The process that trains: its device, imports, memory allocator, threads and exit."""

@@ -1,0 +1,1 @@
+"""Processes that load a model for something other than training: chat, scoring, preview."""

@@ -1,0 +1,110 @@
+"""A round's adapter and its base model, scored on the rows of another file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from peft import PeftModel
+
+from engine.compare.bootstrap import mean_per_token
+from engine.compare.extra_evaluations import Advance, ExtraEvaluation
+from engine.dataset.load import local_data_file
+from engine.errors import ModelError
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Prepared
+from engine.spec.schema import Spec
+from engine.training.data.token_cache import tokenise_cached
+from engine.training.data.tokenize import Example, cut, load_rows
+from engine.training.evaluation.perplexity import Evaluation, evaluate, scores_of
+from engine.training.loop.provenance import file_hash
+from engine.training.model.forward import Forward, choose_forward
+from engine.training.model.loading import check_vocabulary, load_base_model, load_config, load_tokenizer
+from engine.training.runtime.device import choose_device, out_of_memory, resolve_dtype, use_fast_kernels
+from engine.training.runtime.hub_errors import first_line
+
+TOKENS = 2048  # at once, where the run does not tell what there is room for
+
+
+class Scoring:
+    """Everything that scores one run's adapter, on the data of `spec`; `tell` takes how far it is."""
+
+    def __init__(self, run: RunDir, spec: Spec, tell: Callable[[Advance], None]) -> None:
+        self._run = run
+        self._spec = spec
+        self._tell = tell
+
+    def score(self) -> ExtraEvaluation:
+        """Load, score the base model, score the adapter."""
+        data = self._spec.data
+        self._tell(Advance("loading"))
+        rows = load_rows(data)
+        examples = self._examples(rows.usable)
+        with out_of_memory("while loading"):
+            forward = self._forward(examples)
+        tokens = self._tokens()
+        with forward.model.disable_adapter():
+            base = self._evaluate("evaluating base", forward, examples, tokens)
+        tuned = self._evaluate("evaluating", forward, examples, tokens)
+        interval = mean_per_token(tuned.nlls, tuned.tokens)
+        file = local_data_file(data.path)
+        return ExtraEvaluation(
+            time=time.time(),
+            data=data,
+            sha256=(file_hash(file) or "") if file is not None else "",
+            rows=len(examples),
+            left_out=len(rows) - len(examples),
+            supervised_tokens=tuned.supervised_tokens,
+            eval_loss=_finite(tuned.eval_loss),
+            perplexity=_finite(tuned.perplexity),
+            eval_loss_interval=(interval.low, interval.high) if interval else None,
+            base_eval_loss=_finite(base.eval_loss),
+            base_perplexity=_finite(base.perplexity),
+            scores=scores_of(tuned, examples),
+            base_scores=scores_of(base, examples),
+        )
+
+    def _examples(self, rows: Any) -> list[Example]:
+        own = msgspec.structs.replace(self._spec.model, path=str(self._run.adapter))
+        self._tokenizer = load_tokenizer(own if (self._run.adapter / "tokenizer.json").is_file() else self._spec.model)
+        tokenised = tokenise_cached(
+            rows, self._tokenizer, self._spec.data, lambda done, of: self._tell(Advance("tokenising", done, of))
+        )
+        return cut(tokenised.examples, self._spec.data.max_length).examples
+
+    def _forward(self, examples: list[Example]) -> Forward:
+        device = choose_device()
+        use_fast_kernels(device)
+        config = load_config(self._spec)
+        prepared = self._prepared()
+        wanted = prepared.dtype if prepared is not None and prepared.device == device.type else self._spec.model.dtype
+        dtype = resolve_dtype(wanted, device, config.get_text_config().hidden_size)
+        base = load_base_model(self._spec, config, dtype, device)
+        check_vocabulary(base, int(max(item.tokens.max() for item in examples)), self._spec.model.path)
+        try:
+            model = PeftModel.from_pretrained(base, str(self._run.adapter)).eval()
+        except Exception as error:  # the libraries raise whatever a damaged or strange adapter makes them
+            raise ModelError(
+                f"the adapter in {self._run.adapter} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
+            ) from error
+        return choose_forward(model, device, dtype, max(map(len, examples)))
+
+    def _prepared(self) -> Prepared | None:
+        events = read_events(self._run.events, Prepared)
+        return next((event for event in reversed(events) if isinstance(event, Prepared)), None)
+
+    def _tokens(self) -> int:
+        prepared = self._prepared()
+        return prepared.micro_batch_tokens if prepared is not None and prepared.micro_batch_tokens else TOKENS
+
+    def _evaluate(self, phase: str, forward: Forward, examples: list[Example], tokens: int) -> Evaluation:
+        with out_of_memory(f"while {phase}"):
+            return evaluate(forward, examples, tokens, lambda done, of: self._tell(Advance(phase, done, of)))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

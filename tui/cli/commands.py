@@ -1,0 +1,331 @@
+"""The commands of the command line, one function each; each returns its exit code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from engine.api import Cockpit
+from engine.compare.columns import TEXT_SCORES, columns
+from engine.compare.diff import difference, movement
+from engine.compare.extra_evaluations import evaluation_fields, read_evaluations
+from engine.compare.lineage import families, family_of, kin_fields
+from engine.dataset.preview import Previewer
+from engine.errors import LoratuiError
+from engine.report.comparison_document import picture_beside, write_comparison
+from engine.report.export import export_rounds, json_text, round_fields, to_json, write_export
+from engine.runs.event_log import read_events
+from engine.runs.events import Provenance, Sampled, Started
+from engine.runs.provenance import provenance_lines
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.fields import flatten, format_value
+from engine.spec.overrides import spec_from_settings
+from engine.spec.plan import Plan
+from engine.spec.presets import load_preset
+from engine.spec.round import ACTIVE, WAITING, Round, in_queue_order
+from engine.spec.schema import Spec, with_absolute_paths
+from engine.system.doctor import Finding, examine
+from tui.cli.eval import evaluate as evaluate
+from tui.cli.eval import evaluation_table
+from tui.cli.ls import ls as ls
+from tui.cli.ranking import ranking as ranking
+from tui.cli.report import report as report
+from tui.cli.reproduce import reproduce as reproduce
+from tui.cli.wait import wait_for_end
+from tui.terminal.console import PlainConsole, clean, clean_line, say
+from tui.views.lineage import lineage_lines
+from tui.views.preview import preview_facts, preview_text
+from tui.views.samples import sample_table
+
+QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
+MARKS = ("⟦", "⟧")  # around what is supervised, where there are no colours
+
+
+def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    round_ = cockpit.store.get(options.number)
+    events = read_events(cockpit.workspace.run_dir(round_.id).events, Started, Sampled, Provenance)
+    run = RunSnapshot(events)
+    samples, evaluations = run.samples, read_evaluations(cockpit.workspace.run_dir(round_.id))
+    if options.json:
+        told = {
+            "samples": [_sample_fields(item) for item in samples], "provenance": run.provenance,
+            "evaluations": [evaluation_fields(item) for item in evaluations],
+        }  # fmt: skip
+        say(json_text(round_fields(round_) | told))
+        return 0
+    _print_round(round_, as_json=False)
+    if evaluations:
+        say("")
+        PlainConsole().print(evaluation_table(round_, evaluations))
+    if run.provenance is not None:
+        say("")
+        PlainConsole().print(_grid(provenance_lines(run.provenance)))
+    if samples:
+        say("")
+        PlainConsole().print(sample_table(samples))
+    return 0
+
+
+def _sample_fields(sampled: Sampled) -> dict[str, object]:
+    return {"step": sampled.step, "prompt": sampled.prompt, "expected": sampled.expected, "text": sampled.text}
+
+
+def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    first, second = cockpit.store.get(options.first), cockpit.store.get(options.second)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", f"round {first.number}", f"round {second.number}"):
+        table.add_column(title)
+    for row in difference(first, second):
+        table.add_row(*(Text(clean_line(cell)) for cell in row))
+    PlainConsole().print(table)
+    say(movement(first, second))
+    if first.result.perplexity is not None and second.result.perplexity is not None:
+        from engine.compare.significance import verdict
+
+        say(verdict(cockpit.workspace, first, second).told)
+    return 0
+
+
+def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = cockpit.store.rounds()
+    listed = families(rounds) if options.number is None else [family_of(rounds, options.number)]
+    if options.json:
+        say(json_text([[kin_fields(kin) for kin in family] for family in listed]))
+        return 0
+    console = PlainConsole()
+    for index, family in enumerate(listed):
+        if index:
+            say("")
+        for line in lineage_lines(family, console.width if console.is_terminal else None):
+            console.print(line.as_text(), soft_wrap=True)
+    return 0
+
+
+def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    _print_round(_queue(cockpit, options, hold=options.hold), options.json)
+    return 0
+
+
+def preview(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    with Previewer(_spec(cockpit, options)) as previewer:
+        shown = previewer.show(options.row)
+    if options.json:
+        say(json_text(shown))
+        return 0
+    console = PlainConsole()
+    console.print(preview_facts(shown))
+    say("")
+    console.print(preview_text(shown, ("", "") if console.color_system else MARKS), soft_wrap=not console.is_terminal)
+    return 0
+
+
+def run(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    round_ = _queue(cockpit, options, hold=False)
+    ended = wait_for_end(cockpit, round_)
+    _print_round(ended, options.json, settings=False)
+    return 0 if ended.status == "finished" else 1
+
+
+def stop(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.stop(options.number))
+
+
+def resume(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.resume(options.number))
+
+
+def hold(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.hold(options.number))
+
+
+def release(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    return _tell(cockpit.release(options.number))
+
+
+def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = cockpit.store.rounds()
+    waiting = in_queue_order(round_ for round_ in rounds if round_.status in WAITING)
+    listed = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
+    cockpit.wake_runner()
+    if options.json:
+        say(to_json(listed), end="")
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in QUEUE_TITLES:
+        table.add_column(title, justify="right" if title in ("place", "#", "steps") else "left")
+    places = {round_.number: str(place) for place, round_ in enumerate(waiting, 1)}
+    for round_ in listed:
+        told = (str(round_.number), str(round_.status), round_.name, columns()["total_steps"].text(round_))
+        cells = (places.get(round_.number, "now"), *told, round_.message or round_.note)
+        table.add_row(*(Text(clean_line(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
+    PlainConsole().print(table)
+    return 0
+
+
+def move(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    cockpit.move(options.number, options.place)
+    return queue(cockpit, argparse.Namespace(json=False))
+
+
+def edit(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    tags = None if options.tags is None else [word for text in options.tags for word in text.split()]
+    changes = {"name": options.name, "note": options.note, "tags": tags, "pinned": options.pinned}
+    if all(value is None for value in changes.values()):
+        raise LoratuiError("nothing to change is named: give --name, --note, --tag, --pin or --unpin")
+    _print_round(cockpit.annotate(options.number, **changes), options.json, settings=False)
+    return 0
+
+
+def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    number = cockpit.remove(options.number).number
+    cockpit.purge()
+    say(f"round {number} is deleted")
+    return 0
+
+
+def share(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    workspace = cockpit.workspace
+    if options.off:
+        cockpit.unshare()
+        say(f"{workspace.root} is yours alone")
+        return 0
+    group = cockpit.share()
+    say(f"members of the group {group} can read {workspace.root} now: `loratui --readonly {workspace.root}`")
+    return 0
+
+
+def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = [cockpit.store.get(number) for number in options.numbers] or cockpit.store.rounds()
+    if options.curves:
+        return _export_curves(cockpit, rounds, options)
+    text = export_rounds(rounds, options.format)
+    if options.output is None:
+        say(text, end="")
+        return 0
+    try:
+        write_export(Path(options.output), text)
+    except OSError as error:
+        raise LoratuiError(f"--output is {options.output!r}, which cannot be written: {error.strerror}") from error
+    return 0
+
+
+def _export_curves(cockpit: Cockpit, rounds: list[Round], options: argparse.Namespace) -> int:
+    if options.output is None:
+        raise LoratuiError("--curves needs -o FILE: the picture is written beside it")
+    if options.format != "markdown":
+        raise LoratuiError(f"--curves writes Markdown, not {options.format}: leave --format out")
+    path = Path(options.output)
+    there = [str(file) for file in (path, picture_beside(path, options.picture)) if file.exists()]
+    if there and not options.force:
+        raise LoratuiError(f"{' and '.join(there)} would be replaced: --force does so")
+    picture = write_comparison(cockpit.workspace, rounds, path, options.picture)
+    say(f"wrote {path}" + (f" and {picture}" if picture is not None else "; no round has a curve"))
+    return 0
+
+
+def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    count, aside = cockpit.rebuild()
+    cockpit.wake_runner()
+    say(f"experiments.json holds {count} rounds" + (f"; the old one is {aside}" if aside else ""))
+    return 0
+
+
+def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    from engine.alerts.notify import config_path
+    from tui.app import LoratuiApp
+    from tui.keymap_table import as_config, table_of_keys
+
+    say(f"# Copy what you change to {config_path()}\n{as_config(table_of_keys(LoratuiApp))}")
+    return 0
+
+
+def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    findings = examine(cockpit.workspace)
+    if options.json:
+        say(json_text([_finding_fields(item) for item in findings]))
+        return 0
+    table = Table.grid(padding=(0, 2))
+    for item in findings:
+        mark = Text("ok", "green") if item.advice is None else Text("!", "bold yellow")
+        table.add_row(
+            mark,
+            Text(clean_line(item.name)),
+            Text(clean_line(item.value)),
+            Text(clean_line(item.advice or ""), "yellow"),
+        )
+    PlainConsole().print(table)
+    return 0
+
+
+def _finding_fields(finding: Finding) -> dict[str, object]:
+    return {"name": finding.name, "value": finding.value, "ok": finding.advice is None, "advice": finding.advice}
+
+
+def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
+    """The spec that the options mean."""
+    base = None
+    if options.preset is not None:
+        base = load_preset(options.preset).spec
+    elif options.parent is not None:
+        base = cockpit.store.get(options.parent).spec
+    return with_absolute_paths(spec_from_settings(base, options.settings), Path.cwd())
+
+
+def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
+    spec = _spec(cockpit, options)
+    if not cockpit.store.exists():
+        cockpit.rebuild()  # what an earlier one has left beside it, or in runs/, comes back
+        say(f"loratui: made {cockpit.workspace.store_path}", error=True)
+    name = options.name if options.name is not None else options.preset or ""
+    return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold)
+
+
+def _tell(round_: Round) -> int:
+    say(f"round {round_.number} is {round_.status}")
+    return 0
+
+
+def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
+    """The round; `settings` adds its plan and spec to what it came to."""
+    if as_json:
+        say(json_text(round_fields(round_)))
+        return
+    PlainConsole().print(_grid([*_outcome_lines(round_), *(_setting_lines(round_) if settings else ())]))
+
+
+def _grid(lines: Iterable[tuple[str, str]]) -> Table:
+    """A line for each name that has a value."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in lines:
+        if value:
+            table.add_row(Text(clean(name), "dim"), Text(clean(value)))
+    return table
+
+
+def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
+    """Name and value of what a round is and came to, "" where unknown."""
+    told = ("number", "name", "status", "tags", "parent", "message", "note")
+    result = (
+        "eval_loss", "perplexity", "perplexity_interval", "base_perplexity", "train_seconds", "trained_tokens",
+        "peak_memory_bytes", *TEXT_SCORES,
+    )  # fmt: skip
+    lines = [(columns()[key].title, columns()[key].text(round_)) for key in told]
+    lines += [("pinned", "true" * round_.pinned)]
+    lines += [("warning", warning) for warning in round_.warnings]
+    lines += [(columns()[key].title, columns()[key].text(round_)) for key in result]
+    return [*lines, ("adapter", round_.result.adapter_dir or "")]
+
+
+def _setting_lines(round_: Round) -> list[tuple[str, str]]:
+    """Name and value of what was planned, "" where unknown."""
+    plan = [(name.replace("_", " "), _plan_value(round_.plan, name)) for name in Plan.__struct_fields__]
+    return plan + [(key, format_value(value)) for key, value in flatten(round_.spec).items()]
+
+
+def _plan_value(plan: Plan, name: str) -> str:
+    value = getattr(plan, name)
+    return f"{value:.0%}" if name == "warmup_share" and value is not None else format_value(value)

@@ -1,0 +1,82 @@
+"""`loratui eval N --data F`: a round's adapter and its base model on the rows of another file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from engine.api import Cockpit
+from engine.compare.columns import format_interval, format_loss, interval_of
+from engine.compare.extra_evaluations import (
+    EVALUATION_TITLES,
+    Advance,
+    EvaluationSummary,
+    evaluate_on,
+    evaluation_cells,
+    evaluation_fields,
+    read_evaluations,
+)
+from engine.errors import RoundError
+from engine.spec.fields import parse_value
+from engine.spec.round import ACTIVE, Round
+from engine.spec.schema import DataSpec, looks_local
+from engine.text.humanize import format_perplexity
+from tui.terminal.console import PlainConsole, clean_line, say
+
+
+def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    cockpit.store.check_writable()
+    round_ = cockpit.store.get(options.number)
+    if round_.status in ACTIVE:
+        raise RoundError(f"round {round_.number} is {round_.status}: score it when it has ended")
+    path = str(parse_value("data.path", options.data))
+    if looks_local(path) or Path(path).exists():
+        path = str(Path(path).expanduser().absolute())
+    data = msgspec.structs.replace(round_.spec.data, path=path, samples=options.samples, format="auto")
+    found = _with_progress(cockpit, round_, data)
+    if options.json:
+        from engine.report.export import json_text
+
+        say(json_text(evaluation_fields(found)))
+        return 0
+    PlainConsole().print(evaluation_table(round_, read_evaluations(cockpit.workspace.run_dir(round_.id))))
+    return 0
+
+
+def _with_progress(cockpit: Cockpit, round_: Round, data: DataSpec) -> EvaluationSummary:
+    console = PlainConsole(error=True)
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console,
+        disable=not console.is_terminal,
+    )  # fmt: skip
+    with progress:
+        task = progress.add_task("loading", total=None)
+
+        def tell(advance: Advance) -> None:
+            progress.update(
+                task, description=clean_line(advance.phase), completed=advance.done, total=advance.total or None
+            )
+
+        return evaluate_on(cockpit.workspace.run_dir(round_.id), data, tell)
+
+
+def evaluation_table(round_: Round, evaluations: Sequence[EvaluationSummary]) -> Table:
+    """The round's own held-out rows first, then each other file it was scored on."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in EVALUATION_TITLES:
+        table.add_column(title, justify="left" if title == "data" else "right")
+    result = round_.result
+    own = (
+        f"held out of {round_.spec.data.path}", str(round_.plan.eval_samples or ""),
+        format_loss(result.eval_loss), format_perplexity(result.perplexity),
+        format_interval(interval_of(result.eval_loss_interval)), format_perplexity(result.base_perplexity),
+    )  # fmt: skip
+    for cells in (own, *map(evaluation_cells, evaluations)):
+        table.add_row(*(Text(clean_line(cell)) for cell in cells))
+    return table

@@ -1,0 +1,74 @@
+"""`loratui ls`: the rounds as a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from engine.api import Cockpit
+from engine.compare.columns import Rounds, columns
+from engine.compare.comparability import APART, told_apart
+from engine.compare.leaders import standing
+from engine.compare.query import by_number, filter_rounds, group_rounds, sort_rounds
+from engine.report.export import to_json
+from engine.spec.round import Round
+from tui.terminal.console import PlainConsole, clean_line, say
+
+LISTED = (
+    "number", "name", "status", "tags", "train.learning_rate", "train.per_device_train_batch_size",
+    "train.gradient_accumulation_steps", "train.num_train_epochs", "train.warmup_steps", "train_seconds",
+    "eval_loss", "perplexity", "base_perplexity", "against_base", "against_parent",
+)  # fmt: skip
+IF_ANY = ("tags", "against_base", "against_parent")  # columns that are left out where they would be empty
+TITLES = {
+    "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
+    "train.gradient_accumulation_steps": "acc", "train.num_train_epochs": "ep", "train.warmup_steps": "warm",
+    "base_perplexity": "base", "perplexity": "ppl", "eval_loss": "loss",
+    "against_base": "vs base", "against_parent": "vs parent",
+}  # fmt: skip
+
+
+def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    rounds = cockpit.store.rounds()
+    known = by_number(rounds)
+    rounds = sort_rounds(filter_rounds(rounds, options.filter, known), options.sort, known)
+    groups = group_rounds(rounds, options.group, known) if options.group else []
+    cockpit.wake_runner()
+    if options.json:
+        say(to_json(item for group in groups for item in group.rounds) if groups else to_json(rounds), end="")
+        return 0
+    if not groups:
+        PlainConsole().print(_rounds_table(rounds, rounds, known))
+    for group in groups:
+        say(group.heading(options.group))
+        PlainConsole().print(_rounds_table(group.rounds, rounds, known))
+    most = standing(rounds, "perplexity").most
+    for told in told_apart(rounds, known[most]) if most is not None else ():
+        say(f"{APART} {told}")
+    return 0
+
+
+def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds) -> Table:
+    """A row per round; the columns are as wide as all of `among` would have them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    apart = {key: standing(among, key).apart for key in ("eval_loss", "perplexity")}
+    listed = [key for key in LISTED if key not in IF_ANY or any(columns()[key].text(item, known) for item in among)]
+    for key in listed:
+        column = columns()[key]
+        width = max((cell_len(clean_line(column.text(item, known))) for item in among), default=0)
+        width += bool(apart.get(key))
+        table.add_column(
+            TITLES.get(key, column.title),
+            justify="right" if column.numeric else "left",
+            min_width=None if key in ("name", "tags") else width,  # a name may be cut, a number never
+        )
+    table.add_column("note", overflow="ellipsis")
+    for round_ in rounds:
+        cells = [APART * (round_.number in apart.get(key, ())) + columns()[key].text(round_, known) for key in listed]
+        said = (clean_line(text) for text in (*cells, round_.message or round_.note))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in said))
+    return table

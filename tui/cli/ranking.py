@@ -1,0 +1,34 @@
+"""`loratui ranking`: the rounds in the order in which people preferred their answers."""
+
+from __future__ import annotations
+
+import argparse
+
+from engine.api import Cockpit
+from engine.preference.judgement_log import read_judgements
+from engine.report.export import json_text
+from tui.terminal.console import PlainConsole, clean_line, say
+
+
+def ranking(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    from engine.preference.ranking import rank
+    from tui.views.ranking import ranking_remarks, ranking_table
+
+    rounds = cockpit.store.rounds()
+    judgements = read_judgements(cockpit.workspace.judgements)
+    found = rank(judgements, rounds)
+    if options.json:
+        told = {"groups": found.groups, "left_out": found.left_out, "unread": judgements.unread}
+        say(json_text({"ranking": [place.fields for place in found.places], **told}))
+        return 0
+    if not found.places:
+        say("nothing has been judged yet: b on the table of rounds shows the answers of two side by side")
+    else:
+        PlainConsole().print(ranking_table(found))
+        say("")
+        for sentence in found.sentences:
+            say(clean_line(sentence))
+        say("")
+    for remark in ranking_remarks(found, judgements.unread):
+        say(remark)
+    return 0

@@ -1,0 +1,71 @@
+"""`loratui reproduce N`: train a round's spec once more, and say whether it came out the same."""
+
+from __future__ import annotations
+
+import argparse
+
+from msgspec import to_builtins
+from rich.table import Table
+from rich.text import Text
+
+from engine.api import Cockpit
+from engine.compare.reproduction import Reproduction, reproduction
+from engine.errors import RoundError
+from engine.report.export import json_text
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Evaluated, Provenance, Step
+from engine.spec.round import Round, Status
+from tui.cli.wait import wait_for_end
+from tui.terminal.console import PlainConsole, clean_line, say
+
+
+def reproduce(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    round_, found = _reproduce(cockpit, options.number)
+    if options.json:
+        say(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(found)))
+    else:
+        _print(options.number, round_, found)
+    return 0 if found.verdict in ("identical", "within tolerance") else 1
+
+
+def _reproduce(cockpit: Cockpit, number: int) -> tuple[Round, Reproduction]:
+    """Queue the spec of a round as a new one, wait for its end, and compare.
+
+    Raises:
+        RoundError: the round has no steps to compare with, or the new one did not finish.
+    """
+    original = cockpit.store.get(number)
+    first = _events_of(cockpit, original)
+    if not any(isinstance(event, Step) for event in first):
+        raise RoundError(f"round {number} has no steps here to compare with: choose one that was trained here")
+    queued = cockpit.queue(original.spec, name=original.name, note=f"reproduces round {number}", parent=number)
+    ended = wait_for_end(cockpit, queued)
+    if ended.status is not Status.FINISHED:
+        raise RoundError(f"round {ended.number} is {ended.status}, so nothing can be said of round {number}")
+    return ended, reproduction(first, _events_of(cockpit, ended))
+
+
+def _events_of(cockpit: Cockpit, round_: Round) -> list[AnyEvent]:
+    return read_events(cockpit.workspace.run_dir(round_.id).events, Provenance, Step, Evaluated)
+
+
+def _print(number: int, round_: Round, found: Reproduction) -> None:
+    """What came of it, in words, and where the two do not come from the same."""
+    what = f"{found.steps:,} steps and {found.evaluations} evaluations"
+    if found.verdict == "identical":
+        say(f"round {round_.number} reproduces round {number}: all losses of {what} are identical")
+    else:
+        since = f", the first at step {found.first_step:,}" if found.first_step is not None else ""
+        say(
+            f"round {round_.number} against round {number}: {found.verdict}; over {what} the losses differ by up to "
+            f"{found.step_difference:.1e}{since}, the eval losses by up to {found.eval_difference:.1e}"
+        )
+    if not found.origins:
+        say("nothing is known that was not the same")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("not the same", f"round {number}", f"round {round_.number}"):
+        table.add_column(title)
+    for row in found.origins:
+        table.add_row(*(Text(clean_line(cell)) for cell in row))
+    PlainConsole().print(table)

@@ -1,0 +1,76 @@
+"""Waiting on the command line for a round to end: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from engine.api import Cockpit
+from engine.compare.columns import measured_text
+from engine.runs.event_log import EventTail
+from engine.runs.events import AnyEvent, Evaluated, Step, Warned
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Round, Status
+from tui.terminal.console import PlainConsole, clean_line, say
+from tui.views.activity import activity
+
+POLL_SECONDS = 0.2
+WAITING = frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPING})
+
+
+def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
+    """The round as it ended. Ctrl+C leaves it training and says how to stop it; it then raises KeyboardInterrupt."""
+    console = PlainConsole(error=True)
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+    say(f"round {round_.number} is queued: {cockpit.workspace.run_dir(round_.id).path}", error=True)
+    try:
+        with progress if console.is_terminal else nullcontext():
+            return _follow(cockpit, round_, progress, console)
+    except KeyboardInterrupt:
+        say(f"\nround {round_.number} goes on in the background: `loratui stop {round_.number}` ends it", error=True)
+        raise
+
+
+def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Console) -> Round:
+    tail, run = EventTail(cockpit.workspace.run_dir(round_.id).events), RunSnapshot()
+    task = progress.add_task("queued", total=round_.plan.total_steps)
+    seen = None
+    while True:
+        if cockpit.store.signature() != seen:  # before the events, so that an ended round's are all there to be read
+            seen = cockpit.store.signature()
+            round_ = cockpit.store.get(round_.number)
+        for event in tail.poll():
+            run.apply(event)
+            if (line := _line(event, round_)) is not None:
+                progress.console.print(line)
+        total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
+        loss = f"  loss {run.last_step.loss:.3f}" if run.last_step and run.last_step.loss is not None else ""
+        progress.update(
+            task,
+            total=total,
+            completed=run.last_step.step if run.last_step else 0,
+            description=clean_line(activity(round_, run) + loss),
+        )
+        if round_.status not in WAITING:
+            return round_
+        time.sleep(POLL_SECONDS)
+
+
+def _line(event: AnyEvent, round_: Round) -> str | None:
+    """What a reader of the plain output wants to know of an event, None for nothing."""
+    match event:
+        case Step() if event.step % round_.spec.train.logging_steps == 0:
+            loss = measured_text(event, "loss") or "not a number"
+            return f"step {event.step}  epoch {event.epoch:.2f}  loss {loss}  lr {event.learning_rate:.2e}"
+        case Evaluated():
+            who = "base model" if event.step == 0 else f"step {event.step}"
+            return f"{who}: held-out perplexity {measured_text(event, 'perplexity') or 'not a number'}"
+        case Warned():
+            return clean_line(f"warning: {event.message}")
+    return None

@@ -1,0 +1,182 @@
+"""Watching what other processes write, in threads that only read and post messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from engine.alerts.run_monitor import Alarm, Progress, RunWatch
+from engine.api import Cockpit
+from engine.errors import LoratuiError, reason_of
+from engine.runs.disk_forecast import disk_need, free_bytes
+from engine.runs.run_tail import RunTail
+from engine.runs.snapshot import RunSnapshot
+from engine.runs.text_log import LogTail
+from engine.spec.round import ACTIVE, WAITING, Round
+from engine.system.process_memory import ProcessTree
+from engine.system.telemetry import Telemetry
+from tui.messages import MachineSampled, RoundShare, RoundsRead, RunAdvanced, RunsWatched, StoreUnreadable
+
+Post = Callable[[Message], object]
+
+STORE_SECONDS = 0.5
+RUN_SECONDS = 1.0  # a person reads no faster, and each look is written to the terminal
+WATCH_SECONDS = 1.0
+MACHINE_SECONDS = 2.0
+CANCEL_SECONDS = 0.1
+WAKE_SECONDS = 5.0
+
+
+def pause(seconds: float) -> bool:
+    """Wait between two looks; False, and at once, when the worker is to end."""
+    worker = get_current_worker()
+    end = time.monotonic() + seconds
+    while not worker.is_cancelled and (left := end - time.monotonic()) > 0:
+        time.sleep(min(CANCEL_SECONDS, left))
+    return not worker.is_cancelled
+
+
+def follow_store(cockpit: Cockpit, post: Post) -> None:
+    """Post the rounds now and whenever the store changes, and keep a runner alive while there is work for one.
+
+    A runner that died, with the machine or by a stray kill, is missed within `WAKE_SECONDS`.
+    """
+    seen: object = object()
+    asleep: tuple[str, ...] = ()  # why no runner can be started
+    wake_at = 0.0
+    while True:
+        try:
+            state = cockpit.store.signature(), asleep
+            if state != seen:
+                post(RoundsRead(cockpit.store.rounds(), (*cockpit.store.notices(), *asleep)))
+                seen = state
+            if time.monotonic() >= wake_at:
+                wake_at = time.monotonic() + WAKE_SECONDS
+                asleep = _wake_runner(cockpit)
+        except LoratuiError as error:
+            if str(error) != seen:
+                post(StoreUnreadable(error))
+                seen = str(error)
+        if not pause(STORE_SECONDS):
+            return
+
+
+def _wake_runner(cockpit: Cockpit) -> tuple[str, ...]:
+    try:
+        cockpit.wake_runner()
+        return ()
+    except LoratuiError as error:
+        return (error.message,)
+
+
+def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnapshot, post: Post) -> None:
+    """Post a run's events and log from the first on; the whole curve comes with the first message.
+
+    `current` gives the round as the store has it. It is asked before the events are read: a round that has ended is
+    never shown short of its last steps. `snapshot` is handed on with each message.
+    """
+    run = cockpit.workspace.run_dir(current().id)
+    events, log = RunTail(run.events), LogTail(run.log)
+    told: Round | None = None
+    refused = ""
+    while True:
+        round_ = current()
+        try:
+            news, text = events.poll(), log.poll()
+        except OSError as error:  # what is shown stays, and the disk is asked again
+            news, text = [], ""
+            if refused != (refused := f"{run.path} cannot be read: {reason_of(error)}"):
+                post(StoreUnreadable(LoratuiError(refused)))
+        if news or text or round_ != told:
+            post(RunAdvanced(round_, news, text, snapshot))
+            told = round_
+        if not pause(RUN_SECONDS):
+            return
+
+
+def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: Post) -> None:
+    """Post the events of several runs from the first on, as `follow_run` does, without their logs.
+
+    Each is told of once at least. A run that is over is read once, and again if its round is taken up anew.
+    """
+    tails: dict[str, RunTail] = {}
+    told: dict[str, Round] = {}
+    refused: set[str] = set()
+    while True:
+        for round_ in current():
+            over = round_.status not in ACTIVE | WAITING
+            if over and told.get(round_.id) == round_:
+                continue
+            run = cockpit.workspace.run_dir(round_.id)
+            try:
+                news = tails.setdefault(round_.id, RunTail(run.events)).poll()
+            except OSError as error:
+                message = f"{run.path} cannot be read: {reason_of(error)}"
+                if message not in refused:
+                    refused.add(message)
+                    post(StoreUnreadable(LoratuiError(message)))
+                continue
+            if news or round_.id not in told:
+                post(RunAdvanced(round_, news))
+            told[round_.id] = round_
+        if not pause(RUN_SECONDS):
+            return
+
+
+def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Post) -> None:
+    """Post how far the rounds that `active` gives are whenever that changes, and what somebody should be told of them.
+
+    What has happened before is no news.
+    """
+    begun = time.time()
+    watches: dict[str, RunWatch] = {}
+    told: dict[int, Progress] = {}
+    while True:
+        rounds = active()
+        watches = {
+            item.id: watches.get(item.id) or RunWatch(item, cockpit.workspace.run_dir(item.id), begun)
+            for item in rounds
+        }
+        alarms: list[Alarm] = []
+        for watch in watches.values():
+            with suppress(OSError):  # who opens the run is told
+                alarms += watch.poll()
+        progress = {item.number: watches[item.id].progress() for item in rounds}
+        if alarms or progress != told:
+            post(RunsWatched(progress, alarms))
+            told = progress
+        if not pause(WATCH_SECONDS):
+            return
+
+
+def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnapshot]], post: Post) -> None:
+    """Post the machine's load every `MACHINE_SECONDS`, and what of it is the round's that `current` gives."""
+    from engine.chat.client import talks_among
+
+    telemetry, tree = Telemetry(), ProcessTree()
+    root = cockpit.workspace.root
+    try:
+        while True:
+            round_, run = current()
+            active = round_.status in ACTIVE
+            last = run.last_step
+            directory = cockpit.workspace.run_dir(round_.id)
+            need = disk_need(round_, run.prepared, last.step if last is not None else 0, directory) if active else None
+            sample = telemetry.sample()
+            share = RoundShare(
+                tree=tree.sample(round_.process) if active else None,
+                gpu=round_.gpu,
+                on_gpu=run.prepared is not None and run.prepared.device == "cuda",
+                disk_free=free_bytes(root),
+                disk_need=need,
+                talk_pids=talks_among(process.pid for gpu in sample.gpus for process in gpu.processes),
+            )
+            post(MachineSampled(sample, share, time.monotonic()))
+            if not pause(MACHINE_SECONDS):
+                return
+    finally:
+        telemetry.close()

@@ -1,0 +1,1 @@
+"""A conversation with up to four adapters."""

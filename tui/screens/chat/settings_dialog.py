@@ -1,0 +1,92 @@
+"""How the adapters of a conversation are asked: sampling, prompt template, system prompt."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import DescendantFocus
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Static
+
+from engine.chat.conversation import TalkSettings
+from engine.errors import LoratuiError
+from engine.spec.fields import describe_setting, format_value, parse_setting
+from tui.screens.chat.input import TalkInput
+from tui.terminal.console import clean_line
+from tui.widgets.sanitized_input import shown
+
+NAMES = TalkSettings.__struct_fields__
+
+
+class TalkSettingsScreen(ModalScreen[TalkSettings | None]):
+    """Dismissed with the settings, or None if they are left as they were."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Back", tooltip="Leave the settings as they were", id="talk_settings.cancel"),
+        Binding("ctrl+s", "keep", "Keep", tooltip="Ask so from now on", priority=True, id="talk_settings.keep"),
+        Binding("down", "app.focus_next", "Down", show=False, tooltip="To the next field", id="talk_settings.down"),
+        Binding("up", "app.focus_previous", "Up", show=False, tooltip="To the field before", id="talk_settings.up"),
+    ]
+    DEFAULT_CSS = """
+    TalkSettingsScreen {
+        & .dialog { width: 90; }
+        & .setting { height: 1; }
+        & .setting-name { width: 17; color: $text-muted; }
+        & .setting Input { width: 1fr; height: 1; border: none; padding: 0 1; background: $surface; }
+        & .setting Input:focus { background: $primary 40%; }
+        & #setting-told { height: 3; margin-top: 1; color: $text-muted; }
+        & #setting-error { height: auto; max-height: 3; color: $text-error; text-style: bold; }
+    }
+    """
+
+    def __init__(self, settings: TalkSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("How they are asked", classes="dialog-title", markup=False)
+            for name in NAMES:
+                with Horizontal(classes="setting"):
+                    yield Label(name, classes="setting-name", markup=False)
+                    text = format_value(getattr(self._settings, name))
+                    yield TalkInput(shown(text), id=f"setting-{name}", compact=True)
+            yield Static(id="setting-told", markup=False)
+            yield Static(id="setting-error", markup=False)
+            yield Static("enter keep · ↑ ↓ other fields · esc back", classes="hint", markup=False)
+
+    @on(DescendantFocus)
+    def _tell(self) -> None:
+        """What the field is that is typed into."""
+        focused = self.focused
+        name = (focused.id or "").removeprefix("setting-") if focused is not None else ""
+        if name in NAMES:
+            field = describe_setting(TalkSettings, name)
+            takes = f"\ntakes {field.allowed}" if name != "system" else "\nctrl+j is a line break"
+            self.query_one("#setting-told", Static).update(Content(field.description + takes))
+
+    @on(Input.Submitted)
+    def action_keep(self) -> None:
+        try:
+            values = {name: self._read(name) for name in NAMES}
+        except LoratuiError as error:
+            self.query_one("#setting-error", Static).update(Content(f"✗ {clean_line(error.message)}"))
+            return
+        self.dismiss(msgspec.structs.replace(self._settings, **values))
+
+    def _read(self, name: str) -> object:
+        """What was typed; as it was where nobody typed."""
+        field = self.query_one(f"#setting-{name}", TalkInput)
+        before = getattr(self._settings, name)
+        if field.text == format_value(before):
+            return before
+        return parse_setting(TalkSettings, name, field.text)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)

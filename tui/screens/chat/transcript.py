@@ -1,0 +1,121 @@
+"""A conversation to scroll through, which stays at its end while it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.events import Resize
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from engine.chat.conversation import Conversation, Exchange
+from tui.screens.chat.transcript_rows import Frame, Row, exchange_rows
+
+INVITATION = "Nothing has been said yet. Type below; enter sends it."
+Drawn = tuple[Exchange, Frame]
+
+
+class Transcript(ScrollView, can_focus=False):
+    """Draws only the rows that are seen, and lays out only what changed: while an answer grows, the last exchange."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "transcript--said", "transcript--speaker", "transcript--figures", "transcript--refusal", "transcript--rule",
+    }  # fmt: skip
+    DEFAULT_CSS = """
+    Transcript {
+        height: 1fr; min-height: 3; padding: 0 1; background: $background; scrollbar-size: 0 1;
+        overflow-x: hidden; scrollbar-gutter: stable;
+        & .transcript--said { color: $text-accent; text-style: bold; }
+        & .transcript--speaker { color: $text-primary; text-style: bold; }
+        & .transcript--figures { color: $text-muted; }
+        & .transcript--refusal { color: $text-error; text-style: bold; }
+        & .transcript--rule { color: $text-muted; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._conversation: Conversation | None = None
+        self._positions: int | None = None
+        self._asked: tuple[str, ...] = ()
+        self._growing: Mapping[str, str] = {}
+        self._drawn: list[Drawn] = []
+        self._first_row: list[int] = []  # of each exchange
+        self._rows: list[Row] = []
+        self.following = True
+
+    def show(
+        self,
+        conversation: Conversation,
+        positions: int | None,
+        asked: tuple[str, ...] = (),
+        growing: Mapping[str, str] | None = None,
+    ) -> None:
+        """Show a conversation; `asked` and `growing` are of its last exchange, as in `Frame`."""
+        self._conversation, self._positions = conversation, positions
+        self._asked, self._growing = asked, dict(growing or {})
+        self._lay_out()
+
+    def to_end(self) -> None:
+        """Scroll to the last line, and stay there as more comes."""
+        self.following = True
+        self._go_to_end()
+
+    def _lay_out(self) -> None:
+        """Make anew the rows of what changed, and of all that stands beneath it."""
+        conversation = self._conversation
+        width = self.scrollable_content_region.width  # without the scrollbar, whose place is kept free
+        if conversation is None or not width:
+            return
+        frame = Frame(width, conversation.speakers, self._positions)
+        exchanges = conversation.exchanges
+        wanted = [(item, frame) for item in exchanges]
+        if exchanges and (self._asked or self._growing):
+            wanted[-1] = (exchanges[-1], frame._replace(asked=self._asked, growing=self._growing))
+        same = 0
+        while same < min(len(wanted), len(self._drawn)) and _alike(wanted[same], self._drawn[same]):
+            same += 1
+        start = self._first_row[same] if same < len(self._first_row) else len(self._rows)
+        if not self._drawn:
+            start = 0  # what stood there was no exchange
+        del self._rows[start:], self._first_row[same:]
+        for exchange, within in wanted[same:]:
+            self._first_row.append(len(self._rows))
+            self._rows += exchange_rows(exchange, within)
+        if not wanted:
+            self._rows = [[(INVITATION[:width], "figures")]]
+        self._drawn = wanted
+        self.virtual_size = Size(width, len(self._rows))
+        if self.following:
+            self._go_to_end()
+        self.refresh()
+
+    def _go_to_end(self) -> None:
+        self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay_out()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Who scrolls away from the end is not taken back to it; who comes to it follows again."""
+        super().watch_scroll_y(old_value, new_value)
+        self.following = round(new_value) >= self.max_scroll_y
+
+    def render_line(self, y: int) -> Strip:
+        row = self.scroll_offset.y + y
+        width, ground = self.size.width, self.rich_style
+        if row >= len(self._rows):
+            return Strip.blank(width, ground)
+        segments = [Segment(text, self._style(look, ground)) for text, look in self._rows[row] if text]
+        return Strip(segments).crop(0, width).extend_cell_length(width, ground).apply_offsets(0, row)
+
+    def _style(self, look: str, ground: Style) -> Style:
+        return ground if look == "text" else ground + self.get_component_rich_style(f"transcript--{look}", partial=True)
+
+
+def _alike(one: Drawn, other: Drawn) -> bool:
+    return one[0] is other[0] and one[1] == other[1]

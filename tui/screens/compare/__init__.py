@@ -1,0 +1,1 @@
+"""Rounds side by side, and the family tree of a round."""

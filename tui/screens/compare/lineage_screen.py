@@ -1,0 +1,89 @@
+"""Which round came from which: the family of one round as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.api import Cockpit
+from engine.compare.columns import measured_text
+from engine.compare.leaders import best_rounds
+from engine.compare.lineage import Kin, family_of
+from engine.errors import RoundError
+from engine.spec.round import Round
+from tui.messages import NewRoundWanted, RunWanted
+from tui.screens.compare.lineage_tree import LineageView
+from tui.screens.workspace_screen import CockpitScreen
+from tui.widgets.key_footer import KeyFooter
+
+
+class LineageScreen(CockpitScreen):
+    """The family of a round: what was changed from round to round, why, and how the result moved."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", "New", tooltip="Start a new round from the selected one", id="lineage.new"),
+        Binding("escape,a", "app.pop_screen", "Back", tooltip="Back to the table of rounds", id="lineage.back"),
+    ]
+
+    def __init__(self, cockpit: Cockpit, rounds: Sequence[Round], number: int) -> None:
+        super().__init__(cockpit)
+        self._rounds = rounds
+        self._number = number
+        self._family: list[Kin] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title", markup=False)
+        yield LineageView(id="lineage")
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        self.show_rounds(self._rounds)
+
+    def show_rounds(self, rounds: Sequence[Round]) -> None:
+        """The family as it is now; if the round it is of was deleted, the family of another of its members."""
+        view = self.query_one(LineageView)
+        selected = view.selected_number
+        wanted = [self._number if selected is None else selected, *(kin.number for kin in self._family)]
+        for number in wanted:
+            try:
+                self._family = family_of(rounds, number)
+                break
+            except RoundError:
+                continue
+        else:
+            self._family = []
+        view.show(self._family, wanted[0])
+        self.query_one("#title", Static).update(self._title())
+
+    def _title(self) -> Content:
+        rounds = [kin.round for kin in self._family if kin.round is not None]
+        if not rounds:
+            return Content.assemble(("Lineage", "bold"), "   these rounds were deleted: press esc")
+        count = f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}"
+        best = best_rounds(rounds)
+        told = [
+            f"{measured_text(item.result, 'perplexity')} in round {item.number}"
+            for item in rounds
+            if item.number in best
+        ]
+        said = f"   ★ perplexity {', '.join(told)}" if told else ""
+        return Content.assemble(("Lineage", "bold"), f"   {count}{said}")
+
+    @property
+    def selected(self) -> Round | None:
+        number = self.query_one(LineageView).selected_number
+        return next((kin.round for kin in self._family if kin.number == number), None)
+
+    @on(LineageView.Opened)
+    def _open(self) -> None:
+        if self.selected is not None:
+            self.post_message(RunWanted(self.selected))
+
+    def action_new(self) -> None:
+        self.post_message(NewRoundWanted(self.selected))

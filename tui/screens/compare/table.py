@@ -1,0 +1,124 @@
+"""Rounds side by side: a column each, a row for every field that is not the same in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from textual.binding import Binding, BindingType
+from textual.content import Content
+
+from engine.compare.comparability import APART
+from engine.compare.diff import VERDICT, ComparedField, compared_fields
+from engine.compare.lineage import field_name
+from engine.compare.verdict import Verdict
+from engine.spec.fields import spec_fields
+from engine.spec.round import Round
+from tui.terminal.console import clean_line
+from tui.widgets.table.cells import GAP, Cell, TableColumn, fit
+from tui.widgets.table.cursor_table import VirtualTable
+
+WIDEST_FIELD = 28
+NARROWEST_VALUE, WIDEST_VALUE = 10, 24  # cells of a text that is no number
+DIFFERS = "≠"
+
+
+class CompareTable(VirtualTable):
+    """The fields of some rounds. `everything` shows those too that are the same in all, the others then marked."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "equals_sign",
+            "screen.everything",
+            "All fields",
+            tooltip="Show what is the same too, and back",
+            id="compare.all",
+        ),
+        Binding("m", "screen.metric(1)", "Metric", tooltip="Draw the next metric of the curves", id="compare.metric"),
+        Binding("M", "screen.metric(-1)", "Before", show=False, tooltip="The metric before", id="compare.before"),
+        Binding("f", "screen.full", "Full screen", tooltip="The curves alone on the screen", id="compare.full"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._fields: Sequence[ComparedField] = ()
+        self._shown: Sequence[ComparedField] = ()
+        self._rounds: Sequence[Round] = ()
+        self._verdicts: Sequence[Verdict] = ()
+        self._room = 0
+        self.everything = False
+
+    @property
+    def differing(self) -> int:
+        """How many fields are not the same in all rounds."""
+        return sum(field.differs for field in self._fields)
+
+    @property
+    def same(self) -> int:
+        return len(self._fields) - self.differing
+
+    def show(self, rounds: Sequence[Round], marks: Sequence[str], room: int, verdicts: Sequence[Verdict] = ()) -> None:
+        """Show `rounds`, each beneath its number and the mark that its curve has, in `room` cells if they fit.
+
+        Args:
+            verdicts: on each round, whether it really differs from the first, as far as that is known.
+        """
+        self._rounds, self._room, self._verdicts = rounds, room, verdicts
+        self._fields = compared_fields(rounds, verdicts)
+        self._shown = [field for field in self._fields if field.differs or self.everything]
+        field = TableColumn("field", "field", widest=WIDEST_FIELD)
+        columns = [
+            TableColumn(str(item.number), f"{mark} {item.number}".strip(), right=True)
+            for item, mark in zip(rounds, marks, strict=True)
+        ]
+        self.present([field, *columns], [field.key for field in self._shown], self.cursor_key)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A field opens nothing."""
+        return action != "select"
+
+    def cells_of(self, row: int) -> list[Cell]:
+        field = self._shown[row]
+        name = field_name(field.key) if field.key in spec_fields() else field.title
+        return [Cell(name), *(self._cell(field, place) for place in range(len(field.texts)))]
+
+    def _cell(self, field: ComparedField, place: int) -> Cell:
+        text = clean_line(field.texts[place]) or "–"
+        if not field.numeric and cell_len(text) > self._widest_value:
+            cut = cut_start if field.key.endswith(".path") else fit
+            text = cut(text, self._widest_value)
+        text = f"{APART * (place in field.apart)}{text}"
+        return Cell(f"★{text}", "bold $text-success") if place in field.best else Cell(text)
+
+    @property
+    def _widest_value(self) -> int:
+        """What each round gets of the width, within limits."""
+        share = (self._room - WIDEST_FIELD) // max(1, len(self._rounds)) - GAP
+        return max(NARROWEST_VALUE, min(share, WIDEST_VALUE))
+
+    def gutter_of(self, row: int) -> str:
+        return DIFFERS if self.everything and self._shown[row].differs else ""
+
+    def cut_values(self) -> Content | None:
+        """The values of the row under the cursor, whole, if any of them had to be cut; None if all are to be read."""
+        if not self._shown:
+            return None
+        field = self._shown[self.cursor_row]
+        texts = [clean_line(text) for text in field.texts]
+        if field.key == VERDICT:
+            return Content("\n".join(item.told for item in self._verdicts if item.told))
+        if field.numeric or all(cell_len(text) <= self._widest_value for text in texts):
+            return None
+        parts: list[str | tuple[str, str]] = []
+        for round_, text in zip(self._rounds, texts, strict=True):
+            parts += [(f"{round_.number}  ", "bold"), f"{text}\n"]
+        return Content.assemble(*parts).rstrip()
+
+
+def cut_start(text: str, width: int) -> str:
+    """The end of `text`, which tells paths apart, in `width` cells."""
+    kept = text
+    while cell_len(kept) > width - 1:
+        kept = kept[1:]
+    return "…" + set_cell_size(kept, width - 1)

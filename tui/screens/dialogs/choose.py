@@ -1,0 +1,53 @@
+"""One of several things, each with a title and a line beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui.terminal.console import clean_line
+
+MAX_CHARACTERS = 200
+
+
+class ChooseScreen(ModalScreen[int | None]):
+    """Dismissed with the place of what was chosen, or None; `options` are titles, each with what is to be known."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "cancel", "Back", tooltip="Choose nothing", id="choose.cancel"),
+        Binding("j", "move(1)", "Down", show=False, tooltip="To the next", id="choose.down"),
+        Binding("k", "move(-1)", "Up", show=False, tooltip="To the one before", id="choose.up"),
+    ]
+
+    def __init__(self, question: str, options: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._question = question
+        self._options = options
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content(clean_line(self._question)), classes="dialog-title", markup=False)
+            yield OptionList(*(Option(_described(*option)) for option in self._options))
+            yield Static("enter choose · esc back", classes="hint", markup=False)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option_index)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+    def action_move(self, by: int) -> None:
+        options = self.query_one(OptionList)
+        options.action_cursor_down() if by > 0 else options.action_cursor_up()
+
+
+def _described(title: str, told: str) -> Content:
+    return Content.assemble((clean_line(title[:MAX_CHARACTERS]), "bold"), "\n", clean_line(told[:MAX_CHARACTERS]))

@@ -1,0 +1,49 @@
+"""A question before something that cannot be taken back."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from tui.terminal.console import clean
+
+
+class ConfirmScreen(ModalScreen[bool]):
+    """Dismissed with True if the person says yes. The safe answer has the focus."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes", show=False, tooltip="Do it", id="confirm.yes"),
+        Binding("n,escape", "answer(False)", "No", show=False, tooltip="Leave it as it is", id="confirm.no"),
+        Binding(
+            "left,right,up,down",
+            "app.focus_next",
+            "Other button",
+            show=False,
+            tooltip="To the other answer",
+            id="confirm.other",
+        ),
+    ]
+
+    def __init__(self, question: str, yes: str) -> None:
+        super().__init__()
+        self._question = question
+        self._yes = yes
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(clean(self._question), markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button(Text("No (n)"), id="no")
+                yield Button(Text(f"{self._yes} (y)"), id="yes", variant="warning")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)

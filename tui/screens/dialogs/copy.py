@@ -1,0 +1,87 @@
+"""What of a round can be put into the clipboard of the terminal, over SSH too (OSC 52)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from msgspec import Struct
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.files.paths import Workspace
+from engine.report.export import to_markdown
+from engine.spec.fields import build_spec
+from engine.spec.overrides import set_line
+from engine.spec.presets import presets
+from engine.spec.round import Round
+from engine.spec.schema import Spec
+from tui.terminal.console import clean_line
+
+
+class Copy(Struct, frozen=True):
+    """A text to copy; `title` says what it is."""
+
+    title: str
+    text: str
+
+
+def copies_of(round_: Round, rounds: Sequence[Round], tabled: Sequence[Round], workspace: Workspace) -> list[Copy]:
+    """What there is to copy of `round_`, one of `rounds`, and the table of those that are `tabled`."""
+    against, base = _origin(round_, rounds)
+    found = [
+        Copy("path of the run directory", str(workspace.run_dir(round_.id).path)),
+        Copy("path of the adapter", round_.result.adapter_dir or ""),
+        Copy(f"--set line against {against}", set_line(round_.spec, base)),
+        Copy(f"table of {len(tabled)} round{'s' if len(tabled) != 1 else ''} as Markdown", to_markdown(tabled)),
+    ]
+    return [copy for copy in found if copy.text]
+
+
+def _origin(round_: Round, rounds: Sequence[Round]) -> tuple[str, Spec]:
+    """What the round came from, in words and as a spec: its parent, the preset of its name, or the defaults."""
+    parent = next((item for item in rounds if item.number == round_.parent), None)
+    if parent is not None:
+        return f"round {parent.number}", parent.spec
+    if (preset := presets().get(round_.name)) is not None:
+        return f"preset {round_.name}", preset.spec
+    return "the defaults", build_spec({"model.path": "-", "data.path": "-"})
+
+
+class CopyScreen(ModalScreen[Copy | None]):
+    """Dismissed with what is to be copied, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "cancel", "Back", tooltip="Copy nothing", id="copy.cancel"),
+        Binding("j", "move(1)", "Down", show=False, tooltip="To the next", id="copy.down"),
+        Binding("k", "move(-1)", "Up", show=False, tooltip="To the one before", id="copy.up"),
+    ]
+
+    def __init__(self, copies: Sequence[Copy]) -> None:
+        super().__init__()
+        self._copies = copies
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Copy", classes="dialog-title", markup=False)
+            yield OptionList(*(Option(self._describe(copy)) for copy in self._copies))
+            yield Static("enter copy · esc back", classes="hint", markup=False)
+
+    def _describe(self, copy: Copy) -> Content:
+        first = clean_line(copy.text[:1000].strip().partition("\n")[0])
+        return Content.assemble((clean_line(copy.title), "bold"), "\n", first)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._copies[event.option_index])
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+    def action_move(self, by: int) -> None:
+        options = self.query_one(OptionList)
+        options.action_cursor_down() if by > 0 else options.action_cursor_up()

@@ -1,0 +1,53 @@
+"""The keys of the screen beneath, made from its bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.terminal.console import clean_line
+from tui.widgets.scroll_text import Reading
+
+MAX_KEYS_WIDTH = 18
+TEXT_WIDTH = 65  # what a dialog leaves beside border, padding and scrollbar
+GAP = 2
+
+
+class HelpScreen(ModalScreen[None]):
+    """One line per key. `groups` holds titles, and under each its keys and what they do."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark", "app.pop_screen", "Close", tooltip="Close the help", id="help.close")
+    ]
+    DEFAULT_CSS = "HelpScreen .dialog { scrollbar-size-vertical: 1; }"
+
+    def __init__(self, groups: Iterable[tuple[str, list[tuple[str, str]]]]) -> None:
+        super().__init__()
+        self._groups = list(groups)
+
+    def compose(self) -> ComposeResult:
+        width = max((cell_len(keys) for _, rows in self._groups for keys, _ in rows), default=0)
+        groups = [_described(title, rows, min(width, MAX_KEYS_WIDTH)) for title, rows in self._groups]
+        with Reading(classes="dialog", can_focus=True) as dialog:
+            dialog.border_subtitle = "esc close · ↑ ↓ scroll"
+            yield Static(Content("\n\n").join(groups), markup=False)
+
+
+def _described(title: str, rows: list[tuple[str, str]], width: int) -> Content:
+    """A title, and beneath it keys and, `width` cells further on, what they do; a long text goes on beneath itself."""
+    lines = [Content.styled(clean_line(title), "bold $text-accent")]
+    for keys, text in rows:
+        shown = clean_line(keys)
+        wrapped = wrap(clean_line(text), TEXT_WIDTH - width - GAP) or [""]
+        gap = " " * max(1, width + GAP - cell_len(shown))
+        lines.append(Content.assemble((shown, "bold $text-accent"), gap, wrapped[0]))
+        lines += [Content(" " * (width + GAP) + line) for line in wrapped[1:]]
+    return Content("\n").join(lines)

@@ -1,0 +1,1 @@
+"""The form that edits a spec, with its plan, presets and preview."""

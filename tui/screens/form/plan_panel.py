@@ -1,0 +1,61 @@
+"""What follows from the spec in the form, in a few lines."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from engine.errors import LoratuiError
+from engine.preflight.checks import Preflight
+from engine.spec.plan import Plan
+from engine.spec.schema import Spec
+from tui.terminal.console import clean_line
+from tui.widgets.live_text import RetoldText
+
+
+class PlanPanel(RetoldText):
+    """The plan of the spec being edited, its warnings, or why it cannot be trained."""
+
+    def show(self, spec: Spec, outcome: Preflight | LoratuiError) -> None:
+        """The result of checking `spec`."""
+        if isinstance(outcome, LoratuiError):
+            self.tell(_refusal(str(outcome)))
+            return
+        lines = plan_lines(spec, outcome.plan)
+        if outcome.rows is not None:
+            lines.insert(0, f"{clean_line(str(outcome.rows.found))}: {outcome.rows.usable:,}")
+        warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
+        self.tell(Content("\n").join([*map(Content, lines), *warnings]))
+
+    def show_error(self, message: str) -> None:
+        """A value that stands against making a plan at all."""
+        self.tell(_refusal(message))
+
+
+def _refusal(message: str) -> Content:
+    return Content.styled(f"✗ {clean_line(message)}", "bold $text-error")
+
+
+def plan_lines(spec: Spec, plan: Plan) -> list[str]:
+    """The plan in words, three lines."""
+    batch = (
+        f"effective batch {plan.effective_batch} = {spec.train.per_device_train_batch_size} × "
+        f"{spec.train.gradient_accumulation_steps}"
+    )
+    if plan.total_steps is None:
+        return [f"rows and steps are known once the data is loaded · {batch}", *_checkpoints(spec, plan)]
+    rows = f"{plan.train_samples:,} rows to train on · {plan.eval_samples:,} held out · {batch}"
+    share = 100 * (plan.warmup_share or 0)
+    steps = (
+        f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch · "
+        f"warm-up {plan.warmup_steps:,} steps ({share:.0f} %)"
+    )
+    return [rows, steps, *_checkpoints(spec, plan)]
+
+
+def _checkpoints(spec: Spec, plan: Plan) -> list[str]:
+    train = spec.train
+    kept = "the adapter with the lowest eval loss" if train.load_best_model_at_end else "the adapter at the end"
+    if plan.checkpoints is not None:
+        return [f"checkpoints: {plan.checkpoints} · {kept}"]
+    asked = {"no": "halfway", "epoch": "each epoch", "steps": f"each {train.save_steps} steps"}[train.save_strategy]
+    return [f"checkpoints: {asked}, and at the end · {kept}"]

@@ -1,0 +1,59 @@
+"""Keeping the settings of the form as a preset: its name is asked for, and nothing is overwritten unread."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from engine.errors import LoratuiError
+from engine.spec.presets import (
+    Preset,
+    check_preset_name,
+    load_preset,
+    presets,
+    save_preset,
+    shipped_presets,
+)
+from engine.spec.schema import Spec
+from tui.messages import ActionDone, ActionFailed
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.workspace_screen import CockpitScreen
+
+MAX_DESCRIPTION = 120
+NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def save_as_preset(screen: CockpitScreen, spec: Spec, name: str, note: str) -> None:
+    """Ask for a name, `name` being suggested, and keep `spec` under it; `note` says what it is good for."""
+    description = " ".join(note.split())[:MAX_DESCRIPTION] or f"saved on {time.strftime('%d %B %Y')}"
+    preset = Preset(description, spec)
+
+    def named(chosen: str | None) -> None:
+        if chosen is not None:
+            _save(screen, chosen, preset)
+
+    suggested = NOT_IN_A_NAME.sub("-", name).strip("-.")
+    if suggested in shipped_presets():
+        suggested = f"my-{suggested}"
+    screen.app.push_screen(AskScreen("Save these settings as the preset", suggested, check_preset_name), named)
+
+
+def _save(screen: CockpitScreen, name: str, preset: Preset) -> None:
+    """A preset of that name is read first, and overwritten only if the person says so."""
+
+    def write(yes: bool | None = True) -> None:
+        if not yes:
+            return
+        try:
+            file = save_preset(name, preset, replace=name in presets())
+        except LoratuiError as error:
+            screen.post_message(ActionFailed(error))
+        else:
+            screen.post_message(ActionDone(f"the preset {name} is saved in {file}"))
+
+    if name not in presets():
+        write()
+        return
+    question = f"There is a preset {name} already: {load_preset(name).description}. Write over it?"
+    screen.app.push_screen(ConfirmScreen(question, "Overwrite"), write)

@@ -1,0 +1,281 @@
+"""The form of a new round: every hyperparameter, what follows from them, and the note that says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import Paste
+from textual.widgets import Label, Static, TextArea
+
+from engine.api import Cockpit
+from engine.errors import LoratuiError, ModelError, SpecError
+from engine.preflight import checks
+from engine.preflight.target_modules import ModelModules, model_modules
+from engine.spec.fields import build_spec, flatten, parse_value
+from engine.spec.overrides import PastedLine, is_set_line, read_set_line, set_words
+from engine.spec.round import Round
+from engine.spec.schema import Spec, looks_local, with_absolute_paths
+from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
+from tui.pollers import pause
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.form.plan_panel import PlanPanel
+from tui.screens.form.preview_screen import PreviewScreen
+from tui.screens.form.save_preset import save_as_preset
+from tui.screens.form.spec_form import MODULES_KEY, SpecForm, control_id
+from tui.screens.form.start_from import Origin
+from tui.screens.form.target_modules import TargetModulesScreen
+from tui.screens.workspace_screen import CockpitScreen
+from tui.terminal.console import clean, clean_line
+from tui.widgets.key_footer import KeyFooter
+from tui.widgets.live_text import RetoldText
+from tui.widgets.sanitized_input import StoredInput, shown
+
+TYPING_SECONDS = 0.15
+
+
+class EditScreen(CockpitScreen):
+    """Edits a spec and queues it. `directory` is what relative paths are relative to."""
+
+    AUTO_FOCUS = f"#{control_id('train.learning_rate')}"  # from the start, or what is typed early goes to the name
+    # Textual writes `ClassVar[...] | None`, which mypy takes for an attribute of instances.
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
+        Binding("escape", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
+        Binding(
+            "ctrl+o",
+            "preview",
+            "Preview",
+            tooltip="Show rows as they will be trained on",
+            priority=True,
+            id="edit.preview",
+        ),
+        Binding("ctrl+n", "note", "Note", tooltip="Say why this round", priority=True, id="edit.note"),
+        Binding(
+            "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
+        ),
+        Binding(
+            "ctrl+y",
+            "copy_line",
+            "Copy --set",
+            tooltip="Copy what was changed, to be pasted behind loratui new or into another form",
+            priority=True,
+            id="edit.copy",
+        ),
+        Binding(
+            "ctrl+f",
+            "save_preset",
+            "Save preset",
+            tooltip="Keep these settings as a preset to start from",
+            priority=True,
+            id="edit.preset",
+        ),
+    ]
+
+    def __init__(self, cockpit: Cockpit, origin: Origin, directory: Path) -> None:
+        super().__init__(cockpit)
+        self._origin = origin
+        self._directory = directory
+        self._values = flatten(origin.spec)
+        self._spec: Spec | None = None
+
+    def compose(self) -> ComposeResult:
+        parent = self._origin.parent
+        with Horizontal(id="edit-body"):
+            with Vertical(id="edit-fields"):
+                source = f"clone of round {parent.number}" if parent else f"from preset {clean_line(self._origin.name)}"
+                yield Static(Content.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
+                with Horizontal(classes="head-field"):
+                    yield Label("name", classes="field-name", markup=False)
+                    yield StoredInput(self._origin.name, compact=True, id="name", placeholder="what to call it")
+                with Horizontal(classes="head-field"):
+                    yield Label("note", classes="field-name", markup=False)
+                    yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
+                yield SpecForm(self._values, id="form")
+            with Vertical(id="edit-side"):
+                yield RetoldText(id="explained")
+                yield PlanPanel(id="plan")
+                yield RetoldText(id="changes")
+        yield KeyFooter()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No key does anything before the fields are there."""
+        return self.is_mounted and super().check_action(action, parameters)
+
+    def on_mount(self) -> None:
+        self._plan()
+
+    @on(SpecForm.Explained)
+    def _explain(self, event: SpecForm.Explained) -> None:
+        field = event.field
+        self.query_one("#explained", RetoldText).tell(
+            Content.assemble((field.key, "bold"), f"  {field.description}\n", (f"takes {field.allowed}", "$text-muted"))
+        )
+
+    @on(SpecForm.Edited)
+    def _plan(self) -> None:
+        """Check the spec as it stands, in a worker: data and model are looked at too."""
+        self._show_changes()
+        panel = self.query_one(PlanPanel)
+        try:
+            self._spec = self._read_form()
+        except SpecError as error:
+            self._spec = None
+            self.workers.cancel_group(self, "check")
+            panel.show_error(str(error))
+            return
+        self._check(self._spec)
+
+    def _set_line(self) -> str:
+        """What was changed against where the form started, as the command line takes it."""
+        changes = self.query_one(SpecForm).changes()
+        return set_words(changes, list(changes))
+
+    def _show_changes(self) -> None:
+        line = clean_line(self._set_line())
+        told = Content.assemble(("changed: ", "$text-muted"), line) if line else Content("")
+        panel = self.query_one("#changes", RetoldText)
+        panel.tell(told)
+        panel.display = bool(line)
+
+    def _read_form(self) -> Spec:
+        values: dict[str, Any] = self.query_one(SpecForm).values()
+        return with_absolute_paths(build_spec(values), self._directory)
+
+    @work(thread=True, exclusive=True, group="check")
+    def _check(self, spec: Spec) -> None:
+        if not pause(TYPING_SECONDS):
+            return
+        try:
+            outcome: checks.Preflight | LoratuiError = checks.check(spec)
+        except LoratuiError as error:
+            outcome = error
+        if pause(0):
+            self.post_message(SpecChecked(outcome))
+
+    @on(SpecChecked)
+    def _show_plan(self, event: SpecChecked) -> None:
+        if self._spec is not None:
+            self.query_one(PlanPanel).show(self._spec, event.outcome)
+
+    def action_start(self) -> None:
+        """Queue the round; the first wrong field is gone to instead, if there is one."""
+        spec = self._read_or_tell()
+        if spec is None:
+            return
+        name, note = self.query_one("#name", StoredInput).text.strip(), self.query_one(TextArea).text.strip()
+        parent = self._origin.parent.number if self._origin.parent else None
+
+        def queue() -> Round:
+            return self.cockpit.queue(spec, name=name, note=note, parent=parent)
+
+        self.carry_out(queue, RoundQueued)
+
+    def action_preview(self) -> None:
+        """Show the rows of the spec as it stands, or go to the first wrong field."""
+        spec = self._read_or_tell()
+        if spec is not None:
+            self.go_on_to(PreviewScreen(self.cockpit, spec))
+
+    def _read_or_tell(self) -> Spec | None:
+        """The spec in the form; None if a field is wrong, which is then gone to and told."""
+        try:
+            return self._read_form()
+        except SpecError as error:
+            if error.key:
+                self.query_one(SpecForm).focus_field(error.key)
+            self.post_message(ActionFailed(error))
+            return None
+
+    def action_copy_line(self) -> None:
+        """Put the `--set` line into the clipboard of the terminal."""
+        if line := self._set_line():
+            self.copy("the --set line of the changes", line)
+        else:
+            self.post_message(ActionDone("nothing is changed, so there is nothing to copy"))
+
+    def on_paste(self, event: Paste) -> None:
+        """A pasted line of settings fills in the fields it names, whichever one has the focus."""
+        if not is_set_line(event.text):
+            return
+        event.stop()
+        try:
+            self._take_line(read_set_line(event.text))
+        except SpecError as error:
+            self.post_message(ActionFailed(error))
+
+    def _take_line(self, line: PastedLine) -> None:
+        form = self.query_one(SpecForm)
+        for key, text in line.settings.items():
+            form.fill(key, text)
+        if line.name is not None:
+            self.query_one("#name", StoredInput).value = shown(line.name)
+        if line.note is not None:
+            self.query_one(TextArea).text = clean(line.note)
+        told = f"the pasted line set {len(line.settings)} field{'s' if len(line.settings) != 1 else ''}"
+        left_out = f"; left out: {' '.join(line.left_out)}" if line.left_out else ""
+        self.post_message(ActionDone(told + left_out))
+
+    @on(SpecForm.ModulesWanted)
+    def _list_modules(self, event: SpecForm.ModulesWanted) -> None:
+        path = self.query_one(f"#{control_id('model.path')}", StoredInput).text.strip()
+        self._find_modules(path, event.text)
+
+    @work(thread=True, exclusive=True, group="modules")
+    def _find_modules(self, path: str, text: str) -> None:
+        """The weights may lie on a slow disk."""
+        try:
+            modules = model_modules(str(Path(self._directory, path)) if looks_local(path) else path)
+        except ModelError as error:
+            self.post_message(ActionFailed(error))
+        else:
+            self.app.call_from_thread(self._offer_modules, modules, text)
+
+    def _offer_modules(self, modules: ModelModules, text: str) -> None:
+        def chosen(names: str | None) -> None:
+            if names is not None:
+                self.query_one(SpecForm).fill(MODULES_KEY, names)
+
+        try:
+            ticked: str | tuple[str, ...] = parse_value(MODULES_KEY, text)
+        except SpecError:
+            ticked = ()
+        self.app.push_screen(TargetModulesScreen(modules, ticked), chosen)
+
+    def action_save_preset(self) -> None:
+        """Keep the settings as a preset, or go to the first wrong field."""
+        spec = self._read_or_tell()
+        if spec is not None:
+            name, note = self.query_one("#name", StoredInput).text, self.query_one(TextArea).text
+            save_as_preset(self, spec, name, note)
+
+    def action_note(self) -> None:
+        self.query_one(TextArea).focus()
+
+    def action_reset_field(self) -> None:
+        focused = self.focused
+        if focused is not None:
+            self.query_one(SpecForm).reset_field(focused)
+
+    @property
+    def unsaved(self) -> bool:
+        typed = self.query_one(TextArea).text.strip() or self.query_one("#name", StoredInput).text != self._origin.name
+        return bool(typed) or self.query_one(SpecForm).edited
+
+    def action_leave(self) -> None:
+        """Back to the table; what was typed is not thrown away unasked."""
+        if not self.unsaved:
+            self.app.pop_screen()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.app.pop_screen()
+
+        self.app.push_screen(ConfirmScreen("Throw away what you changed here?", "Throw away"), answered)

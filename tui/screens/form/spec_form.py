@@ -1,0 +1,258 @@
+"""Every hyperparameter of a spec as a line to fill in, validated as one types."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import DescendantFocus
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input, Label
+
+from engine.errors import SpecError
+from engine.spec.fields import SpecField, format_value, parse_value, spec_fields
+from tui.terminal.console import clean_line
+from tui.widgets.choice import Choice
+from tui.widgets.live_text import RetoldText
+from tui.widgets.sanitized_input import StoredInput, shown
+
+SECTION_TITLES = {
+    "model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)",
+    "generation": "scored answers (transformers)",
+}  # fmt: skip
+MODULES_KEY = "lora.target_modules"
+NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
+
+
+class FieldRow(Widget):
+    """One field: its name, its value, what it was, and beneath it what is wrong with it, if anything is.
+
+    It draws the name and what the value was by itself, on both sides of the field: a widget for each would have the
+    form take three times as long to lay out, at every key. `text` is the value it starts with, against which it is
+    marked as changed.
+    """
+
+    def __init__(self, field: SpecField, text: str) -> None:
+        super().__init__(classes="field")
+        self.field = field
+        self._text = text
+        self._original = text
+        self._refusal = RetoldText(classes="field-error")
+
+    def compose(self) -> ComposeResult:
+        if self.field.choices:
+            yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
+        else:
+            yield StoredInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
+
+    def on_mount(self) -> None:
+        self.judge(self._text)
+
+    def render(self) -> Content:
+        name = Content.styled(self.field.name, self._name_style).truncate(NAME_WIDTH, pad=True)
+        room = max(0, self.content_size.width - NAME_WIDTH - WAS_WIDTH + 1)
+        return Content.assemble(name, " " * room, self._beside().truncate(WAS_WIDTH - 1, ellipsis=True))
+
+    @property
+    def _name_style(self) -> str:
+        if self.has_class("-invalid"):
+            return "bold $text-error"
+        return "bold $text-warning" if self.has_class("-changed") else "$text-muted"
+
+    def _beside(self) -> Content:
+        """What stands to the right of the field."""
+        if self.has_class("-changed"):
+            return Content.styled(f"● was {clean_line(self._original) or self.field.empty}", "$text-warning")
+        return Content.styled("enter: choose" if self.field.key == MODULES_KEY else "", "$text-muted")
+
+    def judge(self, text: str) -> None:
+        """Take `text` as the field's value: mark it as changed or wrong where it is."""
+        self._text = text
+        error = self.error
+        self.set_class(error is not None, "-invalid")
+        self.set_class(self.changed, "-changed")
+        if error is not None:
+            self._refusal.tell(Content(f"✗ {clean_line(str(error))}"))
+            if not self._refusal.is_attached:
+                self.mount(self._refusal)
+        self.refresh()
+
+    @property
+    def value(self) -> Any:
+        """The field's value; raises SpecError if the text means none."""
+        return parse_value(self.field.key, self._text)
+
+    @property
+    def error(self) -> SpecError | None:
+        try:
+            _ = self.value
+        except SpecError as error:
+            return error
+        return None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the value differs from the one it started with; two spellings of a number do not differ."""
+        try:
+            return format_value(self.value) != self._original
+        except SpecError:
+            return True
+
+
+def control_id(key: str) -> str:
+    """The id of the widget that edits a field: `lora.r` is `lora-r`."""
+    return key.replace(".", "-")
+
+
+class SpecForm(VerticalScroll, can_focus=False):
+    """The form. It posts `Edited` at each change and `Explained` when another field is entered."""
+
+    # With priority, so that what is typed right behind the key, in one packet of a slow line, goes to the next field.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "down,tab",
+            "next_field",
+            "Next field",
+            show=False,
+            tooltip="To the next field",
+            priority=True,
+            id="form.next",
+        ),
+        Binding(
+            "enter",
+            "enter",
+            "Choose, or next",
+            show=False,
+            tooltip="The list of the model's modules in target_modules, elsewhere the next field",
+            priority=True,
+            id="form.enter",
+        ),
+        Binding(
+            "up,shift+tab",
+            "previous_field",
+            "Previous field",
+            show=False,
+            tooltip="To the field before",
+            priority=True,
+            id="form.previous",
+        ),
+    ]
+
+    class Edited(Message):
+        """A value changed."""
+
+    class ModulesWanted(Message):
+        """The person wants the list of the model's modules; `text` is what the field holds."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Explained(Message):
+        """The person entered a field."""
+
+        def __init__(self, field: SpecField) -> None:
+            super().__init__()
+            self.field = field
+
+    def __init__(self, values: dict[str, Any], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._values = values
+
+    def compose(self) -> ComposeResult:
+        section = ""
+        for key, field in spec_fields().items():
+            if field.group != section:
+                section = field.group
+                yield Label(SECTION_TITLES[section], classes="section", markup=False)
+            yield FieldRow(field, format_value(self._values[key]))
+
+    @property
+    def rows(self) -> list[FieldRow]:
+        return list(self.query(FieldRow))
+
+    def values(self) -> dict[str, Any]:
+        """Every field's value by key; raises SpecError for the first that is wrong."""
+        return {row.field.key: row.value for row in self.rows}
+
+    @property
+    def edited(self) -> bool:
+        """Whether anything was changed since the form opened."""
+        start = {key: format_value(value) for key, value in self._values.items()}
+        return any(row.error or format_value(row.value) != start[row.field.key] for row in self.rows)
+
+    def changes(self) -> dict[str, Any]:
+        """The values, by key, that are allowed and differ from those the form opened with."""
+        return {
+            row.field.key: row.value
+            for row in self.rows
+            if row.error is None and format_value(row.value) != format_value(self._values[row.field.key])
+        }
+
+    def focus_field(self, key: str) -> None:
+        self.query_one(f"#{control_id(key)}").focus()
+
+    def fill(self, key: str, text: str) -> None:
+        """Put `text` into a field; a choice takes only one of its words.
+
+        Raises:
+            SpecError: the field is a choice, and `text` none of it.
+        """
+        control = self.query_one(f"#{control_id(key)}")
+        if isinstance(control, StoredInput):
+            control.value = shown(text)
+        elif isinstance(control, Choice):
+            control.value = format_value(parse_value(key, text))
+
+    def reset_field(self, control: Widget) -> None:
+        """Put the field that `control` edits back to the value the form opened with."""
+        for row in control.ancestors_with_self:
+            if isinstance(row, FieldRow):
+                self.fill(row.field.key, format_value(self._values[row.field.key]))
+
+    @on(Input.Changed)
+    def judge_input(self, event: Input.Changed) -> None:
+        event.stop()
+        assert isinstance(event.input, StoredInput)
+        self._judge(event.input, event.input.text)
+
+    @on(Choice.Changed)
+    def judge_choice(self, event: Choice.Changed) -> None:
+        event.stop()
+        self._judge(event.choice, event.choice.value)
+
+    def _judge(self, control: Input | Choice, text: str) -> None:
+        for row in control.ancestors_with_self:
+            if isinstance(row, FieldRow):
+                row.judge(text)
+        self.post_message(self.Edited())
+
+    def action_enter(self) -> None:
+        """The list of modules where they are asked for; on to the next field everywhere else."""
+        focused = self.screen.focused
+        if isinstance(focused, StoredInput) and focused.id == control_id(MODULES_KEY):
+            self.post_message(self.ModulesWanted(focused.text))
+        else:
+            self.screen.focus_next()
+
+    def action_next_field(self) -> None:
+        self.screen.focus_next()
+
+    def action_previous_field(self) -> None:
+        self.screen.focus_previous()
+
+    def on_resize(self) -> None:
+        """Keep the field one is in in sight when what stands below the form takes more room."""
+        focused = self.screen.focused
+        if focused is not None and self in focused.ancestors:
+            self.call_after_refresh(self.scroll_to_widget, focused, animate=False)
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        for row in event.widget.ancestors_with_self:
+            if isinstance(row, FieldRow):
+                self.post_message(self.Explained(row.field))

@@ -1,0 +1,90 @@
+"""The modules of the base model as a list to tick off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.preflight.target_modules import ModelModules
+from engine.spec.fields import format_value
+from tui.terminal.console import clean_line
+
+ALL_LINEAR = "all-linear"
+
+
+class TargetModulesScreen(ModalScreen[str | None]):
+    """Dismissed with the text for `lora.target_modules`, or None.
+
+    A name that the model lacks stays in the list until it is unticked and taken.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space,x", "tick", "Tick", tooltip="Tick the module, or untick it", id="modules.tick"),
+        Binding("enter", "accept", "Take", tooltip="Take what is ticked", priority=True, id="modules.accept"),
+        Binding("escape", "cancel", "Back", tooltip="Leave the field as it was", id="modules.cancel"),
+        Binding("j", "move(1)", "Down", show=False, tooltip="To the next module", id="modules.down"),
+        Binding("k", "move(-1)", "Up", show=False, tooltip="To the module before", id="modules.up"),
+    ]
+
+    def __init__(self, modules: ModelModules, chosen: str | Sequence[str]) -> None:
+        super().__init__()
+        self._counts = {ALL_LINEAR: None, **modules.all_linear, **modules.others}
+        self._chosen = {chosen} if isinstance(chosen, str) else set(chosen)
+        self._names = [*self._counts, *sorted(self._chosen - set(self._counts))]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Modules that get an adapter", classes="dialog-title", markup=False)
+            yield OptionList(*(Option(self._describe(name), id=str(i)) for i, name in enumerate(self._names)))
+            yield Static("space tick · enter take · esc back", classes="hint", markup=False)
+
+    def _describe(self, name: str) -> Content:
+        mark = "[x]" if name in self._chosen else "[ ]"
+        count = self._counts.get(name)
+        told = f"{count}×" if count is not None else ""
+        if name == ALL_LINEAR:
+            told = "every linear layer but the output head"
+        elif name not in self._counts:
+            told = "not in this model"
+        shown = clean_line(name)
+        gap = " " * (2 + max(cell_len(clean_line(each)) for each in self._names) - cell_len(shown))
+        return Content.assemble(f"{mark} ", (shown, "bold"), gap, told)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click of the mouse; the keys have actions of their own."""
+        self.action_tick()
+
+    def action_tick(self) -> None:
+        """`all-linear` stands for itself: ticking it unticks the others, and the other way round."""
+        options = self.query_one(OptionList)
+        if options.highlighted is None:
+            return
+        name = self._names[options.highlighted]
+        if name in self._chosen:
+            self._chosen.discard(name)
+        elif name == ALL_LINEAR:
+            self._chosen = {name}
+        else:
+            self._chosen = (self._chosen - {ALL_LINEAR}) | {name}
+        for index, each in enumerate(self._names):
+            options.replace_option_prompt_at_index(index, self._describe(each))
+
+    def action_accept(self) -> None:
+        chosen = [name for name in self._names if name in self._chosen]
+        self.dismiss(ALL_LINEAR if ALL_LINEAR in chosen else format_value(tuple(chosen)))
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+    def action_move(self, by: int) -> None:
+        options = self.query_one(OptionList)
+        options.action_cursor_down() if by > 0 else options.action_cursor_up()

@@ -1,0 +1,83 @@
+"""A prompt and two answers to it, side by side where there is room, of which nothing tells whose they are."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.console import RenderableType
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.content import Content
+from textual.events import Resize
+from textual.widgets import Static
+
+from tui.terminal.console import clean
+from tui.views.samples import question
+
+BESIDE_COLUMNS = 100
+NOTHING = "(nothing)"
+
+
+class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
+    """Scrolls prompt and answers together, so that neither answer is seen further than the other."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line further down", id="answers.down"),
+        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line up", id="answers.up"),
+        Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id="answers.page_down"),
+        Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id="answers.page_up"),
+        Binding("g,home", "scroll_home", "Top", show=False, tooltip="To the prompt", id="answers.top"),
+        Binding("G,end", "scroll_end", "Bottom", show=False, tooltip="To the end of the answers", id="answers.bottom"),
+    ]
+    DEFAULT_CSS = """
+    AnswerPair { padding: 0 1; background: $background; }
+    AnswerPair Static { height: auto; }
+    AnswerPair #prompt { text-style: bold; padding: 0 1 1 1; }
+    AnswerPair #reference { color: $text-muted; padding: 0 1 1 1; }
+    AnswerPair #both { height: auto; }
+    AnswerPair .answer { border: round $primary; padding: 0 1; width: 1fr; }
+    AnswerPair.-beside #both { layout: horizontal; }
+    AnswerPair #told { padding: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="prompt", markup=False)
+        yield Static(id="reference", markup=False)
+        with Container(id="both"):
+            yield Static(id="left", classes="answer", markup=False)
+            yield Static(id="right", classes="answer", markup=False)
+        yield Static(id="told", markup=False)
+
+    def on_resize(self, event: Resize) -> None:
+        beside = self.app.size.width >= BESIDE_COLUMNS
+        self.set_class(beside, "-beside")
+        left, right = self.query_one("#left"), self.query_one("#right")
+        if beside:
+            left.border_title = "← left"
+            right.border_title = "right →"
+        else:
+            left.border_title = "← upper"
+            right.border_title = "lower →"
+
+    def ask(self, prompt: str, left: str, right: str, reference: str | None) -> None:
+        """Show two answers to a prompt, and the reference unless it is None."""
+        self._tell(None)
+        self.query_one("#prompt", Static).update(clean(question(prompt).strip()) or NOTHING)
+        self.query_one("#left", Static).update(clean(left) or NOTHING)
+        self.query_one("#right", Static).update(clean(right) or NOTHING)
+        shown = self.query_one("#reference", Static)
+        shown.display = reference is not None
+        shown.update(Content(f"expected: {clean(reference or '') or NOTHING}"))
+
+    def tell(self, text: RenderableType | Content) -> None:
+        """Show a text in the place of prompt and answers."""
+        self._tell(text)
+
+    def _tell(self, text: RenderableType | Content | None) -> None:
+        told = self.query_one("#told", Static)
+        told.display = text is not None
+        told.update("" if text is None else text)
+        for name in ("#prompt", "#reference", "#both"):
+            self.query_one(name).display = text is None
+        self.scroll_home(animate=False)

@@ -1,0 +1,236 @@
+"""Two answers to the same prompt, and a judge who is not told whose they are until all are judged."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.api import Cockpit
+from engine.errors import LoratuiError
+from engine.preference.blind_test import ADVICE, Choice, Contest, Session, open_contest
+from engine.preference.judgement_log import Given, Retracted, append_judgement, read_judgements
+from engine.preference.ranking import Ranking, rank
+from engine.preference.win_rate import finished, preference_words
+from engine.spec.round import Round
+from tui.messages import ContestOpened, JudgementWritten, RoundsRanked
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.preference.answer_pair import AnswerPair
+from tui.screens.workspace_screen import CockpitScreen
+from tui.terminal.console import clean
+from tui.views.ranking import ranking_remarks, ranking_table
+from tui.widgets.key_footer import KeyFooter
+
+
+class JudgeScreen(CockpitScreen):
+    """Answers of two rounds, or of `one` and its base model. Each judgement is written before the next prompt comes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "judge('left')", "Left", id="judge.left", tooltip="The left answer is better, or the upper"),
+        Binding(
+            "right,l", "judge('right')", "Right", id="judge.right", tooltip="The right answer is better, or the lower"
+        ),
+        Binding("t,equals_sign", "judge('tie')", "Tie", tooltip="Neither answer is better", id="judge.tie"),
+        Binding(
+            "s", "skip", "Skip", id="judge.skip",
+            tooltip="Leave this prompt out; at the end: ask for what was left out once more",
+        ),
+        Binding(
+            "enter", "reveal", "Result", id="judge.result", tooltip="Show which was preferred; asks before the end"
+        ),
+        Binding("z", "take_back", "Take back", tooltip="Take the last judgement back", id="judge.undo"),
+        Binding("r", "reference", "Reference", tooltip="Show or hide the answer of the data", id="judge.reference"),
+        Binding("escape", "leave", "Leave", tooltip="Back to the table; every judgement is kept", id="judge.leave"),
+    ]  # fmt: skip
+
+    def __init__(self, cockpit: Cockpit, one: Round, other: Round | None) -> None:
+        super().__init__(cockpit)
+        self._one, self._other = one, other
+        self._session: Session | None = None
+        self._writing = False
+        self._revealed = False
+        self._reference = False
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content.styled("Judge", "bold"), id="title", markup=False)
+        yield AnswerPair(id="answers")
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        self.query_one(AnswerPair).tell("reading the answers ...")
+        self.query_one(AnswerPair).focus()
+        self._open()
+
+    @work(thread=True, group="judge")
+    def _open(self) -> None:
+        workspace = self.cockpit.workspace
+        try:
+            contest = open_contest(workspace, self._one, self._other)
+            self.post_message(ContestOpened(Session(contest, read_judgements(workspace.judgements))))
+        except LoratuiError as error:
+            self.post_message(ContestOpened(error))
+
+    @on(ContestOpened)
+    def _begin(self, event: ContestOpened) -> None:
+        if isinstance(event.outcome, LoratuiError):
+            told = Content.styled(f"✗ {clean(event.outcome.message)}", "bold $text-error")
+            self.query_one(AnswerPair).tell(told)
+            return
+        self._session = event.outcome
+        self._show()
+
+    def _show(self) -> None:
+        """What is asked now; at the end, that it is reached."""
+        session = self._session
+        assert session is not None
+        self._revealed = False
+        pane = self.query_one(AnswerPair)
+        if (pair := session.current) is None:
+            self._title(f"{session.total} of {session.total}")
+            pane.tell("All are judged: enter shows which was preferred, z takes the last judgement back.")
+        else:
+            self._title(f"{session.done + 1} of {session.total}   which answer is better?")
+            pane.ask(pair.prompt, *session.answers(pair), pair.expected if self._reference else None)
+        self.refresh_bindings()
+
+    def _title(self, text: str) -> None:
+        self.query_one("#title", Static).update(Content.assemble(("Judge", "bold"), f"   {text}"))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        session = self._session
+        if action in ("judge", "reference"):
+            return session is not None and session.current is not None and not self._revealed
+        if action == "take_back":
+            return True if session is not None and session.done and not self._revealed else None
+        if action == "reveal":
+            return True if session is not None and session.done and not self._revealed else None
+        if action == "skip":
+            asked = session is not None and session.current is not None and not self._revealed
+            return asked or (session is not None and session.current is None and bool(session.skipped))
+        return super().check_action(action, parameters)
+
+    def action_judge(self, choice: Choice) -> None:
+        if self._session is not None and self._session.current is not None:
+            self._ask_to_write(self._session.judge(choice))
+
+    def action_skip(self) -> None:
+        """Leave out what is asked now, or ask for what was left out."""
+        if self._session is not None and self._session.current is None:
+            self._session.ask_skipped()
+            self._show()
+        else:
+            self.action_judge("skip")
+
+    def action_take_back(self) -> None:
+        if self._session is not None and (line := self._session.take_back()) is not None:
+            self._ask_to_write(line)
+
+    def _ask_to_write(self, line: Given | Retracted) -> None:
+        """One at a time: a second key is of a pair that has not been seen."""
+        if not self._writing:
+            self._writing = True
+            self._write(line)
+
+    @work(thread=True, group="judge")
+    def _write(self, line: Given | Retracted) -> None:
+        try:
+            self.cockpit.store.check_writable()
+            append_judgement(self.cockpit.workspace.judgements, line)
+        except LoratuiError as error:
+            self.post_message(JudgementWritten(line, error))
+        else:
+            self.post_message(JudgementWritten(line))
+
+    @on(JudgementWritten)
+    def _go_on(self, event: JudgementWritten) -> None:
+        self._writing = False
+        if event.error is not None:
+            self.notify(clean(event.error.message), title=event.error.title, severity="error", markup=False)
+        elif self._session is not None:
+            self._session.keep(event.line)
+            self._show()
+
+    def action_reference(self) -> None:
+        self._reference = not self._reference
+        self._show()
+
+    def action_reveal(self) -> None:
+        """Tell what came of it; before the end after asking, as the rest could not be judged blind any more."""
+        session = self._session
+        if session is None or session.current is None:
+            self._reveal()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._reveal()
+
+        question = f"{session.done} of {session.total} are judged. Once you know the result, you judge the rest by it."
+        self.app.push_screen(ConfirmScreen(question, "Show it"), answered)
+
+    def _reveal(self) -> None:
+        self._revealed = True
+        self.refresh_bindings()
+        self._rank()
+
+    @work(thread=True, exclusive=True, group="rank")
+    def _rank(self) -> None:
+        try:
+            judgements = finished(read_judgements(self.cockpit.workspace.judgements))
+            self.post_message(RoundsRanked(rank(judgements, self.cockpit.store.rounds())))
+        except LoratuiError:
+            self.post_message(RoundsRanked(Ranking()))  # what was judged here is known without it
+
+    @on(RoundsRanked)
+    def _tell_result(self, event: RoundsRanked) -> None:
+        if not self._revealed or self._session is None:
+            return
+        told: list[RenderableType] = [Text(self._result(self._session), "bold"), *self._remarks(self._session)]
+        if len(event.ranking.places) > 2:
+            told += ["", Text("All that were judged", "bold"), ranking_table(event.ranking), ""]
+            told += ranking_remarks(event.ranking)
+        self._title(f"the result of {self._session.done} of {self._session.total}")
+        self.query_one(AnswerPair).tell(Group(*(Text(part) if isinstance(part, str) else part for part in told)))
+
+    def _result(self, session: Session) -> str:
+        contest = session.contest
+        told = preference_words(self._called(contest, 0), self._called(contest, 1), session.rate)
+        return f"{told[:1].upper()}{told[1:]}."
+
+    def _called(self, contest: Contest, place: int) -> str:
+        run = (contest.first, contest.second)[place].run
+        rounds = [item for item in (self._one, self._other) if item is not None and item.id == run]
+        return f"round {rounds[0].number}" if rounds else "the base model"
+
+    def _remarks(self, session: Session) -> list[str]:
+        contest, rate = session.contest, session.rate
+        told = []
+        if rate.count:
+            counted = [(rate.wins, self._called(contest, 0)), (rate.losses, self._called(contest, 1))]
+            counted.sort(reverse=True)
+            told.append(", ".join([*(f"{count} for {called}" for count, called in counted), f"{rate.ties} tied."]))
+        if contest.alike:
+            told.append(f"Answered alike, so not asked and not counted: {contest.alike}.")
+        if session.skipped:
+            told.append(f"Skipped: {session.skipped}; s asks once more.")
+        if contest.sampled:
+            told.append(f"These were the few samples of training; for more prompts {ADVICE}.")
+        return told
+
+    @property
+    def parting(self) -> str:
+        session = self._session
+        if session is None or session.current is None or not session.done:
+            return ""
+        return f"{session.done} of {session.total} are judged and kept: b on the same rounds goes on from there"
+
+    def action_leave(self) -> None:
+        if self.parting:
+            self.notify(self.parting, markup=False)
+        self.app.pop_screen()

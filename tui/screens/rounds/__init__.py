@@ -1,0 +1,1 @@
+"""The first screen: the table of rounds, its columns, and the queue."""

@@ -1,0 +1,1 @@
+"""One run, live or replayed: curves, machine, log, sample answers."""

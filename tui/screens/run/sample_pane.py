@@ -1,0 +1,114 @@
+"""The sample answers of a run, evaluation by evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from engine.runs.events import Sampled
+from engine.spec.round import ACTIVE, Round
+from tui.views.samples import sample_table
+
+LATEST = None
+
+
+class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
+    """Each prompt with the base model's answer and a later one beneath it, the latest until another is chosen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "evaluation(-1)", "Earlier", tooltip="The answers one evaluation earlier", id="samples.left"),
+        Binding("right,l", "evaluation(1)", "Later", tooltip="The answers one evaluation later", id="samples.right"),
+        Binding("a", "all", "All", tooltip="Every evaluation's answers beneath each other", id="samples.all"),
+        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line further down", id="samples.down"),
+        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line further up", id="samples.up"),
+        Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id="samples.page_down"),
+        Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id="samples.page_up"),
+        Binding("g,home", "scroll_home", "First", show=False, tooltip="To the first prompt", id="samples.first"),
+        Binding("G,end", "scroll_end", "Last", show=False, tooltip="To the last prompt", id="samples.last"),
+    ]
+    DEFAULT_CSS = """
+    SamplePane { border-top: solid $primary; padding: 0 1; background: $background; }
+    SamplePane:focus { border-top: heavy $accent; }
+    SamplePane #sample-which { height: 1; color: $text-muted; text-wrap: nowrap; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._samples: Sequence[Sampled] = ()
+        self._step: int | None = LATEST
+        self._all = False
+        self._shown: object = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="sample-which", markup=False)
+        yield Static(id="sample-table", markup=False)
+
+    def show(self, round_: Round, samples: Sequence[Sampled]) -> None:
+        """Draw anew, unless nothing has come since the last time."""
+        absence = "" if samples else _absence(round_)
+        state = (round_.id, len(samples), absence)
+        if self._shown == state:
+            return
+        self._shown, self._samples = state, samples
+        self._draw(absence)
+
+    def _draw(self, absence: str = "") -> None:
+        which = self.query_one("#sample-which", Static)
+        which.display = not absence
+        steps = self.steps
+        if not absence:
+            which.update(self._which(steps))
+        chosen = [step for step in steps if step > 0] if self._all else [self.chosen] if steps else []
+        self.query_one("#sample-table", Static).update(absence or sample_table(self._samples, chosen))
+        self.refresh_bindings()
+
+    def _which(self, steps: Sequence[int]) -> str:
+        if len(steps) < 2:
+            return "the base model's answers; more come after each evaluation"
+        if self._all:
+            return f"all {len(steps)} evaluations · a: one at a time"
+        place = steps.index(self.chosen)
+        return f"after step {self.chosen:,} · evaluation {place} of {len(steps) - 1} · ← → others · a: all"
+
+    @property
+    def steps(self) -> list[int]:
+        """After which steps there are answers, in order; 0 is the base model."""
+        return sorted({item.step for item in self._samples})
+
+    @property
+    def chosen(self) -> int:
+        """The step whose answers are shown beside the base model's."""
+        steps = self.steps
+        return self._step if self._step in steps else steps[-1]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "evaluation":
+            steps = [step for step in self.steps if step > 0]
+            edge = steps[:1] if parameters == (-1,) else steps[-1:]
+            return True if steps and not self._all and edge != [self.chosen] else None
+        return True if action != "all" or len(self.steps) > 1 else None
+
+    def action_evaluation(self, by: int) -> None:
+        """Another evaluation; the latest goes on being the latest as more come."""
+        steps = [step for step in self.steps if step > 0]
+        place = steps.index(self.chosen) + by
+        if 0 <= place < len(steps):
+            self._step = LATEST if place == len(steps) - 1 else steps[place]
+            self._draw()
+
+    def action_all(self) -> None:
+        self._all = not self._all
+        self._draw()
+
+
+def _absence(round_: Round) -> str:
+    if round_.spec.train.sample_tokens == 0:
+        return "This round makes no samples: its train.sample_tokens is 0."
+    if round_.status in ACTIVE:
+        return "No samples yet: they come after each evaluation, first of the base model."
+    return "There are no samples of this round."

@@ -1,0 +1,1 @@
+"""What a person can configure: config file, themes, keys."""

@@ -1,0 +1,28 @@
+"""What is written to the terminal to call a person who looks elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from engine.alerts.notify import Notify
+from engine.text.sanitize import clean_line
+
+BELL = "\x07"
+MAX_CHARACTERS = 200
+
+
+def call_sign(notify: Notify, message: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The bell, or a notification by OSC 9 (`ESC ] 9 ; text BEL`, as iTerm2, kitty and WezTerm show it), or both.
+
+    In tmux the notification is handed through to the terminal outside, which tmux does only with its option
+    `allow-passthrough`. The Linux console is not sent one, as it would print it.
+    """
+    written = BELL if notify.bell else ""
+    if notify.osc9 and environment.get("TERM") != "linux":
+        text = clean_line(message)[:MAX_CHARACTERS]
+        notification = f"\x1b]9;{text}\x07"
+        if environment.get("TMUX"):
+            notification = "\x1bPtmux;" + notification.replace("\x1b", "\x1b\x1b") + "\x1b\\"
+        written += notification
+    return written

@@ -1,0 +1,20 @@
+"""What a round is doing right now, in words."""
+
+from __future__ import annotations
+
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Round, Status
+
+
+def activity(round_: Round, run: RunSnapshot) -> str:
+    """What the round is doing right now, in a few words."""
+    if round_.status not in (Status.RUNNING, Status.STOPPING):
+        return str(round_.status)
+    if round_.status is Status.STOPPING:
+        return "stopping after this step"
+    if run.started is None:
+        return "starting"
+    if run.phase is None or run.phase.name == "training":
+        return "training"
+    share = f" {100 * run.phase.done // run.phase.total} %" if run.phase.total else ""
+    return run.phase.name + share

@@ -1,0 +1,156 @@
+"""A family of rounds as lines of text, for the terminal app and the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.text import Text
+
+from engine.compare.columns import measured_text
+from engine.compare.comparability import are_comparable, moved, moved_from_base
+from engine.compare.diff import spec_text
+from engine.compare.leaders import best_rounds
+from engine.compare.lineage import Kin, changes, field_name
+from engine.spec.round import Round, Status
+from engine.text.humanize import format_perplexity
+from tui.terminal.console import clean_line
+
+Role = Literal["rail", "number", "name", "status", "result", "best", "fell", "rose", "changes", "note", "message"]
+Part = tuple[str, Role]
+
+COMPLETE = (Status.FINISHED, Status.IMPORTED)
+SENTENCE_LINES = 8
+MIN_NAME = 8
+UNBROKEN = sys.maxsize
+MIN_TEXT = 16  # cells of a line that are text, however deep the tree
+STYLES: dict[Role, str] = {
+    "rail": "dim", "number": "bold", "name": "bold", "status": "yellow", "result": "", "best": "bold green",
+    "fell": "green", "rose": "yellow", "changes": "cyan", "note": "", "message": "bold",
+}  # fmt: skip
+
+
+class LineageLine(Struct, frozen=True):
+    """One line on the screen, of the round `number`; `selectable` unless that round is gone."""
+
+    number: int
+    parts: tuple[Part, ...]
+    selectable: bool = True
+
+    def as_text(self) -> Text:
+        """For the command line."""
+        return Text.assemble(*((text, STYLES[role]) for text, role in self.parts), no_wrap=True)
+
+
+def lineage_lines(family: Sequence[Kin], width: int | None) -> list[LineageLine]:
+    """The family in lines of at most `width` cells: for each round its result, what was changed, and why.
+
+    Without a width each sentence is a line of its own, whole.
+    """
+    best = best_rounds(kin.round for kin in family if kin.round is not None)
+    return [line for kin in family for line in _lines_of(kin, family, best, width)]
+
+
+def _lines_of(kin: Kin, family: Sequence[Kin], best: frozenset[int], width: int | None) -> Iterator[LineageLine]:
+    head: Part = ("│ " * (kin.depth - kin.branches) + ("├─" if kin.branches else ""), "rail")
+    below: Part = ("│ " * kin.depth + ("│ " if kin.goes_on else "  "), "rail")
+    room = max(MIN_TEXT, width - cell_len(below[0])) if width is not None else UNBROKEN
+    if kin.round is None:
+        gone: tuple[Part, ...] = (head, ("○ ", "rail"), (f"{kin.number}", "number"), ("  deleted", "note"))
+        yield LineageLine(kin.number, gone, selectable=False)
+        return
+    start: tuple[Part, ...] = (head, ("● ", "rail"))
+    for parts in _head(kin, kin.round, kin.number in best, room):
+        yield LineageLine(kin.number, (*start, *parts))
+        start = (below,)
+    if kin.circular:
+        circle = f"it names round {kin.round.parent} as the one it came from, which came from it"
+        yield from _filled(kin, below, circle.split(), room, "message")
+    yield from _filled(kin, below, _told_changes(kin, family), room, "changes")
+    yield from _filled(kin, below, clean_line(kin.round.message).split(), room, "message")
+    yield from _filled(kin, below, clean_line(kin.round.note).split(), room, "note")
+
+
+def _filled(kin: Kin, below: Part, words: Sequence[str], room: int, role: Role) -> Iterator[LineageLine]:
+    lines = fill(words, room)
+    if len(lines) > SENTENCE_LINES:
+        lines = [*lines[: SENTENCE_LINES - 1], cut(" ".join(lines[SENTENCE_LINES - 1 : SENTENCE_LINES + 1]), room)]
+    return (LineageLine(kin.number, (below, (line, role))) for line in lines)
+
+
+def fill(words: Sequence[str], room: int) -> list[str]:
+    """`words` on lines of at most `room` cells; only one that is longer than a line is broken."""
+    lines: list[str] = []
+    left = 0
+    for word in words:
+        size = cell_len(word)
+        if lines and size < left:
+            lines[-1] += f" {word}"
+            left -= size + 1
+            continue
+        lines += [word] if size <= room else chop_cells(word, room)
+        left = room - cell_len(lines[-1])
+    return lines
+
+
+def cut(text: str, room: int) -> str:
+    """`text` in at most `room` cells, an ellipsis where it was cut."""
+    return text if cell_len(text) <= room else set_cell_size(text, room - 1).rstrip() + "…"
+
+
+def _head(kin: Kin, round_: Round, is_best: bool, room: int) -> Iterator[tuple[Part, ...]]:
+    """Number and name with the result at the right end, or beneath where there is no room for both."""
+    number: Part = (str(round_.number), "number")
+    name = clean_line(round_.name)
+    result = _result(kin, round_, is_best)
+    left = room - cell_len(number[0]) - 2
+    beside = left - 2 - sum(cell_len(text) for text, _ in result)
+    if beside < min(cell_len(name), MIN_NAME):
+        yield (number, ("  ", "name"), (cut(name, left), "name"))
+        yield tuple(result)
+        return
+    name = cut(name, beside)
+    gap = " " * (beside - cell_len(name) + 2 if room < UNBROKEN else 2)
+    yield (number, ("  ", "name"), (name, "name"), (gap, "name"), *result)
+
+
+def _result(kin: Kin, round_: Round, is_best: bool) -> list[Part]:
+    result = round_.result
+    status = "" if round_.status in COMPLETE else str(round_.status)
+    told = measured_text(result, "perplexity")
+    if not told:
+        return [(status or "no result", "status")]
+    parts: list[Part] = [(f"{status}  " if status else "", "status"), ("perplexity ", "result")]
+    change = moved(kin.parent, round_) if kin.parent is not None else None
+    if change is not None:
+        parts.append((f"{format_perplexity(change.before)} → ", "result"))
+    parts.append((f"{told} ★" if is_best else told, "best" if is_best else "result"))
+    if change is not None and change.percent_text:
+        parts.append((f" {change.percent_text}", "rose" if change.word == "rose" else "fell"))
+    elif kin.parent is not None and not are_comparable(kin.parent, round_):
+        parts.append((" on other held-out tokens", "status"))
+    base = moved_from_base(round_)
+    if base is not None:
+        parts.append((f", base {format_perplexity(base.before)}", "result"))
+        if base.percent_text:
+            parts.append((f" {base.percent_text}", "rose" if base.word == "rose" else "fell"))
+    return parts
+
+
+def _told_changes(kin: Kin, family: Sequence[Kin]) -> list[str]:
+    """What was changed, or for the first round what it had in the fields that were changed after it."""
+    if kin.parent is not None:
+        told = [f"{field_name(item.key)} {clean_line(item.old)} → {clean_line(item.new)}" for item in changes(kin)]
+        return listed(told) or ["the same spec"]
+    if kin.round is None or kin is not family[0]:
+        return []
+    changed = dict.fromkeys(item.key for other in family for item in changes(other))
+    return listed([f"{field_name(key)} {clean_line(spec_text(key, kin.round))}" for key in changed])
+
+
+def listed(items: Sequence[str]) -> list[str]:
+    """`items` with commas between them."""
+    return [f"{item}," for item in items[:-1]] + list(items[-1:])

@@ -1,0 +1,53 @@
+"""A row of the data in words and colours, for the screen and for the command line."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from engine.dataset.preview import Preview
+from tui.terminal.console import clean, clean_line
+
+SUPERVISED = "black on green"
+CUT = "dim strike"
+SCISSORS = "✂"
+
+
+def preview_facts(preview: Preview, warning_colour: str = "yellow", error_colour: str = "red") -> Text:
+    """What is known of the data and of the row, a line each, and the warnings."""
+    lines = [_data_line(preview), _row_line(preview)]
+    text = Text("\n".join(line for line in lines if line))
+    for warning in preview.warnings:
+        text.append(f"\n! {clean_line(warning)}", warning_colour)
+    if preview.problem is not None:
+        text.append(f"\n✗ row {preview.row:,} is left out: {clean_line(preview.problem)}", f"bold {error_colour}")
+    return text
+
+
+def _data_line(preview: Preview) -> str:
+    measured = preview.measured < preview.rows - preview.left_out
+    of = f"of the first {preview.measured:,} rows" if measured else f"of {preview.measured:,} rows"
+    are = "is" if preview.longer == 1 else "are"
+    cut = f"{preview.longer:,} {of} {are} longer than max_length {preview.max_length:,}" if preview.longer else ""
+    longest = f"longest {preview.longest:,} tokens"
+    found = clean_line(str(preview.found))
+    return " · ".join(part for part in (found, longest, cut) if part)
+
+
+def _row_line(preview: Preview) -> str:
+    if not preview.segments:
+        return ""
+    cut = f", cut at {preview.max_length:,}" if preview.tokens > preview.max_length else ""
+    row = f"row {preview.row:,} of {preview.rows:,}"
+    return f"{row}: {preview.tokens:,} tokens{cut}, {preview.supervised_tokens:,} supervised"
+
+
+def preview_text(preview: Preview, marks: tuple[str, str] = ("", "")) -> Text:
+    """The row's text, what is supervised in colour and between `marks`; what is cut is struck out behind scissors."""
+    text = Text()
+    for index, segment in enumerate(preview.segments):
+        if segment.cut and not preview.segments[index - 1].cut:
+            text.append(SCISSORS, "bold red")
+        style = CUT if segment.cut else SUPERVISED if segment.supervised else ""
+        before, after = marks if segment.supervised and not segment.cut else ("", "")
+        text.append(before + clean(segment.text) + after, style)
+    return text

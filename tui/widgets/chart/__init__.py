@@ -1,0 +1,1 @@
+"""The loss chart: axes, canvas, plot."""

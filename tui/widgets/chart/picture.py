@@ -1,0 +1,321 @@
+"""What a chart shows of its runs: which part of which curves, in which colours and marks, and what is said of them."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from textual.content import Content
+from textual_plot import HiResMode
+from textual_plot.plot_widget import LinePlot, ScatterPlot, VLinePlot
+
+from engine.runs.chart_series import (
+    NOISY,
+    TINY,
+    VAST,
+    Along,
+    Metric,
+    Numbers,
+    Points,
+    Series,
+    bin_width,
+    held_out,
+    keep_extremes,
+    nearest,
+    points_of,
+    x_at,
+    x_of_steps,
+)
+from engine.text.humanize import format_duration
+from tui.terminal.console import clean_line
+from tui.widgets.chart.axes import (
+    FINE,
+    Axis,
+    LogAxis,
+    StepAxis,
+    TimeAxis,
+    limits_of,
+    round_down,
+    round_up,
+    write_number,
+    write_power,
+    write_time,
+)
+from tui.widgets.chart.plot import LOST, Picture
+
+SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the run's steps
+LONGEST_SPAN = 10_000_000  # beyond which the weights of single steps are lost in rounding
+MARKS = "●▲■◆▼◀▶" + string.ascii_lowercase
+HELD_OUT_MARKS = "○△□◇▽◁▷" + string.ascii_uppercase
+COLOURS = 6
+MARK_CELLS = 16
+NAMED_STEPS = 3
+NEVER_RECORDED = {
+    Metric.EVAL_LOSS: "not evaluated yet",
+    Metric.MEMORY: "no GPU memory was recorded: only training on a GPU has any",
+}
+
+NO_POINTS = Points(np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+Limits = tuple[float, float]
+Smoother = Callable[[int, Points], Numbers]
+Styles = Callable[[str], str]
+
+
+@dataclass
+class View:
+    """What a person chose to see; `window` and `cursor` are in units of the x axis."""
+
+    metric: Metric = Metric.TRAIN_LOSS
+    along: Along = Along.STEP
+    logarithmic: bool = False
+    smoothing: int = 3
+    window: Limits | None = None
+    cursor: float | None = None
+
+
+class Curve(NamedTuple):
+    """One run's points, and what its line goes through: their values, or these smoothed."""
+
+    points: Points
+    line: Numbers
+
+    @property
+    def is_smoothed(self) -> bool:
+        return self.line is not self.points.y
+
+
+class Shown:
+    """The runs as a view has them. It holds their arrays, so it is not to be kept.
+
+    Attributes:
+        everything: the whole x axis, as far as the longest run will come, so that it moves seldom.
+        window: the part of it that is looked at.
+        span: how many steps curves are smoothed over; 1 is not at all.
+    """
+
+    def __init__(
+        self, series: Sequence[Series], total_steps: int | None, view: View, x: Sequence[Numbers] | None = None
+    ) -> None:
+        """`x` is where the steps of each lie along the view's axis, if that is known already."""
+        self.series = series
+        self.view = view
+        self.last_step = max([total_steps or 0, 1, *(item.curve.steps[-1] for item in series if len(item.curve))])
+        share = SMOOTHING[view.smoothing]
+        self.span = (
+            max(2, min(LONGEST_SPAN, round(round_down(share * self.last_step))))
+            if share and view.metric in NOISY
+            else 1
+        )
+        self._x = x if x is not None else [x_of_steps(item.curve, view.along) for item in series]
+        self.everything = 0.0, self._end()
+        self.window = view.window or self.everything
+        points = self._points_of_metric()
+        self.points = [item.only(item.y > TINY) for item in points] if view.logarithmic else points
+
+    def _points_of_metric(self) -> list[Points]:
+        pairs = zip(self.series, self._x, strict=True)
+        return [points_of(item, x, self.view.metric, self.view.along) for item, x in pairs]
+
+    def _end(self) -> float:
+        if self.view.along is Along.STEP:
+            return float(self.last_step)
+        ends: list[float] = []
+        for item, x in zip(self.series, self._x, strict=True):
+            if not len(x):
+                continue
+            step, reached = item.curve.steps[-1], float(x[-1])
+            if len(self.series) > 1 or step >= self.last_step:
+                ends.append(reached)
+            elif self.view.along is Along.EPOCH:
+                ends.append(self.last_step * item.curve.epochs_per_step)
+            elif TINY < (estimate := reached * self.last_step / max(1, step)) < VAST:
+                ends.append(round_up(estimate, FINE))
+        ends = [end for end in ends if TINY < end < VAST]
+        return max(ends, default=1.0)
+
+    @property
+    def longest(self) -> Points:
+        """The points that a cursor goes along."""
+        return max(self.points, key=lambda points: len(points.x), default=NO_POINTS)
+
+    def curves(self, smoother: Smoother) -> list[Curve]:
+        """Every run's, smoothed by `smoother`."""
+        if self.span < 2:
+            return [Curve(points, points.y) for points in self.points]
+        return [Curve(points, smoother(number, points)) for number, points in enumerate(self.points)]
+
+    # the picture
+
+    def picture(self, curves: Sequence[Curve], width: int, style: Styles) -> Picture:
+        """What is drawn on a plane that is `width` cells wide."""
+        lines: list[LinePlot] = []
+        marks: list[ScatterPlot] = []
+        many = len(curves) > 1
+        for number, curve in enumerate(curves):
+            colour = style(colour_of(number))
+            if curve.is_smoothed and not many:
+                lines.append(self._line(curve.points, curve.points.y, width, f"dim {colour}"))
+            lines.append(self._line(curve.points, curve.line, width, colour))
+            if many:
+                marks.append(self._marks(lines[-1], number, width, colour))
+        if self.view.metric in (Metric.TRAIN_LOSS, Metric.EVAL_LOSS):
+            marks += [self._held_out(number, style) for number in range(len(self.series))]
+        values = np.concatenate([item.y for item in (*lines, *marks)] or [np.empty(0)])
+        low, high = self.window
+        lost = [x for number in range(len(self.series)) for x in self._lost(number)]
+        return Picture(
+            lines,
+            marks,
+            x_limits=self.window,
+            y_limits=limits_of(values, self.view.logarithmic),
+            x_axis=_x_axis(self.view.along),
+            y_axis=_y_axis(self.view),
+            lost=[x for x in lost if low <= x <= high],
+            lost_style=style("lost"),
+            cursor=None if self.view.cursor is None else VLinePlot(self.view.cursor, style("cursor")),
+        )
+
+    def _line(self, points: Points, y: Numbers, width: int, style: str) -> LinePlot:
+        """A curve's extremes within the window, and where it enters and leaves it."""
+        low, high = self.window
+        begin = max(0, int(np.searchsorted(points.x, low)) - 1)
+        end = int(np.searchsorted(points.x, high, side="right")) + 1
+        steps, x, y = points.steps[begin:end], points.x[begin:end], y[begin:end]
+        if not len(x):
+            return LinePlot(np.empty(0), np.empty(0), HiResMode.BRAILLE, style)
+        x_per_step = max(TINY, float(points.x[-1]) / float(points.steps[-1] or 1))
+        kept = keep_extremes(steps, y, bin_width((high - low) / x_per_step, width))
+        x, y = np.asarray(x[kept], float), self._drawn(y[kept])
+        edges = np.array([edge for edge in self.window if x[0] < edge < x[-1]])
+        inside = (x >= low) & (x <= high)
+        crossing = np.clip(np.nan_to_num(np.interp(edges, x, y)), y.min(), y.max())  # whatever the order of x
+        x, y = np.append(x[inside], edges), np.append(y[inside], crossing)
+        order = np.argsort(x, kind="stable")
+        return LinePlot(x[order], y[order], HiResMode.BRAILLE, style)
+
+    def _drawn(self, y: Numbers) -> Numbers:
+        """Values as heights on the y axis."""
+        return np.log10(np.asarray(y, float)) if self.view.logarithmic else np.asarray(y, float)
+
+    def _marks(self, line: LinePlot, number: int, width: int, style: str) -> ScatterPlot:
+        """Marks along a line that tell it from the others without colour, and one at its end."""
+        low, high = self.window
+        apart = MARK_CELLS * (high - low) / width
+        first = low + apart * (number % COLOURS + 0.5) / COLOURS
+        places = np.arange(first, min(high, float(line.x[-1])), apart) if len(line.x) else np.empty(0)
+        # not by numpy.unique, which brings numpy.ma in, and its 2 MB
+        indices = np.array(sorted({*np.searchsorted(line.x, places).tolist(), max(0, len(line.x) - 1)}), np.intp)
+        indices = indices[indices < len(line.x)].astype(np.intp)
+        return ScatterPlot(line.x[indices], line.y[indices], None, mark_of(number), style)
+
+    def _held_out(self, number: int, style: Styles) -> ScatterPlot:
+        points = held_out(self.series[number], self._x[number], self.view.along)
+        low, high = self.window
+        points = points.only((points.x >= low) & (points.x <= high) & ((points.y > TINY) | (not self.view.logarithmic)))
+        many = len(self.series) > 1
+        mark = HELD_OUT_MARKS[number % len(HELD_OUT_MARKS)] if many else MARKS[0]
+        return ScatterPlot(
+            points.x, self._drawn(points.y), None, mark, style(colour_of(number) if many else "held-out")
+        )
+
+    def _lost(self, number: int) -> list[float]:
+        lost = self.points[number].lost
+        return [float(x) for x in x_at(self.series[number].curve, self._x[number], lost, self.view.along)]
+
+    # what is said
+
+    def why_empty(self) -> str:
+        """Why there is nothing to draw, and what to do about it."""
+        metric = self.view.metric
+        if metric is not Metric.EVAL_LOSS and not any(len(item.curve) for item in self.series):
+            return "no step yet"
+        if any(len(points.x) for points in self.points):
+            return "nothing in this part: 0 shows everything"
+        if self.view.logarithmic and any(len(points.x) for points in self._points_of_metric()):
+            return "nothing above 0, which a logarithmic scale needs: o goes back"
+        return NEVER_RECORDED.get(metric, f"no {metric.value} that is a number")
+
+    def title(self, style: Styles) -> Content:
+        """What is shown, the legend of several runs, and the values that are no numbers."""
+        view = self.view
+        words = [view.metric.value + (" in GiB" if view.metric is Metric.MEMORY else "")]
+        words += ["log scale"] if view.logarithmic else []
+        words += [f"smoothed over {write_number(self.span, self.span)} steps"] if self.span > 1 else []
+        words += [f"by {view.along.value}"] if view.along is not Along.STEP else []
+        many = len(self.series) > 1
+        names = [self._name(number, style) for number in range(len(self.series))] if many else []
+        lost = [
+            Content.styled(f"{LOST} {mark_of(number) + ' ' if many else ''}{_tell_lost(points.lost)}", style("lost"))
+            for number, points in enumerate(self.points)
+            if points.lost
+        ]
+        lines = [[Content(" · ".join(words)), *names], lost]
+        return Content("\n").join(Content("  ").join(parts) for parts in lines if parts)
+
+    def readings(self, curves: Sequence[Curve], x: float, style: Styles) -> Content:
+        """The values of all runs at `x`, smoothed ones in brackets behind what they were made of."""
+        parts = [Content(self.view.metric.value)]
+        for number, (points, line) in enumerate(curves):
+            value = "–"
+            if len(points.x) and points.x[0] <= x <= points.x[-1]:
+                index = nearest(points.x, x)
+                value = self._write(float(points.y[index]))
+                value += f" ({self._write(float(line[index]))})" if line is not points.y else ""
+            parts.append(self._name(number, style) + f" {value}" if len(curves) > 1 else Content(value))
+        if len(x_along := self.longest.x):
+            index = nearest(x_along, x)
+            parts.append(Content(self._where(int(self.longest.steps[index]), float(x_along[index]))))
+        return Content("  ").join(parts)
+
+    def _name(self, number: int, style: Styles) -> Content:
+        label = clean_line(self.series[number].label)
+        return Content.assemble((mark_of(number), style(colour_of(number))), " ", Content(label))
+
+    def _where(self, step: int, x: float) -> str:
+        match self.view.along:
+            case Along.EPOCH:
+                return f"step {step:,} · epoch {x:,.2f}"
+            case Along.TIME:
+                return f"step {step:,} · {format_duration(x)}"
+        return f"step {step:,}"
+
+    def _write(self, value: float) -> str:
+        match self.view.metric:
+            case Metric.LEARNING_RATE:
+                return f"{value:.2e}"
+            case Metric.TOKENS_PER_SECOND:
+                return f"{value:,.0f}"
+            case Metric.MEMORY:
+                return f"{value:,.2f} GiB"
+        return f"{value:,.4f}"
+
+
+def colour_of(number: int) -> str:
+    """The style that a run has by its place among the runs."""
+    return str(number % COLOURS + 1)
+
+
+def mark_of(number: int) -> str:
+    """The mark that a run has by its place among the runs."""
+    return MARKS[number % len(MARKS)]
+
+
+def _tell_lost(steps: Sequence[int]) -> str:
+    """`3 no number: step 4, 5, 9`."""
+    named = ", ".join(f"{step:,}" for step in steps[:NAMED_STEPS])
+    return f"{len(steps):,} no number: step {named}" + (" …" if len(steps) > NAMED_STEPS else "")
+
+
+def _x_axis(along: Along) -> Axis:
+    if along is Along.TIME:
+        return TimeAxis(write_time)
+    return StepAxis(write_number) if along is Along.STEP else Axis(write_number)
+
+
+def _y_axis(view: View) -> Axis:
+    write = write_power if view.metric is Metric.LEARNING_RATE else write_number
+    return LogAxis(write) if view.logarithmic else Axis(write)

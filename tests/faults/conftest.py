@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from tests.faults.catalogue import FAULTS, NOT_TRIED
-from tests.faults.disks import can_mount
+from tests.support.disks import can_mount
+from tests.support.faults.catalogue import FAULTS, NOT_TRIED
+from tests.support.faults.tried import Tried
 
 Row = tuple[str, str, int, int]
-
-
-class Tried(Protocol):
-    """Notes for the table how often `fault` (`F1` ...) was tried, in the way that `what` says, and what was lost."""
-
-    def __call__(self, fault: str, what: str, times: int, lost: int = 0) -> None: ...
 
 
 @pytest.fixture
@@ -25,7 +20,7 @@ def tried(request: pytest.FixtureRequest) -> Tried:
     """Call it before asserting that nothing was lost, so that a loss stands in the table too."""
 
     def note(fault: str, what: str, times: int, lost: int = 0) -> None:
-        assert fault in FAULTS, f"{fault} is not in tests/faults/catalogue.py"
+        assert fault in FAULTS, f"{fault} is not in tests/support/faults/catalogue.py"
         request.node.user_properties.append(("fault", (fault, what, times, lost)))
 
     return note

@@ -20,9 +20,9 @@ from engine.runs.checkpoints import NEEDED, is_valid, newest_valid_checkpoint
 from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent, Failed, Finished, Interrupted, Saved
 from engine.runs.snapshot import RunSnapshot
-from tests.faults.conftest import Tried
-from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
-from tests.faults.forge import Forge, kill
+from tests.support.disks import ENVIRONMENT, in_small_disk, needs_strace
+from tests.support.faults.forge import Forge, kill
+from tests.support.faults.tried import Tried
 
 Times = Callable[[int, int], int]
 Reference = tuple[RunDir, list[AnyEvent]]
@@ -147,7 +147,7 @@ def test_directory_that_is_no_checkpoint_of_its_step_is_none(
 def test_engine_says_which_checkpoints_it_passes_over(
     reference: Reference, tmp_path: Path, tried: Tried, damaged: tuple[int, ...]
 ) -> None:
-    from tests.integration.rounds_to_train import figures_of, resumed_from, train_here
+    from tests.support.rounds_to_train import figures_of, resumed_from, train_here
 
     run = RunDir(Path(shutil.copytree(reference[0].path, tmp_path / "run")))
     for step in damaged:
@@ -238,7 +238,7 @@ SAVING = {"train__save_steps": 1, "train__num_train_epochs": 1.0}
 @pytest.fixture(scope="module")
 def saving_reference(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[AnyEvent]:
     """The events of a round that saves after each of its nine steps, and that nothing happens to."""
-    from tests.integration.rounds_to_train import make_run, train_here
+    from tests.support.rounds_to_train import make_run, train_here
 
     return train_here(make_run(tmp_path_factory.mktemp("saving") / "run", tiny_model, **SAVING))
 
@@ -262,7 +262,7 @@ class Round:
         self.run = self._make()
 
     def _make(self) -> RunDir:
-        from tests.integration.rounds_to_train import make_run
+        from tests.support.rounds_to_train import make_run
 
         self._count += 1
         return make_run(self._directory / f"run-{self._count}", self._model, **SAVING)
@@ -363,7 +363,7 @@ def test_full_disk_fails_the_round_in_a_sentence_and_keeps_the_checkpoint_before
     small_disk: Path, tiny_model: Path, reference: Reference, tmp_path: Path, tried: Tried
 ) -> None:
     """The real engine on a disk that has room for two checkpoints and a half."""
-    from tests.integration.rounds_to_train import figures_of, make_run, train_here
+    from tests.support.rounds_to_train import figures_of, make_run, train_here
 
     outside = make_run(tmp_path / "run", tiny_model)
     run, kept = small_disk / "run", tmp_path / "kept"

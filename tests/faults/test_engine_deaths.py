@@ -26,10 +26,12 @@ from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.system.process import ProcessIdentity, identify, own_identity, processes_with
 from engine.system.telemetry import GpuProcess, GpuSample
-from tests.conftest import DEADLINE_SECONDS, await_status, await_true, end_processes_of, make_round
-from tests.fake_engine import HELPER, Script
-from tests.fake_runner import fake_engine_command
-from tests.faults.conftest import Tried
+from tests.support.fake_engine import HELPER, Script
+from tests.support.fake_runner import fake_engine_command
+from tests.support.faults.tried import Tried
+from tests.support.processes import end_processes_of
+from tests.support.rounds import make_round
+from tests.support.waiting import DEADLINE_SECONDS, await_status, await_true
 
 PATIENCE = Patience(
     beat_said=0.5, beat_ended=1.5, step_said=0.5, step_said_times=0.1, step_ended=1.5, step_ended_times=0.3

@@ -32,11 +32,11 @@ from engine.runs.snapshot import RunSnapshot, measured_by
 from engine.spec.round import Result
 from engine.system.process import ProcessIdentity
 from engine.training.evaluation.perplexity import Evaluation
-from tests.conftest import make_round
-from tests.faults.conftest import Tried
-from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
-from tests.faults.kills import killed_while_writing
-from tests.unit.steps import step
+from tests.support.disks import ENVIRONMENT, in_small_disk, needs_strace
+from tests.support.faults.kills import killed_while_writing
+from tests.support.faults.tried import Tried
+from tests.support.rounds import make_round
+from tests.support.steps import step
 
 Times = Callable[[int, int], int]
 LARGE = "what the model says 🦙 " * 20_000  # long enough that a kill tears it
@@ -161,7 +161,7 @@ def test_steps_are_written_at_once_and_forced_to_disk_every_few_seconds(tmp_path
 import sys
 from pathlib import Path
 from engine.runs.event_log import EventWriter
-from tests.unit.steps import step
+from tests.support.steps import step
 now = [0.0]
 writer = EventWriter(Path(sys.argv[1]), clock=lambda: now[0])
 for number in range(1, 401):
@@ -190,7 +190,7 @@ def test_disk_that_refuses_an_append_leaves_every_event_before_it(
 import sys
 from pathlib import Path
 from engine.runs.event_log import EventWriter
-from tests.unit.steps import step
+from tests.support.steps import step
 writer = EventWriter(Path(sys.argv[1]))
 for number in range(1, 9):
     try:
@@ -220,7 +220,7 @@ writer.close()
 def test_full_disk_leaves_every_event_that_was_told(small_disk: Path, tmp_path: Path, tried: Tried) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from engine.runs.event_log import EventWriter; from tests.unit.steps import step\n"
+        "from engine.runs.event_log import EventWriter; from tests.support.steps import step\n"
         "writer = EventWriter(Path(sys.argv[1]))\n"
         "for number in range(1, 10000):\n"
         "    writer.append(step(number)); print(number, flush=True)\n"

@@ -24,10 +24,10 @@ from engine.report.export import export_rounds, write_export
 from engine.spec.round import Result, Round
 from engine.text.sanitize import clean
 from engine.training.model.model_card import RoundNames, model_card
-from tests.conftest import make_round, make_spec
-from tests.faults.conftest import Tried
-from tests.faults.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
-from tests.unit.test_tables import ACTED_ON, COMMENT, TextNodes, flat, folded, parse, tables_of, text_of
+from tests.support.faults.tried import Tried
+from tests.support.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
+from tests.support.markdown import ACTED_ON, COMMENT, TextNodes, flat, folded, parse, tables_of, text_of
+from tests.support.rounds import make_round, make_spec
 
 Times = Callable[[int, int], int]
 

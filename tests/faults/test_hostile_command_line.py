@@ -25,12 +25,13 @@ from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.system.doctor import Finding
-from tests.conftest import end_processes_of, make_round, start_fake_runner
-from tests.fake_engine import Script
-from tests.faults.conftest import Tried
-from tests.faults.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
-from tests.faults.test_hostile_text import hostile_round, preview_of
-from tests.unit.test_judgements import preferred
+from tests.support.fake_engine import Script
+from tests.support.faults.tried import Tried
+from tests.support.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
+from tests.support.hostile_rounds import hostile_round, preview_of
+from tests.support.judged import preferred
+from tests.support.processes import end_processes_of, start_fake_runner
+from tests.support.rounds import make_round
 from tui.cli import commands, main
 
 Times = Callable[[int, int], int]

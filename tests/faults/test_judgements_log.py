@@ -11,8 +11,8 @@ from pathlib import Path
 
 from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Side, append_judgement, read_judgements
-from tests.faults.conftest import Tried
-from tests.faults.disks import ENVIRONMENT, in_small_disk
+from tests.support.disks import ENVIRONMENT, in_small_disk
+from tests.support.faults.tried import Tried
 
 Times = Callable[[int, int], int]
 PROMPTS = 400

@@ -18,9 +18,10 @@ from engine.runs.events import Finished, Started
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
-from tests.conftest import ROOT, await_rounds, end_processes_of, start_fake_runner
-from tests.fake_engine import Script
-from tests.faults.conftest import Tried
+from tests.support.fake_engine import Script
+from tests.support.faults.tried import Tried
+from tests.support.processes import ROOT, end_processes_of, start_fake_runner
+from tests.support.waiting import await_rounds
 
 LINES = 120  # by the last of them the engine is there and recorded
 ENDED = (Status.FINISHED, Status.INTERRUPTED)
@@ -28,7 +29,7 @@ ENDED = (Status.FINISHED, Status.INTERRUPTED)
 
 def crash(workspace: Workspace, what: str, line: int) -> bool:
     """Run `what` up to its line of that number; False if it has fewer."""
-    command = [sys.executable, "-m", "tests.crashing", str(line), what, str(workspace.root)]
+    command = [sys.executable, "-m", "tests.support.crashing", str(line), what, str(workspace.root)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0

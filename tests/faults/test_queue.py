@@ -16,12 +16,12 @@ from engine.runs.events import Finished, Started
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
-from tests.conftest import DEADLINE_SECONDS
-from tests.fake_engine import Script, result_at
-from tests.fake_loratui import FRONT_END_COMMAND
-from tests.fake_runner import RECORDED
-from tests.faults.conftest import Tried
-from tests.terminal import Terminal
+from tests.support.fake_engine import Script, result_at
+from tests.support.fake_loratui import FRONT_END_COMMAND
+from tests.support.fake_runner import RECORDED
+from tests.support.faults.tried import Tried
+from tests.support.terminal import Terminal
+from tests.support.waiting import DEADLINE_SECONDS
 
 STEPS = 3
 

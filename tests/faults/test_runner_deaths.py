@@ -16,8 +16,10 @@ from engine.runs.events import Started
 from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
-from tests.conftest import await_rounds, await_status, await_true, damage, is_running, start_fake_runner
-from tests.fake_engine import Script, result_at
+from tests.support.fake_engine import Script, result_at
+from tests.support.processes import is_running, start_fake_runner
+from tests.support.rounds import damage
+from tests.support.waiting import await_rounds, await_status, await_true
 
 Follow = Callable[[Script], None]
 SLOW = Script(steps=60, step_seconds=0.02)

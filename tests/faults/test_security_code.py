@@ -25,10 +25,10 @@ from engine.files.paths import RunDir
 from engine.preflight import checks
 from engine.runs.events import AnyEvent, Finished
 from engine.training.workers.preview import RowPreviews
-from tests.conftest import await_true
-from tests.faults.canary import pickled, python, write_npy, write_torch_pickle
-from tests.faults.conftest import Tried
-from tests.integration.rounds_to_train import fail_here, figures_of, make_run, spec_of, train_here
+from tests.support.faults.canary import pickled, python, write_npy, write_torch_pickle
+from tests.support.faults.tried import Tried
+from tests.support.rounds_to_train import fail_here, figures_of, make_run, spec_of, train_here
+from tests.support.waiting import await_true
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # peft asks transformers by a name of yesterday

@@ -20,10 +20,8 @@ from engine.runs.snapshot import RunSnapshot, result_of
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
-from tests.conftest import (
-    make_round,
-)
-from tests.faults.conftest import Tried
+from tests.support.faults.tried import Tried
+from tests.support.rounds import make_round
 
 LEADING_OUT = [
     *("..", ".", "", "../..", "/etc", "/", "a/b", "a/../..", "..\\..", "a\0b", "\0", "-rf", ".hidden", "~", "~root"),
@@ -111,7 +109,7 @@ def test_deleting_a_round_follows_no_link(
 def test_engine_neither_writes_nor_deletes_through_a_link(
     tiny_model: Path, precious: Path, tmp_path: Path, tried: Tried, name: str
 ) -> None:
-    from tests.integration.rounds_to_train import make_run, start_engine
+    from tests.support.rounds_to_train import make_run, start_engine
 
     run = make_run(tmp_path / "run", tiny_model, train__save_total_limit=1)
     if name == "spec.json":

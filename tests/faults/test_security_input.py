@@ -21,13 +21,9 @@ from engine.preflight import checks
 from engine.spec.fields import parse_value
 from engine.spec.presets import presets, shipped_presets
 from engine.spec.schema import decode_spec
-from tests.conftest import (
-    ROOT,
-    make_spec,
-    write_model,
-    write_rows,
-)
-from tests.faults.conftest import Tried
+from tests.support.faults.tried import Tried
+from tests.support.processes import ROOT
+from tests.support.rounds import make_spec, write_model, write_rows
 
 DEEP = b'{"a":' * 100_000
 BOMBS = [

@@ -20,16 +20,11 @@ from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.text.redact import REDACTED, holds_secret, redact
-from tests.conftest import (
-    await_true,
-    change_spec,
-    end_processes_of,
-    processes_of,
-    write_model,
-    write_rows,
-)
-from tests.faults.conftest import Tried
-from tests.faults.disks import ENVIRONMENT
+from tests.support.disks import ENVIRONMENT
+from tests.support.faults.tried import Tried
+from tests.support.processes import end_processes_of, processes_of
+from tests.support.rounds import change_spec, write_model, write_rows
+from tests.support.waiting import await_true
 
 TOKEN = "hf_CANARYcanaryCANARYcanaryCANARYcanary"
 WANDB = "0123456789abcdef0123456789abcdef01234567"

@@ -19,11 +19,12 @@ from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.system.process import processes_with
-from tests.conftest import await_status, await_true, end_processes_of, processes_of, start_fake_runner
-from tests.fake_engine import GATE, Script, result_at
-from tests.fake_loratui import FRONT_END_COMMAND
-from tests.faults.conftest import Tried
-from tests.terminal import Terminal
+from tests.support.fake_engine import GATE, Script, result_at
+from tests.support.fake_loratui import FRONT_END_COMMAND
+from tests.support.faults.tried import Tried
+from tests.support.processes import end_processes_of, processes_of, start_fake_runner
+from tests.support.terminal import Terminal
+from tests.support.waiting import await_status, await_true
 
 STEPS = 4
 PHASES = ("starting", "loading", "training", "evaluating", "saving")

@@ -16,9 +16,9 @@ from engine.runs.events import Step
 from engine.runs.run_tail import RunTail
 from engine.runs.snapshot import RunSnapshot
 from engine.runs.step_columns import read_blocks
-from tests.faults.conftest import Tried
-from tests.faults.disks import ENVIRONMENT, in_small_disk, needs_strace
-from tests.faults.kills import killed_while_writing
+from tests.support.disks import ENVIRONMENT, in_small_disk, needs_strace
+from tests.support.faults.kills import killed_while_writing
+from tests.support.faults.tried import Tried
 
 Times = Callable[[int, int], int]
 
@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from engine.runs import step_columns
 from engine.runs.event_log import EventWriter
-from tests.unit.steps import step
+from tests.support.steps import step
 step_columns.BLOCK_BYTES, step_columns.FEWEST_STEPS = 4096, 3
 writer = EventWriter(Path(sys.argv[1]))
 for number in range(int(sys.argv[2]), int(sys.argv[3])):

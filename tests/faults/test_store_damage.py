@@ -18,10 +18,9 @@ from engine.files.paths import Workspace
 from engine.spec.round import Status
 from engine.store.json_storage import AtomicJSONStorage
 from engine.store.round_store import RoundStore
-from tests.conftest import damage, make_round
-from tests.faults.conftest import Tried
-from tests.faults.store_writers import notes_in
-from tests.unit.test_mending import NO_STORES
+from tests.support.faults.store_writers import notes_in
+from tests.support.faults.tried import Tried
+from tests.support.rounds import NO_STORES, damage, make_round
 
 Times = Callable[[int, int], int]
 

@@ -18,11 +18,11 @@ from engine.files.paths import Workspace
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
-from tests.conftest import damage, make_round, write_nano_spec
-from tests.faults.conftest import Tried
-from tests.faults.store_writers import Change, Notes, applied, forked, limited, make, notes_in, received
-from tests.tui.conftest import OpenApp, shown, until
-from tests.tui.conftest import open_app as open_app
+from tests.support.faults.store_writers import Change, Notes, applied, forked, limited, make, notes_in, received
+from tests.support.faults.tried import Tried
+from tests.support.pilot import OpenApp, shown, until
+from tests.support.pilot import open_app as open_app
+from tests.support.rounds import damage, make_round, write_nano_spec
 from tui.screens.rounds.table import RoundTable
 
 Times = Callable[[int, int], int]

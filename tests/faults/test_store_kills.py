@@ -18,10 +18,19 @@ import pytest
 from engine.files.paths import Workspace
 from engine.spec.round import Status
 from engine.store.round_store import RoundStore
-from tests.conftest import damage, make_round
-from tests.faults.conftest import Tried
-from tests.faults.disks import needs_strace
-from tests.faults.store_writers import Change, Notes, applied, change_on, change_once, forked, notes_in, received
+from tests.support.disks import needs_strace
+from tests.support.faults.store_writers import (
+    Change,
+    Notes,
+    applied,
+    change_on,
+    change_once,
+    forked,
+    notes_in,
+    received,
+)
+from tests.support.faults.tried import Tried
+from tests.support.rounds import damage, make_round
 
 Times = Callable[[int, int], int]
 OURS = re.compile(r"experiments\.json(\.lock|\.bak[123]|\.[0-9-]+\.damaged)?|runs")

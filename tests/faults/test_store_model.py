@@ -27,8 +27,8 @@ from engine.errors import RoundError
 from engine.files.paths import Workspace
 from engine.spec.round import Result, Status
 from engine.store.round_store import RoundStore
-from tests.conftest import make_round
-from tests.faults.conftest import Tried
+from tests.support.faults.tried import Tried
+from tests.support.rounds import make_round
 
 Times = Callable[[int, int], int]
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -12,10 +12,20 @@ from typing import cast
 from engine.files.paths import Workspace
 from engine.store.json_storage import AtomicJSONStorage
 from engine.store.round_store import RoundStore
-from tests.conftest import ROOT, damage, make_round
-from tests.faults.conftest import Tried
-from tests.faults.store_writers import Notes, change_own, forked, insert, notes_in, open_at_once, read_on, received
-from tests.terminal import Terminal
+from tests.support.faults.store_writers import (
+    Notes,
+    change_own,
+    forked,
+    insert,
+    notes_in,
+    open_at_once,
+    read_on,
+    received,
+)
+from tests.support.faults.tried import Tried
+from tests.support.processes import ROOT
+from tests.support.rounds import damage, make_round
+from tests.support.terminal import Terminal
 
 Times = Callable[[int, int], int]
 

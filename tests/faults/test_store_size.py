@@ -15,11 +15,11 @@ from engine.api import Cockpit
 from engine.files.paths import Workspace
 from engine.spec.round import Result, Status
 from engine.store.round_store import RoundStore
-from tests.conftest import make_round
-from tests.faults.conftest import Tried
-from tests.faults.store_writers import notes_in
-from tests.tui.conftest import OpenApp, shown, until
-from tests.tui.conftest import open_app as open_app
+from tests.support.faults.store_writers import notes_in
+from tests.support.faults.tried import Tried
+from tests.support.pilot import OpenApp, shown, until
+from tests.support.pilot import open_app as open_app
+from tests.support.rounds import make_round
 from tui.cli.main import main
 from tui.screens.rounds.table import RoundTable
 

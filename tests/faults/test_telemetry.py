@@ -16,8 +16,9 @@ import pynvml
 import pytest
 
 from engine.system.telemetry import HUNG_SECONDS, MachineSample, Telemetry, sample_gpus
-from tests.conftest import ROOT, await_true, is_running
-from tests.faults.conftest import Tried
+from tests.support.faults.tried import Tried
+from tests.support.processes import ROOT, is_running
+from tests.support.waiting import await_true
 
 # An NVML with a card, whose every function first does what the script says.
 NVML = """

@@ -19,10 +19,11 @@ from engine.api import Cockpit
 from engine.files.paths import Workspace
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
-from tests.conftest import await_rounds, await_true, is_running
-from tests.fake_engine import Script
-from tests.faults.conftest import Tried
-from tests.terminal import ENTER, Terminal, ctrl
+from tests.support.fake_engine import Script
+from tests.support.faults.tried import Tried
+from tests.support.processes import is_running
+from tests.support.terminal import ENTER, Terminal, ctrl
+from tests.support.waiting import await_rounds, await_true
 
 Follow = Callable[[Script], None]
 Times = Callable[[int, int], int]

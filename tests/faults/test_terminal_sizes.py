@@ -20,8 +20,8 @@ from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.system.process import own_identity
-from tests.faults.conftest import Tried
-from tests.terminal import ENTER, ESCAPE, Terminal, ctrl
+from tests.support.faults.tried import Tried
+from tests.support.terminal import ENTER, ESCAPE, Terminal, ctrl
 
 Times = Callable[[int, int], int]
 

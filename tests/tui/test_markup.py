@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.processes import ROOT
 
 TEXT_WIDGETS = {"Static", "Label"}  # they, and notifications, take markup unless told not to
 ALWAYS_MARKUP = {"Button", "Option", "Checkbox", "RadioButton", "TabPane", "Collapsible", "Link", "Markdown"}

@@ -15,8 +15,8 @@ from engine.runs.events import Started
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.system.process import own_identity
-from tests.conftest import damage
-from tests.tui.conftest import OpenApp, on_screen, shown, until
+from tests.support.pilot import OpenApp, on_screen, shown, until
+from tests.support.rounds import damage
 from tui.cli import main
 from tui.settings.bindings import actions_on
 

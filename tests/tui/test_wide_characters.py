@@ -11,8 +11,8 @@ from textual.widgets import Input
 from engine.api import Cockpit
 from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
-from tests.conftest import change_spec, make_round
-from tests.tui.conftest import AppPilot, OpenApp, on_screen, shown, until
+from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
+from tests.support.rounds import change_spec, make_round
 
 NAMES = ("学習率を下げた", "짧은 이름", "plain", "🚀 wide", "ﾊﾝｶｸ")
 

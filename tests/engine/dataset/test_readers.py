@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.dataset import readers
+from engine.dataset.load import read_rows
+from engine.dataset.readers import read_records
+from engine.dataset.rows import Conversation, Turn
+from engine.errors import DatasetError
+from engine.spec.schema import DataSpec
+from tests.support.rounds import as_parquet
+
+RECORDS = [
+    {"instruction": "Say ü,", "input": "a; b", "output": 'the "word"\nand more'},
+    {"instruction": "Say\ttab", "input": "", "output": "🦙"},
+    {"instruction": "Third", "input": "x", "output": " spaces  "},
+]
+
+
+def as_csv(delimiter: str = ",", encoding: str = "utf-8") -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(RECORDS[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(RECORDS)
+    return text.getvalue().encode(encoding)
+
+
+def as_lines() -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.json", json.dumps(RECORDS).encode()),
+        ("rows.jsonl", as_lines()),
+        ("rows.csv", as_csv()),
+        ("ROWS.CSV", as_csv(encoding="utf-8-sig")),
+        ("rows.csv", as_csv(";")),
+        ("rows.tsv", as_csv("\t")),
+        ("rows.parquet", as_parquet(RECORDS)),
+        ("rows.jsonl.gz", gzip.compress(as_lines())),
+        ("rows.json.gz", gzip.compress(json.dumps(RECORDS).encode())),
+        ("rows.csv.gz", gzip.compress(as_csv())),
+    ],
+)
+def test_every_kind_of_file_holds_the_same_records(tmp_path: Path, name: str, content: bytes) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    assert list(read_records(file)) == RECORDS
+
+
+@given(st.lists(st.fixed_dictionaries({"text": st.text(), "more": st.text()}), min_size=1))
+def test_any_text_comes_back_from_csv_as_python_writes_it(records: list[dict[str, str]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["text", "more"], quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerows(records)
+    read = readers._read_csv(Path("rows.csv"), io.BytesIO(text.getvalue().encode()))
+    assert list(read) == records
+
+
+def test_conversations_come_from_parquet_and_from_cells_of_json(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "hi", "name": None}, {"role": "assistant", "content": "ho", "name": "x"}]
+    expected = (Conversation((Turn("user", "hi"), Turn("assistant", "ho", supervised=True))),) * 2
+    (tmp_path / "rows.parquet").write_bytes(as_parquet([{"messages": messages}] * 2))
+    cell = json.dumps(messages).replace('"', '""')
+    (tmp_path / "rows.csv").write_text("messages\n" + f'"{cell}"\n' * 2)
+    for name in ("rows.parquet", "rows.csv"):
+        rows = read_rows(tmp_path / name, DataSpec(path=name))
+        assert (rows.usable, rows.found.format) == (expected, "messages")
+
+
+def test_parquet_is_read_beyond_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "PARQUET_ROWS_AT_ONCE", 2)
+    (tmp_path / "rows.parquet").write_bytes(as_parquet(RECORDS))
+    assert list(read_records(tmp_path / "rows.parquet")) == RECORDS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("rows.parquet", b"", "is no Parquet file that can be read"),
+        ("rows.parquet", b"PAR1" + bytes(100) + b"PAR1", "is no Parquet file that can be read"),
+        ("rows.parquet", as_parquet(RECORDS)[:-20], "is no Parquet file that can be read"),
+        ("rows.csv", b"text\n\xff\xfe\n", "is not CSV in UTF-8"),
+        ("rows.csv", b'text\n"open', "after line 1, is not CSV in UTF-8"),
+        ("rows.csv", b"a,b\n1,2\n1,2,3\n", "line 3, has more cells than there are columns"),
+        ("rows.jsonl.gz", b"plain", "not a gzipped file"),
+        ("rows.jsonl.gz", gzip.compress(as_lines())[:-12], "it is damaged, copy it again"),
+        ("rows.jsonl.gz", gzip.compress(as_lines())[:30] + bytes(40), "it is damaged, copy it again"),
+    ],
+    ids=["empty", "zeros", "cut", "latin", "open-quote", "too-many", "no-gzip", "gzip-cut", "gzip-damaged"],
+)
+def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match=told) as caught:
+        list(read_records(file))
+    assert str(file) in caught.value.message and "\n" not in caught.value.message
+
+
+def test_line_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 1 << 20)
+    file = tmp_path / "rows.jsonl.gz"
+    file.write_bytes(gzip.compress(as_lines() + b'{"text": "' + bytes(1 << 22)))
+    with pytest.raises(DatasetError, match="line 4, is longer than 1 MiB"):
+        list(read_records(file))
+
+
+def test_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
+    damage: list[Callable[[bytes], bytes]] = [lambda lines: lines + b"{", lambda lines: lines + b"\xff"]
+    for number, change in enumerate(damage):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_bytes(change(as_lines()))
+        records = read_records(file)
+        assert [next(records) for _ in RECORDS] == RECORDS
+        with pytest.raises(DatasetError):
+            next(records)

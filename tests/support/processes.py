@@ -1,0 +1,50 @@
+"""Processes that tests start: whether they live, and their end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import psutil
+
+from engine.files.paths import Workspace
+from engine.runner.launcher import start_runner
+from tests.support.fake_runner import RUNNER_COMMAND
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether a process lives; one that ended and was not yet reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def processes_of(directory: Path) -> list[psutil.Process]:
+    """Live processes with a path under `directory` among their arguments: its runners and engines."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            arguments = process.cmdline()
+            if is_running(process) and any(str(directory) in word for word in arguments[1:]):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def end_processes_of(directory: Path) -> None:
+    """Kill what still runs for `directory`, until a look round finds nothing more."""
+    while found := processes_of(directory):
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.01)
+
+
+def start_fake_runner(workspace: Workspace) -> None:
+    """As `start_runner`, with the fake engine in the engine's place."""
+    start_runner(workspace, RUNNER_COMMAND)

@@ -1,0 +1,292 @@
+"""Conversations through chat templates as models bring them: what is supervised, to the character."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, LlamaTokenizerFast
+
+from engine.dataset.rows import AlpacaRow, Conversation, PromptCompletion, Row, Turn
+from engine.errors import DatasetError, ModelError
+from engine.spec.presets import embedded_model
+from engine.spec.schema import DataSpec
+from engine.training.data.tokenize import Example, tokenise
+from tests.support.processes import ROOT
+from tests.support.tiny_model import make_tokenizer
+
+LLAMA = ROOT.parent / "shared" / "data" / "tokenizer.model"
+DATA = DataSpec(path="rows.jsonl")
+
+# Models' own templates, cut to what matters here: how turns are marked, and what is done to them.
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+MARKED = (  # as TRL writes templates for training
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% else %}"
+    "{{ message['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+MARKED_WITHOUT_END = MARKED.replace(
+    "{{ message['content'] + '<|im_end|>' }}{% endgeneration %}",
+    "{{ message['content'] }}{% endgeneration %}<|im_end|>",
+)
+MARKED_IN_A_MACRO = (
+    "{% macro write(message) %}{{ '<|im_start|>' + message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% else %}"
+    "{{ message['content'] + '<|im_end|>\n' }}{% endif %}{% endmacro %}"
+    "{% for message in messages %}{{ write(message) }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+NO_GENERATION_PROMPT = CHATML.partition("{% if add")[0]
+LLAMA_2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
+    "{% else %}{% set rest = messages %}{% set system = false %}{% endif %}"
+    "{% for message in rest %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if loop.index0 == 0 and system %}"
+    "{% set content = '<<SYS>>\n' + system + '\n<</SYS>>\n\n' + message['content'] %}"
+    "{% else %}{% set content = message['content'] %}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+ZEPHYR = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+THINKING = (  # as Qwen3: earlier answers lose their reasoning, the last one gets an empty one if it has none
+    "{% set ns = namespace(last=0) %}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for message in messages %}{% set content = message['content'].split('</think>')[-1].lstrip('\n') %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' and loop.index0 > ns.last %}{% set reasoning = "
+    "message['content'].split('</think>')[0].split('<think>')[-1] if '</think>' in message['content'] else '\n\n' %}"
+    "{{ '<think>' + reasoning + '</think>\n\n' + content }}{% else %}{{ content }}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+FORCED_THINKING = CHATML.replace(
+    "'<|im_start|>assistant\n' }}{% endif", "'<|im_start|>assistant\n<think>\n' }}{% endif"
+)
+NO_END = (
+    "{% for message in messages %}{{ '### ' + message['role'] + ':\n' + message['content'] + '\n\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### assistant:\n' }}{% endif %}"
+)
+END_ONLY_AT_THE_END = (
+    "{% for message in messages %}{{ message['role'] + ':\n' + message['content'] }}{% if loop.last and "
+    "not add_generation_prompt %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
+)
+TURNS = (
+    Turn("user", "Say it"),
+    Turn("assistant", "a lamp is", supervised=True),
+    Turn("user", "a lamp is"),
+    Turn("assistant", "a bridge 🌉", supervised=True),
+)
+TALK = Conversation(TURNS)
+
+
+def chat_tokenizer(template: str | None, base: str = "tiny") -> Any:
+    """A tokenizer with ChatML's markers among its tokens."""
+    tokenizer: Any = make_tokenizer() if base == "tiny" else AutoTokenizer.from_pretrained(embedded_model())
+    tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Any:
+    """The tokenizer of Llama 2, a SentencePiece model."""
+    if not LLAMA.exists():
+        pytest.skip(f"no {LLAMA}: the shared test data is not checked out beside the repo")
+    shutil.copy(LLAMA, tmp_path / "tokenizer.model")
+    return LlamaTokenizerFast.from_pretrained(tmp_path)
+
+
+def learn(tokenizer: Any, row: Row, **settings: Any) -> Example:
+    (example,) = tokenise([row], tokenizer, DataSpec(path="rows.jsonl", **settings)).examples
+    return example
+
+
+def parts(tokenizer: Any, example: Example) -> list[str]:
+    """The text of each run of supervised tokens."""
+    runs: list[list[int]] = []
+    before = False
+    for token, supervised in zip(example.tokens.tolist(), example.supervised.tolist(), strict=True):
+        if supervised:
+            runs[len(runs) if not before else -1 :] = [[*(runs[-1] if before else []), token]]
+        before = supervised
+    return [tokenizer.decode(run) for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("template", "learned"),
+    [
+        (CHATML, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
+        (MARKED, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
+        (MARKED_WITHOUT_END, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
+        (MARKED_IN_A_MACRO, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
+        (NO_GENERATION_PROMPT, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
+        (FORCED_THINKING, ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]),
+        (LLAMA_2, [" a lamp is </s>", " a bridge 🌉 </s>"]),
+        (ZEPHYR, ["a lamp is</s>", "a bridge 🌉</s>"]),
+        (THINKING, ["<think>\n\n</think>\n\na bridge 🌉<|im_end|>"]),
+        (NO_END, ["a lamp is\n\n", "a bridge 🌉\n\n</s>"]),
+        (END_ONLY_AT_THE_END, ["a bridge 🌉</s>"]),
+        (None, [" a lamp is</s>", " a bridge 🌉</s>"]),
+    ],
+    ids=["chatml", "marked", "marked-without-end", "macro", "no-generation-prompt", "forced-thinking", "llama-2",
+         "zephyr", "thinking", "no-end", "end-only-at-the-end", "plain"],
+)  # fmt: skip
+@pytest.mark.parametrize("base", ["tiny", "nano"])
+def test_answers_and_their_ends_are_supervised(template: str | None, learned: list[str], base: str) -> None:
+    tokenizer = chat_tokenizer(template, base)
+    if base == "tiny":
+        tokenizer.bos_token = "<pad>"
+    example = learn(tokenizer, TALK)
+    assert parts(tokenizer, example) == learned
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED, LLAMA_2, ZEPHYR, None])
+def test_llamas_tokens_are_supervised_to_the_character(llama: Any, template: str | None) -> None:
+    """Llama's own decoder takes a space at the beginning of a text away, so what is compared is the text without it."""
+    llama.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
+    llama.chat_template = template
+    end = "<|im_end|>" if template in (CHATML, MARKED) else "</s>"
+    learned = [part.replace(" ", "") for part in parts(llama, learn(llama, TALK))]
+    assert learned == [f"alampis{end}", f"abridge🌉{end}"]
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED, LLAMA_2, ZEPHYR, THINKING])
+def test_tokens_are_those_the_library_gives(template: str) -> None:
+    """So the start token is not doubled, and what is trained on is what inference will see."""
+    tokenizer = chat_tokenizer(template, "nano")
+    messages = [{"role": turn.role, "content": turn.content} for turn in TURNS]
+    example = learn(tokenizer, TALK)
+    assert example.tokens.tolist() == tokenizer.apply_chat_template(messages)["input_ids"]
+    if template == MARKED:
+        mask = tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True)["assistant_masks"]
+        assert example.supervised.tolist() == [bool(bit) for bit in mask]
+
+
+def test_plain_template_writes_what_the_tokenizer_would_begin_with() -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(embedded_model())
+    example = learn(tokenizer, TALK)
+    assert tokenizer.decode(example.tokens) == (
+        "<s>USER: Say it\nASSISTANT: a lamp is</s>\nUSER: a lamp is\nASSISTANT: a bridge 🌉</s>\n"
+    )
+    asked = [{"role": "user", "content": "Say it"}]
+    assert tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True) == (
+        "<s>USER: Say it\nASSISTANT:"
+    )
+    assert not chat_tokenizer(None).chat_template
+    tiny = chat_tokenizer(None)
+    assert tiny.decode(learn(tiny, TALK).tokens).startswith("USER: Say it\n")
+
+
+def test_what_the_template_does_to_answers_is_told() -> None:
+    plain, thinking = (tokenise([TALK, TALK], chat_tokenizer(template), DATA) for template in (None, THINKING))
+    assert plain.warnings == (
+        "the tokenizer has no chat template: conversations are written with USER: and ASSISTANT:, by a template that "
+        "is saved with the adapter",
+    )
+    assert thinking.warnings == (
+        "2 answers are not learned: the chat template writes them otherwise once more messages follow",
+    )
+    assert tokenise([TALK, TALK], chat_tokenizer(CHATML), DATA).warnings == ()
+
+
+def test_reasoning_that_is_kept_is_learned() -> None:
+    tokenizer = chat_tokenizer(THINKING)
+    answer = Turn("assistant", "<think>\nlamp?\n</think>\n\na lamp", supervised=True)
+    example = learn(tokenizer, Conversation((TURNS[0], answer)))
+    assert parts(tokenizer, example) == ["<think>\nlamp?\n</think>\n\na lamp<|im_end|>"]
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED])
+def test_answers_of_no_weight_are_not_supervised(template: str) -> None:
+    tokenizer = chat_tokenizer(template)
+    turns = (TURNS[0], Turn("assistant", "a lamp is"), *TURNS[2:])
+    assert parts(tokenizer, learn(tokenizer, Conversation(turns))) == ["a bridge 🌉<|im_end|>"]
+    everything = learn(tokenizer, TALK, supervised_tokens="all")
+    assert everything.supervised_tokens == len(everything) - 1
+
+
+def test_conversation_the_template_refuses_is_left_out_and_told() -> None:
+    tokenizer = chat_tokenizer(LLAMA_2)
+    tokenizer.bos_token = "<pad>"
+    refused = Conversation((*TURNS[:2], TURNS[1]))
+    tokenised = tokenise([TALK, refused, TALK, refused], tokenizer, DATA)
+    assert len(tokenised.examples) == 2
+    why = "it: Conversation roles must alternate user/assistant/user/assistant/..."
+    assert tokenised.warnings == (f"2 of 4 rows were left out; of the first, the chat template refuses {why}",)
+    with pytest.raises(DatasetError, match=r"2 of 2 rows of rows.jsonl cannot be used: the chat template refuses it"):
+        tokenise([refused, refused], tokenizer, DATA)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for %}",
+        "{{ messages[99]['content'] }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{% for a in range(10 ** 9) %}x{% endfor %}",
+        "{{ messages.append(1) }}",
+        "{{ 1 / 0 }}",
+    ],
+)
+def test_hostile_template_ends_in_a_sentence(template: str) -> None:
+    with pytest.raises(DatasetError, match=r"2 of 2 rows of rows\.jsonl cannot be used: the chat template refuses it"):
+        tokenise([TALK, TALK], chat_tokenizer(template), DATA)
+
+
+def test_several_templates_without_a_default_are_refused() -> None:
+    tokenizer = chat_tokenizer(None)
+    tokenizer.chat_template = {"one": CHATML, "two": ZEPHYR}
+    with pytest.raises(ModelError, match="several chat templates and none of the name default"):
+        tokenise([TALK], tokenizer, DATA)
+    tokenizer.chat_template = {"default": CHATML, "two": ZEPHYR}
+    assert parts(tokenizer, learn(tokenizer, TALK)) == ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (AlpacaRow("Add", "4", "2 and 2"), "<|im_start|>user\nAdd\n2 and 2<|im_end|>\n"),
+        (PromptCompletion("Add", "4"), "<|im_start|>user\nAdd<|im_end|>\n"),
+    ],
+)
+def test_any_prompt_goes_through_the_chat_template_if_wanted(row: Row, text: str) -> None:
+    tokenizer = chat_tokenizer(CHATML)
+    example = learn(tokenizer, row, prompt_template="chat_template")
+    assert tokenizer.decode(example.tokens) == text + "<|im_start|>assistant\n4<|im_end|>\n"
+    assert parts(tokenizer, example) == ["4<|im_end|>"]
+
+
+def test_chat_template_that_is_wanted_but_not_there_is_the_plain_one() -> None:
+    tokenizer = chat_tokenizer(None)
+    tokenised = tokenise([AlpacaRow("Add", "4")] * 2, tokenizer, DataSpec(path="", prompt_template="chat_template"))
+    assert tokenizer.decode(tokenised.examples[0].tokens) == "USER: Add\nASSISTANT: 4</s>\n"
+    assert parts(tokenizer, tokenised.examples[0]) == [" 4</s>"]
+    assert len(tokenised.warnings) == 1
+
+
+TOKENIZERS = {template: chat_tokenizer(template) for template in (CHATML, MARKED, None)}
+CONTENT = st.text(min_size=1).filter(lambda text: text.strip() and "<" not in text)
+
+
+@given(st.sampled_from(list(TOKENIZERS)), st.lists(st.tuples(CONTENT, CONTENT), min_size=1, max_size=4))
+def test_whatever_is_said_answers_alone_are_supervised(template: str | None, talk: list[tuple[str, str]]) -> None:
+    tokenizer = TOKENIZERS[template]
+    turns = [
+        turn for asked, answered in talk for turn in (Turn("user", asked), Turn("assistant", answered, supervised=True))
+    ]
+    learned = parts(tokenizer, learn(tokenizer, Conversation(tuple(turns))))
+    start, end = ("", "<|im_end|>") if template else (" ", "</s>")
+    assert learned == [f"{start}{answered}{end}" for _, answered in talk]

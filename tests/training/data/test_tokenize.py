@@ -1,0 +1,229 @@
+"""From rows to tokens: what is learned, what is cut, what is left out, and what the hub may answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import datasets
+import pytest
+import transformers
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+
+from engine.dataset.rows import AlpacaRow, Row
+from engine.dataset.templates import render_prompt
+from engine.errors import DatasetError, SpecError
+from engine.runs.events import Evaluated, Prepared
+from engine.spec.plan import make_plan, split_sizes
+from engine.spec.schema import DataSpec
+from engine.training.data.batching import padded_batches_of, step_rows
+from engine.training.data.tokenize import Example, cut, load_rows, split, tokenise
+from tests.support.rounds_to_train import (
+    make_example,
+    make_rows,
+    make_run,
+    spec_of,
+    steps_of,
+    train_here,
+    warned_in,
+    write_rows,
+)
+from tests.support.tiny_model import make_tokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+DATA = DataSpec(path="somebody/rows")
+
+
+def tokenised(tokenizer: Any, *rows: Row, **settings: Any) -> list[Example]:
+    data = DataSpec(path="rows.json", **settings)
+    return tokenise(rows, tokenizer, data).examples
+
+
+def test_prompts_are_alpacas() -> None:
+    assert render_prompt(AlpacaRow("Add {x}", "4", "2 and 2")) == (
+        "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+        "response that appropriately completes the request.\n\n### Instruction:\nAdd {x}\n\n### Input:\n2 and 2\n\n"
+        "### Response:\n"
+    )
+    assert render_prompt(AlpacaRow("Add", "4")) == (
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+        "\n\n### Instruction:\nAdd\n\n### Response:\n"
+    )
+
+
+def test_response_and_its_end_are_supervised() -> None:
+    tokenizer = make_tokenizer()
+    (example,) = tokenised(tokenizer, AlpacaRow("Say it", "a lamp"))
+    assert tokenizer.decode(example.tokens[example.supervised]) == "a lamp</s>"
+    assert tokenizer.decode(example.tokens[~example.supervised]) == render_prompt(AlpacaRow("Say it", ""))
+    (example,) = tokenised(tokenizer, AlpacaRow("Say it", "a lamp"), supervised_tokens="all")
+    assert example.supervised_tokens == len(example) - 1
+
+
+@pytest.mark.parametrize("template", ["{0}:0 $A", "$A {1}:0", "{0}:0 $A {1}:0"])
+def test_tokens_the_tokenizer_adds_stay_at_the_ends(template: str) -> None:
+    """A start token is kept, an end token never comes between prompt and response nor twice after it."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    template = template.format("<pad>", "</s>")  # `<pad>` stands in for a start token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=[("<pad>", 1), ("</s>", 0)]
+    )
+    (example,) = tokenised(tokenizer, AlpacaRow("Say it", "a lamp"))
+    text = tokenizer.decode(example.tokens)
+    start = "<pad>" if "<pad>" in template else ""
+    assert text == start + render_prompt(AlpacaRow("Say it", "")) + "a lamp</s>"
+    assert tokenizer.decode(example.tokens[example.supervised]) == "a lamp</s>"
+
+
+def test_rows_that_are_cut_or_lose_their_response_are_told(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model, data__max_length=60, train__num_train_epochs=1.0)
+    examples = _all_examples()
+    long = sum(len(example) > 60 for example in examples)
+    gone = sum(not example.supervised[:60].any() for example in examples)
+    assert 1 < gone < long < 40
+    events = train_here(run)
+    assert warned_in(events) == [
+        f"{long} of 40 rows are longer than data.max_length 60 tokens and were cut",
+        f"{gone} of 40 rows were left out: cut at data.max_length 60 tokens, no supervised token is left",
+    ]
+    prepared = next(event for event in events if isinstance(event, Prepared))
+    plan = make_plan(spec_of(run), 40 - gone)
+    assert (prepared.train_samples, prepared.eval_samples) == split_sizes(40 - gone, 0.1)
+    assert (prepared.total_steps, prepared.steps_per_epoch) == (plan.total_steps, plan.steps_per_epoch)
+    assert len(steps_of(events)) == plan.total_steps
+
+
+def _all_examples() -> list[Example]:
+    return tokenised(make_tokenizer(), *(AlpacaRow(**row) for row in make_rows()))
+
+
+def test_one_row_is_told_in_the_singular() -> None:
+    examples = [make_example(range(length), 4) for length in (5, 6, 9)]
+    assert cut(examples, 6).warnings(6) == ["1 of 3 rows is longer than data.max_length 6 tokens and was cut"]
+
+
+def test_rows_left_with_nothing_to_learn_end_the_round() -> None:
+    with pytest.raises(SpecError, match=r"data.max_length is 8 tokens: cut there, 0 of 2 rows keep any"):
+        cut([make_example(range(20), 10)] * 2, 8)
+
+
+def test_rows_passed_over_are_told(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=0.2)
+    rows: list[Any] = make_rows()
+    rows[3] = {"instruction": "Say nothing", "input": "", "output": " "}
+    write_rows(Path(spec_of(run).data.path), rows)
+    events = train_here(run)
+    assert warned_in(events) == ["1 row was left out; the first is row 4: its output is empty"]
+    prepared = next(event for event in events if isinstance(event, Prepared))
+    assert (prepared.train_samples, prepared.data_format) == (35, "alpaca")
+
+
+def test_split_is_the_datasets_librarys() -> None:
+    examples = [make_example([number, 0], 1) for number in range(50)]
+    theirs = datasets.Dataset.from_dict({"n": range(50)}).train_test_split(test_size=0.13, seed=5)
+    train, held_out = split(examples, DataSpec(path="rows", eval_fraction=0.13, seed=5))
+    assert [example.tokens[0] for example in train] == theirs["train"]["n"]
+    assert [example.tokens[0] for example in held_out] == theirs["test"]["n"]
+    assert (len(train), len(held_out)) == split_sizes(50, 0.13)
+
+
+def test_order_of_rows_follows_from_seed_and_step_alone() -> None:
+    epochs = [[row for step in range(first, first + 4) for row in step_rows(step, 10, 3, seed=1)] for first in (1, 5)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 2
+    assert epochs[0] != epochs[1]
+    assert len(step_rows(4, 10, 3, seed=1)) == 1  # the epoch's last step takes what is left
+    assert step_rows(1, 10, 3, seed=1) != step_rows(1, 10, 3, seed=2)
+    assert step_rows(1, 10, 3, seed=2**32 - 1)
+
+
+def test_evaluation_batches_keep_to_their_budget() -> None:
+    examples = [make_example(range(length), 1) for length in (50, 3, 9, 4, 8, 200)]
+    batches = padded_batches_of(examples, 20)
+    assert [[len(example) for example in batch] for batch in batches] == [[3, 4], [8, 9], [50], [200]]
+
+
+def test_evaluations_count_every_supervised_token_once(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model, data__eval_fraction=0.95, train__num_train_epochs=1.0)
+    events = train_here(run)
+    _, held_out = split(_all_examples(), spec_of(run).data)
+    counted = {event.supervised_tokens for event in events if isinstance(event, Evaluated)}
+    assert counted == {sum(example.supervised_tokens for example in held_out)}
+
+
+# What the hub answers, without the hub.
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, reply: Any) -> list[dict[str, Any]]:
+    """Have `load_dataset` reply; the list fills with what it was asked for."""
+    asked: list[dict[str, Any]] = []
+
+    def load_dataset(path: str, **options: Any) -> Any:
+        asked.append({"path": path, **options})
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked
+
+
+@pytest.mark.parametrize(("samples", "asked_for"), [(None, "train"), (10, "train[:10]")])
+def test_hub_rows_are_read_like_local_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, samples: int | None, asked_for: str
+) -> None:
+    hub = [{**row, "text": "more"} for row in make_rows(10)]
+    asked = answer(monkeypatch, datasets.Dataset.from_list(hub))
+    rows = load_rows(DataSpec(path="somebody/rows", samples=samples))
+    assert asked == [{"path": "somebody/rows", "split": asked_for}]
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(hub))
+    assert rows == load_rows(DataSpec(path=str(file), samples=samples))
+
+
+def test_hub_rows_that_are_too_few_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, datasets.Dataset.from_list(make_rows(10)))
+    with pytest.raises(DatasetError, match=r"data.samples is 50, but somebody/rows has 10 rows: set it to at most 10"):
+        load_rows(DataSpec(path="somebody/rows", samples=50))
+
+
+def test_hub_rows_of_another_shape_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, datasets.Dataset.from_list([{"chosen": "one", "rejected": "two"}] * 2))
+    with pytest.raises(DatasetError, match=r"row 1 of somebody/rows has the columns chosen, rejected: rename them"):
+        load_rows(DATA)
+
+
+class Response:
+    """What the hub's errors are made of."""
+
+    status_code, headers, request = 403, dict[str, str](), None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionError("Couldn't reach 'somebody/rows' on the Hub"), "the Hugging Face hub cannot be reached"),
+        (LocalEntryNotFoundError("not in the cache"), "the Hugging Face hub cannot be reached"),
+        (DatasetNotFoundError("Dataset 'somebody/rows' doesn't exist"), "the hub has nothing public of that name"),
+        (GatedRepoError("gated", response=cast(Any, Response())), "accept its terms at"),
+        (ValueError('Unknown split "train". Should be one of ["test"].'), 'Unknown split "train"'),
+    ],
+)
+def test_hub_errors_say_cause_and_way_out(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
+    answer(monkeypatch, error)
+    with pytest.raises(DatasetError, match=r"data.path is 'somebody/rows'") as told:
+        load_rows(DATA)
+    assert words in told.value.message
+    assert "\n" not in told.value.message
+
+
+def test_tokenizers_warning_about_length_is_not_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.model_max_length = 8
+    transformers.logging.set_verbosity_warning()
+    tokenised(tokenizer, AlpacaRow("Say it", "a lamp " * 20))
+    assert "longer than the specified maximum" not in capfd.readouterr().err

@@ -1,0 +1,191 @@
+"""A run that dies in the middle of something, or whose disk does: nothing said is lost, and it goes on as if unhurt."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Failed, Finished
+from engine.runs.snapshot import RunSnapshot
+from engine.spec.round import Status
+from tests.support.crashing_engine import ENVIRONMENT, PREAMBLE
+from tests.support.processes import end_processes_of
+from tests.support.rounds_to_train import ENGINE, figures_of, make_run, resumed_from, steps_of, train_here
+from tests.support.tiny_model import write_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+SECONDS = 120
+
+AFTER_A_STEP = """
+append = EventWriter.append
+def patched(self, event):
+    append(self, event)
+    if isinstance(event, Step) and event.step == 8: die()
+EventWriter.append = patched
+"""
+WITHIN_A_LINE = """
+append = EventWriter.append
+def patched(self, event):
+    if isinstance(event, Step) and event.step == 8:
+        os.write(self._descriptor, encode_event(event)[:40])
+        die()
+    append(self, event)
+EventWriter.append = patched
+"""
+WITHIN_A_CHECKPOINT = """
+from engine.training.loop import checkpointing
+write = checkpointing.write_manifest
+checkpointing.write_manifest = lambda directory: die() if "12" in directory.name else write(directory)
+"""
+BEFORE_THE_CHECKPOINT_IS_TOLD = """
+from engine.training.loop import recipe
+save = recipe.save_checkpoint
+def patched(training):
+    path = save(training)
+    return path if training.progress.step < 12 else die()
+recipe.save_checkpoint = patched
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    end_processes_of(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model that has biases to train."""
+    return write_model(tmp_path_factory.mktemp("model") / "biased", attention_bias=True)
+
+
+def assert_as_if_unhurt(run: RunDir, reference: list[AnyEvent]) -> None:
+    """The replay of `run` has each step once, with the figures of a round that nothing happened to."""
+    replay, whole = RunSnapshot(read_events(run.events)), RunSnapshot(reference)
+    assert list(replay.curve.steps) == list(range(1, 21))
+    assert list(replay.curve.losses) == list(whole.curve.losses)
+    assert list(replay.curve.tokens) == list(whole.curve.tokens)
+    assert [(item.step, item.eval_loss) for item in replay.evaluations] == [
+        (item.step, item.eval_loss) for item in whole.evaluations
+    ]
+    assert replay.status is Status.FINISHED
+    for name in ("eval_loss", "perplexity", "base_perplexity", "trained_tokens"):
+        assert getattr(replay.result, name) == getattr(whole.result, name)
+    assert replay.result.train_seconds == pytest.approx(sum(replay.curve.seconds))
+
+
+@pytest.mark.parametrize(
+    ("end", "last_step", "from_step"),
+    [
+        (AFTER_A_STEP, 8, 6),
+        (WITHIN_A_LINE, 7, 6),
+        (WITHIN_A_CHECKPOINT, 12, 6),
+        (BEFORE_THE_CHECKPOINT_IS_TOLD, 12, 12),
+    ],
+    ids=["after a step", "within a line", "within a checkpoint", "before the checkpoint is told"],
+)
+def test_killed_run_is_resumed_as_if_unhurt(
+    reference: tuple[RunDir, list[AnyEvent]],
+    tiny_model: Path,
+    tmp_path: Path,
+    end: str,
+    last_step: int,
+    from_step: int,
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    code = PREAMBLE + end + "sys.exit(engine.main())"
+    killed = subprocess.run([sys.executable, "-P", "-c", code, str(run.path)], env=ENVIRONMENT, timeout=SECONDS)
+    assert killed.returncode == -signal.SIGKILL
+    before = read_events(run.events)
+    assert [step.step for step in steps_of(before)] == list(range(1, last_step + 1))
+    assert RunSnapshot(before).status is None and not run.adapter.exists()
+    assert resumed_from(train_here(run, resume=True)) == from_step
+    assert_as_if_unhurt(run, reference[1])
+    assert not [path for path in run.path.rglob(".*") if path.name.endswith((".staged", ".old"))]
+
+
+@pytest.mark.parametrize("last_steps", [(8,), (3, 8, 13), (9, 18, 20)])
+def test_replay_of_a_round_stopped_now_and_then_has_each_step_once(
+    reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path, tmp_path: Path, last_steps: tuple[int, ...]
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    for last_step in last_steps:
+        train_here(run, resume=True, stop_after=last_step)
+        assert RunSnapshot(read_events(run.events)).status is Status.STOPPED
+    train_here(run, resume=True)
+    assert_as_if_unhurt(run, reference[1])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora__bias": "all"},
+        {"lora__bias": "lora_only", "model__dtype": "bfloat16"},
+        {"lora__target_modules": ("lm_head", "v_proj")},
+        {"lora__target_modules": ("embed_tokens", "v_proj")},
+        {"train__gradient_checkpointing": True},
+        {"train__per_device_train_batch_size": 3, "data__supervised_tokens": "all"},
+    ],
+)
+def test_whatever_is_trained_goes_on_as_if_unhurt(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
+    whole = train_here(make_run(tmp_path / "whole", model, **settings))
+    run = make_run(tmp_path / "run", model, **settings)
+    halves = train_here(run, stop_after=8) + train_here(run, resume=True)
+    assert figures_of(halves) == figures_of(whole)
+    first, last = whole[-1], halves[-1]
+    assert isinstance(first, Finished) and isinstance(last, Finished)
+    assert last.result.eval_loss == first.result.eval_loss
+
+
+def limited(run: RunDir, blocks: int) -> subprocess.CompletedProcess[str]:
+    """The engine where no file may grow beyond so many blocks of 512 bytes; its log goes to a pipe, which has none."""
+    return subprocess.run(
+        ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *ENGINE, str(run.path)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=SECONDS,
+    )
+
+
+def test_disk_that_fills_up_loses_no_event_that_was_told(tiny_model: Path, tmp_path: Path) -> None:
+    settings = {"train__num_train_epochs": 120 / 9, "train__save_strategy": "no", "train__logging_steps": 1}
+    # Of 120 steps the first checkpoint comes after step 60, when the events have grown past the limit.
+    run = make_run(tmp_path / "run", tiny_model, **settings)
+    done = limited(run, 24)
+    assert done.returncode in (1, 4)  # as there was room left for its last word or not
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert 23 * 512 < run.events.stat().st_size <= 24 * 512 and run.events.read_bytes().endswith(b"\n")
+    logged = [int(step) for step in re.findall(r"^step (\d+)/120", done.stdout, re.MULTILINE)]
+    kept = [step.step for step in steps_of(read_events(run.events))]
+    assert 10 < len(logged) < 60
+    assert kept == logged == list(range(1, len(logged) + 1))
+    train_here(run, resume=True)
+    replay = RunSnapshot(read_events(run.events))
+    assert (list(replay.curve.steps), replay.status) == (list(range(1, 121)), Status.FINISHED)
+    assert all(line.startswith(b'{"event":') and line.endswith(b"}") for line in run.events.read_bytes().splitlines())
+
+
+def test_disk_that_refuses_a_checkpoint_fails_the_round_in_a_sentence_and_lets_it_go_on(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    done = limited(run, 40)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    events = read_events(run.events)
+    assert [event.message for event in events if isinstance(event, Failed)] == [
+        f"a file may not grow as large as it must at {run.path}: raise `ulimit -f` and resume"
+    ]
+    assert isinstance(events[-1], Failed) and steps_of(events)[-1].step == 6
+    assert list(run.checkpoints.iterdir()) == []
+    assert isinstance(train_here(run, resume=True)[-1], Finished)

@@ -1,0 +1,146 @@
+"""A round that fails says why once, in one sentence, and its process ends with 1."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Failed, Finished, Started
+from engine.training import __main__ as engine
+from tests.support.processes import end_processes_of
+from tests.support.rounds_to_train import (
+    fail_here,
+    make_rows,
+    make_run,
+    spec_of,
+    start_engine,
+    train_here,
+    write_rows,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+SECONDS = 120
+DIRECT = {name: "" for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_OFFLINE")}
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    end_processes_of(tmp_path)
+
+
+def the_failure_of(run: RunDir) -> str:
+    """The sentence of the only failure, which is the last event."""
+    events = read_events(run.events)
+    (failed,) = (event for event in events if isinstance(event, Failed))
+    assert events[-1] is failed and isinstance(events[0], Started)
+    assert failed.message and "\n" not in failed.message
+    assert not run.adapter.exists()
+    return failed.message
+
+
+def test_cut_that_leaves_no_response(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run", tiny_model, data__max_length=8)
+    fail_here(run, monkeypatch)
+    assert the_failure_of(run) == (
+        "data.max_length is 8 tokens: cut there, 0 of 40 rows keep any supervised token, and at least 2 are needed"
+    )
+
+
+def test_line_that_is_no_json_is_named(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    rows = write_rows(Path(spec_of(run).data.path), make_rows(3))
+    with rows.open("a") as file:
+        file.write('{"instruction": "Say it", "outp\n')
+    fail_here(run, monkeypatch)
+    assert the_failure_of(run) == f"{rows}, line 4, is not JSON: Input data was truncated"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_learning_rate_that_is_far_too_high(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """So that sums of squares overflow on any processor: the norms of a model take much before they do."""
+    run = make_run(tmp_path / "run", tiny_model, train__learning_rate=10.0, lora__lora_alpha=10**18, model__dtype=dtype)
+    fail_here(run, monkeypatch)
+    message = the_failure_of(run)
+    assert "is no finite number at step" in message and "step 1," not in message
+    assert "likely train.learning_rate 10 is too high; try a tenth of it, or a longer warm-up" in message
+
+
+@pytest.mark.parametrize(
+    ("dtype", "or_else"), [("float32", ""), ("bfloat16", ", or overflow in bfloat16: try model.dtype float32")]
+)
+def test_weights_that_are_no_numbers_are_not_blamed_on_the_learning_rate(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, or_else: str
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = torch.nan
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    run = make_run(tmp_path / "run", model, model__dtype=dtype)
+    fail_here(run, monkeypatch)
+    assert the_failure_of(run) == (
+        f"the loss is no finite number at step 1, before anything is learned: likely the weights of model.path "
+        f"'{model}' are damaged: copy or download the model again{or_else}"
+    )
+
+
+def test_hub_dataset_that_cannot_be_reached(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model, data__path="nobody/no-rows")
+    started = start_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
+    assert started.wait(SECONDS) == 1
+    assert the_failure_of(run) == (
+        "data.path is 'nobody/no-rows': the Hugging Face hub cannot be reached and the cache lacks it: check the "
+        "network, or give a local file"
+    )
+    log = run.log.read_text()
+    assert "Traceback" in log
+    assert "Retrying" not in log  # each file would be asked for during some 20 s
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full at {}: free some space and resume"),
+        (errno.EDQUOT, "the disk quota is used up at {}: free some space and resume"),
+        (errno.EFBIG, "a file may not grow as large as it must at {}: raise `ulimit -f` and resume"),
+    ],
+)
+def test_disk_that_refuses_is_told_with_the_way_out(tmp_path: Path, number: int, words: str) -> None:
+    run, other = RunDir(tmp_path), tmp_path / "elsewhere"
+    refusals: list[tuple[Exception, Path]] = [
+        (SafetensorError(f"Error while serializing: I/O error: No more (os error {number})"), run.path),
+        (OSError(number, "No more"), run.path),
+        (OSError(number, "No more", str(other)), other),
+    ]
+    for error, place in refusals:
+        assert engine.explain(error, run) == words.format(place)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "first\nsecond\n", "\n  first  \n"])
+def test_what_nobody_foresaw_is_told_in_one_line(tmp_path: Path, text: str) -> None:
+    told = engine.explain(RuntimeError(text), RunDir(tmp_path))
+    assert told == ("RuntimeError: first" if "first" in text else "RuntimeError")
+
+
+def test_round_that_failed_can_be_mended_and_trained(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    rows = Path(spec_of(run).data.path)
+    content = rows.read_text()
+    rows.write_text("not rows")
+    fail_here(run, monkeypatch)
+    rows.write_text(content)
+    assert isinstance(train_here(run, resume=True)[-1], Finished)

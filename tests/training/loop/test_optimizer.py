@@ -1,0 +1,153 @@
+"""The optimizer and its learning rates against those of transformers and peft."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
+from transformers import (
+    AutoModelForCausalLM,
+    Trainer,
+    TrainingArguments,
+    get_constant_schedule,
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+)
+
+from engine.spec.plan import make_plan
+from engine.training.loop.optimizer import learning_rates, make_optimizer, set_learning_rate
+from tests.support.rounds import make_spec
+from tests.support.rounds_to_train import figures_of, make_run, steps_of, train_here
+from tests.support.tiny_model import write_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+CPU = torch.device("cpu")
+SCHEDULES: dict[str, Any] = {
+    "linear": get_linear_schedule_with_warmup,
+    "cosine": get_cosine_schedule_with_warmup,
+    "constant": lambda optimizer, _warmup, _total: get_constant_schedule(optimizer),
+    "constant_with_warmup": lambda optimizer, warmup, _total: get_constant_schedule_with_warmup(optimizer, warmup),
+}
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model with every kind of trained parameter: both matrices, biases, a magnitude, an embedding's adapter."""
+    directory = write_model(tmp_path_factory.mktemp("model") / "biased", attention_bias=True)
+    base = AutoModelForCausalLM.from_pretrained(directory)
+    targets = ["embed_tokens", "q_proj", "down_proj"]
+    return get_peft_model(
+        base, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets, bias="all", use_dora=True)
+    )
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 7.0, 500.0])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_learning_rate_of_every_step_is_that_of_transformers(name: str, warmup: float) -> None:
+    spec = make_spec(train__lr_scheduler_type=name, train__warmup_steps=warmup, train__learning_rate=3e-4)
+    plan = make_plan(spec, 500)
+    assert plan.total_steps is not None
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=3e-4)
+    schedule = SCHEDULES[name](optimizer, plan.warmup_steps, plan.total_steps)
+    theirs = []
+    for _ in range(plan.total_steps):
+        theirs.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    ours = learning_rates(spec.train, plan)
+    assert [ours(step) for step in range(1, plan.total_steps + 1)] == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_round_is_trained_at_these_rates(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    rates = [
+        step.learning_rate
+        for step in steps_of(train_here(make_run(tmp_path / "run", tiny_model, train__lr_scheduler_type=name)))
+    ]
+    assert rates[0] == (1e-2 if name == "constant" else 0.0)
+    assert (rates[-1] == 1e-2) is name.startswith("constant")
+    if name == "cosine":
+        assert rates[2:] == pytest.approx([1e-2 * (1 + math.cos(math.pi * n / 18)) / 2 for n in range(18)])
+
+
+def decay_of(optimizer: torch.optim.Optimizer, model: Any) -> dict[str, float]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
+    }
+
+
+def test_weight_decay_hits_what_transformers_decays(adapted: Any) -> None:
+    optimizer = make_optimizer(adapted, make_spec(train__weight_decay=0.1), CPU)
+    names_of: Any = Trainer.get_decay_parameter_names  # which asks nothing of its trainer
+    decayed = set(names_of(None, adapted))
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert decay_of(optimizer, adapted) == {name: 0.1 if name in decayed else 0.0 for name in trained}
+    assert {name.rpartition(".")[2] for name in trained - decayed} == {"bias"}
+
+
+def test_loraplus_groups_are_pefts(adapted: Any) -> None:
+    spec = make_spec(train__weight_decay=0.1, train__learning_rate=3e-4, lora__loraplus_lr_ratio=16.0)
+    ours = make_optimizer(adapted, spec, CPU)
+    theirs = create_loraplus_optimizer(
+        adapted, torch.optim.AdamW, lr=3e-4, loraplus_lr_ratio=16.0, loraplus_weight_decay=0.1
+    )
+    assert decay_of(ours, adapted) == decay_of(theirs, adapted)
+    for share in (1.0, 0.25):
+        set_learning_rate(ours, share * 3e-4)
+        for group, other in zip(ours.param_groups, theirs.param_groups, strict=True):
+            assert list(map(id, group["params"])) == list(map(id, other["params"]))
+            assert group["lr"] == pytest.approx(share * other["lr"], rel=1e-12)
+    assert sorted({round(group["lr"] / 3e-4, 6) for group in ours.param_groups}) == [0.000833, 0.25, 4.0]
+
+
+def test_plain_adapter_learns_at_one_rate(adapted: Any) -> None:
+    optimizer = make_optimizer(adapted, make_spec(), CPU)
+    set_learning_rate(optimizer, 1.7e-3)
+    assert {(group["lr"], group["weight_decay"]) for group in optimizer.param_groups} == {(1.7e-3, 0.0)}
+
+
+@pytest.mark.parametrize("settings", [{"train__weight_decay": 0.1}, {"lora__loraplus_lr_ratio": 4.0}])
+def test_round_is_trained_with_it(
+    reference: Any, tiny_model: Path, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    """The first update of an adapter whose B is zero moves B alone, so it is the third loss that may differ."""
+    events = train_here(make_run(tmp_path / "run", tiny_model, **settings))
+    ours, plain = figures_of(events), figures_of(reference[1])
+    assert ours[0] == plain[0]
+    assert ours[5][:3] != plain[5][:3]
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.05])
+def test_gradient_is_clipped_to_the_norm_that_is_asked_for(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_grad_norm: float
+) -> None:
+    norms: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def spy(self: torch.optim.AdamW, *arguments: Any, **options: Any) -> Any:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients)))
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    events = train_here(make_run(tmp_path / "run", tiny_model, train__max_grad_norm=max_grad_norm))
+    told = [event.grad_norm or 0.0 for event in steps_of(events)]
+    assert norms == pytest.approx([min(norm, max_grad_norm or math.inf) for norm in told], rel=1e-4)
+    assert max(told) > 0.05
+
+
+def test_what_is_left_unsaid_is_the_libraries_default() -> None:
+    spec, lora = make_spec(), LoraConfig()
+    theirs = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    for name in ("weight_decay", "max_grad_norm", "save_total_limit", "load_best_model_at_end", "lr_scheduler_type"):
+        assert getattr(spec.train, name) == theirs[name]
+    assert (spec.lora.use_rslora, spec.lora.use_dora, lora.init_lora_weights) == (lora.use_rslora, lora.use_dora, True)

@@ -1,0 +1,247 @@
+"""What cannot be trained ends in one sentence that names the thing, its value and the way out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.errors import SpecError, TrainingError
+from engine.files.paths import RunDir
+from engine.runs.event_log import read_events
+from engine.runs.events import Evaluated
+from engine.training.runtime.device import out_of_memory, resolve_dtype
+from tests.support.rounds_to_train import fail_here, make_run, spec_of, train_here
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+WEIGHTS = "model.safetensors"
+
+
+def change_config(model: Path, **values: object) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | values))
+
+
+def change_weights(model: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(model / WEIGHTS)
+    change(weights)
+    save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"lora__target_modules": ("q_proj", "qq_proj")},
+            "lora.target_modules has 'qq_proj', which this model lacks: it has down_proj, gate_proj, k_proj, o_proj, "
+            "q_proj, up_proj, v_proj",
+        ),
+        (
+            {"lora__target_modules": ("self_attn.up_proj",)},
+            "lora.target_modules has 'self_attn.up_proj', which no module of this model is called: it has, for "
+            "example, model.layers.0.self_attn.q_proj",
+        ),
+        ({"data__max_length": 161}, "data.max_length is 161, but this model has 160 positions: set it to at most 160"),
+        (
+            {"model__dtype": "float16"},
+            "model.dtype is float16, which CPU cannot train in: set it to auto or float32",
+        ),
+        (
+            {"data__eval_fraction": 0.99},
+            "data.eval_fraction is 0.99: of 40 rows none would be left to train on, set it lower",
+        ),
+    ],
+)
+def test_spec_that_does_not_fit(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], sentence: str
+) -> None:
+    assert fail_here(make_run(tmp_path / "run", tiny_model, **settings), monkeypatch) == sentence
+
+
+def test_fewer_rows_than_asked_for(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run", tiny_model, data__samples=41)
+    rows = spec_of(run).data.path
+    message = fail_here(run, monkeypatch)
+    assert message == f"data.samples is 41, but {rows} has 40 rows: set it to at most 40"
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A base model to be broken."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+BREAKS: list[tuple[Callable[[Path], object], str]] = [
+    (shutil.rmtree, "there is no"),
+    (lambda model: (model / WEIGHTS).unlink(), "no .safetensors weights in it, and no others are read"),
+    (lambda model: (model / WEIGHTS).rename(model / "pytorch_model.bin"), "no .safetensors weights in it"),
+    (lambda model: (model / WEIGHTS).write_bytes((model / WEIGHTS).read_bytes()[:5000]), "copy or download"),
+    (lambda model: (model / WEIGHTS).write_bytes(b""), "copy or download the model again"),
+    (lambda model: change_config(model, hidden_size=64), "damaged or not those of its config.json"),
+    (lambda model: change_config(model, num_hidden_layers=3), "its weights lack model.layers.2"),
+    (
+        lambda model: change_weights(model, lambda weights: weights.pop("lm_head.weight")),
+        "its weights lack lm_head.weight",
+    ),
+    (
+        lambda model: change_config(model, architectures=["LlamaForSequenceClassification"]),
+        "it is a LlamaForSequenceClassification, and only causal language models can be trained",
+    ),
+    (
+        lambda model: change_config(model, model_type="t5", architectures=["T5ForConditionalGeneration"]),
+        "it is a T5ForConditionalGeneration, and only causal language models can be trained",
+    ),
+    (lambda model: change_config(model, model_type="nobody's"), "model type `nobody's`"),
+    (lambda model: (model / "config.json").write_text("{"), "not a valid JSON file"),
+    (lambda model: (model / "tokenizer.json").unlink(), "there is no tokenizer in it, copy tokenizer.json there"),
+    (lambda model: (model / "tokenizer.json").write_text("{"), "its tokenizer cannot be loaded"),
+    (
+        lambda model: (model / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}'),
+        "its tokenizer has no end-of-sequence token: name one as eos_token",
+    ),
+    (
+        lambda model: change_config(model, auto_map={"AutoConfig": "evil.Config"}, model_type="evil"),
+        "it cannot be loaded",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), BREAKS)
+def test_model_that_cannot_be_used(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], object],
+    words: str,
+) -> None:
+    damage(model)
+    message = fail_here(make_run(tmp_path / "run", model), monkeypatch)
+    assert message.startswith(f"model.path is '{model}': ")
+    assert words in message
+
+
+def test_tokenizer_of_another_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shrink(weights: dict[str, torch.Tensor]) -> None:
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            weights[name] = weights[name][:40].clone()
+
+    change_weights(model, shrink)
+    change_config(model, vocab_size=40)
+    message = fail_here(make_run(tmp_path / "run", model), monkeypatch)
+    assert "the model embeds only 40: tokenizer and model do not belong together" in message
+
+
+def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    canary = tmp_path / "canary"
+    (model / "modeling_evil.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    change_config(model, auto_map={"AutoConfig": "modeling_evil.C", "AutoModelForCausalLM": "modeling_evil.M"})
+    train_here(make_run(tmp_path / "run", model, train__num_train_epochs=0.2))
+    assert not canary.exists()
+
+
+def test_base_model_that_is_no_number(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_weights(model, lambda weights: weights["model.norm.weight"].fill_(float("nan")))
+    run = make_run(tmp_path / "run", model)
+    message = fail_here(run, monkeypatch)
+    assert message.startswith("the loss is no finite number at step 1")
+    events = read_events(run.events)
+    (evaluated,) = (event for event in events if isinstance(event, Evaluated))
+    assert (evaluated.eval_loss, evaluated.perplexity) == (None, None)
+
+
+def test_spec_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir(tmp_path)
+    for content in (b"", b"[]", b"\xff", b"{}", b'{"spec": {"model": {}}}'):
+        run.spec.write_bytes(content)
+        assert fail_here(run, monkeypatch)
+
+
+def test_memory_that_runs_out_is_told_with_the_step() -> None:
+    told = pytest.raises(
+        TrainingError, match=r"^out of GPU memory at step 3: asked 2.0 GiB; try train.micro_batches auto"
+    )
+    with told, out_of_memory("at step 3"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+OUT_OF_MEMORY: list[tuple[Exception, str]] = [
+    (
+        torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.10 GiB. GPU 0 has a total capacity of 14.74 GiB of which 412.12 "
+            "MiB is free. Including non-PyTorch memory, this process has 14.33 GiB memory in use. Of the allocated "
+            "memory 13.90 GiB is allocated by PyTorch, and 100.50 MiB is reserved by PyTorch but unallocated."
+        ),
+        "out of GPU memory at step 41: asked 2.1 GiB, 0.4 free; try ",
+    ),
+    (
+        torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB of which 9.44 "
+            "MiB is free. Process 1234 has 79.09 GiB memory in use."
+        ),
+        "out of GPU memory at step 41: asked 20.0 MiB, 9.4 free; try ",
+    ),
+    (torch.OutOfMemoryError("CUDA error: out of memory"), "out of GPU memory at step 41; try "),
+    (
+        RuntimeError(
+            "MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB). "
+            "Tried to allocate 1.50 GB on private pool."
+        ),
+        "out of GPU memory at step 41: asked 1.5 GiB; try ",
+    ),
+    (
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:126] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 137438953472 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        "out of memory at step 41: asked 128.0 GiB; try ",
+    ),
+    (
+        MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)"),
+        "out of memory at step 41: asked 7.5",
+    ),
+    (MemoryError(), "out of memory at step 41; try "),
+]
+
+
+@pytest.mark.parametrize(("error", "sentence"), OUT_OF_MEMORY)
+def test_memory_that_runs_out_is_told_with_what_was_asked_and_free(error: Exception, sentence: str) -> None:
+    with pytest.raises(TrainingError) as told, out_of_memory("at step 41"):
+        raise error
+    assert told.value.message.startswith(sentence)
+
+
+def test_memory_of_the_cpu_that_runs_out_is_known_by_torchs_own_words() -> None:
+    with (
+        pytest.raises(TrainingError, match=r"^out of memory at step 1: asked 1073741824\.0 GiB; try "),
+        out_of_memory("at step 1"),
+    ):
+        torch.empty(2**58)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "native", "dtype"),
+    [
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float16),
+        ("bfloat16", False, torch.bfloat16),
+        ("float16", True, torch.float16),
+        ("float32", True, torch.float32),
+    ],
+)
+def test_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch, wanted: str, native: bool, dtype: torch.dtype) -> None:
+    """A T4 says that it can do bfloat16, which it only emulates (MakazhanAlpamys/Soup#385)."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert resolve_dtype(wanted, torch.device("cuda")) == dtype
+
+
+def test_precision_elsewhere() -> None:
+    assert resolve_dtype("auto", torch.device("mps")) == torch.float32
+    for device in (torch.device("cpu"), torch.device("mps")):
+        with pytest.raises(SpecError, match="set it to auto or float32"):
+            resolve_dtype("float16", device)

@@ -1,0 +1,207 @@
+"""A round that ends early goes on as if it had not, and from nothing that is damaged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from engine.files.paths import RunDir
+from engine.runs.checkpoints import newest_valid_checkpoint
+from engine.runs.events import AnyEvent, Evaluated, Finished, Saved, Stopped
+from engine.training.data.batching import Batch
+from engine.training.loop import checkpointing
+from engine.training.model.forward import Forward
+from tests.support.rounds_to_train import fail_here, figures_of, make_run, resumed_from, train_here
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+Reference = tuple[RunDir, list[AnyEvent]]
+
+
+def result_of(events: list[AnyEvent]) -> tuple[float | None, float | None, int | None]:
+    last = events[-1]
+    assert isinstance(last, Finished)
+    return last.result.eval_loss, last.result.base_perplexity, last.result.trained_tokens
+
+
+def copy_of(reference: Reference, directory: Path) -> RunDir:
+    """The finished round as it was in its run directory."""
+    shutil.copytree(reference[0].path, directory)
+    return RunDir(directory)
+
+
+def saved_in(events: list[AnyEvent]) -> list[str]:
+    return [event.path for event in events if isinstance(event, Saved)]
+
+
+def evaluated_in(events: list[AnyEvent]) -> list[int]:
+    return [event.step for event in events if isinstance(event, Evaluated)]
+
+
+@pytest.mark.parametrize("last_step", [1, 8, 9, 12, 19])
+def test_stopped_and_resumed_equals_uninterrupted(
+    reference: Reference, tiny_model: Path, tmp_path: Path, last_step: int
+) -> None:
+    """To the last bit: the order of rows, dropout, the optimizer and the learning rate go on where they were."""
+    run = make_run(tmp_path / "run", tiny_model)
+    first = train_here(run, stop_after=last_step)
+    last = first[-1]
+    assert isinstance(last, Stopped)
+    assert (last.step, last.message) == (last_step, f"stopped after step {last_step} of 20")
+    assert saved_in(first)[-2:] == [f"checkpoints/checkpoint-{last_step}", "adapter"]
+    second = train_here(run, resume=True)
+    assert resumed_from(second) == last_step
+    assert figures_of(first) + figures_of(second) == figures_of(reference[1])
+    assert result_of(second) == result_of(reference[1])
+    assert sorted({*evaluated_in(first), *evaluated_in(second)}) == evaluated_in(reference[1])
+    assert 0 not in evaluated_in(second)
+
+
+def test_stopped_adapter_is_that_of_its_step(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    train_here(run, stop_after=12)
+    weights = "adapter_model.safetensors"
+    checkpoint = reference[0].checkpoints / "checkpoint-12" / weights
+    assert (run.adapter / weights).read_bytes() == checkpoint.read_bytes()
+
+
+def test_epochs_evaluation_that_a_stop_forestalled_is_made_up_for(
+    reference: Reference, tiny_model: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model, train__save_strategy="epoch")
+    train_here(run, stop_after=9)
+    events = train_here(run, resume=True)
+    assert evaluated_in(events) == [9, 18, 20]
+    assert result_of(events) == result_of(reference[1])
+
+
+def test_stop_in_the_last_step_leaves_only_the_evaluation(
+    reference: Reference, tiny_model: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    assert isinstance(train_here(run, stop_after=20)[-1], Stopped)
+    events = train_here(run, resume=True)
+    assert figures_of(events) == []
+    assert result_of(events) == result_of(reference[1])
+
+
+def test_resume_without_a_checkpoint_begins_anew(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
+    events = train_here(make_run(tmp_path / "run", tiny_model), resume=True)
+    assert resumed_from(events) is None
+    assert figures_of(events) == figures_of(reference[1])
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
+    (name, damage)
+    for name in (
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "training_state.safetensors",
+        "state.json",
+        "manifest.json",
+    )
+    for damage in (truncate, flip_a_bit, Path.unlink)
+    if (name, damage) != ("manifest.json", flip_a_bit)
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_damaged_checkpoint_is_not_believed(
+    reference: Reference, tmp_path: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    run = copy_of(reference, tmp_path / "run")
+    assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-20"
+    damage(run.checkpoints / "checkpoint-20" / name)
+    assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-18"
+
+
+@pytest.mark.parametrize("manifest", [b"", b"{}", b"[1]", b"\xff", b"[" * 100_000, b'{"state.json": {}}'])
+def test_manifest_that_vouches_for_nothing_is_not_believed(
+    reference: Reference, tmp_path: Path, manifest: bytes
+) -> None:
+    run = copy_of(reference, tmp_path / "run")
+    for step in (12, 18, 20):
+        (run.checkpoints / f"checkpoint-{step}" / "manifest.json").write_bytes(manifest)
+    (run.checkpoints / ".checkpoint-21.staged").mkdir()
+    (run.checkpoints / "checkpoint-best").mkdir()
+    assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-6"
+
+
+def test_training_goes_on_before_the_damage_and_mends_it(reference: Reference, tmp_path: Path) -> None:
+    run = copy_of(reference, tmp_path / reference[0].path.name)
+    for step in (12, 18, 20):
+        truncate(run.checkpoints / f"checkpoint-{step}" / "training_state.safetensors")
+    events = train_here(run, resume=True)
+    assert resumed_from(events) == 6
+    assert figures_of(events) == figures_of(reference[1], after=6)
+    assert result_of(events) == result_of(reference[1])
+    assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-20"
+
+
+def test_stop_at_a_damaged_checkpoint_writes_it_anew(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    train_here(run, stop_after=8)
+    truncate(run.checkpoints / "checkpoint-8" / "state.json")
+    events = train_here(run, resume=True, stop_after=8)
+    assert resumed_from(events) == 6
+    assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-8"
+
+
+def test_loss_that_is_no_number_ends_the_round_and_keeps_what_was_good(
+    reference: Reference, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model, train__save_steps=3)
+    nll, calls = Forward.nll, 0
+
+    def spoilt(forward: Forward, batch: Batch) -> torch.Tensor:
+        nonlocal calls
+        calls += forward.model.training
+        return nll(forward, batch) * (float("nan") if calls > 5 else 1.0)  # of which the first is the memory's measure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forward, "nll", spoilt)
+        message = fail_here(run, patch)
+    assert message == (
+        "the loss is no finite number at step 5: likely train.learning_rate 0.01 is too high; try a tenth of it, or a "
+        "longer warm-up"
+    )
+    events = train_here(run, resume=True)
+    assert resumed_from(events) == 3
+    assert figures_of(events) == figures_of(reference[1], after=3)
+
+
+def test_optimizer_that_was_never_stepped_can_be_saved_and_restored(tmp_path: Path) -> None:
+    """As after a first float16 step, which the gradient scaler skips."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    assert set(checkpointing._training_tensors(model, optimizer)) == {"rng.cpu"}
+
+
+def test_disk_that_fills_up_leaves_no_part_of_a_checkpoint(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+
+    def refuse(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpointing, "save_file", refuse)
+    message = fail_here(run, monkeypatch)
+    assert message == f"the disk is full at {run.path}: free some space and resume"
+    assert list(run.checkpoints.iterdir()) == []

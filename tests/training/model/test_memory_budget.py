@@ -1,0 +1,183 @@
+"""How a step is cut to the memory there is, and what happens when there is less than was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from engine.files.paths import RunDir
+from engine.runs.events import AnyEvent
+from engine.training.data.batching import Batch
+from engine.training.data.tokenize import Example
+from engine.training.model import memory_budget
+from engine.training.model.forward import Forward
+from tests.support.rounds_to_train import fail_here, figures_of, make_run, prepared_in, train_here, warned_in
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+Reference = tuple[RunDir, list[AnyEvent]]
+GIB = 2**30
+
+
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """A device on which training passes of more tokens than fit, or with activations kept, run out of memory."""
+    nll = Forward.nll
+
+    def install(tokens: int, *, from_pass: int = 1, if_kept: int | None = None) -> list[int]:
+        passes: list[int] = []
+
+        def limited(forward: Forward, batch: Batch) -> torch.Tensor:
+            if not forward.model.training:
+                return nll(forward, batch)
+            passes.append(sum(batch.row_lengths))
+            recomputes = forward.model.get_base_model().is_activation_checkpointing
+            most = tokens if if_kept is None or recomputes else if_kept
+            if len(passes) >= from_pass and passes[-1] > most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return nll(forward, batch)
+
+        monkeypatch.setattr(Forward, "nll", limited)
+        return passes
+
+    return install
+
+
+def test_step_that_runs_out_of_memory_is_taken_again_in_smaller_ones(
+    reference: Reference, tiny_model: Path, tmp_path: Path, small_memory: Callable[..., list[int]]
+) -> None:
+    """Dropout included: the step is what it would have been, were it sliced so from the start."""
+    run = make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.0)
+    whole = train_here(run)
+    passes = small_memory(130, from_pass=6)  # the first pass is the measure, then one for each step
+    events = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.0))
+    assert max(passes[:5]) > 130 >= max(passes[8:])
+    (warning,) = warned_in(events)
+    assert warning.startswith("out of memory at step ") and "micro-batches hold at most" in warning
+    for ours, theirs in zip(figures_of(events), figures_of(whole), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_step_taken_again_draws_the_same_random_numbers(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
+) -> None:
+    small_memory(200, from_pass=2)
+    events = train_here(make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.5))
+    told = re.fullmatch(r"out of memory at step 1: micro-batches hold at most (\d+) tokens .*", warned_in(events)[0])
+    assert told is not None
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", int(told[1]))
+    small = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.5))
+    assert figures_of(events)[0] == figures_of(small)[0]
+
+
+def test_activations_are_recomputed_when_a_single_row_no_longer_fits(
+    reference: Reference, tiny_model: Path, tmp_path: Path, small_memory: Callable[..., list[int]]
+) -> None:
+    small_memory(1000, from_pass=2, if_kept=0)
+    events = train_here(make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.0))
+    assert warned_in(events)[-1].endswith("and activations are recomputed from here on")
+    assert len(figures_of(events)) == 20
+
+
+def test_activations_are_recomputed_from_the_start_when_the_longest_row_does_not_fit_otherwise(
+    tiny_model: Path, tmp_path: Path, small_memory: Callable[..., list[int]]
+) -> None:
+    small_memory(1000, if_kept=0)
+    events = train_here(make_run(tmp_path / "run", tiny_model))
+    assert prepared_in(events).gradient_checkpointing
+    assert warned_in(events) == []
+
+
+def test_row_that_fits_in_no_way_ends_the_round(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
+) -> None:
+    small_memory(0)
+    message = fail_here(make_run(tmp_path / "run", tiny_model), monkeypatch)
+    assert message.startswith("out of memory with a single row of ")
+    assert "data.max_length" in message and "gradient_checkpointing" not in message
+    run = make_run(tmp_path / "kept", tiny_model, train__gradient_checkpointing=False)
+    assert "train.gradient_checkpointing auto" in fail_here(run, monkeypatch)
+
+
+def test_slices_as_written_are_not_made_smaller(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
+) -> None:
+    passes = small_memory(100, from_pass=2)
+    message = fail_here(make_run(tmp_path / "run", tiny_model, train__micro_batches="fixed"), monkeypatch)
+    assert message.startswith("out of GPU memory at step 1: asked 2.0 GiB; try train.micro_batches auto")
+    assert len(passes) == 2 or max(passes[1:-1]) <= 100 < passes[-1]
+
+
+def test_other_errors_are_not_taken_for_memory(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> torch.Tensor:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(Forward, "nll", broken)
+    assert fail_here(make_run(tmp_path / "run", tiny_model), monkeypatch) == "RuntimeError: shape mismatch"
+
+
+def test_micro_batches_shrink_with_the_memory_that_is_free(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of what is free, less what the optimizer will want, at what the longest row takes."""
+
+    class Free:
+        available = 0
+
+    def tokens_with(free: int) -> int | None:
+        monkeypatch.setattr(Free, "available", free)
+        run = make_run(tmp_path / f"run-{free}", tiny_model, train__num_train_epochs=0.1)
+        return prepared_in(train_here(run)).micro_batch_tokens
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
+    monkeypatch.setattr(memory_budget, "_peak_of", lambda work, device: (work(), 8 * GIB)[1])
+    plenty, scarce = tokens_with(100 * GIB), tokens_with(17 * GIB)
+    assert plenty is not None and scarce is not None
+    assert scarce < plenty <= memory_budget.CPU_TOKENS
+
+
+def test_measure_of_memory_leaves_no_trace(
+    reference: Reference, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither gradients nor a drawn random number: whatever was measured before, the round is the same."""
+    measure = memory_budget._try
+
+    def often(forward: Forward, rows: list[Example]) -> int | None:
+        for _ in range(3):
+            taken = measure(forward, rows)
+        return taken
+
+    monkeypatch.setattr(memory_budget, "_try", often)
+    assert figures_of(train_here(make_run(tmp_path / "run", tiny_model))) == figures_of(reference[1])
+
+
+def test_peak_is_what_was_in_use_at_most() -> None:
+    def work() -> None:
+        held = torch.ones(64 * 2**20)  # 256 MiB
+        del held
+
+    assert 200 * 2**20 < memory_budget._peak_of(work, torch.device("cpu")) < 400 * 2**20
+
+
+def test_resumed_round_keeps_precision_and_slices(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are measured, and another answer half-way would make it another round."""
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", 150)
+    monkeypatch.setattr("engine.training.runtime.device._multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("engine.training.runtime.device._bfloat16_is_faster", lambda size: True)
+    whole = train_here(make_run(tmp_path / "whole", tiny_model, model__dtype="auto"))
+    run = make_run(tmp_path / "run", tiny_model, model__dtype="auto")
+    train_here(run, stop_after=8)
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", 4096)
+    monkeypatch.setattr("engine.training.runtime.device._bfloat16_is_faster", lambda size: False)
+    events = train_here(run, resume=True)
+    assert (prepared_in(events).dtype, prepared_in(events).micro_batch_tokens) == ("bfloat16", 150)
+    assert figures_of(events) == figures_of(whole, after=8)

@@ -1,0 +1,114 @@
+"""QLoRA against a plain round on the weights that 4 bits can hold: the same losses, the same gradients."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from engine.errors import SpecError
+from engine.preflight import checks
+from engine.runs.events import Prepared
+from engine.spec.schema import Spec
+from tests.support.plain import evaluations_of, plain_eval_loss, result_loss
+from tests.support.rounds import change_spec
+from tests.support.rounds_to_train import fail_here, figures_of, make_run, steps_of, train_here
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+MISSING = (
+    "model.load_in_4bit needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', or set "
+    "it to false"
+)
+
+
+def load_in_4_bits(directory: Path) -> Any:
+    """The base model as QLoRA's paper holds it."""
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, quantization_config=quantization, device_map={"": "cpu"}
+    )
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def rounded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The tiny model with its linear weights rounded to what 4 bits can hold."""
+    directory = tmp_path_factory.mktemp("rounded") / "tiny"
+    directory.mkdir()
+    for file in tiny_model.iterdir():
+        (directory / file.name).write_bytes(file.read_bytes())
+    weights = load_file(directory / "model.safetensors")
+    for path, module in load_in_4_bits(tiny_model).named_modules():
+        if isinstance(module, Linear4bit):
+            weights[f"{path}.weight"] = dequantize_4bit(module.weight.data, module.weight.quant_state).contiguous()
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora__use_dora": True}, {"train__gradient_checkpointing": True}])
+def test_round_in_4_bits_is_one_on_weights_so_rounded(
+    tiny_model: Path, rounded: Path, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    """Evaluations in between included, after which gradients still pass the 4-bit layers."""
+    quantised = train_here(make_run(tmp_path / "4-bit", tiny_model, model__load_in_4bit=True, **settings))
+    plain = train_here(make_run(tmp_path / "plain", rounded, **settings))
+    assert len(steps_of(quantised)) == 20
+    for ours, theirs in zip(figures_of(quantised), figures_of(plain), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
+    told = [evaluations_of(events) for events in (quantised, plain)]
+    for step in (0, 9, 18, 20):
+        assert told[0][step].eval_loss == pytest.approx(told[1][step].eval_loss, rel=1e-3)
+    prepared = [event for event in (*quantised, *plain) if isinstance(event, Prepared)]
+    assert prepared[0].parameters == prepared[1].parameters  # though two of them are held in one byte
+
+
+def test_adapter_scores_on_the_base_in_4_bits_what_the_round_says(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model, model__load_in_4bit=True)
+    events = train_here(run)
+    tuned = PeftModel.from_pretrained(load_in_4_bits(tiny_model), run.adapter).eval()
+    assert plain_eval_loss(tuned, tiny_model, run)[0] == pytest.approx(result_loss(events), rel=1e-4)
+
+
+def test_it_goes_on_as_if_unhurt(tiny_model: Path, tmp_path: Path) -> None:
+    whole = train_here(make_run(tmp_path / "whole", tiny_model, model__load_in_4bit=True))
+    run = make_run(tmp_path / "run", tiny_model, model__load_in_4bit=True)
+    halves = train_here(run, stop_after=8) + train_here(run, resume=True)
+    assert figures_of(halves) == figures_of(whole)
+    assert result_loss(halves) == result_loss(whole)
+
+
+def test_package_that_is_missing_is_named(
+    nano_spec: Spec, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where loratui is installed without its extra, before anything is queued and in the engine."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)
+    )
+    with pytest.raises(SpecError) as caught:
+        checks.check(change_spec(nano_spec, model__load_in_4bit=True))
+    assert (caught.value.message, caught.value.key) == (MISSING, "model.load_in_4bit")
+    assert fail_here(make_run(tmp_path / "run", tiny_model, model__load_in_4bit=True), monkeypatch) == MISSING
+
+
+def test_pissa_cannot_split_4_bits(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"model__load_in_4bit": True, "lora__init_lora_weights": "pissa"}
+    message = fail_here(make_run(tmp_path / "run", tiny_model, **settings), monkeypatch)
+    assert "those of model.load_in_4bit cannot be split" in message

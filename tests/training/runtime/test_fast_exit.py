@@ -1,0 +1,62 @@
+"""A process that ends at once loses nothing: its threads, what is registered, what it printed, its exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.processes import ROOT
+
+CODE = """
+import atexit, sys, threading, time
+from engine.training.runtime.fast_exit import QuickEnd
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+def work():
+    time.sleep(0.2)
+    print("thread")
+
+end = QuickEnd()
+kept = Kept()
+atexit.register(print, "registered")
+threading.Thread(target=work).start()
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print("main")
+print("aside", file=sys.stderr)
+"""
+
+
+def ended(how: str) -> tuple[int, str, str]:
+    """(exit code, what was printed, what went to stderr)"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", CODE + how],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_all_is_done_before_it(code: int) -> None:
+    assert ended(f"end.exit_code = {code}") == (code, "main\nthread\nregistered\n", "aside\n")
+
+
+def test_process_that_fails_otherwise_ends_as_ever() -> None:
+    code, printed, told = ended("raise SystemExit(2)")
+    assert (code, printed, told) == (2, "main\nthread\nregistered\ntaken apart\n", "aside\n")
+    code, printed, told = ended("1 / 0")
+    assert (code, printed) == (1, "main\nthread\nregistered\ntaken apart\n")
+    assert "ZeroDivisionError" in told
+
+
+def test_output_that_nobody_takes_changes_no_exit_code() -> None:
+    code, _, told = ended("import os; os.close(1); end.exit_code = 3")
+    assert (code, told) == (3, "aside\n")

@@ -1,0 +1,91 @@
+"""What the libraries find when they are imported, each time by a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from engine.spec.presets import EMBEDDED
+from tests.support.processes import ROOT
+
+CODE = """
+import gc, json, sys
+from engine.spec.schema import ModelSpec
+from engine.training.runtime.imports import importing, quieten
+
+quieten()
+with importing(ModelSpec(sys.argv[1], load_in_4bit=json.loads(sys.argv[2]))):
+    from huggingface_hub import constants
+    collecting = gc.isenabled()
+left_out = [name for name, module in sys.modules.items() if module is None and name in ("bitsandbytes", "kernels")]
+print(json.dumps([sorted(left_out), constants.HF_HUB_OFFLINE, collecting, gc.isenabled()]))
+"""
+FETCHING = """
+import json, sys, threading
+from engine.spec.schema import ModelSpec
+from engine.training.runtime.imports import importing
+
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+with importing(ModelSpec(sys.argv[1]), weights=json.loads(sys.argv[2])):
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join()
+print(any(name.endswith(".safetensors") for name in opened))
+"""
+NOWHERE = "http://127.0.0.1:1"
+
+
+def found(model: str, in_4_bits: bool = False, environment: Mapping[str, str] = {}) -> tuple[list[str], bool]:
+    """Packages that are left out, and whether the hub is."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", CODE, model, json.dumps(in_4_bits)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "", **environment},
+    )
+    left_out, offline, collecting_then, collecting_now = json.loads(done.stdout)
+    assert (collecting_then, collecting_now) == (False, True)
+    return left_out, offline
+
+
+def test_nothing_of_a_local_model_is_looked_for_on_the_hub_or_quantised() -> None:
+    assert found(EMBEDDED) == (["bitsandbytes", "kernels"], True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked")
+@pytest.mark.parametrize("weights", [True, False], ids=["weights", "tokenizer alone"])
+def test_weights_are_fetched_meanwhile_where_they_will_be_needed(tiny_model: Path, weights: bool) -> None:
+    command = [sys.executable, "-P", "-c", FETCHING, str(tiny_model), json.dumps(weights)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert json.loads(done.stdout.lower()) is weights
+
+
+def test_model_in_4_bits_has_what_quantises_it() -> None:
+    assert found(EMBEDDED, in_4_bits=True) == (["kernels"], True)
+
+
+def test_model_that_is_quantised_already_has_it_too(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
+    assert found(str(model)) == (["kernels"], True)
+    (model / "config.json").write_text("{")
+    assert found(str(model)) == (["kernels"], True)
+
+
+@pytest.mark.parametrize(("proxy", "offline"), [("", True), (NOWHERE, False)], ids=["direct", "behind a proxy"])
+def test_hub_that_does_not_answer_is_left_alone(tmp_path: Path, proxy: str, offline: bool) -> None:
+    """Its models may be quantised, for all that is known here; and a proxy may reach what this cannot."""
+    names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+    environment = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path), **dict.fromkeys(names, proxy)}
+    assert found("somebody/something", environment=environment) == (["kernels"], offline)

@@ -1,0 +1,173 @@
+"""A round scored on other data by the real process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from datasets import Dataset
+from msgspec import convert, to_builtins
+
+from engine.compare.extra_evaluations import (
+    Advance,
+    EvaluationSummary,
+    ExtraEvaluation,
+    evaluate_on,
+    read_evaluations,
+    write_evaluation,
+)
+from engine.compare.paired_bootstrap import pair
+from engine.errors import LoratuiError, RoundError
+from engine.files.paths import RunDir
+from engine.runs.events import AnyEvent
+from engine.runs.scores import read_scores
+from engine.spec.schema import DataSpec
+from engine.training.workers.scorer import Scoring
+from tests.support.plain import evaluations_of, result_loss
+from tests.support.recorded_runs import scored_on
+from tests.support.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, write_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+
+
+@pytest.fixture
+def run(reference: tuple[RunDir, list[AnyEvent]], tmp_path: Path) -> RunDir:
+    """The reference's run directory, for this test alone."""
+    shutil.copytree(reference[0].path, tmp_path / "runs" / "run")
+    return RunDir(tmp_path / "runs" / "run")
+
+
+def on(run: RunDir, file: Path) -> DataSpec:
+    return msgspec.structs.replace(spec_of(run).data, path=str(file))
+
+
+def ignore(_: Advance) -> None:
+    pass
+
+
+def score_here(run: RunDir, file: Path) -> ExtraEvaluation:
+    """As the process does, in this one."""
+    with as_in_the_engine():
+        return Scoring(run, msgspec.structs.replace(spec_of(run), data=on(run, file)), ignore).score()
+
+
+def test_rows_that_were_held_out_score_as_they_did_in_training(
+    run: RunDir, reference: tuple[RunDir, list[AnyEvent]], tmp_path: Path
+) -> None:
+    held_out = list(Dataset.from_list(make_rows()).train_test_split(test_size=0.1, seed=42)["test"])
+    file = write_rows(tmp_path / "held_out.jsonl", held_out)
+    told: list[Advance] = []
+    found = evaluate_on(run, on(run, file), told.append)
+    events = reference[1]
+    assert found.eval_loss == pytest.approx(result_loss(events), rel=1e-5)
+    assert found.base_eval_loss == pytest.approx(evaluations_of(events)[0].eval_loss, rel=1e-5)
+    assert (found.rows, found.left_out) == (4, 0)
+    assert found.supervised_tokens == evaluations_of(events)[0].supervised_tokens
+    trained = read_scores(run, 20)
+    assert trained is not None and pair(trained, found.scores).common == 4
+    assert read_evaluations(run) == [convert(to_builtins(found), EvaluationSummary)]
+    assert {item.phase for item in told} == {"loading", "tokenising", "evaluating base", "evaluating"}
+
+
+def test_same_rows_take_the_place_of_their_earlier_score_and_others_stand_beside_it(
+    run: RunDir, tmp_path: Path
+) -> None:
+    first, second = write_rows(tmp_path / "a.jsonl", make_rows(10)), write_rows(tmp_path / "b.jsonl", make_rows(12))
+    for file in (first, second, first):
+        write_evaluation(run, score_here(run, file))
+    assert [(Path(item.data.path).name, item.rows) for item in read_evaluations(run)] == [
+        ("b.jsonl", 12),
+        ("a.jsonl", 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[]", "has 0 usable rows"),
+        ('[{"instruction": "a", "output": "b"}]', "usable row"),
+        ('[{"colour": "red"}, {"colour": "blue"}]', "rows.json"),
+        ("{", "rows.json"),
+    ],
+    ids=["no rows", "one row", "no form", "no JSON"],
+)
+def test_file_that_cannot_be_scored_is_refused_in_a_sentence(
+    run: RunDir, tmp_path: Path, content: str, told: str
+) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(content)
+    with pytest.raises(LoratuiError, match=told):
+        score_here(run, file)
+
+
+def lose_adapter(run: RunDir) -> None:
+    shutil.rmtree(run.adapter)
+
+
+def damage_adapter(run: RunDir) -> None:
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"\0" * 64)
+
+
+def lose_base(run: RunDir) -> None:
+    fields = json.loads(run.spec.read_bytes())
+    fields["spec"]["model"]["path"] = str(run.path / "gone")
+    run.spec.write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lose_adapter, "cannot be put on"), (damage_adapter, "cannot be put on"),
+        (lose_base, "there is no such directory"),
+    ],
+)  # fmt: skip
+def test_adapter_or_base_that_is_not_there_is_told(
+    run: RunDir, tmp_path: Path, harm: Callable[[RunDir], None], told: str
+) -> None:
+    harm(run)
+    with pytest.raises(LoratuiError, match=told):
+        score_here(run, write_rows(tmp_path / "a.jsonl", make_rows(10)))
+
+
+def test_refusal_of_the_process_is_told_in_its_own_words(run: RunDir, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text("[]")
+    write_evaluation(run, scored_on("earlier.jsonl", 3.0))
+    with pytest.raises(LoratuiError, match="has 0 usable rows, and at least 2 are needed"):
+        evaluate_on(run, on(run, file), ignore)
+    assert [item.data.path for item in read_evaluations(run)] == ["earlier.jsonl"]
+
+
+def test_evaluation_that_is_broken_off_leaves_nothing(run: RunDir, tmp_path: Path) -> None:
+    def break_off(advance: Advance) -> None:
+        if advance.phase == "evaluating":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_on(run, on(run, write_rows(tmp_path / "a.jsonl", make_rows(10))), break_off)
+    assert read_evaluations(run) == []
+
+
+def test_file_that_is_no_evaluation_is_passed_over(run: RunDir) -> None:
+    run.evaluations.mkdir()
+    (run.evaluations / "x.json").write_text("{}")
+    (run.evaluations / "y.json").write_bytes(b"\xff")
+    assert read_evaluations(run) == []
+
+
+def test_link_in_the_place_of_evaluations_is_not_followed(run: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    run.evaluations.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RoundError, match="is a link"):
+        evaluate_on(run, on(run, write_rows(tmp_path / "a.jsonl", make_rows(10))), ignore)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_round_that_a_damaged_run_directory_lacks_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    with pytest.raises(RoundError, match="choose a round that was trained to its end"):
+        evaluate_on(run, on(run, write_rows(tmp_path / "a.jsonl", make_rows(10))), ignore)

@@ -1,0 +1,520 @@
+"""The conversation screen, with a talking process that says what the test lets it say."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from textual.events import Paste
+from textual.widgets import Input, OptionList
+
+from engine.api import Cockpit
+from engine.chat.conversation import BASE, Conversation
+from engine.chat.history import Keeper
+from engine.chat.protocol import Complete, Opened, Opening, Piece, Question
+from engine.dataset.load import read_rows
+from engine.dataset.rows import Conversation as ConversationRow
+from engine.dataset.rows import Turn
+from engine.errors import LoratuiError, ModelError, ProcessEnded
+from engine.spec.round import Status
+from engine.spec.schema import DataSpec
+from tests.support.chat_pilot import answered, say, talking, transcript
+from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
+from tests.support.rounds import give_adapter, make_round, make_spec
+from tests.support.waiting import await_true
+from tui.screens.chat.input import TalkInput
+from tui.screens.chat.transcript import Transcript
+
+Say = Callable[[Question], Iterator[Piece | Complete]]
+
+
+def echo(question: Question) -> Iterator[Piece | Complete]:
+    """Says by whom what was said last, and how many messages there were."""
+    text = f"{question.adapter or BASE} heard {len(question.messages)}: {question.messages[-1].content}"
+    yield Piece(text)
+    yield Complete(text, 30, 12, 0.5, "complete")
+
+
+class Director:
+    """What the processes do that are opened during a test, and what was asked of them."""
+
+    def __init__(self) -> None:
+        self.opens: Opened | LoratuiError = Opened("cpu", "float32", 2048)
+        self.say: Say = echo
+        self.openings: list[Opening] = []
+        self.asked: list[Question] = []
+        self.open_now = 0
+        self.stopped = threading.Event()
+
+    def start(self, opening: Opening) -> DirectedTalk:
+        self.openings.append(opening)
+        self.open_now += 1
+        return DirectedTalk(self)
+
+    def until_stopped(self, question: Question) -> Iterator[Piece | Complete]:
+        """Begins to answer, and ends when it is stopped."""
+        yield Piece("I begin")
+        self.stopped.wait()
+        yield Complete("I begin", 5, 2, 1.0, "stopped")
+
+
+class DirectedTalk:
+    def __init__(self, director: Director) -> None:
+        self._director = director
+        self._closed = False
+
+    def opened(self) -> Opened:
+        if isinstance(self._director.opens, LoratuiError):
+            raise self._director.opens
+        return self._director.opens
+
+    def ask(self, question: Question) -> Iterator[Piece | Complete]:
+        self._director.asked.append(question)
+        return self._director.say(question)
+
+    def stop(self) -> None:
+        self._director.stopped.set()
+
+    def close(self) -> None:
+        self._director.stopped.set()
+        self._director.open_now -= not self._closed
+        self._closed = True
+
+
+@pytest.fixture
+def director(monkeypatch: pytest.MonkeyPatch) -> Iterator[Director]:
+    director = Director()
+    monkeypatch.setattr("tui.screens.chat.session.Talk", director.start)
+    yield director
+    await_true(lambda: director.open_now == 0, "the end of each process, with its screen")
+
+
+@pytest.fixture
+def two(idle_cockpit: Cockpit) -> Cockpit:
+    """Two finished rounds with adapters; the second is under the cursor."""
+    for _ in range(2):
+        idle_cockpit.store.add(lambda number: give_adapter(idle_cockpit.workspace, make_round(number)))
+    return idle_cockpit
+
+
+def told(pilot: AppPilot) -> str:
+    return " ".join(item.message for item in pilot.app._notifications)
+
+
+def kept(cockpit: Cockpit) -> list[Conversation]:
+    directory = cockpit.workspace.conversations_dir
+    return [Keeper(cockpit.workspace).read(path) for path in sorted(directory.glob("*.json"))]
+
+
+async def test_selected_round_is_talked_to_and_hears_what_was_said_before(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        assert director.openings[0].adapters == {"0002-00c0ffee": str(two.workspace.run_dir("0002-00c0ffee").adapter)}
+        assert "round 2  chat template" in shown(pilot, "#speakers")
+        assert "some/model · float32 on cpu" in shown(pilot, "#title")
+        await pilot.press(*"hello", "enter")
+        await answered(pilot, screen)
+        assert "› hello\n\n0002-00c0ffee heard 1: hello\n" in transcript(pilot)
+        assert "12 tokens · 24.0 tokens/s · 42 of 2,048 positions" in transcript(pilot)
+        await say(pilot, screen, "again")
+        assert [item.content for item in director.asked[1].messages] == [
+            "hello", "0002-00c0ffee heard 1: hello", "again",
+        ]  # fmt: skip
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+        await until(pilot, lambda: director.open_now == 0, "the end of the process")
+        assert [len(item.exchanges) for item in kept(two)] == [2]
+
+
+async def test_marked_rounds_answer_side_by_side_and_each_hears_itself(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    async with open_app(two, size=(120, 36)) as pilot:
+        screen = await talking(pilot, "space", "up", "space")
+        await say(pilot, screen, "hello")
+        await say(pilot, screen, "again")
+        assert [(item.adapter, item.messages[-2].content) for item in director.asked[2:]] == [
+            ("0001-00c0ffee", "0001-00c0ffee heard 1: hello"), ("0002-00c0ffee", "0002-00c0ffee heard 1: hello"),
+        ]  # fmt: skip
+        line = next(line for line in transcript(pilot).splitlines() if "0001-00c0ffee heard 1" in line)
+        assert "│ 0002-00c0ffee heard 1: hello" in line
+        await pilot.resize_terminal(80, 24)
+        await pilot.press("ctrl+b")
+        await say(pilot, screen, "all three")
+        assert "round 1\n0001-00c0ffee heard 5: all three\n" in transcript(pilot), (
+            "beneath each other where it is narrow"
+        )
+
+
+async def test_base_model_comes_beside_and_goes(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "alone")
+        await pilot.press("ctrl+b")
+        assert "base model" in shown(pilot, "#speakers")
+        await say(pilot, screen, "both")
+        assert [(item.adapter, len(item.messages)) for item in director.asked[1:]] == [("0002-00c0ffee", 3), (None, 1)]
+        await pilot.press("ctrl+b")
+        await say(pilot, screen, "alone again")
+        assert len(director.asked) == 4
+        assert "base heard 1: both" in transcript(pilot), "what it said stays"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"status": Status.IMPORTED}, "imported without its adapter"),
+        ({"status": Status.RUNNING}, "is training"),
+        ({"spec": make_spec(model__path="other/model")}, "differ in their base model"),
+        ({"spec": make_spec(lora__bias="all")}, "trained biases of the base model"),
+    ],
+)
+async def test_round_that_cannot_be_talked_to_says_why(
+    open_app: OpenApp, two: Cockpit, director: Director, changes: dict[str, Any], words: str
+) -> None:
+    if "status" in changes:
+        (two.workspace.run_dir("0002-00c0ffee").adapter / "adapter_config.json").unlink()
+    two.store.update(2, **changes)
+    async with open_app(two) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the rounds")
+        await pilot.press("g", "space", "G", "space", "t")
+        await until(pilot, lambda: words in told(pilot), words)
+        assert on_screen(pilot, "RoundsScreen")
+    assert director.openings == []
+
+
+async def test_answer_appears_as_it_is_made_and_is_stopped(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    director.say = director.until_stopped
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: "I begin" in transcript(pilot), "its first words")
+        assert "round 2 answers: ctrl+x stops it" in shown(pilot, "#talk-status")
+        await pilot.press(*"more", "enter")
+        assert "still to come" in told(pilot) and screen.message.value == "more", "it waits its turn in the line"
+        await pilot.press("ctrl+x")
+        await answered(pilot, screen)
+        assert "2 tokens · 2.0 tokens/s · 7 of 2,048 positions · stopped" in transcript(pilot)
+
+
+async def test_escape_stops_first_and_leaves_then(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    release = threading.Event()
+
+    def deaf(question: Question) -> Iterator[Piece | Complete]:
+        yield Piece("I go on")
+        release.wait()
+        raise ProcessEnded("closed")
+
+    director.say = deaf
+    async with open_app(two) as pilot:
+        await talking(pilot)
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: "I go on" in transcript(pilot), "its first words")
+        await pilot.press("escape")
+        assert on_screen(pilot, "TalkScreen") and "esc leaves" in shown(pilot, "#talk-status")
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+        release.set()
+    (conversation,) = kept(two)
+    (answer,) = conversation.exchanges[0].answers.values()
+    assert (answer.text, answer.ending) == ("I go on", "stopped"), "what it had said is kept"
+
+
+async def test_settings_are_changed_for_the_next_question(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: on_screen(pilot, "TalkSettingsScreen"), "the settings")
+        for name, text in (("temperature", "11"), ("prompt_template", "alpaca"), ("system", "Be brief.␊Be kind.")):
+            pilot.app.screen.query_one(f"#setting-{name}", Input).value = text
+        await pilot.press("enter")
+        assert "temperature is '11': it must be a number at least 0 and at most 10" in shown(pilot, "#setting-error")
+        pilot.app.screen.query_one("#setting-temperature", Input).value = "0"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: on_screen(pilot, "TalkScreen"), "the conversation")
+        assert "round 2  Alpaca's prompt" in shown(pilot, "#speakers")
+        assert "temperature 0 · top-p 0.95" in shown(pilot, "#talk-status")
+        await say(pilot, screen, "hello")
+    (question,) = director.asked
+    assert (question.temperature, question.prompt_template) == (0.0, "alpaca")
+    assert [item.content for item in question.messages] == ["Be brief.\nBe kind.", "hello"]
+
+
+async def test_last_exchange_is_taken_back_into_the_line(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "one\ntwo")
+        await pilot.press("x", "ctrl+r")
+        assert "something is typed" in told(pilot) and len(screen.conversation.exchanges) == 1
+        await pilot.press("backspace", "ctrl+r")
+        assert screen.message.value == "one␊two"
+        await pilot.press("!", "enter")
+        await answered(pilot, screen)
+        assert [item.said for item in screen.conversation.exchanges] == ["one\ntwo!"]
+        assert len(director.asked[1].messages) == 1
+
+
+async def test_conversation_is_begun_anew_saved_under_a_name_and_taken_up_again(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "first")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
+        pilot.app.screen.query_one(Input).value = "of lamps"
+        await pilot.press("enter")
+        await until(pilot, lambda: "kept as of lamps" in shown(pilot, "#title"), "the name")
+        assert os.listdir(two.workspace.conversations_dir) == ["of lamps.json"]
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not screen.conversation.exchanges, "a new one")
+        assert "Nothing has been said yet" in transcript(pilot)
+        await say(pilot, screen, "second")
+        assert len(director.asked[-1].messages) == 1 and len(director.openings) == 1, "the model stays loaded"
+        assert len(kept(two)) == 2
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: on_screen(pilot, "ChooseScreen"), "the choice")
+        options = pilot.app.screen.query_one(OptionList)
+        titles = [str(options.get_option_at_index(place).prompt) for place in range(options.option_count)]
+        assert any("of lamps\nround 2 · 1 exchange · first" in title for title in titles)
+        options.highlighted = next(place for place, title in enumerate(titles) if "of lamps" in title)
+        await pilot.press("enter")
+        await until(pilot, lambda: "› first" in transcript(pilot), "the first conversation")
+        await say(pilot, screen, "and on")
+        assert len(director.asked[-1].messages) == 3
+        assert sorted(len(item.exchanges) for item in kept(two)) == [1, 2], "each in its own file"
+
+
+async def test_one_side_is_exported_as_rows_to_train_on(
+    open_app: OpenApp, two: Cockpit, director: Director, tmp_path: Path
+) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot, "space", "up", "space")
+        await say(pilot, screen, "hello")
+        for file in ("", str(tmp_path / "rows.jsonl"), str(tmp_path / "rows.jsonl")):
+            await pilot.press("ctrl+e")
+            await until(pilot, lambda: on_screen(pilot, "ChooseScreen"), "whose side")
+            await pilot.press("down", "enter")
+            await until(pilot, lambda: on_screen(pilot, "AskScreen"), "which file")
+            if file:
+                pilot.app.screen.query_one(Input).value = file
+            await pilot.press("enter")
+            await until(pilot, lambda: "round 2's side is an example in" in told(pilot), "the end")
+            pilot.app.clear_notifications()
+        assert (two.workspace.conversations_dir / "examples.jsonl").read_text().count("\n") == 1
+        rows = read_rows(tmp_path / "rows.jsonl", DataSpec("rows.jsonl"))
+        assert rows.found.format == "messages" and len(rows.usable) == 2
+        first = rows.usable[0]
+        assert isinstance(first, ConversationRow)
+        assert first.turns[1] == Turn("assistant", "0002-00c0ffee heard 1: hello", supervised=True)
+
+
+async def test_last_answers_are_copied(
+    open_app: OpenApp, two: Cockpit, director: Director, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    async with open_app(two) as pilot:
+        monkeypatch.setattr(pilot.app, "copy_to_clipboard", copied.append)
+        screen = await talking(pilot)
+        await say(pilot, screen, "one")
+        await pilot.press("ctrl+y", "ctrl+b")
+        await say(pilot, screen, "two")
+        await pilot.press("ctrl+y")
+    assert copied == [
+        "0002-00c0ffee heard 1: one", "round 2:\n0002-00c0ffee heard 3: two\n\nbase model:\nbase heard 1: two",
+    ]  # fmt: skip
+
+
+async def test_refused_question_is_told_and_the_next_one_answered(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    def too_long(question: Question) -> Iterator[Piece | Complete]:
+        if len(question.messages[-1].content) > 10:
+            raise LoratuiError("the conversation has 9,000 tokens by now")
+        return echo(question)
+
+    director.say = too_long
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "far too long a message")
+        assert "› far too long a message\n\n✗ the conversation has 9,000 tokens by now" in transcript(pilot)
+        await say(pilot, screen, "short")
+        assert "0002-00c0ffee heard 1: short" in transcript(pilot)
+        assert len(director.openings) == 1 and [len(item.exchanges) for item in kept(two)] == [2]
+
+
+async def test_process_that_died_is_told_and_another_one_goes_on(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    def die(question: Question) -> Iterator[Piece | Complete]:
+        yield Piece("half an ans")
+        raise ProcessEnded("the model ended without an answer: Killed")
+
+    director.say = die
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await pilot.press("ctrl+b")
+        await say(pilot, screen, "hello")
+        assert "half an ans" in transcript(pilot) and "✗ the model ended without an answer:" in transcript(pilot)
+        assert len(director.asked) == 1, "a dead process is not asked"
+        assert "enter tries again: the model ended without an answer: Killed" in shown(pilot, "#talk-status")
+        await until(pilot, lambda: director.open_now == 0, "the end of the process")
+        director.say = echo
+        await say(pilot, screen, "go on")
+        assert [item.content for item in director.asked[1].messages] == ["hello", "half an ans", "go on"]
+        assert len(director.openings) == 2
+
+
+async def test_model_that_cannot_be_loaded_is_told_and_nothing_that_was_said_is_lost(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    director.opens = ModelError("model.path is 'some/model': there is no such directory")
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        assert "enter tries again: model.path is 'some/model': there is no such directory" in shown(
+            pilot, "#talk-status"
+        )
+        await say(pilot, screen, "hello")
+        assert "✗ model.path is 'some/model': there is no such directory" in transcript(pilot)
+        director.opens = Opened("cpu", "float32", 2048)
+        await pilot.press("enter")
+        await until(pilot, lambda: "float32" in shown(pilot, "#title"), "the model")
+        await pilot.press("ctrl+r", "enter")
+        await answered(pilot, screen)
+        assert "0002-00c0ffee heard 1: hello" in transcript(pilot)
+        assert [len(item.exchanges) for item in kept(two)] == [1]
+
+
+async def test_adapter_that_cannot_be_used_is_told_and_the_other_answers(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    director.opens = Opened("cpu", "float32", 2048, {"0001-00c0ffee": "the adapter is damaged"})
+    async with open_app(two) as pilot:
+        screen = await talking(pilot, "space", "up", "space")
+        assert "round 1  ✗ the adapter is damaged" in shown(pilot, "#speakers")
+        await say(pilot, screen, "hello")
+        assert [item.adapter for item in director.asked] == ["0002-00c0ffee"]
+
+
+async def test_what_is_left_behind_is_asked_for(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        await talking(pilot)
+        await pilot.press(*"half", "escape")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("n")
+        await until(pilot, lambda: on_screen(pilot, "TalkScreen"), "the conversation")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("n", "ctrl+u", "escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+
+
+async def test_conversation_that_cannot_be_kept_is_told_kept_later_and_not_left_unasked(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    two.workspace.conversations_dir.write_text("a file in its place")
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "hello")
+        await until(pilot, lambda: "the conversation is not kept in" in shown(pilot, "#banner"), "the banner")
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("n")
+        two.workspace.conversations_dir.unlink()
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: "kept as" in shown(pilot, "#title"), "the file")
+        assert [item.exchanges for item in kept(two)] == [screen.conversation.exchanges]
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+
+
+async def test_read_only_workspace_is_talked_to_and_nothing_is_written(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    async with open_app(Cockpit(two.workspace, lambda _: None, readonly=True)) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "hello")
+        assert "heard 1: hello" in transcript(pilot)
+        for key in ("ctrl+s", "ctrl+e"):
+            await pilot.press(key)
+            await until(pilot, lambda: "is open for reading only: leave --readonly out" in told(pilot), "the refusal")
+            pilot.app.clear_notifications()
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+    assert not two.workspace.conversations_dir.exists()
+
+
+async def test_pasted_line_breaks_are_kept(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        screen.query_one(TalkInput).post_message(Paste("one\r\n\ttwo\nthree"))
+        await until(pilot, lambda: screen.message.value == "one␊␉two␊three", "the paste")
+        await pilot.press("ctrl+j", "!", "enter")
+        await answered(pilot, screen)
+    assert director.asked[0].messages[-1].content == "one\n\ttwo\nthree\n!"
+
+
+async def test_long_lines_are_broken_before_the_scrollbar(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "a" * 78 * 40)
+        view = screen.query_one(Transcript)
+        assert view.max_scroll_y > 0
+        width = view.scrollable_content_region.width
+        lines = transcript(pilot).splitlines()
+        assert {len(line) for line in lines[:30]} == {width}
+        assert "".join(lines).count("a") >= 2 * 78 * 40
+
+
+async def test_who_scrolls_back_stays_there_while_an_answer_grows(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "line\n" * 60)
+        view = screen.query_one(Transcript)
+        end = view.scroll_offset.y
+        assert end == view.max_scroll_y > 0
+        await pilot.press("pageup")
+        await until(pilot, lambda: view.scroll_offset.y < end, "the page before")
+        place = view.scroll_offset.y
+        director.say = director.until_stopped
+        screen._say("go on", ["0002-00c0ffee"])
+        view.following = False
+        view.scroll_to(y=place, animate=False, immediate=True)
+        await until(pilot, lambda: "I begin" in transcript(pilot), "its first words")
+        assert view.scroll_offset.y == place
+        await pilot.press("ctrl+end", "ctrl+x")
+        await answered(pilot, screen)
+        assert view.scroll_offset.y == view.max_scroll_y
+
+
+async def test_kept_conversation_with_a_round_that_is_gone_can_be_read_and_exported(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    async with open_app(two) as pilot:
+        screen = await talking(pilot)
+        await say(pilot, screen, "hello")
+        speakers = tuple(
+            msgspec.structs.replace(item, key="0009-gone", number=9) for item in screen.conversation.speakers
+        )
+        answers = {"0009-gone": next(iter(screen.conversation.exchanges[0].answers.values()))}
+        exchange = msgspec.structs.replace(screen.conversation.exchanges[0], answers=answers)
+        foreign = msgspec.structs.replace(screen.conversation, speakers=speakers, exchanges=(exchange,))
+        Keeper(two.workspace).keep(foreign, "foreign")
+        await screen._take_up_kept(two.workspace.conversations_dir / "foreign.json")
+        await until(
+            pilot, lambda: "round 9 of this conversation is not in this workspace" in shown(pilot, "#speakers"), "9"
+        )
+        await pilot.press(*"hm", "enter")
+        assert "is not in this workspace" in told(pilot) and screen.message.value == "hm"
+        assert "heard 1: hello" in transcript(pilot)

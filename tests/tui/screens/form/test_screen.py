@@ -1,0 +1,415 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from textual.events import Paste
+from textual.widgets import Input, OptionList
+
+from engine.api import Cockpit
+from engine.spec.fields import flatten, format_value, parse_value, spec_fields
+from engine.spec.overrides import set_line
+from engine.spec.presets import load_preset
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, shown, until
+from tests.support.rounds import change_spec, make_round, write_model, write_rows
+from tui.screens.form.screen import EditScreen
+from tui.screens.form.spec_form import SpecForm, control_id
+from tui.screens.form.start_from import Origin
+from tui.widgets.choice import Choice
+from tui.widgets.sanitized_input import StoredInput
+
+OTHER_VALUES = {
+    "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
+    "data.format": "alpaca",
+    "data.prompt_template": r"Q: {prompt}\nA:", "data.samples": "30", "data.eval_fraction": "0.25",
+    "data.max_length": "48", "data.supervised_tokens": "all", "data.seed": "7",
+    "lora.r": "16", "lora.lora_alpha": "64", "lora.use_rslora": "true", "lora.lora_dropout": "0.05",
+    "lora.target_modules": "k_proj, o_proj", "lora.bias": "lora_only", "lora.use_dora": "true",
+    "lora.init_lora_weights": "gaussian", "lora.loraplus_lr_ratio": "16",
+    "train.learning_rate": "3e-4", "train.per_device_train_batch_size": "2",
+    "train.gradient_accumulation_steps": "3", "train.num_train_epochs": "1.5", "train.warmup_steps": "0.1",
+    "train.lr_scheduler_type": "cosine", "train.weight_decay": "0.01", "train.max_grad_norm": "0",
+    "train.logging_steps": "1", "train.save_strategy": "steps", "train.save_steps": "4",
+    "train.save_total_limit": "2", "train.early_stopping_patience": "1", "train.load_best_model_at_end": "true",
+    "train.sample_tokens": "12", "train.gradient_checkpointing": "true", "train.micro_batches": "fixed",
+    "train.torch_compile": "true", "train.seed": "8",
+    "generation.examples": "50", "generation.max_new_tokens": "64",
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def cloning(open_app: OpenApp, cockpit: Cockpit, spec: Spec, **size: tuple[int, int]) -> AsyncIterator[AppPilot]:
+    """The form on a clone of round 1, which has `spec`."""
+    cockpit.store.add(lambda number: make_round(number, spec=spec))
+    async with open_app(cockpit, **size) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press("n", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        yield pilot
+
+
+@pytest.fixture
+def queued_spec(idle_cockpit: Cockpit) -> Callable[[int], Spec]:
+    return lambda number: idle_cockpit.store.get(number).spec
+
+
+async def test_every_hyperparameter_is_edited_with_the_keyboard(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
+) -> None:
+    paths = {"model.path": str(write_model(tmp_path / "m")), "data.path": str(write_rows(tmp_path / "r.jsonl"))}
+    values = OTHER_VALUES | {"model.path": "./m", "data.path": "r.jsonl"}
+    assert set(values) == set(spec_fields())
+    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 50)) as pilot:
+        for key, text in values.items():
+            await enter(pilot, key, text)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: len(idle_cockpit.store.rounds()) == 2, "the queued round")
+    queued = idle_cockpit.store.get(2)
+    assert flatten(queued.spec) == {key: parse_value(key, text) for key, text in (values | paths).items()}
+    assert (queued.status, queued.parent) == (Status.QUEUED, 1)
+
+
+def explains(pilot: AppPilot, key: str) -> bool:
+    return shown(pilot, "#explained").startswith(key)
+
+
+async def test_arrows_go_through_the_fields_and_each_says_what_it_does(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        pilot.app.screen.query_one(SpecForm).focus_field("model.path")
+        for field in spec_fields().values():
+            await until(pilot, partial(explains, pilot, field.key), field.key)
+            assert field.description in shown(pilot, "#explained")
+            assert field.allowed in shown(pilot, "#explained")
+            await pilot.press("down")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (110, 32), (120, 36), (80, 22)])
+async def test_field_one_is_in_is_in_sight(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, size: tuple[int, int]
+) -> None:
+    """From the start, when the plan that comes in below the form leaves it less room."""
+    async with cloning(open_app, idle_cockpit, nano_spec, size=size) as pilot:
+        await until(pilot, lambda: "steps" in shown(pilot, "#plan"), "the plan")
+        form, field = pilot.app.screen.query_one(SpecForm), pilot.app.screen.focused
+        assert field is not None and field.id == control_id("train.learning_rate")
+        await until(pilot, lambda: form.region.contains_region(field.region), "the field in sight")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("lora.r", "0"), ("train.learning_rate", "fast"), ("data.eval_fraction", "1"), ("lora.target_modules", "")],
+)
+async def test_wrong_value_is_told_as_one_types_and_queues_nothing(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, key: str, text: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, key, text)
+        message = f"{key} is {text!r}: it must be {spec_fields()[key].allowed}"
+        await until(pilot, lambda: message in shown(pilot, "#plan"), message)
+        assert message in shown(pilot, ".-invalid .field-error")
+        await enter(pilot, "train.seed", "5")
+        await pilot.press("ctrl+s")
+        focused = pilot.app.screen.focused
+        assert on_screen(pilot, "EditScreen") and focused is not None and focused.id == control_id(key)
+    assert len(idle_cockpit.store.rounds()) == 1
+
+
+async def test_what_follows_from_the_spec_is_told_live(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 40)) as pilot:
+        # 40 rows, a tenth held out, 4 rows a step: 36 / 4 = 9 steps.
+        await until(pilot, lambda: "36 rows to train on · 4 held out" in shown(pilot, "#plan"), "the plan")
+        assert "9 steps, 9 per epoch · warm-up 0 steps (0 %)" in shown(pilot, "#plan")
+        await enter(pilot, "train.gradient_accumulation_steps", "3")
+        await enter(pilot, "train.num_train_epochs", "2")
+        await enter(pilot, "train.warmup_steps", "0.5")
+        await until(pilot, lambda: "effective batch 12 = 4 × 3" in shown(pilot, "#plan"), "the batch")
+        await until(
+            pilot, lambda: "6 steps, 3 per epoch · warm-up 3 steps (50 %)" in shown(pilot, "#plan"), "the steps"
+        )
+        await enter(pilot, "train.save_strategy", "epoch")
+        checkpoints = "checkpoints: after steps 3, 6 · the adapter at the end"
+        await until(pilot, lambda: checkpoints in shown(pilot, "#plan"), "the checkpoints")
+        await enter(pilot, "train.save_strategy", "no")
+        await until(pilot, lambda: "train.save_strategy is no: " in shown(pilot, "#plan"), "the warning")
+        assert checkpoints in shown(pilot, "#plan")
+        await enter(pilot, "train.load_best_model_at_end", "true")
+        await until(pilot, lambda: "adapter with the lowest eval loss" in shown(pilot, "#plan"), "the best")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "told"),
+    [
+        ("lora.target_modules", "q_proj, c_attn", "it has down_proj, gate_proj, k_proj"),
+        ("data.path", "/no/such/rows.jsonl", "no such file or directory"),
+        ("data.samples", "41", "set it to at most 40"),
+        ("model.path", "/no/such/model", "there is no config.json in it"),
+    ],
+)
+async def test_data_and_model_are_looked_at_before_the_start(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, key: str, text: str, told: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, key, text)
+        await until(pilot, lambda: told in shown(pilot, "#plan"), told)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
+    assert len(idle_cockpit.store.rounds()) == 1
+
+
+async def test_changed_fields_are_marked_against_the_parent_and_can_be_reset(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "train.learning_rate", "0.00020")
+        assert not pilot.app.screen.query(".-changed"), "another spelling of the same number is no change"
+        await enter(pilot, "train.learning_rate", "1e-3")
+        (row,) = pilot.app.screen.query(".-changed")
+        assert row.render_line(0).text.split() == ["learning_rate", "●", "was", "2e-4"]
+        await pilot.press("ctrl+r")
+        await pilot.pause()
+        assert not pilot.app.screen.query(".-changed")
+        assert pilot.app.screen.query_one("#train-learning_rate", Input).value == "2e-4"
+
+
+async def test_click_turns_a_choice(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 50)) as pilot:
+        bias = pilot.app.screen.query_one("#lora-bias", Choice)
+        before = bias.choices.index(bias.value)
+        await pilot.click("#lora-bias")
+        await until(pilot, lambda: bias.choices.index(bias.value) == (before + 1) % len(bias.choices), "the next value")
+
+
+async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await pilot.press("ctrl+n", *"try [b]more[/b]", "enter", *"rank")
+        pilot.app.screen.query_one("#name", Input).focus()
+        await pilot.press("ctrl+u", *"wider")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: len(idle_cockpit.store.rounds()) == 2, "the queued round")
+    assert (idle_cockpit.store.get(2).name, idle_cockpit.store.get(2).note) == ("wider", "try [b]more[/b]\nrank")
+
+
+@pytest.mark.parametrize(("index", "preset"), [(1, "nano"), (2, "tinyllama-alpaca")])
+async def test_presets_open_in_the_form(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, index: int, preset: str
+) -> None:
+    from engine.spec.presets import load_preset
+
+    idle_cockpit.store.add(lambda number: make_round(number, spec=nano_spec))
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press("n", *["down"] * index, "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        screen = pilot.app.screen
+        assert isinstance(screen, EditScreen)
+        assert preset in shown(pilot, "#title")
+        values = {key: format_value(value) for key, value in flatten(load_preset(preset).spec).items()}
+        shown_values = {row.field.key: format_value(row.value) for row in screen.query_one(SpecForm).rows}
+        assert shown_values == values
+
+
+async def test_what_was_typed_is_not_thrown_away_unasked(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "lora.r", "16")
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("n")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await pilot.press("ctrl+r", "escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+
+
+async def test_stored_text_is_shown_harmless_and_kept_until_it_is_edited(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    hostile = "\x1b[31mred\u202e\tx"
+    spec = change_spec(nano_spec, data__path=hostile)
+    async with open_app(idle_cockpit, size=(120, 40)) as pilot:
+        screen = EditScreen(idle_cockpit, Origin(spec, hostile), Path("/"))
+        await pilot.app.push_screen(screen)
+        await pilot.pause()
+        name = screen.query_one("#name", StoredInput)
+        path = screen.query_one("#data-path", StoredInput)
+        for field in (name, path):
+            assert field.value == "␛[31mred\ufffd␉x"
+            assert field.text == hostile
+        assert not screen.unsaved
+        assert screen.query_one(SpecForm).values()["data.path"] == hostile
+        path.value += "y"
+        await pilot.pause()
+        assert screen.unsaved
+        assert screen.query_one(SpecForm).values()["data.path"] == "␛[31mred\ufffd␉xy"
+        screen.query_one(SpecForm).reset_field(path)
+        await pilot.pause()
+        assert path.text == hostile
+
+
+async def paste(pilot: AppPilot, text: str) -> None:
+    """What a terminal sends when the person pastes."""
+    pilot.app.post_message(Paste(text))
+    await pilot.pause()
+
+
+async def test_changes_are_told_as_a_set_line_and_copied(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await pilot.press("ctrl+y")
+        assert pilot.app.clipboard == ""
+        await enter(pilot, "train.learning_rate", "3E-5")
+        await enter(pilot, "lora.target_modules", "k_proj, o_proj")
+        await enter(pilot, "lora.r", "0")
+        line = "--set 'lora.target_modules=k_proj, o_proj' --set train.learning_rate=3e-5"
+        await until(pilot, lambda: shown(pilot, "#changes") == f"changed: {line}", "the line")
+        await pilot.press("ctrl+y")
+        assert pilot.app.clipboard == line
+        changed = change_spec(nano_spec, train__learning_rate=3e-5, lora__target_modules=("k_proj", "o_proj"))
+        assert line == set_line(changed, nano_spec)
+
+
+@pytest.mark.parametrize("field", ["train.learning_rate", "lora.bias", "model.path"])
+async def test_pasted_line_fills_in_its_fields_wherever_one_is(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, field: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        form = pilot.app.screen.query_one(SpecForm)
+        form.focus_field(field)
+        await pilot.pause()
+        before = form.values()
+        await paste(
+            pilot, "loratui new --from 1 --name wide --set lora.r=64 \\\n --set train.lr_scheduler_type=cosine\n"
+        )
+        wanted = {"lora.r": 64, "train.lr_scheduler_type": "cosine"}
+        await until(pilot, lambda: form.changes() == wanted, "the fields")
+        assert form.values() == before | wanted
+        assert pilot.app.screen.query_one("#name", StoredInput).text == "wide"
+        told = [note.message for note in pilot.app._notifications]
+        assert told == ["the pasted line set 2 fields; left out: --from 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("--set lora.R=3", "there is no such field"), ("--set lora.bias=some", "it must be one of none, all, lora_only")],
+)
+async def test_pasted_line_that_cannot_be_taken_is_told(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, text: str, told: str
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await paste(pilot, text)
+        assert any(told in note.message for note in pilot.app._notifications)
+        assert pilot.app.screen.query_one(SpecForm).changes() == {}
+
+
+async def test_pasted_value_is_a_value(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await pilot.press("end", "ctrl+u")
+        await paste(pilot, "2×10^-4")
+        assert pilot.app.screen.query_one("#train-learning_rate", StoredInput).value == "2×10^-4"
+        await until(pilot, lambda: "warm-up" in shown(pilot, "#plan"), "the plan")
+
+
+async def ticked(pilot: AppPilot) -> list[str]:
+    """The lines of the list of modules."""
+    options = pilot.app.screen.query_one(OptionList)
+    return [str(options.get_option_at_index(index).prompt) for index in range(options.option_count)]
+
+
+async def test_modules_of_the_model_are_ticked_off(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        form = pilot.app.screen.query_one(SpecForm)
+        form.focus_field("lora.target_modules")
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        lines = await ticked(pilot)
+        assert lines[0].startswith("[ ] all-linear")
+        assert [line.split() for line in lines if "[x]" in line] == [["[x]", "q_proj", "1×"], ["[x]", "v_proj", "1×"]]
+        assert ["[", "]", "lm_head", "1×"] in [line.split() for line in lines]
+        index = next(index for index, line in enumerate(lines) if "k_proj" in line)
+        await pilot.press(*["down"] * index, "space", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert set(form.values()["lora.target_modules"]) == {"q_proj", "k_proj", "v_proj"}
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        await pilot.press("space", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert form.values()["lora.target_modules"] == "all-linear"
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        await pilot.press("j", "x", "escape")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert form.values()["lora.target_modules"] == "all-linear", "escape leaves the field as it was"
+
+
+async def test_name_that_the_model_lacks_stays_in_the_list(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "lora.target_modules", "c_attn")
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        assert ["[x]", "c_attn", "not", "in", "this", "model"] in [line.split() for line in await ticked(pilot)]
+
+
+async def test_model_that_is_not_here_leaves_the_names_to_be_typed(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "model.path", "org/not-here")
+        pilot.app.screen.query_one(SpecForm).focus_field("lora.target_modules")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
+        assert any("type the names of the modules" in note.message for note in pilot.app._notifications)
+        assert on_screen(pilot, "EditScreen")
+
+
+async def test_settings_are_kept_as_a_preset_and_offered(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        await enter(pilot, "lora.r", "64")
+        await pilot.press("ctrl+n", *"a wide one", "ctrl+f")
+        await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
+        await pilot.press(*"nano", "enter")
+        assert "comes with loratui" in shown(pilot, "#ask-error")
+        await pilot.press("ctrl+u", *"wide", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert load_preset("wide").spec.lora.r == 64
+        await enter(pilot, "lora.r", "128")
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
+        await pilot.press(*"wide", "enter")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the warning")
+        await pilot.press("n")
+        assert load_preset("wide").spec.lora.r == 64
+        await pilot.press("escape", "y")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+        await pilot.press("n", "end", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert "from preset wide" in shown(pilot, "#title")
+        assert pilot.app.screen.query_one(SpecForm).values()["lora.r"] == 64
+
+
+@pytest.mark.parametrize("key", ["ctrl+s", "ctrl+n", "ctrl+o", "ctrl+r", "ctrl+y", "ctrl+f", "escape"])
+async def test_key_that_comes_before_the_fields_does_nothing(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path, key: str
+) -> None:
+    async with open_app(idle_cockpit) as pilot:
+        form = EditScreen(idle_cockpit, Origin(nano_spec, "nano"), tmp_path)
+        pushed = pilot.app.push_screen(form)
+        assert not form.is_mounted
+        await pilot.app._check_bindings(key, priority=key != "escape" and key != "ctrl+r")
+        await pushed
+        await until(pilot, lambda: on_screen(pilot, "EditScreen") and form.is_mounted, "the form, as it was opened")
+    assert not idle_cockpit.store.rounds()

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.report.export import to_markdown
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from scripts.scenes import lines_of
+from tests.support.pilot import AppPilot, OpenApp, cells, on_screen, shown, until
+from tests.support.recorded_runs import add_scored
+from tests.support.rounds import make_round
+from tui.screens.rounds.table import RoundTable
+
+
+async def until_rows(pilot: AppPilot, count: int) -> None:
+    await until(pilot, lambda: len(cells(pilot)) == count, f"{count} rows")
+
+
+@pytest.fixture
+def reference(reference_workspace: Workspace) -> Cockpit:
+    return Cockpit(reference_workspace, lambda _: None)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_reference_rounds_stand_with_settings_and_results(
+    open_app: OpenApp, reference: Cockpit, size: tuple[int, int]
+) -> None:
+    expected = [
+        ("1", "2e-4", "4×8", "3", "100", "7m1s", "1.5667", "4.79", "First round"),
+        ("2", "5e-5", "8×4", "4", "100", "8m54s", "★1.1518", "★3.16", "The GPU sat"),
+        ("3", "2e-5", "8×4", "5", "300", "11m23s", "1.1614", "3.19", "It converges"),
+        ("4", "5e-5", "8×4", "3", "50", "★6m39s", "1.2872", "3.62", "The loss rose"),
+        ("5", "3e-5", "8×4", "3", "100", "6m45s", "1.2167", "3.38", "Round 4 came"),
+    ]
+    async with open_app(reference, size=size) as pilot:
+        await until_rows(pilot, 5)
+        for row, wanted in zip(cells(pilot), expected, strict=True):
+            assert set(wanted[:-1]) <= set(row)
+            assert row[-1].startswith(wanted[-1])
+
+
+async def test_column_is_wide_enough_for_what_is_told_later(open_app: OpenApp, reference: Cockpit) -> None:
+    async with open_app(reference) as pilot:
+        await until_rows(pilot, 5)
+        assert any("imported  " in line for line in lines_of(pilot))
+        pilot.app.screen.query_one(RoundTable).show_progress({2: "62 %"})
+        await until(
+            pilot, lambda: any("imported 62 %" in line for line in lines_of(pilot)), "the words beside the status"
+        )
+
+
+async def test_detail_tells_note_and_changes_of_the_round_under_the_cursor(
+    open_app: OpenApp, reference: Cockpit
+) -> None:
+    async with open_app(reference) as pilot:
+        await until_rows(pilot, 5)
+        await pilot.press("k", "k", "k")
+        detail = shown(pilot, "#detail")
+        assert "Round 2" in detail
+        assert "a lower learning rate and one more epoch." in detail
+        assert "against round 1: learning_rate 2e-4 → 5e-5, per_device_train_batch_size 4 → 8" in detail
+
+
+async def test_detail_of_a_round_has_them_once_the_cursor_rests_on_it(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    add_scored(idle_cockpit)
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: shown(pilot, "#detail").startswith("Round 3"), "the last round")
+        await pilot.press("up")
+        line = "on a.jsonl: perplexity 3.40 (95 %: 2.86–3.19, eval loss 1.1000) · base model 5.47 · 1,200 rows"
+        await until(pilot, lambda: line in shown(pilot, "#detail").splitlines(), line)
+        await pilot.press("down")
+        assert "a.jsonl" not in shown(pilot, "#detail")
+
+
+async def test_cursor_stays_with_its_round_when_others_come_and_go(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    store = idle_cockpit.store
+    for _ in range(3):
+        store.add(lambda number: make_round(number))
+    async with open_app(idle_cockpit) as pilot:
+        await until_rows(pilot, 3)
+        await pilot.press("k")
+        table = pilot.app.screen.query_one(RoundTable)
+        assert table.selected_number == 2
+        idle_cockpit.remove(1)
+        store.add(lambda number: make_round(number))
+        await until(pilot, lambda: [row[0] for row in cells(pilot)] == ["2", "3", "4"], "the new rows")
+        assert table.selected_number == 2
+
+
+async def test_empty_table_says_what_to_press(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: pilot.app.screen.query_one("#empty").display, "the empty table's word")
+        assert "press n" in shown(pilot, "#empty")
+
+
+@pytest.mark.parametrize(("key", "made"), [("enter", True), ("y", True), ("n", False), ("q", False)])
+async def test_absent_store_is_offered_to_be_made(
+    open_app: OpenApp, empty_directory: Path, key: str, made: bool
+) -> None:
+    cockpit = Cockpit(Workspace(empty_directory), lambda _: None)
+    async with open_app(cockpit) as pilot:
+        await until(pilot, lambda: on_screen(pilot, "WelcomeScreen"), "the offer")
+        told = shown(pilot, "#welcome-places")
+        assert str(empty_directory) in told and "experiments.json" in told and "runs/" in told
+        assert "a new round: the preset nano" in shown(pilot, "#welcome-keys")
+        await pilot.press(key)
+        await pilot.pause()
+        assert cockpit.store.exists() is made
+        assert pilot.app.is_running is made
+
+
+async def test_damaged_store_is_told_and_left_alone(open_app: OpenApp, empty_directory: Path) -> None:
+    cockpit = Cockpit(Workspace(empty_directory), lambda _: None)
+    cockpit.workspace.store_path.write_bytes(b'{"rounds": {"1": ')
+    async with open_app(cockpit) as pilot:
+        await until(pilot, lambda: "damaged and was left as it is" in shown(pilot, "#banner"), "the damage")
+        assert shown(pilot, "#empty") == "experiments.json is damaged"
+        await pilot.press("n", "down", "enter")
+        await pilot.pause()
+    assert cockpit.workspace.store_path.read_bytes() == b'{"rounds": {"1": '
+
+
+async def test_export_writes_the_comparison_and_asks_before_it_overwrites(
+    open_app: OpenApp, reference: Cockpit
+) -> None:
+    path = reference.workspace.root / "comparison.md"
+    async with open_app(reference) as pilot:
+        await until_rows(pilot, 5)
+        await pilot.press("e")
+        await until(pilot, path.exists, "the export")
+        assert path.read_text() == to_markdown(reference.store.rounds())
+        path.write_text("mine")
+        await pilot.press("e")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("n")
+        assert path.read_text() == "mine"
+        await pilot.press("e")
+        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: path.read_text() == to_markdown(reference.store.rounds()), "the export")
+
+
+async def test_export_has_what_is_marked_or_else_what_is_shown(open_app: OpenApp, reference: Cockpit) -> None:
+    path = reference.workspace.root / "comparison.md"
+    first, second, third, *_ = reference.store.rounds()
+    async with open_app(reference) as pilot:
+        await until_rows(pilot, 5)
+        await pilot.press("slash", *"#<=3", "enter", "e")
+        await until(pilot, path.exists, "the export")
+        assert path.read_text() == to_markdown([first, second, third])
+        path.unlink()
+        await pilot.press("g", "space", "e")
+        await until(pilot, path.exists, "the export")
+        assert path.read_text() == to_markdown([first])
+
+
+async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    store = idle_cockpit.store
+    number = idle_cockpit.queue(nano_spec).number
+
+    def is_(status: Status) -> bool:
+        place = " 1" if status is Status.QUEUED else ""
+        return store.get(number).status is status and status + place in cells(pilot)[0]
+
+    async with open_app(idle_cockpit) as pilot:
+        await until_rows(pilot, 1)
+        await pilot.press("w")
+        await until(pilot, lambda: is_(Status.HELD), "held")
+        await pilot.press("w")
+        await until(pilot, lambda: is_(Status.QUEUED), "queued")
+        await pilot.press("x", "y")
+        await until(pilot, lambda: is_(Status.STOPPED), "stopped")
+        await pilot.press("r")
+        await until(pilot, lambda: is_(Status.QUEUED), "queued again")
+        await pilot.press("d")
+        await until_rows(pilot, 0)
+    idle_cockpit.purge()
+    assert not list(idle_cockpit.workspace.runs_dir.glob("*/"))
+
+
+async def test_failed_round_says_why_in_its_row(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    idle_cockpit.store.add(lambda number: make_round(number, Status.FAILED, message="out of rows", note="my note"))
+    async with open_app(idle_cockpit) as pilot:
+        await until_rows(pilot, 1)
+        assert cells(pilot)[0][-1].startswith("out of rows")
+        assert "my note" in shown(pilot, "#detail")
+
+
+async def test_hostile_text_is_shown_letter_by_letter(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    hostile = "[@click=app.quit]press[/] \x1b]52;c;cm0=\x07 \u202egnp"
+    idle_cockpit.store.add(lambda number: make_round(number, name=hostile, note=hostile))
+    async with open_app(idle_cockpit, size=(160, 48)) as pilot:
+        await until_rows(pilot, 1)
+        note, detail = cells(pilot)[0][-1], shown(pilot, "#detail")
+        for text in (note, detail):
+            assert "[@click=app.quit]press[/] ␛]52;c;cm0=␇" in text
+            assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+async def test_help_lists_every_key_with_what_it_does(open_app: OpenApp, reference: Cockpit) -> None:
+    async with open_app(reference, size=(100, 120)) as pilot:
+        await until_rows(pilot, 5)
+        svg_before = pilot.app.export_screenshot()
+        await pilot.press("question_mark")
+        await until(pilot, lambda: on_screen(pilot, "HelpScreen"), "the help")
+        screen = pilot.app.export_screenshot().replace("&#160;", " ")
+        for words in ("Write the rounds marked, or those shown", "Watch the selected round", "Leave loratui"):
+            assert words in screen
+        await pilot.press("escape")
+        await pilot.pause()
+        assert pilot.app.export_screenshot() == svg_before

@@ -1,0 +1,122 @@
+"""A family of rounds as lines of text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from engine.compare.lineage import families
+from engine.files.paths import Workspace
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
+from tests.support.rounds import make_round, make_spec
+from tui.views.lineage import fill, lineage_lines
+
+BASED = Result(perplexity=3.0, base_perplexity=6.0)
+
+
+def told(rounds: list[Round], width: int | None = 78) -> list[str]:
+    """All families' lines as they stand on the screen."""
+    return [
+        "".join(text for text, _ in line.parts) for family in families(rounds) for line in lineage_lines(family, width)
+    ]
+
+
+def test_reference_rounds_are_a_story_that_one_small_screen_holds(reference_workspace: Workspace) -> None:
+    lines = told(RoundStore(reference_workspace).rounds())
+    assert lines[:9] == [
+        "● 1  tinyllama-alpaca                                          perplexity 4.79",
+        "│ learning_rate 2e-4, per_device_train_batch_size 4,",
+        "│ gradient_accumulation_steps 8, num_train_epochs 3, warmup_steps 100",
+        "│ First round, on a Tesla T4 (15 GB, Python 3.11): the usual starting values.",
+        "● 2  tinyllama-alpaca                         perplexity 4.79 → 3.16 ★ -34.0 %",
+        "│ learning_rate 2e-4 → 5e-5, per_device_train_batch_size 4 → 8,",
+        "│ gradient_accumulation_steps 8 → 4, num_train_epochs 3 → 4",
+        "│ The GPU sat half idle, so the batch is doubled and accumulation halved.",
+        "│ Nothing was overfitting yet: a lower learning rate and one more epoch.",
+    ]
+    assert len(lines) <= 22
+
+
+def test_branches_stand_beside_the_line_they_left() -> None:
+    parents = {1: None, 2: 1, 3: 2, 4: 1, 5: 2}
+    rounds = [make_round(number, parent=parent, note=f"why {number}") for number, parent in parents.items()]
+    lines = told(rounds, None)
+    assert [line for line in lines if "same spec" not in line] == [
+        "● 1    perplexity 3.32 ★",
+        "│ why 1",
+        "├─● 4    perplexity 3.32 → 3.32 +0.0 %",
+        "│   why 4",
+        "● 2    perplexity 3.32 → 3.32 +0.0 %",
+        "│ why 2",
+        "├─● 3    perplexity 3.32 → 3.32 +0.0 %",
+        "│   why 3",
+        "● 5    perplexity 3.32 → 3.32 +0.0 %",
+        "  why 5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "words"),
+    [
+        (
+            {},
+            {"result": Result(perplexity=3.0, base_perplexity=6.0)},
+            "perplexity 3.32 → 3.00 ★ -9.6 %, base 6.00 -50.0 %",
+        ),
+        ({}, {"spec": make_spec(data__seed=1)}, "perplexity 3.32 on other held-out tokens"),
+        ({"result": Result()}, {}, "perplexity 3.32"),
+        ({}, {"status": Status.QUEUED}, "queued"),
+        ({}, {"status": Status.FAILED, "message": "out of memory"}, "failed"),
+        ({}, {"status": Status.STOPPED, "result": Result(perplexity=4.0)}, "stopped  perplexity 3.32 → 4.00 +20.5 %"),
+        ({}, {"result": Result(nonfinite={"perplexity": "nan"})}, "perplexity not a number"),
+        ({}, {"result": Result()}, "no result"),
+    ],
+)
+def test_result_tells_how_it_moved(parent: dict[str, Any], child: dict[str, Any], words: str) -> None:
+    first = make_round(1, name="a", **parent)
+    lines = told([first, make_round(2, name="b", parent=1, **child)], None)
+    (head,) = (line for line in lines if line.startswith("● 2"))
+    assert head == f"● 2  b  {words}"
+    assert "message" not in child or lines[-1] == f"  {child['message']}"
+
+
+def test_round_that_is_gone_keeps_those_that_came_from_it_together() -> None:
+    lines = told([make_round(4, parent=2), make_round(5, parent=2)], None)
+    assert lines == ["○ 2  deleted", "├─● 4    perplexity 3.32 ★", "● 5    perplexity 3.32"]
+
+
+def test_circle_is_told() -> None:
+    lines = told([make_round(1, parent=2), make_round(2, parent=1)], None)
+    assert "│ it names round 2 as the one it came from, which came from it" in lines
+
+
+def test_long_note_is_cut() -> None:
+    lines = told([make_round(1, note="word " * 1000)])
+    assert len(lines) == 9 and lines[-1].endswith("…")
+
+
+TEXT = st.text(st.characters(), max_size=80)
+
+
+@given(TEXT, TEXT, st.integers(72, 120))
+def test_no_line_is_wider_than_the_screen(name: str, note: str, width: int) -> None:
+    rounds = [
+        make_round(number, parent=number // 2 or None, name=name, note=note, message=note) for number in range(1, 9)
+    ]
+    assert max(map(cell_len, told(rounds, width))) <= width
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=30)), st.integers(2, 40))
+def test_filled_lines_hold_every_word_in_order(words: list[str], room: int) -> None:
+    lines = fill(words, room)
+    assert all(cell_len(line) <= room for line in lines)
+    assert "".join("".join(lines).split()) == "".join("".join(words).split())
+    for before, after in pairwise(lines):
+        first = after.split(" ")[0]
+        assert first not in words or cell_len(before) + 1 + cell_len(first) > room or before.split(" ")[-1] not in words

@@ -32,7 +32,7 @@ from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.dialogs.too_small import TooSmallScreen, is_too_small
 from tui.screens.form.start_from import Origin, StartFromScreen
 from tui.screens.rounds.screen import RoundsScreen
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.settings.config import Config
 from tui.terminal.bell import call_sign
 from tui.terminal.console import clean
@@ -183,7 +183,7 @@ class LoratuiApp(ConfiguredApp):
         for alarm in alarms:
             self._call(alarm)
         for screen in self.screen_stack:
-            if isinstance(screen, CockpitScreen):
+            if isinstance(screen, WorkspaceScreen):
                 screen.show_rounds(event.rounds)
         self._tell(event.notices)
         self.call_after_refresh(_collect_garbage)
@@ -197,7 +197,7 @@ class LoratuiApp(ConfiguredApp):
     def _show_progress(self, event: RunsWatched) -> None:
         self._progress = event.progress
         for screen in self.screen_stack:
-            if isinstance(screen, CockpitScreen):
+            if isinstance(screen, WorkspaceScreen):
                 screen.show_progress(event.progress)
         for alarm in event.alarms:
             self._call(alarm)
@@ -216,7 +216,7 @@ class LoratuiApp(ConfiguredApp):
             self._offer_store()
             return
         for screen in self.screen_stack:
-            if isinstance(screen, CockpitScreen):
+            if isinstance(screen, WorkspaceScreen):
                 screen.show_unreadable(event.error)
         self._tell([event.error.message])
         self.call_after_refresh(_collect_garbage)
@@ -228,10 +228,10 @@ class LoratuiApp(ConfiguredApp):
         self._dismissed &= set(told)
         self._notices = [text for text in told if text not in self._dismissed]
         for screen in self.screen_stack:
-            if isinstance(screen, CockpitScreen):
+            if isinstance(screen, WorkspaceScreen):
                 self._informed(screen)
 
-    def _informed(self, screen: CockpitScreen) -> CockpitScreen:
+    def _informed(self, screen: WorkspaceScreen) -> WorkspaceScreen:
         screen.show_notices(self._notices)
         return screen
 
@@ -268,7 +268,7 @@ class LoratuiApp(ConfiguredApp):
     def _open_run(self, event: RunWanted) -> None:
         self.push_screen(self._live_screen(event.round))
 
-    def _live_screen(self, round_: Round) -> CockpitScreen:
+    def _live_screen(self, round_: Round) -> WorkspaceScreen:
         from tui.screens.run.screen import LiveScreen
 
         screen = LiveScreen(self.cockpit, round_)
@@ -283,7 +283,7 @@ class LoratuiApp(ConfiguredApp):
 
     async def action_quit(self) -> None:
         """Leave, after asking where that would lose something."""
-        screens = [screen for screen in self.screen_stack if isinstance(screen, CockpitScreen)]
+        screens = [screen for screen in self.screen_stack if isinstance(screen, WorkspaceScreen)]
         lost = dict.fromkeys(screen.lost_by_leaving for screen in screens if screen.lost_by_leaving)
         if not lost:
             self.exit(next((screen.parting for screen in screens if screen.parting), None))
@@ -300,17 +300,17 @@ class LoratuiApp(ConfiguredApp):
         if action not in ("try_again", "dismiss"):
             return True
         screen = self.screen
-        if not isinstance(screen, CockpitScreen):
+        if not isinstance(screen, WorkspaceScreen):
             return False
         return screen.can_try_again if action == "try_again" else screen.troubled
 
     def action_try_again(self) -> None:
-        if isinstance(self.screen, CockpitScreen):
+        if isinstance(self.screen, WorkspaceScreen):
             self.screen.try_again()
 
     def action_dismiss(self) -> None:
         """Hide what is told, here, and for good what no one needs to be told twice."""
-        if isinstance(self.screen, CockpitScreen):
+        if isinstance(self.screen, WorkspaceScreen):
             self.screen.forget_refused()
         self._dismissed |= set(self._notices)
         self._tell(self._told)

@@ -31,7 +31,7 @@ WRITING = frozenset(
 MAX_COPIED_BYTES = 56_000  # which are 74,668 in base64; xterm takes 74,994, and others no more
 
 
-class CockpitScreen(Screen[None]):
+class WorkspaceScreen(Screen[None]):
     """A screen over one workspace. Blocking work is done in workers; what comes back is a message."""
 
     # Textual's own has all of the screen drawn anew; the widgets that lose the focus and get it draw themselves.
@@ -82,7 +82,7 @@ class CockpitScreen(Screen[None]):
         self._notices = notices
         self._show_banner()
 
-    def go_on_to(self, screen: CockpitScreen) -> None:
+    def go_on_to(self, screen: WorkspaceScreen) -> None:
         """Show `screen` on top of this one, with what this one has to tell of the store."""
         screen.show_notices(self._notices)
         self.app.push_screen(screen)

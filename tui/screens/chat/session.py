@@ -26,7 +26,7 @@ from tui.screens.chat.input import TalkInput
 from tui.screens.chat.speakers_line import speakers_line
 from tui.screens.chat.transcript import Transcript
 from tui.screens.chat.worker import put_questions
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean_line
 from tui.widgets.key_footer import KeyFooter
 
@@ -37,7 +37,7 @@ FIRST_KEYS = (
 LEFT = "you left before it had answered"
 
 
-class TalkingScreen(CockpitScreen):
+class TalkingScreen(WorkspaceScreen):
     """A conversation with one process, which ends with the screen.
 
     Attributes:

@@ -19,11 +19,11 @@ from engine.errors import RoundError
 from engine.spec.round import Round
 from tui.messages import NewRoundWanted, RunWanted
 from tui.screens.compare.lineage_tree import LineageView
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.widgets.key_footer import KeyFooter
 
 
-class LineageScreen(CockpitScreen):
+class LineageScreen(WorkspaceScreen):
     """The family of a round: what was changed from round to round, why, and how the result moved."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

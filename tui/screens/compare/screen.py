@@ -26,7 +26,7 @@ from tui.pollers import follow_runs
 from tui.screens.compare.remarks import remarks
 from tui.screens.compare.table import CompareTable
 from tui.screens.dialogs.confirm import ConfirmScreen
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean_line
 from tui.widgets.chart.chart import MARKS, CurveChart, Series
 from tui.widgets.key_footer import KeyFooter
@@ -35,7 +35,7 @@ from tui.widgets.table.cursor_table import VirtualTable
 ROWS_PER_VERDICT = 6  # of the screen, for each line with one
 
 
-class CompareScreen(CockpitScreen):
+class CompareScreen(WorkspaceScreen):
     """Two to ten rounds. Their runs are read in a thread, and followed while they go on."""
 
     # Textual writes `ClassVar[...] | None`, which mypy takes for an attribute of instances.

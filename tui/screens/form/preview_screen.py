@@ -17,14 +17,14 @@ from engine.dataset.preview import Preview, Previewer
 from engine.errors import LoratuiError
 from engine.spec.schema import Spec
 from tui.messages import RowPreviewed
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean
 from tui.views.preview import SUPERVISED, preview_facts, preview_text
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.scroll_text import Reading
 
 
-class PreviewScreen(CockpitScreen):
+class PreviewScreen(WorkspaceScreen):
     """Goes through the rows of `spec`. Its process has the tokenizer and ends with the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

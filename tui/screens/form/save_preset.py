@@ -18,13 +18,13 @@ from engine.spec.schema import Spec
 from tui.messages import ActionDone, ActionFailed
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 
 MAX_DESCRIPTION = 120
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def save_as_preset(screen: CockpitScreen, spec: Spec, name: str, note: str) -> None:
+def save_as_preset(screen: WorkspaceScreen, spec: Spec, name: str, note: str) -> None:
     """Ask for a name, `name` being suggested, and keep `spec` under it; `note` says what it is good for."""
     description = " ".join(note.split())[:MAX_DESCRIPTION] or f"saved on {time.strftime('%d %B %Y')}"
     preset = Preset(description, spec)
@@ -39,7 +39,7 @@ def save_as_preset(screen: CockpitScreen, spec: Spec, name: str, note: str) -> N
     screen.app.push_screen(AskScreen("Save these settings as the preset", suggested, check_preset_name), named)
 
 
-def _save(screen: CockpitScreen, name: str, preset: Preset) -> None:
+def _save(screen: WorkspaceScreen, name: str, preset: Preset) -> None:
     """A preset of that name is read first, and overwritten only if the person says so."""
 
     def write(yes: bool | None = True) -> None:

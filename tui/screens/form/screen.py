@@ -30,7 +30,7 @@ from tui.screens.form.save_preset import save_as_preset
 from tui.screens.form.spec_form import MODULES_KEY, SpecForm, control_id
 from tui.screens.form.start_from import Origin
 from tui.screens.form.target_modules import TargetModulesScreen
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean, clean_line
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.live_text import RetoldText
@@ -39,7 +39,7 @@ from tui.widgets.sanitized_input import StoredInput, shown
 TYPING_SECONDS = 0.15
 
 
-class EditScreen(CockpitScreen):
+class EditScreen(WorkspaceScreen):
     """Edits a spec and queues it. `directory` is what relative paths are relative to."""
 
     AUTO_FOCUS = f"#{control_id('train.learning_rate')}"  # from the start, or what is typed early goes to the name

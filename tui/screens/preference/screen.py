@@ -22,13 +22,13 @@ from engine.spec.round import Round
 from tui.messages import ContestOpened, JudgementWritten, RoundsRanked
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.preference.answer_pair import AnswerPair
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean
 from tui.views.ranking import ranking_remarks, ranking_table
 from tui.widgets.key_footer import KeyFooter
 
 
-class JudgeScreen(CockpitScreen):
+class JudgeScreen(WorkspaceScreen):
     """Answers of two rounds, or of `one` and its base model. Each judgement is written before the next prompt comes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

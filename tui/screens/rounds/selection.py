@@ -13,7 +13,7 @@ from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreError
 from engine.spec.round import ACTIVE, RESUMABLE, STOPPABLE, WAITING, Round, Status
 from tui.messages import ActionDone, ActionFailed, RunWanted, WriteRefused
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 
 Act = Callable[[Round], Round]
 
@@ -26,7 +26,7 @@ class Undoable(Struct, frozen=True):
     told: str
 
 
-class SelectedRoundScreen(CockpitScreen):
+class SelectedRoundScreen(WorkspaceScreen):
     """Acts on `selected` or `targets`; keys that their status does not allow are shown dim.
 
     `undoable` is what `z` takes back, the last first; a screen on top of another shares it.

@@ -23,7 +23,7 @@ from tui.screens.run.log_pane import LogPane, LogView
 from tui.screens.run.machine_panel import MachinePanel
 from tui.screens.run.sample_pane import SamplePane
 from tui.screens.run.strip import RunStrip, reachable
-from tui.screens.workspace_screen import CockpitScreen
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.widgets.chart.chart import CurveChart, Series
 from tui.widgets.key_footer import KeyFooter
 
@@ -31,7 +31,7 @@ CLOCK_SECONDS = 1.0
 LOG_ACTIONS = ("search", "next_match", "wrap", "follow")
 
 
-class LiveScreen(CockpitScreen):
+class LiveScreen(WorkspaceScreen):
     """One round's run, and the way to the others that run or wait. Opening it late shows the whole curve all the same.
 
     It is drawn anew once a second at most, however fast the steps come.

@@ -29,13 +29,13 @@ from engine.runs.spec_file import read_spec
 from engine.system.process import own_identity
 from engine.text.redact import redact, redact_output
 from engine.training.loop.recorder import Recorder
-from engine.training.loop.stop import StopSignal, StopWanted
-from engine.training.runtime.fast_exit import QuickEnd
+from engine.training.loop.stop import StopRequested, StopSignal
+from engine.training.runtime.fast_exit import FastExit
 from engine.training.runtime.imports import importing, quieten
 
 STDERR = 2  # whatever stands before it in Python
 EXIT_FAILED = 1
-EXIT_TAKEN = 3
+EXIT_LOCKED = 3
 REFUSALS = {  # of a disk to write: what is wrong, and the way out
     errno.ENOSPC: ("the disk is full", "free some space"),
     errno.EDQUOT: ("the disk quota is used up", "free some space"),
@@ -63,7 +63,7 @@ def main() -> int:
             return train_locked(run, options.resume)
     except Timeout:
         print(f"{run.path} is being trained by another engine", file=sys.stderr)
-        return EXIT_TAKEN
+        return EXIT_LOCKED
 
 
 def train_locked(run: RunDir, resume: bool) -> int:
@@ -78,7 +78,7 @@ def train_locked(run: RunDir, resume: bool) -> int:
                 start(run, recorder, resume)
         except BaseException as error:
             traceback.print_exc()
-            recorder.append(Failed(time=time.time(), message=redact(explain(error, run))))
+            recorder.append(Failed(time=time.time(), message=redact(failure_message(error, run))))
             return EXIT_FAILED
         finally:
             writer.close()
@@ -99,18 +99,18 @@ def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
     if damaged and step is None:
         recorder.warn("no checkpoint of this round is whole: it begins anew")
     try:
-        with recorder.stop.at_once():
+        with recorder.stop.interruptible():
             recorder.phase("loading")
             spec = read_spec(run)
             with importing(spec.model, spec.data):
                 from engine.training.loop.recipe import train_round
                 from engine.training.runtime.device import choose_device
         train_round(spec, run, recorder, choose_device(), step)
-    except StopWanted:  # nothing was trained by this process, and what an earlier one saved lies where it did
-        recorder.ended_early(step or 0, "before its first step")
+    except StopRequested:  # nothing was trained by this process, and what an earlier one saved lies where it did
+        recorder.record_early_end(step or 0, "before its first step")
 
 
-def explain(error: BaseException, run: RunDir) -> str:
+def failure_message(error: BaseException, run: RunDir) -> str:
     """Why the round of `run` failed, in one sentence for the table."""
     if isinstance(error, LoratuiError):
         return error.message
@@ -129,6 +129,6 @@ if __name__ == "__main__":
     # Tensors in pages of 2 MiB, of which a processor needs to look up fewer; torch reads it when it first allocates.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     quieten()
-    end = QuickEnd()
+    end = FastExit()
     end.exit_code = main()
     sys.exit(end.exit_code)

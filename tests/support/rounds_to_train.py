@@ -137,7 +137,7 @@ class _Stopper(Recorder):
     def append(self, event: AnyEvent) -> None:
         super().append(event)
         if isinstance(event, Step) and event.step == self._stop_after:
-            self.stop.wanted = self.stop.by_person = True
+            self.stop.requested = self.stop.by_person = True
 
 
 def fail_here(run: RunDir, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> str:

@@ -13,11 +13,11 @@ from transformers import LlamaConfig
 from engine.runs.events import Finished
 from engine.training.evaluation.perplexity import evaluate
 from engine.training.kernels import packed_attention
-from engine.training.kernels.cuda_graphs import record, recorded_length
+from engine.training.kernels.cuda_graphs import capture, captured_length
 from engine.training.kernels.head_loss import autocast
 from engine.training.kernels.rms_norm import fuse_norms
 from engine.training.kernels.rotary import fuse_rotary
-from engine.training.kernels.swiglu import fuse_gates
+from engine.training.kernels.swiglu import fuse_swiglu
 from engine.training.loop import evaluations
 from engine.training.model.adapter import recompute_activations, trainable_parameters
 from engine.training.model.forward import Forward, choose_forward
@@ -79,7 +79,7 @@ def test_loss_and_gradients_are_those_of_rows_alone_on_a_cpu(
     theirs = plain_nll(exact, rows)
     gradients = gradients_of(exact, theirs)
     model = adapted(FAMILIES[family], targets, dtype).to(CUDA)
-    for fuse in (fuse_norms, fuse_rotary, fuse_gates):
+    for fuse in (fuse_norms, fuse_rotary, fuse_swiglu):
         fuse(model)
     forward = choose_forward(model, CUDA, dtype, max(LENGTHS))
     assert forward.packed == (family != "gemma2")
@@ -235,7 +235,7 @@ def test_rounds_of_every_kind_end_well(settings: dict[str, Any], tiny_model: Pat
 def test_gates_of_one_kernel_give_the_models_own_numbers(dtype: torch.dtype, exact_products: None) -> None:
     rows = rows_of(*LENGTHS)
     written_out, model = (adapted(FAMILIES["llama"], dtype=dtype).to(CUDA) for _ in range(2))
-    assert fuse_gates(model.get_base_model()) == SMALL["num_hidden_layers"]
+    assert fuse_swiglu(model.get_base_model()) == SMALL["num_hidden_layers"]
     with autocast(CUDA, dtype):
         theirs, ours = sum_of_rows(written_out, rows), sum_of_rows(model, rows)
     assert ours.item() == pytest.approx(theirs.item(), rel=ROUNDING[dtype] / 10)
@@ -243,16 +243,16 @@ def test_gates_of_one_kernel_give_the_models_own_numbers(dtype: torch.dtype, exa
 
 
 def test_gate_of_another_kind_is_left_alone() -> None:
-    assert fuse_gates(adapted(FAMILIES["gemma2"]).to(CUDA)) == 0  # GELU's
-    assert fuse_gates(adapted(FAMILIES["gpt2"], TARGETS["gpt2"]).to(CUDA)) == 0
+    assert fuse_swiglu(adapted(FAMILIES["gemma2"]).to(CUDA)) == 0  # GELU's
+    assert fuse_swiglu(adapted(FAMILIES["gpt2"], TARGETS["gpt2"]).to(CUDA)) == 0
 
 
 def replaying(forward: Forward, *lengths: tuple[int, ...]) -> Forward:
     """Which replays passes of rows of such lengths."""
-    wanted = sorted({recorded_length(sum(rows)) for rows in lengths})
+    wanted = sorted({captured_length(sum(rows)) for rows in lengths})
     example = forward.batch(rows_of(*max(lengths, key=sum)))
-    passes = record(forward.states, trainable_parameters(forward.model), wanted, 8, 64, example)
-    return replace(forward, recorded=passes)
+    passes = capture(forward.hidden_states, trainable_parameters(forward.model), wanted, 8, 64, example)
+    return replace(forward, graphs=passes)
 
 
 def taken(forward: Forward, rows: list[Any], seed: int = 0) -> torch.Tensor:
@@ -270,7 +270,7 @@ OTHERS = [(50, 9), (64, 64, 64), (12,), (64, 40), (64, 64, 64, 64)]
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_replayed_passes_give_what_their_calls_do(family: str, dtype: torch.dtype) -> None:
     model = adapted(FAMILIES[family], TARGETS.get(family, "all-linear"), dtype).to(CUDA)
-    for fuse in (fuse_norms, fuse_rotary, fuse_gates):
+    for fuse in (fuse_norms, fuse_rotary, fuse_swiglu):
         fuse(model)
     by_calls = choose_forward(model, CUDA, dtype, 64)
     replayed = replaying(by_calls, *ALIKE, *OTHERS)
@@ -339,7 +339,7 @@ def test_round_that_replays_learns_what_one_of_calls_does(
     settings: dict[str, Any] = {"model__dtype": "bfloat16", "train__num_train_epochs": 6.0}
     ours = train_here(make_run(tmp_path / "ours", tiny_model, **settings))
     assert "tokens are recorded as CUDA graphs" in capsys.readouterr().out
-    monkeypatch.setattr("engine.training.loop.graph_capture._can_be_recorded", lambda *_: False)
+    monkeypatch.setattr("engine.training.loop.graph_capture._can_be_captured", lambda *_: False)
     theirs = train_here(make_run(tmp_path / "theirs", tiny_model, **settings))
     assert "recorded" not in capsys.readouterr().out
     losses = [[step.loss for step in steps_of(events)] for events in (ours, theirs)]

@@ -32,7 +32,7 @@ class Batch:
     row_lengths: tuple[int, ...]
     row_starts: torch.Tensor | None
     longest: int
-    predicts: torch.Tensor
+    logit_positions: torch.Tensor
     targets: torch.Tensor
 
 

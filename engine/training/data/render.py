@@ -14,7 +14,7 @@ from engine.spec.schema import DataSpec
 from engine.training.data.chat_template import ChatTemplate, Span, give_plain_template
 
 
-class Rendered(NamedTuple):
+class RenderedRow(NamedTuple):
     """One row as text.
 
     Attributes:
@@ -60,20 +60,20 @@ class Renderer:
         """Assistant turns so far that are not supervised; see `ChatTemplate`."""
         return self._chat.rewritten if self._chat is not None else 0
 
-    def render(self, row: Row) -> Rendered:
+    def render(self, row: Row) -> RenderedRow:
         """`row` as text; raises Unusable if the chat template refuses it."""
         if isinstance(row, PlainText):
-            return Rendered(row.text, [(0, len(row.text))], add_special_tokens=True, ends=True)
+            return RenderedRow(row.text, [(0, len(row.text))], add_special_tokens=True, ends=True)
         if self._chat is not None and (isinstance(row, Conversation) or self._data.prompt_template == "chat_template"):
             conversation = as_conversation(row)
             text, spans = self._chat.render(conversation)
             ends = conversation.turns[-1].supervised and not self._chat.ends_itself(text)
-            rendered = Rendered(text, spans, add_special_tokens=False, ends=ends)
+            rendered = RenderedRow(text, spans, add_special_tokens=False, ends=ends)
         else:
             assert not isinstance(row, Conversation)
             prompt = render_prompt(row, self._data.prompt_template)
             text = prompt + response_of(row)
-            rendered = Rendered(text, [(len(prompt), len(text))], add_special_tokens=True, ends=True)
+            rendered = RenderedRow(text, [(len(prompt), len(text))], add_special_tokens=True, ends=True)
         if self._data.supervised_tokens == "all":
             return rendered._replace(supervised=[(0, len(text))])
         return rendered

@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 from engine.dataset.rows import Row
 from engine.spec.schema import DataSpec
 from engine.training.data.chat_template import give_plain_template
-from engine.training.data.tokenize import Example, Tokenised, tokenise
+from engine.training.data.tokenize import Example, TokenisedRows, tokenise
 
 VERSION = 1  # one more whenever the same rows become other tokens
 MAX_BYTES = 2 * 1024**3
@@ -46,7 +46,7 @@ def tokenise_cached(
     tokenizer: PreTrainedTokenizerBase,
     data: DataSpec,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Tokenised:
+) -> TokenisedRows:
     """As `tokenise`, from the cache where the same rows were tokenised before."""
     file = cache_directory() / f"{cache_key(rows, tokenizer, data)}{SUFFIX}"
     kept = _load(file)
@@ -82,7 +82,7 @@ def cache_key(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, data: Dat
     return digest.hexdigest()
 
 
-def _load(file: Path) -> Tokenised | None:
+def _load(file: Path) -> TokenisedRows | None:
     """What is kept in `file`; None if it is not there, or not as it was written."""
     try:
         with safe_open(file, "pt") as source:
@@ -96,10 +96,10 @@ def _load(file: Path) -> Tokenised | None:
         return None
     lengths = tensors["lengths"].tolist()
     examples = map(Example, tensors["tokens"].split(lengths), tensors["supervised"].split(lengths))
-    return Tokenised(list(examples), about.warnings, about.plain_template)
+    return TokenisedRows(list(examples), about.warnings, about.plain_template)
 
 
-def _store(file: Path, tokenised: Tokenised) -> None:
+def _store(file: Path, tokenised: TokenisedRows) -> None:
     examples = tokenised.examples
     tensors = {
         "tokens": torch.cat([example.tokens for example in examples]),

@@ -16,8 +16,8 @@ from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, ModelError, SpecError
 from engine.spec.plan import split_sizes
 from engine.spec.schema import DataSpec
-from engine.training.data.render import Rendered, Renderer
-from engine.training.runtime.hub_errors import explain
+from engine.training.data.render import RenderedRow, Renderer
+from engine.training.runtime.hub_errors import explain_hub_error
 
 TOKENISED_AT_ONCE = 1000
 
@@ -63,13 +63,13 @@ def _load_from_hub(data: DataSpec) -> Rows:
         split = "train" if data.samples is None else f"train[:{data.samples}]"
         dataset = datasets.load_dataset(data.path, split=split)
     except Exception as error:  # the library raises whatever its readers and the network raise
-        reason = explain(error, f"datasets/{data.path}", "a local file")
+        reason = explain_hub_error(error, f"datasets/{data.path}", "a local file")
         raise DatasetError(f"data.path is {data.path!r}: {reason}") from error
     return usable_rows(dataset, data, data.path)
 
 
 @dataclass(frozen=True)
-class Tokenised:
+class TokenisedRows:
     """Examples whole, not yet cut.
 
     Attributes:
@@ -87,7 +87,7 @@ def tokenise(
     tokenizer: PreTrainedTokenizerBase,
     data: DataSpec,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Tokenised:
+) -> TokenisedRows:
     """The rows as tokens, `progress(done, of)` told now and then.
 
     Raises:
@@ -114,7 +114,7 @@ def tokenise(
         progress(start + len(batch), len(rows))
     if refused and len(examples) < 2:
         raise DatasetError(f"{len(refused)} of {len(rows)} rows of {data.path} cannot be used: {refused[0]}")
-    return Tokenised(examples, tuple(_tokenising_warnings(renderer, refused, len(rows))), renderer.plain_template)
+    return TokenisedRows(examples, tuple(_tokenising_warnings(renderer, refused, len(rows))), renderer.plain_template)
 
 
 def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> list[str]:
@@ -136,7 +136,7 @@ def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> 
     return told
 
 
-def make_examples(rendered: Sequence[Rendered], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+def make_examples(rendered: Sequence[RenderedRow], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
     """Each text as tokens, which are supervised where they lie in a supervised part; one that only begins or ends in
     it does too.
     """
@@ -156,7 +156,7 @@ def make_examples(rendered: Sequence[Rendered], tokenizer: PreTrainedTokenizerBa
     return [example for example in examples if example is not None]
 
 
-def _example(rendered: Rendered, tokens: list[int], offsets: list[tuple[int, int]], eos: int) -> Example:
+def _example(rendered: RenderedRow, tokens: list[int], offsets: list[tuple[int, int]], eos: int) -> Example:
     starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
     before = np.maximum.accumulate(np.concatenate(([0], ends)))[:-1]
     starts = np.where(starts == ends, before, starts)  # some tokenizers take the spaces out of a token's place

@@ -16,14 +16,14 @@ BATCH = 32  # prompts at once, as far as they are of one length; fewer where mem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class PromptAndAnswer:
     """A row cut where its answer begins: `prompt` and `expected` are int32 tokens, neither is empty."""
 
     prompt: torch.Tensor
     expected: torch.Tensor
 
 
-def cut_at_answer(example: Example) -> Question:
+def cut_at_answer(example: Example) -> PromptAndAnswer:
     """The row up to its first supervised token, and that span of supervised tokens.
 
     A row that is supervised throughout has no answer of its own: its second half is one.
@@ -34,14 +34,14 @@ def cut_at_answer(example: Example) -> Question:
         start = max(1, len(example) // 2)
     after = supervised[start:]
     length = len(after) if bool(after.all()) else int(after.int().argmin())
-    return Question(example.tokens[:start], example.tokens[start : start + length])
+    return PromptAndAnswer(example.tokens[:start], example.tokens[start : start + length])
 
 
 def answers(
     forward: Forward,
     tokenizer: PreTrainedTokenizerBase,
     budget_tokens: int,
-    questions: Sequence[Question],
+    questions: Sequence[PromptAndAnswer],
     max_new_tokens: int,
     progress: Callable[[int], None],
 ) -> list[torch.Tensor]:

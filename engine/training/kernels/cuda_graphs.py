@@ -21,12 +21,12 @@ from engine.training.runtime.device import random_state, set_random_state
 LENGTHS = 8  # to the octave: recording one takes about as long as a pass by calls, and what rounds it up is computed
 TOLERANCE = 0.02  # relative; kernels of the way back add up in no fixed order
 
-StatesOf = Callable[[Batch], torch.Tensor]
+HiddenStatesOf = Callable[[Batch], torch.Tensor]
 Gradients = Sequence[torch.Tensor | None]
 
 
 @dataclass(frozen=True)
-class RecordedPass:
+class CapturedPass:
     """One way there and back of so many tokens; what it reads and writes stays where it is in memory.
 
     Attributes:
@@ -43,13 +43,13 @@ class RecordedPass:
     back: torch.cuda.CUDAGraph
     gradients: Gradients
 
-    def there_with(self, batch: Batch) -> torch.Tensor:
+    def replay_forward(self, batch: Batch) -> torch.Tensor:
         """`states` of the tokens of `batch`, and of what makes up the length."""
-        put_in_place(batch, self.batch)
+        copy_into(batch, self.batch)
         self.there.replay()
         return self.states
 
-    def back_with(self, gradient: torch.Tensor) -> Gradients:
+    def replay_backward(self, gradient: torch.Tensor) -> Gradients:
         """`gradients`, which the next pass overwrites."""
         self.gradient.copy_(gradient)
         self.back.replay()
@@ -58,53 +58,53 @@ class RecordedPass:
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, recorded: RecordedPass, batch: Batch, *_: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, recorded: CapturedPass, batch: Batch, *_: torch.Tensor) -> torch.Tensor:
         ctx.recorded = recorded
-        return recorded.there_with(batch).detach()
+        return recorded.replay_forward(batch).detach()
 
     @staticmethod
     def backward(ctx: Any, *gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        gradients = ctx.recorded.back_with(gradient[0])
+        gradients = ctx.recorded.replay_backward(gradient[0])
         return None, None, *(None if of_one is None else of_one.clone() for of_one in gradients)
 
 
 _replay: Callable[..., torch.Tensor] = _Replay.apply
 
 
-class RecordedPasses:
+class CudaGraphs:
     """Passes through a model that are replayed, each for the batches that are rounded up to its length."""
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], passes: dict[int, RecordedPass]) -> None:
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], passes: dict[int, CapturedPass]) -> None:
         self._parameters = parameters
         self._passes = passes
 
-    def states(self, batch: Batch) -> torch.Tensor | None:
+    def hidden_states(self, batch: Batch) -> torch.Tensor | None:
         """[1, tokens or a few more, hidden_size]; None if no pass of that length is recorded."""
-        recorded = self._passes.get(recorded_length(batch.input_ids.shape[1]))
+        recorded = self._passes.get(captured_length(batch.input_ids.shape[1]))
         return None if recorded is None else _replay(recorded, batch, *self._parameters)
 
 
-def recorded_length(tokens: int) -> int:
+def captured_length(tokens: int) -> int:
     """What so many are rounded up to."""
     return rounded_up(tokens, LENGTHS)
 
 
-def record(
-    states_of: StatesOf,
+def capture(
+    hidden_states_of: HiddenStatesOf,
     parameters: Sequence[torch.nn.Parameter],
     lengths: Sequence[int],
     most_rows: int,
     longest: int,
     example: Batch,
-) -> RecordedPasses:
+) -> CudaGraphs:
     """Passes of `lengths`; the first is compared with what its calls give at the same random numbers.
 
     No random number is drawn by it. No graph of an earlier pass may be left: its ends would be drawn into a recording.
 
     Args:
-        states_of: a pass, call by call: [1, tokens, hidden_size] of a packed batch.
+        hidden_states_of: a pass, call by call: [1, tokens, hidden_size] of a packed batch.
         parameters: what is trained.
-        lengths: `recorded_length`s.
+        lengths: `captured_length`s.
         most_rows: rows of the largest batch there is.
         longest: tokens of the longest row there is.
         example: a batch no longer than the longest of `lengths`.
@@ -113,39 +113,41 @@ def record(
         RuntimeError: the model cannot be recorded, or not rightly; torch raises others for whatever it does.
     """
     before, device = random_state(), example.input_ids.device
-    passes: dict[int, RecordedPass] = {}
+    passes: dict[int, CapturedPass] = {}
     try:
         for length in sorted(lengths, reverse=True):  # a shorter pass fits into the memory of a longer one
-            lasting = lasting_batch(length, most_rows, longest, device)
+            lasting = static_batch(length, most_rows, longest, device)
             if passes:
-                passes[length] = _captured(states_of, parameters, lasting, next(iter(passes.values())).there.pool())
+                passes[length] = _capture_pass(
+                    hidden_states_of, parameters, lasting, next(iter(passes.values())).there.pool()
+                )
             else:
-                passes[length] = _checked(states_of, parameters, lasting, example)
+                passes[length] = _checked(hidden_states_of, parameters, lasting, example)
     except Exception:
-        renew_generator(device)
+        replace_generator(device)
         raise
     finally:
         set_random_state(before)
-    return RecordedPasses(parameters, passes)
+    return CudaGraphs(parameters, passes)
 
 
 def _checked(
-    states_of: StatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, example: Batch
-) -> RecordedPass:
-    put_in_place(example, lasting)
+    hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, example: Batch
+) -> CapturedPass:
+    copy_into(example, lasting)
     before = random_state()
-    states, gradients = _by_calls(states_of, parameters, lasting)
-    recorded = _captured(states_of, parameters, lasting, None)
+    states, gradients = _by_calls(hidden_states_of, parameters, lasting)
+    recorded = _capture_pass(hidden_states_of, parameters, lasting, None)
     set_random_state(before)
-    error = relative_error([states], [recorded.there_with(example)])
-    error = max(error, relative_error(gradients, recorded.back_with(states)))
+    error = relative_error([states], [recorded.replay_forward(example)])
+    error = max(error, relative_error(gradients, recorded.replay_backward(states)))
     if not error <= TOLERANCE:
         raise RuntimeError(f"they would be wrong by {error:.1%}")
     return recorded
 
 
 def _by_calls(
-    states_of: StatesOf, parameters: Sequence[torch.nn.Parameter], batch: Batch
+    hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], batch: Batch
 ) -> tuple[torch.Tensor, Gradients]:
     """The states, and the gradients to the states themselves.
 
@@ -153,29 +155,31 @@ def _by_calls(
         RuntimeError: the processor would wait for the GPU on the way, which would spoil a recording.
     """
     with no_synchronisation():
-        states = states_of(batch)
+        states = hidden_states_of(batch)
         return states.detach(), torch.autograd.grad(states, parameters, states.detach(), allow_unused=True)
 
 
-def _captured(states_of: StatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, pool: Any) -> RecordedPass:
+def _capture_pass(
+    hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, pool: Any
+) -> CapturedPass:
     there, back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
     try:
         with torch.cuda.stream(torch.cuda.current_stream()):  # to come back to if the recording breaks off
             with torch.cuda.graph(there, pool, capture_error_mode="thread_local"):
-                states = states_of(lasting)
+                states = hidden_states_of(lasting)
             gradient = torch.empty_like(states)
             with torch.cuda.graph(back, there.pool(), capture_error_mode="thread_local"):
                 gradients = torch.autograd.grad(states, parameters, gradient, allow_unused=True)
     except Exception:
         _BROKEN_OFF.extend((there, back))
         raise
-    return RecordedPass(lasting, there, states.detach(), gradient, back, gradients)
+    return CapturedPass(lasting, there, states.detach(), gradient, back, gradients)
 
 
 _BROKEN_OFF: list[torch.cuda.CUDAGraph] = []  # torch's allocator goes on asking them
 
 
-def lasting_batch(length: int, most_rows: int, longest: int, device: torch.device) -> Batch:
+def static_batch(length: int, most_rows: int, longest: int, device: torch.device) -> Batch:
     """A batch of `length` tokens in which others of up to `most_rows` rows of up to `longest` can be put in place."""
     tokens, positions = (torch.zeros(1, length, dtype=torch.int64, device=device) for _ in range(2))
     starts = torch.full((most_rows + 2,), length, dtype=torch.int32, device=device)
@@ -183,7 +187,7 @@ def lasting_batch(length: int, most_rows: int, longest: int, device: torch.devic
     return Batch(tokens, positions, None, (), starts, max(longest, length // LENGTHS), predicts, targets)
 
 
-def put_in_place(batch: Batch, lasting: Batch) -> None:
+def copy_into(batch: Batch, lasting: Batch) -> None:
     """Write the rows of `batch` over what `lasting` has: what is left of its length becomes a row of nothing."""
     assert batch.row_starts is not None and lasting.row_starts is not None
     tokens, starts = batch.input_ids.shape[1], len(batch.row_starts)
@@ -193,7 +197,7 @@ def put_in_place(batch: Batch, lasting: Batch) -> None:
     lasting.row_starts[starts:] = lasting.input_ids.shape[1]
 
 
-def renew_generator(device: torch.device) -> None:
+def replace_generator(device: torch.device) -> None:
     """Draw on from the same state by another generator: one whose recording broke off waits for the end of that."""
     if device.type == "cuda":
         spoilt = torch.cuda.default_generators[torch.cuda.current_device()]

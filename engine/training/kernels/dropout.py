@@ -8,7 +8,7 @@ import torch
 LEVELS = 2**16  # of the share that is kept
 
 
-class QuickDropout(torch.nn.Dropout):
+class FastDropout(torch.nn.Dropout):
     """`torch.nn.Dropout`, on a CPU with four elements' random numbers in each that is drawn.
 
     They are drawn by a quicker generator of numpy's (M. O'Neill, PCG, 2014), that torch's seeds for each call, so what
@@ -17,12 +17,12 @@ class QuickDropout(torch.nn.Dropout):
     """
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        if not self.is_quick_for(given):
+        if not self.applies_to(given):
             return super().forward(given)
         keeps, scale = self.draw(given)
         return given * keeps.mul_(scale)
 
-    def is_quick_for(self, given: torch.Tensor) -> bool:
+    def applies_to(self, given: torch.Tensor) -> bool:
         """Whether `given` is dropped from in this way, not in torch's own."""
         return self.training and 0 < self.p < 1 and given.device.type == "cpu" and not torch.compiler.is_compiling()
 
@@ -36,8 +36,8 @@ class QuickDropout(torch.nn.Dropout):
         return keeps.to(given.dtype), LEVELS / kept
 
 
-def use_quick_dropout(modules: torch.nn.ModuleDict) -> None:
+def use_fast_dropout(modules: torch.nn.ModuleDict) -> None:
     """Put it in the place of those of `modules` that are torch's own."""
     for name, module in modules.items():
         if type(module) is torch.nn.Dropout:
-            modules[name] = QuickDropout(module.p)
+            modules[name] = FastDropout(module.p)

@@ -48,7 +48,7 @@ def _log_p(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     return torch.log_softmax(functional.linear(states, weight, bias), dim=-1, dtype=torch.float32)
 
 
-def _is_quick_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+def _is_fast_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
     return (
         weight.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.bfloat16)
@@ -103,7 +103,7 @@ class _HeadNll(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
     ) -> torch.Tensor:
         states = hidden.to(weight.dtype)
-        if len(targets) and _is_quick_as_attention(weight, bias):  # attention of nothing ends the process
+        if len(targets) and _is_fast_as_attention(weight, bias):  # attention of nothing ends the process
             total, gradient = _as_attention(states, weight, targets)
         else:
             total, gradient = _in_chunks(states, weight, bias, targets)

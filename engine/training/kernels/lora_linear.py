@@ -10,7 +10,7 @@ import torch
 from peft.tuners.lora import Linear
 from torch.nn import functional
 
-from engine.training.kernels.dropout import QuickDropout
+from engine.training.kernels.dropout import FastDropout
 
 
 def fuse_lora(model: torch.nn.Module) -> int:
@@ -44,7 +44,7 @@ def _forward(
     """`hidden` [..., in_features] through `module`; by peft's own steps wherever it does anything but learn."""
     (name,) = module.lora_A.keys()
     dropout = module.lora_dropout[name]
-    drops = isinstance(dropout, QuickDropout) and dropout.is_quick_for(hidden)
+    drops = isinstance(dropout, FastDropout) and dropout.applies_to(hidden)
     if others or options or not _learns(module, hidden) or not (drops or type(dropout) is torch.nn.Identity):
         return written_out(hidden, *others, **options)
     keeps, scale = dropout.draw(hidden) if drops else (None, 1.0)

@@ -15,11 +15,11 @@ from transformers import AttentionInterface
 from engine.training.data.batching import Batch
 from engine.training.kernels.cpu_attention import attend_by_row
 
-NAME = "loratui_rows"
+ATTENTION_NAME = "loratui_rows"
 VARLEN_HEAD_DIM = 256  # the widest head that torch's flash kernel takes
 
 
-class RowAttention:
+class PackedAttention:
     """An attention function for transformers that attends within each row of the batch it was last shown.
 
     It knows the rows by itself rather than by an argument: not every model hands arguments down to its attention, and
@@ -31,7 +31,7 @@ class RowAttention:
         self._lengths: tuple[int, ...] = ()
         self._starts: torch.Tensor | None = None
 
-    def show(self, batch: Batch) -> None:
+    def set_rows(self, batch: Batch) -> None:
         """Attend within the rows of `batch` from here on, in its backward pass too."""
         self._tokens, self._longest = batch.input_ids.shape[1], batch.longest
         self._lengths, self._starts = batch.row_lengths, batch.row_starts
@@ -78,8 +78,8 @@ class RowAttention:
         return torch.cat(attended, dim=2)
 
 
-ROWS = RowAttention()
-AttentionInterface.register(NAME, torch.compiler.disable(ROWS.__call__))
+PACKED_ATTENTION = PackedAttention()
+AttentionInterface.register(ATTENTION_NAME, torch.compiler.disable(PACKED_ATTENTION.__call__))
 
 
 def _varlen(
@@ -90,7 +90,7 @@ def _varlen(
     starts: torch.Tensor,
     longest: int,
 ) -> torch.Tensor:
-    """All rows in one kernel; shapes as `RowAttention`."""
+    """All rows in one kernel; shapes as `PackedAttention`."""
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # by [0] its gradient is copied
@@ -120,7 +120,7 @@ def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 @contextmanager
-def attention_of(model: Any, name: str) -> Iterator[None]:
+def using_attention(model: Any, name: str) -> Iterator[None]:
     """Have the transformers model `model` attend by the function of that name."""
     before = model.config._attn_implementation
     model.set_attn_implementation(name)

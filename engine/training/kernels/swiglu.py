@@ -27,7 +27,7 @@ template <typename T> void gradients(T gate, T up, T gradient, T& of_gate, T& of
 """
 
 
-def fuse_gates(model: torch.nn.Module) -> int:
+def fuse_swiglu(model: torch.nn.Module) -> int:
     """Have those feed-forward layers of `model` on a GPU gate in one kernel that give its numbers; how many they are.
 
     Written out, the gate takes its activations, which are the widest of all, through memory five times and back nine.

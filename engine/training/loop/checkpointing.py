@@ -16,7 +16,7 @@ from engine.files.directories import write_directory
 from engine.runs.checkpoints import STATE, TENSORS, checkpoints_in, write_manifest
 from engine.spec.fields import changed_keys, describe_value, flatten
 from engine.spec.schema import Spec, decode_spec
-from engine.training.loop.state import Progress
+from engine.training.loop.state import TrainingProgress
 from engine.training.model.adapter import save_adapter, trainable_parameters
 from engine.training.model.pissa import WEIGHTS, Tensors, is_pissa, read_plain, split_base_again
 from engine.training.runtime.hub_errors import first_line
@@ -28,7 +28,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 MAY_MOVE = frozenset({"model.path", "data.path"})
 
 
-class _State(Progress, frozen=True):
+class _State(TrainingProgress, frozen=True):
     """`state.json`: also float16's gradient scaler, and the spec that is trained; older checkpoints have neither."""
 
     scaler: dict[str, int | float] = msgspec.field(default_factory=dict)
@@ -52,7 +52,7 @@ def save_checkpoint(training: Training) -> Path:
     state = _State(**msgspec.structs.asdict(progress), scaler=scaler, spec=msgspec.to_builtins(spec))
 
     def write(directory: Path) -> None:
-        save_adapter(training.model, training.tokenizer, training.split_off, directory)
+        save_adapter(training.model, training.tokenizer, training.pissa_initial, directory)
         save_file(_training_tensors(training.model, training.optimizer), directory / TENSORS)
         (directory / STATE).write_bytes(msgspec.json.encode(state))
         write_manifest(directory)
@@ -82,9 +82,9 @@ def restore(training: Training, step: int) -> None:
     if state.spec is not None:
         _check_spec(checkpoint.name, decode_spec(state.spec), training.spec)
     try:
-        adapter, training.split_off = _read_adapter(training, step)
-        if training.split_off:
-            split_base_again(training.model, training.split_off)
+        adapter, training.pissa_initial = _read_adapter(training, step)
+        if training.pissa_initial:
+            split_base_again(training.model, training.pissa_initial)
         _put_adapter(training.model, adapter)
         _restore_optimizer(load_file(checkpoint / TENSORS), training.model, training.optimizer)
     except (KeyError, RuntimeError) as error:
@@ -93,7 +93,7 @@ def restore(training: Training, step: int) -> None:
         ) from error
     if state.scaler:
         training.scaler.load_state_dict(state.scaler)
-    training.progress = Progress(state.step, state.train_seconds, state.trained_tokens)
+    training.progress = TrainingProgress(state.step, state.train_seconds, state.trained_tokens)
     training.saved_step = step
 
 

@@ -32,7 +32,7 @@ def measure_if_due(training: Training) -> bool:
 
     Raises:
         TrainingError: the eval loss is no finite number; the checkpoint after this step, which leads nowhere, is gone.
-        StopWanted: the run is to end.
+        StopRequested: the run is to end.
     """
     step, plan = training.progress.step, training.plan
     if step > 0 and (step % (plan.steps_per_epoch or 1) == 0 or step == plan.total_steps):
@@ -89,13 +89,13 @@ def score_answers(training: Training, step: int) -> None:
     no cache outlives the call. Whatever goes wrong is a warning, as no round is to end for its answers.
 
     Raises:
-        StopWanted: the run is to end.
+        StopRequested: the run is to end.
     """
     spec, recorder = training.spec.generation, training.recorder
     examples = training.held_out[: spec.examples]
     questions = [cut_at_answer(example) for example in examples]
     try:
-        with recorder.stop.at_once():
+        with recorder.stop.interruptible():
             found = answers(
                 training.forward,
                 training.tokenizer,

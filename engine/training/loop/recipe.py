@@ -18,13 +18,13 @@ from engine.spec.round import Result
 from engine.spec.schema import Spec
 from engine.training.loop.checkpointing import prune_checkpoints, restore, restore_adapter, save_checkpoint
 from engine.training.loop.evaluations import measure_base, measure_if_due, score_answers_once
-from engine.training.loop.graph_capture import record_passes
+from engine.training.loop.graph_capture import capture_graphs
 from engine.training.loop.optimizer import learning_rates
 from engine.training.loop.recorder import Recorder
 from engine.training.loop.setup import prepare
 from engine.training.loop.state import Training
 from engine.training.loop.step import take_step
-from engine.training.loop.stop import StopWanted
+from engine.training.loop.stop import StopRequested
 from engine.training.model.adapter import MODEL_CARD, save_adapter
 from engine.training.model.model_card import model_card, read_names
 from engine.training.model.pissa import is_pissa, split_base
@@ -36,33 +36,33 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
 
     Raises:
         LoratuiError: the round cannot be trained, in one sentence.
-        StopWanted: it was told to end before its first step.
+        StopRequested: it was told to end before its first step.
     """
-    with recorder.stop.at_once(), out_of_memory("while loading"):
+    with recorder.stop.interruptible(), out_of_memory("while loading"):
         history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled, Answered))
         training = prepare(spec, run, recorder, device, history.prepared if resume is not None else None)
         training.history = history
         measure_base(training)
-        recorder.append(training.origin.result(lambda *_: None))
+        recorder.append(training.provenance.result(lambda *_: None))
         if resume is not None:
             restore(training, resume)
             recorder.log(f"resumed after step {resume}")
         elif is_pissa(spec):
-            training.split_off = split_base(training.model, spec.lora.init_lora_weights)
+            training.pissa_initial = split_base(training.model, spec.lora.init_lora_weights)
     try:
         complete = train(training)
-    except StopWanted:
+    except StopRequested:
         complete = False
     step, total = training.progress.step, training.plan.total_steps
     if complete:
         finish(training)
         return
     if step == 0:
-        raise StopWanted
+        raise StopRequested
     if step != training.saved_step:
         save(training)
     save_final(training, step)
-    recorder.ended_early(step, f"after step {step} of {total}")
+    recorder.record_early_end(step, f"after step {step} of {total}")
 
 
 def train(training: Training) -> bool:
@@ -72,7 +72,7 @@ def train(training: Training) -> bool:
     learning_rate = learning_rates(spec.train, plan)
     window: list[float] = []
     measure_if_due(training)
-    record_passes(training)
+    capture_graphs(training)
     recorder.phase("training")
     while not _is_complete(training):
         step = training.progress.step + 1
@@ -83,7 +83,7 @@ def train(training: Training) -> bool:
             window.clear()
         if step in plan.checkpoints:
             save(training)
-        if recorder.stop.wanted:
+        if recorder.stop.requested:
             return False
         if measure_if_due(training) and not _is_complete(training):
             recorder.phase("training")
@@ -123,7 +123,7 @@ def save_final(training: Training, step: int) -> Result:
     card = model_card(training.spec, read_names(training.run), result, step, training.plan.total_steps or 0)
 
     def write(directory: Path) -> None:
-        save_adapter(training.model, training.tokenizer, training.split_off, directory)
+        save_adapter(training.model, training.tokenizer, training.pissa_initial, directory)
         (directory / MODEL_CARD).write_text(card, encoding="utf-8")
 
     write_directory(training.run.adapter, write)

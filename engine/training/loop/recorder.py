@@ -9,7 +9,7 @@ from typing import Literal
 from engine.runs.event_log import EventWriter
 from engine.runs.events import AnyEvent, Interrupted, Phase, Stopped, Warned
 from engine.text.redact import redact
-from engine.training.loop.stop import StopSignal, StopWanted
+from engine.training.loop.stop import StopRequested, StopSignal
 
 PHASE_SECONDS = 0.25
 
@@ -39,7 +39,7 @@ class Recorder:
         self.log(f"warning: {message}")
         self.append(Warned(time=time.time(), message=message))
 
-    def ended_early(self, step: int, when: str) -> None:
+    def record_early_end(self, step: int, when: str) -> None:
         """Say who ended the run, `step` being the last one done."""
         if self._stop.by_person:
             self.append(Stopped(time=time.time(), step=step, message=f"stopped {when}"))
@@ -51,9 +51,9 @@ class Recorder:
         print(line, flush=True)
 
     def phase(self, name: PhaseName, done: int = 0, total: int = 0) -> None:
-        """Say what is being done outside the steps; raises StopWanted if the run is to end."""
-        if self._stop.wanted:
-            raise StopWanted
+        """Say what is being done outside the steps; raises StopRequested if the run is to end."""
+        if self._stop.requested:
+            raise StopRequested
         last, at = self._last_phase
         now = self._clock()
         if name != last or now - at >= PHASE_SECONDS or done == total > 0:

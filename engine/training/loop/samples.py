@@ -21,13 +21,13 @@ def sample(training: Training) -> None:
     wrong is a warning, as no round is to end for its samples.
 
     Raises:
-        StopWanted: the run is to end.
+        StopRequested: the run is to end.
     """
     recorder, step = training.recorder, training.progress.step
     recorder.phase("sampling")
     questions = [cut_at_answer(example) for example in training.held_out[:PROMPTS]]
     try:
-        with recorder.stop.at_once():
+        with recorder.stop.interruptible():
             found = answers(
                 training.forward,
                 training.tokenizer,

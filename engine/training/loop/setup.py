@@ -17,7 +17,7 @@ from engine.spec.plan import Plan, make_plan
 from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes
 from engine.training.data.token_cache import tokenise_cached
-from engine.training.data.tokenize import Example, Tokenised, cut, load_rows, split
+from engine.training.data.tokenize import Example, TokenisedRows, cut, load_rows, split
 from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.provenance import provenance_of
 from engine.training.loop.recorder import Recorder
@@ -60,7 +60,7 @@ def prepare(
             "data.eval_fraction",
         )
     train, held_out = split(examples, spec.data)
-    origin = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
+    provenance = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
     model = add_adapter(base, spec)
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -69,7 +69,7 @@ def prepare(
     if device.type == "cpu":
         keep_freed_memory()  # no sooner, as what is kept would not be measured
     training = Training(
-        spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, origin
+        spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, provenance
     )
     _say_prepared(training, rows.found.format)
     return training
@@ -92,7 +92,7 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
     return budget
 
 
-def _cut(rows: Rows, tokenised: Tokenised, spec: Spec, recorder: Recorder) -> list[Example]:
+def _cut(rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:
     """The examples that can be trained on; warns of those that cannot, or were cut."""
     recorder.log(f"data: {rows.found}, {len(rows.usable):,} usable")
     if (warning := rows.warning()) is not None:

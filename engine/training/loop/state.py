@@ -26,7 +26,7 @@ from engine.training.runtime.background import Background
 from engine.training.runtime.device import out_of_memory
 
 
-class Progress(Struct, frozen=True):
+class TrainingProgress(Struct, frozen=True):
     """How far training is: sums since the first step, over all runs of the round."""
 
     step: int = 0
@@ -35,7 +35,7 @@ class Progress(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class LaidOut:
+class PrefetchedBatches:
     """The micro-batches of a step on the device, by what they were sliced by."""
 
     step: int
@@ -58,11 +58,11 @@ class Training:
     held_out: list[Example]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    origin: Background[Provenance]
-    progress: Progress = field(default_factory=Progress)
+    provenance: Background[Provenance]
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
     saved_step: int = 0
-    split_off: Tensors = field(default_factory=dict)  # what PiSSA took from the base weights
-    laid_out: LaidOut | None = None  # of the step that comes next
+    pissa_initial: Tensors = field(default_factory=dict)  # what PiSSA took from the base weights
+    prefetched: PrefetchedBatches | None = None  # of the step that comes next
     history: RunSnapshot = field(default_factory=RunSnapshot)  # the evaluations and samples of the round so far
 
     @property
@@ -74,14 +74,14 @@ class Training:
     def device(self) -> torch.device:
         return self.forward.device
 
-    def use(self, budget: Budget) -> None:
+    def set_budget(self, budget: Budget) -> None:
         """Keep to `budget` from here on, with all the memory there is."""
-        self.forward = replace(self.forward, recorded=None)
+        self.forward = replace(self.forward, graphs=None)
         recompute_activations(self.model, budget.gradient_checkpointing)
         self.budget = budget
 
     def evaluate(self, phase: PhaseName) -> Evaluation:
-        with self.recorder.stop.at_once(), out_of_memory(f"while {phase}"):
+        with self.recorder.stop.interruptible(), out_of_memory(f"while {phase}"):
             return evaluate(
                 self.forward,
                 self.held_out,

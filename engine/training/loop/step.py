@@ -13,7 +13,7 @@ from engine.runs.events import Step
 from engine.training.data.batching import Batch, slices_of, step_rows
 from engine.training.data.tokenize import Example
 from engine.training.loop.optimizer import set_learning_rate
-from engine.training.loop.state import LaidOut, Progress, Training
+from engine.training.loop.state import PrefetchedBatches, Training, TrainingProgress
 from engine.training.model.adapter import trainable_parameters
 from engine.training.model.memory_budget import Budget
 from engine.training.runtime.device import (
@@ -41,7 +41,7 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
-    training.laid_out = _lay_out(training, step + 1)  # while the device is at work on this one
+    training.prefetched = _prefetch(training, step + 1)  # while the device is at work on this one
     figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the step's one wait for the device
     loss, grad_norm = figures
     _check_finite(training, step, loss, grad_norm)  # too late for the adapter in memory, which is not kept then
@@ -58,12 +58,12 @@ def _backward(training: Training, step: int, examples: list[Example], supervised
     state = random_state()
     while True:
         try:
-            return _accumulate(training, _laid_out(training, step), supervised)
+            return _accumulate(training, _batches_of(training, step), supervised)
         except Exception as error:
             if not is_out_of_memory(error) or (smaller := _smaller_budget(training, examples)) is None:
                 raise
         training.optimizer.zero_grad(set_to_none=True)  # no sooner, as the error holds on to what was computed
-        training.use(smaller)
+        training.set_budget(smaller)
         set_random_state(state)
         training.recorder.warn(
             f"out of memory at step {step}: micro-batches hold at most {smaller.tokens:,} tokens"
@@ -92,17 +92,17 @@ def examples_of(training: Training, step: int) -> list[Example]:
     return [training.train[index] for index in indices]
 
 
-def _laid_out(training: Training, step: int) -> list[Batch]:
+def _batches_of(training: Training, step: int) -> list[Batch]:
     """The micro-batches of `step` on the device; those laid out before, unless they were others or larger ones."""
-    ahead = training.laid_out
+    ahead = training.prefetched
     if ahead is None or ahead.step != step or ahead.budget != training.budget:
-        ahead = _lay_out(training, step)
+        ahead = _prefetch(training, step)
     return ahead.batches
 
 
-def _lay_out(training: Training, step: int) -> LaidOut:
+def _prefetch(training: Training, step: int) -> PrefetchedBatches:
     batches = [training.forward.batch(rows) for rows in micro_batches(training, examples_of(training, step))]
-    return LaidOut(step, training.budget, batches)
+    return PrefetchedBatches(step, training.budget, batches)
 
 
 def micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
@@ -148,7 +148,7 @@ def _record_step(
     training: Training, step: int, rate: float, loss: float, norm: float, examples: list[Example], seconds: float
 ) -> None:
     tokens, before = sum(map(len, examples)), training.progress
-    training.progress = Progress(
+    training.progress = TrainingProgress(
         step,
         before.train_seconds + seconds,
         before.trained_tokens + tokens,

@@ -10,7 +10,7 @@ from types import FrameType
 INSIST_SECONDS = 1.0
 
 
-class StopWanted(BaseException):
+class StopRequested(BaseException):
     """The run is to end now. No `except Exception` of a library that is loading something may swallow it."""
 
 
@@ -18,15 +18,15 @@ class StopSignal:
     """SIGINT is the person's stop, SIGTERM and SIGUSR1 the machine's (shutdown, preemption): a flag that the recipe
     asks between steps.
 
-    Within `at_once` the signal itself raises StopWanted, as imports and downloads ask no flag. It is raised again
-    every `INSIST_SECONDS` until `at_once` is left: a signal that comes just before a system call waits does not end the
-    waiting, and an exception raised inside a finaliser is lost.
+    Within `interruptible` the signal itself raises StopRequested, as imports and downloads check no flag. It is raised
+    again every `INSIST_SECONDS` until `interruptible` is left: a signal that comes just before a system call blocks
+    does not end the wait, and an exception raised inside a finaliser is lost.
     """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.requested = False
         self.by_person = False
-        self._at_once = False
+        self._interruptible = False
 
     def listen(self) -> None:
         """Take the signals from here on; a lost terminal ends nothing."""
@@ -36,25 +36,25 @@ class StopSignal:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.wanted = True
+        self.requested = True
         self.by_person = self.by_person or number == signal.SIGINT
-        if self._at_once:
+        if self._interruptible:
             signal.setitimer(signal.ITIMER_REAL, INSIST_SECONDS, INSIST_SECONDS)
-            raise StopWanted
+            raise StopRequested
 
     def _insist(self, number: int, frame: FrameType | None) -> None:
-        if self._at_once:
-            raise StopWanted
+        if self._interruptible:
+            raise StopRequested
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """While nothing is written that must be whole: raises StopWanted as soon as the run is to end."""
-        before, self._at_once = self._at_once, True
+    def interruptible(self) -> Iterator[None]:
+        """While nothing is written that must be whole: raises StopRequested as soon as the run is to end."""
+        before, self._interruptible = self._interruptible, True
         try:
-            if self.wanted:
-                raise StopWanted
+            if self.requested:
+                raise StopRequested
             yield
         finally:
-            self._at_once = before
-            if self.wanted and not before:
+            self._interruptible = before
+            if self.requested and not before:
                 signal.setitimer(signal.ITIMER_REAL, 0)

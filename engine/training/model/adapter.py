@@ -19,7 +19,7 @@ from engine.preflight.base_model import (
     check_target_modules,
 )
 from engine.spec.schema import Spec
-from engine.training.kernels.dropout import use_quick_dropout
+from engine.training.kernels.dropout import use_fast_dropout
 from engine.training.kernels.lora_linear import fuse_lora
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
 
@@ -42,7 +42,7 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
         parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
     for module in adapted.modules():
         if isinstance(module, LoraLayer):
-            use_quick_dropout(module.lora_dropout)
+            use_fast_dropout(module.lora_dropout)
         if isinstance(module, BaseTunerLayer):
             # Everything runs under autocast, which would take the float32 that peft makes of the input back at once.
             module.cast_input_dtype_enabled = False
@@ -101,13 +101,13 @@ def trainable_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, split_off: Tensors, directory: Path) -> None:
+def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, pissa_initial: Tensors, directory: Path) -> None:
     """The adapter as peft loads it on the base model, weights as safetensors, and the tokenizer beside it.
 
-    `split_off` is what PiSSA took from the base weights, empty without it.
+    `pissa_initial` is what PiSSA took from the base weights, empty without it.
     """
     model.save_pretrained(directory, safe_serialization=True, save_embedding_layers=False)
     (directory / MODEL_CARD).unlink(missing_ok=True)  # peft's own is an empty form
-    if split_off:
-        write_plain(directory, split_off)
+    if pissa_initial:
+        write_plain(directory, pissa_initial)
     tokenizer.save_pretrained(directory)

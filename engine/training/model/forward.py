@@ -14,9 +14,9 @@ from torch.nn import functional
 from engine.errors import SpecError
 from engine.training.data.batching import Batch, pack, packs_of, pad, padded_batches_of
 from engine.training.data.tokenize import Example
-from engine.training.kernels.cuda_graphs import RecordedPasses
+from engine.training.kernels.cuda_graphs import CudaGraphs
 from engine.training.kernels.head_loss import autocast, head_nll, token_nlls
-from engine.training.kernels.packed_attention import NAME, ROWS, attention_of
+from engine.training.kernels.packed_attention import ATTENTION_NAME, PACKED_ATTENTION, using_attention
 from engine.training.runtime.hub_errors import first_line
 
 CHECKED_TOKENS = (24, 40)
@@ -40,7 +40,7 @@ class Forward:
     packed: bool
     fused_head: bool
     attention: str
-    recorded: RecordedPasses | None = None
+    graphs: CudaGraphs | None = None
 
     def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:
         """Batches of at most `tokens` tokens each, padding included, or a single row."""
@@ -73,26 +73,26 @@ class Forward:
 
     def _hidden(self, batch: Batch) -> torch.Tensor:
         """[supervised tokens, hidden_size], what the head predicts `batch.targets` from."""
-        replayed = self.recorded.states(batch) if self.recorded is not None and torch.is_grad_enabled() else None
-        states = self.states(batch) if replayed is None else replayed
-        return states.flatten(0, 1)[batch.predicts]
+        replayed = self.graphs.hidden_states(batch) if self.graphs is not None and torch.is_grad_enabled() else None
+        states = self.hidden_states(batch) if replayed is None else replayed
+        return states.flatten(0, 1)[batch.logit_positions]
 
-    def states(self, batch: Batch) -> torch.Tensor:
+    def hidden_states(self, batch: Batch) -> torch.Tensor:
         """[1, tokens, hidden_size] if packed, [rows, longest, hidden_size] if padded: what the head is given."""
-        ROWS.show(batch)
+        PACKED_ATTENTION.set_rows(batch)
         with autocast(self.device, self.dtype):
             states: torch.Tensor = self.model.get_base_model().get_decoder()(**_inputs(batch)).last_hidden_state
         return states
 
     def _plain_nlls(self, batch: Batch) -> torch.Tensor:
-        ROWS.show(batch)
+        PACKED_ATTENTION.set_rows(batch)
         with autocast(self.device, self.dtype):
             return functional.cross_entropy(self._logits(batch).float(), batch.targets, reduction="none")
 
     @contextmanager
     def as_loaded(self) -> Iterator[None]:
         """While in it the model attends as it did when it was loaded, and is not compiled; generating needs both."""
-        with attention_of(self.model.get_base_model(), self.attention), torch.compiler.set_stance("force_eager"):
+        with using_attention(self.model.get_base_model(), self.attention), torch.compiler.set_stance("force_eager"):
             yield
 
     @contextmanager
@@ -115,10 +115,10 @@ class Forward:
 
     def _logits(self, batch: Batch) -> torch.Tensor:
         """[supervised tokens, vocabulary]."""
-        keep = batch.predicts
+        keep = batch.logit_positions
         if not self.packed:
             keep = torch.zeros(batch.input_ids.numel(), dtype=torch.bool, device=self.device)
-            keep[batch.predicts] = True
+            keep[batch.logit_positions] = True
             keep = keep.view_as(batch.input_ids)
         logits: torch.Tensor = self.model(**_inputs(batch), logits_to_keep=keep).logits
         return logits.flatten(0, -2)
@@ -146,7 +146,7 @@ def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest
         model.train(was_training)
     attention = model.config._attn_implementation
     if packed:
-        model.get_base_model().set_attn_implementation(NAME)
+        model.get_base_model().set_attn_implementation(ATTENTION_NAME)
     return Forward(model, device, dtype, packed, fused, attention)
 
 
@@ -170,14 +170,14 @@ def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype, lon
 
     def second_of(*rows: Example) -> torch.Tensor:
         batch = pack(rows, device)
-        ROWS.show(batch)
+        PACKED_ATTENTION.set_rows(batch)
         start = sum(map(len, rows[:-1]))
         logits: torch.Tensor = model(**_inputs(batch)).logits[0, start : start + len(second)].float()
         return logits
 
     alone = model(**_inputs(pad([second], device))).logits[0].float()
     try:
-        with attention_of(model.get_base_model(), NAME):
+        with using_attention(model.get_base_model(), ATTENTION_NAME):
             after_first, after_other = second_of(first, second), second_of(other, second)
     except Exception:  # whatever a model raises that attends in a way of its own
         return False

@@ -30,8 +30,8 @@ from engine.preflight.checks import check_4_bits
 from engine.spec.schema import ModelSpec, Spec
 from engine.training.kernels.rms_norm import fuse_norms
 from engine.training.kernels.rotary import fuse_rotary
-from engine.training.kernels.swiglu import fuse_gates
-from engine.training.runtime.hub_errors import explain, first_line
+from engine.training.kernels.swiglu import fuse_swiglu
+from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 NEEDS_CODE = (
     "it needs Python code that comes with it, which is not run: set model.trust_remote_code to true if you trust who "
@@ -118,7 +118,7 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
         fuse_norms(placed)
         fuse_rotary(placed)
     if device.type == "cuda":  # whose compiler makes their kernels
-        fuse_gates(placed)
+        fuse_swiglu(placed)
     return placed
 
 
@@ -152,7 +152,7 @@ def _source(path: str) -> str:
 def _reason(error: Exception, path: str) -> str:
     directory = local_model_dir(path)
     if directory is None:
-        return NEEDS_CODE if "trust_remote_code" in str(error) else explain(error, path, "a directory")
+        return NEEDS_CODE if "trust_remote_code" in str(error) else explain_hub_error(error, path, "a directory")
     if not directory.is_dir():
         return "there is no such directory"
     if not any(directory.glob("*.safetensors")):

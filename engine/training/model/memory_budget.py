@@ -70,7 +70,7 @@ def measure_budget(
     )
 
 
-def leaves_as_much(budget: Budget, forward: Forward) -> bool:
+def fits_twice(budget: Budget, forward: Forward) -> bool:
     """Whether the largest micro-batch of `budget` leaves as much memory free as it takes."""
     return 2 * (budget.bytes - _bytes_in_use(forward.device)) <= _room(forward)
 

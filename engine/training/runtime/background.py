@@ -8,19 +8,19 @@ from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 POLL_SECONDS = 0.1
 
 
 class Background(Generic[T]):
     """Starts `work(progress)`; the thread is forgotten, not waited for, when the process ends."""
 
-    def __init__(self, work: Callable[[Progress], T]) -> None:
+    def __init__(self, work: Callable[[ReportProgress], T]) -> None:
         self._future: Future[T] = Future()
         self._state = (0, 0)
         threading.Thread(target=self._run, args=(work,), daemon=True).start()
 
-    def _run(self, work: Callable[[Progress], T]) -> None:
+    def _run(self, work: Callable[[ReportProgress], T]) -> None:
         try:
             self._future.set_result(work(self._note))
         except BaseException as error:
@@ -29,7 +29,7 @@ class Background(Generic[T]):
     def _note(self, done: int, total: int) -> None:
         self._state = (done, total)
 
-    def result(self, progress: Progress) -> T:
+    def result(self, progress: ReportProgress) -> T:
         """What the work came to, or the error it raised; `progress` is told how far it is, and may end the wait."""
         while wait([self._future], POLL_SECONDS).not_done:
             progress(*self._state)

@@ -8,7 +8,7 @@ import os
 import sys
 
 
-class QuickEnd:
+class FastExit:
     """Ends the process as soon as its threads are through and all that was registered for its end is done.
 
     Python would take two thousand modules apart then, for a third of a second in which the next round could begin. To

@@ -5,7 +5,7 @@ from __future__ import annotations
 ENDPOINT = "https://huggingface.co"
 
 
-def explain(error: BaseException, name: str, instead: str) -> str:
+def explain_hub_error(error: BaseException, name: str, instead: str) -> str:
     """Why `name` could not be had from the hub, in a clause; `instead` is the local way out, such as "a directory"."""
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import errors

@@ -18,7 +18,7 @@ from engine.errors import ModelError
 from engine.preflight.base_model import local_model_dir, model_dir_here, read_config
 from engine.spec.schema import DataSpec, ModelSpec
 from engine.training.runtime.hub_errors import ENDPOINT
-from engine.training.runtime.prefetch import read_ahead
+from engine.training.runtime.prefetch import prefetch_weights
 
 PROBE_SECONDS = 5.0
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -44,7 +44,7 @@ def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool =
         yield
         return
     if weights:
-        read_ahead(model)
+        prefetch_weights(model)
     _go_offline_if_unreachable(model, data)
     if not _needs_bitsandbytes(model):
         _leave_out("bitsandbytes")

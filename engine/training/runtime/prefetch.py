@@ -18,17 +18,17 @@ STEP_BYTES = 1024**2  # the kernel reads no more for one request than it may ask
 MEMORY_SHARE = 0.5  # of what is free; weights that need more would push each other out again
 
 
-def read_ahead(model: ModelSpec) -> None:
+def prefetch_weights(model: ModelSpec) -> None:
     """Have the kernel fetch the weights of `model`, as far as they lie here, and go on at once.
 
     Of those that are in memory already it takes a few milliseconds to see that.
     """
     directory = model_dir_here(model.path)
     if directory is not None and sys.platform == "linux":
-        Background(lambda _: fetch(sorted(directory.glob("*.safetensors"))))
+        Background(lambda _: prefetch_files(sorted(directory.glob("*.safetensors"))))
 
 
-def fetch(files: list[Path]) -> None:
+def prefetch_files(files: list[Path]) -> None:
     """Ask the kernel for all of `files`, if there is memory for them; what cannot be read is for others to tell."""
     with suppress(OSError):
         if sum(file.stat().st_size for file in files) > MEMORY_SHARE * psutil.virtual_memory().available:

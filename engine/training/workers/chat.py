@@ -20,7 +20,7 @@ from engine.training.runtime.imports import importing, quieten
 from engine.training.workers.stop_flag import StopFlag
 
 if TYPE_CHECKING:
-    from engine.training.workers.chat_model import Speakers
+    from engine.training.workers.chat_model import ChatModel
 
 
 def main() -> None:
@@ -30,9 +30,9 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints is no reply
     stop = StopFlag()
     stop.listen()
-    speakers: Speakers | None = None
+    speakers: ChatModel | None = None
     for line in sys.stdin.buffer:
-        stop.wanted = False  # what was said before is not meant for this
+        stop.requested = False  # what was said before is not meant for this
         try:
             request = msgspec.json.decode(line, type=Opening | Question)
             if isinstance(request, Opening):
@@ -46,10 +46,10 @@ def main() -> None:
             reply(replies, Refusal(redact(error.message)))
 
 
-def _load(opening: Opening) -> Speakers:
+def _load(opening: Opening) -> ChatModel:
     with importing(opening.model):
-        from engine.training.workers.chat_model import Speakers
-    return Speakers(opening)
+        from engine.training.workers.chat_model import ChatModel
+    return ChatModel(opening)
 
 
 def reply(replies: BinaryIO, answer: Opened | Piece | Complete | Refusal) -> None:

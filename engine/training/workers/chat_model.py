@@ -28,7 +28,7 @@ from engine.training.workers.stop_flag import StopFlag
 BASE = "base model"
 
 
-class Speakers:
+class ChatModel:
     """A base model with adapters on it, loaded; raises LoratuiError as the engine does for the same model.
 
     Attributes:
@@ -96,7 +96,7 @@ class Speakers:
                 attention_mask=torch.ones(1, len(input_ids), dtype=torch.int64, device=self.device),
                 generation_config=_generation_config(question, tokenizer, room),
                 streamer=PieceStreamer(tokenizer, say),
-                stopping_criteria=StoppingCriteriaList([StopWhenWanted(stop)]),
+                stopping_criteria=StoppingCriteriaList([StopWhenRequested(stop)]),
             )
         tokens = output[0, len(input_ids) :].tolist()
         ended = tokens[-1:] == [tokenizer.eos_token_id]
@@ -105,7 +105,7 @@ class Speakers:
             prompt_tokens=len(input_ids),
             tokens=len(tokens),
             seconds=time.monotonic() - began,
-            ending="complete" if ended else "stopped" if stop.wanted else "cut",
+            ending="complete" if ended else "stopped" if stop.requested else "cut",
         )
 
     def _room(self, prompt_tokens: int, question: Question) -> int:
@@ -174,14 +174,14 @@ def _generation_config(question: Question, tokenizer: PreTrainedTokenizerBase, r
     )
 
 
-class StopWhenWanted(StoppingCriteria):
+class StopWhenRequested(StoppingCriteria):
     """Ends a generation at its next token."""
 
     def __init__(self, stop: StopFlag) -> None:
         self._stop = stop
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self._stop.wanted, dtype=torch.bool, device=input_ids.device)
+        return torch.full((input_ids.shape[0],), self._stop.requested, dtype=torch.bool, device=input_ids.device)
 
 
 class PieceStreamer(TextStreamer):

@@ -9,8 +9,8 @@ class StopFlag:
     """What ends an answer once it is `wanted`, which SIGINT makes it."""
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.requested = False
 
     def listen(self) -> None:
         """Take SIGINT from here on."""
-        signal.signal(signal.SIGINT, lambda *_: setattr(self, "wanted", True))
+        signal.signal(signal.SIGINT, lambda *_: setattr(self, "requested", True))

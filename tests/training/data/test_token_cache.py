@@ -16,7 +16,7 @@ from engine.runs.events import Warned
 from engine.spec.schema import DataSpec
 from engine.training.data import token_cache
 from engine.training.data.token_cache import cache_directory, cache_key, tokenise_cached
-from engine.training.data.tokenize import Tokenised, tokenise
+from engine.training.data.tokenize import TokenisedRows, tokenise
 from tests.support.rounds_to_train import figures_of, make_rows, make_run, spec_of, train_here, write_rows
 from tests.support.tiny_model import make_tokenizer
 
@@ -39,7 +39,7 @@ def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows were tokenised, each time that was done."""
     calls: list[int] = []
 
-    def count(rows: Any, *rest: Any) -> Tokenised:
+    def count(rows: Any, *rest: Any) -> TokenisedRows:
         calls.append(len(rows))
         return tokenise(rows, *rest)
 
@@ -47,7 +47,7 @@ def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def same(ours: Tokenised, theirs: Tokenised) -> bool:
+def same(ours: TokenisedRows, theirs: TokenisedRows) -> bool:
     pairs = zip(ours.examples, theirs.examples, strict=True)
     equal = all(torch.equal(a.tokens, b.tokens) and torch.equal(a.supervised, b.supervised) for a, b in pairs)
     dtypes = {(example.tokens.dtype, example.supervised.dtype) for example in ours.examples}

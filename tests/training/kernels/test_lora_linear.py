@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.training.kernels.dropout import QuickDropout, use_quick_dropout
+from engine.training.kernels.dropout import FastDropout, use_fast_dropout
 from engine.training.kernels.head_loss import autocast
 from engine.training.kernels.lora_linear import fuse_lora
 from tests.support.passes import relative_error
@@ -36,7 +36,7 @@ def adapted(dtype: torch.dtype, dropout: float = 0.2, **options: Any) -> Any:
     model: Any = get_peft_model(block, config)
     layer = model.base_model.model.q_proj
     layer.cast_input_dtype_enabled = False
-    use_quick_dropout(layer.lora_dropout)
+    use_fast_dropout(layer.lora_dropout)
     for parameter in (*layer.lora_A.parameters(), *layer.lora_B.parameters()):
         parameter.data = torch.randn(parameter.shape)
     return model.train()
@@ -129,5 +129,5 @@ def test_without_learning_it_is_pefts_own() -> None:
 
 
 def test_drawing_keeps_the_share_it_says() -> None:
-    keeps, scale = QuickDropout(0.25).draw(torch.empty(1000, 1000))
+    keeps, scale = FastDropout(0.25).draw(torch.empty(1000, 1000))
     assert scale == 4 / 3 and float(keeps.mean()) == pytest.approx(0.75, abs=0.002)

@@ -198,7 +198,7 @@ def test_end_of_sequence_is_among_the_targets_of_every_row(pad_token: str) -> No
     batch = pad(examples, CPU)
     ends = [token for token in batch.targets.tolist() if token == tokenizer.eos_token_id]
     assert len(ends) == 2
-    assert len(batch.predicts) == len(batch.targets) == sum(example.supervised_tokens for example in examples)
+    assert len(batch.logit_positions) == len(batch.targets) == sum(example.supervised_tokens for example in examples)
     assert batch.attention_mask is not None
     assert batch.attention_mask.sum(dim=1).tolist() == [len(example) for example in examples]
 

@@ -125,12 +125,12 @@ def test_disk_that_refuses_is_told_with_the_way_out(tmp_path: Path, number: int,
         (OSError(number, "No more", str(other)), other),
     ]
     for error, place in refusals:
-        assert engine.explain(error, run) == words.format(place)
+        assert engine.failure_message(error, run) == words.format(place)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "first\nsecond\n", "\n  first  \n"])
 def test_what_nobody_foresaw_is_told_in_one_line(tmp_path: Path, text: str) -> None:
-    told = engine.explain(RuntimeError(text), RunDir(tmp_path))
+    told = engine.failure_message(RuntimeError(text), RunDir(tmp_path))
     assert told == ("RuntimeError: first" if "first" in text else "RuntimeError")
 
 

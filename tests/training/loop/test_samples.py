@@ -19,7 +19,7 @@ from engine.runs.events import AnyEvent, Finished, Sampled, Stopped, Warned
 from engine.runs.snapshot import RunSnapshot
 from engine.training.data.tokenize import Example
 from engine.training.evaluation.greedy_answers import cut_at_answer
-from engine.training.loop.stop import StopWanted
+from engine.training.loop.stop import StopRequested
 from tests.support.plain import WITH_INPUT, WITHOUT_INPUT, load, plain_answer
 from tests.support.rounds_to_train import POSITIONS, figures_of, make_rows, make_run, train_here
 
@@ -107,7 +107,7 @@ def test_stop_ends_a_sampling_and_it_is_made_up_for(
         nonlocal calls
         calls += 1
         if calls == 2:
-            raise StopWanted  # as the signal itself does
+            raise StopRequested  # as the signal itself does
         return generate(*arguments, **options)
 
     with monkeypatch.context() as patch:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.training.loop.stop import StopSignal, StopWanted
+from engine.training.loop.stop import StopRequested, StopSignal
 
 pytestmark = pytest.mark.timeout(60, method="thread")  # its other method wants the timer that is tested here
 TAKEN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGHUP, signal.SIGINT)
@@ -28,10 +28,10 @@ def stop() -> Iterator[StopSignal]:
 def test_stop_that_was_swallowed_is_raised_again(stop: StopSignal) -> None:
     """As it is when the signal comes just before a call waits, or inside a finaliser."""
     ours, theirs = socket.socketpair()
-    with ours, theirs, pytest.raises(StopWanted), stop.at_once():
+    with ours, theirs, pytest.raises(StopRequested), stop.interruptible():
         try:
             os.kill(os.getpid(), signal.SIGINT)
-        except StopWanted:
+        except StopRequested:
             ours.recv(1)  # nobody ever sends
         pytest.fail("the wait ended without a stop")
     assert stop.by_person
@@ -41,7 +41,7 @@ def test_stop_that_was_swallowed_is_raised_again(stop: StopSignal) -> None:
 @pytest.mark.parametrize("machines", [signal.SIGTERM, signal.SIGUSR1])
 def test_stop_between_steps_raises_nothing(stop: StopSignal, machines: signal.Signals) -> None:
     os.kill(os.getpid(), machines)
-    assert stop.wanted and not stop.by_person
+    assert stop.requested and not stop.by_person
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    with pytest.raises(StopWanted), stop.at_once():
+    with pytest.raises(StopRequested), stop.interruptible():
         pytest.fail("work was begun after the stop")

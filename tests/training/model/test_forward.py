@@ -287,7 +287,7 @@ def test_packed_rows_follow_each_other() -> None:
     assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1]]
     assert batch.attention_mask is None and batch.row_lengths == (3, 2)
     assert batch.row_starts is not None and batch.row_starts.tolist() == [0, 3, 5]
-    assert (batch.predicts.tolist(), batch.targets.tolist()) == ([1, 3], [7, 9])
+    assert (batch.logit_positions.tolist(), batch.targets.tolist()) == ([1, 3], [7, 9])
 
 
 def test_padded_rows_lie_side_by_side() -> None:
@@ -295,7 +295,7 @@ def test_padded_rows_lie_side_by_side() -> None:
     batch = pad([second, first], CPU)
     assert batch.input_ids.tolist() == [[8, 9, 0], [5, 6, 7]]
     assert batch.attention_mask is not None and batch.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert (batch.predicts.tolist(), batch.targets.tolist()) == ([0, 4], [9, 7])
+    assert (batch.logit_positions.tolist(), batch.targets.tolist()) == ([0, 4], [9, 7])
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 15, 16, 100, 1000, 4095, 5000])

@@ -12,7 +12,7 @@ from tests.support.processes import ROOT
 
 CODE = """
 import atexit, sys, threading, time
-from engine.training.runtime.fast_exit import QuickEnd
+from engine.training.runtime.fast_exit import FastExit
 
 class Kept:
     def __del__(self):
@@ -22,7 +22,7 @@ def work():
     time.sleep(0.2)
     print("thread")
 
-end = QuickEnd()
+end = FastExit()
 kept = Kept()
 atexit.register(print, "registered")
 threading.Thread(target=work).start()

@@ -12,7 +12,7 @@ import pytest
 
 from engine.spec.schema import ModelSpec
 from engine.training.runtime import prefetch
-from engine.training.runtime.prefetch import STEP_BYTES, fetch, read_ahead
+from engine.training.runtime.prefetch import STEP_BYTES, prefetch_files, prefetch_weights
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked")
 
@@ -39,7 +39,7 @@ def wait_for_threads() -> None:
 def test_all_weights_are_asked_for_and_nothing_else(tmp_path: Path, asked: dict[str, list[tuple[int, int]]]) -> None:
     for name, size in (("one.safetensors", 2 * STEP_BYTES + 1), ("two.safetensors", 3), ("model.bin", 9)):
         (tmp_path / name).write_bytes(bytes(size))
-    read_ahead(ModelSpec(str(tmp_path)))
+    prefetch_weights(ModelSpec(str(tmp_path)))
     wait_for_threads()
     assert asked == {
         "one.safetensors": [(step * STEP_BYTES, STEP_BYTES) for step in range(3)],
@@ -50,7 +50,7 @@ def test_all_weights_are_asked_for_and_nothing_else(tmp_path: Path, asked: dict[
 def test_kernel_takes_the_request(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(bytes(STEP_BYTES + 1))
-    fetch([file])
+    prefetch_files([file])
 
 
 def test_what_does_not_fit_is_not_asked_for(
@@ -60,9 +60,9 @@ def test_what_does_not_fit_is_not_asked_for(
     for file in files:
         file.write_bytes(bytes(50))
     monkeypatch.setattr(prefetch, "psutil", SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=199)))
-    fetch(files)
+    prefetch_files(files)
     assert asked == {}
-    fetch(files[:1])
+    prefetch_files(files[:1])
     assert list(asked) == ["one.safetensors"]
 
 
@@ -70,9 +70,9 @@ def test_what_cannot_be_read_is_passed_over(tmp_path: Path, asked: dict[str, lis
     os.mkfifo(tmp_path / "pipe.safetensors")
     (tmp_path / "whole.safetensors").write_bytes(b"weights")
     (tmp_path / "link.safetensors").symlink_to(tmp_path / "nowhere")
-    fetch(sorted(tmp_path.iterdir()))
+    prefetch_files(sorted(tmp_path.iterdir()))
     assert asked == {"whole.safetensors": [(0, STEP_BYTES)]}
     for path in (tmp_path / "nothing", Path("somebody/something")):
-        read_ahead(ModelSpec(str(path)))
+        prefetch_weights(ModelSpec(str(path)))
     wait_for_threads()
     assert list(asked) == ["whole.safetensors"]

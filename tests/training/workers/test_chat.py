@@ -23,7 +23,7 @@ from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent
 from engine.spec.presets import embedded_model
 from engine.spec.schema import ModelSpec
-from engine.training.workers.chat_model import Speakers
+from engine.training.workers.chat_model import ChatModel
 from engine.training.workers.stop_flag import StopFlag
 from tests.support.plain import WITHOUT_INPUT, load, plain_answer
 from tests.support.rounds_to_train import POSITIONS, as_in_the_engine, make_run, train_here
@@ -184,7 +184,7 @@ def test_adapter_that_cannot_be_used_is_told_and_the_others_answer_as_if_it_were
     opening = Opening(ModelSpec(str(tiny_model), dtype="float32"), bad | good if first else good | bad)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     with as_in_the_engine():
-        speakers = Speakers(opening)
+        speakers = ChatModel(opening)
         assert list(speakers.unusable) == ["bad"]
         assert f"the adapter in {adapter} cannot be put on" in speakers.unusable["bad"]
         with pytest.raises(LoratuiError, match="cannot be put on"):
@@ -214,7 +214,7 @@ def test_base_model_answers_where_no_adapter_can_be_used(tiny_model: Path, tmp_p
 def test_adapter_whose_base_is_gone_is_refused(two_runs: list[RunDir], tmp_path: Path) -> None:
     opening = Opening(ModelSpec(str(tmp_path / "gone")), {"round 1": str(two_runs[0].adapter)})
     with pytest.raises(LoratuiError, match="there is no such directory"), as_in_the_engine():
-        Speakers(opening)
+        ChatModel(opening)
 
 
 def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_path: Path) -> None:

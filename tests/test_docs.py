@@ -1,0 +1,83 @@
+"""Every link and command in the pages for people leads somewhere, and every command of the parser is documented."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from tests.support.processes import ROOT
+from tui.cli.main import COMMANDS, _parser, main
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+COMMAND = re.compile(r"\bloratui ([a-z][a-z-]*)(?![\w/.:-])")
+SHELLS = ("sh", "bash")
+
+
+def tokens(page: Path) -> Iterator[Token]:
+    """The tokens of a page, those within its paragraphs included."""
+    for token in MarkdownIt("commonmark").enable("table").parse(page.read_text()):
+        yield token
+        yield from token.children or ()
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def commands(page: Path) -> Iterator[str]:
+    """The commands that follow `loratui` in a page's code."""
+    for token in tokens(page):
+        if token.type in ("code_inline", "fence"):
+            yield from COMMAND.findall(token.content)
+
+
+def example_lines(page: Path) -> Iterator[list[str]]:
+    """The arguments of each `loratui COMMAND ...` line in a page's shell examples."""
+    for token in tokens(page):
+        if token.type == "fence" and token.info in SHELLS:
+            for line in token.content.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["loratui"] and words[1:2] and words[1] in COMMANDS:
+                    yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_resolve(page: Path) -> None:
+    links = [str(token.attrs.get("href") or token.attrs.get("src") or "") for token in tokens(page) if token.attrs]
+    for link in links:
+        if not link or "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_in_pages_exist(page: Path) -> None:
+    assert set(commands(page)) <= set(COMMANDS)
+    for arguments in example_lines(page):
+        _parser().parse_args(arguments)
+
+
+def test_every_command_is_documented() -> None:
+    reference = ROOT / "docs" / "command-line.md"
+    listed = next(token.content for token in tokens(reference) if token.type == "fence")
+    documented = set(COMMAND.findall(listed)) | set(re.findall(r"· ([a-z]+) N", listed))
+    assert documented == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    options = set(re.findall(r"--[a-z]+", capsys.readouterr().out.partition("\n\n")[0]))
+    assert options and options <= set(re.findall(r"--[a-z]+", (ROOT / "docs" / "command-line.md").read_text()))

@@ -11,6 +11,7 @@ from engine.errors import RoundError
 
 FILE_MODE = 0o640  # of what is made in a workspace; the umask decides whether the group may read it
 ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+CHECKPOINT_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")  # by the step it was written after
 
 
 class Workspace:

@@ -1,4 +1,4 @@
-"""What a checkpoint is made of and whether it is whole, told without torch.
+"""Find a run's checkpoints and check that each is whole, without torch.
 
 A checkpoint is a directory `checkpoint-<step>`. Its manifest, written last, holds every file's size and SHA-256.
 """
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.files.atomic import open_plain, read_plain
+from engine.files.paths import CHECKPOINT_NAME
 
 MANIFEST, STATE = "manifest.json", "state.json"
 ADAPTER, TENSORS = "adapter_model.safetensors", "training_state.safetensors"
@@ -27,7 +28,7 @@ class FileRecord(Struct, frozen=True):
 
 
 class _Step(Struct, frozen=True):
-    """Of `state.json` what tells whose it is."""
+    """The part of `state.json` that says which checkpoint it belongs to."""
 
     step: int
 
@@ -39,19 +40,22 @@ def write_manifest(directory: Path) -> None:
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """The step a checkpoint directory was written after."""
+    """Return the step that a checkpoint directory was written after."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def checkpoints_in(parent: Path) -> dict[int, Path]:
-    """The checkpoint directories by step, whole or not, in no order. A link is none."""
-    found = (path for path in parent.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal())
-    steps = {checkpoint_step(path): path for path in found if path.is_dir() and not path.is_symlink()}
-    return {step: path for step, path in steps.items() if path.name == f"checkpoint-{step}"}
+    """Return the checkpoint directories by step, whole or damaged, in no order; links are left out."""
+    try:
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return {}
+    return {int(match[1]): parent / name for name in names if (match := CHECKPOINT_NAME.fullmatch(name))}
 
 
 def newest_valid_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
-    """The checkpoint of the highest step that is whole, None if there is none; and the damaged ones of later steps."""
+    """Return the whole checkpoint of the highest step, None without one, and the damaged checkpoints of later steps."""
     damaged: list[Path] = []
     for _, path in sorted(checkpoints_in(parent).items(), reverse=True):
         if is_valid(path):
@@ -61,7 +65,7 @@ def newest_valid_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
 
 
 def is_valid(checkpoint: Path) -> bool:
-    """Whether it has all that a checkpoint needs, and every file is as its manifest says."""
+    """Check that a checkpoint has all the files it needs, and that each is as the manifest says."""
     try:
         manifest = msgspec.json.decode(read_plain(checkpoint / MANIFEST), type=dict[str, FileRecord])
         if not manifest.keys() >= NEEDED or any(name != os.path.basename(name) for name in manifest):

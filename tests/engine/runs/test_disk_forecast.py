@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.files.paths import RunDir
-from engine.runs.checkpoints import TENSORS
 from engine.runs.disk_forecast import (
-    TRAINING_STATE,
     DiskNeed,
     checkpoints_after,
     disk_need,
@@ -52,14 +50,14 @@ def test_checkpoints_of_a_million_steps_are_counted_at_once() -> None:
     assert checkpoints_after(Checkpoints((10,), (1_000_000_000,)), 500_000_000) == 50_000_000
 
 
-def test_need_before_the_first_checkpoint_is_estimated_from_what_is_trained(tmp_path: Path) -> None:
+def test_need_before_the_first_checkpoint_is_estimated_from_the_trained_parameters(tmp_path: Path) -> None:
     # four epochs of 25 steps: checkpoints after 25, 50, 75, 100; each weights and two moments in float32
     need = disk_need(running(), PREPARED, 10, RunDir(tmp_path))
     assert need == DiskNeed(4, 12_000_000, 4_000_000, measured=False)
     assert need.total_bytes == 4 * 12_000_000 + 4_000_000
 
 
-def test_need_after_a_checkpoint_is_what_that_one_takes(tmp_path: Path) -> None:
+def test_need_after_a_checkpoint_is_the_size_of_that_checkpoint(tmp_path: Path) -> None:
     directory = RunDir(tmp_path)
     checkpoint = directory.checkpoint(25)
     checkpoint.mkdir(parents=True)
@@ -67,14 +65,13 @@ def test_need_after_a_checkpoint_is_what_that_one_takes(tmp_path: Path) -> None:
     (checkpoint / "training_state.safetensors").write_bytes(bytes(1200))
     (checkpoint / "tokenizer.json").write_bytes(bytes(300))
     (directory.checkpoints / ".checkpoint-30.staged").mkdir()  # one that is being written
+    (directory.checkpoints / "checkpoint-031").mkdir()  # not a name that the engine gives
+    (directory.checkpoints / "checkpoint-32").symlink_to(checkpoint)
+    (directory.checkpoints / "checkpoint-33").write_bytes(b"")
     assert disk_need(running(), PREPARED, 30, directory) == DiskNeed(3, 2000, 800, measured=True)
     limited = running(train__save_total_limit=1)
-    one = DiskNeed(1, 2000, 800, measured=True)  # the old one goes once the new one is there
+    one = DiskNeed(1, 2000, 800, measured=True)  # the old checkpoint is deleted after the new one is written
     assert disk_need(limited, PREPARED, 30, directory) == one
-
-
-def test_training_state_has_the_name_that_the_engine_gives_it() -> None:
-    assert TRAINING_STATE == TENSORS
 
 
 def test_need_is_not_known_before_the_model_is_loaded(tmp_path: Path) -> None:
@@ -82,19 +79,21 @@ def test_need_is_not_known_before_the_model_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to_come", "there", "limit", "best", "more"),
+    ("to_come", "on_disk", "limit", "best", "more"),
     [(5, 0, None, False, 5), (5, 2, 2, False, 1), (5, 0, 2, False, 3), (5, 3, 2, True, 1), (0, 2, 2, False, 0)],
 )
-def test_limit_bounds_what_is_there_at_once(to_come: int, there: int, limit: int | None, best: bool, more: int) -> None:
-    assert growth(to_come, there, limit, best) == more
+def test_limit_bounds_the_checkpoints_on_the_disk_at_once(
+    to_come: int, on_disk: int, limit: int | None, best: bool, more: int
+) -> None:
+    assert growth(to_come, on_disk, limit, best) == more
 
 
-def test_what_does_not_fit_is_said_in_a_sentence() -> None:
+def test_shortage_is_one_sentence() -> None:
     need = DiskNeed(4, GIB, GIB // 2, measured=True)
     assert shortage([need], int(4.5 * GIB), Path("/w")) == ""
     assert shortage([need], int(4.5 * GIB) - 1, Path("/w")) == (
         "the disk will be full before the end: 4 more checkpoints and the adapter take 4.5 GiB (as large as the "
-        "newest), and 4.5 GiB are left at /w: free some space"
+        "newest), and 4.5 GiB are free at /w: free some space"
     )
     assert shortage([], 0, Path("/w")) == shortage([need], None, Path("/w")) == ""
 
@@ -102,7 +101,7 @@ def test_what_does_not_fit_is_said_in_a_sentence() -> None:
 def test_rounds_that_run_at_once_share_the_disk() -> None:
     needs = [DiskNeed(4, GIB, 0, measured=True), DiskNeed(3, GIB, GIB, measured=False)]
     assert shortage(needs[:1], 7 * GIB, Path("/w")) == shortage(needs[1:], 7 * GIB, Path("/w")) == ""
-    words = "7 more checkpoints and the adapters of 2 rounds take 8.0 GiB (estimated from what is trained)"
+    words = "7 more checkpoints and the adapters of 2 rounds take 8.0 GiB (estimated from trained parameters)"
     assert words in shortage(needs, 7 * GIB, Path("/w"))
 
 

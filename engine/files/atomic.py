@@ -50,6 +50,11 @@ def open_plain(path: Path, *, follow_link: bool = False) -> BufferedReader:
     return stream
 
 
+def open_nonblocking(path: str, flags: int) -> int:
+    """Open a file as `os.open` does, at once even if it is a pipe that nobody writes to; an `opener` for `open`."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_plain(path: Path, *, max_bytes: int = MAX_BYTES, follow_link: bool = False) -> bytes:
     """The content of a file; raises as `open_plain`, and NoPlainFile for one of more than `max_bytes`."""
     with open_plain(path, follow_link=follow_link) as stream:

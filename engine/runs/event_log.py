@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from engine.files.atomic import open_nonblocking
 from engine.files.paths import FILE_MODE, RunDir
 from engine.runs.events import AnyEvent, Step, decode_event, encode_event, line_start
 from engine.runs.step_columns import BlockWriter
@@ -81,11 +82,6 @@ def _trim_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, kept)
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    """As `os.open`; a pipe in the file's place is not waited for, and cannot be read from a place in it."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 class LineTail:
     """Follows a file that grows: each `poll` gives the whole lines since the last, about `READ_BYTES` of them.
 
@@ -99,7 +95,7 @@ class LineTail:
     def read(self, until: int | None = None) -> bytes:
         """Whole new lines; an unfinished last one waits for its end. At `until` a line begins that is not read."""
         try:
-            with open(self.path, "rb", opener=_open_without_waiting) as file:
+            with open(self.path, "rb", opener=open_nonblocking) as file:
                 if file.seek(0, os.SEEK_END) < self.offset:
                     self.offset = 0
                 file.seek(self.offset)

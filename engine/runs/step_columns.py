@@ -18,6 +18,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.files.atomic import open_nonblocking
 from engine.files.paths import FILE_MODE
 from engine.runs.curve import ROW_BYTES, Steps, read_steps, unpacked_steps
 from engine.runs.events import Step, decode_event
@@ -108,8 +109,8 @@ def read_blocks(path: Path, log: Path, offset: int) -> Iterator[Block]:
     """As `blocks_in`, of files that may be missing, or be something else by now: then there are no more."""
     with (
         suppress(OSError),
-        open(path, "rb", opener=_open_in_its_place) as blocks,
-        open(log, "rb", opener=_open_without_waiting) as lines,
+        open(path, "rb", opener=_open_no_link) as blocks,
+        open(log, "rb", opener=open_nonblocking) as lines,
     ):
         yield from blocks_in(blocks.fileno(), lines.fileno(), offset)
 
@@ -139,10 +140,5 @@ def blocks_in(descriptor: int, log: int, offset: int = 0) -> Iterator[Block]:
         yield Block(begin, end, unpacked_steps(columns, last), place)
 
 
-def _open_in_its_place(path: str, flags: int) -> int:
-    """As `os.open`; a link is not followed, and a pipe is not waited for."""
-    return _open_without_waiting(path, flags | os.O_NOFOLLOW)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+def _open_no_link(path: str, flags: int) -> int:
+    return open_nonblocking(path, flags | os.O_NOFOLLOW)

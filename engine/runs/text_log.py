@@ -6,6 +6,7 @@ import codecs
 import os
 from pathlib import Path
 
+from engine.files.atomic import open_nonblocking
 from engine.text.humanize import format_bytes
 
 READ_BYTES = 512 * 1024
@@ -26,7 +27,7 @@ class LogTail:
     def poll(self) -> str:
         """New text, "" if there is none; raises OSError if the file is there and cannot be read."""
         try:
-            with open(self.path, "rb", opener=_open_without_waiting) as file:
+            with open(self.path, "rb", opener=open_nonblocking) as file:
                 size = file.seek(0, os.SEEK_END)
                 if size < self._offset:
                     self._offset = 0
@@ -42,7 +43,3 @@ class LogTail:
         self._decoder.reset()
         begun = data.find(b"\n") + 1  # of the line at which it is taken up, what is left means nothing
         return f"\n… {format_bytes(passed + begun)} of the log are passed over …\n" + self._decoder.decode(data[begun:])
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)

@@ -10,9 +10,7 @@ from engine.dataset.load import count_rows, local_data_file
 from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
 from engine.errors import SpecError
-from engine.preflight.base_model import (
-    _check_model,
-)
+from engine.preflight.base_model import check_model
 from engine.spec.fields import format_value
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
@@ -42,7 +40,7 @@ def check(spec: Spec) -> Preflight:
     check_4_bits(spec)
     file = local_data_file(spec.data.path)
     rows = count_rows(file, spec.data) if file is not None else None
-    _check_model(spec)
+    check_model(spec)
     number = rows.usable if rows is not None else spec.data.samples
     plan = make_plan(spec, number)
     if plan.train_samples == 0:

@@ -1,4 +1,4 @@
-"""The modules of a base model that an adapter can be put on, by their names, without torch and without the network."""
+"""Name the modules of a base model that can take an adapter, without torch and without the network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from engine.errors import ModelError
 from engine.preflight.base_model import (
     ALSO_TARGETS,
-    model_dir_here,
+    find_model_dir,
     module_counts,
     read_config,
 )
@@ -35,9 +35,9 @@ USUAL: dict[str, tuple[str, ...]] = {
 
 
 class ModelModules(Struct, frozen=True):
-    """Names of modules and how many of each there are, None where only the architecture is known.
+    """Names of modules and the count of each, None where only the architecture is known.
 
-    `all_linear` are those that peft's `all-linear` takes, `others` those that have to be named.
+    `all_linear` are the modules that peft's `all-linear` takes, `others` those that must be named one by one.
     """
 
     all_linear: dict[str, int | None]
@@ -45,12 +45,12 @@ class ModelModules(Struct, frozen=True):
 
 
 def model_modules(path: str, environment: Mapping[str, str] = os.environ) -> ModelModules:
-    """The modules of the model that `model.path` means, from its weights, or else by its architecture.
+    """Return the modules of the model that `model.path` means, from its weights or else from its architecture.
 
     Raises:
-        ModelError: the model is not on this machine, or is of an architecture that is not known here.
+        ModelError: the model is not on this machine, or its architecture is unknown here.
     """
-    directory = model_dir_here(path, environment)
+    directory = find_model_dir(path, environment)
     if directory is None:
         raise ModelError(f"model.path is {path!r}, which is not on this machine yet: type the names of the modules")
     counts = module_counts(directory)
@@ -67,8 +67,8 @@ def _usual(directory: Path, path: str) -> tuple[str, ...]:
     try:
         config = read_config(directory)
     except ModelError as error:
-        raise ModelError(f"model.path is {path!r}: its config.json cannot be read: type the names") from error
+        raise ModelError(f"model.path is {path!r}: its config.json cannot be read: type the module names") from error
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in USUAL:
-        raise ModelError(f"model.path is {path!r}, a {kind}, whose modules are not known here: type their names")
+        raise ModelError(f"model.path is {path!r}, a {kind}, whose modules are unknown here: type their names")
     return USUAL[kind]

@@ -122,7 +122,7 @@ def test_header_of_a_hundred_megabytes_is_not_read(tmp_path: Path, tried: Tried)
         file.write(struct.pack("<Q", 100 * 2**20))
         file.truncate(200 * 2**20)
     begun = time.monotonic()
-    with pytest.raises(ModelError, match="cut off or no safetensors file"):
+    with pytest.raises(ModelError, match="cut off or not a safetensors file"):
         checks.check(make_spec(model__path=str(model), data__path=str(rows), data__samples=None))
     tried("S10", "a safetensors header of 100 MiB", 1, time.monotonic() - begun > 5)
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from engine.dataset.load import local_data_file
 from engine.errors import ModelError
-from engine.preflight.base_model import local_model_dir, model_dir_here, read_config
+from engine.preflight.base_model import find_model_dir, local_model_dir, read_config
 from engine.spec.schema import DataSpec, ModelSpec
 from engine.training.runtime.hub_errors import ENDPOINT
 from engine.training.runtime.prefetch import prefetch_weights
@@ -63,7 +63,7 @@ def _leave_out(package: str) -> None:
 
 def _needs_bitsandbytes(model: ModelSpec) -> bool:
     """Whether weights are to be quantised, or may be already. Peft imports it for any, which takes a second or more."""
-    directory = model_dir_here(model.path)
+    directory = find_model_dir(model.path)
     if model.load_in_4bit or directory is None:
         return True
     try:

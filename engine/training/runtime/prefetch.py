@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from engine.files.atomic import NoPlainFile, open_plain
-from engine.preflight.base_model import model_dir_here
+from engine.preflight.base_model import find_model_dir
 from engine.spec.schema import ModelSpec
 from engine.training.runtime.background import Background
 
@@ -23,7 +23,7 @@ def prefetch_weights(model: ModelSpec) -> None:
 
     Of those that are in memory already it takes a few milliseconds to see that.
     """
-    directory = model_dir_here(model.path)
+    directory = find_model_dir(model.path)
     if directory is not None and sys.platform == "linux":
         Background(lambda _: prefetch_files(sorted(directory.glob("*.safetensors"))))
 

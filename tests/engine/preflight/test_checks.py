@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -72,12 +73,16 @@ def test_known_target_modules_pass(nano_spec: Spec, wanted: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
-    [("model.safetensors", "no .safetensors weights"), ("tokenizer.json", "no tokenizer"), ("config.json", "holds no")],
+    ("file", "reason"),
+    [
+        ("model.safetensors", "no .safetensors weights"),
+        ("tokenizer.json", "no tokenizer"),
+        ("config.json", "not a model"),
+    ],
 )
-def test_model_without_a_part_is_refused(nano_spec: Spec, gone: str, told: str) -> None:
-    (Path(nano_spec.model.path) / gone).unlink()
-    with pytest.raises(ModelError, match=told):
+def test_model_without_a_part_is_refused(nano_spec: Spec, file: str, reason: str) -> None:
+    (Path(nano_spec.model.path) / file).unlink()
+    with pytest.raises(ModelError, match=reason):
         checks.check(nano_spec)
 
 
@@ -88,7 +93,7 @@ def test_rows_longer_than_the_models_positions_are_refused(nano_spec: Spec) -> N
     with pytest.raises(SpecError, match="65, but this model has 64 positions: set it to at most 64"):
         checks.check(change_spec(nano_spec, data__max_length=65))
     config.write_text("[")
-    with pytest.raises(ModelError, match="no JSON object"):
+    with pytest.raises(ModelError, match="not a JSON object"):
         checks.check(nano_spec)
 
 
@@ -123,7 +128,7 @@ def test_rows_longer_than_the_models_positions_are_refused(nano_spec: Spec) -> N
 )
 def test_broken_weights_are_named(nano_spec: Spec, content: bytes) -> None:
     damage(nano_spec, content)
-    with pytest.raises(ModelError, match=r"model\.safetensors is cut off or no safetensors file"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is cut off or not a safetensors file"):
         checks.check(nano_spec)
 
 
@@ -136,7 +141,17 @@ def test_shape_that_is_no_list_is_no_matrix(nano_spec: Spec, shape: object) -> N
 
 def test_header_longer_than_the_format_allows_is_not_read(nano_spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_model, "MAX_HEADER_BYTES", 100)
-    with pytest.raises(ModelError, match="no safetensors file"):
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        checks.check(nano_spec)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.timeout(20)
+def test_pipe_in_the_place_of_a_file_is_not_waited_for(nano_spec: Spec, name: str) -> None:
+    file = Path(nano_spec.model.path) / name
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ModelError, match=rf"no config\.json|{name} cannot be read: it is"):
         checks.check(nano_spec)
 
 
@@ -235,8 +250,8 @@ def test_strategy_that_saves_nothing_is_told_while_the_rows_are_unknown() -> Non
 @pytest.mark.parametrize(("limit", "warned"), [(None, True), (3, False)])
 def test_checkpoints_that_would_fill_the_disk_are_warned_of(nano_spec: Spec, limit: int | None, warned: bool) -> None:
     spec = change_spec(nano_spec, train__save_steps=1, train__num_train_epochs=100.0, train__save_total_limit=limit)
-    told = "900 checkpoints will be kept: train.save_total_limit keeps only the newest"
-    assert checks.check(spec).warnings == ((told,) if warned else ())
+    warning = "900 checkpoints will be kept: train.save_total_limit keeps only the newest"
+    assert checks.check(spec).warnings == ((warning,) if warned else ())
 
 
 def test_warmup_of_a_constant_schedule_is_warned_of(nano_spec: Spec) -> None:
@@ -251,14 +266,14 @@ def test_warmup_of_a_constant_schedule_is_warned_of(nano_spec: Spec) -> None:
 @pytest.mark.parametrize(("epochs", "patience", "warned"), [(3.0, 3, True), (3.0, 2, False), (2.2, 3, True)])
 def test_patience_that_never_ends_is_warned_of(nano_spec: Spec, epochs: float, patience: int, warned: bool) -> None:
     spec = change_spec(nano_spec, train__num_train_epochs=epochs, train__early_stopping_patience=patience)
-    told = (
+    warning = (
         f"train.early_stopping_patience is {patience}, but there are only 3 evaluations: it never ends the round early"
     )
-    assert checks.check(spec).warnings == ((told,) if warned else ())
+    assert checks.check(spec).warnings == ((warning,) if warned else ())
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         (
             {"model__dtype": "bfloat16"},
@@ -273,11 +288,11 @@ def test_patience_that_never_ends_is_warned_of(nano_spec: Spec, epochs: float, p
     ],
 )
 def test_pissa_on_weights_that_do_not_add_up_again_is_refused(
-    nano_spec: Spec, settings: dict[str, object], told: str
+    nano_spec: Spec, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
         checks.check(change_spec(nano_spec, lora__init_lora_weights="pissa", **settings))
-    assert caught.value.message == told
+    assert caught.value.message == message
     for dtype in ("float32", "auto"):
         checks.check(change_spec(nano_spec, lora__init_lora_weights="pissa", model__dtype=dtype))
 
@@ -308,7 +323,7 @@ def test_form_or_template_that_does_not_fit_is_refused(nano_spec: Spec) -> None:
 
 def test_prompt_that_runs_into_its_completion_is_warned_of(nano_spec: Spec) -> None:
     spec = write_records(nano_spec, *[{"prompt": "Who?", "completion": "Tom"}] * 9)
-    told = "prompt and completion meet without a space: set data.prompt_template to chat_template"
-    assert any(warning.startswith(told) for warning in checks.check(spec).warnings)
-    apart = change_spec(spec, data__prompt_template=r"{prompt}\n")
-    assert not any(warning.startswith(told) for warning in checks.check(apart).warnings)
+    advice = "prompt and completion meet without a space: set data.prompt_template to chat_template"
+    assert any(warning.startswith(advice) for warning in checks.check(spec).warnings)
+    separated = change_spec(spec, data__prompt_template=r"{prompt}\n")
+    assert not any(warning.startswith(advice) for warning in checks.check(separated).warnings)

@@ -6,18 +6,24 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import try_to_load_from_cache
 
 from engine.errors import ModelError
+from engine.preflight.base_model import find_model_dir
 from engine.preflight.target_modules import USUAL, model_modules
 from engine.spec.presets import EMBEDDED
 from tests.support.rounds import LINEAR_MODULES, write_model, write_safetensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NEWER = "f" * 40
 
 
-def cached(home: Path, name: str = "org/model") -> Path:
-    """Where huggingface_hub keeps a model."""
-    snapshot = home / "hub" / f"models--{name.replace('/', '--')}" / "snapshots" / COMMIT
+def cached(home: Path, name: str = "org/model", commit: str = COMMIT) -> Path:
+    """Make the directory in which huggingface_hub keeps a model, with `main` at `commit`."""
+    model = home / "hub" / f"models--{name.replace('/', '--')}"
+    (model / "refs").mkdir(parents=True, exist_ok=True)
+    (model / "refs" / "main").write_text(commit)
+    snapshot = model / "snapshots" / commit
     snapshot.mkdir(parents=True)
     return snapshot
 
@@ -29,9 +35,9 @@ def test_modules_are_counted_over_all_files(tmp_path: Path) -> None:
         tmp_path / "model-00002-of-00002.safetensors",
         {"model.layers.3.self_attn.q_proj.weight": [4, 4], "model.norm.weight": [4], "lm_head.weight": [8, 4]},
     )
-    found = model_modules(str(tmp_path))
-    assert found.all_linear == {"q_proj": 4}
-    assert found.others == {"embed_tokens": 1, "lm_head": 1}
+    modules = model_modules(str(tmp_path))
+    assert modules.all_linear == {"q_proj": 4}
+    assert modules.others == {"embed_tokens": 1, "lm_head": 1}
 
 
 def test_embedded_model_has_the_names_of_a_llama() -> None:
@@ -45,20 +51,37 @@ def test_model_in_the_hub_cache_is_found(tmp_path: Path) -> None:
     assert model_modules("org/model", {"HF_HUB_CACHE": str(tmp_path / "hub")}).all_linear
 
 
+@pytest.mark.parametrize("main", [COMMIT, NEWER, "0" * 40, "../snapshots/" + COMMIT, ""])
+def test_cached_model_is_the_one_that_main_points_to(tmp_path: Path, main: str) -> None:
+    """As huggingface_hub's own lookup, whichever snapshot was written last."""
+    for commit in (COMMIT, NEWER):
+        (cached(tmp_path, commit=commit) / "config.json").write_text("{}")
+    (tmp_path / "hub" / "models--org--model" / "refs" / "main").write_text(main)
+    theirs = try_to_load_from_cache("org/model", "config.json", cache_dir=tmp_path / "hub")
+    directory = find_model_dir("org/model", {"HF_HOME": str(tmp_path)})
+    assert (None if directory is None else str(directory / "config.json")) == theirs
+
+
+def test_cached_model_without_main_is_not_used(tmp_path: Path) -> None:
+    cached(tmp_path)
+    (tmp_path / "hub" / "models--org--model" / "refs" / "main").unlink()
+    assert find_model_dir("org/model", {"HF_HOME": str(tmp_path)}) is None
+
+
 def test_architecture_tells_the_names_while_the_weights_are_not_there(tmp_path: Path) -> None:
     (cached(tmp_path) / "config.json").write_text(json.dumps({"model_type": "gpt_neox"}))
-    found = model_modules("org/model", {"HF_HOME": str(tmp_path)})
-    assert found.all_linear == dict.fromkeys(("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"))
+    modules = model_modules("org/model", {"HF_HOME": str(tmp_path)})
+    assert modules.all_linear == dict.fromkeys(("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"))
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "reason"),
     [(None, "not on this machine yet"), ({"model_type": "odd"}, "a odd, whose"), ([], "config.json cannot be read")],
 )
-def test_what_is_not_known_is_typed(tmp_path: Path, config: object, told: str) -> None:
+def test_unknown_modules_must_be_typed(tmp_path: Path, config: object, reason: str) -> None:
     if config is not None:
         (cached(tmp_path) / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=reason):
         model_modules("org/model", {"HF_HOME": str(tmp_path)})
 
 

@@ -162,7 +162,7 @@ def test_presets_come_from_the_package_alone(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     shipped_presets.cache_clear()
     tried("S10", "presets lying about", 1, "evil" in presets())
-    assert set(presets()) == {path.stem for path in (ROOT / "engine" / "presets").glob("*.json")}
+    assert set(presets()) == {path.stem for path in (ROOT / "engine" / "assets" / "presets").glob("*.json")}
 
 
 def test_nothing_reads_yaml(tried: Tried) -> None:

@@ -21,7 +21,7 @@ from engine.dataset.preview import Preview, Segment
 from engine.dataset.rows import Found
 from engine.files.paths import RunDir, Workspace
 from engine.preference.blind_test import Session, open_contest
-from engine.preference.judgement_log import Given, Judgements, Side, Verdict, append_judgement
+from engine.preference.judgement_log import Judgement, Judgements, Preference, Side, append_judgement
 from engine.runs.event_log import EventWriter
 from engine.runs.events import (
     AnyEvent,
@@ -146,9 +146,9 @@ def _judge(workspace: Workspace, first: Round, best: Round) -> None:
         judge.keep(line := judge.judge("left" if judge.answers(pair)[0] == pair.second else "right"))
         append_judgement(workspace.judgements, line)
     sides = [Side(item.spec.model.path, item.id, _steps(item.plan)[0]) for item in (first, best)]
-    verdicts: list[Verdict] = ["second", "first", "second", "tie", "second", "skip"] * 4
+    verdicts: list[Preference] = ["second", "first", "second", "tie", "second", "skip"] * 4
     for number, verdict in enumerate(verdicts):
-        line = Given(
+        line = Judgement(
             id=f"{number:016x}", time=NOW - DAY, prompt=f"{number:032x}", first=sides[0], second=sides[1],
             first_on_left=number % 3 == 0, seed="0", prompts=len(verdicts), verdict=verdict,
         )  # fmt: skip

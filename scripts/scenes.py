@@ -110,7 +110,7 @@ def stage(directory: Path) -> Iterator[None]:
         patch("tui.screens.run.screen.follow_machine", follow_machine),
         patch("engine.preference.blind_test.new_seed", lambda: "0"),
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),
-        patch("tui.screens.chat.session.Talk", ScriptedTalk),
+        patch("tui.screens.chat.session.ChatClient", ScriptedTalk),
         patch("time.time", lambda: NOW),
         patch.dict(os.environ, {"TZ": "UTC", "HF_HUB_OFFLINE": "1", "HF_HOME": os.fspath(directory / "hub")}),
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.chat.protocol import Complete, Opened, Opening, Piece, Question
+from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, TextDelta
 
 ANSWERS = (
     "LoRA freezes the base model and learns two thin matrices beside each layer, whose product is added to its "
@@ -15,20 +15,20 @@ ANSWERS = (
 
 
 class ScriptedTalk:
-    """Answers as `engine.chat.client.Talk` does, each adapter with one of `ANSWERS`."""
+    """Answers as `engine.chat.client.ChatClient` does, each adapter with one of `ANSWERS`."""
 
-    def __init__(self, opening: Opening) -> None:
-        self._names = [*opening.adapters]
+    def __init__(self, request: LoadRequest) -> None:
+        self._names = [*request.adapters]
 
-    def opened(self) -> Opened:
-        return Opened("cuda", "float16", 2048)
+    def loaded(self) -> Loaded:
+        return Loaded("cuda", "float16", 2048)
 
-    def ask(self, question: Question) -> Iterator[Piece | Complete]:
+    def ask(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
         place = self._names.index(question.adapter) if question.adapter is not None else -1
         text = ANSWERS[place % len(ANSWERS)]
         tokens = len(text) // 4
         for word in text.split(" "):
-            yield Piece(f"{word} ")
+            yield TextDelta(f"{word} ")
         yield Complete(text, 37, tokens, tokens / (31.4 - place), "complete")
 
     def stop(self) -> None:

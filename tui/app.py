@@ -21,7 +21,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.worker import WorkerFailed
 
-from engine.alerts.run_monitor import Alarm, Kind, Progress, endings
+from engine.alerts.run_monitor import Alarm, Kind, RunProgress, endings
 from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreMissing
 from engine.spec.round import ACTIVE, Round
@@ -81,7 +81,7 @@ class LoratuiApp(ConfiguredApp):
         self._painter = Painter()
         self._told_size: Size | None = None
         self._rounds: Sequence[Round] = ()
-        self._progress: Mapping[int, Progress] = {}
+        self._progress: Mapping[int, RunProgress] = {}
         self._watching = False
         self._told: Sequence[str] = ()
         self._notices: list[str] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from textual.message import Message
 
-from engine.alerts.run_monitor import Alarm, Progress
+from engine.alerts.run_monitor import Alarm, RunProgress
 from engine.compare.extra_evaluations import EvaluationSummary
 from engine.compare.verdict import Verdict
 from engine.dataset.preview import Preview
@@ -25,12 +25,12 @@ from engine.system.telemetry import (
 )
 
 if TYPE_CHECKING:  # which the first table does not wait for
-    from engine.chat.conversation import Answer
-    from engine.chat.protocol import Opened
+    from engine.chat.conversation import ChatAnswer
+    from engine.chat.protocol import Loaded
 
 if TYPE_CHECKING:  # the first screen does not wait for what only a judge needs
     from engine.preference.blind_test import Session
-    from engine.preference.judgement_log import Given, Retracted
+    from engine.preference.judgement_log import Judgement, Retraction
     from engine.preference.ranking import Ranking
     from engine.preference.win_rate import WinRate
 
@@ -70,7 +70,7 @@ class RunAdvanced(Message):
 class RunsWatched(Message):
     """The running rounds, by number, have advanced, or given cause for alarm."""
 
-    def __init__(self, progress: Mapping[int, Progress], alarms: Sequence[Alarm] = ()) -> None:
+    def __init__(self, progress: Mapping[int, RunProgress], alarms: Sequence[Alarm] = ()) -> None:
         super().__init__()
         self.progress = progress
         self.alarms = alarms
@@ -131,7 +131,7 @@ class TalkNews(Message):
 class TalkOpened(TalkNews):
     """The base model is there, or cannot be had."""
 
-    def __init__(self, sitting: int, outcome: Opened | LoratuiError) -> None:
+    def __init__(self, sitting: int, outcome: Loaded | LoratuiError) -> None:
         super().__init__(sitting)
         self.outcome = outcome
 
@@ -148,7 +148,7 @@ class AnswerGrew(TalkNews):
 class AnswerEnded(TalkNews):
     """The speaker of a key has answered, or has not, which the answer says; `died` if the process is gone over it."""
 
-    def __init__(self, sitting: int, key: str, answer: Answer, *, died: bool = False) -> None:
+    def __init__(self, sitting: int, key: str, answer: ChatAnswer, *, died: bool = False) -> None:
         super().__init__(sitting)
         self.key = key
         self.answer = answer
@@ -215,7 +215,7 @@ class ContestOpened(Message):
 class JudgementWritten(Message):
     """A judgement is in the file; or it is not, and `error` says why."""
 
-    def __init__(self, line: Given | Retracted, error: LoratuiError | None = None) -> None:
+    def __init__(self, line: Judgement | Retraction, error: LoratuiError | None = None) -> None:
         super().__init__()
         self.line = line
         self.error = error

@@ -9,7 +9,7 @@ from contextlib import suppress
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from engine.alerts.run_monitor import Alarm, Progress, RunWatch
+from engine.alerts.run_monitor import Alarm, RunMonitor, RunProgress
 from engine.api import Cockpit
 from engine.errors import LoratuiError, reason_of
 from engine.runs.disk_forecast import disk_need, free_bytes
@@ -133,12 +133,12 @@ def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Po
     What has happened before is no news.
     """
     begun = time.time()
-    watches: dict[str, RunWatch] = {}
-    told: dict[int, Progress] = {}
+    watches: dict[str, RunMonitor] = {}
+    told: dict[int, RunProgress] = {}
     while True:
         rounds = active()
         watches = {
-            item.id: watches.get(item.id) or RunWatch(item, cockpit.workspace.run_dir(item.id), begun)
+            item.id: watches.get(item.id) or RunMonitor(item, cockpit.workspace.run_dir(item.id), begun)
             for item in rounds
         }
         alarms: list[Alarm] = []

@@ -37,7 +37,7 @@ class Alarm(Struct, frozen=True):
     message: str
 
 
-class Progress(Struct, frozen=True):
+class RunProgress(Struct, frozen=True):
     """How far a run is; None where that is not known.
 
     `phase` is what it does besides its steps, "" while it trains; `remaining_seconds` are of the steps still ahead, at
@@ -51,7 +51,7 @@ class Progress(Struct, frozen=True):
     disk_need: DiskNeed | None = None
 
 
-class RunWatch:
+class RunMonitor:
     """Follows one run. Of each kind there is one alarm at most, until the round is taken up again.
 
     `since`, in seconds since the epoch: what happened before it is known, and no alarm.
@@ -139,14 +139,14 @@ class RunWatch:
         """As the engine counts them, or as they were planned until it does."""
         return self._prepared.total_steps if self._prepared is not None else self._round.plan.total_steps
 
-    def progress(self) -> Progress:
+    def progress(self) -> RunProgress:
         """As of the last poll; looks at the disk, so not for a UI thread."""
         total = self._total_steps
         last, phase = self._last_step, self._phase.name if self._phase is not None else ""
         left = None
         if last is not None and total is not None and last.step > 0:
             left = max(0, total - last.step) * last.train_seconds / last.step
-        return Progress(
+        return RunProgress(
             phase="" if phase == "training" else phase,
             step=last.step if last is not None else None,
             total_steps=total,

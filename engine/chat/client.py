@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from engine.chat.protocol import Complete, Opened, Opening, Piece, Question, Reply
+from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, Reply, TextDelta
 from engine.system.process import has_variable
 from engine.system.worker_process import Dialogue
 
-TALK_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
+CHAT_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
 
 
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
@@ -23,19 +23,19 @@ _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 def talks_among(pids: Iterable[int]) -> frozenset[int]:
     """Those of these processes that hold a model to talk to."""
-    return frozenset(pid for pid in pids if has_variable(pid, TALK_VARIABLE))
+    return frozenset(pid for pid in pids if has_variable(pid, CHAT_VARIABLE))
 
 
-class Talk(Dialogue):
+class ChatClient(Dialogue):
     """A base model with adapters that answers questions, one at a time."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, request: LoadRequest) -> None:
         """Start the process; raises LoratuiError if the machine refuses that."""
-        super().__init__("engine.training.workers.chat", "the model", {TALK_VARIABLE: "1"})
+        super().__init__("engine.training.workers.chat", "the model", {CHAT_VARIABLE: "1"})
         self._answering = False
-        self.send(opening)
+        self.send(request)
 
-    def opened(self) -> Opened:
+    def loaded(self) -> Loaded:
         """Wait until the model is there, with those of the adapters that can be used.
 
         Raises:
@@ -43,10 +43,10 @@ class Talk(Dialogue):
             LoratuiError: the model cannot be used, in one sentence.
         """
         reply = self.receive(_replies)
-        assert isinstance(reply, Opened)
+        assert isinstance(reply, Loaded)
         return reply
 
-    def ask(self, question: Question) -> Iterator[Piece | Complete]:
+    def ask(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
         """The answer as it is made, the last item a `Complete`. Take all of them before the next question.
 
         Raises:
@@ -56,7 +56,7 @@ class Talk(Dialogue):
         self.send(question)
         self._answering = True
         try:
-            while isinstance(reply := self.receive(_replies), Piece):
+            while isinstance(reply := self.receive(_replies), TextDelta):
                 yield reply
         finally:
             self._answering = False
@@ -68,5 +68,5 @@ class Talk(Dialogue):
         if self._answering:
             self.signal(signal.SIGINT)
 
-    def __enter__(self) -> Talk:
+    def __enter__(self) -> ChatClient:
         return self

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from engine.chat.protocol import Complete, Ending, Message, Question
+from engine.chat.protocol import AnswerRequest, Complete, Ending, Message
 from engine.spec.schema import PROMPT_TEMPLATE, ModelSpec, Seed
 
 BASE = "base"  # the key of the base model; a round's is its id, which begins with a digit
@@ -18,7 +18,7 @@ Text = Annotated[str, Meta(max_length=MAX_CHARACTERS)]
 Count = Annotated[int, Meta(ge=0)]
 
 
-class TalkSettings(Struct, frozen=True, forbid_unknown_fields=True):
+class ChatSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How questions are asked; options as transformers' `GenerationConfig` spells them."""
 
     temperature: Annotated[
@@ -69,7 +69,7 @@ class Speaker(Struct, frozen=True, forbid_unknown_fields=True):
         return "base model" if self.number is None else f"round {self.number}"
 
 
-class Answer(Struct, frozen=True, forbid_unknown_fields=True):
+class ChatAnswer(Struct, frozen=True, forbid_unknown_fields=True):
     """What one speaker said to a message.
 
     Attributes:
@@ -98,16 +98,16 @@ class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
     """What the person said, and the answers by the keys of those who gave them."""
 
     said: Text
-    answers: dict[str, Answer] = {}
+    answers: dict[str, ChatAnswer] = {}
 
 
-class Conversation(Struct, frozen=True, forbid_unknown_fields=True):
+class Chat(Struct, frozen=True, forbid_unknown_fields=True):
     """All there is to go on with it. `created` is in seconds since the epoch."""
 
     model: ModelSpec
     speakers: Annotated[tuple[Speaker, ...], Meta(min_length=1, max_length=MAX_SPEAKERS + 1)]
     created: float = 0.0
-    settings: TalkSettings = TalkSettings()
+    settings: ChatSettings = ChatSettings()
     exchanges: Annotated[tuple[Exchange, ...], Meta(max_length=10_000)] = ()
     version: Literal[1] = 1
 
@@ -142,10 +142,10 @@ class Conversation(Struct, frozen=True, forbid_unknown_fields=True):
             messages += [Message("user", exchange.said), Message("assistant", exchange.answers[key].text)]
         return tuple(messages)
 
-    def question(self, key: str, said: str) -> Question:
+    def question(self, key: str, said: str) -> AnswerRequest:
         """What `key` is to be asked when the person says `said`."""
         speaker, settings = self.speaker(key), self.settings
-        return Question(
+        return AnswerRequest(
             adapter=speaker.adapter,
             messages=(*self.messages_of(key), Message("user", said)),
             prompt_template=self.template_of(speaker),
@@ -155,32 +155,32 @@ class Conversation(Struct, frozen=True, forbid_unknown_fields=True):
             seed=settings.seed,
         )
 
-    def with_message(self, said: str) -> Conversation:
+    def with_message(self, said: str) -> Chat:
         """With a message that nobody has answered yet."""
         return msgspec.structs.replace(self, exchanges=(*self.exchanges, Exchange(said)))
 
-    def with_answer(self, key: str, answer: Answer) -> Conversation:
+    def with_answer(self, key: str, answer: ChatAnswer) -> Chat:
         """With an answer to the last message."""
         *before, last = self.exchanges
         answered = msgspec.structs.replace(last, answers={**last.answers, key: answer})
         return msgspec.structs.replace(self, exchanges=(*before, answered))
 
-    def taken_back(self) -> tuple[Conversation, str]:
+    def taken_back(self) -> tuple[Chat, str]:
         """Without the last exchange, and what was said in it; raises IndexError if there is none."""
         said = self.exchanges[-1].said
         return msgspec.structs.replace(self, exchanges=self.exchanges[:-1]), said
 
-    def anew(self, created: float) -> Conversation:
+    def anew(self, created: float) -> Chat:
         """The same speakers and settings, and nothing said yet."""
         return msgspec.structs.replace(self, exchanges=(), created=created)
 
-    def with_base(self, beside: bool) -> Conversation:
+    def with_base(self, beside: bool) -> Chat:
         """With the base model beside the others, asked as the first of them is; or without it."""
         others = tuple(item for item in self.speakers if item.key != BASE)
         base = (Speaker(BASE, None, prompt_template=others[0].prompt_template),) if beside else ()
         return msgspec.structs.replace(self, speakers=(*others, *base))
 
-    def with_settings(self, settings: TalkSettings) -> Conversation:
+    def with_settings(self, settings: ChatSettings) -> Chat:
         """Asked in another way from now on."""
         return msgspec.structs.replace(self, settings=settings)
 
@@ -194,6 +194,6 @@ class Conversation(Struct, frozen=True, forbid_unknown_fields=True):
         return any(item.key == BASE for item in self.speakers)
 
 
-def answer_of(complete: Complete) -> Answer:
+def answer_of(complete: Complete) -> ChatAnswer:
     """An answer at its end, as a conversation holds it."""
-    return Answer(complete.text, complete.prompt_tokens, complete.tokens, complete.seconds, complete.ending)
+    return ChatAnswer(complete.text, complete.prompt_tokens, complete.tokens, complete.seconds, complete.ending)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.chat.conversation import Conversation
+from engine.chat.conversation import Chat
 from engine.errors import LoratuiError, StoreError, reason_of
 from engine.files.atomic import NoPlainFile, link_or_copy, read_plain, staged, sync, write_atomically
 from engine.files.paths import FILE_MODE, Workspace
@@ -24,14 +24,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 EXAMPLES = "examples.jsonl"
 MAX_BYTES = 64 * 1024 * 1024
 LISTED = 200
-_decoder = msgspec.json.Decoder(Conversation)
+_decoder = msgspec.json.Decoder(Chat)
 
 
-class Kept(Struct, frozen=True):
+class SavedChat(Struct, frozen=True):
     """A conversation that was found in a file: its path, and what is in it or a sentence on why that cannot be read."""
 
     path: Path
-    conversation: Conversation | None
+    conversation: Chat | None
     problem: str = ""
 
 
@@ -44,7 +44,7 @@ def check_name(name: str) -> None:
         )
 
 
-def default_name(conversation: Conversation) -> str:
+def default_name(conversation: Chat) -> str:
     """`20261126-105730-round-3`, by when it began and with whom."""
     numbers = "-".join(str(item.number) for item in conversation.speakers if item.number is not None)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(conversation.created))}-round-{numbers}"
@@ -67,13 +67,13 @@ class Keeper:
         """What its file is called, "" while there is none."""
         return self._path.stem if self._path is not None else ""
 
-    def read(self, path: Path) -> Conversation:
+    def read(self, path: Path) -> Chat:
         """The conversation in a file, which is then its own; raises LoratuiError as `read_conversation`."""
         data, conversation = _read(path)
         self._path, self._digest = path, hashlib.sha256(data).digest()
         return conversation
 
-    def keep(self, conversation: Conversation, name: str = "") -> Path:
+    def keep(self, conversation: Chat, name: str = "") -> Path:
         """Write it, under `name` from now on if that is given; returns the file.
 
         Raises:
@@ -135,7 +135,7 @@ def _write_new(path: Path, data: bytes, wanted: bool) -> Path:
     raise StoreError(f"{path} and a thousand like it are there already: move some away")
 
 
-def _encode(conversation: Conversation) -> bytes:
+def _encode(conversation: Chat) -> bytes:
     data = msgspec.json.format(_to_json(msgspec.to_builtins(conversation)), indent=1) + b"\n"
     if len(data) > MAX_BYTES:
         raise StoreError(f"the conversation has more than {MAX_BYTES // 1024**2} MiB, too many to keep: begin anew")
@@ -157,7 +157,7 @@ def _redacted(value: Any) -> Any:
     return [_redacted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _read(path: Path) -> tuple[bytes, Conversation]:
+def _read(path: Path) -> tuple[bytes, Chat]:
     try:
         data = read_plain(path, max_bytes=MAX_BYTES)
         conversation = _decoder.decode(data)
@@ -172,7 +172,7 @@ def _read(path: Path) -> tuple[bytes, Conversation]:
         ) from error
 
 
-def find_conversations(workspace: Workspace) -> list[Kept]:
+def find_conversations(workspace: Workspace) -> list[SavedChat]:
     """The conversations of a workspace, the latest changed first, at most `LISTED`; the broken ones say why.
 
     Raises:
@@ -192,15 +192,15 @@ def _is_listed(entry: os.DirEntry[str]) -> bool:
     return entry.name.endswith(".json") and not entry.name.startswith(".")
 
 
-def _kept(paths: Iterable[Path]) -> Iterable[Kept]:
+def _kept(paths: Iterable[Path]) -> Iterable[SavedChat]:
     for path in paths:
         try:
-            yield Kept(path, _read(path)[1])
+            yield SavedChat(path, _read(path)[1])
         except LoratuiError as error:
-            yield Kept(path, None, error.message)
+            yield SavedChat(path, None, error.message)
 
 
-def append_example(path: Path, conversation: Conversation, key: str) -> None:
+def append_example(path: Path, conversation: Chat, key: str) -> None:
     """Append one speaker's side to a JSON lines file, as a row in the form of `messages`.
 
     It is one write, behind what is there whatever that ends with; a file that is not there is made.

@@ -8,8 +8,8 @@ from itertools import islice
 
 import msgspec
 
-from engine.chat.conversation import BASE, MAX_SPEAKERS, Conversation, Speaker
-from engine.chat.protocol import Opening
+from engine.chat.conversation import BASE, MAX_SPEAKERS, Chat, Speaker
+from engine.chat.protocol import LoadRequest
 from engine.dataset.formats import detect
 from engine.dataset.load import LOOKED_AT, local_data_file
 from engine.dataset.readers import read_records
@@ -24,7 +24,7 @@ from engine.spec.schema import DataSpec
 ADAPTER_FILE = "adapter_config.json"
 
 
-def begin(workspace: Workspace, rounds: Sequence[Round]) -> Conversation:
+def begin(workspace: Workspace, rounds: Sequence[Round]) -> Chat:
     """A conversation with the adapters of `rounds`, side by side.
 
     Raises:
@@ -39,7 +39,7 @@ def begin(workspace: Workspace, rounds: Sequence[Round]) -> Conversation:
         Speaker(item.id, item.number, item.name, trained_template(workspace.run_dir(item.id), item.spec.data))
         for item in rounds
     )
-    return Conversation(rounds[0].spec.model, speakers, time.time())
+    return Chat(rounds[0].spec.model, speakers, time.time())
 
 
 def check_adapter(workspace: Workspace, round_: Round) -> None:
@@ -70,7 +70,7 @@ def _check_together(first: Round, round_: Round, alone: bool) -> None:
         )
 
 
-def check_base(rounds: Sequence[Round], conversation: Conversation) -> None:
+def check_base(rounds: Sequence[Round], conversation: Chat) -> None:
     """Raises RoundError where the base model cannot be had beside the rounds of a conversation."""
     keys = {item.key for item in conversation.speakers}
     for round_ in rounds:
@@ -115,9 +115,7 @@ def _format_now(data: DataSpec) -> str:
         return ""
 
 
-def find_speakers(
-    workspace: Workspace, rounds: Sequence[Round], conversation: Conversation
-) -> tuple[Conversation, dict[str, str]]:
+def find_speakers(workspace: Workspace, rounds: Sequence[Round], conversation: Chat) -> tuple[Chat, dict[str, str]]:
     """A conversation that was kept, on the base model of its rounds as they are here, and who of it is silent now.
 
     What a file says of the base model is not believed: it may name code to run.
@@ -154,11 +152,11 @@ def find_speakers(
     return msgspec.structs.replace(conversation, model=found[0].spec.model, speakers=speakers), silent
 
 
-def opening_of(workspace: Workspace, conversation: Conversation, silent: Sequence[str] = ()) -> Opening:
+def load_request_of(workspace: Workspace, conversation: Chat, silent: Sequence[str] = ()) -> LoadRequest:
     """What the talking process is to open: the base model and the adapters of those who are not `silent`."""
     adapters = {
         item.key: str(workspace.run_dir(item.key).adapter)
         for item in conversation.speakers
         if item.adapter is not None and item.key not in silent
     }
-    return Opening(conversation.model, adapters)
+    return LoadRequest(conversation.model, adapters)

@@ -19,14 +19,14 @@ class Message(Struct, frozen=True):
     content: str
 
 
-class Opening(Struct, frozen=True, tag="opening"):
+class LoadRequest(Struct, frozen=True, tag="load"):
     """The base model, and the directories of the adapters to be had on it by the names they are asked by."""
 
     model: ModelSpec
     adapters: dict[str, str]
 
 
-class Question(Struct, frozen=True, tag="question"):
+class AnswerRequest(Struct, frozen=True, tag="question"):
     """What is said next, and how the answer is to be made; options as transformers' `GenerationConfig` spells them.
 
     Attributes:
@@ -45,7 +45,7 @@ class Question(Struct, frozen=True, tag="question"):
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
 
 
-class Opened(Struct, frozen=True, tag="opened"):
+class Loaded(Struct, frozen=True, tag="loaded"):
     """The model is there.
 
     Attributes:
@@ -60,7 +60,7 @@ class Opened(Struct, frozen=True, tag="opened"):
     unusable: dict[str, str] = {}
 
 
-class Piece(Struct, frozen=True, tag="piece"):
+class TextDelta(Struct, frozen=True, tag="text"):
     """Some more of an answer's text."""
 
     text: str
@@ -83,4 +83,4 @@ class Complete(Struct, frozen=True, tag="complete"):
     ending: Ending
 
 
-Reply = Opened | Piece | Complete | Refusal
+Reply = Loaded | TextDelta | Complete | Refusal

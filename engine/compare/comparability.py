@@ -10,7 +10,7 @@ from engine.spec.fields import changed_keys
 from engine.spec.round import Round
 from engine.text.humanize import listed
 
-APART = "≁"  # before what is not to be held against the others
+INCOMPARABLE = "≁"  # before what is not to be held against the others
 KINDS = {  # what other tokens come from, in words, and the fields that decide it
     "another tokenizer": ("model.path",),
     "other supervised tokens": ("data.supervised_tokens",),
@@ -59,7 +59,7 @@ def differing_fields(first: Round, second: Round) -> list[str]:
     return [key for key in keys if key == "model.path" or key.startswith("data.")]
 
 
-def why_apart(first: Round, second: Round) -> str:
+def why_incomparable(first: Round, second: Round) -> str:
     """What is not the same about the held-out tokens of two rounds, "" where nothing is.
 
     `another prompt template (data.prompt_template) and other examples (data.samples, data.seed)`
@@ -73,11 +73,11 @@ def why_apart(first: Round, second: Round) -> str:
     return " and ".join(f"{kind} ({', '.join(keys)})" for kind, keys in found.items()) or UNSEEN
 
 
-def told_apart(rounds: Iterable[Round], first: Round) -> list[str]:
+def incomparable_reasons(rounds: Iterable[Round], first: Round) -> list[str]:
     """Which of the rounds cannot be held against `first` by their losses and why, a line for each reason."""
     reasons: dict[str, list[int]] = {}
     for round_ in rounds if first.result.perplexity is not None else ():
-        if round_.result.perplexity is not None and (reason := why_apart(first, round_)):
+        if round_.result.perplexity is not None and (reason := why_incomparable(first, round_)):
             reasons.setdefault(reason, []).append(round_.number)
     return [
         f"{listed(numbers)} {'was' if len(numbers) == 1 else 'were'} measured on other held-out tokens than round "

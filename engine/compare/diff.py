@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from engine.compare.columns import Column, columns, not_finite
-from engine.compare.comparability import moved, why_apart
+from engine.compare.comparability import moved, why_incomparable
 from engine.compare.leaders import best_rounds, compare_in
 from engine.compare.verdict import Verdict
 from engine.errors import RoundError
@@ -37,7 +37,7 @@ def movement(first: Round, second: Round) -> str:
             return f"round {round_.number} has no perplexity to compare"
     change = moved(first, second)
     if change is None:
-        return f"perplexity was measured on other held-out tokens: {why_apart(first, second)}"
+        return f"perplexity was measured on other held-out tokens: {why_incomparable(first, second)}"
     share = f" ({change.percent_text})" if change.percent_text else ""
     return f"perplexity {change.word}: {format_perplexity(change.before)} -> {format_perplexity(change.after)}{share}"
 
@@ -67,10 +67,10 @@ def _differs(column: Column, rounds: Sequence[Round]) -> bool:
 
 
 class ComparedField(Struct, frozen=True):
-    """One field in each of the rounds compared, in their order: as text, "" where it is unknown.
+    """One field of the compared rounds: a text for each round, in their order, "" where the value is unknown.
 
-    `best` holds the places of the rounds that did best in it, among those that can be compared, `apart` those that
-    cannot be compared with the first in it.
+    `best` holds the indices of the best of each group of comparable rounds, `incomparable` those of the rounds whose
+    value cannot be compared with the first round's.
     """
 
     key: str
@@ -79,7 +79,7 @@ class ComparedField(Struct, frozen=True):
     differs: bool
     numeric: bool
     best: frozenset[int] = frozenset()
-    apart: frozenset[int] = frozenset()
+    incomparable: frozenset[int] = frozenset()
 
 
 AGAINST_FIRST, VERDICT = "against_first", "verdict"

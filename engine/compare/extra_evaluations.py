@@ -25,14 +25,14 @@ from engine.text.humanize import format_perplexity
 MAX_EVALUATION_BYTES = 256 * 1024 * 1024
 
 
-class Order(Struct, frozen=True):
+class ScoreRequest(Struct, frozen=True):
     """What to score: the adapter of `run_dir` on the base model, over all rows of `data`."""
 
     run_dir: str
     data: DataSpec
 
 
-class Advance(Struct, frozen=True, tag="advance"):
+class ScoreProgress(Struct, frozen=True, tag="advance"):
     """How far it is: what is being done, and `done` of `total` rows of it, 0 when not counted."""
 
     phase: str
@@ -73,7 +73,7 @@ class ExtraEvaluation(EvaluationSummary, frozen=True, kw_only=True, tag="evaluat
     base_scores: Scores
 
 
-Reply = Advance | Refusal | ExtraEvaluation
+Reply = ScoreProgress | Refusal | ExtraEvaluation
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
@@ -113,7 +113,7 @@ def evaluation_fields(found: EvaluationSummary) -> dict[str, object]:
     return {name: getattr(found, name) for name in EvaluationSummary.__struct_fields__}
 
 
-def evaluate_on(run: RunDir, data: DataSpec, told: Callable[[Advance], None]) -> ExtraEvaluation:
+def evaluate_on(run: RunDir, data: DataSpec, told: Callable[[ScoreProgress], None]) -> ExtraEvaluation:
     """Score the adapter of a run on `data`, and keep what came of it.
 
     `told` hears how far it is, and may raise to end it.
@@ -126,8 +126,8 @@ def evaluate_on(run: RunDir, data: DataSpec, told: Callable[[Advance], None]) ->
     if not (run.adapter / "adapter_config.json").is_file():
         raise RoundError(f"{run.path} has no adapter to score: choose a round that was trained to its end here")
     with Dialogue("engine.training.workers.score", "the evaluation") as process:
-        process.send(Order(str(run.path), data))
-        while isinstance(reply := process.receive(_replies), Advance):
+        process.send(ScoreRequest(str(run.path), data))
+        while isinstance(reply := process.receive(_replies), ScoreProgress):
             told(reply)
     assert isinstance(reply, ExtraEvaluation)
     write_evaluation(run, reply)

@@ -1,4 +1,4 @@
-"""Where rounds stand in a column: which did best, and which are not to be held against the others."""
+"""The best rounds of a column, and the rounds whose values cannot be compared with the others."""
 
 from __future__ import annotations
 
@@ -10,57 +10,56 @@ from engine.compare.columns import TEXT_SCORES, columns
 from engine.compare.comparability import are_comparable, held_out_groups
 from engine.spec.round import Round
 
-OF_TOKENS = frozenset({"eval_loss", "perplexity", *TEXT_SCORES})  # that mean nothing beside those of other tokens
+OF_TOKENS = frozenset({"eval_loss", "perplexity", *TEXT_SCORES})  # comparable over the same held-out tokens only
 
 
-class Standing(Struct, frozen=True):
-    """Where rounds stand in a column, by number.
+class Leaders(Struct, frozen=True):
+    """The best rounds of a column and the incomparable ones, by number.
 
     Attributes:
-        best: the best of each set of rounds that compare, the earliest of equals; a round that nothing compares with is
-            not the best of anything.
-        apart: those that do not compare with most.
-        most: the first of those that most compare with, the earliest of equally many; None if none was measured.
+        best: the best of each group of comparable rounds, the earliest of equals. A group of one has no best.
+        incomparable: rounds outside the largest group.
+        reference: the first round of the largest group, the earliest of equally large ones; None if none was measured.
     """
 
     best: frozenset[int] = frozenset()
-    apart: frozenset[int] = frozenset()
-    most: int | None = None
+    incomparable: frozenset[int] = frozenset()
+    reference: int | None = None
 
 
-def standing(rounds: Iterable[Round], key: str, tokens: Mapping[int, Hashable] | None = None) -> Standing:
-    """Where `rounds` stand in the column `key`; nowhere in one that has no best.
+def find_leaders(rounds: Iterable[Round], key: str, tokens: Mapping[int, Hashable] | None = None) -> Leaders:
+    """Find the best and the incomparable of `rounds` in the column `key`; empty for a column that has no best.
 
-    Rounds in time or memory that came to no loss are not among them.
+    Rounds without a measured loss are left out, in columns of time and memory too.
 
     Args:
-        tokens: `held_out_groups` of the rounds, if that is known.
+        tokens: `held_out_groups` of the rounds, where the caller has it already.
     """
     column = columns()[key]
     if column.best is None:
-        return Standing()
-    known = list(rounds)
-    tokens = held_out_groups(known) if tokens is None else tokens
+        return Leaders()
+    rounds = list(rounds)
+    tokens = held_out_groups(rounds) if tokens is None else tokens
     groups: dict[Hashable, list[tuple[float, int]]] = {}
     sign = 1 if column.best == "lowest" else -1
-    for round_ in known:
+    for round_ in rounds:
         value = column.value(round_) if _has_loss(round_) else None
         if value is not None:
-            asked = round_.spec.generation if key in TEXT_SCORES else None  # which prompts, and how long an answer
-            groups.setdefault((tokens[round_.number], asked), []).append((sign * value, round_.number))
+            generation = round_.spec.generation if key in TEXT_SCORES else None  # which prompts, how long an answer
+            groups.setdefault((tokens[round_.number], generation), []).append((sign * value, round_.number))
     best = frozenset(min(group)[1] for group in groups.values() if len(group) > 1)
     members = [[number for _, number in group] for group in groups.values()]
-    most = max(members, key=lambda numbers: (len(numbers), -min(numbers)), default=[])
-    others = frozenset(number for numbers in members if numbers is not most for number in numbers)
-    return Standing(best, others if key in OF_TOKENS else frozenset(), min(most, default=None))
+    largest = max(members, key=lambda numbers: (len(numbers), -min(numbers)), default=[])
+    others = frozenset(number for numbers in members if numbers is not largest for number in numbers)
+    return Leaders(best, others if key in OF_TOKENS else frozenset(), min(largest, default=None))
 
 
 def compare_in(first: Round, second: Round, key: str) -> bool:
-    """Whether what the two have in the column `key` may be held against each other."""
+    """Return True if the values of the two rounds in the column `key` can be compared."""
     if key not in OF_TOKENS:
         return True
-    asked_alike = key not in TEXT_SCORES or first.spec.generation == second.spec.generation
-    return are_comparable(first, second) and asked_alike
+    same_prompts = key not in TEXT_SCORES or first.spec.generation == second.spec.generation
+    return are_comparable(first, second) and same_prompts
 
 
 def _has_loss(round_: Round) -> bool:
@@ -68,5 +67,5 @@ def _has_loss(round_: Round) -> bool:
 
 
 def best_rounds(rounds: Iterable[Round], key: str = "perplexity") -> frozenset[int]:
-    """Numbers of the best of each set of rounds that compare."""
-    return standing(rounds, key).best
+    """Return the numbers of the best of each group of comparable rounds."""
+    return find_leaders(rounds, key).best

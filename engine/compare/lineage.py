@@ -7,7 +7,7 @@ from functools import cache
 
 from msgspec import Struct
 
-from engine.compare.comparability import moved, moved_from_base, why_apart
+from engine.compare.comparability import moved, moved_from_base, why_incomparable
 from engine.compare.diff import spec_text
 from engine.errors import RoundError
 from engine.spec.fields import changed_keys, flatten, spec_fields
@@ -179,5 +179,5 @@ def kin_fields(kin: Kin) -> dict[str, object]:
         "perplexity": round_.result.perplexity if round_ is not None else None,
         "against_parent": change.percent if change is not None else None,
         "against_base": base.percent if base is not None else None,
-        "other_held_out_tokens": why_apart(parent, round_) if parent is not None and round_ is not None else "",
+        "other_held_out_tokens": why_incomparable(parent, round_) if parent is not None and round_ is not None else "",
     }

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from engine.compare.columns import Column, Rounds, find_column
-from engine.compare.comparability import APART, held_out_groups
+from engine.compare.comparability import INCOMPARABLE, held_out_groups
 from engine.compare.seed_groups import SeedGroup, seeds_alone
 from engine.errors import SpecError
 from engine.spec.round import Round
@@ -129,7 +129,7 @@ class Group(Struct, frozen=True):
     text: str
     rounds: Sequence[Round]
     best: Round | None
-    apart: bool = False
+    mixed: bool = False
     seeds: SeedGroup | None = None
 
     @property
@@ -143,8 +143,8 @@ class Group(Struct, frozen=True):
             parts.append(f"perplexity {self.seeds.text} over {self.seeds.seeds} seeds")
         if self.best is not None:
             parts.append(f"best perplexity {format_perplexity(self.best.result.perplexity)} (round {self.best.number})")
-        if self.apart:
-            parts.append(f"{APART} measured on different held-out tokens")
+        if self.mixed:
+            parts.append(f"{INCOMPARABLE} measured on different held-out tokens")
         return " · ".join(parts)
 
 

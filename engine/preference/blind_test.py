@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from engine.errors import RoundError
 from engine.files.paths import Workspace
-from engine.preference.judgement_log import Given, Judgements, Retracted, Side, Verdict
+from engine.preference.judgement_log import Judgement, Judgements, Preference, Retraction, Side
 from engine.preference.win_rate import WinRate
 from engine.runs.answers import Answer, read_answers
 from engine.runs.event_log import read_events
@@ -191,27 +191,27 @@ class Session:
         """What stands on the left, and on the right."""
         return (pair.first, pair.second) if self.first_on_left(pair) else (pair.second, pair.first)
 
-    def judge(self, choice: Choice) -> Given:
+    def judge(self, choice: Choice) -> Judgement:
         """The judgement of what is asked now, to be written."""
         pair = self._waiting[0]
         first_on_left = self.first_on_left(pair)
-        verdict: Verdict = "tie" if choice == "tie" else "skip"
+        verdict: Preference = "tie" if choice == "tie" else "skip"
         if choice in ("left", "right"):
             verdict = "first" if (choice == "left") == first_on_left else "second"
-        return Given(
+        return Judgement(
             id=secrets.token_hex(8), time=time.time(), prompt=pair.key, first=self.contest.first,
             second=self.contest.second, first_on_left=first_on_left, seed=self.seed,
             prompts=self.total, verdict=verdict,
         )  # fmt: skip
 
-    def take_back(self) -> Retracted | None:
+    def take_back(self) -> Retraction | None:
         """What takes back the last judgement, to be written; None if there is none."""
         last = next(reversed(self._given.values()), None)
-        return None if last is None else Retracted(id=last.id, time=time.time())
+        return None if last is None else Retraction(id=last.id, time=time.time())
 
-    def keep(self, line: Given | Retracted) -> None:
+    def keep(self, line: Judgement | Retraction) -> None:
         """The line was written: go on to the next prompt, or back to the one whose judgement was taken back."""
-        if isinstance(line, Given):
+        if isinstance(line, Judgement):
             self._given.pop(line.prompt, None)
             self._given[line.prompt] = line
             self._waiting = [pair for pair in self._waiting if pair.key != line.prompt]

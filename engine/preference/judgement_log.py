@@ -23,7 +23,7 @@ from engine.files.atomic import read_plain, sync
 from engine.files.paths import FILE_MODE
 
 MAX_JUDGEMENTS_BYTES = 256 * 1024 * 1024
-Verdict = Literal["first", "second", "tie", "skip"]
+Preference = Literal["first", "second", "tie", "skip"]
 
 
 class Contestant(NamedTuple):
@@ -45,7 +45,7 @@ class Side(Struct, frozen=True, order=True, omit_defaults=True):
         return Contestant(self.run, "") if self.run else Contestant(None, self.model)
 
 
-class Given(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="given"):
+class Judgement(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="given"):
     """A judgement.
 
     Attributes:
@@ -66,17 +66,17 @@ class Given(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="given
     first_on_left: bool
     seed: str
     prompts: int
-    verdict: Verdict
+    verdict: Preference
 
 
-class Retracted(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="retracted"):
+class Retraction(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="retracted"):
     """The judgement of that id was taken back."""
 
     id: str
     time: float
 
 
-_decoder: msgspec.json.Decoder[Given | Retracted] = msgspec.json.Decoder(Given | Retracted)
+_decoder: msgspec.json.Decoder[Judgement | Retraction] = msgspec.json.Decoder(Judgement | Retraction)
 
 
 class Judgements(Struct, frozen=True):
@@ -85,7 +85,7 @@ class Judgements(Struct, frozen=True):
     `unread` counts the lines that this version does not understand, among them what a crash left of one.
     """
 
-    given: tuple[Given, ...] = ()
+    given: tuple[Judgement, ...] = ()
     unread: int = 0
 
 
@@ -106,18 +106,18 @@ def read_judgements(path: Path) -> Judgements:
     return Judgements(_standing(read), len(lines) - len(read))
 
 
-def _decode(line: bytes) -> Given | Retracted | None:
+def _decode(line: bytes) -> Judgement | Retraction | None:
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _standing(lines: Iterable[Given | Retracted]) -> tuple[Given, ...]:
-    given: dict[tuple[Side, Side, str], Given] = {}
+def _standing(lines: Iterable[Judgement | Retraction]) -> tuple[Judgement, ...]:
+    given: dict[tuple[Side, Side, str], Judgement] = {}
     keys: dict[str, tuple[Side, Side, str]] = {}
     for line in lines:
-        if isinstance(line, Given):
+        if isinstance(line, Judgement):
             key = keys[line.id] = (line.first, line.second, line.prompt)
             given.pop(key, None)
             given[key] = line
@@ -126,7 +126,7 @@ def _standing(lines: Iterable[Given | Retracted]) -> tuple[Given, ...]:
     return tuple(given.values())
 
 
-def append_judgement(path: Path, line: Given | Retracted) -> None:
+def append_judgement(path: Path, line: Judgement | Retraction) -> None:
     """Add a line and force it to disk.
 
     Raises:

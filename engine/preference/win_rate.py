@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from msgspec import Struct
 
-from engine.preference.judgement_log import Contestant, Given, Judgements, Side
+from engine.preference.judgement_log import Contestant, Judgement, Judgements, Side
 
 Z, Z_POWER = 1.959964, 0.841621  # quantiles of the normal distribution: of a 95 % interval, and 80 %
 HALVINGS = 60
@@ -102,7 +102,7 @@ def finished(judgements: Judgements) -> Judgements:
     return Judgements(whole, judgements.unread)
 
 
-def countable(judgements: Judgements, runs: Container[str]) -> tuple[list[Given], int]:
+def countable(judgements: Judgements, runs: Container[str]) -> tuple[list[Judgement], int]:
     """What counts, and how many judgements beside that do not.
 
     Left out are rounds that are none of `runs`, as they were deleted, and answers of a round before the last that were
@@ -120,7 +120,7 @@ def countable(judgements: Judgements, runs: Container[str]) -> tuple[list[Given]
     return counted, len(asked) - len(counted)
 
 
-def duels(given: Iterable[Given]) -> Duels:
+def duels(given: Iterable[Judgement]) -> Duels:
     """Each two that were judged against each other, with how the first did; what was skipped is left out."""
     counts: dict[tuple[Contestant, Contestant], Counter[str]] = {}
     for item in given:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from engine.compare.columns import TEXT_SCORES, columns, format_text_score
-from engine.compare.comparability import APART
-from engine.compare.leaders import standing
+from engine.compare.comparability import INCOMPARABLE
+from engine.compare.leaders import find_leaders
 from engine.files.paths import Workspace
 from engine.preference.judgement_log import read_judgements
 from engine.preference.ranking import WORTH_EXPLAINED, rank, worth_text
@@ -34,13 +34,13 @@ def answer_scores(rounds: Sequence[Round], runs: Runs) -> Iterator[str]:
     answered = [item for item in rounds if item.result.generation]
     if not answered:
         return
-    stands = {key: standing(answered, key) for key in TEXT_SCORES}
+    stands = {key: find_leaders(answered, key) for key in TEXT_SCORES}
     rows = [[f"round {item.number}", str(item.spec.generation.examples)] for item in answered]
     for row, item in zip(rows, answered, strict=True):
         for key, found in stands.items():
             text = columns()[key].text(item)
             text = f"**{text}**" if item.number in found.best else text
-            row.append(f"{APART} {text}" if item.number in found.apart else text)
+            row.append(f"{INCOMPARABLE} {text}" if item.number in found.incomparable else text)
     bases: dict[tuple[str, ...], list[int]] = {}
     for item in answered:
         base = tuple(format_text_score(key, item.result.base_generation.get(key)) for key in TEXT_SCORES)
@@ -51,8 +51,8 @@ def answer_scores(rounds: Sequence[Round], runs: Runs) -> Iterator[str]:
     yield "Greedy answers; BLEU and chrF go to 100, ROUGE (F1) to 1, and more is better."
     if any(found.best for found in stands.values()):
         yield "**Bold**: the best where the prompts are the same."
-    if any(found.apart for found in stands.values()):
-        yield f"{APART}: to other prompts, or of another length, than most."
+    if any(found.incomparable for found in stands.values()):
+        yield f"{INCOMPARABLE}: to other prompts, or of another length, than most."
     signatures = {
         (TEXT_SCORES[name], told)
         for item in answered

@@ -21,7 +21,7 @@ Format = Literal["svg", "png"]
 FORMATS: tuple[Format, ...] = ("svg", "png")
 
 
-class Run(Struct, frozen=True):
+class ChartRun(Struct, frozen=True):
     """A round's run to draw, by the name it has in the legend; `events` is the path of its log."""
 
     number: int
@@ -29,33 +29,33 @@ class Run(Struct, frozen=True):
     events: str
 
 
-class Order(Struct, frozen=True):
+class ChartRequest(Struct, frozen=True):
     """What is to be drawn, and as which kind of file."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[ChartRun, ...]
     format: Format
 
 
-class Picture(Struct, frozen=True, tag="picture"):
+class ChartFile(Struct, frozen=True, tag="picture"):
     """`data` is the file's content, empty if there is no curve at all; `curveless`, the places of runs without one."""
 
     data: bytes
     curveless: tuple[int, ...]
 
 
-_answers = msgspec.json.Decoder(Picture | Refusal)
+_answers = msgspec.json.Decoder(ChartFile | Refusal)
 
 
-def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> Picture:
+def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> ChartFile:
     """The curves of `rounds` over each other, a panel for each metric that was recorded.
 
     Raises:
         LoratuiError: the process could not be started, or ended without a picture.
     """
-    runs = tuple(Run(item.number, label_of(item), str(workspace.run_dir(item.id).events)) for item in rounds)
+    runs = tuple(ChartRun(item.number, label_of(item), str(workspace.run_dir(item.id).events)) for item in rounds)
     with Dialogue("engine.report.chart_process", "the picture") as dialogue:
-        dialogue.send(Order(runs, format_))
-        picture: Picture = dialogue.receive(_answers)
+        dialogue.send(ChartRequest(runs, format_))
+        picture: ChartFile = dialogue.receive(_answers)
     return picture
 
 

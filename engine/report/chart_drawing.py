@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from engine.report.chart_client import Order, Picture
+from engine.report.chart_client import ChartFile, ChartRequest
 from engine.runs.chart_series import (
     NOISY,
     Along,
@@ -63,7 +63,7 @@ LABEL_LETTERS = 60
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # https://www.w3.org/TR/xml/#charsets
 
 
-def draw_order(order: Order) -> Picture:
+def draw_chart(order: ChartRequest) -> ChartFile:
     """What `engine.report.chart_client` is asked for.
 
     Raises:
@@ -74,9 +74,9 @@ def draw_order(order: Order) -> Picture:
     drawn = [place for place, item in enumerate(series) if metrics_of([item])]
     curveless = tuple(place for place in range(len(series)) if place not in drawn)
     if not drawn:
-        return Picture(b"", curveless)
+        return ChartFile(b"", curveless)
     title = f"Curves of {listed([order.runs[place].number for place in drawn])}"
-    return Picture(render(title, [series[place] for place in drawn], order.format), curveless)
+    return ChartFile(render(title, [series[place] for place in drawn], order.format), curveless)
 
 
 def plain(text: str) -> str:

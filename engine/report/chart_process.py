@@ -7,19 +7,19 @@ import sys
 
 import msgspec
 
-from engine.report.chart_client import Order, Picture
+from engine.report.chart_client import ChartFile, ChartRequest
 from engine.system.worker_process import Refusal
 
 
 def main() -> None:
     """Draw the order on the standard input."""
     os.chdir("/")  # where no matplotlibrc lies
-    from engine.report.chart_drawing import draw_order  # matplotlib, in this process alone
+    from engine.report.chart_drawing import draw_chart  # matplotlib, in this process alone
 
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
-    answer: Picture | Refusal
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=ChartRequest)
+    answer: ChartFile | Refusal
     try:
-        answer = draw_order(order)
+        answer = draw_chart(order)
     except OSError as error:
         answer = Refusal(f"{error.filename} cannot be read, so that nothing is drawn: {error.strerror}")
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from engine.compare.comparability import APART, told_apart
+from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
 from engine.compare.diff import ComparedField, check_count, compared_fields
 from engine.compare.verdict import Verdict
 from engine.errors import LoratuiError
@@ -71,7 +71,7 @@ def to_document(
     parts = [f"# {numbers.capitalize()} side by side", _table(rounds, differing)]
     if any(field.best for field in differing):
         parts.append("**Bold**: the best among the rounds measured on the same held-out tokens.")
-    parts += [f"{APART}: {as_sentence(told)}" for told in told_apart(rounds, rounds[0])]
+    parts += [f"{INCOMPARABLE}: {as_sentence(told)}" for told in incomparable_reasons(rounds, rounds[0])]
     if told := [item.told for item in verdicts if item.word]:
         parts.append("## Is the difference real?\n\n" + "\n".join(f"- {as_sentence(text)}" for text in told))
     if picture is not None:
@@ -91,7 +91,7 @@ def _table(rounds: Sequence[Round], fields: Sequence[ComparedField]) -> str:
 
 def _row(field: ComparedField) -> list[str]:
     cells = [escape_markdown(text) or "–" for text in field.texts]
-    cells = [f"{APART} {cell}" if place in field.apart else cell for place, cell in enumerate(cells)]
+    cells = [f"{INCOMPARABLE} {cell}" if place in field.incomparable else cell for place, cell in enumerate(cells)]
     bold = [f"**{cell}**" if place in field.best else cell for place, cell in enumerate(cells)]
     return [f"`{field.key}`" if "." in field.key else escape_markdown(field.title), *bold]
 

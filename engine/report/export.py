@@ -11,9 +11,9 @@ from typing import Any, Literal
 import msgspec
 
 from engine.compare.columns import columns, measured_text
-from engine.compare.comparability import APART, told_apart
+from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
 from engine.compare.diff import differing_keys
-from engine.compare.leaders import Standing, standing
+from engine.compare.leaders import Leaders, find_leaders
 from engine.files.atomic import write_bytes
 from engine.spec.fields import describe_value, flatten, format_value, spec_fields
 from engine.spec.round import Round
@@ -117,8 +117,8 @@ def main_table(rounds: Sequence[Round]) -> str:
         *(SHORT[key] for key in TOLD[1:]),
     ]
     titles += [*others, "status", "time", "eval loss", *MEASURED]
-    stands = standing(rounds, "perplexity")
-    rows = [_main_row(round_, others, stands) for round_ in rounds]
+    leaders = find_leaders(rounds, "perplexity")
+    rows = [_main_row(round_, others, leaders) for round_ in rounds]
     filled = [index for index, title in enumerate(titles) if title == "round" or any(row[index] for row in rows)]
     numbers = {"round", *SHORT.values(), "time", "eval loss", *MEASURED}
     return markdown_table(
@@ -130,30 +130,30 @@ def main_table(rounds: Sequence[Round]) -> str:
 
 def table_legend(rounds: Sequence[Round]) -> list[str]:
     """What the marks in the table mean, and why rounds do not compare, in paragraphs."""
-    stands = standing(rounds, "perplexity")
+    leaders = find_leaders(rounds, "perplexity")
     told = []
-    if stands.best:
+    if leaders.best:
         told.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
     if any(round_.result.eval_loss_interval for round_ in rounds):
         told.append("95 % interval: within which the perplexity is on other examples of the kind, 95 times of 100.")
-    first = next((round_ for round_ in rounds if round_.number == stands.most), None)
+    first = next((round_ for round_ in rounds if round_.number == leaders.reference), None)
     if first is not None:
-        told += [f"{APART}: {as_sentence(reason)}" for reason in told_apart(rounds, first)]
+        told += [f"{INCOMPARABLE}: {as_sentence(reason)}" for reason in incomparable_reasons(rounds, first)]
     return told
 
 
-def _main_row(round_: Round, others: list[str], stands: Standing) -> list[str]:
+def _main_row(round_: Round, others: list[str], leaders: Leaders) -> list[str]:
     values, result = flatten(round_.spec), round_.result
     batch = " × ".join(format_value(values[key]) for key in BATCH)
     perplexity, interval = measured_text(result, "perplexity"), columns()["perplexity_interval"].text(round_)
-    perplexity = f"**{perplexity}**" if round_.number in stands.best else perplexity
+    perplexity = f"**{perplexity}**" if round_.number in leaders.best else perplexity
     return [
         str(round_.number), escape_markdown(round_.name), escape_markdown(" ".join(round_.tags)),
         format_value(values[TOLD[0]]), batch,
         *(format_value(values[key]) for key in TOLD[1:]),
         *(escape_markdown(describe_value(key, values[key])) for key in others),
         str(round_.status), format_duration(result.train_seconds), measured_text(result, "eval_loss"),
-        f"{APART} {perplexity}" if round_.number in stands.apart else perplexity, interval,
+        f"{INCOMPARABLE} {perplexity}" if round_.number in leaders.incomparable else perplexity, interval,
         measured_text(result, "base_perplexity"),
     ]  # fmt: skip
 

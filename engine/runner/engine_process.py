@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from engine.files.paths import RunDir
 from engine.runner.gpu_slots import GPU_VARIABLE
-from engine.runner.liveness import Patience, Pulse, Stall
+from engine.runner.liveness import LivenessMonitor, Stall, StallLimits
 from engine.runs.engine_contract import LOCK_VARIABLE, RUN_VARIABLE
 from engine.system.locks import is_locked, lock_to_hand_on
 from engine.system.process import ProcessIdentity, identify, is_alive, processes_with, send_signal
@@ -34,14 +34,14 @@ class RunningEngine:
         pids: those of the engine and of what it has started, as far as they were seen.
     """
 
-    def __init__(self, run: RunDir, patience: Patience | None = None) -> None:
+    def __init__(self, run: RunDir, patience: StallLimits | None = None) -> None:
         self.run = run
         self.exit_code: int | None = None
         self.killed = ""
         self.pids: set[int] = set()
         self._child: subprocess.Popen[bytes] | None = None
         self._known: ProcessIdentity | None = None
-        self._pulse = Pulse(run, patience)
+        self._pulse = LivenessMonitor(run, patience)
         self._deadline: float | None = None
         self._asked_at = 0.0
 
@@ -111,7 +111,9 @@ class RunningEngine:
         return _wait(none_left, KILL_SECONDS)
 
 
-def launch(run: RunDir, command: list[str], gpu: str | None, patience: Patience | None = None) -> RunningEngine | None:
+def launch(
+    run: RunDir, command: list[str], gpu: str | None, patience: StallLimits | None = None
+) -> RunningEngine | None:
     """Start an engine in a session of its own, on one GPU if one is named; None if the round has one already.
 
     It has no terminal and no pipe, and is not ended with this process.

@@ -16,7 +16,7 @@ RELEASE_POLL_SECONDS = 0.05
 SampleGpus = Callable[[], tuple[tuple[GpuSample, ...], str]]
 
 
-class Places:
+class GpuSlots:
     """The GPUs of this machine that rounds may have, those of CUDA_VISIBLE_DEVICES if it is set.
 
     With one GPU or none there is one place, named None: the engine takes what it finds.

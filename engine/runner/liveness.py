@@ -17,7 +17,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import Phase, Step
 
 
-class Patience(Struct, frozen=True):
+class StallLimits(Struct, frozen=True):
     """How long a run may go without a sign of life, in seconds, before it is said, and before it is ended.
 
     A step may take `step_said`, or `step_said_times` the longest step so far if that is more; likewise for the end.
@@ -39,14 +39,14 @@ class Stall(Struct, frozen=True):
     hopeless: bool
 
 
-class Pulse:
+class LivenessMonitor:
     """Watches the signs of life of one run. `clock` gives seconds that this process lived through."""
 
     def __init__(
-        self, run: RunDir, patience: Patience | None = None, clock: Callable[[], float] = time.monotonic
+        self, run: RunDir, patience: StallLimits | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._run = run
-        self._patience = patience or Patience()
+        self._patience = patience or StallLimits()
         self._clock = clock
         self._events = EventTail(run.events, (Phase, Step))
         self._training = False

@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from engine.alerts.notify import call_by_command
-from engine.alerts.run_monitor import Alarm, RunWatch, ending_alarm
+from engine.alerts.run_monitor import Alarm, RunMonitor, ending_alarm
 from engine.errors import RoundError, StoreError, StoreMissing
 from engine.files.paths import RunDir, Workspace
 from engine.runner.engine_process import RunningEngine, launch
-from engine.runner.gpu_slots import Places
+from engine.runner.gpu_slots import GpuSlots
 from engine.runner.launcher import needs_runner
-from engine.runner.liveness import Patience
+from engine.runner.liveness import StallLimits
 from engine.runner.outcome import ending_of, oom_kills, stall_words
 from engine.runs.event_log import read_events
 from engine.runs.events import Started
@@ -56,7 +56,7 @@ class _Job:
         self.since = since
         self.gpu = round_.gpu
         self.engine = engine
-        self.watch = RunWatch(round_, engine.run, time.time())
+        self.watch = RunMonitor(round_, engine.run, time.time())
         self.process = process
         self.oom_before = oom_kills()
         self.missing = round_.message  # what was last said to be amiss
@@ -70,15 +70,15 @@ class Runner:
         self,
         workspace: Workspace,
         command: EngineCommand = engine_command,
-        places: Places | None = None,
-        patience: Patience | None = None,
+        places: GpuSlots | None = None,
+        patience: StallLimits | None = None,
         call: Callable[[Alarm], object] = call_by_command,
     ) -> None:
         self._call = call
         self._workspace = workspace
         self._store = RoundStore(workspace)
         self._command = command
-        self._places = places or Places()
+        self._places = places or GpuSlots()
         self._patience = patience
         self._jobs: list[_Job] = []
         self._look_for_place_at = 0.0

@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from engine.api import Cockpit
-from engine.chat.conversation import BASE, TalkSettings
+from engine.chat.conversation import BASE, ChatSettings
 from engine.chat.history import Keeper
 from engine.spec.presets import EMBEDDED, embedded_model
 from tests.support.chat_pilot import say, talking, transcript
@@ -29,14 +29,14 @@ async def test_nano_is_talked_to_stopped_and_asked_too_much(open_app: OpenApp, i
     async with open_app(idle_cockpit) as pilot:
         screen = await talking(pilot)
         assert "Alpaca's prompt" in shown(pilot, "#speakers")
-        screen.conversation = screen.conversation.with_settings(TalkSettings(temperature=0.0, max_new_tokens=8))
+        screen.conversation = screen.conversation.with_settings(ChatSettings(temperature=0.0, max_new_tokens=8))
         await pilot.press("ctrl+b")
         await say(pilot, screen, "What is a lamp?")
         answers = screen.conversation.exchanges[0].answers
         assert set(answers) == {round_.id, BASE} and all(item.tokens for item in answers.values())
         assert answers[round_.id].text != answers[BASE].text, "each with its own words"
         screen.conversation = screen.conversation.with_base(False).with_settings(
-            TalkSettings(temperature=10.0, top_p=1.0, max_new_tokens=4096, seed=3)
+            ChatSettings(temperature=10.0, top_p=1.0, max_new_tokens=4096, seed=3)
         )
         screen.message.put("Go on.")
         await pilot.press("enter")

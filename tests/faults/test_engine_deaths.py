@@ -15,8 +15,8 @@ import pytest
 from engine.api import Cockpit
 from engine.files.paths import RunDir, Workspace
 from engine.runner import engine_process
-from engine.runner.gpu_slots import Places
-from engine.runner.liveness import Patience
+from engine.runner.gpu_slots import GpuSlots
+from engine.runner.liveness import StallLimits
 from engine.runner.queue import Runner
 from engine.runs.engine_contract import RUN_VARIABLE
 from engine.runs.event_log import read_events
@@ -33,7 +33,7 @@ from tests.support.processes import end_processes_of
 from tests.support.rounds import make_round
 from tests.support.waiting import DEADLINE_SECONDS, await_status, await_true
 
-PATIENCE = Patience(
+PATIENCE = StallLimits(
     beat_said=0.5, beat_ended=1.5, step_said=0.5, step_said_times=0.1, step_ended=1.5, step_ended_times=0.3
 )
 Times = Callable[[int, int], int]
@@ -41,7 +41,7 @@ Follow = Callable[[Script], None]
 
 
 @contextmanager
-def runner(workspace: Workspace, patience: Patience | None = None) -> Iterator[threading.Thread]:
+def runner(workspace: Workspace, patience: StallLimits | None = None) -> Iterator[threading.Thread]:
     """A runner in a thread, that has ended when the context has."""
     thread = threading.Thread(target=Runner(workspace, fake_engine_command, patience=patience).run, daemon=True)
     thread.start()
@@ -102,7 +102,7 @@ def test_stalled_round_that_goes_on_is_told_no_more(
 ) -> None:
     script(Script(steps=100_000, step_seconds=0.01))
     run = queue(workspace, nano_spec)
-    with runner(workspace, Patience(beat_said=0.5, beat_ended=1000.0)):
+    with runner(workspace, StallLimits(beat_said=0.5, beat_ended=1000.0)):
         await_steps(run, 2)
         (engine,) = members(run)
         os.kill(engine.pid, signal.SIGSTOP)
@@ -167,7 +167,7 @@ def test_gpu_memory_that_a_killed_engine_does_not_give_back_is_named(
         held = [GpuProcess(event.process.pid, 3 * 2**30) for event in started]
         return (GpuSample(0, "T4", 3 * 2**30, 15 * 2**30, 0, 40, 20.0, "GPU-0", tuple(held)),), ""
 
-    thread = threading.Thread(target=Runner(workspace, fake_engine_command, Places(sample, {})).run, daemon=True)
+    thread = threading.Thread(target=Runner(workspace, fake_engine_command, GpuSlots(sample, {})).run, daemon=True)
     thread.start()
     await_steps(run, 1)
     Cockpit(workspace, lambda _: None).stop(1)

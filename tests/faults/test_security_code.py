@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from engine.chat.client import Talk
-from engine.chat.protocol import Opening
+from engine.chat.client import ChatClient
+from engine.chat.protocol import LoadRequest
 from engine.compare.extra_evaluations import evaluate_on
 from engine.dataset.preview import Previewer
 from engine.errors import LoratuiError, ModelError
@@ -269,8 +269,8 @@ def plant_kernels(site: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def ask_talk(run: RunDir) -> None:
-    with Talk(Opening(spec_of(run).model, {"round 1": str(run.adapter)})) as talk:
-        talk.opened()
+    with ChatClient(LoadRequest(spec_of(run).model, {"round 1": str(run.adapter)})) as talk:
+        talk.loaded()
 
 
 def ask_evaluation(run: RunDir) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from textual.screen import Screen
 from textual.widgets import Input
 
-from engine.chat.conversation import Answer, Conversation, Speaker, TalkSettings
+from engine.chat.conversation import Chat, ChatAnswer, ChatSettings, Speaker
 from engine.dataset.rows import Found, PlainText, RowCount
 from engine.errors import LoratuiError
 from engine.preference.blind_test import Contest, Pair, Session
@@ -260,9 +260,9 @@ async def show_talk(app: CapturedApp, text: str) -> None:
     speakers = (
         Speaker("0007-a", 7, f"name={text}", f"template={text}"), Speaker("0008-a", 8, f"other={text}"),
     )  # fmt: skip
-    talk = Conversation(ModelSpec(f"model={text}"), speakers).with_message(f"said={text}")
-    talk = talk.with_answer("0007-a", Answer(f"answer={text}", 1, 1, 1.0))
-    talk = talk.with_answer("0008-a", Answer("", refusal=f"refusal={text}"))
+    talk = Chat(ModelSpec(f"model={text}"), speakers).with_message(f"said={text}")
+    talk = talk.with_answer("0007-a", ChatAnswer(f"answer={text}", 1, 1, 1.0))
+    talk = talk.with_answer("0008-a", ChatAnswer("", refusal=f"refusal={text}"))
     screen = TalkScreen(app.cockpit, talk, [])
     silence(screen, "open_model")
     await app.push_screen(screen)
@@ -277,7 +277,7 @@ async def show_talk(app: CapturedApp, text: str) -> None:
 
 
 async def show_talk_settings(app: CapturedApp, text: str) -> None:
-    settings = TalkSettings(prompt_template=f"template={text}", system=f"system={text}")
+    settings = ChatSettings(prompt_template=f"template={text}", system=f"system={text}")
     await app.push_screen(TalkSettingsScreen(settings))
 
 

@@ -15,8 +15,8 @@ from engine.api import Cockpit
 from engine.compare.columns import format_interval, format_loss, interval_of
 from engine.compare.extra_evaluations import (
     EVALUATION_TITLES,
-    Advance,
     EvaluationSummary,
+    ScoreProgress,
     evaluate_on,
     evaluation_cells,
     evaluation_fields,
@@ -58,7 +58,7 @@ def _with_progress(cockpit: Cockpit, round_: Round, data: DataSpec) -> Evaluatio
     with progress:
         task = progress.add_task("loading", total=None)
 
-        def tell(advance: Advance) -> None:
+        def tell(advance: ScoreProgress) -> None:
             progress.update(
                 task, description=clean_line(advance.phase), completed=advance.done, total=advance.total or None
             )

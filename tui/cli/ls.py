@@ -11,8 +11,8 @@ from rich.text import Text
 
 from engine.api import Cockpit
 from engine.compare.columns import Rounds, columns
-from engine.compare.comparability import APART, told_apart
-from engine.compare.leaders import standing
+from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
+from engine.compare.leaders import find_leaders
 from engine.compare.query import by_number, filter_rounds, group_rounds, sort_rounds
 from engine.report.export import to_json
 from engine.spec.round import Round
@@ -46,16 +46,16 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     for group in groups:
         say(group.heading(options.group))
         PlainConsole().print(_rounds_table(group.rounds, rounds, known))
-    most = standing(rounds, "perplexity").most
-    for told in told_apart(rounds, known[most]) if most is not None else ():
-        say(f"{APART} {told}")
+    reference = find_leaders(rounds, "perplexity").reference
+    for told in incomparable_reasons(rounds, known[reference]) if reference is not None else ():
+        say(f"{INCOMPARABLE} {told}")
     return 0
 
 
 def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds) -> Table:
     """A row per round; the columns are as wide as all of `among` would have them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    apart = {key: standing(among, key).apart for key in ("eval_loss", "perplexity")}
+    apart = {key: find_leaders(among, key).incomparable for key in ("eval_loss", "perplexity")}
     listed = [key for key in LISTED if key not in IF_ANY or any(columns()[key].text(item, known) for item in among)]
     for key in listed:
         column = columns()[key]
@@ -68,7 +68,9 @@ def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds
         )
     table.add_column("note", overflow="ellipsis")
     for round_ in rounds:
-        cells = [APART * (round_.number in apart.get(key, ())) + columns()[key].text(round_, known) for key in listed]
+        cells = [
+            INCOMPARABLE * (round_.number in apart.get(key, ())) + columns()[key].text(round_, known) for key in listed
+        ]
         said = (clean_line(text) for text in (*cells, round_.message or round_.note))
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in said))
     return table

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label
 
-from engine.alerts.run_monitor import Progress
+from engine.alerts.run_monitor import RunProgress
 from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreError
 from engine.spec.round import STOPPABLE, Round, Status
@@ -71,7 +71,7 @@ class WorkspaceScreen(Screen[None]):
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The store was read; a screen that shows rounds takes them here."""
 
-    def show_progress(self, progress: Mapping[int, Progress]) -> None:
+    def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
         """The running rounds, by number, have advanced; a screen that shows it takes it here."""
 
     def show_unreadable(self, error: LoratuiError) -> None:

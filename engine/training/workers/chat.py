@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from engine.chat.protocol import Complete, Opened, Opening, Piece, Question
+from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, TextDelta
 from engine.errors import LoratuiError
 from engine.files.permissions import PRIVATE_UMASK
 from engine.system.worker_process import Refusal
@@ -34,25 +34,25 @@ def main() -> None:
     for line in sys.stdin.buffer:
         stop.requested = False  # what was said before is not meant for this
         try:
-            request = msgspec.json.decode(line, type=Opening | Question)
-            if isinstance(request, Opening):
+            request = msgspec.json.decode(line, type=LoadRequest | AnswerRequest)
+            if isinstance(request, LoadRequest):
                 speakers = _load(request)
-                reply(replies, speakers.opened())
+                reply(replies, speakers.loaded())
             elif speakers is None:
                 reply(replies, Refusal("there is no model to ask: begin anew"))
             else:
-                reply(replies, speakers.answer(request, lambda text: reply(replies, Piece(redact(text))), stop))
+                reply(replies, speakers.answer(request, lambda text: reply(replies, TextDelta(redact(text))), stop))
         except LoratuiError as error:
             reply(replies, Refusal(redact(error.message)))
 
 
-def _load(opening: Opening) -> ChatModel:
-    with importing(opening.model):
+def _load(request: LoadRequest) -> ChatModel:
+    with importing(request.model):
         from engine.training.workers.chat_model import ChatModel
-    return ChatModel(opening)
+    return ChatModel(request)
 
 
-def reply(replies: BinaryIO, answer: Opened | Piece | Complete | Refusal) -> None:
+def reply(replies: BinaryIO, answer: Loaded | TextDelta | Complete | Refusal) -> None:
     replies.write(msgspec.json.encode(answer) + b"\n")
     replies.flush()
 

@@ -12,7 +12,7 @@ import torch
 from peft import PeftConfig, PeftModel, PeftModelForCausalLM
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList, TextStreamer
 
-from engine.chat.protocol import Complete, Message, Opened, Opening, Question
+from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, Message
 from engine.dataset.rows import AlpacaRow, Turn, Unusable
 from engine.dataset.templates import render_prompt
 from engine.errors import LoratuiError, ModelError
@@ -35,23 +35,23 @@ class ChatModel:
         unusable: a sentence on each adapter that cannot be put on it; the others can be asked all the same.
     """
 
-    def __init__(self, opening: Opening) -> None:
-        spec = Spec(opening.model, DataSpec("none", max_length=8))  # of which only the model is looked at
+    def __init__(self, request: LoadRequest) -> None:
+        spec = Spec(request.model, DataSpec("none", max_length=8))  # of which only the model is looked at
         self.device = choose_device()
         config = load_config(spec)
-        self.dtype = resolve_dtype(opening.model.dtype, self.device, config.get_text_config().hidden_size)
+        self.dtype = resolve_dtype(request.model.dtype, self.device, config.get_text_config().hidden_size)
         with out_of_memory("while loading"):
             self.model: Any = load_base_model(spec, config, self.dtype, self.device).eval()
-            self._tokenizers = {BASE: load_tokenizer(opening.model)}
+            self._tokenizers = {BASE: load_tokenizer(request.model)}
             self.unusable: dict[str, str] = {}
-            for name, directory in opening.adapters.items():
+            for name, directory in request.adapters.items():
                 try:
-                    self._load_adapter(name, Path(directory), opening)
+                    self._load_adapter(name, Path(directory), request)
                 except ModelError as error:
                     self.unusable[name] = error.message
         self.positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
 
-    def _load_adapter(self, name: str, directory: Path, opening: Opening) -> None:
+    def _load_adapter(self, name: str, directory: Path, request: LoadRequest) -> None:
         try:
             if not (
                 directory / "adapter_model.safetensors"
@@ -66,11 +66,11 @@ class ChatModel:
             if isinstance(self.model, PeftModel) and name in self.model.peft_config:
                 self.model.delete_adapter(name)
             raise ModelError(
-                f"the adapter in {directory} cannot be put on {opening.model.path!r}: {first_line(error)}"
+                f"the adapter in {directory} cannot be put on {request.model.path!r}: {first_line(error)}"
             ) from error
         self.model.eval()
-        own = msgspec.structs.replace(opening.model, path=str(directory))
-        self._tokenizers[name] = load_tokenizer(own if (directory / "tokenizer.json").is_file() else opening.model)
+        own = msgspec.structs.replace(request.model, path=str(directory))
+        self._tokenizers[name] = load_tokenizer(own if (directory / "tokenizer.json").is_file() else request.model)
 
     def tokenizer_of(self, adapter: str | None) -> PreTrainedTokenizerBase:
         """Of an adapter or of the base model; raises ModelError for an adapter that cannot be used."""
@@ -78,12 +78,12 @@ class ChatModel:
             raise ModelError(self.unusable[adapter])
         return self._tokenizers[adapter or BASE]
 
-    def opened(self) -> Opened:
+    def loaded(self) -> Loaded:
         """What whoever opened them is told."""
         unusable = {name: redact(told) for name, told in self.unusable.items()}
-        return Opened(self.device.type, str(self.dtype).removeprefix("torch."), self.positions, unusable)
+        return Loaded(self.device.type, str(self.dtype).removeprefix("torch."), self.positions, unusable)
 
-    def answer(self, question: Question, say: Callable[[str], None], stop: StopFlag) -> Complete:
+    def answer(self, question: AnswerRequest, say: Callable[[str], None], stop: StopFlag) -> Complete:
         """Generate, until `stop` is wanted; `say` takes the text as it is made, piece by piece."""
         began = time.monotonic()
         tokenizer = self.tokenizer_of(question.adapter)
@@ -108,7 +108,7 @@ class ChatModel:
             ending="complete" if ended else "stopped" if stop.requested else "cut",
         )
 
-    def _room(self, prompt_tokens: int, question: Question) -> int:
+    def _room(self, prompt_tokens: int, question: AnswerRequest) -> int:
         if self.positions is None:
             return question.max_new_tokens
         if prompt_tokens >= self.positions:
@@ -129,7 +129,7 @@ class ChatModel:
         return self.model
 
 
-def _prompt_tokens(question: Question, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _prompt_tokens(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The conversation as tokens, up to where the answer begins."""
     chat = question.prompt_template in ("auto", "chat_template")
     text = _chat_prompt(question.messages, tokenizer) if chat else _plain_prompt(question, tokenizer)
@@ -146,7 +146,7 @@ def _chat_prompt(messages: tuple[Message, ...], tokenizer: PreTrainedTokenizerBa
         raise LoratuiError(f"{error}: take out the system prompt, or write it another way") from error
 
 
-def _plain_prompt(question: Question, tokenizer: PreTrainedTokenizerBase) -> str:
+def _plain_prompt(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase) -> str:
     """Each question in the prompt of its template, each answer with the token that ends it, one after the other."""
     system = "".join(f"{item.content}\n\n" for item in question.messages if item.role == "system")
     parts = []
@@ -160,7 +160,7 @@ def _plain_prompt(question: Question, tokenizer: PreTrainedTokenizerBase) -> str
     return system + "".join(parts)
 
 
-def _generation_config(question: Question, tokenizer: PreTrainedTokenizerBase, room: int) -> GenerationConfig:
+def _generation_config(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase, room: int) -> GenerationConfig:
     """What the person asked for, whatever the model's own generation_config says."""
     chance = {"temperature": question.temperature, "top_p": question.top_p, "top_k": 0} if question.temperature else {}
     return GenerationConfig(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.compare.extra_evaluations import Advance, ExtraEvaluation, Order
+from engine.compare.extra_evaluations import ExtraEvaluation, ScoreProgress, ScoreRequest
 from engine.errors import LoratuiError
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import set_umask
@@ -26,11 +26,11 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no reply
 
-    def tell(reply: Advance | Refusal | ExtraEvaluation) -> None:
+    def tell(reply: ScoreProgress | Refusal | ExtraEvaluation) -> None:
         replies.write(msgspec.json.encode(reply) + b"\n")
         replies.flush()
 
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=ScoreRequest)
     run = RunDir(Path(order.run_dir))
     set_umask(Workspace(run.path.parent.parent))
     try:

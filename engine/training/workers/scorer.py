@@ -11,7 +11,7 @@ import msgspec
 from peft import PeftModel
 
 from engine.compare.bootstrap import mean_per_token
-from engine.compare.extra_evaluations import Advance, ExtraEvaluation
+from engine.compare.extra_evaluations import ExtraEvaluation, ScoreProgress
 from engine.dataset.load import local_data_file
 from engine.errors import ModelError
 from engine.files.paths import RunDir
@@ -33,7 +33,7 @@ TOKENS = 2048  # at once, where the run does not tell what there is room for
 class Scoring:
     """Everything that scores one run's adapter, on the data of `spec`; `tell` takes how far it is."""
 
-    def __init__(self, run: RunDir, spec: Spec, tell: Callable[[Advance], None]) -> None:
+    def __init__(self, run: RunDir, spec: Spec, tell: Callable[[ScoreProgress], None]) -> None:
         self._run = run
         self._spec = spec
         self._tell = tell
@@ -41,7 +41,7 @@ class Scoring:
     def score(self) -> ExtraEvaluation:
         """Load, score the base model, score the adapter."""
         data = self._spec.data
-        self._tell(Advance("loading"))
+        self._tell(ScoreProgress("loading"))
         rows = load_rows(data)
         examples = self._examples(rows.usable)
         with out_of_memory("while loading"):
@@ -72,7 +72,7 @@ class Scoring:
         own = msgspec.structs.replace(self._spec.model, path=str(self._run.adapter))
         self._tokenizer = load_tokenizer(own if (self._run.adapter / "tokenizer.json").is_file() else self._spec.model)
         tokenised = tokenise_cached(
-            rows, self._tokenizer, self._spec.data, lambda done, of: self._tell(Advance("tokenising", done, of))
+            rows, self._tokenizer, self._spec.data, lambda done, of: self._tell(ScoreProgress("tokenising", done, of))
         )
         return cut(tokenised.examples, self._spec.data.max_length).examples
 
@@ -103,7 +103,7 @@ class Scoring:
 
     def _evaluate(self, phase: str, forward: Forward, examples: list[Example], tokens: int) -> Evaluation:
         with out_of_memory(f"while {phase}"):
-            return evaluate(forward, examples, tokens, lambda done, of: self._tell(Advance(phase, done, of)))
+            return evaluate(forward, examples, tokens, lambda done, of: self._tell(ScoreProgress(phase, done, of)))
 
 
 def _finite(value: float) -> float | None:

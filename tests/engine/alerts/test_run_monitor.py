@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.alerts.run_monitor import Alarm, Kind, Progress, RunWatch, ending_alarm
+from engine.alerts.run_monitor import Alarm, Kind, RunMonitor, RunProgress, ending_alarm
 from engine.files.paths import RunDir
 from engine.runs.disk_forecast import DiskNeed
 from engine.runs.event_log import EventWriter
@@ -35,7 +35,7 @@ class Told:
     def __init__(self, run: RunDir, since: float = BEGIN) -> None:
         run.path.mkdir(parents=True)
         self.writer = EventWriter(run.events)
-        self.watch = RunWatch(ROUND, run, since)
+        self.watch = RunMonitor(ROUND, run, since)
 
     def say(self, *events: AnyEvent) -> list[Alarm]:
         for event in events:
@@ -90,10 +90,10 @@ def test_progress_is_known(told: Told) -> None:
         eval_samples=1, total_steps=100, steps_per_epoch=50,
     )  # fmt: skip
     told.say(started(BEGIN))
-    assert told.watch.progress() == Progress("", None, ROUND.plan.total_steps, None)
+    assert told.watch.progress() == RunProgress("", None, ROUND.plan.total_steps, None)
     told.say(prepared, *(step(number, 1 / number) for number in range(1, 26)))
     need = DiskNeed(2, 12, 4, measured=False)  # after 50 and 100 steps, of a single trained parameter
-    assert told.watch.progress() == Progress("", 25, 100, 75 * 2.0, need)
+    assert told.watch.progress() == RunProgress("", 25, 100, 75 * 2.0, need)
     told.say(Phase(time=BEGIN, name="evaluating"))
     assert told.watch.progress().phase == "evaluating"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine.chat.conversation import BASE, Answer, Conversation, Speaker, TalkSettings
+from engine.chat.conversation import BASE, Chat, ChatAnswer, ChatSettings, Speaker
 from engine.chat.protocol import Message
 from engine.errors import SpecError
 from engine.spec.fields import parse_setting
@@ -13,7 +13,7 @@ from engine.spec.schema import ModelSpec
 
 THREE = Speaker("0003-c0ffee", 3, "attention", "alpaca")
 EIGHT = Speaker("0008-c0ffee", 8, "rates", "chat_template")
-TALK = Conversation(ModelSpec("some/model"), (THREE, EIGHT), created=1.0)
+TALK = Chat(ModelSpec("some/model"), (THREE, EIGHT), created=1.0)
 
 
 def heard(messages: tuple[Message, ...]) -> list[tuple[str, str]]:
@@ -21,7 +21,11 @@ def heard(messages: tuple[Message, ...]) -> list[tuple[str, str]]:
 
 
 def test_each_speaker_hears_its_own_earlier_answers() -> None:
-    talk = TALK.with_message("one?").with_answer(THREE.key, Answer("1 of 3")).with_answer(EIGHT.key, Answer("1 of 8"))
+    talk = (
+        TALK.with_message("one?")
+        .with_answer(THREE.key, ChatAnswer("1 of 3"))
+        .with_answer(EIGHT.key, ChatAnswer("1 of 8"))
+    )
     assert heard(talk.question(THREE.key, "two?").messages) == [
         ("user", "one?"), ("assistant", "1 of 3"), ("user", "two?"),
     ]  # fmt: skip
@@ -29,9 +33,9 @@ def test_each_speaker_hears_its_own_earlier_answers() -> None:
 
 
 def test_what_a_speaker_refused_or_came_too_late_for_is_not_what_it_heard() -> None:
-    talk = TALK.with_message("one?").with_answer(THREE.key, Answer("1")).with_message("very long")
-    talk = talk.with_answer(THREE.key, Answer("", refusal="it is too long")).with_base(True)
-    talk = talk.with_message("stopped").with_answer(THREE.key, Answer("I was", ending="stopped", refusal="it died"))
+    talk = TALK.with_message("one?").with_answer(THREE.key, ChatAnswer("1")).with_message("very long")
+    talk = talk.with_answer(THREE.key, ChatAnswer("", refusal="it is too long")).with_base(True)
+    talk = talk.with_message("stopped").with_answer(THREE.key, ChatAnswer("I was", ending="stopped", refusal="it died"))
     assert heard(talk.messages_of(THREE.key)) == [
         ("user", "one?"), ("assistant", "1"), ("user", "stopped"), ("assistant", "I was"),
     ]  # fmt: skip
@@ -39,7 +43,7 @@ def test_what_a_speaker_refused_or_came_too_late_for_is_not_what_it_heard() -> N
 
 
 def test_system_prompt_is_in_front_for_everybody() -> None:
-    talk = msgspec.structs.replace(TALK, settings=TalkSettings(system="Be brief."))
+    talk = msgspec.structs.replace(TALK, settings=ChatSettings(system="Be brief."))
     assert heard(talk.question(EIGHT.key, "one?").messages) == [("system", "Be brief."), ("user", "one?")]
 
 
@@ -48,12 +52,12 @@ def test_each_is_asked_in_its_own_template_unless_the_person_chose_one() -> None
     assert [talk.question(item.key, "a").prompt_template for item in talk.speakers] == [
         "alpaca", "chat_template", "alpaca",
     ]  # fmt: skip
-    own = msgspec.structs.replace(talk, settings=TalkSettings(prompt_template="{prompt} ->"))
+    own = msgspec.structs.replace(talk, settings=ChatSettings(prompt_template="{prompt} ->"))
     assert {own.question(item.key, "a").prompt_template for item in own.speakers} == {"{prompt} ->"}
 
 
 def test_question_carries_the_settings_and_the_adapters_name() -> None:
-    settings = TalkSettings(temperature=0.0, top_p=0.5, max_new_tokens=7, seed=9)
+    settings = ChatSettings(temperature=0.0, top_p=0.5, max_new_tokens=7, seed=9)
     talk = msgspec.structs.replace(TALK, settings=settings).with_base(True)
     question = talk.question(THREE.key, "a")
     assert (question.adapter, question.temperature, question.top_p, question.max_new_tokens, question.seed) == (
@@ -63,7 +67,7 @@ def test_question_carries_the_settings_and_the_adapters_name() -> None:
 
 
 def test_last_exchange_is_taken_back_with_what_was_said() -> None:
-    talk = TALK.with_message("one?").with_answer(THREE.key, Answer("1")).with_message("two?")
+    talk = TALK.with_message("one?").with_answer(THREE.key, ChatAnswer("1")).with_message("two?")
     before, text = talk.taken_back()
     assert (text, [item.said for item in before.exchanges]) == ("two?", ["one?"])
     with pytest.raises(IndexError):
@@ -71,8 +75,8 @@ def test_last_exchange_is_taken_back_with_what_was_said() -> None:
 
 
 def test_example_is_one_speakers_side_without_what_was_not_answered() -> None:
-    talk = TALK.with_message("one?").with_answer(THREE.key, Answer("1")).with_answer(EIGHT.key, Answer(" "))
-    talk = talk.with_message("too long").with_answer(THREE.key, Answer("", refusal="too long"))
+    talk = TALK.with_message("one?").with_answer(THREE.key, ChatAnswer("1")).with_answer(EIGHT.key, ChatAnswer(" "))
+    talk = talk.with_message("too long").with_answer(THREE.key, ChatAnswer("", refusal="too long"))
     assert heard(talk.example_of(THREE.key)) == [("user", "one?"), ("assistant", "1")]
     assert talk.example_of(EIGHT.key) == ()
 
@@ -93,6 +97,6 @@ def test_base_model_comes_and_goes() -> None:
 def test_settings_are_read_as_people_type_them(name: str, text: str, value: object) -> None:
     if value is None:
         with pytest.raises(SpecError, match=f"{name} is {text!r}".replace("{", r"\{")):
-            parse_setting(TalkSettings, name, text)
+            parse_setting(ChatSettings, name, text)
     else:
-        assert parse_setting(TalkSettings, name, text) == value
+        assert parse_setting(ChatSettings, name, text) == value

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.chat.conversation import Answer, Conversation, Speaker
+from engine.chat.conversation import Chat, ChatAnswer, Speaker
 from engine.chat.history import Keeper, append_example, find_conversations
 from engine.dataset.load import read_rows
 from engine.dataset.rows import Conversation as Row
@@ -19,9 +19,9 @@ from engine.files.paths import Workspace
 from engine.spec.schema import DataSpec, ModelSpec
 
 THREE = Speaker("0003-c0ffee", 3, "attention", "alpaca")
-TALK = Conversation(ModelSpec("some/model"), (THREE,), created=1_795_000_000.0)
-ONE = TALK.with_message("one?\n\x1b[31m").with_answer(THREE.key, Answer("1", 5, 2, 0.5))
-TWO = ONE.with_message("two?").with_answer(THREE.key, Answer("2", 9, 2, 0.5, "cut"))
+TALK = Chat(ModelSpec("some/model"), (THREE,), created=1_795_000_000.0)
+ONE = TALK.with_message("one?\n\x1b[31m").with_answer(THREE.key, ChatAnswer("1", 5, 2, 0.5))
+TWO = ONE.with_message("two?").with_answer(THREE.key, ChatAnswer("2", 9, 2, 0.5, "cut"))
 
 
 def names(workspace: Workspace) -> list[str]:
@@ -85,7 +85,7 @@ def test_name_of_ones_own_moves_the_file_and_takes_nobody_elses(workspace: Works
 def test_secret_is_left_out(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_API_KEY", 'quoted"secret"value')
     talk = TALK.with_message("my key is hf_abcdefghijklmnopqrstuv").with_answer(
-        THREE.key, Answer('yes: quoted"secret"value and http://a')
+        THREE.key, ChatAnswer('yes: quoted"secret"value and http://a')
     )
     path = Keeper(workspace).keep(talk)
     append_example(tmp_path / "rows.jsonl", talk, THREE.key)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from engine.chat.conversation import BASE
-from engine.chat.participants import begin, find_speakers, opening_of
+from engine.chat.participants import begin, find_speakers, load_request_of
 from engine.dataset.templates import template_of
 from engine.errors import RoundError
 from engine.files.paths import Workspace
@@ -118,7 +118,7 @@ def test_kept_conversation_goes_on_with_those_who_are_here(workspace: Workspace)
     assert found == kept
     assert "round 1 of this conversation is not in this workspace" in silent[rounds[0].id]
     assert "round 2 has no adapter" in silent[rounds[1].id]
-    opening = opening_of(workspace, found, list(silent))
+    opening = load_request_of(workspace, found, list(silent))
     assert opening.adapters == {rounds[2].id: str(workspace.run_dir(rounds[2].id).adapter)}
 
 
@@ -129,7 +129,7 @@ def test_base_model_that_a_file_names_is_not_believed(workspace: Workspace) -> N
     model = msgspec.structs.replace(kept.model, path="evil/model", trust_remote_code=True)
     forged = msgspec.structs.replace(kept, model=model)
     found, silent = find_speakers(workspace, [round_], forged)
-    assert (opening_of(workspace, found).model, silent) == (round_.spec.model, {})
+    assert (load_request_of(workspace, found).model, silent) == (round_.spec.model, {})
     _, silent = find_speakers(workspace, [], forged)
     assert set(silent) == {round_.id, BASE}
 

@@ -7,13 +7,13 @@ import pytest
 from engine.compare.comparability import (
     are_comparable,
     held_out_groups,
+    incomparable_reasons,
     moved,
     moved_from_base,
-    told_apart,
-    why_apart,
+    why_incomparable,
 )
 from engine.compare.diff import compared_fields, difference, movement
-from engine.compare.leaders import Standing, best_rounds, standing
+from engine.compare.leaders import Leaders, best_rounds, find_leaders
 from engine.spec.round import Result, Round, Status
 from tests.support.rounds import make_round, make_spec
 
@@ -94,9 +94,9 @@ def of_rows(number: int, rows: str | None, perplexity: float = 3.0, **settings: 
 def test_rows_that_rounds_say_they_were_measured_on_decide() -> None:
     """Whatever the specs say: another base model may have the same tokenizer, and a data file may change."""
     first, same, other = of_rows(1, "a"), of_rows(2, "a", model__path="larger"), of_rows(3, "b")
-    assert are_comparable(first, same) and why_apart(first, same) == ""
+    assert are_comparable(first, same) and why_incomparable(first, same) == ""
     assert not are_comparable(first, other)
-    assert why_apart(first, other) == (
+    assert why_incomparable(first, other) == (
         "other examples or another tokenizer (what data.path or model.path names has changed in between)"
     )
     groups = held_out_groups([first, same, other])
@@ -116,7 +116,7 @@ def test_all_that_differs_is_named() -> None:
     spec = make_spec(data__seed=1, data__samples=50, data__prompt_template="{prompt}", lora__r=2)
     others = [make_round(2, spec=spec), make_round(3, spec=spec), make_round(5, Status.QUEUED, spec=spec)]
     rounds = [of_rows(1, None), *others, of_rows(4, None, data__seed=1)]
-    assert told_apart(rounds, rounds[0]) == [
+    assert incomparable_reasons(rounds, rounds[0]) == [
         "rounds 2 and 3 were measured on other held-out tokens than round 1: another prompt template "
         "(data.prompt_template) and other examples (data.samples, data.seed)",
         "round 4 was measured on other held-out tokens than round 1: other examples (data.seed)",
@@ -125,10 +125,14 @@ def test_all_that_differs_is_named() -> None:
 
 def test_those_that_do_not_compare_with_most_stand_apart() -> None:
     rounds = [of_rows(1, "a"), of_rows(2, "b", 2.0), of_rows(3, "b", 4.0), make_round(4, Status.QUEUED)]
-    found = standing(rounds, "perplexity")
-    assert found == Standing(best=frozenset({2}), apart=frozenset({1}), most=2)
-    assert standing(rounds[:2], "perplexity").apart == {2}, "of equally many the earliest are those held against"
-    assert standing(rounds, "train_seconds").apart == standing(rounds, "note").apart == frozenset()
+    found = find_leaders(rounds, "perplexity")
+    assert found == Leaders(best=frozenset({2}), incomparable=frozenset({1}), reference=2)
+    assert find_leaders(rounds[:2], "perplexity").incomparable == {2}, (
+        "of equally many the earliest are those held against"
+    )
+    assert (
+        find_leaders(rounds, "train_seconds").incomparable == find_leaders(rounds, "note").incomparable == frozenset()
+    )
 
 
 def test_best_answers_are_those_that_score_highest_on_the_same_prompts() -> None:
@@ -140,8 +144,8 @@ def test_best_answers_are_those_that_score_highest_on_the_same_prompts() -> None
         answered(1, 20.0), answered(2, 30.0), answered(3, 90.0, rows="b"), answered(4, 80.0, generation__examples=4),
         answered(5, 70.0, generation__max_new_tokens=1), make_round(6),
     ]  # fmt: skip
-    found = standing(rounds, "bleu")
-    assert found == Standing(best=frozenset({2}), apart=frozenset({3, 4, 5}), most=1)
+    found = find_leaders(rounds, "bleu")
+    assert found == Leaders(best=frozenset({2}), incomparable=frozenset({3, 4, 5}), reference=1)
     assert best_rounds(rounds[2:], "bleu") == frozenset(), "nothing compares with any of them"
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from engine.api import Cockpit
-from engine.chat.conversation import Conversation, Speaker
+from engine.chat.conversation import Chat, Speaker
 from engine.chat.history import Keeper
 from engine.errors import LoratuiError, ReadOnly
 from engine.files.paths import Workspace
 from engine.files.permissions import is_shared, set_umask, share, unshare
-from engine.preference.judgement_log import Retracted, append_judgement
+from engine.preference.judgement_log import Retraction, append_judgement
 from engine.spec.schema import ModelSpec, Spec
 
 NOBODY = 65534
@@ -47,7 +47,7 @@ def cockpit(idle_cockpit: Cockpit, nano_spec: Spec) -> Cockpit:
     idle_cockpit.workspace.root.chmod(0o700)
     for _ in range(2):
         idle_cockpit.queue(nano_spec)
-    append_judgement(idle_cockpit.workspace.judgements, Retracted(id="none", time=1.0))
+    append_judgement(idle_cockpit.workspace.judgements, Retraction(id="none", time=1.0))
     return idle_cockpit
 
 
@@ -132,7 +132,7 @@ def test_colleague_of_the_group_reads_and_others_do_not(nano_spec: Spec) -> None
 
 
 def test_conversations_are_shared_and_taken_back_like_runs(workspace: Workspace) -> None:
-    talk = Conversation(ModelSpec("some/model"), (Speaker("0003-c0ffee", 3),))
+    talk = Chat(ModelSpec("some/model"), (Speaker("0003-c0ffee", 3),))
     kept = [Keeper(workspace).keep(talk)]
     share(workspace)
     set_umask(workspace)

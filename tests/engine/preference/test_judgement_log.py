@@ -11,7 +11,7 @@ import pytest
 from engine.errors import StoreError
 from engine.preference.judgement_log import (
     Judgements,
-    Retracted,
+    Retraction,
     append_judgement,
     read_judgements,
 )
@@ -34,7 +34,7 @@ def test_judgements_read_back_in_order(path: Path) -> None:
 
 
 def test_judgement_that_was_taken_back_does_not_count(path: Path) -> None:
-    for line in (preferred("a", "first"), preferred("b", "tie"), Retracted(id="a", time=2.0)):
+    for line in (preferred("a", "first"), preferred("b", "tie"), Retraction(id="a", time=2.0)):
         append_judgement(path, line)
     assert read_judgements(path).given == (preferred("b", "tie"),)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from engine.preference.judgement_log import Contestant, Given, Judgements, Side
+from engine.preference.judgement_log import Contestant, Judgement, Judgements, Side
 from engine.preference.ranking import bradley_terry, rank
 from engine.preference.win_rate import Duels, WinRate
 from engine.spec.round import Round
@@ -109,7 +109,7 @@ def rounds_of(*numbers: int) -> list[Round]:
     return [make_round(number) for number in numbers]
 
 
-def judgements(*listed: Given) -> Judgements:
+def judgements(*listed: Judgement) -> Judgements:
     return Judgements(listed)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from engine.errors import LoratuiError
 from engine.files.paths import Workspace
-from engine.report.chart_client import Format, Picture, draw, label_of
+from engine.report.chart_client import ChartFile, Format, draw, label_of
 from engine.spec.round import Round
 from engine.text.humanize import listed
 from tests.support.recorded_runs import write_run
@@ -123,7 +123,7 @@ def test_rounds_without_a_run_are_named_and_not_drawn(workspace: Workspace) -> N
     picture = draw(workspace, rounds, "svg")
     assert picture.curveless == (2,)
     assert "Curves of rounds 1 and 2" in texts(picture.data) and "round 3: try 3" not in texts(picture.data)
-    assert draw(workspace, [make_round(8), make_round(9)], "svg") == Picture(b"", (0, 1))
+    assert draw(workspace, [make_round(8), make_round(9)], "svg") == ChartFile(b"", (0, 1))
 
 
 def test_losses_that_are_no_number_are_marked(workspace: Workspace) -> None:

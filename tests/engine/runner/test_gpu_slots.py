@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.runner.gpu_slots import Places
+from engine.runner.gpu_slots import GpuSlots
 from engine.system.telemetry import GpuProcess, GpuSample
 
 GIB = 2**30
@@ -18,8 +18,8 @@ def gpu(index: int, *, used: int = 0, pids: Sequence[int] = (), uuid: str = "") 
     )  # fmt: skip
 
 
-def places(*gpus: GpuSample, allowed: str | None = None) -> Places:
-    return Places(lambda: (gpus, ""), {} if allowed is None else {"CUDA_VISIBLE_DEVICES": allowed})
+def places(*gpus: GpuSample, allowed: str | None = None) -> GpuSlots:
+    return GpuSlots(lambda: (gpus, ""), {} if allowed is None else {"CUDA_VISIBLE_DEVICES": allowed})
 
 
 @pytest.mark.parametrize("gpus", [(), (gpu(0, used=70, pids=[99]),)], ids=["none", "one"])
@@ -68,4 +68,4 @@ def test_memory_that_a_dead_process_holds_is_named() -> None:
 
 def test_memory_that_is_being_freed_is_waited_for() -> None:
     samples = iter([((gpu(0, pids=[7]),), ""), ((gpu(0, pids=[7]),), ""), ((gpu(0),), "")])
-    assert Places(lambda: next(samples), {}).still_held({7}) == ""
+    assert GpuSlots(lambda: next(samples), {}).still_held({7}) == ""

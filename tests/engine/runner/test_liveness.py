@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from engine.files.paths import RunDir
-from engine.runner.liveness import Patience, Pulse, Stall
+from engine.runner.liveness import LivenessMonitor, Stall, StallLimits
 from engine.runs import engine_contract
 from engine.runs.engine_contract import Heartbeat
 from engine.runs.events import AnyEvent, Phase, encode_event
 from tests.support.steps import step as make_step
 from tests.support.waiting import await_true
 
-PATIENCE = Patience(
+PATIENCE = StallLimits(
     beat_said=60, beat_ended=600, step_said=100, step_said_times=20, step_ended=1000, step_ended_times=100
 )
 
@@ -26,8 +26,8 @@ class Watched:
         self.now = 1000.0
         self.beats = 0
 
-    def pulse(self) -> Pulse:
-        return Pulse(self.run, PATIENCE, clock=lambda: self.now)
+    def pulse(self) -> LivenessMonitor:
+        return LivenessMonitor(self.run, PATIENCE, clock=lambda: self.now)
 
     def beat(self) -> None:
         self.beats += 1

@@ -20,7 +20,7 @@ from engine.api import Cockpit
 from engine.files.paths import RunDir, Workspace
 from engine.runner import engine_process
 from engine.runner import queue as runner_module
-from engine.runner.gpu_slots import Places
+from engine.runner.gpu_slots import GpuSlots
 from engine.runner.launcher import needs_runner, runner_is_alive
 from engine.runner.queue import Runner, engine_command
 from engine.runs.event_log import read_events
@@ -153,7 +153,7 @@ def test_machine_with_several_gpus_trains_a_round_on_each(
         return ["env", *settings, *fake_engine_command(run)]
 
     settings = [f"{name}={value}" for name, value in Script(steps=20, step_seconds=0.01).environment().items()]
-    Runner(workspace, note_gpu, Places(lambda: ((gpu(0), gpu(1)), ""), {})).run()
+    Runner(workspace, note_gpu, GpuSlots(lambda: ((gpu(0), gpu(1)), ""), {})).run()
     assert statuses(store) == [Status.FINISHED] * 5
     assert at_once[1] == {"GPU-0", "GPU-1"}
     assert all(len(gpus) <= 2 for gpus in at_once)
@@ -166,7 +166,7 @@ def test_engine_sees_the_gpu_it_was_given_and_no_other(
     queue()
     seen = workspace.root / "seen"
     shell = ["sh", "-c", f'echo "$CUDA_VISIBLE_DEVICES" > {seen}']
-    Runner(workspace, lambda _: shell, Places(lambda: ((gpu(0, free=10), gpu(1)), ""), {})).run()
+    Runner(workspace, lambda _: shell, GpuSlots(lambda: ((gpu(0, free=10), gpu(1)), ""), {})).run()
     assert seen.read_text() == "GPU-1\n"
 
 

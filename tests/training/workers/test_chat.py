@@ -16,8 +16,8 @@ import pytest
 from peft import PeftModel
 from transformers import AutoTokenizer
 
-from engine.chat.client import Talk, talks_among
-from engine.chat.protocol import Complete, Message, Opening, Piece, Question
+from engine.chat.client import ChatClient, talks_among
+from engine.chat.protocol import AnswerRequest, Complete, LoadRequest, Message, TextDelta
 from engine.errors import LoratuiError, ProcessEnded
 from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent
@@ -34,17 +34,17 @@ pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.t
 GREEDY = {"temperature": 0.0, "max_new_tokens": 40}
 
 
-def asked(adapter: str | None, *turns: str, **options: Any) -> Question:
+def asked(adapter: str | None, *turns: str, **options: Any) -> AnswerRequest:
     """A question after turns of user and assistant, by turns."""
     messages = tuple(Message("assistant" if place % 2 else "user", text) for place, text in enumerate(turns))
-    return Question(adapter, messages, **{**GREEDY, **options})
+    return AnswerRequest(adapter, messages, **{**GREEDY, **options})
 
 
-def answer(talk: Talk, question: Question) -> Complete:
+def answer(talk: ChatClient, question: AnswerRequest) -> Complete:
     """The whole answer, whose pieces must add up to it."""
     *pieces, last = talk.ask(question)
     assert isinstance(last, Complete)
-    assert "".join(piece.text for piece in pieces if isinstance(piece, Piece)).strip() == last.text.strip()
+    assert "".join(piece.text for piece in pieces if isinstance(piece, TextDelta)).strip() == last.text.strip()
     return last
 
 
@@ -58,16 +58,16 @@ def two_runs(
 
 
 @pytest.fixture(scope="module")
-def talk(two_runs: list[RunDir], tiny_model: Path) -> Iterator[Talk]:
+def talk(two_runs: list[RunDir], tiny_model: Path) -> Iterator[ChatClient]:
     adapters = {f"round {number}": str(run.adapter) for number, run in enumerate(two_runs, 1)}
-    with Talk(Opening(ModelSpec(str(tiny_model), dtype="float32"), adapters)) as talk:
-        opened = talk.opened()
-        assert (opened.device, opened.dtype, opened.positions) == ("cpu", "float32", POSITIONS)
+    with ChatClient(LoadRequest(ModelSpec(str(tiny_model), dtype="float32"), adapters)) as talk:
+        loaded = talk.loaded()
+        assert (loaded.device, loaded.dtype, loaded.positions) == ("cpu", "float32", POSITIONS)
         yield talk
 
 
 def test_each_adapter_and_the_base_model_answer_with_their_own_words(
-    talk: Talk, two_runs: list[RunDir], tiny_model: Path
+    talk: ChatClient, two_runs: list[RunDir], tiny_model: Path
 ) -> None:
     """Asked by turns, and each answer held against the plainest greedy decoding of that model by itself."""
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
@@ -86,7 +86,7 @@ def test_each_adapter_and_the_base_model_answer_with_their_own_words(
         assert found.text.strip() == wanted[name]
 
 
-def test_conversation_goes_through_the_chat_template(talk: Talk, tiny_model: Path) -> None:
+def test_conversation_goes_through_the_chat_template(talk: ChatClient, tiny_model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     turns = ("What is a lamp?", "a lamp is a lamp", "And a river?")
     prompt = "".join(
@@ -110,7 +110,7 @@ def _decoded(model: Any, tokenizer: Any, tokens: list[int]) -> str:
     return str(tokenizer.decode(tokens[start:], skip_special_tokens=True)).strip()
 
 
-def test_seed_decides_what_chance_says(talk: Talk) -> None:
+def test_seed_decides_what_chance_says(talk: ChatClient) -> None:
     def say(seed: int) -> str:
         return answer(talk, asked("round 1", "Say what a lamp is", temperature=1.5, top_p=1.0, seed=seed)).text
 
@@ -118,12 +118,12 @@ def test_seed_decides_what_chance_says(talk: Talk) -> None:
     assert len({say(seed) for seed in range(4)}) > 1
 
 
-def test_ending_is_told(talk: Talk) -> None:
+def test_ending_is_told(talk: ChatClient) -> None:
     cut = answer(talk, asked(None, "Say what a lamp is", max_new_tokens=3))
     assert (cut.ending, cut.tokens) == ("cut", 3)
 
 
-def test_conversation_past_the_last_position_is_refused_and_the_next_one_answered(talk: Talk) -> None:
+def test_conversation_past_the_last_position_is_refused_and_the_next_one_answered(talk: ChatClient) -> None:
     with pytest.raises(
         LoratuiError, match=rf"the conversation has \d+ tokens by now, and the model has .* {POSITIONS}"
     ):
@@ -131,7 +131,7 @@ def test_conversation_past_the_last_position_is_refused_and_the_next_one_answere
     assert answer(talk, asked(None, "Say what a lamp is", max_new_tokens=2)).tokens == 2
 
 
-def test_answer_is_cut_at_the_last_position(talk: Talk) -> None:
+def test_answer_is_cut_at_the_last_position(talk: ChatClient) -> None:
     short = answer(talk, asked(None, "a", max_new_tokens=1, prompt_template="{prompt}"))
     found = answer(talk, asked(None, "a " * 60, max_new_tokens=400, prompt_template="{prompt}"))
     assert short.prompt_tokens < found.prompt_tokens
@@ -140,9 +140,9 @@ def test_answer_is_cut_at_the_last_position(talk: Talk) -> None:
 
 def test_answer_is_stopped_and_the_next_one_is_made() -> None:
     """At its first piece, of a model that takes a second for all that it has positions for."""
-    said = Question(None, (Message("user", "Go on."),), temperature=10.0, top_p=1.0, max_new_tokens=4096, seed=3)
-    with Talk(Opening(ModelSpec(str(embedded_model()), dtype="float32"), {})) as talk:
-        positions = talk.opened().positions
+    said = AnswerRequest(None, (Message("user", "Go on."),), temperature=10.0, top_p=1.0, max_new_tokens=4096, seed=3)
+    with ChatClient(LoadRequest(ModelSpec(str(embedded_model()), dtype="float32"), {})) as talk:
+        positions = talk.loaded().positions
         assert positions is not None
         pieces = talk.ask(said)
         next(pieces)
@@ -153,7 +153,7 @@ def test_answer_is_stopped_and_the_next_one_is_made() -> None:
         assert answer(talk, asked(None, "Go on.", max_new_tokens=2)).tokens == 2
 
 
-def test_stop_without_an_answer_ends_nothing(talk: Talk) -> None:
+def test_stop_without_an_answer_ends_nothing(talk: ChatClient) -> None:
     talk.stop()
     assert answer(talk, asked(None, "Say what a lamp is", max_new_tokens=2)).tokens == 2
 
@@ -181,10 +181,10 @@ def test_adapter_that_cannot_be_used_is_told_and_the_others_answer_as_if_it_were
     shutil.copytree(two_runs[0].adapter, adapter)
     harm(adapter)
     bad, good = {"bad": str(adapter)}, {"round 2": str(two_runs[1].adapter)}
-    opening = Opening(ModelSpec(str(tiny_model), dtype="float32"), bad | good if first else good | bad)
+    request = LoadRequest(ModelSpec(str(tiny_model), dtype="float32"), bad | good if first else good | bad)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     with as_in_the_engine():
-        speakers = ChatModel(opening)
+        speakers = ChatModel(request)
         assert list(speakers.unusable) == ["bad"]
         assert f"the adapter in {adapter} cannot be put on" in speakers.unusable["bad"]
         with pytest.raises(LoratuiError, match="cannot be put on"):
@@ -202,9 +202,9 @@ def test_adapter_that_cannot_be_used_is_told_and_the_others_answer_as_if_it_were
 
 
 def test_base_model_answers_where_no_adapter_can_be_used(tiny_model: Path, tmp_path: Path) -> None:
-    opening = Opening(ModelSpec(str(tiny_model), dtype="float32"), {"gone": str(tmp_path / "gone")})
-    with Talk(opening) as talk:
-        assert list(talk.opened().unusable) == ["gone"]
+    request = LoadRequest(ModelSpec(str(tiny_model), dtype="float32"), {"gone": str(tmp_path / "gone")})
+    with ChatClient(request) as talk:
+        assert list(talk.loaded().unusable) == ["gone"]
         with pytest.raises(LoratuiError, match="cannot be put on") as refused:
             list(talk.ask(asked("gone", "a")))
         assert not isinstance(refused.value, ProcessEnded)
@@ -212,15 +212,15 @@ def test_base_model_answers_where_no_adapter_can_be_used(tiny_model: Path, tmp_p
 
 
 def test_adapter_whose_base_is_gone_is_refused(two_runs: list[RunDir], tmp_path: Path) -> None:
-    opening = Opening(ModelSpec(str(tmp_path / "gone")), {"round 1": str(two_runs[0].adapter)})
+    request = LoadRequest(ModelSpec(str(tmp_path / "gone")), {"round 1": str(two_runs[0].adapter)})
     with pytest.raises(LoratuiError, match="there is no such directory"), as_in_the_engine():
-        ChatModel(opening)
+        ChatModel(request)
 
 
 def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_path: Path) -> None:
-    talk = Talk(Opening(ModelSpec(str(tmp_path / "gone")), {}))
+    talk = ChatClient(LoadRequest(ModelSpec(str(tmp_path / "gone")), {}))
     with pytest.raises(LoratuiError, match="there is no such directory"):
-        talk.opened()
+        talk.loaded()
     with pytest.raises(LoratuiError, match="there is no model to ask"):
         list(talk.ask(asked(None, "a")))
     psutil.Process(talk.pid).send_signal(signal.SIGKILL)
@@ -230,14 +230,14 @@ def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_
     assert not psutil.pid_exists(talk.pid)
 
 
-def test_process_is_told_apart_from_one_that_trains(talk: Talk) -> None:
+def test_process_is_told_apart_from_one_that_trains(talk: ChatClient) -> None:
     assert talks_among([talk.pid, os.getpid(), 2**22 + 1]) == {talk.pid}
 
 
 def test_process_ends_with_what_asks_it(tiny_model: Path) -> None:
     """Its standard input ends when the front end dies, however that happens."""
-    talk = Talk(Opening(ModelSpec(str(tiny_model)), {}))
-    talk.opened()
+    talk = ChatClient(LoadRequest(ModelSpec(str(tiny_model)), {}))
+    talk.loaded()
     process = psutil.Process(talk.pid)
     assert talk._process.stdin is not None
     talk._process.stdin.close()

@@ -13,9 +13,9 @@ from datasets import Dataset
 from msgspec import convert, to_builtins
 
 from engine.compare.extra_evaluations import (
-    Advance,
     EvaluationSummary,
     ExtraEvaluation,
+    ScoreProgress,
     evaluate_on,
     read_evaluations,
     write_evaluation,
@@ -45,7 +45,7 @@ def on(run: RunDir, file: Path) -> DataSpec:
     return msgspec.structs.replace(spec_of(run).data, path=str(file))
 
 
-def ignore(_: Advance) -> None:
+def ignore(_: ScoreProgress) -> None:
     pass
 
 
@@ -60,7 +60,7 @@ def test_rows_that_were_held_out_score_as_they_did_in_training(
 ) -> None:
     held_out = list(Dataset.from_list(make_rows()).train_test_split(test_size=0.1, seed=42)["test"])
     file = write_rows(tmp_path / "held_out.jsonl", held_out)
-    told: list[Advance] = []
+    told: list[ScoreProgress] = []
     found = evaluate_on(run, on(run, file), told.append)
     events = reference[1]
     assert found.eval_loss == pytest.approx(result_loss(events), rel=1e-5)
@@ -143,7 +143,7 @@ def test_refusal_of_the_process_is_told_in_its_own_words(run: RunDir, tmp_path: 
 
 
 def test_evaluation_that_is_broken_off_leaves_nothing(run: RunDir, tmp_path: Path) -> None:
-    def break_off(advance: Advance) -> None:
+    def break_off(advance: ScoreProgress) -> None:
         if advance.phase == "evaluating":
             raise KeyboardInterrupt
 

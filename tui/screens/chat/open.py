@@ -14,7 +14,7 @@ from tui.messages import ActionFailed
 from tui.screens.preference.open import JudgingScreen
 
 if TYPE_CHECKING:
-    from engine.chat.conversation import Conversation
+    from engine.chat.conversation import Chat
 
 
 class TalkableScreen(JudgingScreen):
@@ -49,7 +49,7 @@ class TalkableScreen(JudgingScreen):
         else:
             self.app.call_from_thread(self._open_talk, conversation)
 
-    def _open_talk(self, conversation: Conversation) -> None:
+    def _open_talk(self, conversation: Chat) -> None:
         from tui.screens.chat.screen import TalkScreen
 
         if self.is_current:

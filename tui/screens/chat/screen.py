@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 
 from engine.api import Cockpit
-from engine.chat.conversation import BASE, Conversation, TalkSettings
+from engine.chat.conversation import BASE, Chat, ChatSettings
 from engine.chat.history import (
     EXAMPLES,
     Keeper,
@@ -72,7 +72,7 @@ class TalkScreen(TalkingScreen):
         ),
     ]  # fmt: skip
 
-    def __init__(self, cockpit: Cockpit, conversation: Conversation, rounds: Sequence[Round]) -> None:
+    def __init__(self, cockpit: Cockpit, conversation: Chat, rounds: Sequence[Round]) -> None:
         super().__init__(cockpit, conversation, rounds)
         self._keeper = Keeper(cockpit.workspace)
         self._kept = conversation  # as far as it is in its file
@@ -170,13 +170,13 @@ class TalkScreen(TalkingScreen):
         elif self._allowed(lambda: check_base(self._rounds, self.conversation)):
             self._go_on_with(self.conversation.with_base(True))
 
-    def _go_on_with(self, conversation: Conversation) -> None:
+    def _go_on_with(self, conversation: Chat) -> None:
         self.conversation = conversation
         self.silent.pop(BASE, None)
         self.show()
 
     def action_settings(self) -> None:
-        def chosen(settings: TalkSettings | None) -> None:
+        def chosen(settings: ChatSettings | None) -> None:
             if settings is not None:
                 self.conversation = self.conversation.with_settings(settings)
                 self.show()
@@ -196,7 +196,7 @@ class TalkScreen(TalkingScreen):
         if await self._may_go("Begin anew"):
             self._take_up(self.conversation.anew(time.time()), Keeper(self.cockpit.workspace), self.silent)
 
-    def _take_up(self, conversation: Conversation, keeper: Keeper, silent: dict[str, str]) -> None:
+    def _take_up(self, conversation: Chat, keeper: Keeper, silent: dict[str, str]) -> None:
         """Go on with another conversation, on the model that is loaded if it can be."""
         same = self.conversation.model == conversation.model and {item.key for item in conversation.speakers} <= {
             BASE, *(item.key for item in self.conversation.speakers)
@@ -270,7 +270,7 @@ class TalkScreen(TalkingScreen):
         if file is not None:
             await self._export(conversation, sides[place].key, file)
 
-    async def _export(self, conversation: Conversation, key: str, file: str) -> None:
+    async def _export(self, conversation: Chat, key: str, file: str) -> None:
         workspace = self.cockpit.workspace
         path = workspace.root / Path(file).expanduser()
         try:

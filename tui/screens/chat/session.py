@@ -15,10 +15,10 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from engine.api import Cockpit
-from engine.chat.client import Talk
-from engine.chat.conversation import Answer, Conversation
-from engine.chat.participants import opening_of
-from engine.chat.protocol import Opened, Opening, Question
+from engine.chat.client import ChatClient
+from engine.chat.conversation import Chat, ChatAnswer
+from engine.chat.participants import load_request_of
+from engine.chat.protocol import AnswerRequest, Loaded, LoadRequest
 from engine.errors import LoratuiError
 from engine.spec.round import Round
 from tui.messages import AnswerEnded, AnswerGrew, TalkOpened
@@ -64,15 +64,15 @@ class TalkingScreen(WorkspaceScreen):
     }
     """
 
-    def __init__(self, cockpit: Cockpit, conversation: Conversation, rounds: Sequence[Round]) -> None:
+    def __init__(self, cockpit: Cockpit, conversation: Chat, rounds: Sequence[Round]) -> None:
         super().__init__(cockpit)
         self.conversation = conversation
         self.silent: dict[str, str] = {}
         self._rounds = rounds
-        self._talk: Talk | None = None
+        self._talk: ChatClient | None = None
         self._sitting = 0
         self._loading = False
-        self._opened: Opened | None = None
+        self._opened: Loaded | None = None
         self._trouble = ""
         self._asked: tuple[str, ...] = ()  # who has still to answer the last message, the one who does in front
         self._growing: dict[str, str] = {}
@@ -110,7 +110,7 @@ class TalkingScreen(WorkspaceScreen):
         """Load the base model and the adapters, in the place of what is loaded."""
         self.close_model()
         self._loading, self._trouble = True, ""
-        self._open(self._sitting, opening_of(self.cockpit.workspace, self.conversation, tuple(self.silent)))
+        self._open(self._sitting, load_request_of(self.cockpit.workspace, self.conversation, tuple(self.silent)))
         self.show()
 
     def close_model(self) -> None:
@@ -121,15 +121,15 @@ class TalkingScreen(WorkspaceScreen):
             Thread(target=talk.close, name="close talk").start()  # a big model takes a while to go
 
     @work(thread=True, group="talk")
-    def _open(self, sitting: int, opening: Opening) -> None:
-        outcome: Opened | LoratuiError
+    def _open(self, sitting: int, request: LoadRequest) -> None:
+        outcome: Loaded | LoratuiError
         try:
-            talk = Talk(opening)
+            talk = ChatClient(request)
             if get_current_worker().is_cancelled or sitting != self._sitting:  # left before there was one to close
                 talk.close()
                 return
             self._talk = talk
-            outcome = talk.opened()
+            outcome = talk.loaded()
         except LoratuiError as error:
             outcome = error
         self.post_message(TalkOpened(sitting, outcome))
@@ -154,7 +154,7 @@ class TalkingScreen(WorkspaceScreen):
     def _refuse(self, reasons: Mapping[str, str]) -> None:
         """Who was asked and will not answer, and why."""
         for key, reason in reasons.items():
-            self._end_answer(key, Answer("", refusal=reason))
+            self._end_answer(key, ChatAnswer("", refusal=reason))
 
     @on(Input.Submitted, "#message")
     def _send(self) -> None:
@@ -187,7 +187,7 @@ class TalkingScreen(WorkspaceScreen):
             self._ask(self._talk, {key: self.conversation.question(key, said) for key in self._asked}, self._sitting)
 
     @work(thread=True, group="talk")
-    def _ask(self, talk: Talk, questions: Mapping[str, Question], sitting: int) -> None:
+    def _ask(self, talk: ChatClient, questions: Mapping[str, AnswerRequest], sitting: int) -> None:
         put_questions(talk, questions, self.post_message, sitting)
 
     @on(AnswerGrew)
@@ -207,7 +207,7 @@ class TalkingScreen(WorkspaceScreen):
             self.close_model()
         self.show()
 
-    def _end_answer(self, key: str, answer: Answer) -> None:
+    def _end_answer(self, key: str, answer: ChatAnswer) -> None:
         self.conversation = self.conversation.with_answer(key, answer)
         self._asked = tuple(item for item in self._asked if item != key)
         self._growing.pop(key, None)
@@ -218,7 +218,7 @@ class TalkingScreen(WorkspaceScreen):
         """Wait for no more answers: what there is of them stays."""
         for key in self._asked:
             text = self._growing.get(key, "")
-            self._end_answer(key, Answer(text, ending="stopped" if text else "complete", refusal=LEFT))
+            self._end_answer(key, ChatAnswer(text, ending="stopped" if text else "complete", refusal=LEFT))
         self.close_model()
 
     def changed(self) -> None:

@@ -14,17 +14,17 @@ from textual.events import DescendantFocus
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
-from engine.chat.conversation import TalkSettings
+from engine.chat.conversation import ChatSettings
 from engine.errors import LoratuiError
 from engine.spec.fields import describe_setting, format_value, parse_setting
 from tui.screens.chat.input import TalkInput
 from tui.terminal.console import clean_line
 from tui.widgets.sanitized_input import shown
 
-NAMES = TalkSettings.__struct_fields__
+NAMES = ChatSettings.__struct_fields__
 
 
-class TalkSettingsScreen(ModalScreen[TalkSettings | None]):
+class TalkSettingsScreen(ModalScreen[ChatSettings | None]):
     """Dismissed with the settings, or None if they are left as they were."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -45,7 +45,7 @@ class TalkSettingsScreen(ModalScreen[TalkSettings | None]):
     }
     """
 
-    def __init__(self, settings: TalkSettings) -> None:
+    def __init__(self, settings: ChatSettings) -> None:
         super().__init__()
         self._settings = settings
 
@@ -67,7 +67,7 @@ class TalkSettingsScreen(ModalScreen[TalkSettings | None]):
         focused = self.focused
         name = (focused.id or "").removeprefix("setting-") if focused is not None else ""
         if name in NAMES:
-            field = describe_setting(TalkSettings, name)
+            field = describe_setting(ChatSettings, name)
             takes = f"\ntakes {field.allowed}" if name != "system" else "\nctrl+j is a line break"
             self.query_one("#setting-told", Static).update(Content(field.description + takes))
 
@@ -86,7 +86,7 @@ class TalkSettingsScreen(ModalScreen[TalkSettings | None]):
         before = getattr(self._settings, name)
         if field.text == format_value(before):
             return before
-        return parse_setting(TalkSettings, name, field.text)
+        return parse_setting(ChatSettings, name, field.text)
 
     def action_cancel(self) -> None:
         self.dismiss(None)

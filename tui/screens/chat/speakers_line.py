@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from textual.content import Content
 
-from engine.chat.conversation import Conversation
+from engine.chat.conversation import Chat
 from tui.terminal.console import clean_line
 
 TEMPLATES = {
@@ -14,7 +14,7 @@ TEMPLATES = {
 }  # fmt: skip
 
 
-def speakers_line(conversation: Conversation, silent: Mapping[str, str], width: int) -> Content:
+def speakers_line(conversation: Chat, silent: Mapping[str, str], width: int) -> Content:
     """Each with what it is asked in, or why it is `silent`; on one line if they fit into `width` cells."""
     parts = []
     for item in conversation.speakers:
@@ -28,7 +28,7 @@ def speakers_line(conversation: Conversation, silent: Mapping[str, str], width: 
     return line if line.cell_length <= width and not silent else Content("\n").join(parts)
 
 
-def beginning_of(conversation: Conversation) -> str:
+def beginning_of(conversation: Chat) -> str:
     """With whom it is, how long it is by now, and how it began."""
     with_whom = ", ".join(item.called for item in conversation.speakers)
     many = len(conversation.exchanges)

@@ -12,7 +12,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.chat.conversation import Conversation, Exchange
+from engine.chat.conversation import Chat, Exchange
 from tui.screens.chat.transcript_rows import Frame, Row, exchange_rows
 
 INVITATION = "Nothing has been said yet. Type below; enter sends it."
@@ -39,7 +39,7 @@ class Transcript(ScrollView, can_focus=False):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._conversation: Conversation | None = None
+        self._conversation: Chat | None = None
         self._positions: int | None = None
         self._asked: tuple[str, ...] = ()
         self._growing: Mapping[str, str] = {}
@@ -50,7 +50,7 @@ class Transcript(ScrollView, can_focus=False):
 
     def show(
         self,
-        conversation: Conversation,
+        conversation: Chat,
         positions: int | None,
         asked: tuple[str, ...] = (),
         growing: Mapping[str, str] | None = None,

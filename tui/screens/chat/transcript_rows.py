@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from rich.cells import cell_len, chop_cells
 
-from engine.chat.conversation import BASE, Answer, Exchange, Speaker
+from engine.chat.conversation import BASE, ChatAnswer, Exchange, Speaker
 from tui.terminal.console import clean, clean_line
 
 Look = Literal["said", "speaker", "text", "figures", "refusal", "rule"]
@@ -84,7 +84,7 @@ def _block(speaker: Speaker, exchange: Exchange, frame: Frame, width: int, named
     return rows
 
 
-def figures(answer: Answer, positions: int | None) -> str:
+def figures(answer: ChatAnswer, positions: int | None) -> str:
     """`24 tokens · 12.3 tokens/s · 231 of 2,048 positions`, and how it ended if not by itself."""
     used = answer.prompt_tokens + answer.tokens
     parts = [f"{answer.tokens:,} token{'s' * (answer.tokens != 1)}"]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from textual.message import Message
 
-from engine.chat.client import Talk
-from engine.chat.conversation import Answer, answer_of
-from engine.chat.protocol import Piece, Question
+from engine.chat.client import ChatClient
+from engine.chat.conversation import ChatAnswer, answer_of
+from engine.chat.protocol import AnswerRequest, TextDelta
 from engine.errors import LoratuiError, ProcessEnded
 from tui.messages import AnswerEnded, AnswerGrew
 
@@ -18,7 +18,7 @@ Post = Callable[[Message], object]
 PIECE_SECONDS = 0.1  # a person reads no faster, and each look is laid out and written to the terminal
 
 
-def put_questions(talk: Talk, questions: Mapping[str, Question], post: Post, sitting: int) -> None:
+def put_questions(talk: ChatClient, questions: Mapping[str, AnswerRequest], post: Post, sitting: int) -> None:
     """Ask one after the other, by the keys of the speakers, and post the answers as they grow and as they end.
 
     A process that dies over a question answers none of those behind it; what it said before is kept.
@@ -26,12 +26,12 @@ def put_questions(talk: Talk, questions: Mapping[str, Question], post: Post, sit
     died = ""
     for key, question in questions.items():
         if died:
-            post(AnswerEnded(sitting, key, Answer("", refusal=died), died=True))
+            post(AnswerEnded(sitting, key, ChatAnswer("", refusal=died), died=True))
             continue
         text, told = "", 0.0
         try:
             for item in talk.ask(question):
-                if not isinstance(item, Piece):
+                if not isinstance(item, TextDelta):
                     post(AnswerEnded(sitting, key, answer_of(item)))
                     break
                 text += item.text
@@ -40,5 +40,5 @@ def put_questions(talk: Talk, questions: Mapping[str, Question], post: Post, sit
                     post(AnswerGrew(sitting, key, text))
         except LoratuiError as error:
             died = error.message if isinstance(error, ProcessEnded) else ""
-            ending = Answer(text, ending="stopped" if text else "complete", refusal=error.message)
+            ending = ChatAnswer(text, ending="stopped" if text else "complete", refusal=error.message)
             post(AnswerEnded(sitting, key, ending, died=bool(died)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.compare.comparability import told_apart, why_apart
+from engine.compare.comparability import incomparable_reasons, why_incomparable
 from engine.compare.verdict import Verdict
 from engine.spec.round import Round, Status
 from engine.text.humanize import listed
@@ -34,7 +34,9 @@ def verdict_lines(rounds: Sequence[Round], verdicts: Sequence[Verdict], most: in
 
 def _is_news(first: Round, round_: Round, found: Verdict) -> bool:
     """Whether there is a verdict, and it is not only that the two do not compare, which is told with its reason."""
-    return found.word not in ("", "not comparable", UNKNOWN) or (bool(found.word) and not why_apart(first, round_))
+    return found.word not in ("", "not comparable", UNKNOWN) or (
+        bool(found.word) and not why_incomparable(first, round_)
+    )
 
 
 def _by_word(first: Round, said: Sequence[tuple[Round, Verdict]]) -> str:
@@ -50,7 +52,7 @@ def remarks(
 ) -> list[str]:
     """A line for each thing to be said; `curveless` are the rounds that have no curve."""
     judged = verdict_lines(rounds, verdicts, most_verdicts)
-    return [*judged, *told_apart(rounds, rounds[0]), *_told_curveless(curveless)]
+    return [*judged, *incomparable_reasons(rounds, rounds[0]), *_told_curveless(curveless)]
 
 
 def _told_curveless(rounds: Sequence[Round]) -> list[str]:

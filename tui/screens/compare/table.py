@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
-from engine.compare.comparability import APART
+from engine.compare.comparability import INCOMPARABLE
 from engine.compare.diff import VERDICT, ComparedField, compared_fields
 from engine.compare.lineage import field_name
 from engine.compare.verdict import Verdict
@@ -88,7 +88,7 @@ class CompareTable(VirtualTable):
         if not field.numeric and cell_len(text) > self._widest_value:
             cut = cut_start if field.key.endswith(".path") else fit
             text = cut(text, self._widest_value)
-        text = f"{APART * (place in field.apart)}{text}"
+        text = f"{INCOMPARABLE * (place in field.incomparable)}{text}"
         return Cell(f"★{text}", "bold $text-success") if place in field.best else Cell(text)
 
     @property

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from engine.api import Cockpit
 from engine.errors import LoratuiError
 from engine.preference.blind_test import ADVICE, Choice, Contest, Session, open_contest
-from engine.preference.judgement_log import Given, Retracted, append_judgement, read_judgements
+from engine.preference.judgement_log import Judgement, Retraction, append_judgement, read_judgements
 from engine.preference.ranking import Ranking, rank
 from engine.preference.win_rate import finished, preference_words
 from engine.spec.round import Round
@@ -131,14 +131,14 @@ class JudgeScreen(WorkspaceScreen):
         if self._session is not None and (line := self._session.take_back()) is not None:
             self._ask_to_write(line)
 
-    def _ask_to_write(self, line: Given | Retracted) -> None:
+    def _ask_to_write(self, line: Judgement | Retraction) -> None:
         """One at a time: a second key is of a pair that has not been seen."""
         if not self._writing:
             self._writing = True
             self._write(line)
 
     @work(thread=True, group="judge")
-    def _write(self, line: Given | Retracted) -> None:
+    def _write(self, line: Judgement | Retraction) -> None:
         try:
             self.cockpit.store.check_writable()
             append_judgement(self.cockpit.workspace.judgements, line)

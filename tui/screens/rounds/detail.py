@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.compare.columns import TEXT_SCORES, columns, format_interval, interval_of, measured_text
-from engine.compare.comparability import APART, why_apart
+from engine.compare.comparability import INCOMPARABLE, why_incomparable
 from engine.compare.extra_evaluations import EvaluationSummary, evaluation_cells
 from engine.spec.fields import changed_keys, describe_value, flatten, format_value
 from engine.spec.round import Round
@@ -68,7 +68,9 @@ def _describe(round_: Round, rounds: Mapping[int, Round], apart_from: Round | No
         against = (f"against round {parent.number}: ", MUTED)
         lines.append(Content.assemble(against, describe_changes(parent, round_)))
     others = {item.number: item for item in (apart_from, parent) if item is not None}
-    lines += [Content.styled(f"{APART} {told}", "$text-warning") for told in _told_apart(round_, others.values())]
+    lines += [
+        Content.styled(f"{INCOMPARABLE} {told}", "$text-warning") for told in _told_apart(round_, others.values())
+    ]
     lines.append(Content.styled(_settings(round_), MUTED))
     if result := _result(round_):
         lines.append(Content.styled(result, MUTED))
@@ -105,7 +107,7 @@ def _told_apart(round_: Round, others: Iterable[Round]) -> list[str]:
     """With which of the others it cannot be compared, a line for each reason."""
     reasons: dict[str, list[int]] = {}
     for other in others if round_.result.perplexity is not None else ():
-        if other.result.perplexity is not None and (reason := why_apart(other, round_)):
+        if other.result.perplexity is not None and (reason := why_incomparable(other, round_)):
             reasons.setdefault(reason, []).append(other.number)
     return [
         f"measured on other held-out tokens than {listed(numbers)}: {reason}" for reason, numbers in reasons.items()

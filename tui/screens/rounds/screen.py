@@ -14,7 +14,7 @@ from textual.events import ScreenResume
 from textual.timer import Timer
 from textual.widgets import Static
 
-from engine.alerts.run_monitor import Progress
+from engine.alerts.run_monitor import RunProgress
 from engine.api import Cockpit
 from engine.compare.diff import check_count
 from engine.compare.extra_evaluations import EvaluationSummary, read_evaluations
@@ -138,7 +138,7 @@ class RoundsScreen(TalkableScreen):
         self.query_one("#title", Static).update(title)
         self.allow()
 
-    def show_progress(self, progress: Mapping[int, Progress]) -> None:
+    def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
         """How far the running rounds are, for the table; beneath another screen it is only kept."""
         self._progress = {number: words for number, run in progress.items() if (words := _how_far(run))}
         if self.is_active:
@@ -313,7 +313,7 @@ class RoundsScreen(TalkableScreen):
             self.post_message(ActionFailed(LoratuiError(f"{path} could not be written: {error.strerror}")))
 
 
-def _how_far(run: Progress) -> str:
+def _how_far(run: RunProgress) -> str:
     """The share of its steps, or how many, as far as either is known."""
     if run.step is None:
         return ""

@@ -12,8 +12,8 @@ from textual.events import Resize
 from textual.message import Message
 
 from engine.compare.columns import Rounds, columns
-from engine.compare.comparability import APART, held_out_groups
-from engine.compare.leaders import Standing, standing
+from engine.compare.comparability import INCOMPARABLE, held_out_groups
+from engine.compare.leaders import Leaders, find_leaders
 from engine.compare.query import by_number
 from engine.spec.round import Round
 from tui.screens.rounds.arrangement import Arrangement, View, arrange, differing_columns
@@ -78,7 +78,7 @@ class RoundTable(VirtualTable):
         self._rounds: Rounds = {}
         self._marked: set[int] = set()
         self._progress: Mapping[int, str] = {}
-        self._standings: dict[str, Standing] = {}
+        self._leaders_by_key: dict[str, Leaders] = {}
         self._tokens: Mapping[int, Hashable] = {}
         self._wide: dict[str, int] = {}
         self._seen_width = 0
@@ -93,7 +93,7 @@ class RoundTable(VirtualTable):
         self._rounds = by_number(rounds)
         self._progress = progress
         self._marked &= self._rounds.keys()
-        self._standings.clear()
+        self._leaders_by_key.clear()
         self._wide.clear()
         self._arrange(self.view, select, known=False)
 
@@ -162,21 +162,25 @@ class RoundTable(VirtualTable):
             return Cell(f"{text} {self._progress.get(round_.number, '')}".rstrip(), STATUS_STYLES[round_.status])
         if columns()[column.key].best is None:
             return Cell(text)
-        stands = self._standing(column.key)
-        text = f"{APART * (round_.number in stands.apart)}{text}"
-        return Cell(f"{BEST}{text}", "bold $text-success") if round_.number in stands.best else Cell(text)
+        leaders = self._leaders(column.key)
+        text = f"{INCOMPARABLE * (round_.number in leaders.incomparable)}{text}"
+        return Cell(f"{BEST}{text}", "bold $text-success") if round_.number in leaders.best else Cell(text)
 
-    def _standing(self, key: str) -> Standing:
-        if not self._standings:
+    def _leaders(self, key: str) -> Leaders:
+        if not self._leaders_by_key:
             self._tokens = held_out_groups(self._rounds.values())
-        if key not in self._standings:
-            self._standings[key] = standing(self._rounds.values(), key, self._tokens)
-        return self._standings[key]
+        if key not in self._leaders_by_key:
+            self._leaders_by_key[key] = find_leaders(self._rounds.values(), key, self._tokens)
+        return self._leaders_by_key[key]
 
     def apart_from(self, round_: Round) -> Round | None:
         """The round that most can be held against, if `round_` cannot be by its perplexity."""
-        stands = self._standing("perplexity")
-        return self._rounds[stands.most] if round_.number in stands.apart and stands.most is not None else None
+        leaders = self._leaders("perplexity")
+        return (
+            self._rounds[leaders.reference]
+            if round_.number in leaders.incomparable and leaders.reference is not None
+            else None
+        )
 
     def heading_of(self, row: int) -> str | None:
         key = self.rows[row]

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
-from engine.alerts.run_monitor import Progress
+from engine.alerts.run_monitor import RunProgress
 from engine.api import Cockpit
 from engine.runs.disk_forecast import shortage
 from engine.runs.snapshot import RunSnapshot
@@ -61,7 +61,7 @@ class LiveScreen(WorkspaceScreen):
         self.run = RunSnapshot()
         self._stored = round_
         self._rounds: Sequence[Round] = ()
-        self._progress: Mapping[int, Progress] = {}
+        self._progress: Mapping[int, RunProgress] = {}
         self._shortage = ""
 
     def compose(self) -> ComposeResult:
@@ -103,7 +103,7 @@ class LiveScreen(WorkspaceScreen):
             strip.show_rounds(rounds, self.round.number)
             self.refresh_bindings()
 
-    def show_progress(self, progress: Mapping[int, Progress]) -> None:
+    def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
         """The strip alone: the round that is shown is followed more closely."""
         self._progress = progress
         for strip in self.query(RunStrip):

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.style import Style
 from textual.widgets import Static
 
-from engine.alerts.run_monitor import Progress
+from engine.alerts.run_monitor import RunProgress
 from engine.spec.round import ACTIVE, Round, Status, in_queue_order
 from engine.text.humanize import format_duration
 from tui.terminal.console import clean_line
@@ -43,7 +43,7 @@ class RunStrip(Static):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
         self._rounds: Sequence[Round] = ()
-        self._progress: Mapping[int, Progress] = {}
+        self._progress: Mapping[int, RunProgress] = {}
         self._shown: int | None = None
         self._told = ""
 
@@ -53,7 +53,7 @@ class RunStrip(Static):
         self.display = any(round_.number != shown for round_ in self._rounds)
         self._draw()
 
-    def show_progress(self, progress: Mapping[int, Progress]) -> None:
+    def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
         """How far the running ones are, by number."""
         self._progress = progress
         self._draw()
@@ -84,7 +84,7 @@ class RunStrip(Static):
         running = [round_ for round_ in self._rounds if round_.status in ACTIVE]
         parts = []
         for item in running:  # the time that is left to the one on the screen stands above it
-            progress = self._progress.get(item.number, Progress())
+            progress = self._progress.get(item.number, RunProgress())
             told = how_far(progress, bar, time and item.number != self._shown)
             parts.append(_of_round(item, Content.assemble(self._named(item, name), " ", told)))
         queued = [round_ for round_ in self._rounds if round_.status is Status.QUEUED]
@@ -106,7 +106,7 @@ def _of_round(round_: Round, told: Content) -> Content:
     return told.stylize(Style.from_meta({NUMBER: round_.number}))
 
 
-def how_far(progress: Progress, bar: int, time: bool) -> Content:
+def how_far(progress: RunProgress, bar: int, time: bool) -> Content:
     """A bar of so many cells, the share, and the time that is left; or what it does before its first step."""
     step, total = progress.step, progress.total_steps
     if step is None:

@@ -14,9 +14,9 @@ from textual.events import Paste
 from textual.widgets import Input, OptionList
 
 from engine.api import Cockpit
-from engine.chat.conversation import BASE, Conversation
+from engine.chat.conversation import BASE, Chat
 from engine.chat.history import Keeper
-from engine.chat.protocol import Complete, Opened, Opening, Piece, Question
+from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, TextDelta
 from engine.dataset.load import read_rows
 from engine.dataset.rows import Conversation as ConversationRow
 from engine.dataset.rows import Turn
@@ -30,13 +30,13 @@ from tests.support.waiting import await_true
 from tui.screens.chat.input import TalkInput
 from tui.screens.chat.transcript import Transcript
 
-Say = Callable[[Question], Iterator[Piece | Complete]]
+Say = Callable[[AnswerRequest], Iterator[TextDelta | Complete]]
 
 
-def echo(question: Question) -> Iterator[Piece | Complete]:
+def echo(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
     """Says by whom what was said last, and how many messages there were."""
     text = f"{question.adapter or BASE} heard {len(question.messages)}: {question.messages[-1].content}"
-    yield Piece(text)
+    yield TextDelta(text)
     yield Complete(text, 30, 12, 0.5, "complete")
 
 
@@ -44,21 +44,21 @@ class Director:
     """What the processes do that are opened during a test, and what was asked of them."""
 
     def __init__(self) -> None:
-        self.opens: Opened | LoratuiError = Opened("cpu", "float32", 2048)
+        self.opens: Loaded | LoratuiError = Loaded("cpu", "float32", 2048)
         self.say: Say = echo
-        self.openings: list[Opening] = []
-        self.asked: list[Question] = []
+        self.openings: list[LoadRequest] = []
+        self.asked: list[AnswerRequest] = []
         self.open_now = 0
         self.stopped = threading.Event()
 
-    def start(self, opening: Opening) -> DirectedTalk:
-        self.openings.append(opening)
+    def start(self, request: LoadRequest) -> DirectedTalk:
+        self.openings.append(request)
         self.open_now += 1
         return DirectedTalk(self)
 
-    def until_stopped(self, question: Question) -> Iterator[Piece | Complete]:
+    def until_stopped(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
         """Begins to answer, and ends when it is stopped."""
-        yield Piece("I begin")
+        yield TextDelta("I begin")
         self.stopped.wait()
         yield Complete("I begin", 5, 2, 1.0, "stopped")
 
@@ -68,12 +68,12 @@ class DirectedTalk:
         self._director = director
         self._closed = False
 
-    def opened(self) -> Opened:
+    def loaded(self) -> Loaded:
         if isinstance(self._director.opens, LoratuiError):
             raise self._director.opens
         return self._director.opens
 
-    def ask(self, question: Question) -> Iterator[Piece | Complete]:
+    def ask(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
         self._director.asked.append(question)
         return self._director.say(question)
 
@@ -89,7 +89,7 @@ class DirectedTalk:
 @pytest.fixture
 def director(monkeypatch: pytest.MonkeyPatch) -> Iterator[Director]:
     director = Director()
-    monkeypatch.setattr("tui.screens.chat.session.Talk", director.start)
+    monkeypatch.setattr("tui.screens.chat.session.ChatClient", director.start)
     yield director
     await_true(lambda: director.open_now == 0, "the end of each process, with its screen")
 
@@ -106,7 +106,7 @@ def told(pilot: AppPilot) -> str:
     return " ".join(item.message for item in pilot.app._notifications)
 
 
-def kept(cockpit: Cockpit) -> list[Conversation]:
+def kept(cockpit: Cockpit) -> list[Chat]:
     directory = cockpit.workspace.conversations_dir
     return [Keeper(cockpit.workspace).read(path) for path in sorted(directory.glob("*.json"))]
 
@@ -207,8 +207,8 @@ async def test_answer_appears_as_it_is_made_and_is_stopped(open_app: OpenApp, tw
 async def test_escape_stops_first_and_leaves_then(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     release = threading.Event()
 
-    def deaf(question: Question) -> Iterator[Piece | Complete]:
-        yield Piece("I go on")
+    def deaf(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
+        yield TextDelta("I go on")
         release.wait()
         raise ProcessEnded("closed")
 
@@ -335,7 +335,7 @@ async def test_last_answers_are_copied(
 async def test_refused_question_is_told_and_the_next_one_answered(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
-    def too_long(question: Question) -> Iterator[Piece | Complete]:
+    def too_long(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
         if len(question.messages[-1].content) > 10:
             raise LoratuiError("the conversation has 9,000 tokens by now")
         return echo(question)
@@ -353,8 +353,8 @@ async def test_refused_question_is_told_and_the_next_one_answered(
 async def test_process_that_died_is_told_and_another_one_goes_on(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
-    def die(question: Question) -> Iterator[Piece | Complete]:
-        yield Piece("half an ans")
+    def die(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
+        yield TextDelta("half an ans")
         raise ProcessEnded("the model ended without an answer: Killed")
 
     director.say = die
@@ -383,7 +383,7 @@ async def test_model_that_cannot_be_loaded_is_told_and_nothing_that_was_said_is_
         )
         await say(pilot, screen, "hello")
         assert "✗ model.path is 'some/model': there is no such directory" in transcript(pilot)
-        director.opens = Opened("cpu", "float32", 2048)
+        director.opens = Loaded("cpu", "float32", 2048)
         await pilot.press("enter")
         await until(pilot, lambda: "float32" in shown(pilot, "#title"), "the model")
         await pilot.press("ctrl+r", "enter")
@@ -395,7 +395,7 @@ async def test_model_that_cannot_be_loaded_is_told_and_nothing_that_was_said_is_
 async def test_adapter_that_cannot_be_used_is_told_and_the_other_answers(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
-    director.opens = Opened("cpu", "float32", 2048, {"0001-00c0ffee": "the adapter is damaged"})
+    director.opens = Loaded("cpu", "float32", 2048, {"0001-00c0ffee": "the adapter is damaged"})
     async with open_app(two) as pilot:
         screen = await talking(pilot, "space", "up", "space")
         assert "round 1  ✗ the adapter is damaged" in shown(pilot, "#speakers")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.chat.conversation import BASE, Answer, Exchange, Speaker
+from engine.chat.conversation import BASE, ChatAnswer, Exchange, Speaker
 from tui.screens.chat.transcript_rows import Frame, columns_of, exchange_rows, figures, wrapped
 from tui.terminal.console import clean
 
@@ -40,7 +40,9 @@ def texts(exchange: Exchange, frame: Frame) -> list[str]:
 
 
 def test_answers_stand_side_by_side_where_there_is_room_and_beneath_each_other_else() -> None:
-    exchange = Exchange("hello", {"0003-a": Answer("three", 1, 1, 1.0), "0008-a": Answer("eight", refusal="it died")})
+    exchange = Exchange(
+        "hello", {"0003-a": ChatAnswer("three", 1, 1, 1.0), "0008-a": ChatAnswer("eight", refusal="it died")}
+    )
     frame = Frame(90, (THREE, EIGHT), 100)
     assert texts(exchange, frame) == [
         "› hello", "",
@@ -60,19 +62,22 @@ def test_answers_stand_side_by_side_where_there_is_room_and_beneath_each_other_e
 def test_answer_that_grows_or_is_to_come_is_shown_and_one_who_left_keeps_its_words() -> None:
     frame = Frame(60, (THREE, EIGHT), None, (THREE.key, EIGHT.key), {THREE.key: "I beg"})
     assert texts(Exchange("go"), frame) == ["› go", "", "round 3 attention", "I beg", "", "round 8 rates", "…", ""]
-    left = Exchange("go", {THREE.key: Answer("a"), BASE: Answer("b")})
+    left = Exchange("go", {THREE.key: ChatAnswer("a"), BASE: ChatAnswer("b")})
     assert "base model" in texts(left, Frame(60, (THREE,), None))
 
 
 @pytest.mark.parametrize(
     ("answer", "positions", "words"),
     [
-        (Answer("a", 30, 12, 0.5), 2048, "12 tokens · 24.0 tokens/s · 42 of 2,048 positions"),
-        (Answer("a", 30, 1, 0.0), None, "1 token · 31 positions"),
-        (Answer("a", 9, 1, 0.5, "cut"), 99, "1 token · 2.0 tokens/s · 10 of 99 positions · cut at max_new_tokens"),
-        (Answer("a", 30, 12, 0.5, "cut"), 42, "12 tokens · 24.0 tokens/s · 42 of 42 positions · at the last position"),
-        (Answer("a", 30, 12, 0.5, "stopped"), 99, "12 tokens · 24.0 tokens/s · 42 of 99 positions · stopped"),
+        (ChatAnswer("a", 30, 12, 0.5), 2048, "12 tokens · 24.0 tokens/s · 42 of 2,048 positions"),
+        (ChatAnswer("a", 30, 1, 0.0), None, "1 token · 31 positions"),
+        (ChatAnswer("a", 9, 1, 0.5, "cut"), 99, "1 token · 2.0 tokens/s · 10 of 99 positions · cut at max_new_tokens"),
+        (
+            ChatAnswer("a", 30, 12, 0.5, "cut"), 42,
+            "12 tokens · 24.0 tokens/s · 42 of 42 positions · at the last position",
+        ),
+        (ChatAnswer("a", 30, 12, 0.5, "stopped"), 99, "12 tokens · 24.0 tokens/s · 42 of 99 positions · stopped"),
     ],
 )  # fmt: skip
-def test_figures_of_an_answer(answer: Answer, positions: int | None, words: str) -> None:
+def test_figures_of_an_answer(answer: ChatAnswer, positions: int | None, words: str) -> None:
     assert figures(answer, positions) == words

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.api import Cockpit
-from engine.preference.judgement_log import Given, append_judgement, read_judgements
+from engine.preference.judgement_log import Judgement, append_judgement, read_judgements
 from engine.preference.win_rate import WinRate, duels
 from engine.spec.round import Round, Status
 from scripts.scenes import lines_of
@@ -46,7 +46,7 @@ async def until_asked(pilot: AppPilot, number: int) -> None:
     await until(pilot, lambda: shown(pilot, "#title").startswith(f"Judge   {number} of 4"), f"prompt {number}")
 
 
-def given(cockpit: Cockpit) -> tuple[Given, ...]:
+def given(cockpit: Cockpit) -> tuple[Judgement, ...]:
     return read_judgements(cockpit.workspace.judgements).given
 
 

@@ -1,7 +1,7 @@
-"""Talking to adapters: a process of its own holds the base model and answers, so that nothing heavy is imported here.
+"""Client of the process that chats: it alone loads the base model, so that nothing heavy is imported here.
 
-The process is `engine.training.workers.chat`. Lines of JSON go in, an `Opening` first and then a `Question` at a
-time; what comes out is an `Opened`, and for each question its `Piece`s and a `Complete`, or a `Refusal`.
+The process is `engine.training.workers.chat`. It reads lines of JSON: a `LoadRequest` first, then one `AnswerRequest`
+at a time. It writes a `Loaded`, then for each request its `TextDelta`s and a `Complete`, or a `Refusal`.
 """
 
 from __future__ import annotations

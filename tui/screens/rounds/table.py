@@ -176,11 +176,9 @@ class RoundTable(VirtualTable):
     def apart_from(self, round_: Round) -> Round | None:
         """The round that most can be held against, if `round_` cannot be by its perplexity."""
         leaders = self._leaders("perplexity")
-        return (
-            self._rounds[leaders.reference]
-            if round_.number in leaders.incomparable and leaders.reference is not None
-            else None
-        )
+        if round_.number not in leaders.incomparable or leaders.reference is None:
+            return None
+        return self._rounds[leaders.reference]
 
     def heading_of(self, row: int) -> str | None:
         key = self.rows[row]

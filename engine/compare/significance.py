@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from engine.compare.paired_bootstrap import PairedScores, pair
 from engine.compare.verdict import Verdict
-from engine.files.paths import Workspace
+from engine.files.paths import RunDir, Workspace
 from engine.runs.event_log import read_events
 from engine.runs.events import Evaluated
 from engine.runs.scores import Scores, read_scores
@@ -15,15 +15,22 @@ from engine.spec.round import Round
 
 
 def scores_of_result(workspace: Workspace, round_: Round) -> Scores | None:
-    """What each held-out row scored when the round's result was measured; None if that cannot be read."""
+    """Return the scores of the held-out rows from when the round's result was measured; None if they are not there."""
     run = workspace.run_dir(round_.id)
-    loss = round_.result.eval_loss
+    step = round_.result.step
+    if step is None:
+        step = _step_with_loss(run, round_.result.eval_loss)
+    return read_scores(run, step) if step is not None else None
+
+
+def _step_with_loss(run: RunDir, loss: float | None) -> int | None:
+    """Find the step at which version 0.1.0 measured a result, which it did not record: by its eval loss."""
     try:
         measured = [event for event in read_events(run.events, Evaluated) if isinstance(event, Evaluated)]
     except OSError:
         return None
     steps = [event.step for event in measured if event.step > 0 and event.eval_loss == loss is not None]
-    return read_scores(run, steps[-1]) if steps else None
+    return steps[-1] if steps else None
 
 
 def verdict(workspace: Workspace, first: Round, second: Round) -> Verdict:

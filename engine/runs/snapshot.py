@@ -42,6 +42,7 @@ def measured_by(base: Evaluated | None, tuned: Evaluated | None) -> Result:
         perplexity=tuned.perplexity if tuned else None,
         base_perplexity=base.perplexity if base else None,
         nonfinite=flags,
+        step=tuned.step if tuned else None,
     )
 
 

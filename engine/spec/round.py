@@ -39,6 +39,7 @@ class Result(Struct, frozen=True):
     """What a round came to; None where unknown.
 
     Attributes:
+        step: the optimizer step whose adapter was measured; None too in rounds of version 0.1.0.
         eval_loss: mean negative log-likelihood per supervised held-out token, in nats.
         eval_loss_interval: within which it is with 95 % confidence over other examples of the kind, in nats; exp of
             its ends is that of the perplexity (`engine.compare.bootstrap`).
@@ -66,6 +67,7 @@ class Result(Struct, frozen=True):
     base_generation: dict[str, float] = {}
     held_out_rows: str | None = None
     nonfinite: dict[str, str] = {}
+    step: int | None = None
 
 
 Flagged = TypeVar("Flagged", bound=Struct)

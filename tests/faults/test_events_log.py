@@ -267,6 +267,7 @@ def test_perplexity_that_no_float_holds_is_infinite(tried: Tried, loss: float) -
         eval_loss=loss if math.isfinite(loss) else None,
         perplexity=perplexity if math.isfinite(perplexity) else None,
         nonfinite=read.nonfinite,
+        step=1,
     )
 
 

@@ -112,6 +112,7 @@ def result_at(step: int, steps: int, adapter_dir: str | None) -> Result:
         trained_tokens=step * TOKENS_PER_STEP,
         peak_memory_bytes=MEMORY_BYTES,
         adapter_dir=adapter_dir,
+        step=step,
     )
 
 

@@ -87,7 +87,8 @@ def trained(cockpit: Cockpit, losses: list[float], best: int) -> Round:
             Evaluated(time=0.0, step=10 * place, eval_loss=mean, perplexity=math.exp(mean), supervised_tokens=400)
         )
         if place == best:
-            round_ = cockpit.store.update(round_.number, result=Result(eval_loss=mean, perplexity=math.exp(mean)))
+            result = Result(eval_loss=mean, perplexity=math.exp(mean), step=10 * place)
+            round_ = cockpit.store.update(round_.number, result=result)
     writer.close()
     return round_
 

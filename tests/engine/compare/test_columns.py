@@ -74,7 +74,7 @@ def test_every_column_can_be_told_of_a_round_that_knows_nothing() -> None:
     texts = {key: column.text(bare) for key, column in columns().items()}
     unknown = {key for key, text in texts.items() if not text}
     no_columns = {
-        "adapter_dir", "nonfinite", "eval_loss_interval", "generation", "base_generation", "held_out_rows",
+        "adapter_dir", "nonfinite", "eval_loss_interval", "generation", "base_generation", "held_out_rows", "step",
     }  # fmt: skip
     measured = {*Result.__struct_fields__, "perplexity_interval", *TEXT_SCORES} - no_columns
     assert {"total_steps", "data.samples", *measured} <= unknown

@@ -207,6 +207,7 @@ def test_json_is_the_contract_of_ls() -> None:
         "generation": {},
         "base_generation": {},
         "held_out_rows": None,
+        "step": None,
     }
 
 

@@ -84,6 +84,7 @@ def test_lost_loss_is_a_gap_in_the_curve() -> None:
 def test_last_evaluation_after_training_counts() -> None:
     run = RunSnapshot([evaluated(0, 3.0), step(1), evaluated(50, 2.0), evaluated(100, 1.0)])
     assert (run.result.base_perplexity, run.result.eval_loss, run.result.perplexity) == (20.09, 1.0, 2.72)
+    assert run.result.step == 100
 
 
 RESULT = Result(eval_loss=1.0, perplexity=2.72, adapter_dir="runs/x/adapter")

@@ -86,7 +86,7 @@ def best_of(events: list[AnyEvent]) -> int:
 def assert_keeps(run: RunDir, model: Path, events: list[AnyEvent], step: int) -> None:
     """The adapter and the result are those of `step`, and the words say so."""
     last = finished(events)
-    assert last.result.eval_loss == losses(read_events(run.events))[step]
+    assert (last.result.step, last.result.eval_loss) == (step, losses(read_events(run.events))[step])
     tuned = PeftModel.from_pretrained(load(model), run.adapter).eval()
     assert plain_eval_loss(tuned, model, run)[0] == pytest.approx(last.result.eval_loss, rel=1e-5)
     assert f"the adapter kept is that of step {step}, with the lowest eval loss" in last.message

@@ -186,7 +186,7 @@ def test_ls_json_has_the_fields_of_the_contract(
     assert listed[3]["plan"]["total_steps"] == 296
     assert set(listed[3]["result"]) == {
         "eval_loss", "eval_loss_interval", "perplexity", "base_perplexity", "train_seconds", "trained_tokens",
-        "peak_memory_bytes", "adapter_dir", "generation", "base_generation", "held_out_rows",
+        "peak_memory_bytes", "adapter_dir", "generation", "base_generation", "held_out_rows", "step",
     }  # fmt: skip
     assert (listed[3]["result"]["perplexity"], listed[3]["result"]["base_perplexity"]) == (3.16, None)
 

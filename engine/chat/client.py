@@ -13,7 +13,7 @@ import msgspec
 
 from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, Reply, TextDelta
 from engine.system.process import has_variable
-from engine.system.worker_process import Dialogue
+from engine.system.worker_process import WorkerProcess
 
 CHAT_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
 
@@ -26,7 +26,7 @@ def talks_among(pids: Iterable[int]) -> frozenset[int]:
     return frozenset(pid for pid in pids if has_variable(pid, CHAT_VARIABLE))
 
 
-class ChatClient(Dialogue):
+class ChatClient(WorkerProcess):
     """A base model with adapters that answers questions, one at a time."""
 
     def __init__(self, request: LoadRequest) -> None:

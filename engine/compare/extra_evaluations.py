@@ -19,7 +19,7 @@ from engine.files.atomic import read_plain, write_atomically
 from engine.files.paths import RunDir
 from engine.runs.scores import Scores
 from engine.spec.schema import DataSpec
-from engine.system.worker_process import Dialogue, Refusal
+from engine.system.worker_process import Refusal, WorkerProcess
 from engine.text.humanize import format_perplexity
 
 MAX_EVALUATION_BYTES = 256 * 1024 * 1024
@@ -125,7 +125,7 @@ def evaluate_on(run: RunDir, data: DataSpec, told: Callable[[ScoreProgress], Non
     run.check()
     if not (run.adapter / "adapter_config.json").is_file():
         raise RoundError(f"{run.path} has no adapter to score: choose a round that was trained to its end here")
-    with Dialogue("engine.training.workers.score", "the evaluation") as process:
+    with WorkerProcess("engine.training.workers.score", "the evaluation") as process:
         process.send(ScoreRequest(str(run.path), data))
         while isinstance(reply := process.receive(_replies), ScoreProgress):
             told(reply)

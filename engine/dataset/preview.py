@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.dataset.rows import Found
 from engine.spec.schema import Spec
-from engine.system.worker_process import Dialogue, Refusal
+from engine.system.worker_process import Refusal, WorkerProcess
 
 
 class Segment(Struct, frozen=True):
@@ -57,7 +57,7 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
 _answers: msgspec.json.Decoder[Preview | Refusal] = msgspec.json.Decoder(Preview | Refusal)
 
 
-class Previewer(Dialogue):
+class Previewer(WorkerProcess):
     """Shows rows of `spec`, one after the other."""
 
     def __init__(self, spec: Spec) -> None:

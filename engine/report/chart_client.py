@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from engine.files.paths import Workspace
 from engine.spec.round import Round
-from engine.system.worker_process import Dialogue, Refusal
+from engine.system.worker_process import Refusal, WorkerProcess
 from engine.text.sanitize import clean_line
 
 Format = Literal["svg", "png"]
@@ -53,9 +53,9 @@ def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> Char
         LoratuiError: the process could not be started, or ended without a picture.
     """
     runs = tuple(ChartRun(item.number, label_of(item), str(workspace.run_dir(item.id).events)) for item in rounds)
-    with Dialogue("engine.report.chart_process", "the picture") as dialogue:
-        dialogue.send(ChartRequest(runs, format_))
-        picture: ChartFile = dialogue.receive(_answers)
+    with WorkerProcess("engine.report.chart_process", "the picture") as process:
+        process.send(ChartRequest(runs, format_))
+        picture: ChartFile = process.receive(_answers)
     return picture
 
 

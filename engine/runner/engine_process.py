@@ -16,7 +16,7 @@ from engine.files.paths import RunDir
 from engine.runner.gpu_slots import GPU_VARIABLE
 from engine.runner.liveness import LivenessMonitor, Stall, StallLimits
 from engine.runs.engine_contract import LOCK_VARIABLE, RUN_VARIABLE
-from engine.system.locks import is_locked, lock_to_hand_on
+from engine.system.locks import acquire_inheritable_lock, is_locked
 from engine.system.process import ProcessIdentity, identify, is_alive, processes_with, send_signal
 
 GRACE_SECONDS = 60.0
@@ -123,7 +123,7 @@ def launch(
     """
     run.path.mkdir(parents=True, exist_ok=True)
     engine = RunningEngine(run, patience)
-    lock = lock_to_hand_on(run.lock)
+    lock = acquire_inheritable_lock(run.lock)
     if lock is None:
         return None
     environment = {**os.environ, RUN_VARIABLE: str(run.path), LOCK_VARIABLE: str(lock)}

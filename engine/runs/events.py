@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from engine.spec.round import Result, flagged
+from engine.spec.round import Result, with_nonfinite
 from engine.system.process import ProcessIdentity
 
 
@@ -226,7 +226,7 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 def encode_event(event: AnyEvent) -> bytes:
     """One line of JSON, its newline included."""
     if isinstance(event, (Step, Evaluated)):
-        event = flagged(event)
+        event = with_nonfinite(event)
     return msgspec.json.encode(event) + b"\n"
 
 

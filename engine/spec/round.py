@@ -70,10 +70,10 @@ class Result(Struct, frozen=True):
     step: int | None = None
 
 
-Flagged = TypeVar("Flagged", bound=Struct)
+Measured = TypeVar("Measured", bound=Struct)
 
 
-def flagged(measured: Flagged) -> Flagged:
+def with_nonfinite(measured: Measured) -> Measured:
     """`measured` with None in the place of each number that is not finite, and in `nonfinite` which it was.
 
     JSON has no such numbers.

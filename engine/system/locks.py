@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def lock_to_hand_on(path: Path) -> int | None:
+def acquire_inheritable_lock(path: Path) -> int | None:
     """Lock a file (flock(2)) by a descriptor that a child may be given; None if another process holds the lock.
 
     The lock lives until all who have the descriptor have closed it or ended, however they end.
@@ -30,7 +30,7 @@ def lock_to_hand_on(path: Path) -> int | None:
 def is_locked(path: Path) -> bool:
     """Whether some process holds the lock on a file."""
     try:
-        descriptor = lock_to_hand_on(path) if path.exists() else None
+        descriptor = acquire_inheritable_lock(path) if path.exists() else None
     except OSError:
         return False
     if descriptor is not None:

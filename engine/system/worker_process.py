@@ -29,7 +29,7 @@ class Refusal(Struct, frozen=True, tag="refusal"):
     message: str
 
 
-class Dialogue:
+class WorkerProcess:
     """The process `python -P -m MODULE`. Close it, from any thread: what is being asked then ends too.
 
     It ends by itself, too, when whoever asks it is gone: its standard input ends then.

@@ -13,7 +13,7 @@ from engine.errors import TrainingError
 from engine.runs.answers import Answer, write_answers
 from engine.runs.events import Answered, Evaluated
 from engine.runs.scores import write_scores
-from engine.spec.round import flagged
+from engine.spec.round import with_nonfinite
 from engine.training.evaluation.greedy_answers import answers, cut_at_answer, text_of
 from engine.training.evaluation.perplexity import example_hash, scores_of
 from engine.training.loop.samples import sample
@@ -68,7 +68,7 @@ def _evaluate(training: Training, step: int) -> None:
     who = "base model" if step == 0 else f"step {step}"
     training.recorder.log(f"{who}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
     interval = mean_per_token(evaluation.nlls, evaluation.tokens)
-    evaluated = flagged(
+    evaluated = with_nonfinite(
         Evaluated(
             time=time.time(),
             step=step,

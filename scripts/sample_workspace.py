@@ -18,7 +18,7 @@ import msgspec
 from engine.chat.participants import ADAPTER_FILE
 from engine.compare.bootstrap import mean_per_token
 from engine.dataset.preview import Preview, Segment
-from engine.dataset.rows import Found
+from engine.dataset.rows import DetectedFormat
 from engine.files.paths import RunDir, Workspace
 from engine.preference.blind_test import Session, open_contest
 from engine.preference.judgement_log import Judgement, Judgements, Preference, Side, append_judgement
@@ -287,7 +287,7 @@ class SamplePreviewer:
             Segment(f"{expected}</s>", supervised=True, cut=False),
         )
         return Preview(
-            found=Found("alpaca", ("instruction", "input", "output")), rows=2600, left_out=3,
+            format=DetectedFormat("alpaca", ("instruction", "input", "output")), rows=2600, left_out=3,
             warnings=("3 rows are left out: 3 have no response",), row=1, problem=None, segments=segments,
             tokens=61, supervised_tokens=23, max_length=self._max_length, measured=1000, longest=487, longer=0,
         )  # fmt: skip

@@ -110,7 +110,7 @@ def _format_now(data: DataSpec) -> str:
         return ""
     try:
         records = list(islice(read_records(file), LOOKED_AT))
-        return detect(records, "auto", str(file)).format if records else ""
+        return detect(records, "auto", str(file)).name if records else ""
     except DatasetError:
         return ""
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from engine.spec.fields import changed_keys
 from engine.spec.round import Round
-from engine.text.humanize import listed
+from engine.text.humanize import name_rounds
 
 INCOMPARABLE = "≁"  # before what is not to be held against the others
 KINDS = {  # what other tokens come from, in words, and the fields that decide it
@@ -80,7 +80,7 @@ def incomparable_reasons(rounds: Iterable[Round], first: Round) -> list[str]:
         if round_.result.perplexity is not None and (reason := why_incomparable(first, round_)):
             reasons.setdefault(reason, []).append(round_.number)
     return [
-        f"{listed(numbers)} {'was' if len(numbers) == 1 else 'were'} measured on other held-out tokens than round "
+        f"{name_rounds(numbers)} {'was' if len(numbers) == 1 else 'were'} measured on other held-out tokens than round "
         f"{first.number}: {reason}"
         for reason, numbers in reasons.items()
     ]

@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.dataset.rows import AlpacaRow, Conversation, Found, PlainText, PromptCompletion, Role, Row, Turn, Unusable
+from engine.dataset.rows import (
+    AlpacaRow,
+    Conversation,
+    DetectedFormat,
+    PlainText,
+    PromptCompletion,
+    Role,
+    Row,
+    Turn,
+    Unusable,
+)
 from engine.errors import DatasetError
 
 Record = dict[str, Any]
@@ -180,7 +190,7 @@ def columns_of(form: Form, record: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def detect(records: Sequence[Any], wanted: str, source: str) -> Found:
+def detect(records: Sequence[Any], wanted: str, source: str) -> DetectedFormat:
     """The form of the first `records`, or, where `wanted` is not "auto", that one of them is in it.
 
     Raises:
@@ -195,7 +205,7 @@ def detect(records: Sequence[Any], wanted: str, source: str) -> Found:
             found.setdefault(name, (number, columns))
     if len(found) == 1:
         ((name, (_, columns)),) = found.items()
-        return Found(name, columns)
+        return DetectedFormat(name, columns)
     if found:
         rows = " and ".join(f"{name} (row {number})" for name, (number, _) in found.items())
         raise DatasetError(f"{source} mixes {rows}: set data.format to one, and the other rows are left out")

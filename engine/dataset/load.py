@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.dataset.formats import detect, read_record
 from engine.dataset.readers import file_version, local_data_file, local_path, read_records
-from engine.dataset.rows import Found, Row, RowCount, RowProblem, Rows, Unusable
+from engine.dataset.rows import DetectedFormat, Row, RowCount, RowProblem, Rows, Unusable
 from engine.dataset.templates import refusal
 from engine.errors import DatasetError, reason_of
 from engine.spec.schema import DataFormat, DataSpec
@@ -86,7 +86,7 @@ def _count_rows(
     return RowCount(found, usable, passed_over, first, problem)
 
 
-def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[Found, Iterator[Row | RowProblem]]:
+def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[DetectedFormat, Iterator[Row | RowProblem]]:
     """The form of the records, and each as a row or a problem."""
     wanted = islice(records, data.samples)
     head = list(islice(wanted, LOOKED_AT))
@@ -96,7 +96,7 @@ def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[Found, I
 
     def sort(number: int, record: Any) -> Row | RowProblem:
         try:
-            row = read_record(found.format, record)
+            row = read_record(found.name, record)
         except Unusable as error:
             return RowProblem(number, str(error))
         reason = refusal(row, data.prompt_template)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from engine.dataset.rows import Found
+from engine.dataset.rows import DetectedFormat
 from engine.spec.schema import Spec
 from engine.system.worker_process import Refusal, WorkerProcess
 
@@ -39,7 +39,7 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
         longer: how many of these are longer than `max_length` and will be cut.
     """
 
-    found: Found
+    format: DetectedFormat
     rows: int
     left_out: int
     warnings: tuple[str, ...]

@@ -64,21 +64,21 @@ class RowProblem(Struct, frozen=True):
     reason: str
 
 
-class Found(Struct, frozen=True):
-    """The form of a dataset's rows, and the columns of the first that tell it."""
+class DetectedFormat(Struct, frozen=True):
+    """The format of a dataset's rows by its name in `data.format`, and the columns by which it was recognized."""
 
-    format: str
+    name: str
     columns: tuple[str, ...]
 
     def __str__(self) -> str:
-        told = f"{self.format} rows ({', '.join(self.columns)})"
-        return f"{told}, every token supervised" if self.format == "text" else told
+        rows = f"{self.name} rows ({', '.join(self.columns)})"
+        return f"{rows}, every token supervised" if self.name == "text" else rows
 
 
 class Rows(Struct, frozen=True):
     """The first rows of a dataset: those that can be trained on, and those passed over."""
 
-    found: Found
+    format: DetectedFormat
     usable: tuple[Row, ...]
     passed_over: tuple[RowProblem, ...]
 
@@ -100,7 +100,7 @@ class Rows(Struct, frozen=True):
 class RowCount(Struct, frozen=True):
     """As `Rows`, counted only; `first` is the first usable row, `problem` the first of those passed over."""
 
-    found: Found
+    format: DetectedFormat
     usable: int
     passed_over: int
     first: Row

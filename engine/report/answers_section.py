@@ -14,7 +14,7 @@ from engine.preference.ranking import WORTH_EXPLAINED, rank, worth_text
 from engine.preference.win_rate import interval_text
 from engine.runs.snapshot import RunSnapshot
 from engine.spec.round import Round
-from engine.text.humanize import listed
+from engine.text.humanize import name_rounds
 from engine.text.markdown import escape_markdown, markdown_table
 from engine.text.sanitize import clean
 
@@ -45,7 +45,7 @@ def answer_scores(rounds: Sequence[Round], runs: Runs) -> Iterator[str]:
     for item in answered:
         base = tuple(format_text_score(key, item.result.base_generation.get(key)) for key in TEXT_SCORES)
         bases.setdefault((str(item.spec.generation.examples), *base), []).append(item.number)
-    names = ["base model" if len(bases) == 1 else f"base model of {listed(numbers)}" for numbers in bases.values()]
+    names = ["base model" if len(bases) == 1 else f"base model of {name_rounds(numbers)}" for numbers in bases.values()]
     rows = [[name, *base] for name, base in zip(names, bases, strict=True)] + rows
     yield markdown_table(["", "prompts", *TEXT_SCORES.values()], rows, [False, *[True] * (1 + len(TEXT_SCORES))])
     yield "Greedy answers; BLEU and chrF go to 100, ROUGE (F1) to 1, and more is better."

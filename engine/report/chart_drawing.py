@@ -32,7 +32,7 @@ from engine.runs.chart_series import (
 )
 from engine.runs.run_tail import RunTail
 from engine.runs.snapshot import RunSnapshot
-from engine.text.humanize import listed
+from engine.text.humanize import name_rounds
 from engine.text.sanitize import clean_line
 
 # Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/, without the yellow, which paper loses
@@ -75,7 +75,7 @@ def draw_chart(order: ChartRequest) -> ChartFile:
     curveless = tuple(place for place in range(len(series)) if place not in drawn)
     if not drawn:
         return ChartFile(b"", curveless)
-    title = f"Curves of {listed([order.runs[place].number for place in drawn])}"
+    title = f"Curves of {name_rounds([order.runs[place].number for place in drawn])}"
     return ChartFile(render(title, [series[place] for place in drawn], order.format), curveless)
 
 

@@ -15,7 +15,7 @@ from engine.files.paths import Workspace
 from engine.report.chart_client import FORMATS, Format, draw
 from engine.report.export import notes_of, shared_settings
 from engine.spec.round import Round, Status
-from engine.text.humanize import listed
+from engine.text.humanize import name_rounds
 from engine.text.markdown import as_sentence, escape_markdown, markdown_table
 
 
@@ -65,7 +65,7 @@ def to_document(
     Args:
         verdicts: on each round, whether it really differs from the first.
     """
-    numbers = listed([item.number for item in rounds])
+    numbers = name_rounds([item.number for item in rounds])
     fields = compared_fields(rounds, verdicts)
     differing = [field for field in fields if field.differs]
     parts = [f"# {numbers.capitalize()} side by side", _table(rounds, differing)]
@@ -99,5 +99,5 @@ def _row(field: ComparedField) -> list[str]:
 def _told_curveless(rounds: Sequence[Round]) -> list[str]:
     imported = [item.number for item in rounds if item.status is Status.IMPORTED]
     others = [item.number for item in rounds if item.status is not Status.IMPORTED]
-    told = [f"Imported without a run, so without a curve: {listed(imported)}."] if imported else []
-    return told + ([f"Without a curve: {listed(others)}."] if others else [])
+    told = [f"Imported without a run, so without a curve: {name_rounds(imported)}."] if imported else []
+    return told + ([f"Without a curve: {name_rounds(others)}."] if others else [])

@@ -30,7 +30,7 @@ from engine.runs.provenance import command_of, provenance_lines
 from engine.runs.snapshot import RunSnapshot
 from engine.spec.fields import spec_fields
 from engine.spec.round import Round
-from engine.text.humanize import format_perplexity, listed
+from engine.text.humanize import format_perplexity, name_rounds
 from engine.text.markdown import as_sentence, escape_markdown, markdown_table
 
 PICTURED = 10  # rounds in one picture
@@ -102,7 +102,7 @@ def _named(rounds: Sequence[Round]) -> str:
     """`rounds 1 to 11` of many that follow each other."""
     numbers = [item.number for item in rounds]
     follow = len(numbers) > FEW and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    return f"rounds {numbers[0]} to {numbers[-1]}" if follow else listed(numbers)
+    return f"rounds {numbers[0]} to {numbers[-1]}" if follow else name_rounds(numbers)
 
 
 def _summary(rounds: Sequence[Round]) -> Iterator[str]:
@@ -192,7 +192,7 @@ def _outcome(round_: Round) -> str:
 def _seeds(rounds: Sequence[Round]) -> str:
     rows = [
         [
-            listed([item.number for item in group.rounds]),
+            name_rounds([item.number for item in group.rounds]),
             ", ".join(str(item.spec.train.seed) for item in group.rounds),
             group.text,
         ]
@@ -225,7 +225,7 @@ def _environment(rounds: Sequence[Round], runs: dict[int, RunSnapshot]) -> str:
     names = list(dict.fromkeys(name for lines in known for name, _ in lines))
     columns = [dict(lines) for lines in known]
     rows = [[name, *(escape_markdown(column.get(name, "")) for column in columns)] for name in names]
-    return markdown_table(["", *(listed(numbers) for numbers in known.values())], rows) if rows else ""
+    return markdown_table(["", *(name_rounds(numbers) for numbers in known.values())], rows) if rows else ""
 
 
 def _commands(rounds: Sequence[Round]) -> Iterator[str]:

@@ -43,7 +43,7 @@ def format_perplexity(value: float | None) -> str:
     return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def listed(numbers: Sequence[int]) -> str:
+def name_rounds(numbers: Sequence[int]) -> str:
     """Rounds by number: `round 3`, or `rounds 2, 3 and 5`."""
     *first, last = map(str, numbers)
     return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"

@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from engine.chat.conversation import Chat, ChatAnswer, ChatSettings, Speaker
-from engine.dataset.rows import Found, PlainText, RowCount
+from engine.dataset.rows import DetectedFormat, PlainText, RowCount
 from engine.errors import LoratuiError
 from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Judgements, Side
@@ -144,7 +144,7 @@ async def show_form(app: CapturedApp, text: str) -> None:
     await app.push_screen(screen)
     silence(screen, "_plan")
     screen._spec = round_.spec
-    rows = RowCount(Found(f"format={text}", (f"column={text}",)), 5, 0, PlainText("a row"), None)
+    rows = RowCount(DetectedFormat(f"format={text}", (f"column={text}",)), 5, 0, PlainText("a row"), None)
     screen.post_message(SpecChecked(Preflight(round_.plan, (f"warning={text}",), rows)))
     await app.drawn()
     screen.post_message(SpecChecked(LoratuiError(f"refused={text}")))

@@ -71,7 +71,7 @@ def prepare(
     training = Training(
         spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, provenance
     )
-    _say_prepared(training, rows.found.format)
+    _say_prepared(training, rows.format.name)
     return training
 
 
@@ -94,7 +94,7 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
 
 def _cut(rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:
     """The examples that can be trained on; warns of those that cannot, or were cut."""
-    recorder.log(f"data: {rows.found}, {len(rows.usable):,} usable")
+    recorder.log(f"data: {rows.format}, {len(rows.usable):,} usable")
     if (warning := rows.warning()) is not None:
         recorder.warn(warning)
     kept = cut(tokenised.examples, spec.data.max_length)

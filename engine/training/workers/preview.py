@@ -74,7 +74,7 @@ class RowPreviews:
         except Unusable as error:
             tokens, supervised, problem = 0, 0, str(error)
         return Preview(
-            found=self._rows.found,
+            format=self._rows.format,
             rows=len(self._rows),
             left_out=len(self._rows.passed_over),
             warnings=self._warnings,

@@ -165,7 +165,7 @@ def test_examples_are_rows_that_the_engine_trains_on(tmp_path: Path) -> None:
     for talk in (ONE, TWO):
         append_example(file, talk, THREE.key)
     rows = read_rows(file, DataSpec(str(file)))
-    assert rows.found.format == "messages"
+    assert rows.format.name == "messages"
     learned = (Turn("user", "one?\n\x1b[31m"), Turn("assistant", "1", supervised=True))
     assert rows.usable == (
         Row(learned),

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from engine.dataset.formats import FORMS, read_record
 from engine.dataset.load import usable_rows
-from engine.dataset.rows import AlpacaRow, Conversation, Found, PlainText, PromptCompletion, Row, Turn, Unusable
+from engine.dataset.rows import (
+    AlpacaRow,
+    Conversation,
+    DetectedFormat,
+    PlainText,
+    PromptCompletion,
+    Row,
+    Turn,
+    Unusable,
+)
 from engine.errors import DatasetError
 from engine.spec.fields import spec_fields
 from engine.spec.schema import DataSpec
@@ -18,9 +27,9 @@ CHAT = Conversation((ASKED, ANSWERED))
 HI, HO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}
 
 
-def find(*records: Any, **settings: Any) -> tuple[Found, tuple[Row, ...]]:
+def find(*records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...]]:
     rows = usable_rows(records, DataSpec(path="", **settings), "rows.json")
-    return rows.found, rows.usable
+    return rows.format, rows.usable
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,7 @@ def find(*records: Any, **settings: Any) -> tuple[Found, tuple[Row, ...]]:
 def test_form_is_told_by_the_columns(record: Any, format_: str, columns: str, row: Row) -> None:
     template = "chat_template" if format_ == "alpaca" else "auto"
     found, rows = find(record, record, prompt_template=template)
-    assert found == Found(format_, tuple(columns.split()))
+    assert found == DetectedFormat(format_, tuple(columns.split()))
     assert rows == (row, row)
     assert find(record, record, format=format_, prompt_template=template) == (found, rows)
 

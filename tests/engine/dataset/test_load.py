@@ -217,7 +217,7 @@ def test_real_alpaca_rows_are_usable() -> None:
 def test_counted_rows_are_the_rows_read(data_file: WriteRows, content: bytes) -> None:
     file = data_file(content)
     rows, counted = read_rows(file, DATA), count_rows(file, DATA)
-    assert (counted.found, counted.usable, counted.first) == (rows.found, len(rows.usable), rows.usable[0])
+    assert (counted.format, counted.usable, counted.first) == (rows.format, len(rows.usable), rows.usable[0])
     assert counted.passed_over == len(rows.passed_over)
     assert counted.warning() == rows.warning()
 
@@ -228,7 +228,7 @@ def test_rows_are_counted_anew_where_anything_that_decides_them_changed(data_fil
     assert count_rows(file, DATA).usable == 3
     assert count_rows(file, DataSpec(path="", samples=2)).usable == 2
     assert count_rows(file, DataSpec(path="", prompt_template="{instruction}")).usable == 2
-    assert count_rows(file, DataSpec(path="", format="prompt-completion")).found.format == "prompt-completion"
+    assert count_rows(file, DataSpec(path="", format="prompt-completion")).format.name == "prompt-completion"
     assert count_rows(data_file(lines(*rows, GOOD)), DATA).usable == 4
 
 

@@ -77,7 +77,7 @@ def test_conversations_come_from_parquet_and_from_cells_of_json(tmp_path: Path) 
     (tmp_path / "rows.csv").write_text("messages\n" + f'"{cell}"\n' * 2)
     for name in ("rows.parquet", "rows.csv"):
         rows = read_rows(tmp_path / name, DataSpec(path=name))
-        assert (rows.usable, rows.found.format) == (expected, "messages")
+        assert (rows.usable, rows.format.name) == (expected, "messages")
 
 
 def test_parquet_is_read_beyond_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

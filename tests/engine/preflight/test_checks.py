@@ -306,11 +306,11 @@ def write_records(spec: Spec, *records: dict[str, str]) -> Spec:
 def test_form_of_the_rows_is_found(nano_spec: Spec) -> None:
     rows = checks.check(nano_spec).rows
     assert rows is not None
-    assert (str(rows.found), rows.usable) == ("alpaca rows (instruction, output)", 40)
+    assert (str(rows.format), rows.usable) == ("alpaca rows (instruction, output)", 40)
     assert checks.check(load_preset("tinyllama-alpaca").spec).rows is None
     rows = checks.check(write_records(nano_spec, *[{"text": "a"}] * 5)).rows
     assert rows is not None
-    assert str(rows.found) == "text rows (text), every token supervised"
+    assert str(rows.format) == "text rows (text), every token supervised"
 
 
 def test_form_or_template_that_does_not_fit_is_refused(nano_spec: Spec) -> None:

@@ -17,7 +17,7 @@ from engine.errors import LoratuiError
 from engine.files.paths import Workspace
 from engine.report.chart_client import ChartFile, Format, draw, label_of
 from engine.spec.round import Round
-from engine.text.humanize import listed
+from engine.text.humanize import name_rounds
 from tests.support.recorded_runs import write_run
 from tests.support.rounds import make_round
 
@@ -195,5 +195,9 @@ def test_process_that_ends_without_a_picture_is_told(workspace: Workspace, pytho
 
 
 def test_numbers_are_listed_as_people_say_them() -> None:
-    assert [listed([3]), listed([2, 3]), listed([2, 3, 5])] == ["round 3", "rounds 2 and 3", "rounds 2, 3 and 5"]
+    assert [name_rounds([3]), name_rounds([2, 3]), name_rounds([2, 3, 5])] == [
+        "round 3",
+        "rounds 2 and 3",
+        "rounds 2, 3 and 5",
+    ]
     assert label_of(make_round(4)) == "round 4"

@@ -114,7 +114,7 @@ def test_every_kind_of_file_trains(
 def test_real_rows_train(tmp_path: Path, name: str, form: str) -> None:
     data = DataSpec(path=str(SHARED / name), samples=200)
     rows = read_rows(SHARED / name, data)
-    assert (rows.found.format, rows.passed_over) == (form, ())
+    assert (rows.format.name, rows.passed_over) == (form, ())
     events = trained(tmp_path / "run", SHARED / name, data__samples=200, train__num_train_epochs=0.2)
     assert isinstance(events[-1], Finished)
 

@@ -110,7 +110,7 @@ def test_process_answers_row_after_row(tmp_path: Path) -> None:
     with Previewer(spec) as previewer:
         answers = [previewer.show(number) for number in (2, 3, 1)]
     assert answers == [preview_here(spec, number) for number in (2, 3, 1)]
-    assert answers[0].found.format == "messages"
+    assert answers[0].format.name == "messages"
     assert answers[0].warnings[0].startswith("the tokenizer has no chat template")
     assert previewer._process.returncode is not None
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from engine.dataset.preview import Preview, Segment
-from engine.dataset.rows import Found
+from engine.dataset.rows import DetectedFormat
 from tui.views.preview import CUT, SUPERVISED, preview_facts, preview_text
 
 SEGMENTS = (
@@ -14,7 +14,7 @@ SEGMENTS = (
     Segment(" long", supervised=False, cut=True),
 )
 SHOWN = Preview(
-    found=Found("messages", ("messages",)), rows=1200, left_out=0, warnings=(), row=1100, problem=None,
+    format=DetectedFormat("messages", ("messages",)), rows=1200, left_out=0, warnings=(), row=1100, problem=None,
     segments=SEGMENTS, tokens=40, supervised_tokens=20, max_length=30, measured=1000, longest=2345, longer=17,
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.compare.comparability import incomparable_reasons, why_incomparable
 from engine.compare.verdict import Verdict
 from engine.spec.round import Round, Status
-from engine.text.humanize import listed
+from engine.text.humanize import name_rounds
 
 UNKNOWN = "unknown"
 
@@ -28,7 +28,7 @@ def verdict_lines(rounds: Sequence[Round], verdicts: Sequence[Verdict], most: in
         told = [_by_word(first, known)]
     if unknown := [item.number for item, found in said if found.word == UNKNOWN]:
         differ = "differs" if len(unknown) == 1 else "differ"
-        told.append(f"whether {listed(unknown)} really {differ} is unknown: no held-out scores to compare")
+        told.append(f"whether {name_rounds(unknown)} really {differ} is unknown: no held-out scores to compare")
     return told
 
 
@@ -43,7 +43,7 @@ def _by_word(first: Round, said: Sequence[tuple[Round, Verdict]]) -> str:
     words: dict[str, list[int]] = {}
     for round_, found in said:
         words.setdefault(found.word, []).append(round_.number)
-    told = "; ".join(f"{word}: {listed(numbers)}" for word, numbers in words.items())
+    told = "; ".join(f"{word}: {name_rounds(numbers)}" for word, numbers in words.items())
     return f"against round {first.number}, {told}"
 
 
@@ -59,5 +59,5 @@ def _told_curveless(rounds: Sequence[Round]) -> list[str]:
     """Which rounds have no curve, and why."""
     imported = [item.number for item in rounds if item.status is Status.IMPORTED]
     others = [item.number for item in rounds if item.status is not Status.IMPORTED]
-    told = [f"imported without a run, so without a curve: {listed(imported)}"] if imported else []
-    return told + ([f"no curve: {listed(others)}"] if others else [])
+    told = [f"imported without a run, so without a curve: {name_rounds(imported)}"] if imported else []
+    return told + ([f"no curve: {name_rounds(others)}"] if others else [])

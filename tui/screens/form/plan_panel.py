@@ -22,7 +22,7 @@ class PlanPanel(RetoldText):
             return
         lines = plan_lines(spec, outcome.plan)
         if outcome.rows is not None:
-            lines.insert(0, f"{clean_line(str(outcome.rows.found))}: {outcome.rows.usable:,}")
+            lines.insert(0, f"{clean_line(str(outcome.rows.format))}: {outcome.rows.usable:,}")
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
         self.tell(Content("\n").join([*map(Content, lines), *warnings]))
 

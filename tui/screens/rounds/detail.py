@@ -15,7 +15,7 @@ from engine.compare.comparability import INCOMPARABLE, why_incomparable
 from engine.compare.extra_evaluations import EvaluationSummary, evaluation_cells
 from engine.spec.fields import changed_keys, describe_value, flatten, format_value
 from engine.spec.round import Round
-from engine.text.humanize import format_bytes, format_count, format_duration, listed
+from engine.text.humanize import format_bytes, format_count, format_duration, name_rounds
 from tui.terminal.console import clean, clean_line
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def _told_apart(round_: Round, others: Iterable[Round]) -> list[str]:
         if other.result.perplexity is not None and (reason := why_incomparable(other, round_)):
             reasons.setdefault(reason, []).append(other.number)
     return [
-        f"measured on other held-out tokens than {listed(numbers)}: {reason}" for reason, numbers in reasons.items()
+        f"measured on other held-out tokens than {name_rounds(numbers)}: {reason}"
+        for reason, numbers in reasons.items()
     ]
 
 

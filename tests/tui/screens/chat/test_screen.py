@@ -310,7 +310,7 @@ async def test_one_side_is_exported_as_rows_to_train_on(
             pilot.app.clear_notifications()
         assert (two.workspace.conversations_dir / "examples.jsonl").read_text().count("\n") == 1
         rows = read_rows(tmp_path / "rows.jsonl", DataSpec("rows.jsonl"))
-        assert rows.found.format == "messages" and len(rows.usable) == 2
+        assert rows.format.name == "messages" and len(rows.usable) == 2
         first = rows.usable[0]
         assert isinstance(first, ConversationRow)
         assert first.turns[1] == Turn("assistant", "0002-00c0ffee heard 1: hello", supervised=True)

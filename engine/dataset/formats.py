@@ -1,7 +1,7 @@
-"""The forms that training rows come in: which columns tell them, and what a record in such a form says.
+"""Recognize the format of training records by their columns, and read a record as a row.
 
-Column names are those found in the wild: Alpaca's and Dolly's, ShareGPT's, OpenAI's `messages`, TRL's
-prompt-completion, and the spellings that data sets on the hub use for the same.
+Column names are those in common use: Alpaca's and Dolly's, ShareGPT's, OpenAI's `messages`, TRL's
+prompt-completion, and other spellings of them in datasets on the hub.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ WEIGHTS = ("loss_weight", "weight", "train")
 SHOWN_COLUMNS = 8
 
 
-class Form(NamedTuple):
-    """One form: `columns` holds, for each column that is needed, the names it may have."""
+class RowFormat(NamedTuple):
+    """One format: `columns` holds the names that each required column may have."""
 
     columns: tuple[tuple[str, ...], ...]
     read: Callable[[Record, Sequence[str]], Row]
-    speaker: str = ""  # the key that names who speaks, in a form that is made of turns
+    speaker: str = ""  # the key of a message that names who speaks, "" in a format without messages
 
 
 def read_alpaca(record: Record, columns: Sequence[str]) -> Row:
-    given = "context" if "context" in record and "input" not in record else "input"
-    instruction, output, given, system = (_text(record, name) for name in (*columns, given, "system"))
+    """Read an instruction with its output; Dolly calls the input `context`."""
+    name = "context" if "context" in record and "input" not in record else "input"
+    instruction, output, input_, system = (_text(record, column) for column in (*columns, name, "system"))
     if not output.strip():
         raise Unusable(f"its {columns[1]} is empty")
     try:
         history = msgspec.convert(_unpacked(record.get("history") or ()), tuple[tuple[str, str], ...])
     except msgspec.ValidationError as error:
         raise Unusable("its history is not a list of pairs of texts") from error
-    return AlpacaRow(instruction, output, given, system, history)
+    return AlpacaRow(instruction, output, input_, system, history)
 
 
 def read_prompt_completion(record: Record, columns: Sequence[str]) -> Row:
-    """TRL takes both as texts, or both as lists of messages of which the completion's are supervised."""
+    """Read prompt and completion: as in TRL two texts, or two lists of messages, the second supervised."""
     prompt, completion = (_unpacked(record[name]) for name in columns)
     if isinstance(prompt, list) and isinstance(completion, list):
         turns = read_turns([*prompt, *completion])
-        asked = (msgspec.structs.replace(turn, supervised=False) for turn in turns[: len(prompt)])
-        return _conversation([*asked, *turns[len(prompt) :]])
+        unsupervised = (msgspec.structs.replace(turn, supervised=False) for turn in turns[: len(prompt)])
+        return _conversation([*unsupervised, *turns[len(prompt) :]])
     prompt, completion = (_text(record, name) for name in columns)
     if not completion.strip():
         raise Unusable(f"its {columns[1]} is empty")
@@ -71,6 +72,7 @@ def read_prompt_completion(record: Record, columns: Sequence[str]) -> Row:
 
 
 def read_text(record: Record, columns: Sequence[str]) -> Row:
+    """Read plain text."""
     text = _text(record, columns[0])
     if not text.strip():
         raise Unusable(f"its {columns[0]} is empty")
@@ -78,6 +80,7 @@ def read_text(record: Record, columns: Sequence[str]) -> Row:
 
 
 def read_conversation(record: Record, columns: Sequence[str]) -> Row:
+    """Read a list of messages."""
     if _unpacked(record.get("tools") or ()):
         raise Unusable("it has tools, which are not supported: write them into its system message")
     messages = _unpacked(record[columns[0]])
@@ -91,7 +94,7 @@ def read_conversation(record: Record, columns: Sequence[str]) -> Row:
 
 
 def _text(record: Record, name: str) -> str:
-    """The text in a column, "" where there is none."""
+    """Return the text in a column, "" if it is missing or empty."""
     value = record.get(name) or ""
     if not isinstance(value, str):
         raise Unusable(f"its {name} is {type(value).__name__}, not text")
@@ -105,7 +108,7 @@ def _conversation(turns: list[Turn]) -> Row:
 
 
 def read_turns(messages: Sequence[Any]) -> list[Turn]:
-    """Messages as turns; raises Unusable for the first that cannot be one."""
+    """Read messages as turns; raises Unusable for the first that cannot be read."""
     return [_read_turn(f"its message {number}", message) for number, message in enumerate(messages, 1)]
 
 
@@ -115,7 +118,7 @@ def _read_turn(name: str, message: Any) -> Turn:
     speaker = message.get("role", message.get("from"))
     role = ROLES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
     if role is None:
-        raise Unusable(f"{name} has the role {_short(speaker)}, which is none of {', '.join(ROLES)}")
+        raise Unusable(f"{name} has the role {_short(speaker)}, but it must be one of {', '.join(ROLES)}")
     if message.get("tool_calls") or message.get("function_call"):
         raise Unusable(f"{name} has tool_calls, which are not supported: write them as text")
     key = next((key for key in ("content", "value", "text") if key in message), None)
@@ -129,7 +132,7 @@ def _read_turn(name: str, message: Any) -> Turn:
 
 
 def _content_text(name: str, content: Any) -> str:
-    """A message's text: one string, or the parts of a list joined."""
+    """Return a message's text: a string, or the parts of a list joined."""
     if not isinstance(content, list):
         content = [content or ""]
     texts = []
@@ -137,14 +140,14 @@ def _content_text(name: str, content: Any) -> str:
         kind = part.get("type") or "text" if isinstance(part, dict) else "text"
         text = part.get("text") or part.get("value") or "" if isinstance(part, dict) else part
         if kind != "text" or not isinstance(text, str):
-            what = _short(kind) if kind != "text" else type(text).__name__
-            raise Unusable(f"{name} has content of type {what}, and only text can be trained on")
+            type_name = _short(kind) if kind != "text" else type(text).__name__
+            raise Unusable(f"{name} has content of type {type_name}, and only text can be trained on")
         texts.append(text)
     return "".join(texts)
 
 
 def _unpacked(value: Any) -> Any:
-    """A list; in a cell of a CSV file, and often in Parquet, it is written as JSON."""
+    """Decode a list that is written as JSON, as in a cell of a CSV file and often in Parquet."""
     if isinstance(value, str) and value[:1] == "[":
         try:
             return msgspec.json.decode(value)
@@ -158,83 +161,87 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-# The first that fits a record is its form: Alpaca's columns also make a pair, and many forms come with a text besides.
-FORMS = {
-    "messages": Form((TURN_COLUMNS,), read_conversation, "role"),
-    "sharegpt": Form((TURN_COLUMNS,), read_conversation, "from"),
-    "alpaca": Form((("instruction",), ("output", "response")), read_alpaca),
-    "prompt-completion": Form(
+# The first format that fits a record is its own: Alpaca's columns also fit prompt-completion, and many records have a
+# text column as well.
+FORMATS = {
+    "messages": RowFormat((TURN_COLUMNS,), read_conversation, "role"),
+    "sharegpt": RowFormat((TURN_COLUMNS,), read_conversation, "from"),
+    "alpaca": RowFormat((("instruction",), ("output", "response")), read_alpaca),
+    "prompt-completion": RowFormat(
         (("prompt", "question", "query", "instruction", "input"), ("completion", "response", "answer", "output")),
         read_prompt_completion,
     ),
-    "text": Form((("text", "content"),), read_text),
+    "text": RowFormat((("text", "content"),), read_text),
 }
 
 
 def read_record(form: str, record: Any) -> Row:
-    """The row that `record` is in the form of that name; raises Unusable if it is none."""
-    return FORMS[form].read(record, columns_of(FORMS[form], record))
+    """Read `record` as a row of the format of that name; raises Unusable if that is impossible."""
+    return FORMATS[form].read(record, columns_of(FORMATS[form], record))
 
 
-def columns_of(form: Form, record: Any) -> tuple[str, ...]:
-    """The names that the columns of `form` have in `record`; raises Unusable if it lacks one."""
+def columns_of(form: RowFormat, record: Any) -> tuple[str, ...]:
+    """Return the names that the columns of a format have in `record`; raises Unusable if one is missing."""
     if not isinstance(record, dict):
-        needed = ", ".join(names[0] for names in form.columns)
-        raise Unusable(f"it is {type(record).__name__}, not an object with {needed}")
-    found = []
+        required = ", ".join(names[0] for names in form.columns)
+        raise Unusable(f"it is {type(record).__name__}, not an object with {required}")
+    columns = []
     for names in form.columns:
         name = next((name for name in names if name in record), None)
         if name is None:
-            raise Unusable(f"it has no column {names[0]!r}, only {_told(record)}")
-        found.append(name)
-    return tuple(found)
+            raise Unusable(f"it has no column {names[0]!r}, only {_column_list(record)}")
+        columns.append(name)
+    return tuple(columns)
 
 
-def detect(records: Sequence[Any], wanted: str, source: str) -> DetectedFormat:
-    """The form of the first `records`, or, where `wanted` is not "auto", that one of them is in it.
+def detect(records: Sequence[Any], data_format: str, source: str) -> DetectedFormat:
+    """Return the format of the first `records`; check it against `data_format` unless that is "auto".
 
     Raises:
-        DatasetError: they are in none, in several, or none of them is in the wanted one.
+        DatasetError: no record is in a known format, or in `data_format`; or the records mix formats.
     """
-    names = tuple(FORMS) if wanted == "auto" else (wanted,)
-    found: dict[str, tuple[int, tuple[str, ...]]] = {}
+    names = tuple(FORMATS) if data_format == "auto" else (data_format,)
+    first_rows: dict[str, tuple[int, tuple[str, ...]]] = {}  # by format: the number and columns of its first row
     for number, record in enumerate(records, 1):
-        fits = ((name, _fit(FORMS[name], record, wanted)) for name in names)
+        fits = ((name, _fit(FORMATS[name], record, data_format)) for name in names)
         name, columns = next(((name, columns) for name, columns in fits if columns), ("", ()))
         if name:
-            found.setdefault(name, (number, columns))
-    if len(found) == 1:
-        ((name, (_, columns)),) = found.items()
+            first_rows.setdefault(name, (number, columns))
+    if len(first_rows) == 1:
+        ((name, (_, columns)),) = first_rows.items()
         return DetectedFormat(name, columns)
-    if found:
-        rows = " and ".join(f"{name} (row {number})" for name, (number, _) in found.items())
-        raise DatasetError(f"{source} mixes {rows}: set data.format to one, and the other rows are left out")
-    raise DatasetError(_no_form(records[0], wanted, source))
+    if first_rows:
+        mix = " and ".join(f"{name} (row {number})" for name, (number, _) in first_rows.items())
+        raise DatasetError(f"{source} mixes {mix}: set data.format to one, and the other rows are left out")
+    raise DatasetError(_no_format(records[0], data_format, source))
 
 
-def _fit(form: Form, record: Any, wanted: str) -> tuple[str, ...]:
-    """The columns by which `record` is of this form, empty if it is not."""
+def _fit(form: RowFormat, record: Any, data_format: str) -> tuple[str, ...]:
+    """Return the columns by which `record` is of this format, empty if it is not."""
     try:
         columns = columns_of(form, record)
     except Unusable:
         return ()
-    if not form.speaker or wanted != "auto":
+    if not form.speaker or data_format != "auto":
         return columns
     messages = _unpacked(record[columns[0]])
     first = messages[0] if isinstance(messages, list) and messages else None
     return columns if isinstance(first, dict) and form.speaker in first else ()
 
 
-def _no_form(record: Any, wanted: str, source: str) -> str:
-    what = f"the columns {_told(record)}" if isinstance(record, dict) else f"no columns, it is {_short(record)}"
-    needed = {name: ", ".join(names[0] for names in form.columns) for name, form in FORMS.items()}
-    if wanted != "auto":
-        return f"data.format is {wanted} ({needed[wanted]}), but row 1 of {source} has {what}: set data.format to auto"
-    known = "; ".join(f"{name}: {columns}" for name, columns in needed.items())
-    return f"row 1 of {source} has {what}: rename them to those of a known format ({known})"
+def _no_format(record: Any, data_format: str, source: str) -> str:
+    columns = (
+        f"the columns {_column_list(record)}" if isinstance(record, dict) else f"no columns: it is {_short(record)}"
+    )
+    row = f"row 1 of {source} has {columns}"
+    required = {name: ", ".join(names[0] for names in form.columns) for name, form in FORMATS.items()}
+    if data_format != "auto":
+        return f"data.format is {data_format} ({required[data_format]}), but {row}: set data.format to auto"
+    formats = "; ".join(f"{name}: {names}" for name, names in required.items())
+    return f"{row}: rename them to those of a known format ({formats})"
 
 
-def _told(record: Record) -> str:
+def _column_list(record: Record) -> str:
     names = sorted(map(str, record))
     more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
     return (", ".join(name[:40] for name in names[:SHOWN_COLUMNS]) or "nothing") + more

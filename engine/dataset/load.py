@@ -1,6 +1,6 @@
-"""Training rows from files, checked without any heavy library, so that what is wrong is said before training.
+"""Read and check training rows without any heavy library, so that mistakes are reported before training.
 
-The engine reads local files through the same functions: what the plan counts is what is trained on.
+The engine reads local files through the same functions: it trains on the rows that the plan counts.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from engine.spec.schema import DataFormat, DataSpec
 
 __all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "usable_rows"]
 
-LOOKED_AT = 20  # rows that tell the format
+LOOKED_AT = 20  # first rows, from which the format is detected
 _counting = Lock()
 
 
 def read_rows(file: Path, data: DataSpec) -> Rows:
-    """The first `data.samples` rows (all if None) of a local file.
+    """Read the first `data.samples` rows (all if None) of a local file.
 
     Raises:
-        DatasetError: no such file, not what its name says (with the line), in no form or in several, fewer rows than
-            `data.samples`, or fewer than two usable ones.
+        DatasetError: the file is missing, is not of the type its name says (with the line), is in no known format or
+            mixes several, or has fewer rows than `data.samples` or fewer than two usable ones.
     """
     file_version(file)
     return usable_rows(read_records(file), data, str(file))
@@ -42,7 +42,7 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
     Raises:
         DatasetError: as `read_rows`.
     """
-    found, sorted_rows = _sort(records, data, source)
+    detected, sorted_rows = _sort(records, data, source)
     usable: list[Row] = []
     problems: list[RowProblem] = []
     for row in sorted_rows:
@@ -51,17 +51,17 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
         else:
             usable.append(row)
     _check_numbers(len(usable), len(problems), problems[0] if problems else None, data, source)
-    return Rows(found, tuple(usable), tuple(problems))
+    return Rows(detected, tuple(usable), tuple(problems))
 
 
 def count_rows(file: Path, data: DataSpec) -> RowCount:
-    """As `read_rows`, holding no more than one row at a time; remembered for as long as the file stays as it is.
+    """Count the rows that `read_rows` would read, one at a time in memory; cached until the file changes.
 
     Raises:
         DatasetError: as `read_rows`.
     """
     version = file_version(file)
-    with _counting:  # who asks while another thread counts the same file waits for its answer
+    with _counting:  # a second thread that asks about the same file waits for the first one's answer
         return _count_rows(file, version, data.format, data.prompt_template, data.samples)
 
 
@@ -70,7 +70,7 @@ def _count_rows(
     file: Path, version: tuple[int, int], format_: DataFormat, prompt_template: str, samples: int | None
 ) -> RowCount:
     data = DataSpec(str(file), format_, prompt_template, samples)
-    found, sorted_rows = _sort(read_records(file), data, str(file))
+    detected, sorted_rows = _sort(read_records(file), data, str(file))
     usable = passed_over = 0
     first: Row | None = None
     problem: RowProblem | None = None
@@ -83,26 +83,26 @@ def _count_rows(
             usable += 1
     _check_numbers(usable, passed_over, problem, data, str(file))
     assert first is not None
-    return RowCount(found, usable, passed_over, first, problem)
+    return RowCount(detected, usable, passed_over, first, problem)
 
 
 def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[DetectedFormat, Iterator[Row | RowProblem]]:
-    """The form of the records, and each as a row or a problem."""
-    wanted = islice(records, data.samples)
-    head = list(islice(wanted, LOOKED_AT))
+    """Return the format of the first `data.samples` records, and each record as a row or a problem."""
+    first_records = islice(records, data.samples)
+    head = list(islice(first_records, LOOKED_AT))
     if not head:
         raise DatasetError(f"{source} has 0 usable rows, and at least 2 are needed")
-    found = detect(head, data.format, source)
+    detected = detect(head, data.format, source)
 
     def sort(number: int, record: Any) -> Row | RowProblem:
         try:
-            row = read_record(found.name, record)
+            row = read_record(detected.name, record)
         except Unusable as error:
             return RowProblem(number, str(error))
         reason = refusal(row, data.prompt_template)
         return row if reason is None else RowProblem(number, reason)
 
-    return found, (sort(number, record) for number, record in enumerate(chain(head, wanted), 1))
+    return detected, (sort(number, record) for number, record in enumerate(chain(head, first_records), 1))
 
 
 def _check_numbers(usable: int, passed_over: int, problem: RowProblem | None, data: DataSpec, source: str) -> None:

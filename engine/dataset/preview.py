@@ -1,7 +1,7 @@
-"""Rows as they will be trained on, asked from a process that has the tokenizer, so that nothing heavy is imported here.
+"""Ask a process that has the tokenizer how rows will be trained on, so that nothing heavy is imported here.
 
-The process is `engine.training.workers.preview`: a line of JSON with the spec goes in, then one with a row's number
-for each `Preview` that comes out.
+The process is `engine.training.workers.preview`: it reads a line of JSON with the spec, then a line with a row's number
+for each `Preview` that it writes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.system.worker_process import Refusal, WorkerProcess
 
 
 class Segment(Struct, frozen=True):
-    """A run of tokens as text. `cut` for what lies beyond `data.max_length` and so is not trained on at all."""
+    """Consecutive tokens as text; `cut` if they lie beyond `data.max_length` and so are not trained on at all."""
 
     text: str
     supervised: bool
@@ -23,20 +23,20 @@ class Segment(Struct, frozen=True):
 
 
 class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
-    """One row of the data, and what is known of all of them.
+    """One row of the data, and figures about all rows.
 
     Attributes:
-        found: the form of the rows.
-        rows, left_out: rows in all, and of these those that cannot be trained on.
+        format: the format of the rows.
+        rows, left_out: number of rows, and of those among them that cannot be trained on.
         warnings: a sentence each on what is left out or not learned.
         row: number of the row shown, from 1.
-        problem: why it is left out, None if it is trained on.
-        segments: its text, which is that of its tokens letter for letter; empty for one that has none.
-        tokens, supervised_tokens: how many it has, uncut.
-        max_length: tokens that a row may have.
-        measured: rows whose length was looked at, the first of those that can be trained on.
-        longest: tokens of the longest of these.
-        longer: how many of these are longer than `max_length` and will be cut.
+        problem: why the row is left out, None if it is trained on.
+        segments: the row's text, letter for letter that of its tokens; empty for a row without tokens.
+        tokens, supervised_tokens: length of the row before it is cut.
+        max_length: the most tokens a row may have.
+        measured: number of rows whose length was measured: the first ones that can be trained on.
+        longest: tokens of the longest measured row.
+        longer: number of measured rows that are longer than `max_length` and will be cut.
     """
 
     format: DetectedFormat
@@ -58,14 +58,14 @@ _answers: msgspec.json.Decoder[Preview | Refusal] = msgspec.json.Decoder(Preview
 
 
 class Previewer(WorkerProcess):
-    """Shows rows of `spec`, one after the other."""
+    """Ask for the rows of a spec, one after the other."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__("engine.training.workers.preview", "the preview")
         self.send(spec)
 
     def show(self, row: int) -> Preview:
-        """The row of that number; one beyond the last is the last.
+        """Return the row of that number, the last row if the number is beyond it.
 
         Raises:
             LoratuiError: data or tokenizer cannot be used.

@@ -1,4 +1,4 @@
-"""Records from local files: JSON, JSON lines, CSV and Parquet, read as they are asked for."""
+"""Read records from local JSON, JSON lines, CSV and Parquet files one by one."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ DELIMITERS = ",;\t"
 
 
 def local_data_file(path: str) -> Path | None:
-    """The local file that `data.path` means, None for a name on the hub."""
+    """Return the local file that `data.path` means, None for a name on the hub."""
     if path == EMBEDDED:
         return embedded_data()
     return local_path(path)
 
 
 def local_path(path: str) -> Path | None:
-    """The place on this machine that `path` means, there or not; None for a name on the hub."""
+    """Return the local path that `path` means, whether or not it exists; None for a name on the hub."""
     expanded = os.path.expanduser(path)
     return Path(expanded) if looks_local(path) or os.path.exists(expanded) else None
 
 
 def file_version(file: Path) -> tuple[int, int]:
-    """What changes with the content of a data file: (modification time in ns, size in bytes).
+    """Return (modification time in ns, size in bytes) of a data file, which change with its content.
 
     Raises:
-        DatasetError: it is not there, or no file.
+        DatasetError: the file is missing, or is not a regular file.
     """
     try:
         status = file.stat()
@@ -53,12 +53,12 @@ def file_version(file: Path) -> tuple[int, int]:
 
 
 def read_records(file: Path) -> Iterator[Any]:
-    """The records of a file one after the other; its name says what it is, and one of no known name is read as JSON.
+    """Read the records of a file one by one. Its suffix decides the type; an unknown suffix is read as JSON.
 
-    `.csv` and `.tsv` files have their columns' names in the first line; `.gz` is unpacked.
+    The first line of `.csv` and `.tsv` files has the names of the columns; `.gz` files are unpacked.
 
     Raises:
-        DatasetError: it cannot be read, or is not what its name says, with the line where there are lines.
+        DatasetError: the file cannot be read, or is not of the type its suffix says; with the line where there is one.
     """
     file_version(file)
     try:
@@ -82,22 +82,22 @@ def _open(file: Path) -> IO[bytes]:
 
 
 def _read_json(file: Path, stream: IO[bytes]) -> Iterator[Any]:
-    begun = False
+    is_lines = False
     for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES), b""), 1):
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
-        if not begun and line.lstrip()[:1] == b"[":
+        if not is_lines and line.lstrip()[:1] == b"[":
             yield from _read_array(file, line + stream.read())
             return
         if len(line) == MAX_LINE_BYTES:
-            raise DatasetError(f"{file}, line {number}, is longer than {MAX_LINE_BYTES >> 20} MiB: split it up")
+            raise DatasetError(f"{file}, line {number}, is longer than {MAX_LINE_BYTES >> 20} MiB: split it")
         if line.strip():
-            begun = True
+            is_lines = True
             yield _decode_line(file, number, line.rstrip())
 
 
 def _read_array(file: Path, data: bytes) -> Iterator[Any]:
-    """Element by element: decoding all at once would stop every thread of the process until it is done."""
+    """Decode element by element: decoding all at once would block every other thread until it is done."""
     try:
         for element in msgspec.json.decode(data, type=list[msgspec.Raw]):
             yield msgspec.json.decode(element)
@@ -124,8 +124,10 @@ def _read_csv(file: Path, stream: IO[bytes]) -> Iterator[dict[str, str | None]]:
             reader = csv.DictReader(text, delimiter=delimiter, strict=True)
             for record in reader:
                 number = reader.line_num
-                if None in record:  # DictReader's key for what is beyond the last column
-                    raise DatasetError(f"{file}, line {number}, has more cells than there are columns: quote its cells")
+                if None in record:  # DictReader's key for cells beyond the last column
+                    raise DatasetError(
+                        f"{file}, line {number}, has more cells than the first line has columns: quote its cells"
+                    )
                 yield record
     except (csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{file}, after line {number}, is not CSV in UTF-8: {error}") from error
@@ -140,7 +142,7 @@ def _read_parquet(file: Path) -> Iterator[Any]:
             for batch in source.iter_batches(PARQUET_ROWS_AT_ONCE):
                 yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno:  # pyarrow has OSErrors of its own, for damage
+        if isinstance(error, OSError) and error.errno:  # pyarrow raises OSErrors without errno for damage
             raise
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise DatasetError(f"{file} is no Parquet file that can be read: {reason[0]}") from error
+        raise DatasetError(f"{file} is not a readable Parquet file: {reason[0]}") from error

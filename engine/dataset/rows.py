@@ -1,4 +1,4 @@
-"""What a row of training data is, whatever form it was written in."""
+"""Define a row of training data, in whatever format it was written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 class AlpacaRow(Struct, frozen=True, tag="alpaca"):
     """An instruction and its output (https://github.com/tatsu-lab/stanford_alpaca); `input` may be empty.
 
-    `system` and `history`, earlier instructions with their outputs, are what LLaMA-Factory adds to the form.
+    LLaMA-Factory adds `system` and `history`, earlier instructions with their outputs.
     """
 
     instruction: str
@@ -24,14 +24,14 @@ class AlpacaRow(Struct, frozen=True, tag="alpaca"):
 
 
 class PromptCompletion(Struct, frozen=True, tag="prompt-completion"):
-    """A prompt and what is to follow it."""
+    """A prompt and its completion."""
 
     prompt: str
     completion: str
 
 
 class Turn(Struct, frozen=True, array_like=True):
-    """One message of a conversation; `supervised` only where it is an assistant's that is to be learned."""
+    """One message of a conversation; `supervised` if it is an assistant's and to be learned."""
 
     role: Role
     content: str
@@ -54,7 +54,7 @@ Row: TypeAlias = AlpacaRow | PromptCompletion | Conversation | PlainText
 
 
 class Unusable(ValueError):
-    """A record that cannot be trained on; its text is the reason, a clause that begins with `it` or `its`."""
+    """A record that cannot be trained on; the message is a clause that begins with `it` or `its`."""
 
 
 class RowProblem(Struct, frozen=True):
@@ -76,7 +76,7 @@ class DetectedFormat(Struct, frozen=True):
 
 
 class Rows(Struct, frozen=True):
-    """The first rows of a dataset: those that can be trained on, and those passed over."""
+    """The first rows of a dataset: the usable ones, and those that are left out."""
 
     format: DetectedFormat
     usable: tuple[Row, ...]
@@ -86,19 +86,19 @@ class Rows(Struct, frozen=True):
         return len(self.usable) + len(self.passed_over)
 
     def at(self, number: int) -> Row | RowProblem:
-        """The row of that number in the dataset, from 1 to the length, or what is wrong with it."""
+        """Return the row of that number in the dataset, from 1 to the length, or its problem."""
         before = bisect_left(self.passed_over, number, key=lambda problem: problem.number)
         if before < len(self.passed_over) and self.passed_over[before].number == number:
             return self.passed_over[before]
         return self.usable[number - 1 - before]
 
     def warning(self) -> str | None:
-        """One sentence on the rows passed over, None if there are none."""
+        """Return one sentence on the rows left out, None without any."""
         return left_out(len(self.passed_over), self.passed_over[0]) if self.passed_over else None
 
 
 class RowCount(Struct, frozen=True):
-    """As `Rows`, counted only; `first` is the first usable row, `problem` the first of those passed over."""
+    """Counts of the first rows; `first` is the first usable row, `problem` that of the first row left out."""
 
     format: DetectedFormat
     usable: int
@@ -107,11 +107,11 @@ class RowCount(Struct, frozen=True):
     problem: RowProblem | None
 
     def warning(self) -> str | None:
-        """One sentence on the rows passed over, None if there are none."""
+        """Return one sentence on the rows left out, None without any."""
         return left_out(self.passed_over, self.problem) if self.problem is not None else None
 
 
 def left_out(count: int, first: RowProblem) -> str:
-    """One sentence on `count` rows that are not trained on."""
+    """Return one sentence on `count` rows that are not trained on."""
     word = "row was" if count == 1 else "rows were"
     return f"{count} {word} left out; the first is row {first.number}: {first.reason}"

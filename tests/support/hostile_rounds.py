@@ -19,7 +19,8 @@ def hostile_round(text: str, number: int = 7, status: Status = Status.FAILED) ->
 
 def preview_of(text: str, problem: bool) -> Preview:
     return Preview(
-        format=DetectedFormat(f"format={text}", (f"column={text}",)), rows=3, left_out=1, warnings=(f"warning={text}",), row=1,
+        format=DetectedFormat(f"format={text}", (f"column={text}",)), rows=3, left_out=1,
+        warnings=(f"warning={text}",), row=1,
         problem=f"problem={text}" if problem else None, tokens=3, supervised_tokens=1, max_length=2, measured=2,
         longest=3, longer=1,
         segments=(

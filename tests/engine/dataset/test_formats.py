@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset.formats import FORMS, read_record
+from engine.dataset.formats import FORMATS, read_record
 from engine.dataset.load import usable_rows
 from engine.dataset.rows import (
     AlpacaRow,
@@ -27,7 +27,7 @@ CHAT = Conversation((ASKED, ANSWERED))
 HI, HO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}
 
 
-def find(*records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...]]:
+def read(*records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...]]:
     rows = usable_rows(records, DataSpec(path="", **settings), "rows.json")
     return rows.format, rows.usable
 
@@ -73,20 +73,20 @@ def find(*records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...
         ),
     ],
 )
-def test_form_is_told_by_the_columns(record: Any, format_: str, columns: str, row: Row) -> None:
+def test_format_is_detected_by_the_columns(record: Any, format_: str, columns: str, row: Row) -> None:
     template = "chat_template" if format_ == "alpaca" else "auto"
-    found, rows = find(record, record, prompt_template=template)
-    assert found == DetectedFormat(format_, tuple(columns.split()))
+    detected, rows = read(record, record, prompt_template=template)
+    assert detected == DetectedFormat(format_, tuple(columns.split()))
     assert rows == (row, row)
-    assert find(record, record, format=format_, prompt_template=template) == (found, rows)
+    assert read(record, record, format=format_, prompt_template=template) == (detected, rows)
 
 
 def test_forms_are_the_specs() -> None:
-    assert {"auto", *FORMS} == set(spec_fields()["data.format"].choices)
+    assert {"auto", *FORMATS} == set(spec_fields()["data.format"].choices)
 
 
 def test_conversational_prompt_is_never_supervised() -> None:
-    _, (row, _) = find(*[{"prompt": [HI, HO, HI], "completion": [HO]}] * 2)
+    _, (row, _) = read(*[{"prompt": [HI, HO, HI], "completion": [HO]}] * 2)
     assert row == Conversation((ASKED, Turn("assistant", "ho"), ASKED, ANSWERED))
 
 
@@ -124,7 +124,7 @@ def test_message_is_read(message: Any, turn: Turn) -> None:
         ({"messages": [HI]}, "it has no assistant message to learn"),
         ({"messages": [HO | {"weight": 0}]}, "it has no assistant message to learn"),
         ({"messages": ["hi", HO]}, "its message 1 is str, not an object"),
-        ({"messages": [HI, {"role": "narrator", "content": "x"}]}, "its message 2 has the role 'narrator', which"),
+        ({"messages": [HI, {"role": "narrator", "content": "x"}]}, "its message 2 has the role 'narrator', but"),
         ({"messages": [{"content": "x"}]}, "its message 1 has the role None"),
         ({"messages": [{"role": "user"}, HO]}, "its message 1 has no content"),
         ({"messages": [{"role": "user", "content": 5}, HO]}, "its message 1 has content of type int"),
@@ -165,31 +165,31 @@ def test_row_that_cannot_be_trained_on_says_why(form: str, record: Any, reason: 
 def test_system_column_begins_a_conversation_that_has_no_system_message() -> None:
     messages = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
     record = {"conversations": messages, "system": "be brief"}
-    _, (row, _) = find(record, record)
+    _, (row, _) = read(record, record)
     assert row == Conversation((Turn("system", "be brief"), ASKED, ANSWERED))
     own = {"messages": [{"role": "system", "content": "own"}, HI, HO], "system": "other"}
-    assert find(own, own)[1][0] == Conversation((Turn("system", "own"), ASKED, ANSWERED))
+    assert read(own, own)[1][0] == Conversation((Turn("system", "own"), ASKED, ANSWERED))
 
 
 def test_rows_of_several_forms_are_told_with_the_way_out() -> None:
     mixed = [{"text": "a"}, {"messages": [HI, HO]}, {"text": "b"}]
     with pytest.raises(DatasetError, match=r"rows.json mixes text \(row 1\) and messages \(row 2\): set data.format"):
-        find(*mixed)
+        read(*mixed)
     rows = usable_rows(mixed, DataSpec(path="", format="text"), "rows.json")
     assert rows.usable == (PlainText("a"), PlainText("b"))
     assert rows.warning() == "1 row was left out; the first is row 2: it has no column 'text', only messages"
 
 
-def test_rows_of_another_form_far_down_are_left_out() -> None:
+def test_rows_of_another_format_far_down_are_left_out() -> None:
     rows = usable_rows([{"text": "a"}] * 100 + [{"messages": [HI, HO]}], DataSpec(path=""), "rows.json")
     assert (len(rows.usable), [problem.number for problem in rows.passed_over]) == (100, [101])
 
 
 @pytest.mark.parametrize(
-    ("records", "settings", "told"),
+    ("records", "settings", "message"),
     [
         ([{"chosen": "a", "rejected": "b"}], {}, "row 1 of rows.json has the columns chosen, rejected: rename them to"),
-        (["a", "b"], {}, "row 1 of rows.json has no columns, it is 'a'"),
+        (["a", "b"], {}, "row 1 of rows.json has no columns: it is 'a'"),
         ([{"conversations": [{"speaker": "x"}]}], {}, "has the columns conversations"),
         ([{str(number): "" for number in range(50)}], {}, "and 42 more: rename them"),
         (
@@ -200,10 +200,10 @@ def test_rows_of_another_form_far_down_are_left_out() -> None:
         ),
     ],
 )
-def test_rows_of_no_form_are_told_by_their_columns(records: list[Any], settings: Any, told: str) -> None:
+def test_rows_in_no_format_are_described_by_their_columns(records: list[Any], settings: Any, message: str) -> None:
     with pytest.raises(DatasetError) as caught:
-        find(*records, **settings)
-    assert told in caught.value.message and "\n" not in caught.value.message
+        read(*records, **settings)
+    assert message in caught.value.message and "\n" not in caught.value.message
 
 
 JSON = st.recursive(
@@ -218,7 +218,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@given(st.sampled_from(sorted(FORMS)), JSON)
+@given(st.sampled_from(sorted(FORMATS)), JSON)
 def test_whatever_a_record_is_it_is_a_row_or_says_in_a_line_why_not(form: str, record: Any) -> None:
     try:
         row = read_record(form, record)

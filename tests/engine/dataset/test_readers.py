@@ -87,24 +87,24 @@ def test_parquet_is_read_beyond_one_batch(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
-        ("rows.parquet", b"", "is no Parquet file that can be read"),
-        ("rows.parquet", b"PAR1" + bytes(100) + b"PAR1", "is no Parquet file that can be read"),
-        ("rows.parquet", as_parquet(RECORDS)[:-20], "is no Parquet file that can be read"),
+        ("rows.parquet", b"", "is not a readable Parquet file"),
+        ("rows.parquet", b"PAR1" + bytes(100) + b"PAR1", "is not a readable Parquet file"),
+        ("rows.parquet", as_parquet(RECORDS)[:-20], "is not a readable Parquet file"),
         ("rows.csv", b"text\n\xff\xfe\n", "is not CSV in UTF-8"),
         ("rows.csv", b'text\n"open', "after line 1, is not CSV in UTF-8"),
-        ("rows.csv", b"a,b\n1,2\n1,2,3\n", "line 3, has more cells than there are columns"),
+        ("rows.csv", b"a,b\n1,2\n1,2,3\n", "line 3, has more cells than the first line has columns"),
         ("rows.jsonl.gz", b"plain", "not a gzipped file"),
         ("rows.jsonl.gz", gzip.compress(as_lines())[:-12], "it is damaged, copy it again"),
         ("rows.jsonl.gz", gzip.compress(as_lines())[:30] + bytes(40), "it is damaged, copy it again"),
     ],
     ids=["empty", "zeros", "cut", "latin", "open-quote", "too-many", "no-gzip", "gzip-cut", "gzip-damaged"],
 )
-def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     file = tmp_path / name
     file.write_bytes(content)
-    with pytest.raises(DatasetError, match=told) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         list(read_records(file))
     assert str(file) in caught.value.message and "\n" not in caught.value.message
 

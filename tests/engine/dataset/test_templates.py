@@ -62,7 +62,7 @@ def test_template_that_is_allowed_can_be_filled(template: str) -> None:
     [
         (CHAT, "alpaca", "it is a conversation, which only the chat template renders: set data.prompt_template"),
         (CHAT, "{prompt}", "it is a conversation"),
-        (PlainText("x"), "chat_template", "it is text, which goes without a prompt: set data.prompt_template to auto"),
+        (PlainText("x"), "chat_template", "it is text, which has no prompt: set data.prompt_template to auto"),
         (WITH_SYSTEM, "auto", "it has a system message, which only the chat template renders"),
         (WITH_HISTORY, "{instruction}", "it has a history, which only the chat template renders"),
         (ALPACA, "{instruction}", "its input has no place in data.prompt_template: put {input} in it, or {prompt}"),
@@ -82,8 +82,8 @@ def test_template_that_is_allowed_can_be_filled(template: str) -> None:
     ],
 )
 def test_row_that_a_template_cannot_render_says_why(row: Row, template: str, reason: str | None) -> None:
-    told = refusal(row, template)
-    assert (told or "").startswith(reason or "") and (told is None) == (reason is None)
+    actual = refusal(row, template)
+    assert (actual or "").startswith(reason or "") and (actual is None) == (reason is None)
 
 
 def test_alpaca_row_becomes_turns() -> None:
@@ -101,7 +101,7 @@ def test_alpaca_row_becomes_turns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "template", "given"),
+    ("row", "template", "warned"),
     [
         (PAIR, "auto", True),
         (PromptCompletion("a:", " b"), "auto", False),
@@ -111,5 +111,5 @@ def test_alpaca_row_becomes_turns() -> None:
         (ALPACA, "auto", False),
     ],
 )
-def test_prompt_that_runs_into_its_completion_is_told(row: Row, template: str, given: bool) -> None:
-    assert (advice(row, template) is not None) == given
+def test_prompt_that_runs_into_its_completion_is_warned_of(row: Row, template: str, warned: bool) -> None:
+    assert (advice(row, template) is not None) == warned

@@ -67,9 +67,9 @@ def test_unknown_target_module_lists_the_models_own(nano_spec: Spec) -> None:
     assert ", ".join(sorted(LINEAR_MODULES)) in caught.value.message
 
 
-@pytest.mark.parametrize("wanted", ["all-linear", ("down_proj",), ("layers.0.block.q_proj", "k_proj")])
-def test_known_target_modules_pass(nano_spec: Spec, wanted: object) -> None:
-    checks.check(change_spec(nano_spec, lora__target_modules=wanted))
+@pytest.mark.parametrize("targets", ["all-linear", ("down_proj",), ("layers.0.block.q_proj", "k_proj")])
+def test_known_target_modules_pass(nano_spec: Spec, targets: object) -> None:
+    checks.check(change_spec(nano_spec, lora__target_modules=targets))
 
 
 @pytest.mark.parametrize(
@@ -317,13 +317,13 @@ def test_form_or_template_that_does_not_fit_is_refused(nano_spec: Spec) -> None:
     with pytest.raises(DatasetError, match=r"data\.format is messages"):
         checks.check(change_spec(nano_spec, data__format="messages"))
     spec = write_records(nano_spec, *[{"text": "a"}] * 5)
-    with pytest.raises(DatasetError, match=r"0 usable rows.*goes without a prompt: set data.prompt_template to auto"):
+    with pytest.raises(DatasetError, match=r"0 usable rows.*has no prompt: set data.prompt_template to auto"):
         checks.check(change_spec(spec, data__prompt_template="alpaca"))
 
 
 def test_prompt_that_runs_into_its_completion_is_warned_of(nano_spec: Spec) -> None:
     spec = write_records(nano_spec, *[{"prompt": "Who?", "completion": "Tom"}] * 9)
-    advice = "prompt and completion meet without a space: set data.prompt_template to chat_template"
+    advice = "there is no space between prompt and completion: set data.prompt_template to chat_template"
     assert any(warning.startswith(advice) for warning in checks.check(spec).warnings)
     separated = change_spec(spec, data__prompt_template=r"{prompt}\n")
     assert not any(warning.startswith(advice) for warning in checks.check(separated).warnings)

@@ -53,7 +53,7 @@ def test_model_in_the_hub_cache_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("main", [COMMIT, NEWER, "0" * 40, "../snapshots/" + COMMIT, ""])
 def test_cached_model_is_the_one_that_main_points_to(tmp_path: Path, main: str) -> None:
-    """As huggingface_hub's own lookup, whichever snapshot was written last."""
+    """Compare with huggingface_hub's own lookup; which snapshot was written last does not matter."""
     for commit in (COMMIT, NEWER):
         (cached(tmp_path, commit=commit) / "config.json").write_text("{}")
     (tmp_path / "hub" / "models--org--model" / "refs" / "main").write_text(main)
@@ -86,7 +86,7 @@ def test_unknown_modules_must_be_typed(tmp_path: Path, config: object, reason: s
 
 
 def test_names_of_the_architectures_are_peft_s() -> None:
-    """Where peft knows an architecture, what it targets by default is among our names."""
+    """Our names include the default targets of every architecture that peft knows."""
     constants = pytest.importorskip("peft.utils.constants")
     theirs = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     both = USUAL.keys() & theirs.keys()

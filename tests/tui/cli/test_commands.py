@@ -360,7 +360,7 @@ def test_preview_marks_what_is_supervised_and_queues_nothing(
     facts, _, text = capsys.readouterr().out.partition("\n\n")
     assert facts.splitlines()[0].startswith("prompt-completion rows (question, answer) · longest ")
     assert facts.splitlines()[1].startswith("row 2 of 2: ")
-    assert facts.splitlines()[2].startswith("! prompt and completion meet without a space")
+    assert facts.splitlines()[2].startswith("! there is no space between prompt and completion")
     assert text == "<s>What?⟦a lamp, red</s>⟧\n"
     template = ("--set", r"data.prompt_template=Q: {prompt}\nA:")
     assert cli("preview", *words, *template) == 0

@@ -7,7 +7,7 @@ for each `Preview` that it writes.
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from engine.dataset.rows import DetectedFormat
 from engine.spec.schema import Spec
@@ -39,7 +39,7 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
         longer: number of measured rows that are longer than `max_length` and will be cut.
     """
 
-    format: DetectedFormat
+    format: DetectedFormat = field(name="found")  # as `loratui preview --json` prints it
     rows: int
     left_out: int
     warnings: tuple[str, ...]

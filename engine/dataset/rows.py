@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -67,7 +67,7 @@ class RowProblem(Struct, frozen=True):
 class DetectedFormat(Struct, frozen=True):
     """The format of a dataset's rows by its name in `data.format`, and the columns by which it was recognized."""
 
-    name: str
+    name: str = field(name="format")  # as `loratui preview --json` prints it
     columns: tuple[str, ...]
 
     def __str__(self) -> str:

@@ -286,7 +286,7 @@ class LoratuiApp(ConfiguredApp):
         screens = [screen for screen in self.screen_stack if isinstance(screen, WorkspaceScreen)]
         lost = dict.fromkeys(screen.lost_by_leaving for screen in screens if screen.lost_by_leaving)
         if not lost:
-            self.exit(next((screen.parting for screen in screens if screen.parting), None))
+            self.exit(next((screen.exit_message for screen in screens if screen.exit_message), None))
             return
 
         def answered(yes: bool | None) -> None:
@@ -302,7 +302,7 @@ class LoratuiApp(ConfiguredApp):
         screen = self.screen
         if not isinstance(screen, WorkspaceScreen):
             return False
-        return screen.can_try_again if action == "try_again" else screen.troubled
+        return screen.can_try_again if action == "try_again" else screen.has_banner
 
     def action_try_again(self) -> None:
         if isinstance(self.screen, WorkspaceScreen):
@@ -311,7 +311,7 @@ class LoratuiApp(ConfiguredApp):
     def action_dismiss(self) -> None:
         """Hide what is told, here, and for good what no one needs to be told twice."""
         if isinstance(self.screen, WorkspaceScreen):
-            self.screen.forget_refused()
+            self.screen.give_up_refused()
         self._dismissed |= set(self._notices)
         self._tell(self._told)
         self._dismiss_in_store()

@@ -183,7 +183,7 @@ def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, 
     with Terminal([LORATUI], Path(directory), columns=150, rows=60) as terminal:
         terminal.wait_for(f"{len(texts)} rounds")
         for keys, words, back in (
-            (ENTER, "learning rate", ESCAPE), ("d", "deleted: z takes it back", ""), ("z", "is back", ""),
+            (ENTER, "learning rate", ESCAPE), ("d", "deleted: press z to undo", ""), ("z", "is restored", ""),
             ("e", "comparison is in", ""),
             ("e", "Overwrite (y)", ESCAPE), ("?", "This screen", ESCAPE),
             ("n", "Start the new round from", ESCAPE),

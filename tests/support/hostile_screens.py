@@ -86,7 +86,7 @@ async def show_edited_line(app: CapturedApp, text: str) -> None:
     for editor in screen.query(LineEditor):
         editor.tell(f"refused={text}")
         await app.drawn()
-        screen.close_editor()
+        screen.line.close()
         await app.drawn()
     await screen.action_filter()
     for editor in screen.query(LineEditor):

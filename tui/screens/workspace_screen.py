@@ -1,4 +1,4 @@
-"""What the screens over a workspace share: asking the cockpit from a worker, and telling how it went."""
+"""The base of the screens over a workspace: calling the cockpit in a worker, and showing how that went."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WRITING = frozenset(
     {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "edit", "export", "move", "run_next"}
 )  # actions that change something in the workspace
 
-MAX_COPIED_BYTES = 56_000  # which are 74,668 in base64; xterm takes 74,994, and others no more
+MAX_COPIED_BYTES = 56_000  # 74,668 in base64; xterm accepts 74,994, and other terminals no more than that
 
 
 class WorkspaceScreen(Screen[None]):
-    """A screen over one workspace. Blocking work is done in workers; what comes back is a message."""
+    """A screen over one workspace. Blocking work runs in workers, which post messages back."""
 
-    # Textual's own has all of the screen drawn anew; the widgets that lose the focus and get it draw themselves.
+    # Textual redraws all of the screen when the focus moves; here the two widgets concerned redraw themselves.
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     def __init__(self, cockpit: Cockpit) -> None:
@@ -50,61 +50,61 @@ class WorkspaceScreen(Screen[None]):
             self.mount(Label("read-only", id="read-only", markup=False))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that would change the workspace are not there where it is open for reading only."""
+        """Hide the keys that would change the workspace where it is read-only."""
         return not (self.cockpit.readonly and action in WRITING)
 
     @property
     def unsaved(self) -> bool:
-        """Whether leaving would lose something the person typed."""
+        """True if leaving would lose something the person typed."""
         return False
 
     @property
-    def parting(self) -> str:
-        """What to tell a person who leaves in the midst of something, which is kept."""
+    def exit_message(self) -> str:
+        """A sentence for a person who leaves in the middle of something that is saved; "" for none."""
         return ""
 
     @property
     def lost_by_leaving(self) -> str:
-        """What leaving would throw away, in words; "" for nothing."""
+        """A phrase for what leaving would lose; "" for nothing."""
         return "what you typed" if self.unsaved else ""
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        """The store was read; a screen that shows rounds takes them here."""
+        """Take the rounds of the store, now and after every change; for a screen that shows them."""
 
     def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
-        """The running rounds, by number, have advanced; a screen that shows it takes it here."""
+        """Take the progress of the running rounds, by number; for a screen that shows it."""
 
     def show_unreadable(self, error: LoratuiError) -> None:
-        """The store cannot be read; what is shown stays as it was, and a notice tells of it."""
+        """Take the reason why the store cannot be read; the banner shows it as well."""
 
     def show_notices(self, notices: Sequence[str]) -> None:
-        """What is wrong with the store, for as long as it is or until the person dismisses it."""
+        """Show in the banner what is wrong with the store, until that ends or the person dismisses it."""
         self._notices = notices
         self._show_banner()
 
-    def go_on_to(self, screen: WorkspaceScreen) -> None:
-        """Show `screen` on top of this one, with what this one has to tell of the store."""
+    def open_above(self, screen: WorkspaceScreen) -> None:
+        """Open `screen` above this one, with the same notices in its banner."""
         screen.show_notices(self._notices)
         self.app.push_screen(screen)
 
     @property
-    def troubled(self) -> bool:
-        """Whether there is anything to dismiss."""
+    def has_banner(self) -> bool:
+        """True if there is a banner to dismiss."""
         return bool(self._refused or self._notices)
 
     @property
     def can_try_again(self) -> bool:
-        """Whether something that was asked for here could not be written."""
+        """True if a change could not be written and can be tried again."""
         return self._refused is not None
 
     def try_again(self) -> None:
-        """Do what could not be written once more."""
+        """Try once more to make the change that could not be written."""
         if (refused := self._refused) is not None:
-            self.forget_refused()
+            self.give_up_refused()
             refused.again()
 
-    def forget_refused(self) -> None:
-        """Give up what could not be written."""
+    def give_up_refused(self) -> None:
+        """Give up the change that could not be written."""
         self._refused = None
         self._show_banner()
 
@@ -115,13 +115,13 @@ class WorkspaceScreen(Screen[None]):
         self.refresh_bindings()
 
     @on(WriteRefused)
-    def _keep_refused(self, event: WriteRefused) -> None:
+    def _show_refused(self, event: WriteRefused) -> None:
         self._refused = event
         self._show_banner()
 
     @work(thread=True, group="cockpit")
     def carry_out(self, action: Callable[[], Round], done: Callable[[Round], Message]) -> None:
-        """Do `action` and post `done` of its round, or why it could not be done."""
+        """Call `action` in a thread and post `done` of the round it returns, or post the error."""
         try:
             self.post_message(done(action()))
         except StoreError as error:
@@ -130,25 +130,25 @@ class WorkspaceScreen(Screen[None]):
             self.post_message(ActionFailed(error))
 
     def ask_to_stop(self, round_: Round | None) -> None:
-        """Stop a round after asking; a queued one is only taken out of the queue."""
+        """Ask whether to stop a round, and stop it. A queued one leaves the queue."""
         if round_ is None or round_.status not in STOPPABLE:
             return
         running = round_.status is Status.RUNNING
-        how = "It finishes its step and keeps adapter and checkpoint." if running else "It has not begun."
+        effect = "It finishes its step and saves adapter and checkpoint." if running else "It has not started yet."
 
-        def answered(yes: bool | None) -> None:
+        def stop_if(yes: bool | None) -> None:
             if yes:
-                self.carry_out(lambda: self.cockpit.stop(round_.number), _tell_status)
+                self.carry_out(lambda: self.cockpit.stop(round_.number), _status_message)
 
-        self.app.push_screen(ConfirmScreen(f"Stop round {round_.number}? {how}", "Stop"), answered)
+        self.app.push_screen(ConfirmScreen(f"Stop round {round_.number}? {effect}", "Stop"), stop_if)
 
     @work(thread=True, exclusive=True, group="copy")
-    def offer_copies(self, round_: Round, tabled: Sequence[Round]) -> None:
-        """Let the person choose what of `round_` to copy, or the table of some rounds."""
+    def offer_copies(self, round_: Round, in_table: Sequence[Round]) -> None:
+        """Let the person choose what to copy: something of `round_`, or a table of the rounds `in_table`."""
         from tui.screens.dialogs.copy import CopyScreen, copies_of
 
         try:
-            copies = copies_of(round_, self.cockpit.store.rounds(), tabled, self.cockpit.workspace)
+            copies = copies_of(round_, self.cockpit.store.rounds(), in_table, self.cockpit.workspace)
         except LoratuiError as error:
             self.post_message(ActionFailed(error))
             return
@@ -158,22 +158,23 @@ class WorkspaceScreen(Screen[None]):
         if copy is not None:
             self.copy(copy.title, copy.text)
 
-    def copy(self, what: str, text: str) -> None:
-        """Put `text` into the clipboard of the terminal; `what` it is, is told."""
+    def copy(self, title: str, text: str) -> None:
+        """Copy `text` to the clipboard of the terminal, and say so by its `title`."""
         if len(text.encode()) > MAX_COPIED_BYTES:
-            self.post_message(ActionFailed(LoratuiError(f"{what}: too long for a terminal's clipboard: export it")))
+            refusal = LoratuiError(f"{title} is too long for a terminal's clipboard: export it instead")
+            self.post_message(ActionFailed(refusal))
             return
         self.app.copy_to_clipboard(text)
-        self.post_message(ActionDone(f"copied: {what}"))
+        self.post_message(ActionDone(f"copied: {title}"))
 
     @on(ActionDone)
-    def _tell_done(self, event: ActionDone) -> None:
+    def _show_done(self, event: ActionDone) -> None:
         self.notify(clean(event.text), markup=False)
 
     @on(ActionFailed)
-    def _tell_failed(self, event: ActionFailed) -> None:
+    def _show_failed(self, event: ActionFailed) -> None:
         self.notify(clean(event.error.message), title=event.error.title, severity="error", timeout=10, markup=False)
 
 
-def _tell_status(round_: Round) -> Message:
+def _status_message(round_: Round) -> Message:
     return ActionDone(f"round {round_.number} is {round_.status}")

@@ -43,7 +43,7 @@ async def type_at_once(pilot: AppPilot, *keys: str) -> None:
 def line(pilot: AppPilot) -> str | None:
     screen = pilot.app.screen
     assert isinstance(screen, RoundsScreen)
-    return screen.editor.text if screen.editor is not None else None
+    return screen.line.current.text if screen.line.current is not None else None
 
 
 async def test_letters_behind_a_key_that_opens_a_line_stand_in_the_line(open_app: OpenApp, filled: Cockpit) -> None:

@@ -1,56 +1,36 @@
-"""Talking to rounds of the table, asked for at the keyboard."""
+"""Opening a chat with rounds of the table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
 
 from textual import work
-from textual.binding import Binding, BindingType
 
 from engine.errors import LoratuiError
 from engine.spec.round import Round
 from tui.messages import ActionFailed
-from tui.screens.preference.open import JudgingScreen
-
-if TYPE_CHECKING:
-    from engine.chat.conversation import Chat
+from tui.screens.workspace_screen import WorkspaceScreen
 
 
-class TalkableScreen(JudgingScreen):
-    """A screen whose marked rounds, or the selected one, can be talked to."""
+@work(thread=True, exclusive=True, group="chat")
+def open_chat(screen: WorkspaceScreen, rounds: Sequence[Round], all_rounds: Callable[[], Sequence[Round]]) -> None:
+    """Open a chat with the adapters of `rounds` above `screen`, or say there why that is not possible.
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "t", "talk", "Talk", tooltip="Talk to the adapters of the marked rounds, or of this one", id="rounds.talk"
-        ),
-    ]
+    Args:
+        all_rounds: returns the rounds of the workspace; a saved chat may be with any of them.
+    """
+    from engine.chat.participants import begin
 
-    def all_rounds(self) -> Sequence[Round]:
-        """Those of the workspace, of which a kept conversation may name any."""
-        raise NotImplementedError
+    try:
+        conversation = begin(screen.cockpit.workspace, rounds)
+    except LoratuiError as error:
+        screen.post_message(ActionFailed(error))
+        return
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "talk":
-            return True if self.targets else None
-        return super().check_action(action, parameters)
-
-    def action_talk(self) -> None:
-        self._talk_to(self.targets)
-
-    @work(thread=True, exclusive=True, group="talk")
-    def _talk_to(self, rounds: Sequence[Round]) -> None:
-        from engine.chat.participants import begin
-
-        try:
-            conversation = begin(self.cockpit.workspace, rounds)
-        except LoratuiError as error:
-            self.post_message(ActionFailed(error))
-        else:
-            self.app.call_from_thread(self._open_talk, conversation)
-
-    def _open_talk(self, conversation: Chat) -> None:
+    def show() -> None:
         from tui.screens.chat.screen import TalkScreen
 
-        if self.is_current:
-            self.go_on_to(TalkScreen(self.cockpit, conversation, self.all_rounds()))
+        if screen.is_current:
+            screen.open_above(TalkScreen(screen.cockpit, conversation, all_rounds()))
+
+    screen.app.call_from_thread(show)

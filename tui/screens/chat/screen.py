@@ -203,7 +203,7 @@ class TalkScreen(TalkingScreen):
         }  # fmt: skip
         self.conversation = self._kept = conversation
         self._keeper, self.silent = keeper, silent
-        self.forget_refused()
+        self.give_up_refused()
         if same and self._loading:
             self.show()
         elif same and self._opened is not None:

@@ -181,7 +181,7 @@ class EditScreen(WorkspaceScreen):
         """Show the rows of the spec as it stands, or go to the first wrong field."""
         spec = self._read_or_tell()
         if spec is not None:
-            self.go_on_to(PreviewScreen(self.cockpit, spec))
+            self.open_above(PreviewScreen(self.cockpit, spec))
 
     def _read_or_tell(self) -> Spec | None:
         """The spec in the form; None if a field is wrong, which is then gone to and told."""

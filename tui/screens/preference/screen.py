@@ -224,13 +224,13 @@ class JudgeScreen(WorkspaceScreen):
         return told
 
     @property
-    def parting(self) -> str:
+    def exit_message(self) -> str:
         session = self._session
         if session is None or session.current is None or not session.done:
             return ""
         return f"{session.done} of {session.total} are judged and kept: b on the same rounds goes on from there"
 
     def action_leave(self) -> None:
-        if self.parting:
-            self.notify(self.parting, markup=False)
+        if self.exit_message:
+            self.notify(self.exit_message, markup=False)
         self.app.pop_screen()

@@ -1,25 +1,25 @@
-"""What a person says of rounds, typed at the bottom of the screen that lists them: name, note, tags; and pins."""
+"""Editing the name, note and tags of a round in the line at the bottom of the screen, and pinning rounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
-from textual import on, work
-from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from engine.api import Cockpit
 from engine.errors import LoratuiError
 from engine.spec.round import Round
-from tui.screens.rounds.selection import SelectedRoundScreen, Undoable, named
-from tui.widgets.key_footer import KeyFooter
+from tui.screens.rounds.editor_line import EditorLine
+from tui.screens.rounds.selection import Act, SelectedRoundsScreen, Undoable, rounds_are
 from tui.widgets.line_editor import LineEditor
 
-KEPT_HINT = "enter keeps it · esc leaves it as it was"
+SAVE_HINT = "enter save · esc cancel"
 
 
 class Annotated(Message):
-    """What was typed is in the store; or it is not, and `error` says why."""
+    """The text of `editor` was saved, or it was not and `error` says why."""
 
     def __init__(self, editor: LineEditor, text: str, error: LoratuiError | None = None) -> None:
         super().__init__()
@@ -28,133 +28,77 @@ class Annotated(Message):
         self.error = error
 
 
-class AnnotatingScreen(SelectedRoundScreen):
-    """Edits a line at a time; it stays, with what was typed, until the store has it or the person gives it up."""
+class Annotations:
+    """Edits rounds of `screen` in `line`. The line stays open until its text is saved or the person cancels.
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("i", "edit('note')", "Note", tooltip="Edit the note of the selected round in place", id="rounds.note"),
-        Binding(
-            "R", "edit('name')", "Rename", show=False, tooltip="Rename the selected round", id="rounds.rename"
-        ),
-        Binding(
-            "number_sign", "edit('tags')", "Tags", show=False, id="rounds.tags",
-            tooltip="Edit the tags of the selected round: words with spaces between",
-        ),
-        Binding(
-            "p", "pin", "Pin", show=False, id="rounds.pin",
-            tooltip="Keep the marked rounds, or the selected one, on top; again: let them go",
-        ),
-    ]  # fmt: skip
+    Args:
+        round_of: finds a round by its number, as it is now; None if it was deleted.
+    """
 
-    @property
-    def editor(self) -> LineEditor | None:
-        """The line that is being edited."""
-        return next(iter(self.query(LineEditor)), None)
+    def __init__(self, screen: SelectedRoundsScreen, line: EditorLine, round_of: Callable[[int], Round | None]) -> None:
+        self._screen = screen
+        self._line = line
+        self._round_of = round_of
 
-    @property
-    def unsaved(self) -> bool:
-        editor = self.editor
-        return editor is not None and editor.number is not None and editor.touched
-
-    async def open_editor(self, editor: LineEditor) -> None:
-        """Show a line to edit, in the place of one that is open; what was typed there is not thrown away.
-
-        It has the focus when this returns: the next key is typed, and does not do what it does in the table.
-        """
-        if self.editor is not None:
-            if self.unsaved:
-                self.set_focus(self.editor.field)
-                return
-            await self.editor.remove()
-        await self.mount(editor, before=self.query_one(KeyFooter))
-        self.set_focus(editor.field)
-
-    def close_editor(self) -> None:
-        """Take the line away; the keys are the table's again."""
-        if self.editor is not None:
-            self.editor.remove()
-        self.focus_rounds()
-
-    def focus_rounds(self) -> None:
-        """Give the keys to the list of rounds."""
-        raise NotImplementedError
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("edit", "pin") and not self.cockpit.readonly:
-            return True if self.targets and (action == "pin" or self.selected is not None) else None
-        return super().check_action(action, parameters)
-
-    async def action_edit(self, field: str) -> None:
-        if (round_ := self.selected) is None:
-            return
+    async def edit(self, field: str, round_: Round) -> None:
+        """Open the line on the `name`, `note` or `tags` of a round."""
         stored = " ".join(round_.tags) if field == "tags" else str(getattr(round_, field))
-        hint = f"words with spaces between · {KEPT_HINT}" if field == "tags" else KEPT_HINT
+        hint = f"words with spaces between · {SAVE_HINT}" if field == "tags" else SAVE_HINT
         label = f"{field} of round {round_.number}"
-        await self.open_editor(LineEditor(label, stored, hint=hint, purpose=field, number=round_.number))
+        await self._line.open(LineEditor(label, stored, hint=hint, purpose=field, number=round_.number))
 
-    @on(LineEditor.Submitted)
-    def _save(self, event: LineEditor.Submitted) -> None:
-        editor = event.editor
-        if editor.number is None:
-            return
-        round_ = self.round_of(editor.number)
+    def submit(self, editor: LineEditor) -> None:
+        """Save what was typed, if anything was."""
+        assert editor.number is not None
+        round_ = self._round_of(editor.number)
         if round_ is None:
-            editor.tell(f"round {editor.number} is gone: esc gives this up")
+            editor.tell(f"round {editor.number} was deleted: press esc")
         elif editor.touched:
-            self._annotate(editor, editor.text, round_)
+            save = partial(self._save, editor, editor.text, round_)
+            self._screen.run_worker(save, thread=True, group="cockpit")
         else:
-            self.close_editor()
+            self._line.close()
 
-    def round_of(self, number: int) -> Round | None:
-        """The round of a number, if there is one."""
-        raise NotImplementedError
-
-    @work(thread=True, group="cockpit")
-    def _annotate(self, editor: LineEditor, text: str, round_: Round) -> None:
+    def _save(self, editor: LineEditor, text: str, round_: Round) -> None:
+        """Write to the store; runs in a thread."""
         field = editor.purpose
         changes: dict[str, Any] = {field: tuple(dict.fromkeys(text.split())) if field == "tags" else text}
         error = None
         try:
-            self.cockpit.annotate(round_.number, **changes)
-            before: dict[str, Any] = {field: getattr(round_, field)}
-            self.undoable.append(
-                Undoable(
-                    [round_],
-                    annotate_with(self.cockpit.annotate, before),
-                    f"the {field} of round {round_.number} is back",
-                )
-            )
-        except LoratuiError as refused:
-            error = refused
-        self.post_message(Annotated(editor, text, error))
+            self._screen.cockpit.annotate(round_.number, **changes)
+        except LoratuiError as refusal:
+            error = refusal
+        else:
+            undo = annotating(self._screen.cockpit, **{field: getattr(round_, field)})
+            self._screen.undoable.append(Undoable([round_], undo, f"the old {field} of round {round_.number} is back"))
+        self._screen.post_message(Annotated(editor, text, error))
 
-    @on(Annotated)
-    def _annotated(self, event: Annotated) -> None:
+    def after_saving(self, event: Annotated) -> None:
+        """Close the line if nothing else was typed meanwhile; say in it why the text could not be saved."""
         editor = event.editor
         if event.error is not None:
             editor.tell(f"{event.error.message} (enter tries again)")
             return
         if editor.is_attached and editor.text == event.text:
-            self.close_editor()
-        self.allow()
+            self._line.close()
+        self._screen.refresh_allowed()
 
-    @on(LineEditor.Cancelled)
-    def _give_up(self, event: LineEditor.Cancelled) -> None:
-        if event.editor.number is not None:
-            self.close_editor()
+    def cancel(self) -> None:
+        """Close the line without saving."""
+        self._line.close()
 
-    def action_pin(self) -> None:
-        rounds = self.targets
+    def pin(self, rounds: list[Round]) -> None:
+        """Pin those that are not; if all are, unpin them."""
         pin = not all(round_.pinned for round_ in rounds)
-        self.do_to_each(
+        cockpit = self._screen.cockpit
+        self._screen.do_to_each(
             [round_ for round_ in rounds if round_.pinned is not pin],
-            annotate_with(self.cockpit.annotate, {"pinned": pin}),
-            "",
-            annotate_with(self.cockpit.annotate, {"pinned": not pin}),
-            f"{named(rounds)} {'among the others' if pin else 'on top'} again",
+            annotating(cockpit, pinned=pin),
+            undo=annotating(cockpit, pinned=not pin),
+            undo_text=f"{rounds_are(rounds)} {'no longer pinned' if pin else 'pinned again'}",
         )
 
 
-def annotate_with(annotate: Callable[..., Round], changes: dict[str, Any]) -> Callable[[Round], Round]:
-    """What changes a round so."""
-    return lambda round_: annotate(round_.number, **changes)
+def annotating(cockpit: Cockpit, **changes: Any) -> Act:
+    """Return a function that makes these changes to a round."""
+    return lambda round_: cockpit.annotate(round_.number, **changes)

@@ -1,99 +1,74 @@
-"""What the table of rounds shows, asked for at the keyboard: the filter, the columns, and back to all of it."""
+"""The keys that change what the table of rounds shows: the filter, the columns, and the way back to all rounds."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import ClassVar
+from functools import partial
 
-from textual import on, work
-from textual.binding import Binding, BindingType
-
-from engine.api import Cockpit
 from engine.errors import LoratuiError, SpecError, reason_of
 from tui.messages import ActionFailed
-from tui.screens.rounds.annotate import AnnotatingScreen
 from tui.screens.rounds.column_layout import ColumnLayout, read_layout, write_layout
+from tui.screens.rounds.editor_line import EditorLine
 from tui.screens.rounds.table import RoundTable
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.widgets.line_editor import LineEditor
 
-FILTER_HINT = "ppl<3.3 r=16 lr>=1e-4 status:failed tag=best word · enter keeps it · esc leaves it"
+FILTER = "filter"  # the purpose of the line that a filter is typed into
+FILTER_HINT = "ppl<3.3 r=16 lr>=1e-4 status:failed tag=best word · enter keep · esc cancel"
 
 
-class ArrangingScreen(AnnotatingScreen):
-    """A screen with a `RoundTable`, whose view and columns it changes."""
+class TableControls:
+    """Filters the `RoundTable` of `screen` by what is typed into `line`, and changes its columns."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "slash", "filter", "Filter", id="rounds.filter",
-            tooltip="Show only rounds that match, as you type: ppl<3.3 r=16 tag=best status:failed word",
-        ),
-        Binding(
-            "v", "columns", "Columns", show=False, id="rounds.columns",
-            tooltip="Choose which columns are shown, and where",
-        ),
-        Binding(
-            "escape", "back", "Back", show=False, id="rounds.back",
-            tooltip="Leave the filter; then the marks; then groups and order",
-        ),
-    ]  # fmt: skip
-
-    def __init__(self, cockpit: Cockpit) -> None:
-        super().__init__(cockpit)
+    def __init__(self, screen: WorkspaceScreen, line: EditorLine) -> None:
+        self._screen = screen
+        self._line = line
         self._filter_before = ""
         self._selected_before: int | None = None
 
     @property
-    def table(self) -> RoundTable:
-        return self.query_one(RoundTable)
+    def _table(self) -> RoundTable:
+        return self._screen.query_one(RoundTable)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "filter" and self.editor is not None and self.focused is self.editor.field:
-            return False  # its key is typed there
-        return super().check_action(action, parameters)
+    async def open_filter(self) -> None:
+        """Open the line on the filter of the table."""
+        view = self._table.view
+        self._filter_before, self._selected_before = view.filter, self._table.selected_number
+        await self._line.open(LineEditor("/", view.filter, hint=FILTER_HINT, purpose=FILTER))
 
-    def focus_rounds(self) -> None:
-        self.table.focus()
+    def filter_while_typing(self, editor: LineEditor) -> None:
+        """Show the rounds that match what is typed by now, or why it cannot be read."""
+        editor.tell(self._set_filter(editor.text))
 
-    def recall_layout(self) -> None:
-        """Show the columns as they were left; from the thread that reads the rounds, before it has any."""
-        self.app.call_from_thread(self.table.set_layout, read_layout())
+    def submit(self, editor: LineEditor) -> None:
+        """Keep the filter and close the line, unless the filter cannot be read."""
+        if not self._set_filter(editor.text):
+            self._line.close()
 
-    async def action_filter(self) -> None:
-        table = self.table
-        self._filter_before, self._selected_before = table.view.filter, table.selected_number
-        await self.open_editor(LineEditor("/", table.view.filter, hint=FILTER_HINT, purpose="filter"))
-
-    @on(LineEditor.Changed)
-    def _filter(self, event: LineEditor.Changed) -> None:
-        if event.editor.purpose == "filter":
-            event.editor.tell(self._set_filter(event.editor.text))
+    def cancel(self) -> None:
+        """Close the line and go back to the filter before."""
+        self._set_filter(self._filter_before)
+        self._line.close()
 
     def _set_filter(self, expression: str) -> str:
-        """Show what matches. Returns why that makes no sense, or ""; the terms before the last count still."""
+        """Show what matches; return why `expression` cannot be read, or "".
+
+        The terms before the last one still count where the last cannot be read.
+        """
+        words = expression.split()
         try:
-            self.table.set_view(filter=" ".join(expression.split()), select=self._selected_before)
+            self._table.set_view(filter=" ".join(words), select=self._selected_before)
         except SpecError as error:
             with suppress(SpecError):
-                self.table.set_view(filter=" ".join(expression.split()[:-1]))
+                self._table.set_view(filter=" ".join(words[:-1]))
             return error.message
         return ""
 
-    @on(LineEditor.Submitted)
-    def _keep_filter(self, event: LineEditor.Submitted) -> None:
-        if event.editor.purpose == "filter" and not self._set_filter(event.editor.text):
-            self.close_editor()
-
-    @on(LineEditor.Cancelled)
-    def _leave_filter(self, event: LineEditor.Cancelled) -> None:
-        if event.editor.purpose == "filter":
-            self._set_filter(self._filter_before)
-            self.close_editor()
-
-    def action_back(self) -> None:
-        """One layer out: an open line, the filter, the marks, groups and order."""
-        table = self.table
-        if self.editor is not None:
-            self.editor.action_cancel()
+    def back(self) -> None:
+        """Go back one layer: cancel the open line, or clear the filter, or the marks, or grouping and order."""
+        table = self._table
+        if (editor := self._line.current) is not None:
+            editor.action_cancel()
         elif table.view.filter:
             table.set_view(filter="")
         elif table.marked:
@@ -101,20 +76,24 @@ class ArrangingScreen(AnnotatingScreen):
         elif table.view.group or table.view.differing or table.view.sort:
             table.set_view(group="", differing=False, sort="")
 
-    def action_columns(self) -> None:
+    def choose_columns(self) -> None:
+        """Open the list of columns."""
         from tui.screens.rounds.columns_dialog import ColumnsScreen
 
-        table = self.table
-        self.app.push_screen(ColumnsScreen(table.column_layout, table.shown_keys, table.change_layout))
+        table = self._table
+        self._screen.app.push_screen(ColumnsScreen(table.column_layout, table.shown_keys, table.change_layout))
 
-    @on(RoundTable.LayoutChanged)
-    def _keep_layout(self, event: RoundTable.LayoutChanged) -> None:
-        self._write_layout(event.layout)
+    def recall_layout(self) -> None:
+        """Show the columns that were chosen last time. Call it in a thread, before the table has rounds."""
+        self._screen.app.call_from_thread(self._table.set_layout, read_layout())
 
-    @work(thread=True, exclusive=True, group="layout")
+    def remember_layout(self, layout: ColumnLayout) -> None:
+        """Write the chosen columns to their file, in a thread."""
+        self._screen.run_worker(partial(self._write_layout, layout), thread=True, exclusive=True, group="layout")
+
     def _write_layout(self, layout: ColumnLayout) -> None:
         try:
             write_layout(layout)
         except OSError as error:
-            refused = LoratuiError(f"the columns are not remembered: {reason_of(error)}")
-            self.post_message(ActionFailed(refused))
+            refusal = LoratuiError(f"the choice of columns could not be saved: {reason_of(error)}")
+            self._screen.post_message(ActionFailed(refusal))

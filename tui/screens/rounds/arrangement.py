@@ -1,4 +1,4 @@
-"""Which rounds the table shows, and in which order: filtered, sorted, grouped, the pinned ones on top."""
+"""The rows of the table: rounds filtered, sorted and grouped, the pinned ones on top."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from engine.spec.round import Round
 from tui.screens.rounds.column_layout import FIXED, ColumnLayout
 from tui.screens.rounds.columns import PARTS, TEXTS, RoundColumn, round_columns
 
-TOLD_APART = (FIXED, "status", "name", "tags", "note")  # shown as ever where only what differs is
+ALWAYS_SHOWN = (FIXED, "status", "name", "tags", "note")  # also where only columns that differ are shown
 
 
 class View(Struct, frozen=True):
-    """What the person asked the table for.
+    """The filter, order and groups that the person chose.
 
     Attributes:
         filter: an expression of `engine.compare.query`, "" for all rounds.
         sort: a column's key, `-key` for the largest first, "" for the order by number.
         group: a column's key, "" for none.
-        differing: whether only columns are shown in which the rounds differ.
+        differing: True if only columns are shown in which the rounds differ.
     """
 
     filter: str = ""
@@ -36,7 +36,13 @@ class View(Struct, frozen=True):
 
 
 class Arrangement(Struct, frozen=True):
-    """The rows of the table: numbers of rounds, and between them headings, whose texts are in `headings`."""
+    """The rows of the table.
+
+    Attributes:
+        rows: numbers of rounds, and between them the keys of headings.
+        headings: the text of each heading, by its key.
+        shown: the rounds, in the order of the view, without the pinned ones moved to the top.
+    """
 
     rows: Sequence[int | str] = ()
     headings: dict[str, str] = {}
@@ -44,10 +50,10 @@ class Arrangement(Struct, frozen=True):
 
 
 def arrange(rounds: Rounds, view: View) -> Arrangement:
-    """The rows of a view.
+    """Return the rows that `view` asks for.
 
     Raises:
-        SpecError: the filter makes no sense, or names no column.
+        SpecError: the filter cannot be read, or names a column that does not exist.
     """
     shown = filter_rounds(rounds.values(), view.filter, rounds)
     if view.sort:
@@ -60,33 +66,35 @@ def arrange(rounds: Rounds, view: View) -> Arrangement:
     rows: list[int | str] = []
     headings: dict[str, str] = {}
     groups = [Group("", pinned, None)] if pinned else []
-    for place, group in enumerate((*groups, *group_rounds(others, view.group, rounds))):
-        key = f"group {place}"
-        headings[key] = f"▲ pinned · {group.counted}" if pinned and place == 0 else group.heading(title)
+    for index, group in enumerate((*groups, *group_rounds(others, view.group, rounds))):
+        key = f"group {index}"
+        headings[key] = f"▲ pinned · {group.counted}" if pinned and index == 0 else group.heading(title)
         rows += [key, *(round_.number for round_ in group.rounds)]
     return Arrangement(rows, headings, shown)
 
 
 def differing_columns(
-    layout: ColumnLayout, otherwise: Sequence[RoundColumn], shown: Sequence[Round], rounds: Rounds
+    layout: ColumnLayout, usual: Sequence[RoundColumn], shown: Sequence[Round], rounds: Rounds
 ) -> list[RoundColumn]:
-    """The columns in which the rounds shown differ: any field of their specs, and those shown `otherwise`."""
-    kept: list[RoundColumn] = []
+    """Return the columns in which the rounds `shown` differ: any field of their specs, and any of the `usual` ones."""
+    differing: list[RoundColumn] = []
     parts = {name: {getattr(round_.spec, name) for round_ in shown} for name in SECTIONS}  # few of many rounds
-    for item in layout.columns():
-        key = item.column.key
+    for column in layout.columns():
+        key = column.key
         field = spec_fields().get(key) if key not in TEXTS else None
-        if key in TOLD_APART:
-            kept += [item] if item in otherwise else []
+        if key in ALWAYS_SHOWN:
+            show = column in usual
         elif field is not None:
-            kept += [item] if len({getattr(part, field.name) for part in parts[field.group]}) > 1 else []
-        elif (item in otherwise or key in spec_fields()) and _differs(item, shown, rounds):
-            kept.append(item)
-    told = {part for item in kept for part in PARTS.get(item.column.key, ())}
-    return [item for item in kept if item.column.key not in told]
+            show = len({getattr(part, field.name) for part in parts[field.group]}) > 1
+        else:
+            show = (column in usual or key in spec_fields()) and _differs(column, shown, rounds)
+        if show:
+            differing.append(column)
+    repeated = {part for column in differing for part in PARTS.get(column.key, ())}
+    return [column for column in differing if column.key not in repeated]
 
 
-def _differs(item: RoundColumn, shown: Sequence[Round], rounds: Rounds) -> bool:
-    key = item.column.key
+def _differs(column: RoundColumn, shown: Sequence[Round], rounds: Rounds) -> bool:
+    key = column.key
     value = TEXTS[key] if key in TEXTS else partial(columns()[key].value, rounds=rounds)
     return bool(shown) and any(map(ne, map(value, shown), repeat(value(shown[0]))))

@@ -1,15 +1,16 @@
-"""The columns a table of rounds can have, and how a round reads in each."""
+"""The columns a table of rounds can have, and the text of a round in each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 
 from msgspec import Struct
 
+from engine.alerts.run_monitor import RunProgress
 from engine.compare.columns import Rounds, columns
 from engine.spec.fields import format_value
-from engine.spec.round import ACTIVE, Round, Status
+from engine.spec.round import ACTIVE, WAITING, Round, Status, in_queue_order
 from tui.widgets.table.cells import TableColumn
 
 STATUS_STYLES = {
@@ -22,18 +23,41 @@ STATUS_STYLES = {
 class RoundColumn(Struct, frozen=True):
     """A column as the table shows it.
 
-    Those of rank 0 are always shown, the others by their rank as far as there is room, None only if asked for.
+    Attributes:
+        column: its key, title and shape.
+        text: returns the text of a round's cell; it takes the round and all rounds by number.
+        rank: 0 for a column that is always shown; the others are shown from rank 1 upwards while there is room. A
+            column without a rank is shown only if the person chooses it.
     """
 
     column: TableColumn
     text: Callable[[Round, Rounds], str]
     rank: int | None = None
 
+    @property
+    def key(self) -> str:
+        return self.column.key
+
 
 def row_note(round_: Round) -> str:
-    """What a row says in words: why it failed if it did or what is amiss while it runs, else its note."""
-    amiss = round_.status in (Status.FAILED, Status.INTERRUPTED, *ACTIVE)
-    return round_.message if amiss and round_.message else round_.note
+    """Return the message of a round that failed or runs, if it has one; else its note."""
+    may_have_trouble = round_.status in (Status.FAILED, Status.INTERRUPTED, *ACTIVE)
+    return round_.message if may_have_trouble and round_.message else round_.note
+
+
+def progress_words(run: RunProgress) -> str:
+    """Return the share of its steps that a run has done, or their number if the total is unknown; "" before both."""
+    if run.step is None:
+        return ""
+    return f"{100 * run.step // run.total_steps} %" if run.total_steps else f"step {run.step}"
+
+
+def status_words(rounds: Collection[Round], progress: Mapping[int, str]) -> dict[int, str]:
+    """Return what the table adds to a status, by number: the `progress` of a run, or the place in the queue."""
+    waiting = in_queue_order(round_ for round_ in rounds if round_.status in WAITING)
+    words = {round_.number: str(place) for place, round_ in enumerate(waiting, 1) if round_.status is Status.QUEUED}
+    active = {round_.number for round_ in rounds if round_.status in ACTIVE}
+    return words | {number: text for number, text in progress.items() if number in active}
 
 
 def _batch(round_: Round) -> str:
@@ -57,14 +81,14 @@ FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, rank
     ("against_parent", "vs parent", 3), ("base_perplexity", "base ppl", 8), ("against_base", "vs base", 6),
     ("tags", "tags", 1), ("note", "note", 0),
 )  # fmt: skip
-TEXTS: dict[str, Callable[[Round], str]] = {
+TEXTS: dict[str, Callable[[Round], str]] = {  # shorter than in `engine.compare.columns`
     "effective_batch": _batch,
     "lora.r": _rank,
     "model.path": _model,
     "note": row_note,
     "train.num_train_epochs": lambda round_: format_value(round_.spec.train.num_train_epochs),
 }
-PARTS = {  # what a column tells beside what it is sorted by
+PARTS = {  # the other fields that the text of a column holds
     "effective_batch": ("train.per_device_train_batch_size", "train.gradient_accumulation_steps"),
     "lora.r": ("lora.lora_alpha",),
 }
@@ -73,19 +97,19 @@ RIGHT = frozenset({"effective_batch", "lora.r", "perplexity_interval"})
 
 @cache
 def round_columns() -> dict[str, RoundColumn]:
-    """Every column by the key of what it shows (`engine.compare.columns`), in the order a new table has them."""
+    """Return every column by its key in `engine.compare.columns`, in the order of a table that nobody changed."""
     first = {key: (title, rank) for key, title, rank in FIRST}
     others = [key for key in columns() if key not in first]
-    listed = {}
+    all_columns = {}
     for key in (*first, *others):
-        known = columns()[key]
-        title, rank = first.get(key, (known.title.rpartition(".")[2], None))
-        shape = TableColumn(key, title, right=known.numeric or key in RIGHT, fills=key == "note")
-        listed[key] = RoundColumn(shape, _text_of(key), rank)
-    return listed
+        source = columns()[key]
+        title, rank = first.get(key, (source.title.rpartition(".")[2], None))
+        column = TableColumn(key, title, right=source.numeric or key in RIGHT, fills=key == "note")
+        all_columns[key] = RoundColumn(column, _text_of(key), rank)
+    return all_columns
 
 
 def _text_of(key: str) -> Callable[[Round, Rounds], str]:
-    """How a round reads in a column, the other rounds given by number."""
-    own = TEXTS.get(key)
-    return columns()[key].text if own is None else lambda round_, _: own(round_)
+    """Return the `text` of a column."""
+    short_text = TEXTS.get(key)
+    return columns()[key].text if short_text is None else lambda round_, _: short_text(round_)

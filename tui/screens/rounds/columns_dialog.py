@@ -1,4 +1,4 @@
-"""Which columns the table of rounds shows, and in which order: a list that is changed in place."""
+"""The list in which the columns of the table are shown, hidden and moved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HINT = "space shows or hides · < > moves it · esc back"
 
 
 class ColumnList(VirtualTable):
-    """A row per column of the table: whether it is shown, its title, and what it is."""
+    """One row for each column of the table: a tick if it is shown, its title, and its key."""
 
     COLUMNS = (
         TableColumn("shown", " "), TableColumn("title", "column"), TableColumn("key", "name in a filter", fills=True),
@@ -34,23 +34,28 @@ class ColumnList(VirtualTable):
         self._shown: Collection[str] = ()
 
     def show(self, layout: ColumnLayout, shown: Collection[str]) -> None:
-        """Show this layout, with the keys of the columns that are `shown`; the cursor stays with its column."""
+        """Show a layout; `shown` has the keys of the columns that the table shows. The cursor stays on its column."""
         self.column_layout, self._shown = layout, shown
-        self.present(self.COLUMNS, [item.column.key for item in layout.columns()], self.cursor_key)
+        self.present(self.COLUMNS, [column.key for column in layout.columns()], self.cursor_key)
 
     def is_shown(self, key: str) -> bool:
         return key in self._shown
 
     def cells_of(self, row: int) -> list[Cell]:
-        item = self.column_layout.columns()[row]
-        key = item.column.key
-        style = "" if self.is_shown(key) else "dim"
-        texts = ("✓" if self.is_shown(key) else "", item.column.title, key)
+        column = self.column_layout.columns()[row].column
+        style = "" if self.is_shown(column.key) else "dim"
+        texts = ("✓" if self.is_shown(column.key) else "", column.title, column.key)
         return [Cell(text, style) for text in texts]
 
 
 class ColumnsScreen(ModalScreen[None]):
-    """Calls `changed` with each new layout, so that the table beneath follows at once; it says which are then shown."""
+    """A dialog that changes a layout.
+
+    Args:
+        layout: the layout that is changed.
+        shown: the keys of the columns that the table shows now.
+        change: called with each new layout; it shows the table with it and returns the keys of the shown columns.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "show_or_hide", "Show or hide", tooltip="Show the column, or hide it", id="columns.toggle"),
@@ -70,23 +75,23 @@ class ColumnsScreen(ModalScreen[None]):
     ColumnsScreen {
         & .dialog { width: 90; height: 80%; }
         & ColumnList { background: $surface; }
-        & #column-told { height: 2; }
+        & #column-description { height: 2; }
     }
     """
 
     def __init__(
-        self, layout: ColumnLayout, shown: Collection[str], changed: Callable[[ColumnLayout], Collection[str]]
+        self, layout: ColumnLayout, shown: Collection[str], change: Callable[[ColumnLayout], Collection[str]]
     ) -> None:
         super().__init__()
         self._list = ColumnList()
         self._before = layout, shown
-        self._changed = changed
+        self._change_table = change
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Columns", classes="dialog-title", markup=False)
             yield self._list
-            yield Static(id="column-told", markup=False)
+            yield Static(id="column-description", markup=False)
             yield Static(HINT, classes="hint", markup=False)
 
     def on_mount(self) -> None:
@@ -96,7 +101,8 @@ class ColumnsScreen(ModalScreen[None]):
         key = self._list.cursor_key
         if isinstance(key, str):
             field = spec_fields().get(key)
-            self.query_one("#column-told", Static).update(Content(field.description if field else columns()[key].title))
+            text = field.description if field else columns()[key].title
+            self.query_one("#column-description", Static).update(Content(text))
 
     def on_virtual_table_selected(self) -> None:
         self.action_show_or_hide()
@@ -109,10 +115,10 @@ class ColumnsScreen(ModalScreen[None]):
     def action_shift_column(self, by: int) -> None:
         layout, key = self._list.column_layout, self._list.cursor_key
         if isinstance(key, str):
-            self._change(layout.with_moved(key, by, [item.column.key for item in layout.columns()]))
+            self._change(layout.with_moved(key, by, [column.key for column in layout.columns()]))
 
     def _change(self, layout: ColumnLayout) -> None:
-        self._list.show(layout, self._changed(layout))
+        self._list.show(layout, self._change_table(layout))
 
     def action_close(self) -> None:
         self.dismiss()

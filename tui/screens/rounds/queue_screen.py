@@ -1,4 +1,4 @@
-"""What trains now and what comes after it, to be put in another order."""
+"""The queue: the rounds that train now and those that wait, which can be reordered."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from engine.api import Cockpit
 from engine.spec.round import ACTIVE, WAITING, Round, Status, in_queue_order
 from tui.messages import ActionDone, RoundsRead
 from tui.screens.rounds.queue_table import QueueTable
-from tui.screens.rounds.selection import SelectedRoundScreen
+from tui.screens.rounds.selection import SelectedRoundsScreen
 from tui.widgets.key_footer import KeyFooter
 
-EMPTY_TEXT = "Nothing runs and nothing waits: press esc, and n for a new round."
+EMPTY_TEXT = "Nothing runs and nothing waits: press esc, then n for a new round."
 
 
-class QueueScreen(SelectedRoundScreen):
-    """The queue of the workspace. Held rounds keep their place and are passed over."""
+class QueueScreen(SelectedRoundsScreen):
+    """The queue of the workspace. Held rounds keep their place and do not start."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "K,shift+up", "move(-1)", "Earlier", tooltip="Move the selected round towards its turn", id="queue.earlier"
+            "K,shift+up", "move(-1)", "Earlier", tooltip="Move the selected round up in the queue", id="queue.earlier"
         ),
-        Binding("J,shift+down", "move(1)", "Later", tooltip="Let the round beneath go first", id="queue.later"),
         Binding(
-            "t", "run_next", "Next", tooltip="Put the selected round first; a held one is released", id="queue.next"
+            "J,shift+down", "move(1)", "Later", tooltip="Move the selected round down in the queue", id="queue.later"
+        ),
+        Binding(
+            "t", "run_next", "Next", tooltip="Run the selected round next; a held one is released", id="queue.next"
         ),
         Binding("escape,u", "app.pop_screen", "Back", tooltip="Back to the table of rounds", id="queue.back"),
     ]
@@ -38,7 +40,7 @@ class QueueScreen(SelectedRoundScreen):
     def __init__(self, cockpit: Cockpit, rounds: Sequence[Round]) -> None:
         super().__init__(cockpit)
         self._rounds = rounds
-        self._listed: list[Round] = []
+        self._queue: list[Round] = []
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
@@ -51,40 +53,40 @@ class QueueScreen(SelectedRoundScreen):
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         running = [round_ for round_ in rounds if round_.status in ACTIVE]
-        self._listed = [*running, *in_queue_order(round_ for round_ in rounds if round_.status in WAITING)]
+        self._queue = [*running, *in_queue_order(round_ for round_ in rounds if round_.status in WAITING)]
         table = self.query_one(QueueTable)
-        table.show(self._listed)
-        table.display = bool(self._listed)
-        self.query_one("#empty", Static).display = not self._listed
-        held = sum(round_.status is Status.HELD for round_ in self._listed)
-        counts = [f"{len(running)} running", f"{len(self._listed) - len(running) - held} queued"]
+        table.show(self._queue)
+        table.display = bool(self._queue)
+        self.query_one("#empty", Static).display = not self._queue
+        held_count = sum(round_.status is Status.HELD for round_ in self._queue)
+        counts = [f"{len(running)} running", f"{len(self._queue) - len(running) - held_count} queued"]
         self.query_one("#title", Static).update(
-            Content.assemble(("Queue", "bold"), "   " + " · ".join(counts + [f"{held} held"] * bool(held)))
+            Content.assemble(("Queue", "bold"), "   " + " · ".join(counts + [f"{held_count} held"] * bool(held_count)))
         )
         self.refresh_bindings()
 
     @property
     def selected(self) -> Round | None:
         number = self.query_one(QueueTable).selected_number
-        return next((round_ for round_ in self._listed if round_.number == number), None)
+        return next((round_ for round_ in self._queue if round_.number == number), None)
 
     @property
-    def tabled(self) -> Sequence[Round]:
-        return self._listed
+    def rounds_to_export(self) -> Sequence[Round]:
+        return self._queue
 
     @on(QueueTable.Selected)
     def _open(self) -> None:
         self.action_open()
 
     @on(QueueTable.Highlighted)
-    def _allow(self) -> None:
+    def _refresh_footer(self) -> None:
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("move", "run_next") and not self.cockpit.readonly:
             return True if self.selected is not None and self.selected.status in WAITING else None
         if action == "resume":
-            return False  # nothing that waits or runs can be
+            return False  # a round that waits or runs cannot be resumed
         return super().check_action(action, parameters)
 
     def action_move(self, by: int) -> None:

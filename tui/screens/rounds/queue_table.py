@@ -1,4 +1,4 @@
-"""The queue as a table: what runs, then what waits, as its turns come."""
+"""The queue as a table: the rounds that run, then those that wait, in the order in which they start."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ COLUMNS = (
 
 
 class QueueTable(VirtualTable):
-    """One row per round; the cursor stays with its round while the order changes."""
+    """One row for each round. The cursor stays on its round while the order changes."""
 
     _rounds: Sequence[Round] = ()
     _places: Sequence[int] = ()
 
     def show(self, rounds: Sequence[Round]) -> None:
-        """Show `rounds`, in this order; the note fills what the terminal leaves."""
+        """Show `rounds` in this order."""
         self._rounds = rounds
         self._places = list(itertools.accumulate(int(round_.status not in ACTIVE) for round_ in rounds))
         self.present(COLUMNS, [round_.number for round_ in rounds], self.cursor_key)

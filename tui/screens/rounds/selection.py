@@ -1,4 +1,4 @@
-"""What can be done to the round under the cursor, or to those that are marked, on every screen that lists rounds."""
+"""The base of the screens that list rounds: what can be done to the selected round, or to the marked ones."""
 
 from __future__ import annotations
 
@@ -13,31 +13,38 @@ from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreError
 from engine.spec.round import ACTIVE, RESUMABLE, STOPPABLE, WAITING, Round, Status
 from tui.messages import ActionDone, ActionFailed, RunWanted, WriteRefused
+from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.workspace_screen import WorkspaceScreen
 
 Act = Callable[[Round], Round]
 
 
 class Undoable(Struct, frozen=True):
-    """Something that was done to rounds, as they were before, and what takes it back, with the words for that."""
+    """A change of rounds that can be undone.
+
+    Attributes:
+        rounds: the rounds as they were before the change.
+        undo: undoes the change of one of them.
+        text: what the person reads once it is undone.
+    """
 
     rounds: Sequence[Round]
-    back: Act
-    told: str
+    undo: Act
+    text: str
 
 
-class SelectedRoundScreen(WorkspaceScreen):
-    """Acts on `selected` or `targets`; keys that their status does not allow are shown dim.
+class SelectedRoundsScreen(WorkspaceScreen):
+    """A screen with a list of rounds. Keys that the status of the `selected` round does not allow are dim.
 
-    `undoable` is what `z` takes back, the last first; a screen on top of another shares it.
+    `undoable` holds what `z` undoes, the last change first; a screen that is opened above another one shares it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "x", "stop", "Stop", tooltip="Stop the selected round; adapter and checkpoint are kept", id="round.stop"
+            "x", "stop", "Stop", tooltip="Stop the selected round; its adapter and checkpoint are kept", id="round.stop"
         ),
         Binding(
-            "r", "resume", "Resume", tooltip="Queue a round again that ended early", id="round.resume"
+            "r", "resume", "Resume", tooltip="Queue a stopped, failed or interrupted round again", id="round.resume"
         ),
         Binding(
             "w", "hold", "Hold", tooltip="Hold a queued round, or release a held one", id="round.hold"
@@ -45,11 +52,11 @@ class SelectedRoundScreen(WorkspaceScreen):
         Binding("y", "copy", "Copy", tooltip="Copy a path, the --set line, or the table as Markdown", id="round.copy"),
         Binding(
             "d", "remove", "Delete", id="round.remove",
-            tooltip="Delete the marked rounds, or the selected one, and their run directories; z brings them back",
+            tooltip="Delete the marked rounds, or the selected one, with their run directories; z restores them",
         ),
         Binding(
             "z", "undo", "Undo", show=False, id="round.undo",
-            tooltip="Take back the last deletion, or change of a name, note, tags or pin",
+            tooltip="Undo the last deletion, or the last change of a name, note, tags or pin",
         ),
     ]  # fmt: skip
 
@@ -65,12 +72,17 @@ class SelectedRoundScreen(WorkspaceScreen):
 
     @property
     def targets(self) -> list[Round]:
-        """The rounds that an action is meant for which may be done to several."""
+        """The rounds that an action is for, if it can be done to several at once."""
         return [] if self.selected is None else [self.selected]
 
     @property
-    def tabled(self) -> Sequence[Round]:
-        """The rounds that a table written of this screen has, in its order."""
+    def hidden_targets(self) -> list[Round]:
+        """Those of the `targets` that a filter hides."""
+        return []
+
+    @property
+    def rounds_to_export(self) -> Sequence[Round]:
+        """The rounds that an exported table holds, in this order."""
         raise NotImplementedError
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -93,17 +105,17 @@ class SelectedRoundScreen(WorkspaceScreen):
         }
         return True if allowed[action] else None
 
-    def action_copy(self) -> None:
-        if self.selected is not None:
-            self.offer_copies(self.selected, self.tabled)
-
-    def allow(self) -> None:
-        """Show in the footer what is allowed by now, if that is something else than before."""
-        actions = [binding.action for binding in self.BINDINGS if isinstance(binding, Binding)]
+    def refresh_allowed(self) -> None:
+        """Draw the footer if other actions are allowed than before."""
+        actions = dict.fromkeys(binding.action.partition("(")[0] for _, binding in self._bindings)
         allowed = [self.check_action(action, ()) for action in actions]
         if allowed != self._allowed_before:
             self._allowed_before = allowed
             self.refresh_bindings()
+
+    def action_copy(self) -> None:
+        if self.selected is not None:
+            self.offer_copies(self.selected, self.rounds_to_export)
 
     def action_open(self) -> None:
         if self.selected is not None:
@@ -126,50 +138,67 @@ class SelectedRoundScreen(WorkspaceScreen):
         self.carry_out(lambda: act(round_.number), lambda _: ActionDone(f"round {round_.number} is {word}"))
 
     def action_remove(self) -> None:
+        """Delete the targets; ask first if some of them are hidden."""
+        hidden = self.hidden_targets
+        if not hidden:
+            self._remove()
+            return
+
+        def remove_if(yes: bool | None) -> None:
+            if yes:
+                self._remove()
+
+        marked = f"{rounds_are(hidden)} marked and hidden by the filter"
+        question = f"{marked[0].upper()}{marked[1:]}. Delete all {len(self.targets)} marked rounds?"
+        self.app.push_screen(ConfirmScreen(question, "Delete"), remove_if)
+
+    def _remove(self) -> None:
         rounds = [round_ for round_ in self.targets if round_.status not in ACTIVE]
         self.do_to_each(
             rounds,
             lambda round_: self.cockpit.remove(round_.number),
-            f"{named(rounds)} deleted",
-            lambda round_: self.cockpit.restore(round_.number),
-            f"{named(rounds)} back",
+            f"{rounds_are(rounds)} deleted",
+            undo=lambda round_: self.cockpit.restore(round_.number),
+            undo_text=f"{rounds_are(rounds)} restored",
         )
 
     def action_undo(self) -> None:
         if self.undoable:
             last = self.undoable.pop()
-            self.do_to_each(last.rounds, last.back, last.told)
+            self.do_to_each(last.rounds, last.undo, last.text)
 
     @work(thread=True, group="cockpit")
     def do_to_each(
-        self, rounds: Sequence[Round], act: Act, told: str, back: Act | None = None, told_back: str = ""
+        self, rounds: Sequence[Round], act: Act, text: str = "", *, undo: Act | None = None, undo_text: str = ""
     ) -> None:
-        """Do something to each round and tell of it in `told`; `back` is what `z` does to each to take it back.
+        """Call `act` with each round, then show `text`; with `undo` the key `z` undoes it for each of them.
 
-        Where the store refuses, what is left to do is kept, to be tried again.
+        If the store refuses a write, the rounds that remain can be tried again from the banner.
         """
         done: list[Round] = []
-        refused: LoratuiError | None = None
+        refusal: LoratuiError | None = None
         for round_ in rounds:
             try:
                 act(round_)
             except LoratuiError as error:
-                refused = error
+                refusal = error
                 break
             done.append(round_)
-        left = rounds[len(done) :]
-        if done and back is not None:
-            self.undoable.append(Undoable(done, back, told_back))
-        if isinstance(refused, StoreError):
-            self.post_message(WriteRefused(refused, lambda: self.do_to_each(left, act, told, back, told_back)))
-        elif refused is not None:
-            self.post_message(ActionFailed(refused))
-        elif done and told:
-            self.post_message(ActionDone(f"{told}: z takes it back" if back is not None else told))
+        remaining = rounds[len(done) :]
+        if done and undo is not None:
+            self.undoable.append(Undoable(done, undo, undo_text))
+        if isinstance(refusal, StoreError):
+            self.post_message(
+                WriteRefused(refusal, lambda: self.do_to_each(remaining, act, text, undo=undo, undo_text=undo_text))
+            )
+        elif refusal is not None:
+            self.post_message(ActionFailed(refusal))
+        elif done and text:
+            self.post_message(ActionDone(f"{text}: press z to undo" if undo is not None else text))
 
 
-def named(rounds: Sequence[Round]) -> str:
-    """`round 3 is`, `rounds 3 and 5 are`, or how many: the beginning of a sentence."""
+def rounds_are(rounds: Sequence[Round]) -> str:
+    """Return the beginning of a sentence: `round 3 is`, `rounds 3 and 5 are`, or `7 rounds are`."""
     numbers = [str(round_.number) for round_ in rounds]
     if len(numbers) == 1:
         return f"round {numbers[0]} is"

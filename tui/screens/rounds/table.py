@@ -1,4 +1,4 @@
-"""The table of rounds: one row each, the note filling what the terminal leaves."""
+"""The table of rounds: one row for each; the note takes the width that the other columns leave."""
 
 from __future__ import annotations
 
@@ -27,44 +27,44 @@ BEST, MARKED, PINNED = "★", "●", "▲"
 
 
 class RoundTable(VirtualTable):
-    """Rounds as rows. Cursor and marks stay with their rounds while the table changes beneath them."""
+    """Rounds as rows. Cursor and marks stay on their rounds when rows are added, removed or reordered."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "mark", "Mark", tooltip="Mark the round, or take its mark away", id="rounds.mark"),
+        Binding("space", "mark", "Mark", tooltip="Mark the round, or unmark it", id="rounds.mark"),
         Binding(
             "s", "sort('')", "Sort", tooltip="Sort by the column chosen with ← →; again: by number", id="rounds.sort"
         ),
         Binding(
             "S", "sort('-')", "Sort down", show=False, id="rounds.sort_down",
-            tooltip="Sort by the column, the largest first; again: by number",
+            tooltip="Sort by the chosen column, largest first; again: by number",
         ),
         Binding(
             "o", "group", "Group", show=False, id="rounds.group",
-            tooltip="Group by the column, with count and best of each group; again: no groups",
+            tooltip="Group by the chosen column, with count and best of each group; again: no groups",
         ),
         Binding(
             "equals_sign", "differing", "Differing", show=False, id="rounds.differing",
-            tooltip="Show only columns in which the rounds differ; again: all",
+            tooltip="Show only the columns in which the rounds differ; again: all",
         ),
-        Binding("minus", "hide", "Hide column", show=False, tooltip="Hide the column", id="rounds.hide"),
+        Binding("minus", "hide", "Hide column", show=False, tooltip="Hide the chosen column", id="rounds.hide"),
         Binding(
             "less_than_sign", "shift_column(-1)", "Column left", show=False, id="rounds.column_left",
-            tooltip="Move the column to the left",
+            tooltip="Move the chosen column to the left",
         ),
         Binding(
             "greater_than_sign", "shift_column(1)", "Column right", show=False, id="rounds.column_right",
-            tooltip="Move the column to the right",
+            tooltip="Move the chosen column to the right",
         ),
     ]  # fmt: skip
     chooses_columns = True
     gutter_width = 2
-    empty_text = "No round matches: press / to change the filter, esc to see all rounds."
+    empty_text = "No round matches: press / to change the filter, or esc to see all rounds."
 
     class Rearranged(Message):
-        """Other rounds are shown or marked, or in another order."""
+        """The shown rounds, their order or the marks have changed."""
 
     class LayoutChanged(Message):
-        """The person chose other columns, or another order of them."""
+        """The person chose other columns, or another order of columns."""
 
         def __init__(self, layout: ColumnLayout) -> None:
             super().__init__()
@@ -80,50 +80,55 @@ class RoundTable(VirtualTable):
         self._progress: Mapping[int, str] = {}
         self._leaders_by_key: dict[str, Leaders] = {}
         self._tokens: Mapping[int, Hashable] = {}
-        self._wide: dict[str, int] = {}
-        self._seen_width = 0
+        self._sampled_widths: dict[str, int] = {}
+        self._last_width = 0
 
     @property
     def marked(self) -> list[int]:
-        """Numbers of the marked rounds, ascending."""
+        """The numbers of the marked rounds, ascending."""
         return sorted(self._marked)
 
     def show(self, rounds: Iterable[Round], progress: Mapping[int, str], select: int | None = None) -> None:
-        """Show `rounds`; `progress` adds a word to the status of those that run. `select` moves the cursor."""
+        """Show `rounds`.
+
+        Args:
+            progress: by number, words that are shown behind the status.
+            select: number of the round that gets the cursor; None leaves it where it is.
+        """
         self._rounds = by_number(rounds)
         self._progress = progress
         self._marked &= self._rounds.keys()
         self._leaders_by_key.clear()
-        self._wide.clear()
+        self._sampled_widths.clear()
         self._arrange(self.view, select, known=False)
 
     def show_progress(self, progress: Mapping[int, str]) -> None:
-        """Show other words beside the status."""
+        """Show other words behind the status."""
         self._progress = progress
         self.forget_cells()
 
     def set_view(self, *, select: int | None = None, **changes: str | bool) -> None:
-        """Show other rounds, or in another order, the cursor on `select` if it is among them.
+        """Change the view, with the cursor on the round `select` if it is shown.
 
         Raises:
-            SpecError: the filter makes no sense; nothing is changed.
+            SpecError: the filter cannot be read; nothing is changed.
         """
         self._arrange(msgspec.structs.replace(self.view, **changes), select, known=True)
         self.post_message(self.Rearranged())
 
     def set_layout(self, layout: ColumnLayout) -> None:
-        """Show other columns, or in another order."""
+        """Show other columns, or another order of columns."""
         self.column_layout = layout
         self._present()
 
     def unmark(self) -> None:
-        """Take all marks away."""
+        """Unmark all rounds."""
         self._marked.clear()
-        self._tell_marks()
+        self._marks_changed()
 
     def on_resize(self, event: Resize) -> None:
-        if self.size.width != self._seen_width:
-            self._seen_width = self.size.width
+        if self.size.width != self._last_width:
+            self._last_width = self.size.width
             self._present()
         super().on_resize(event)
 
@@ -137,18 +142,18 @@ class RoundTable(VirtualTable):
         shown = layout.shown(self.view_width - self.gutter_width, self._width_of)
         if self.view.differing:
             shown = differing_columns(layout, shown, self.arrangement.shown, self._rounds)
-        columns = [item.column for item in shown]
+        columns = [column.column for column in shown]
         self.present(columns, self.arrangement.rows, self.cursor_key if select is None else select, known)
 
     def _width_of(self, key: str) -> int:
-        """How wide a column is by a sample of all rounds, so that none comes or goes with filter and order."""
-        if key not in self._wide:
-            item, rounds = round_columns()[key], [*self._rounds.values()]
-            width = max((cell_len(item.text(rounds[at], self._rounds)) for at in sample(len(rounds))), default=0)
+        """Return the width of a column by a sample of all rounds, so that it does not depend on filter and order."""
+        if key not in self._sampled_widths:
+            shown, rounds = round_columns()[key], [*self._rounds.values()]
+            width = max((cell_len(shown.text(rounds[at], self._rounds)) for at in sample(len(rounds))), default=0)
             if not width and any(columns()[key].value(round_, self._rounds) is not None for round_ in rounds):
                 width = 1
-            self._wide[key] = width and max(min(width, item.column.widest), cell_len(item.column.title))
-        return self._wide[key]
+            self._sampled_widths[key] = width and max(min(width, shown.column.widest), cell_len(shown.column.title))
+        return self._sampled_widths[key]
 
     def cells_of(self, row: int) -> Sequence[Cell]:
         key = self.rows[row]
@@ -173,8 +178,8 @@ class RoundTable(VirtualTable):
             self._leaders_by_key[key] = find_leaders(self._rounds.values(), key, self._tokens)
         return self._leaders_by_key[key]
 
-    def apart_from(self, round_: Round) -> Round | None:
-        """The round that most can be held against, if `round_` cannot be by its perplexity."""
+    def not_comparable_with(self, round_: Round) -> Round | None:
+        """Return a round that most others can be compared with by perplexity, if `round_` cannot; else None."""
         leaders = self._leaders("perplexity")
         if round_.number not in leaders.incomparable or leaders.reference is None:
             return None
@@ -203,10 +208,10 @@ class RoundTable(VirtualTable):
     def action_mark(self) -> None:
         if (number := self.selected_number) is not None:
             self._marked ^= {number}
-            self._tell_marks()
+            self._marks_changed()
             self.action_move(1)
 
-    def _tell_marks(self) -> None:
+    def _marks_changed(self) -> None:
         self.refresh_rows()
         self.post_message(self.Rearranged())
 
@@ -215,12 +220,12 @@ class RoundTable(VirtualTable):
             self.sort_by(self.column.key, sign)
 
     def sort_by(self, key: str, sign: str) -> None:
-        """Sort by a column, ascending or with the sign `-` descending; as it was by number if it is so already."""
-        wanted = "" if self.view.sort == sign + key or (key == FIXED and not sign) else sign + key
-        self.set_view(sort=wanted)
+        """Sort by a column, ascending or with the sign `-` descending; by number if it is sorted so already."""
+        again = self.view.sort == sign + key or (key == FIXED and not sign)
+        self.set_view(sort="" if again else sign + key)
 
     def on_virtual_table_header_clicked(self, event: VirtualTable.HeaderClicked) -> None:
-        """A click sorts; the next ones sort the other way, and by number again."""
+        """Sort by the clicked column; a second click sorts descending, a third one by number."""
         self.choose_column([column.key for column in self.columns].index(event.key))
         self.sort_by(event.key, "-" if self.view.sort in (event.key, f"-{event.key}") else "")
 
@@ -228,20 +233,21 @@ class RoundTable(VirtualTable):
         if self.column is None:
             return
         key = "" if self.view.group == self.column.key else self.column.key
-        if key and (told := self._grouping_tells_nothing(key)):
-            self.notify(told, severity="warning", markup=False)
+        if key and self._all_values_differ(key):
+            title = round_columns()[key].column.title
+            text = f"No two rounds have the same {title}: choose another column with ← →"
+            self.notify(text, severity="warning", markup=False)
             return
         self.set_view(group=key)
 
-    def _grouping_tells_nothing(self, key: str) -> str:
-        column, shown, seen = columns()[key], self.arrangement.shown, set()
+    def _all_values_differ(self, key: str) -> bool:
+        """True if each group would have one round."""
+        column, shown, values = columns()[key], self.arrangement.shown, set()
         for round_ in shown:
-            if (value := column.value(round_, self._rounds)) in seen:
-                return ""
-            seen.add(value)
-        if len(shown) > 1:
-            return f"Every round has a {round_columns()[key].column.title} of its own: choose another column with ← →"
-        return ""
+            if (value := column.value(round_, self._rounds)) in values:
+                return False
+            values.add(value)
+        return len(shown) > 1
 
     def action_differing(self) -> None:
         self.set_view(differing=not self.view.differing)
@@ -254,12 +260,12 @@ class RoundTable(VirtualTable):
 
     def action_shift_column(self, by: int) -> None:
         if self.column is not None:
-            seen = [column.key for column in self.columns]
-            self.change_layout(self.column_layout.with_moved(self.column.key, by, seen))
+            among = [column.key for column in self.columns]
+            self.change_layout(self.column_layout.with_moved(self.column.key, by, among))
             self.choose_column(self.cursor_column)
 
     def change_layout(self, layout: ColumnLayout) -> Collection[str]:
-        """Show other columns because the person wants them, which is told; returns which are shown now."""
+        """Show other columns, post `LayoutChanged`, and return the keys of the columns that are shown now."""
         self.set_layout(layout)
         self.post_message(self.LayoutChanged(layout))
         return self.shown_keys

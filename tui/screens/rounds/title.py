@@ -1,4 +1,4 @@
-"""What stands above the table: how many rounds there are, which of them are shown, and in which order."""
+"""The line above the table: how many rounds there are, which of them are shown, and in which order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui.terminal.console import clean_line
 
 
 def rounds_title(rounds: Iterable[Round], view: View, shown: int, marked: int, root: Path) -> Content:
-    """One line: what is asked of the table stands before the path, which is cut first where room lacks."""
+    """Return the line. The path of the workspace comes last, as it is cut first where there is not enough room."""
     counts = Counter(round_.status for round_ in rounds)
     total = counts.total()
     parts = [f"{total} round{'s' if total != 1 else ''}"]
@@ -24,21 +24,21 @@ def rounds_title(rounds: Iterable[Round], view: View, shown: int, marked: int, r
         for status in (Status.RUNNING, Status.STOPPING, Status.QUEUED, Status.HELD)
         if counts[status]
     ]
-    asked = []
+    view_parts = []
     if view.filter:
-        asked.append(f"{shown} shown: {clean_line(view.filter)}")
+        view_parts.append(f"{shown} shown: {clean_line(view.filter)}")
     if marked:
-        asked.append(f"{marked} marked")
+        view_parts.append(f"{marked} marked")
     if view.sort:
-        asked.append(f"by {_title_of(view.sort)} {'↓' if view.sort.startswith('-') else '↑'}")
+        view_parts.append(f"by {_title_of(view.sort)} {'↓' if view.sort.startswith('-') else '↑'}")
     if view.group:
-        asked.append(f"grouped by {_title_of(view.group)}")
+        view_parts.append(f"grouped by {_title_of(view.group)}")
     if view.differing:
-        asked.append("what differs")
-    told = Content.assemble(("loratui", "bold"), "   ", " · ".join(parts))
-    if asked:
-        told = Content.assemble(told, " · ", (" · ".join(asked), "bold $text-accent"))
-    return Content.assemble(told, "   ", (clean_line(str(root)), "dim"))
+        view_parts.append("columns that differ")
+    title = Content.assemble(("loratui", "bold"), "   ", " · ".join(parts))
+    if view_parts:
+        title = Content.assemble(title, " · ", (" · ".join(view_parts), "bold $text-accent"))
+    return Content.assemble(title, "   ", (clean_line(str(root)), "dim"))
 
 
 def _title_of(key: str) -> str:

@@ -282,7 +282,7 @@ async def test_what_cannot_be_judged_is_told(open_app: OpenApp, idle_cockpit: Co
         await pilot.press("escape", "g", *("space", "down") * 3, "b")
         await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
         assert [str(item.message) for item in pilot.app._notifications] == [
-            "3 rounds are marked: mark two to judge, or one and its base model"
+            "3 rounds are marked: mark two to compare, or one to compare with its base model"
         ]
 
 

@@ -9,7 +9,7 @@ from engine.errors import StoreError
 from engine.spec.round import Round, Status
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import make_round
-from tui.screens.rounds.annotate import AnnotatingScreen
+from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.rounds.table import RoundTable
 from tui.widgets.line_editor import LineEditor
 
@@ -28,8 +28,8 @@ def numbers(pilot: AppPilot) -> list[object]:
 
 def editor(pilot: AppPilot) -> LineEditor | None:
     screen = pilot.app.screen
-    assert isinstance(screen, AnnotatingScreen)
-    return screen.editor
+    assert isinstance(screen, RoundsScreen)
+    return screen.line.current
 
 
 async def until_numbers(pilot: AppPilot, *expected: int) -> None:
@@ -116,7 +116,7 @@ async def test_d_deletes_at_once_and_z_brings_it_back_to_its_place(open_app: Ope
         await until_numbers(pilot, 1, 2, 3)
         await pilot.press("k", "d")
         await until_numbers(pilot, 1, 3)
-        assert any("round 2 is deleted: z takes it back" in item.message for item in pilot.app._notifications)
+        assert any("round 2 is deleted: press z to undo" in item.message for item in pilot.app._notifications)
         assert pilot.app.screen.query_one(RoundTable).selected_number == 3
         await pilot.press("z")
         await until_numbers(pilot, 1, 2, 3)

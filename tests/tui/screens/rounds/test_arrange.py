@@ -272,7 +272,9 @@ async def test_state_file_that_is_a_directory_is_told_and_harms_nothing(open_app
         await choose(pilot, "note")
         await pilot.press("minus")
         await until(
-            pilot, lambda: any("not remembered" in item.message for item in pilot.app._notifications), "the notice"
+            pilot,
+            lambda: any("columns could not be saved" in item.message for item in pilot.app._notifications),
+            "the notice",
         )
 
 
@@ -309,7 +311,7 @@ async def test_equals_shows_only_columns_that_differ_among_the_rounds_shown(
             return {item.key for item in table_of(pilot).columns}
 
         assert keys() == {"number", "status", "note", "lora.lora_dropout", "train.seed"}
-        assert "what differs" in shown(pilot, "#title")
+        assert "columns that differ" in shown(pilot, "#title")
         await pilot.press("slash", *"dropout>0", "enter")
         await until_numbers(pilot, 2, 3)
         assert keys() == {"number", "status", "note", "train.seed"}

@@ -116,7 +116,7 @@ async def test_empty_queue_says_what_to_press(open_app: OpenApp, idle_cockpit: C
     async with open_app(idle_cockpit) as pilot:
         await pilot.press("u")
         await until(pilot, lambda: on_screen(pilot, "QueueScreen"), "the queue")
-        assert "press esc, and n for a new round" in shown(pilot, "#empty")
+        assert "press esc, then n for a new round" in shown(pilot, "#empty")
         assert not pilot.app.screen.query_one(QueueTable).display
         await pilot.press("K", "t", "x", "d", "w", "u")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")

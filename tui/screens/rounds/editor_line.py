@@ -1,0 +1,55 @@
+"""The place at the bottom of a screen where one line at a time is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual.screen import Screen
+
+from tui.widgets.key_footer import KeyFooter
+from tui.widgets.line_editor import LineEditor
+
+
+class EditorLine:
+    """Opens and closes a `LineEditor` above the footer of `screen`; `give_focus_back` is called after closing."""
+
+    def __init__(self, screen: Screen[Any], give_focus_back: Callable[[], object]) -> None:
+        self._screen = screen
+        self._give_focus_back = give_focus_back
+
+    @property
+    def current(self) -> LineEditor | None:
+        """The line that is being edited."""
+        return next(iter(self._screen.query(LineEditor)), None)
+
+    @property
+    def unsaved(self) -> bool:
+        """True if the line edits a round and was changed."""
+        editor = self.current
+        return editor is not None and editor.number is not None and editor.touched
+
+    @property
+    def has_focus(self) -> bool:
+        """True if keys are typed into the line."""
+        editor = self.current
+        return editor is not None and self._screen.focused is editor.field
+
+    async def open(self, editor: LineEditor) -> None:
+        """Show `editor` in place of the open one; one with unsaved text stays and gets the focus instead.
+
+        The field has the focus when this returns, so that the next key is typed and is not a command of the table.
+        """
+        if (current := self.current) is not None:
+            if self.unsaved:
+                self._screen.set_focus(current.field)
+                return
+            await current.remove()
+        await self._screen.mount(editor, before=self._screen.query_one(KeyFooter))
+        self._screen.set_focus(editor.field)
+
+    def close(self) -> None:
+        """Remove the line and give the focus back."""
+        if (editor := self.current) is not None:
+            editor.remove()
+        self._give_focus_back()

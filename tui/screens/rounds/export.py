@@ -1,0 +1,42 @@
+"""Writing a table of rounds to a Markdown file in the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from textual import work
+
+from engine.errors import LoratuiError
+from engine.report.export import to_markdown, write_export
+from engine.spec.round import Round
+from tui.messages import ActionDone, ActionFailed
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.workspace_screen import WorkspaceScreen
+
+EXPORT_NAME = "comparison.md"
+
+
+def export_rounds(screen: WorkspaceScreen, rounds: Sequence[Round], total: int) -> None:
+    """Write `rounds`, which are some of `total`, to `comparison.md`; ask on `screen` before replacing the file."""
+    path = screen.cockpit.workspace.root / EXPORT_NAME
+    if not path.exists():
+        _write(screen, path, rounds, total)
+        return
+
+    def write_if(yes: bool | None) -> None:
+        if yes:
+            _write(screen, path, rounds, total)
+
+    screen.app.push_screen(ConfirmScreen(f"{path} exists. Overwrite it?", "Overwrite"), write_if)
+
+
+@work(thread=True, exclusive=True, group="export")
+def _write(screen: WorkspaceScreen, path: Path, rounds: Sequence[Round], total: int) -> None:
+    try:
+        write_export(path, to_markdown(rounds))
+    except OSError as error:
+        screen.post_message(ActionFailed(LoratuiError(f"{path} could not be written: {error.strerror}")))
+    else:
+        part = f" of {len(rounds)} of {total} rounds" if len(rounds) < total else ""
+        screen.post_message(ActionDone(f"the comparison{part} is in {path}"))

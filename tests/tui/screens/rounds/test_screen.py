@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.pilot import AppPilot, OpenApp, cells, on_screen, shown, unti
 from tests.support.recorded_runs import add_scored
 from tests.support.rounds import make_round
 from tui.screens.rounds.table import RoundTable
+from tui.widgets.key_footer import KeyFooter
 
 
 async def until_rows(pilot: AppPilot, count: int) -> None:
@@ -182,6 +184,24 @@ async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
         await until_rows(pilot, 0)
     idle_cockpit.purge()
     assert not list(idle_cockpit.workspace.runs_dir.glob("*/"))
+
+
+async def test_footer_shows_what_can_be_done_to_the_round_under_the_cursor(
+    open_app: OpenApp, idle_cockpit: Cockpit
+) -> None:
+    for status in (Status.QUEUED, Status.FINISHED, Status.FAILED):
+        idle_cockpit.store.add(partial(make_round, status=status))
+    async with open_app(idle_cockpit, size=(200, 40)) as pilot:
+
+        def allowed() -> set[str]:
+            keys = pilot.app.screen.query_one(KeyFooter).fitting(200)
+            return {key.word for key in keys if key.enabled} & {"Stop", "Resume", "Hold"}
+
+        await until(pilot, lambda: allowed() == {"Resume"}, "the keys of a failed round")
+        await pilot.press("k")
+        await until(pilot, lambda: allowed() == set(), "the keys of a finished round")
+        await pilot.press("k")
+        await until(pilot, lambda: allowed() == {"Stop", "Hold"}, "the keys of a queued round")
 
 
 async def test_failed_round_says_why_in_its_row(open_app: OpenApp, idle_cockpit: Cockpit) -> None:

@@ -1,0 +1,27 @@
+"""The words that the table adds to the status of a round."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.alerts.run_monitor import RunProgress
+from engine.spec.round import Status
+from tests.support.rounds import make_round
+from tui.screens.rounds.columns import progress_words, status_words
+
+
+@pytest.mark.parametrize(
+    ("step", "total", "words"), [(None, None, ""), (None, 10, ""), (7, None, "step 7"), (2, 3, "66 %"), (3, 3, "100 %")]
+)
+def test_progress_is_a_share_where_the_total_is_known(step: int | None, total: int | None, words: str) -> None:
+    assert progress_words(RunProgress(step=step, total_steps=total)) == words
+
+
+def test_queued_rounds_have_their_place_and_held_ones_are_counted_but_not_numbered() -> None:
+    rounds = [make_round(1, Status.QUEUED), make_round(2, Status.HELD), make_round(3, Status.QUEUED)]
+    assert status_words(rounds, {}) == {1: "1", 3: "3"}
+
+
+def test_progress_is_shown_only_while_the_round_runs() -> None:
+    rounds = [make_round(1, Status.RUNNING), make_round(2, Status.FINISHED)]
+    assert status_words(rounds, {1: "10 %", 2: "90 %", 9: "50 %"}) == {1: "10 %"}

@@ -226,6 +226,7 @@ async def test_hostile_text_is_shown_letter_by_letter(open_app: OpenApp, idle_co
 async def test_help_lists_every_key_with_what_it_does(open_app: OpenApp, reference: Cockpit) -> None:
     async with open_app(reference, size=(100, 120)) as pilot:
         await until_rows(pilot, 5)
+        await pilot.pause()  # until detail and footer show the selected round
         svg_before = pilot.app.export_screenshot()
         await pilot.press("question_mark")
         await until(pilot, lambda: on_screen(pilot, "HelpScreen"), "the help")
@@ -233,5 +234,4 @@ async def test_help_lists_every_key_with_what_it_does(open_app: OpenApp, referen
         for words in ("Write the marked rounds, or those shown", "Watch the selected round", "Leave loratui"):
             assert words in screen
         await pilot.press("escape")
-        await pilot.pause()
-        assert pilot.app.export_screenshot() == svg_before
+        await until(pilot, lambda: pilot.app.export_screenshot() == svg_before, "the screen as it was")

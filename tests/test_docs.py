@@ -1,4 +1,4 @@
-"""Every link and command in the pages for people leads somewhere, and every command of the parser is documented."""
+"""Links, commands and settings in the pages for people exist, and each that exists is documented."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from engine.spec.fields import spec_fields
+from engine.spec.presets import shipped_presets
+from engine.spec.schema import DataFormat
 from tests.support.processes import ROOT
 from tui.cli.main import COMMANDS, _parser, main
 
@@ -66,6 +70,12 @@ def test_commands_in_pages_exist(page: Path) -> None:
     assert set(commands(page)) <= set(COMMANDS)
     for arguments in example_lines(page):
         _parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("name", [*spec_fields(), *shipped_presets(), *get_args(DataFormat)])
+def test_every_setting_preset_and_format_is_documented(name: str) -> None:
+    pages = [ROOT / "docs" / "train.md", ROOT / "docs" / "data.md"]
+    assert name in {token.content for page in pages for token in tokens(page) if token.type == "code_inline"}
 
 
 def test_every_command_is_documented() -> None:

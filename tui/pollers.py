@@ -133,24 +133,26 @@ def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Po
     What has happened before is no news.
     """
     begun = time.time()
-    watches: dict[str, RunMonitor] = {}
+    watched: dict[str, tuple[RunTail, RunMonitor]] = {}
     told: dict[int, RunProgress] = {}
     while True:
         rounds = active()
-        watches = {
-            item.id: watches.get(item.id) or RunMonitor(item, cockpit.workspace.run_dir(item.id), begun)
-            for item in rounds
-        }
+        watched = {item.id: watched.get(item.id) or _watch(cockpit, item, begun) for item in rounds}
         alarms: list[Alarm] = []
-        for watch in watches.values():
-            with suppress(OSError):  # who opens the run is told
-                alarms += watch.poll()
-        progress = {item.number: watches[item.id].progress() for item in rounds}
+        for tail, monitor in watched.values():
+            with suppress(OSError):  # the screen of the run reports it
+                alarms += monitor.take(tail.poll())
+        progress = {item.number: watched[item.id][1].progress() for item in rounds}
         if alarms or progress != told:
             post(RunsWatched(progress, alarms))
             told = progress
         if not pause(WATCH_SECONDS):
             return
+
+
+def _watch(cockpit: Cockpit, round_: Round, since: float) -> tuple[RunTail, RunMonitor]:
+    run = cockpit.workspace.run_dir(round_.id)
+    return RunTail(run.events), RunMonitor(round_, run, since)
 
 
 def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnapshot]], post: Post) -> None:

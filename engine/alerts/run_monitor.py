@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -13,7 +13,6 @@ from engine.files.paths import RunDir
 from engine.runs.curve import Steps
 from engine.runs.disk_forecast import DiskNeed, disk_need
 from engine.runs.events import AnyEvent, Evaluated, Phase, Prepared, Started, Step
-from engine.runs.run_tail import RunTail
 from engine.spec.round import ACTIVE, Round, Status
 from engine.text.humanize import format_perplexity
 
@@ -64,7 +63,6 @@ class RunMonitor:
         self._round = round_
         self._since = since
         self._run = run
-        self._tail = RunTail(run.events)
         self._told: set[Kind] = set()
         self._begin()
 
@@ -74,9 +72,9 @@ class RunMonitor:
         self._best = float("inf")
         self._without_gain = 0
 
-    def poll(self) -> list[Alarm]:
-        """Read what is new; raises OSError if it cannot be read."""
-        return [alarm for event in self._tail.poll() for alarm in self._take(event)]
+    def take(self, events: Iterable[AnyEvent | Steps]) -> list[Alarm]:
+        """Take the run's new events and return the alarms that they raise."""
+        return [alarm for event in events for alarm in self._take(event)]
 
     def _take(self, event: AnyEvent | Steps) -> list[Alarm]:
         alarms: list[tuple[Kind, str]] = []

@@ -15,7 +15,10 @@ from collections.abc import Callable
 from engine.files.paths import RunDir
 from engine.runner.gpu_slots import GPU_VARIABLE
 from engine.runner.liveness import LivenessMonitor, Stall, StallLimits
+from engine.runs.curve import Steps
 from engine.runs.engine_contract import LOCK_VARIABLE, RUN_VARIABLE
+from engine.runs.events import AnyEvent
+from engine.runs.run_tail import RunTail
 from engine.system.locks import acquire_inheritable_lock, is_locked
 from engine.system.process import ProcessIdentity, identify, is_alive, processes_with, send_signal
 
@@ -42,6 +45,9 @@ class RunningEngine:
         self._child: subprocess.Popen[bytes] | None = None
         self._known: ProcessIdentity | None = None
         self._pulse = LivenessMonitor(run, patience)
+        self._tail = RunTail(run.events)
+        self._new_events: list[AnyEvent | Steps] = []
+        self._read_events()
         self._deadline: float | None = None
         self._asked_at = 0.0
 
@@ -68,6 +74,17 @@ class RunningEngine:
             return self.exit_code is None
         process = self.process
         return is_alive(process) if process is not None else is_locked(self.run.lock)
+
+    def _read_events(self) -> None:
+        events = self._tail.poll()
+        self._pulse.take(events)
+        self._new_events += events
+
+    def new_events(self) -> list[AnyEvent | Steps]:
+        """Return the run's events since the last call, at the first call all; raises OSError if they cannot be read."""
+        self._read_events()
+        events, self._new_events = self._new_events, []
+        return events
 
     def stall(self) -> Stall | None:
         """What sign of life has been missing for too long."""

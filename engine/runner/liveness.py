@@ -8,13 +8,13 @@ that slept, makes no run look dead.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from engine.files.paths import RunDir
-from engine.runs.event_log import EventTail
-from engine.runs.events import Phase, Step
+from engine.runs.curve import Steps
+from engine.runs.events import AnyEvent, Phase, Step
 
 
 class StallLimits(Struct, frozen=True):
@@ -48,17 +48,29 @@ class LivenessMonitor:
         self._run = run
         self._patience = patience or StallLimits()
         self._clock = clock
-        self._events = EventTail(run.events, (Phase, Step))
         self._training = False
         self.step_seconds = 0.0
         self._beat = self._last_beat()
-        self._read_events(clock())  # what was said before it was watched counts from now
         self._beat_at = self._step_at = clock()
+
+    def take(self, events: Iterable[AnyEvent | Steps]) -> None:
+        """Take the run's new events; those from before it was watched count as new, too."""
+        now = self._clock()
+        for event in events:
+            match event:
+                case Step():
+                    self._training, self.step_seconds = True, max(self.step_seconds, event.seconds)
+                case Steps():
+                    self._training, self.step_seconds = True, max(self.step_seconds, max(event.curve.seconds))
+                case Phase():
+                    self._training = event.name == "training"
+                case _:
+                    continue
+            self._step_at = self._beat_at = now
 
     def look(self) -> Stall | None:
         """What is missing by now, if it has been missing for too long."""
         now, patience = self._clock(), self._patience
-        self._read_events(now)
         if (beat := self._last_beat()) != self._beat:
             self._beat, self._beat_at = beat, now
         silent = now - self._beat_at
@@ -69,14 +81,6 @@ class LivenessMonitor:
             limit = max(patience.step_ended, patience.step_ended_times * self.step_seconds)
             return Stall("has taken no step", waited, waited > limit)
         return None
-
-    def _read_events(self, now: float) -> None:
-        for event in self._events.poll():
-            self._step_at = self._beat_at = now
-            if isinstance(event, Step):
-                self._training, self.step_seconds = True, max(self.step_seconds, event.seconds)
-            elif isinstance(event, Phase):
-                self._training = event.name == "training"
 
     def _last_beat(self) -> int | None:
         try:

@@ -163,8 +163,6 @@ class Runner:
         try:
             if job.engine.is_running():
                 self._watch(job)
-                for alarm in job.watch.poll():
-                    self._call(alarm)
             else:
                 self._record(job)
         except OSError as error:  # its events cannot be read
@@ -186,6 +184,8 @@ class Runner:
             round_ = self._update(job.number, process=process)
         if round_.status is Status.STOPPING:
             engine.stop()
+        for alarm in job.watch.take(engine.new_events()):
+            self._call(alarm)
         stall = engine.stall()
         if stall is not None and stall.hopeless:
             engine.kill(f"{stall.missing} for {format_duration(stall.seconds)}")

@@ -10,6 +10,7 @@ from engine.files.paths import RunDir
 from engine.runs.disk_forecast import DiskNeed
 from engine.runs.event_log import EventWriter
 from engine.runs.events import AnyEvent, Evaluated, Phase, Prepared, Started, Step
+from engine.runs.run_tail import RunTail
 from engine.spec.round import Result, Status
 from engine.system.process import own_identity
 from tests.support.rounds import make_round
@@ -35,12 +36,13 @@ class Told:
     def __init__(self, run: RunDir, since: float = BEGIN) -> None:
         run.path.mkdir(parents=True)
         self.writer = EventWriter(run.events)
+        self.tail = RunTail(run.events)
         self.watch = RunMonitor(ROUND, run, since)
 
     def say(self, *events: AnyEvent) -> list[Alarm]:
         for event in events:
             self.writer.append(event)
-        return self.watch.poll()
+        return self.watch.take(self.tail.poll())
 
 
 @pytest.fixture

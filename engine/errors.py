@@ -1,14 +1,14 @@
-"""The one tree of errors a person may read.
+"""Define the tree of errors that a person may read.
 
-Every message is one sentence that names the thing, its value and the way out. `title` heads a dialog; the command
-line prints the message alone.
+Every message is one sentence that names the thing, its value and the way out. `title` is the title of a dialog; the
+command line prints the message alone.
 """
 
 from __future__ import annotations
 
 
 class LoratuiError(Exception):
-    """Anything that goes wrong in a way the person can act on."""
+    """Base of all errors that the person can act on."""
 
     title = "Something went wrong"
 
@@ -18,7 +18,7 @@ class LoratuiError(Exception):
 
 
 class SpecError(LoratuiError):
-    """A value of a spec that is not allowed. `key` is the spec's dotted path, `""` when no single field is at fault."""
+    """A value of a spec that is not allowed. `key` is its dotted path in the spec, `""` if no single field is wrong."""
 
     title = "This spec cannot be trained"
 
@@ -40,13 +40,13 @@ class ModelError(LoratuiError):
 
 
 class TrainingError(LoratuiError):
-    """A round that cannot go on: the device lacks something, or the loss is no number."""
+    """A round that cannot go on: the device lacks something, or the loss is not finite."""
 
     title = "The round failed"
 
 
 class ProcessEnded(LoratuiError):
-    """A process that was asked something is gone, and answers nothing more."""
+    """A worker process that ended and can answer nothing more."""
 
     title = "The process has ended"
 
@@ -58,25 +58,25 @@ class StoreError(LoratuiError):
 
 
 class StoreMissing(StoreError):
-    """There is no `experiments.json` in the workspace."""
+    """The workspace has no `experiments.json`."""
 
     title = "No rounds here yet"
 
 
 class RoundError(LoratuiError):
-    """A round that does not exist, or is not in a state that allows what was asked."""
+    """A round that does not exist, or whose status does not allow the action."""
 
     title = "That round does not allow this"
 
 
 class ReadOnly(LoratuiError):
-    """Something was to be changed in a workspace that is open for reading only."""
+    """A change to a workspace that is open for reading only."""
 
     title = "This workspace is open for reading only"
 
 
 class StoreDamaged(StoreError):
-    """What lies in the place of `experiments.json` is nothing that loratui wrote; `reason` says why, in a few words."""
+    """An `experiments.json` that loratui did not write; `reason` says in a few words what is wrong with it."""
 
     title = "experiments.json is damaged"
 
@@ -86,11 +86,11 @@ class StoreDamaged(StoreError):
 
 
 class StoreNewer(StoreError):
-    """`experiments.json` is of a later version of loratui, and is not changed by this one."""
+    """An `experiments.json` written by a later version of loratui, which this version does not change."""
 
-    title = "experiments.json is of a newer loratui"
+    title = "experiments.json was written by a newer loratui"
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """The system's own words for why a path could not be used."""
+    """Return the operating system's message on why a path could not be used."""
     return str(getattr(error, "strerror", None) or error).lower()

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from engine.chat.conversation import Chat
 from engine.errors import LoratuiError, StoreError, reason_of
-from engine.files.atomic import NoPlainFile, link_or_copy, read_plain, staged, sync, write_atomically
+from engine.files.atomic import NoPlainFile, link_or_copy, read_plain, sync, temporary_file, write_atomically
 from engine.files.paths import FILE_MODE, Workspace
 from engine.text.redact import redact
 
@@ -121,7 +121,7 @@ def _write_new(path: Path, data: bytes, wanted: bool) -> Path:
     """Write a file that was not there; where the name is not exactly what is `wanted`, the next that is free."""
     for number in range(1, 1000):
         free = path if number == 1 else path.with_name(f"{path.stem}-{number}.json")
-        with staged(free, [data]) as temporary:
+        with temporary_file(free, [data]) as temporary:
             try:
                 link_or_copy(temporary, free)
             except FileExistsError:

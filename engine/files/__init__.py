@@ -1,1 +1,1 @@
-"""Paths of a workspace, files that are replaced whole, and who may read them."""
+"""Paths of a workspace, atomic writes, and permissions."""

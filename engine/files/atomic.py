@@ -1,4 +1,4 @@
-"""Files of ours: written whole or not at all, and read only where they are plain files of a sane size."""
+"""Write files whole or not at all, and read only plain files of a sane size."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ import msgspec
 from engine.files.paths import FILE_MODE
 
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
-MAX_BYTES = 16 * 1024 * 1024  # far beyond any spec, preset or manifest
+MAX_BYTES = 16 * 1024 * 1024  # far more than any spec, preset or manifest needs
 WRITE_BYTES = 1024 * 1024
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
 
 
 class NoPlainFile(ValueError):
-    """What is there is no file that can be read whole."""
+    """A directory, link, pipe or device in a file's place, or a file that is too large."""
 
 
 def open_plain(path: Path, *, follow_link: bool = False) -> BufferedReader:
-    """A file to read; a pipe or device in its place is not waited for.
+    """Open a file for reading, without waiting for a pipe or device in its place.
 
     Raises:
-        NoPlainFile: a directory, pipe, socket or device, or a link, which may lead anywhere, unless `follow_link`.
+        NoPlainFile: a directory, pipe, socket or device; or a link, which may lead anywhere, without `follow_link`.
         OSError: it cannot be opened.
     """
     if not follow_link and path.is_symlink():
@@ -56,7 +56,7 @@ def open_nonblocking(path: str, flags: int) -> int:
 
 
 def read_plain(path: Path, *, max_bytes: int = MAX_BYTES, follow_link: bool = False) -> bytes:
-    """The content of a file; raises as `open_plain`, and NoPlainFile for one of more than `max_bytes`."""
+    """Return the content of a file; raises as `open_plain`, and NoPlainFile for more than `max_bytes`."""
     with open_plain(path, follow_link=follow_link) as stream:
         data = stream.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -68,29 +68,32 @@ def _check_plain(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise NoPlainFile("it is a directory")
     if not stat.S_ISREG(status.st_mode):
-        raise NoPlainFile("it is no file but a pipe, socket or device")
+        raise NoPlainFile("it is not a file but a pipe, socket or device")
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name beside `path` that nothing has; what a killed process leaves under one, `sweep` removes."""
+    """Return an unused name beside `path`; `sweep` removes what a killed process leaves under such a name."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def sweep(path: Path, age_seconds: float = 0.0) -> None:
-    """Remove what killed writers of `path` left beside it; 0 for one who keeps other writers of it out."""
+    """Remove temporary files of at least `age_seconds` that killed writers of `path` left beside it.
+
+    An age of 0 is for a caller that keeps other writers out.
+    """
     for entry in os.scandir(path.parent):
-        found = TEMPORARY.fullmatch(entry.name)
-        if found is not None and found["name"] == path.name and entry.is_file(follow_symlinks=False):
+        match = TEMPORARY.fullmatch(entry.name)
+        if match is not None and match["name"] == path.name and entry.is_file(follow_symlinks=False):
             with suppress(OSError):
                 if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age_seconds:
                     os.unlink(entry.path)
 
 
 @contextmanager
-def staged(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
-    """A temporary file beside `path` with `pieces` in it, forced to disk, to be renamed; removed if that fails.
+def temporary_file(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
+    """Write `pieces` to a temporary file beside `path` and force it to disk, for the caller to rename.
 
-    A file whose fsync failed is never written again: what the kernel kept of it is not known.
+    The file is removed if anything fails, fsync included: nobody knows what the kernel kept of it then.
     """
     temporary = temporary_beside(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -107,21 +110,21 @@ def staged(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path` so that a reader, or a crash, finds the old content or the new, never a part.
+    """Put `data` at `path` so that a reader, even after a crash, sees the old content or the new, never a part.
 
     Raises:
-        OSError: the disk refuses; `path` is as it was, unless it was the directory alone that could not be synced.
+        OSError: the disk refuses; `path` is unchanged unless only syncing its directory failed.
     """
-    with staged(path, [data]) as temporary:
+    with temporary_file(path, [data]) as temporary:
         os.replace(temporary, path)
     sync(path.parent)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give `source` a further name in its directory, which nothing may have; a copy where there are no links.
+    """Give `source` a second name in its directory: by a hard link, or by a copy where links are not supported.
 
     Raises:
-        FileExistsError: something has the name.
+        FileExistsError: the name is in use.
         OSError: the disk refuses.
     """
     try:
@@ -131,13 +134,13 @@ def link_or_copy(source: Path, target: Path) -> None:
             raise
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
-        with staged(source, [source.read_bytes()]) as temporary:
+        with temporary_file(source, [source.read_bytes()]) as temporary:
             shutil.copystat(source, temporary)
             os.replace(temporary, target)
 
 
 def sync(path: Path) -> None:
-    """Force a file to disk, or the renames in a directory."""
+    """Force a file, or the renames in a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -146,13 +149,13 @@ def sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: whole or, where the disk refuses, not at all.
+    """Put `content` at `path` whole, or not at all if the disk refuses.
 
-    A file that is there is replaced, its permissions kept, a link's target and not the link. What is no file, such as
-    `/dev/stdout` or a pipe, is written to.
+    An existing file is replaced and keeps its permissions; of a link, the target is replaced. Something that is not a
+    file, such as `/dev/stdout` or a pipe, is written to.
 
     Raises:
-        OSError: it cannot be written; what was there is there still.
+        OSError: it cannot be written; an existing file is unchanged.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():

@@ -1,4 +1,4 @@
-"""Directories written whole or not at all: staged under another name, forced to disk, and renamed."""
+"""Write directories whole or not at all: under another name first, forced to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from engine.files.atomic import sync
 
 
 def write_directory(target: Path, write: Callable[[Path], None]) -> None:
-    """Have `write(directory)` fill a directory, then put it at `target` in one rename; what was there goes after."""
-    staged, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
-    for left_over in (staged, old):
-        _remove(left_over)
-    staged.mkdir(parents=True)
+    """Let `write(directory)` fill a directory, then rename it to `target`; delete an earlier `target`."""
+    new, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
+    for remains in (new, old):
+        _remove(remains)
+    new.mkdir(parents=True)
     try:
-        write(staged)
-        for file in staged.iterdir():
+        write(new)
+        for file in new.iterdir():
             sync(file)
-        sync(staged)
+        sync(new)
         if target.exists() or target.is_symlink():
             target.rename(old)
-        staged.rename(target)
+        new.rename(target)
     except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         raise
     sync(target.parent)
     _remove(old)
 
 
 def _remove(path: Path) -> None:
-    """Delete what is there, a link itself and not what it leads to; what cannot be deleted is in nobody's way."""
+    """Delete a file, directory or link (not the target of a link) if possible; nothing depends on it."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

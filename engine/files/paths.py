@@ -1,4 +1,4 @@
-"""Where things lie: a workspace is a directory with `experiments.json` and `runs/`."""
+"""Name the paths of a workspace, a directory with `experiments.json` and `runs/`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 from engine.errors import RoundError
 
-FILE_MODE = 0o640  # of what is made in a workspace; the umask decides whether the group may read it
+FILE_MODE = 0o640  # of new files in a workspace; the umask decides whether the group may read them
 ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 CHECKPOINT_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")  # by the step it was written after
 
 
 class Workspace:
-    """Paths of one workspace. Makes nothing by itself."""
+    """Paths of one workspace; creates nothing."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
@@ -30,12 +30,12 @@ class Workspace:
 
     @property
     def judgements(self) -> Path:
-        """Which of two answers a person preferred, one file for all rounds, whose names are not in its own."""
+        """Return the file that records which of two answers a person preferred, one file for all rounds."""
         return self.root / "judgements.jsonl"
 
     @property
     def conversations_dir(self) -> Path:
-        """What was said to adapters, a file for each conversation."""
+        """Return the directory of the conversations with adapters, one file for each."""
         return self.root / "conversations"
 
     @property
@@ -44,7 +44,7 @@ class Workspace:
 
     @property
     def shared_sign(self) -> Path:
-        """There if the owner lets the members of the group read the workspace."""
+        """Return the file that exists if the owner lets the members of the group read the workspace."""
         return self.runs_dir / ".shared"
 
     @property
@@ -52,9 +52,9 @@ class Workspace:
         return self.runs_dir / "runner.log"
 
     def run_dir(self, round_id: str) -> RunDir:
-        """The run directory of a round; raises RoundError for an id, read from a file, that leads elsewhere."""
+        """Return the run directory of a round; raises RoundError for an id that would lead out of `runs/`."""
         if not ROUND_ID.fullmatch(round_id):
-            raise RoundError(f"round id {round_id!r} is no name for a directory in {self.runs_dir}: correct it")
+            raise RoundError(f"round id {round_id!r} is not a directory name for {self.runs_dir}: correct it")
         return RunDir(self.runs_dir / round_id)
 
 
@@ -65,19 +65,19 @@ class RunDir:
         self.path = path
 
     def check(self) -> None:
-        """Raise RoundError if what is written or deleted in it is a link, which leads who knows where."""
-        kept = (self.adapter, self.checkpoints, self.scores, self.answers, self.evaluations)
-        for path in (self.spec, self.events, self.log, *kept):
+        """Raise RoundError if anything that is written or deleted in it is a link, which may lead anywhere."""
+        directories = (self.adapter, self.checkpoints, self.scores, self.answers, self.evaluations)
+        for path in (self.spec, self.events, self.log, *directories):
             if path.is_symlink():
                 raise RoundError(f"{path} is a link, which is never followed: put what it leads to in its place")
 
     def open_log(self) -> BinaryIO:
-        """The log, to append to; raises OSError for a link in its place, or if the disk refuses."""
+        """Open the log to append to; raises OSError if it is a link or the disk refuses."""
         return open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE), "ab")
 
     @property
     def spec(self) -> Path:
-        """The round as it was queued: id, number, name, note, parent, spec and plan."""
+        """Return the file of the round as it was queued: id, number, name, note, parent, spec and plan."""
         return self.path / "spec.json"
 
     @property
@@ -86,7 +86,7 @@ class RunDir:
 
     @property
     def steps(self) -> Path:
-        """The steps of `events` as columns: it only saves time, and a run does without it where it is a link."""
+        """Return the file of the steps of `events` as columns; it only saves time, and is not used if it is a link."""
         return self.path / "steps.bin"
 
     @property
@@ -99,17 +99,17 @@ class RunDir:
 
     @property
     def scores(self) -> Path:
-        """What each held-out example scored, a file for each evaluation."""
+        """Return the directory of the scores of each held-out row, one file for each evaluation."""
         return self.path / "scores"
 
     @property
     def answers(self) -> Path:
-        """What the model answered to held-out prompts, a file for each time it was asked."""
+        """Return the directory of the model's answers to held-out prompts, one file for each scoring."""
         return self.path / "answers"
 
     @property
     def evaluations(self) -> Path:
-        """How the adapter scored on other data than the round's own."""
+        """Return the directory of evaluations of the adapter on other data than the round's own."""
         return self.path / "evaluations"
 
     @property
@@ -117,15 +117,15 @@ class RunDir:
         return self.path / "checkpoints"
 
     def checkpoint(self, step: int) -> Path:
-        """Where the checkpoint after `step` lies, if there is one."""
+        """Return the directory of the checkpoint after `step`, which may not exist."""
         return self.checkpoints / f"checkpoint-{step}"
 
     @property
     def heartbeat(self) -> Path:
-        """Touched by the engine every few seconds for as long as it can."""
+        """Return the file that the engine touches every few seconds."""
         return self.path / "heartbeat"
 
     @property
     def lock(self) -> Path:
-        """Held by the engine that trains the round, so that there is never a second one."""
+        """Return the lock that the engine of the round holds, so that no second engine trains it."""
         return self.path / "engine.lock"

@@ -1,6 +1,6 @@
-"""Who may read a workspace: its owner alone, unless the owner shares it with the members of the directory's group.
+"""Let only the owner read a workspace, or also the members of the directory's group if the owner shares it.
 
-The sign is a file of the owner's, as permissions alone tell nothing: TensorBoard, for one, makes directories called
+A file of the owner's marks a shared workspace. Permissions alone do not: TensorBoard, for one, makes directories called
 `runs` that everybody may read. Each process that writes in a workspace takes its umask from here.
 """
 
@@ -20,7 +20,7 @@ READ, ENTER = stat.S_IRGRP, stat.S_IXGRP
 
 
 def is_shared(workspace: Workspace) -> bool:
-    """Whether the members of the group may read it; a sign of another user's, or that is no plain file, is none."""
+    """Return True if the owner shares the workspace; a mark made by another user, or a link, does not count."""
     try:
         status = os.lstat(workspace.shared_sign)
     except OSError:
@@ -29,14 +29,14 @@ def is_shared(workspace: Workspace) -> bool:
 
 
 def set_umask(workspace: Workspace) -> None:
-    """Let this process and its children make files for those alone who may read the workspace."""
+    """Set the umask so that only those who may read the workspace can read the new files of this process."""
     os.umask(SHARED_UMASK if is_shared(workspace) else PRIVATE_UMASK)
 
 
 def share(workspace: Workspace) -> str:
-    """Let the group read what is in the workspace and what will be; returns the name of the group.
+    """Let the group read the present and future files of the workspace; returns the name of the group.
 
-    What runs already goes on as it began: what it makes is its owner's alone until it ends.
+    A process that runs already keeps its umask: its new files are the owner's alone until it ends.
 
     Raises:
         LoratuiError: a permission cannot be changed.
@@ -57,7 +57,7 @@ def share(workspace: Workspace) -> str:
 
 
 def unshare(workspace: Workspace) -> None:
-    """Take from all but the owner what `share` gave, and more: nobody else may then read what is in the workspace.
+    """Let nobody but the owner read the workspace, whoever could before.
 
     Raises:
         LoratuiError: a permission cannot be changed.
@@ -67,21 +67,21 @@ def unshare(workspace: Workspace) -> None:
         for path in _ours(workspace):
             path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
     except OSError as error:
-        raise LoratuiError(f"{workspace.root} is shared still: {reason_of(error)}") from error
+        raise LoratuiError(f"{workspace.root} is still shared: {reason_of(error)}") from error
 
 
 def _ours(workspace: Workspace) -> Iterator[Path]:
-    """The workspace's directory, its store with the backups, judgements, runs and conversations; no locks, no links."""
+    """Yield the workspace's directory, store with backups, judgements, runs and conversations; no locks or links."""
     yield workspace.root
     store = workspace.store_path
-    kept = [*store.parent.glob(f"{store.name}*"), *workspace.root.glob(workspace.judgements.name)]
-    yield from (path for path in kept if _is_told(path))
+    files = [*store.parent.glob(f"{store.name}*"), *workspace.root.glob(workspace.judgements.name)]
+    yield from (path for path in files if _is_shareable(path))
     conversations = workspace.conversations_dir
     for top in [workspace.runs_dir] if conversations.is_symlink() else [workspace.runs_dir, conversations]:
         for directory, _, names in os.walk(top):
             yield Path(directory)
-            yield from (path for name in names if _is_told(path := Path(directory, name)))
+            yield from (path for name in names if _is_shareable(path := Path(directory, name)))
 
 
-def _is_told(path: Path) -> bool:
+def _is_shareable(path: Path) -> bool:
     return stat.S_ISREG(path.lstat().st_mode) and path.suffix != ".lock"

@@ -27,10 +27,10 @@ from engine.files.atomic import (
     NoPlainFile,
     link_or_copy,
     read_plain,
-    staged,
     sweep,
     sync,
     temporary_beside,
+    temporary_file,
 )
 
 SCHEMA = 1
@@ -129,7 +129,7 @@ class AtomicJSONStorage(Storage):
         target = self.target
         known, self._parsed = self._parsed, None
         try:
-            with staged(target, _render(tables)) as temporary:
+            with temporary_file(target, _render(tables)) as temporary:
                 now = time.time_ns()  # the kernel's own clock ticks too seldom to tell two quick writes apart
                 os.utime(temporary, ns=(now, now))
                 signature = _signature(os.stat(temporary))

@@ -1,1 +1,1 @@
-"""Words and numbers for people: units, sanitized and redacted text, Markdown."""
+"""Format numbers and text for people: units, sanitized and redacted text, Markdown."""

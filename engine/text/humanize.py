@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Format figures as people read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def format_duration(seconds: float | None) -> str:
-    """`7m1s`, `45s`, `2h05m`, and nothing for None."""
+    """Format seconds as `45s`, `7m1s` or `2h05m`; "" for None."""
     if seconds is None:
         return ""
     whole = round(seconds)
@@ -17,7 +17,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_bytes(count: float | None) -> str:
-    """`512 MiB`, `14.6 GiB`, and nothing for None."""
+    """Format bytes as `512 MiB` or `14.6 GiB`; "" for None."""
     if count is None:
         return ""
     if count < 1024**3:
@@ -26,7 +26,7 @@ def format_bytes(count: float | None) -> str:
 
 
 def format_count(count: float | None) -> str:
-    """`950`, `12.3k`, `1.10M`, and nothing for None."""
+    """Format a count as `950`, `12.3k` or `1.10M`; "" for None."""
     if count is None:
         return ""
     if count < 1000:
@@ -37,13 +37,13 @@ def format_count(count: float | None) -> str:
 
 
 def format_perplexity(value: float | None) -> str:
-    """Two decimals as far as they mean something: `3.16`, `412.8`, `31,970`."""
+    """Format a perplexity with the decimals that mean something: `3.16`, `412.8`, `31,970`; "" for None."""
     if value is None:
         return ""
     return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def name_rounds(numbers: Sequence[int]) -> str:
-    """Rounds by number: `round 3`, or `rounds 2, 3 and 5`."""
+    """Name rounds by their numbers: `round 3`, or `rounds 2, 3 and 5`."""
     *first, last = map(str, numbers)
     return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"

@@ -1,4 +1,4 @@
-"""Tokens and keys, kept out of whatever is written down."""
+"""Keep tokens and keys out of everything that is written down."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from io import TextIOBase
 from typing import Any, TextIO
 
 REDACTED = "[redacted]"
-# As their issuers write them: Hugging Face, OpenAI and Anthropic, GitHub, AWS, Slack; a bearer's header; user and
-# password in a URL.
+# The formats of Hugging Face, OpenAI and Anthropic, GitHub, AWS, Slack; the token of a bearer header;
+# user and password in a URL.
 TOKEN = re.compile(
     r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}|\bsk-[A-Za-z0-9_-]{20,}|\b(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{20,}"
     r"|\bAKIA[A-Z0-9]{16}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}"
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
 )
 NAMES_A_SECRET = re.compile(r"(?:^|_)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)S?$")
-SHORTEST = 8  # a value any shorter, such as `1`, is no secret
+SHORTEST = 8  # a shorter value, such as `1`, is not a secret
 
 
 def redact(text: str) -> str:
-    """`text` without what looks like a token, and without what a variable such as `WANDB_API_KEY` holds."""
+    """Replace what looks like a token in `text`, and the values of variables such as `WANDB_API_KEY`."""
     for secret in _secrets_of_environment():
         text = text.replace(secret, REDACTED)
     return TOKEN.sub(REDACTED, text)
 
 
 def holds_secret(text: str) -> bool:
-    """Whether anything of `text` is to be redacted."""
+    """Return True if `redact` would change `text`."""
     return redact(text) != text
 
 
 def _secrets_of_environment() -> list[str]:
-    """The longest first, as one may begin with another."""
+    """Return them longest first, since one may begin with another."""
     values = {value for name, value in os.environ.items() if NAMES_A_SECRET.search(name) and len(value) >= SHORTEST}
     return sorted(values, key=len, reverse=True)
 
 
 def redact_output() -> None:
-    """Have this process print no secret: whatever is written through `sys.stdout` and `sys.stderr` is redacted."""
-    sys.stdout, sys.stderr = _Redacting(sys.stdout), _Redacting(sys.stderr)
+    """Redact everything that this process writes through `sys.stdout` and `sys.stderr`."""
+    sys.stdout, sys.stderr = _RedactedOutput(sys.stdout), _RedactedOutput(sys.stderr)
 
 
-class _Redacting(TextIOBase):
-    """Passes text on redacted, in whole lines, as a token may come in two writes."""
+class _RedactedOutput(TextIOBase):
+    """Pass text on redacted, line by line, since a token may be split over two writes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Text that was not typed here, made safe to show: in a terminal, and in a file that somebody prints on one."""
+"""Make text from elsewhere safe to show in a terminal, and in a file that somebody prints on one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ HIDDEN = re.compile(
 
 
 def clean(text: str) -> str:
-    """`text` with every character that steers a terminal, reorders letters or hides shown as a symbol.
+    """Replace every character in `text` that controls a terminal, reorders letters or is invisible by a symbol.
 
-    These are Unicode's control characters but newline and tab, its format characters but those that are drawn (such as
-    the Arabic number sign), its line and paragraph separators, lone surrogates, and what it lets a renderer ignore
-    (Default_Ignorable_Code_Point, https://www.unicode.org/reports/tr44/): bidirectional controls, zero-width
-    characters, tags, variation selectors, fillers. C0 and DEL become their control pictures, the others U+FFFD.
+    These are Unicode's control characters except newline and tab, its format characters except those that are drawn
+    (such as the Arabic number sign), its line and paragraph separators, lone surrogates, and the characters that a
+    renderer may ignore (Default_Ignorable_Code_Point, https://www.unicode.org/reports/tr44/): bidirectional controls,
+    zero-width characters, tags, variation selectors, fillers. C0 and DEL become their control pictures, the others
+    U+FFFD.
 
-    Left out without a symbol, since the text reads the same and a symbol would tear it apart: a joiner between two
-    emoji (which then stand side by side) or between two letters of a script that writes with joiners, and the selector
-    behind an emoji. Terminals disagree on the width of what these make. Combining marks stay.
+    Removed without a symbol, because the text reads the same and a symbol would split it: a joiner between two emoji
+    (which then stand side by side) or between two letters of a script that uses joiners, and the selector after an
+    emoji. Terminals disagree on the width of such sequences. Combining marks stay.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -37,12 +38,12 @@ def clean(text: str) -> str:
 
 
 def clean_line(text: str) -> str:
-    """`clean`, on one line."""
+    """Clean `text`, and put it on one line."""
     return clean(" ".join(text.split()))
 
 
 def escape_json(document: str) -> str:
-    """A JSON document with the characters that `clean` replaces written as `\\uXXXX`: it holds the same values."""
+    """Write the characters that `clean` replaces as `\\uXXXX` in a JSON document, whose values stay the same."""
     return HIDDEN.sub(_escape, document)
 
 

@@ -35,7 +35,7 @@ Size = tuple[int, int]
 PLACE = "~/rounds"  # where the workspace is said to lie
 SECONDS = 60.0
 SETTLED_LOOKS = 3
-LOOK_SECONDS = 0.04
+LOOK_SECONDS = 0.02
 
 
 class Scene(NamedTuple):

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.scenes import SCENES, play, settle, stage
+from scripts.scenes import SCENES, AppPilot, Scene, play, settle, stage
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,14 +33,14 @@ async def draw(names: Iterable[str]) -> dict[str, str]:
             place.mkdir(exist_ok=True)
             with stage(place):
                 async with play(scene, place, SIZE) as pilot:
-                    await settle(pilot, scene.shows)
-                    drawn[name] = tidy(pilot.app.export_screenshot(title="loratui"))
+                    drawn[name] = await svg_of(pilot, scene)
     return drawn
 
 
-def tidy(svg: str) -> str:
-    """An SVG without what differs from run to run: a number that Rich makes of the whole text for its names."""
-    return re.sub(r"terminal-\d+", "terminal", svg)
+async def svg_of(pilot: AppPilot, scene: Scene) -> str:
+    """Return the SVG of the scene that the app shows, without the number that Rich puts into its names."""
+    await settle(pilot, scene.shows)
+    return re.sub(r"terminal-\d+", "terminal", pilot.app.export_screenshot(title="loratui"))
 
 
 def main() -> None:

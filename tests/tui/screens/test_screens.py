@@ -1,9 +1,11 @@
-"""Every screen as it was when somebody last looked at it, at three sizes, dark and light.
+"""Every screen as it was when somebody last looked at it, at three sizes, dark and light, and whole at every size.
 
-What is kept is text: the characters, and below them how each run of cells is drawn, so that a change can be read in a
-diff. An SVG of the same, as pytest-textual-snapshot keeps it, is forty times as long and says no more; that plugin does
-not run with pytest 9 either, as it is bound to syrupy 4.8.0. `pytest tests/tui/screens/test_screens.py
---snapshot-update` takes the screens as they are now, which is for when they are meant to be so.
+A snapshot is text: the characters, and below them how each run of cells is drawn, so that a diff shows a change. An
+SVG of the same, as pytest-textual-snapshot stores it, is forty times as long and says no more; that plugin does not
+run with pytest 9 either, as it is bound to syrupy 4.8.0. `pytest tests/tui/screens/test_screens.py --snapshot-update`
+takes the screens as they are now.
+
+Each scene is played once: the running app is resized, and its theme changed.
 """
 
 from __future__ import annotations
@@ -11,16 +13,29 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from _pytest.mark import ParameterSet
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from textual.screen import ModalScreen
 
-from scripts.scenes import SCENES, Picture, picture, play, settle, stage
+from scripts import screenshots
+from scripts.scenes import SCENES, AppPilot, Picture, Size, lines_of, picture, play, settle, stage
+from tests.support.layout import layout_mistakes
+from tests.support.processes import ROOT
+from tui.screens.dialogs.too_small import NEEDED
 from tui.settings.themes import CONTRAST, DARK, LIGHT
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
+IN_CONTRAST = ("rounds", "live", "form")
+# Smallest, largest, and either side of each width at which a screen is arranged in another way: 100, 120 and 150.
+EDGES = [(80, 22), (240, 70), (240, 22), (80, 70), (99, 31), (100, 22), (119, 45), (149, 24), (150, 31)]
+EDGES_OF_A_DIALOG = EDGES[:2]  # the screen beneath it is another scene
+SMALLER = [(79, 24), (80, 21), (40, 12), (20, 5), (200, 10), (30, 60), (3, 2), (1, 1)]
+KEEPING_COLOURS = ("commands", "compare", "live", "chart", "row")  # when the theme is changed while they are shown
+FROM_THE_START = ("welcome", "filter", "lineage", "live")
 LETTERS = string.ascii_letters + string.digits
 
 
@@ -39,14 +54,8 @@ def snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     return snapshot.use_extension(ScreenFile)
 
 
-@pytest.fixture(scope="module")
-def sample_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the sample workspace lies, or will."""
-    return tmp_path_factory.mktemp("scenes")
-
-
 def written(drawn: Picture) -> str:
-    """A screen as it is kept: its characters, the styles by letters, and of each line the runs of cells."""
+    """Return a screen as text: its characters, the styles by letters, and the runs of cells of each line."""
     names = list(dict.fromkeys(name for line in drawn.styles for _, name in line))
     letters = dict(zip(names, LETTERS, strict=False))
     assert len(letters) == len(names), "too many styles for one screen"
@@ -56,28 +65,113 @@ def written(drawn: Picture) -> str:
 
 
 def _counted(rows: list[str]) -> Iterator[str]:
-    """Rows with their numbers; those that are like the one before are left out."""
+    """Yield rows with their numbers, without those that are equal to the one before."""
     for number, row in enumerate(rows):
         if not number or row != rows[number - 1]:
             yield f"{number + 1}: {row}"
 
 
-LOOKS = [
-    *((name, theme) for name in SCENES for theme in (DARK.name, LIGHT.name)),
-    *((name, CONTRAST.name) for name in ("rounds", "live", "form")),
-]
+class Looks(NamedTuple):
+    """What the plays of a scene showed."""
+
+    pictures: dict[tuple[str, Size], Picture]  # by theme and size
+    mistakes: list[str]  # of the layout, at any size
+    svgs: list[str]  # one of a scene that docs/ show, else none
 
 
-@pytest.mark.parametrize(("name", "theme"), LOOKS)
-async def test_screen_is_as_it_was(name: str, theme: str, sample_directory: Path, snapshot: SnapshotAssertion) -> None:
-    directory = sample_directory / ("empty" if SCENES[name].empty else "sample")
-    directory.mkdir(exist_ok=True)
-    pictures = {}
+def themes_of(name: str) -> list[str]:
+    return [DARK.name, LIGHT.name, CONTRAST.name][: 3 if name in IN_CONTRAST else 2]
+
+
+class Album:
+    """The looks of the scenes, each played when a test first asks for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._looks: dict[str, Looks] = {}
+
+    def directory_of(self, name: str) -> Path:
+        directory = self._directory / ("empty" if SCENES[name].empty else "sample")
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    async def looks_of(self, name: str) -> Looks:
+        if name not in self._looks:
+            looks, themes, directory = Looks({}, [], []), themes_of(name), self.directory_of(name)
+            for together in [[theme] for theme in themes] if name in KEEPING_COLOURS else [themes]:
+                with stage(directory):
+                    async with play(SCENES[name], directory, SIZES[0], together[0]) as pilot:
+                        await look_at(pilot, name, together, looks)
+            self._looks[name] = looks
+        return self._looks[name]
+
+
+async def look_at(pilot: AppPilot, name: str, themes: list[str], looks: Looks) -> None:
+    """Draw a scene at each size in `themes`; in the dark one, check its layout at every size and draw it for docs/."""
+    for size in SIZES:
+        await pilot.resize_terminal(*size)
+        for theme in themes:
+            pilot.app.theme = theme
+            await settle(pilot, SCENES[name].shows)
+            looks.pictures[theme, size] = picture(pilot)
+        looks.mistakes.extend(await layout_mistakes(pilot, *size))
+    if DARK.name not in themes:
+        return
+    pilot.app.theme = DARK.name
+    if name in screenshots.SHOWN:
+        await pilot.resize_terminal(*screenshots.SIZE)
+        looks.svgs.append(await screenshots.svg_of(pilot, SCENES[name]))
+    for size in EDGES_OF_A_DIALOG if isinstance(pilot.app.screen, ModalScreen) else EDGES:
+        await pilot.resize_terminal(*size)
+        looks.mistakes.extend(await layout_mistakes(pilot, *size))
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    return Album(tmp_path_factory.mktemp("scenes"))
+
+
+def of_scene(name: str, *more: str) -> ParameterSet:
+    """Keep the tests of a scene in one process, which plays it once."""
+    return pytest.param(name, *more, marks=pytest.mark.xdist_group(f"scene {name}"))
+
+
+@pytest.mark.parametrize(("name", "theme"), [of_scene(name, theme) for name in SCENES for theme in themes_of(name)])
+async def test_screen_is_as_it_was(name: str, theme: str, album: Album, snapshot: SnapshotAssertion) -> None:
+    pictures = (await album.looks_of(name)).pictures
+    for size in SIZES:
+        width, height = size
+        assert written(pictures[theme, size]) == snapshot(name=f"{width}x{height}")
+
+
+@pytest.mark.parametrize("name", [of_scene(name) for name in SCENES])
+async def test_screen_is_whole_at_every_size(name: str, album: Album) -> None:
+    assert (await album.looks_of(name)).mistakes == []
+
+
+@pytest.mark.parametrize("name", [of_scene(name) for name in screenshots.SHOWN])
+async def test_screen_in_docs_is_what_the_app_shows(name: str, album: Album) -> None:
+    """As `make screenshots` draws it where the size at which the app starts matters."""
+    svgs = [*(await screenshots.draw([name])).values()] if name in FROM_THE_START else (await album.looks_of(name)).svgs
+    assert [(ROOT / "docs" / f"{name}.svg").read_text()] == svgs, "run `make screenshots`"
+
+
+def test_docs_hold_no_other_screens() -> None:
+    assert {path.stem for path in (ROOT / "docs").glob("*.svg")} == set(screenshots.SHOWN)
+
+
+@pytest.mark.parametrize("name", ["rounds", "form", "help"])
+async def test_smaller_terminal_says_which_size_is_needed(name: str, album: Album) -> None:
+    directory = album.directory_of(name)
     with stage(directory):
-        async with play(SCENES[name], directory, SIZES[0], theme) as pilot:
-            for size in SIZES:
-                await pilot.resize_terminal(*size)
-                await settle(pilot, SCENES[name].shows)
-                pictures[size] = picture(pilot)
-    for (width, height), drawn in pictures.items():
-        assert written(drawn) == snapshot(name=f"{width}x{height}")
+        async with play(SCENES[name], directory, (80, 24)) as pilot:
+            before = lines_of(pilot)
+            for width, height in SMALLER:
+                await pilot.resize_terminal(width, height)
+                assert type(pilot.app.screen).__name__ == "TooSmallScreen", (width, height)
+                if width * height > 200:
+                    text = " ".join(" ".join(lines_of(pilot)).split())
+                    assert f"{NEEDED.width}×{NEEDED.height}" in text, (width, height, text)
+            await pilot.resize_terminal(80, 24)
+            await settle(pilot)
+            assert lines_of(pilot) == before

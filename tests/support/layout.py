@@ -1,0 +1,79 @@
+"""Check the layout of the screens an app shows: no two panes overlap, and nothing that is needed is cut off."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+
+from textual.geometry import Region, Size
+from textual.screen import ModalScreen
+from textual.widget import Widget
+
+from scripts.scenes import AppPilot, lines_of
+
+LAYOUT_SECONDS = 2.0
+# The columns and rows of some widgets that have to be visible.
+LEAST = {
+    "KeyFooter": (80, 1), "CurveChart": (40, 8), "RoundTable": (80, 6), "QueueTable": (80, 6), "RoundDetail": (80, 3),
+    "LineageView": (80, 12), "CompareTable": (40, 6), "RunHeader": (80, 2), "RunFigures": (28, 8), "LogPane": (80, 3),
+    "MachinePanel": (80, 3), "SamplePane": (80, 10), "SpecForm": (50, 6), "PlanPanel": (30, 3), "Banner": (80, 1),
+    "AnswerPair": (80, 18),
+    "Transcript": (80, 8), "TalkInput": (40, 1),
+}  # fmt: skip
+
+
+async def layout_mistakes(pilot: AppPilot, columns: int, rows: int) -> list[str]:
+    """Return the mistakes that remain once the app has laid out its screens for `columns` × `rows`, in words."""
+    deadline = time.monotonic() + LAYOUT_SECONDS
+    while (mistakes := _mistakes_now(pilot, Size(columns, rows))) and time.monotonic() < deadline:
+        await pilot.pause(0.02)  # a screen is laid out in several passes
+    return [f"{columns}×{rows}: {mistake}" for mistake in mistakes]
+
+
+def _mistakes_now(pilot: AppPilot, size: Size) -> list[str]:
+    app = pilot.app
+    mistakes = [
+        mistake
+        for screen in [*app._background_screens, app.screen]
+        for mistake in (*_too_small_or_overlapping(screen, size), *_outside(screen, size))
+    ]
+    return mistakes if isinstance(app.screen, ModalScreen) else [*mistakes, *_keys_missing(pilot)]
+
+
+def _panes(widget: Widget) -> Iterator[Widget]:
+    """Yield the visible children of a screen or container, one layer deep."""
+    return (child for child in widget.children if child.display and child.visible and child.size.area)
+
+
+def _too_small_or_overlapping(screen: Widget, size: Size) -> Iterator[str]:
+    everything = Region(0, 0, *size)
+    shown = [widget for widget in screen.walk_children(Widget) if widget.is_on_screen]
+    for widget in shown:
+        name, region = type(widget).__name__, widget.region
+        if name in LEAST:
+            visible = region.intersection(everything)
+            columns, rows = LEAST[name]
+            if visible.width < min(columns, size.width) or visible.height < rows:
+                yield f"{visible.width}×{visible.height} of {name} are visible, which is less than {columns}×{rows}"
+    for parent in (screen, *shown):
+        if (parent.is_scrollable and parent is not screen) or parent.styles.layers:
+            continue
+        for first, second in itertools.combinations(_panes(parent), 2):
+            if first.layer == second.layer and first.styles.overlay == second.styles.overlay == "none":
+                overlap = first.region.intersection(second.region)
+                if overlap.area:
+                    yield f"{first!r} and {second!r} overlap in {overlap}"
+
+
+def _outside(screen: Widget, size: Size) -> Iterator[str]:
+    everything = Region(0, 0, *size)
+    for child in _panes(screen):
+        if not everything.contains_region(child.region) and child.id != "textual-tooltip":
+            yield f"{child!r} lies at {child.region}"
+
+
+def _keys_missing(pilot: AppPilot) -> Iterator[str]:
+    last = lines_of(pilot)[-1]
+    if "Help" not in last and "Commands" not in last:
+        yield f"the last line says neither how to get help nor where the commands are: {last!r}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -44,6 +43,7 @@ from engine.store.round_store import RoundStore
 from engine.system.nvml import GpuSample
 from engine.system.process import own_identity
 from engine.system.telemetry import MachineSample
+from scripts.shipped_rounds import shipped_rounds
 from tui.messages import RoundShare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,7 +102,7 @@ FIRST_NEW, BEST = 6, 8
 def make_workspace(directory: Path) -> Workspace:
     """The workspace in `directory`, which must not hold one. A round in it runs, in name: nothing is trained."""
     directory.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "experiments.json", directory)
+    (directory / "experiments.json").write_bytes(shipped_rounds())
     workspace = Workspace(directory)
     store = RoundStore(workspace)
     for index, (parent, changes, status, share, level, name, note, tags) in enumerate(FAMILY):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +15,9 @@ from engine.files.paths import RunDir, Workspace
 from engine.runs.events import AnyEvent
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
+from scripts.shipped_rounds import shipped_rounds
 from tests.support.fake_engine import Script
-from tests.support.processes import ROOT, end_processes_of, start_fake_runner
+from tests.support.processes import end_processes_of, start_fake_runner
 from tests.support.rounds import (
     write_nano_spec,
 )
@@ -87,7 +87,7 @@ def workspace(empty_directory: Path) -> Workspace:
 @pytest.fixture
 def reference_workspace(empty_directory: Path) -> Workspace:
     """A workspace with the five rounds that ship with loratui."""
-    shutil.copy(ROOT / "experiments.json", empty_directory)
+    (empty_directory / "experiments.json").write_bytes(shipped_rounds())
     return Workspace(empty_directory)
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU shows: the kernel for rows of different lengths, half precision, and memory that really runs out."""
+"""Tests that need a GPU: its attention kernel, half precision, CUDA graphs, and running out of memory."""
 
 from __future__ import annotations
 
@@ -113,14 +113,16 @@ def sum_of_rows(model: Any, rows: list[Any]) -> torch.Tensor:
     """`plain_nll` on the model's device."""
     total = torch.zeros((), device=CUDA)
     for row in rows:
-        tokens, wanted = row.tokens.long().to(CUDA), row.supervised[1:].to(CUDA)
+        tokens, supervised = row.tokens.long().to(CUDA), row.supervised[1:].to(CUDA)
         logits = model(input_ids=tokens[None], use_cache=False).logits[0, :-1]
-        total = total + torch.nn.functional.cross_entropy(logits[wanted].float(), tokens[1:][wanted], reduction="sum")
+        total = total + torch.nn.functional.cross_entropy(
+            logits[supervised].float(), tokens[1:][supervised], reduction="sum"
+        )
     return total
 
 
 @pytest.mark.parametrize("dtype", list(ROUNDING), ids=str)
-def test_perplexity_does_not_depend_on_how_rows_are_laid_out(dtype: torch.dtype, exact_products: None) -> None:
+def test_perplexity_does_not_depend_on_how_rows_are_batched(dtype: torch.dtype, exact_products: None) -> None:
     rows = rows_of(31, 5, 64, 12, 99, 3, 80)
     model = adapted(FAMILIES["llama"], dtype=dtype).to(CUDA)
     forward = choose_forward(model, CUDA, dtype, 128)
@@ -144,7 +146,7 @@ def test_round_learns_and_its_loss_is_the_same_on_a_cpu(
 
 
 def test_round_goes_on_from_its_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
-    """The random numbers of the device with it: the kernels add up in no fixed order, so nearly the same."""
+    """The device's random state is restored too; figures are nearly equal, as kernels add up in no fixed order."""
     settings = {"model__dtype": "float32", "lora__lora_dropout": 0.3}
     whole = train_here(make_run(tmp_path / "whole", tiny_model, **settings))
     run = make_run(tmp_path / "run", tiny_model, **settings)
@@ -161,7 +163,7 @@ def large() -> Any:
     torch.cuda.empty_cache()
 
 
-def test_memory_is_estimated_before_it_is_taken(large: Any) -> None:
+def test_memory_is_estimated_before_it_is_used(large: Any) -> None:
     forward = choose_forward(large, CUDA, torch.bfloat16, 128)
     rows = rows_of(*[100] * 64)
     budget = measure_budget(forward, rows, len(rows), checkpointing=None)
@@ -174,15 +176,15 @@ def test_memory_is_estimated_before_it_is_taken(large: Any) -> None:
 def test_activations_are_recomputed_where_memory_is_short(large: Any) -> None:
     forward = choose_forward(large, CUDA, torch.bfloat16, 128)
     rows = rows_of(*[120] * 8)
-    kept = measure_budget(forward, rows[:1], 1, checkpointing=False).bytes - torch.cuda.memory_allocated()
+    stored = measure_budget(forward, rows[:1], 1, checkpointing=False).bytes - torch.cuda.memory_allocated()
     recomputed = measure_budget(forward, rows[:1], 1, checkpointing=True).bytes - torch.cuda.memory_allocated()
-    assert recomputed < kept / 2
+    assert recomputed < stored / 2
 
 
-def test_step_that_runs_out_of_memory_is_taken_again_in_smaller_ones(
+def test_step_that_runs_out_of_memory_is_repeated_in_smaller_micro_batches(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch's own error: what is left of the card is taken by somebody else after the memory was measured."""
+    """By torch's own error: another process uses the rest of the card after the memory was measured."""
     settings: dict[str, Any] = {
         "model__dtype": "float32",
         "lora__lora_dropout": 0.0,
@@ -192,14 +194,14 @@ def test_step_that_runs_out_of_memory_is_taken_again_in_smaller_ones(
     whole = train_here(make_run(tmp_path / "whole", tiny_model, **settings))
     measure = evaluations.measure_base
 
-    def measure_and_take(training: Any) -> None:
+    def measure_then_shrink(training: Any) -> None:
         measure(training)
         torch.cuda.empty_cache()
         used = torch.cuda.memory_reserved()
         total = torch.cuda.get_device_properties(CUDA).total_memory
         torch.cuda.set_per_process_memory_fraction((used + 8 * MIB) / total)
 
-    monkeypatch.setattr("engine.training.loop.recipe.measure_base", measure_and_take)
+    monkeypatch.setattr("engine.training.loop.recipe.measure_base", measure_then_shrink)
     try:
         events = train_here(make_run(tmp_path / "run", tiny_model, **settings))
     finally:
@@ -232,14 +234,14 @@ def test_rounds_of_every_kind_end_well(settings: dict[str, Any], tiny_model: Pat
 
 
 @pytest.mark.parametrize("dtype", list(ROUNDING), ids=str)
-def test_gates_of_one_kernel_give_the_models_own_numbers(dtype: torch.dtype, exact_products: None) -> None:
+def test_fused_swiglu_gives_the_models_own_loss_and_gradients(dtype: torch.dtype, exact_products: None) -> None:
     rows = rows_of(*LENGTHS)
-    written_out, model = (adapted(FAMILIES["llama"], dtype=dtype).to(CUDA) for _ in range(2))
+    original, model = (adapted(FAMILIES["llama"], dtype=dtype).to(CUDA) for _ in range(2))
     assert fuse_swiglu(model.get_base_model()) == SMALL["num_hidden_layers"]
     with autocast(CUDA, dtype):
-        theirs, ours = sum_of_rows(written_out, rows), sum_of_rows(model, rows)
+        theirs, ours = sum_of_rows(original, rows), sum_of_rows(model, rows)
     assert ours.item() == pytest.approx(theirs.item(), rel=ROUNDING[dtype] / 10)
-    assert relative_error(gradients_of(model, ours), gradients_of(written_out, theirs)) < ROUNDING[dtype]
+    assert relative_error(gradients_of(model, ours), gradients_of(original, theirs)) < ROUNDING[dtype]
 
 
 def test_gate_of_another_kind_is_left_alone() -> None:
@@ -248,99 +250,99 @@ def test_gate_of_another_kind_is_left_alone() -> None:
 
 
 def replaying(forward: Forward, *lengths: tuple[int, ...]) -> Forward:
-    """Which replays passes of rows of such lengths."""
-    wanted = sorted({captured_length(sum(rows)) for rows in lengths})
+    """Return `forward` with CUDA graphs for passes over rows of such lengths."""
+    padded = sorted({captured_length(sum(rows)) for rows in lengths})
     example = forward.batch(rows_of(*max(lengths, key=sum)))
-    passes = capture(forward.hidden_states, trainable_parameters(forward.model), wanted, 8, 64, example)
-    return replace(forward, graphs=passes)
+    graphs = capture(forward.hidden_states, trainable_parameters(forward.model), padded, 8, 64, example)
+    return replace(forward, graphs=graphs)
 
 
-def taken(forward: Forward, rows: list[Any], seed: int = 0) -> torch.Tensor:
-    """The loss and all gradients of a pass at the random numbers of `seed`, in one vector."""
+def loss_and_gradients(forward: Forward, rows: list[Any], seed: int = 0) -> torch.Tensor:
+    """Return the loss and all gradients of a pass with the random numbers of `seed`, in one vector."""
     torch.manual_seed(seed)
     nll = forward.nll(forward.batch(rows))
     return torch.cat([nll.detach()[None], gradients_of(forward.model, nll)])
 
 
-ALIKE = [(31, 5, 64, 12, 12), (64, 60), (20, 20, 20, 20, 20, 20, 4), (64, 31, 29)]  # all of a length when rounded up
+ALIKE = [(31, 5, 64, 12, 12), (64, 60), (20, 20, 20, 20, 20, 20, 4), (64, 31, 29)]  # all padded to the same length
 OTHERS = [(50, 9), (64, 64, 64), (12,), (64, 40), (64, 64, 64, 64)]
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"gemma2"}))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_replayed_passes_give_what_their_calls_do(family: str, dtype: torch.dtype) -> None:
+def test_replayed_passes_equal_eager_ones(family: str, dtype: torch.dtype) -> None:
     model = adapted(FAMILIES[family], TARGETS.get(family, "all-linear"), dtype).to(CUDA)
     for fuse in (fuse_norms, fuse_rotary, fuse_swiglu):
         fuse(model)
-    by_calls = choose_forward(model, CUDA, dtype, 64)
-    replayed = replaying(by_calls, *ALIKE, *OTHERS)
+    eager = choose_forward(model, CUDA, dtype, 64)
+    replayed = replaying(eager, *ALIKE, *OTHERS)
     for lengths in (*ALIKE, *OTHERS, *ALIKE):
         rows = rows_of(*lengths)
-        wanted, found = taken(by_calls, rows), taken(replayed, rows)
-        assert found[0].item() == pytest.approx(wanted[0].item(), rel=ROUNDING[dtype] / 10)
-        assert relative_error(found[1:], wanted[1:]) < ROUNDING[dtype]
+        expected, actual = loss_and_gradients(eager, rows), loss_and_gradients(replayed, rows)
+        assert actual[0].item() == pytest.approx(expected[0].item(), rel=ROUNDING[dtype] / 10)
+        assert relative_error(actual[1:], expected[1:]) < ROUNDING[dtype]
 
 
-def test_replayed_passes_are_of_the_weights_there_are_now() -> None:
+def test_replayed_passes_use_the_current_weights() -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16).to(CUDA)
-    by_calls = choose_forward(model, CUDA, torch.bfloat16, 64)
-    replayed, rows = replaying(by_calls, ALIKE[0]), rows_of(*ALIKE[0])
-    before = taken(replayed, rows)
+    eager = choose_forward(model, CUDA, torch.bfloat16, 64)
+    replayed, rows = replaying(eager, ALIKE[0]), rows_of(*ALIKE[0])
+    before = loss_and_gradients(replayed, rows)
     with torch.no_grad():
         for parameter in trainable_parameters(model):
             parameter.mul_(-2)
     assert (
-        relative_error(taken(replayed, rows), taken(by_calls, rows))
+        relative_error(loss_and_gradients(replayed, rows), loss_and_gradients(eager, rows))
         < 0.05
-        < relative_error(taken(replayed, rows), before)
+        < relative_error(loss_and_gradients(replayed, rows), before)
     )
 
 
 def test_replayed_dropout_follows_the_random_numbers() -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16, dropout=0.5).to(CUDA)
     replayed, rows = replaying(choose_forward(model, CUDA, torch.bfloat16, 64), ALIKE[0]), rows_of(*ALIKE[0])
-    first, again, other = (taken(replayed, rows, seed) for seed in (1, 1, 2))
+    first, again, other = (loss_and_gradients(replayed, rows, seed) for seed in (1, 1, 2))
     assert relative_error(again, first) < 0.01 < relative_error(other, first)
 
 
 def test_gradients_of_replayed_passes_add_up() -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16).to(CUDA)
     replayed = replaying(choose_forward(model, CUDA, torch.bfloat16, 64), *ALIKE)
-    apart = [taken(replayed, rows_of(*lengths))[1:] for lengths in ALIKE[:3]]
+    separate = [loss_and_gradients(replayed, rows_of(*lengths))[1:] for lengths in ALIKE[:3]]
     for lengths in ALIKE[:3]:
         torch.autograd.backward(replayed.nll(replayed.batch(rows_of(*lengths))))
     together = [parameter.grad.flatten() for parameter in trainable_parameters(model) if parameter.grad is not None]
-    assert relative_error(torch.cat(together), sum(apart, torch.zeros(()))) < 0.02
+    assert relative_error(torch.cat(together), sum(separate, torch.zeros(()))) < 0.02
 
 
-@pytest.mark.parametrize("defect", ["waits for the GPU", "waits while it is recorded", "raises while it is recorded"])
-def test_model_that_cannot_be_recorded_is_trained_call_by_call(defect: str) -> None:
+@pytest.mark.parametrize("defect", ["waits for the GPU", "waits during capture", "raises during capture"])
+def test_model_that_cannot_be_captured_is_trained_eagerly(defect: str) -> None:
     model = adapted(FAMILIES["llama"], dtype=torch.bfloat16, dropout=0.5).to(CUDA)
-    by_calls, rows = choose_forward(model, CUDA, torch.bfloat16, 64), rows_of(*ALIKE[0])
-    before = taken(by_calls, rows)
+    eager, rows = choose_forward(model, CUDA, torch.bfloat16, 64), rows_of(*ALIKE[0])
+    before = loss_and_gradients(eager, rows)
     norm = model.get_base_model().get_decoder().norm
 
     def spoil(*_: object) -> None:
-        is_recorded = torch.cuda.is_current_stream_capturing()
-        if defect == "waits for the GPU" or (is_recorded and defect == "waits while it is recorded"):
+        capturing = torch.cuda.is_current_stream_capturing()
+        if defect == "waits for the GPU" or (capturing and defect == "waits during capture"):
             norm.weight.sum().item()
-        elif is_recorded:
+        elif capturing:
             raise ArithmeticError(defect)
 
     norm.register_forward_pre_hook(spoil)
     with pytest.raises(Exception, match=r"synchronizing|captur|raises"):
-        replaying(by_calls, ALIKE[0])
-    assert relative_error(taken(by_calls, rows), before) < 0.01
+        replaying(eager, ALIKE[0])
+    assert relative_error(loss_and_gradients(eager, rows), before) < 0.01
 
 
-def test_round_that_replays_learns_what_one_of_calls_does(
+def test_round_with_graphs_learns_what_an_eager_one_does(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings: dict[str, Any] = {"model__dtype": "bfloat16", "train__num_train_epochs": 6.0}
     ours = train_here(make_run(tmp_path / "ours", tiny_model, **settings))
-    assert "tokens are recorded as CUDA graphs" in capsys.readouterr().out
+    assert "CUDA graphs are captured for passes of " in capsys.readouterr().out
     monkeypatch.setattr("engine.training.loop.graph_capture._can_be_captured", lambda *_: False)
     theirs = train_here(make_run(tmp_path / "theirs", tiny_model, **settings))
-    assert "recorded" not in capsys.readouterr().out
+    assert "CUDA graphs are captured" not in capsys.readouterr().out
     losses = [[step.loss for step in steps_of(events)] for events in (ours, theirs)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)

@@ -1,1 +1,1 @@
-"""From rows to batches of token ids: rendering, tokenization, cache, packing."""
+"""Rendering, tokenization, caching and packing of rows into batches of token ids."""

@@ -1,4 +1,4 @@
-"""Conversations through a chat template, and which of its text the assistant is to learn."""
+"""Conversations rendered by a chat template, with the parts of the text that are supervised."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def give_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def common_prefix(text: str, other: str) -> int:
-    """How many characters both begin with."""
+    """Return the number of characters that both texts begin with."""
     pairs = zip(text, other, strict=False)
     return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(text), len(other)))
 
 
 class ChatTemplate:
-    """A tokenizer's chat template, which transformers renders in jinja2's sandbox.
+    """A tokenizer's chat template, rendered by transformers in jinja2's sandbox.
 
     Attributes:
-        rewritten: assistant turns so far that are not supervised as the template writes them otherwise once more
-            turns follow, as templates do that take out the reasoning of earlier answers.
+        rewritten: number of assistant turns so far that are not supervised, as the template writes them differently
+            when more turns follow, for example without the reasoning of earlier answers.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -68,22 +68,22 @@ class ChatTemplate:
         self._marker = re.compile(r"\s*(?:" + "|".join(map(re.escape, longest_first)) + ")")
 
     def ends_itself(self, text: str) -> bool:
-        """Whether the template wrote a token at the end of `text` that ends its last turn."""
+        """Return whether `text` ends with a special token, which ends its last turn."""
         return text.rstrip().endswith(self._markers)
 
     def prompt(self, turns: Sequence[Turn]) -> str:
-        """The conversation as text, up to where the assistant is to go on; raises as `render`."""
+        """Return the conversation as text up to where the assistant's answer begins; raises as `render`."""
         return self._render(tuple(turns), add_generation_prompt=True)[0]
 
     def render(self, conversation: Conversation) -> tuple[str, list[Span]]:
-        """The conversation as text, and the parts of it (start, end in characters) that are supervised.
+        """Return the conversation as text, and its supervised parts as (start, end) in characters.
 
-        Such a part is what the assistant itself has to write: all that follows the generation prompt, and the token
+        A supervised part is what the assistant has to write: all that follows the generation prompt, with the token
         that ends the turn.
 
         Raises:
-            Unusable: the template refuses the conversation, or rewrites all that is to be learned.
-            ModelError: the template does not come to an end.
+            Unusable: the template refuses the conversation, or rewrites all supervised turns.
+            ModelError: the template does not terminate.
         """
         turns = conversation.turns
         marked = self._marked(turns) if GENERATION.search(self._template) else None
@@ -93,9 +93,9 @@ class ChatTemplate:
         return text, spans
 
     def _marked(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]] | None:
-        """By the template's own `{% generation %}`; None where its marks do not hold what the assistant says.
+        """Find the parts by the template's `{% generation %}`; None where they do not hold the assistant's words.
 
-        The library loses count of them where a template has them in a macro.
+        The library miscounts them where a template has them in a macro.
         """
         text, marks = self._render(turns, marked=True)
         answers = [turn for turn in turns if turn.role == "assistant"]
@@ -103,18 +103,18 @@ class ChatTemplate:
             return None
         if any(turn.content.strip() not in text[slice(*mark)] for mark, turn in zip(marks, answers, strict=True)):
             return None
-        wanted = [mark for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
-        return text, [(start, self._end_of_turn(text, start, end)) for start, end in wanted]
+        supervised = [mark for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
+        return text, [(start, self._end_of_turn(text, start, end)) for start, end in supervised]
 
     def _end_of_turn(self, text: str, start: int, end: int) -> int:
-        """`end`, or behind the token that ends the turn where the template leaves it out of its mark."""
+        """Return `end`, moved behind the token that ends the turn if the template does not mark it."""
         if self.ends_itself(text[start:end]):
             return end
         marker = self._marker.match(text, end)
         return marker.end() if marker else end
 
     def _compared(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]]:
-        """By what each assistant turn adds to the text of those before it."""
+        """Find the parts by what each assistant turn adds to the text of the turns before it."""
         text, _ = self._render(turns)
         spans = []
         for index, turn in enumerate(turns):
@@ -131,7 +131,7 @@ class ChatTemplate:
         return text, spans
 
     def _answer_start(self, turns: tuple[Turn, ...], upto: str) -> int:
-        """Where the last of `turns`, rendered as `upto`, begins: after the generation prompt, or with its content."""
+        """Return where the last of `turns` begins in `upto`: after the generation prompt, or else with its content."""
         if "add_generation_prompt" in self._template:
             prompt, _ = self._render(turns[:-1], add_generation_prompt=True)
             if upto.startswith(prompt):
@@ -142,7 +142,7 @@ class ChatTemplate:
     def _render(
         self, turns: tuple[Turn, ...], *, marked: bool = False, add_generation_prompt: bool = False
     ) -> tuple[str, list[Span]]:
-        """The text, and what the template marks as generated if `marked`."""
+        """Return the text, and with `marked` the parts that the template marks as generated."""
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
             with self._limit:
@@ -155,10 +155,10 @@ class ChatTemplate:
                 )
         except TookTooLong as error:
             raise ModelError(
-                f"{self._name!r} has a chat template that took more than {RENDER_SECONDS:g} s over one row: give it "
-                f"another in its tokenizer_config.json"
+                f"the chat template of {self._name!r} took more than {RENDER_SECONDS:g} s for one row: replace it in "
+                f"its tokenizer_config.json"
             ) from error
-        except Exception as error:  # a template may raise whatever it likes
+        except Exception as error:  # a template may raise any exception
             raise Unusable(f"the chat template refuses it: {first_line(error)}") from error
         (text,), marks = rendered
         return text, marks[0] if marked else []

@@ -1,4 +1,4 @@
-"""From a row to the text that is tokenised, with the parts of it that are supervised."""
+"""Rows rendered as the text that is tokenised, with the parts of it that are supervised."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class RenderedRow(NamedTuple):
     """One row as text.
 
     Attributes:
-        text: what is tokenised.
-        supervised: the parts that are supervised, as (start, end) in characters.
-        add_special_tokens: whether the tokenizer adds its own at the ends; a chat template has written them.
+        text: the text that is tokenised.
+        supervised: its supervised parts, as (start, end) in characters.
+        add_special_tokens: whether the tokenizer adds special tokens at the ends; a chat template writes them itself.
         ends: whether the end-of-sequence token follows, supervised.
     """
 
@@ -31,9 +31,10 @@ class RenderedRow(NamedTuple):
 
 
 class Renderer:
-    """Renders rows as `data.prompt_template` says.
+    """Renders rows by `data.prompt_template`.
 
-    A tokenizer without a chat template is given a plain one if the rows need it; `plain_template` tells.
+    Attributes:
+        plain_template: whether the tokenizer had no chat template and got a plain one, as the rows need one.
 
     Raises:
         ModelError: the tokenizer has several chat templates and none of them is the default.
@@ -51,17 +52,17 @@ class Renderer:
                 self._chat = ChatTemplate(tokenizer)
             except ValueError as error:
                 raise ModelError(
-                    f"{tokenizer.name_or_path!r} has several chat templates and none of the name default: leave one in "
-                    f"its tokenizer_config.json"
+                    f"{tokenizer.name_or_path!r} has several chat templates, and none is called default: keep only one "
+                    f"in its tokenizer_config.json"
                 ) from error
 
     @property
     def rewritten(self) -> int:
-        """Assistant turns so far that are not supervised; see `ChatTemplate`."""
+        """Number of assistant turns so far that are not supervised; see `ChatTemplate`."""
         return self._chat.rewritten if self._chat is not None else 0
 
     def render(self, row: Row) -> RenderedRow:
-        """`row` as text; raises Unusable if the chat template refuses it."""
+        """Return `row` as text; raises Unusable if the chat template refuses it."""
         if isinstance(row, PlainText):
             return RenderedRow(row.text, [(0, len(row.text))], add_special_tokens=True, ends=True)
         if self._chat is not None and (isinstance(row, Conversation) or self._data.prompt_template == "chat_template"):

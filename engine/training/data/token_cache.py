@@ -1,7 +1,7 @@
-"""Tokenised rows kept from round to round, in files named by a hash of all that decides them.
+"""A cache of tokenised rows across rounds, in files named by a hash of everything that determines the tokens.
 
-They lie in the user's cache directory, without pickle, written whole or not at all. What cannot be read is made anew,
-and what cannot be written is not kept: no round ends for it.
+The files lie in the user's cache directory, without pickle, each written whole or not at all. If a file cannot be read,
+the rows are tokenised again; if it cannot be written, the round goes on without it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from engine.spec.schema import DataSpec
 from engine.training.data.chat_template import give_plain_template
 from engine.training.data.tokenize import Example, TokenisedRows, tokenise
 
-VERSION = 1  # one more whenever the same rows become other tokens
+VERSION = 1  # increase it when the same rows give other tokens
 MAX_BYTES = 2 * 1024**3
 SUFFIX = ".safetensors"
 PARTS = ("tokens", "supervised", "lengths")
 
 
 class About(Struct, frozen=True):
-    """What a file says besides its tensors."""
+    """The metadata of a file."""
 
     warnings: tuple[str, ...]
     plain_template: bool
@@ -47,51 +47,51 @@ def tokenise_cached(
     data: DataSpec,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> TokenisedRows:
-    """As `tokenise`, from the cache where the same rows were tokenised before."""
+    """Tokenise as `tokenise` does, from the cache where the same rows were tokenised before."""
     file = cache_directory() / f"{cache_key(rows, tokenizer, data)}{SUFFIX}"
-    kept = _load(file)
-    if kept is None:
+    cached = _load(file)
+    if cached is None:
         tokenised = tokenise(rows, tokenizer, data, progress)
         with contextlib.suppress(OSError, SafetensorError):
             _store(file, tokenised)
         return tokenised
     progress(len(rows), len(rows))
-    if kept.plain_template:
+    if cached.plain_template:
         give_plain_template(tokenizer)
-    return kept
+    return cached
 
 
 def cache_directory() -> Path:
-    """Where tokenised rows are kept."""
+    """Return the directory of the cached files."""
     return user_cache_path("loratui") / "tokenised"
 
 
 def cache_key(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, data: DataSpec) -> str:
-    """A hash of the rows' content, of how they are rendered, and of the tokenizer's own."""
+    """Return a hash of the rows, of the way they are rendered, and of the tokenizer."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    decides = (
+    settings = (
         VERSION,
         (transformers.__version__, tokenizers.__version__),
         (data.prompt_template, data.supervised_tokens),
         (tokenizer.chat_template, tokenizer.special_tokens_map),
         backend.to_str() if backend is not None else tokenizer.name_or_path,
     )
-    digest = hashlib.blake2b(msgspec.msgpack.encode(decides), digest_size=24)
+    digest = hashlib.blake2b(msgspec.msgpack.encode(settings), digest_size=24)
     for row in rows:
         digest.update(msgspec.msgpack.encode(row))
     return digest.hexdigest()
 
 
 def _load(file: Path) -> TokenisedRows | None:
-    """What is kept in `file`; None if it is not there, or not as it was written."""
+    """Read `file`; None if it is missing or damaged."""
     try:
         with safe_open(file, "pt") as source:
-            told = source.metadata() or {}
+            metadata = source.metadata() or {}
             tensors = {name: source.get_tensor(name) for name in PARTS}
-        if told["digest"] != _digest(tensors, told["about"]):
+        if metadata["digest"] != _digest(tensors, metadata["about"]):
             return None
-        about = msgspec.json.decode(told["about"], type=About)
-        os.utime(file)  # what is used is not the oldest
+        about = msgspec.json.decode(metadata["about"], type=About)
+        os.utime(file)  # the oldest files are removed first
     except (OSError, SafetensorError, KeyError, msgspec.DecodeError):
         return None
     lengths = tensors["lengths"].tolist()
@@ -127,9 +127,9 @@ def _digest(tensors: dict[str, torch.Tensor], about: str) -> str:
 
 
 def _remove_oldest(directory: Path) -> None:
-    """Keep the newest files that are `MAX_BYTES` together; what a crash left half written goes with its age too."""
-    left = MAX_BYTES
+    """Keep the newest files up to `MAX_BYTES` in all; half-written files of a crash are removed by age too."""
+    remaining = MAX_BYTES
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime_ns, reverse=True):
-        left -= entry.stat().st_size
-        if left < 0:
+        remaining -= entry.stat().st_size
+        if remaining < 0:
             os.unlink(entry)

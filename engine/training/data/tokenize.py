@@ -1,4 +1,4 @@
-"""From rows to tokens: which of them are supervised, what is cut, and the split."""
+"""Rows as tokens: which of these are supervised, where rows are cut, and the split into training and held-out rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TOKENISED_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One row.
+    """One row as tokens.
 
     Attributes:
         tokens: int32 [length], the row's token ids.
-        supervised: bool [length], True for the tokens that are predicted and counted in the loss; never for the
-            first, as nothing predicts it.
+        supervised: bool [length], True for the tokens that count in the loss; never for the first, which nothing
+            predicts.
     """
 
     tokens: torch.Tensor
@@ -40,15 +40,15 @@ class Example:
 
     @property
     def supervised_tokens(self) -> int:
-        """How many tokens count."""
+        """Number of tokens that count in the loss."""
         return int(self.supervised.sum())
 
 
 def load_rows(data: DataSpec) -> Rows:
-    """The rows that `data` names, from a local file or the hub.
+    """Read the rows that `data` names, from a local file or the hub.
 
     Raises:
-        DatasetError: they cannot be had, or are not what the spec says.
+        DatasetError: they cannot be read, or are not what the spec says.
     """
     file = local_data_file(data.path)
     return read_rows(file, data) if file is not None else _load_from_hub(data)
@@ -59,7 +59,7 @@ def _load_from_hub(data: DataSpec) -> Rows:
 
     datasets.disable_progress_bars()
     try:
-        # The slice may ask for more rows than there are: then all come, and `usable_rows` says how many those are.
+        # A slice past the last row gives all rows, and `usable_rows` says how many there are.
         split = "train" if data.samples is None else f"train[:{data.samples}]"
         dataset = datasets.load_dataset(data.path, split=split)
     except Exception as error:  # the library raises whatever its readers and the network raise
@@ -70,11 +70,11 @@ def _load_from_hub(data: DataSpec) -> Rows:
 
 @dataclass(frozen=True)
 class TokenisedRows:
-    """Examples whole, not yet cut.
+    """Examples in full length, before they are cut.
 
     Attributes:
-        warnings: a sentence each on what is not learned, or not written as one may expect.
-        plain_template: whether the tokenizer was given a chat template, as it had none.
+        warnings: one sentence for each kind of row or answer that is not learned, or is rendered unexpectedly.
+        plain_template: whether the tokenizer had no chat template and got a plain one.
     """
 
     examples: list[Example]
@@ -88,16 +88,16 @@ def tokenise(
     data: DataSpec,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> TokenisedRows:
-    """The rows as tokens, `progress(done, of)` told now and then.
+    """Tokenise the rows; `progress(done, total)` is called after each thousand.
 
     Raises:
-        ModelError: the tokenizer cannot say where its tokens lie in the text, or has no one chat template.
+        ModelError: the tokenizer cannot locate its tokens in the text, or has several chat templates and no default.
         DatasetError: the chat template leaves fewer than two rows.
     """
     if not tokenizer.is_fast:
         raise ModelError(
-            f"{tokenizer.name_or_path!r} has a tokenizer that cannot tell where its tokens lie in the text: "
-            f"convert it to a tokenizer.json"
+            f"the tokenizer of {tokenizer.name_or_path!r} cannot tell where its tokens lie in the text: convert it to "
+            f"a tokenizer.json"
         )
     renderer = Renderer(rows, tokenizer, data)
     examples: list[Example] = []
@@ -118,40 +118,38 @@ def tokenise(
 
 
 def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> list[str]:
-    told = []
+    warnings = []
     if renderer.plain_template:
-        told.append(
+        warnings.append(
             "the tokenizer has no chat template: conversations are written with USER: and ASSISTANT:, by a template "
             "that is saved with the adapter"
         )
     if refused:
         _, were = _verbs(len(refused))
-        told.append(f"{len(refused)} of {total} rows {were} left out; of the first, {refused[0]}")
+        warnings.append(f"{len(refused)} of {total} rows {were} left out; the first because {refused[0]}")
     if renderer.rewritten:
         are, _ = _verbs(renderer.rewritten)
-        told.append(
-            f"{renderer.rewritten} answers {are} not learned: the chat template writes them otherwise once more "
+        warnings.append(
+            f"{renderer.rewritten} answers {are} not learned: the chat template writes them differently when more "
             f"messages follow"
         )
-    return told
+    return warnings
 
 
 def make_examples(rendered: Sequence[RenderedRow], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
-    """Each text as tokens, which are supervised where they lie in a supervised part; one that only begins or ends in
-    it does too.
-    """
+    """Tokenise each text; a token is supervised if any of it lies in a supervised part."""
     examples: list[Example | None] = [None] * len(rendered)
     for add_special_tokens in (True, False):
-        places = [index for index, item in enumerate(rendered) if item.add_special_tokens is add_special_tokens]
-        if not places:
+        indices = [index for index, row in enumerate(rendered) if row.add_special_tokens is add_special_tokens]
+        if not indices:
             continue
-        with redirect_stderr(io.StringIO()):  # the tokenizer warns of rows that are cut later anyway
+        with redirect_stderr(io.StringIO()):  # the tokenizer warns of long rows, which are cut later
             encoded = tokenizer(
-                [rendered[index].text for index in places],
+                [rendered[index].text for index in indices],
                 add_special_tokens=add_special_tokens,
                 return_offsets_mapping=True,
             )
-        for index, tokens, offsets in zip(places, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        for index, tokens, offsets in zip(indices, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             examples[index] = _example(rendered[index], tokens, offsets, tokenizer.eos_token_id)
     return [example for example in examples if example is not None]
 
@@ -159,7 +157,9 @@ def make_examples(rendered: Sequence[RenderedRow], tokenizer: PreTrainedTokenize
 def _example(rendered: RenderedRow, tokens: list[int], offsets: list[tuple[int, int]], eos: int) -> Example:
     starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
     before = np.maximum.accumulate(np.concatenate(([0], ends)))[:-1]
-    starts = np.where(starts == ends, before, starts)  # some tokenizers take the spaces out of a token's place
+    starts = np.where(
+        starts == ends, before, starts
+    )  # some tokenizers leave the space before a token out of its offsets
     supervised = np.zeros(len(tokens) + 1, dtype=bool)
     for start, end in rendered.supervised:
         supervised[:-1] |= (ends > start) & (starts < end)
@@ -178,8 +178,12 @@ def _verbs(count: int) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class CutExamples:
-    """Examples no longer than `max_length`, and how many rows were cut, lost their whole response to the cut, or had
-    no supervised token in the first place.
+    """Examples cut to a length.
+
+    Attributes:
+        cut: number of rows that were longer.
+        dropped: number of rows that lost all supervised tokens by the cut.
+        empty: number of rows without a supervised token before the cut.
     """
 
     examples: list[Example]
@@ -188,45 +192,46 @@ class CutExamples:
     empty: int
 
     def warnings(self, max_length: int) -> list[str]:
-        total, told = len(self.examples) + self.dropped + self.empty, []
+        """Return a sentence for each of the three numbers that is not zero."""
+        total, warnings = len(self.examples) + self.dropped + self.empty, []
         if self.cut:
             are, were = _verbs(self.cut)
-            told.append(
+            warnings.append(
                 f"{self.cut} of {total} rows {are} longer than data.max_length {max_length} tokens and {were} cut"
             )
         if self.dropped:
             _, were = _verbs(self.dropped)
-            told.append(
+            warnings.append(
                 f"{self.dropped} of {total} rows {were} left out: cut at data.max_length {max_length} tokens, "
-                f"no supervised token is left"
+                f"they have no supervised token"
             )
         if self.empty:
             _, were = _verbs(self.empty)
-            told.append(f"{self.empty} of {total} rows {were} left out: no token of them is supervised")
-        return told
+            warnings.append(f"{self.empty} of {total} rows {were} left out: they have no supervised token")
+        return warnings
 
 
 def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
-    """Cut examples to `max_length` tokens and leave out those with no supervised token left.
+    """Cut examples to `max_length` tokens, and leave out those without a supervised token after it.
 
     Raises:
-        SpecError: fewer than two are left.
+        SpecError: fewer than two remain.
     """
     learned = [example for example in examples if example.supervised_tokens > 0]
     long = sum(len(example) > max_length for example in learned)
     shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in learned]
-    kept = [example for example in shortened if example.supervised_tokens > 0]
-    if len(kept) < 2:
+    usable = [example for example in shortened if example.supervised_tokens > 0]
+    if len(usable) < 2:
         raise SpecError(
-            f"data.max_length is {max_length} tokens: cut there, {len(kept)} of {len(examples)} rows keep any "
+            f"data.max_length is {max_length} tokens: cut there, {len(usable)} of {len(examples)} rows have a "
             f"supervised token, and at least 2 are needed",
             "data.max_length",
         )
-    return CutExamples(kept, long, len(learned) - len(kept), len(examples) - len(learned))
+    return CutExamples(usable, long, len(learned) - len(usable), len(examples) - len(learned))
 
 
 def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], list[Example]]:
-    """(train, held-out) examples, as `datasets.Dataset.train_test_split` divides them with this seed."""
+    """Return (train, held-out) examples, as `datasets.Dataset.train_test_split` divides them with this seed."""
     order = np.random.default_rng(data.seed).permutation(len(examples))
     _, held_out = split_sizes(len(examples), data.eval_fraction)
     return [examples[index] for index in order[held_out:]], [examples[index] for index in order[:held_out]]

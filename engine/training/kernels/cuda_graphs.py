@@ -1,6 +1,6 @@
-"""Training passes recorded as CUDA graphs, so that a GPU need not wait for the processor that calls its kernels.
+"""Training passes captured as CUDA graphs, so that the GPU does not wait for the CPU that launches its kernels.
 
-A pass is thousands of calls, which can take a processor longer than a fast GPU takes for the work; a recorded one is
+A pass is thousands of kernel launches, which can take the CPU longer than the work takes a fast GPU. A captured pass is
 launched as a whole (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 """
 
@@ -18,8 +18,8 @@ import torch
 from engine.training.data.batching import Batch, rounded_up
 from engine.training.runtime.device import random_state, set_random_state
 
-LENGTHS = 8  # to the octave: recording one takes about as long as a pass by calls, and what rounds it up is computed
-TOLERANCE = 0.02  # relative; kernels of the way back add up in no fixed order
+LENGTHS = 8  # per octave: a capture takes about as long as an eager pass, and the padding up to a length is computed
+TOLERANCE = 0.02  # relative; kernels of the backward pass add up in no fixed order
 
 HiddenStatesOf = Callable[[Batch], torch.Tensor]
 Gradients = Sequence[torch.Tensor | None]
@@ -27,65 +27,66 @@ Gradients = Sequence[torch.Tensor | None]
 
 @dataclass(frozen=True)
 class CapturedPass:
-    """One way there and back of so many tokens; what it reads and writes stays where it is in memory.
+    """One forward and backward pass of a fixed number of tokens; its inputs and outputs keep their memory.
 
     Attributes:
-        batch: what it reads. After the rows follows one of nothing, which makes up the length, then rows of no tokens.
-        states: [1, tokens, hidden_size], what comes of it.
-        gradient: what the way back begins with, shaped as `states`.
-        gradients: of the parameters, None of one that `states` does not depend on.
+        batch: the static input. Behind the rows follow one row of padding up to the length, then rows of no tokens.
+        forward_graph, backward_graph: the captured kernels.
+        states: [1, tokens, hidden_size], the output of forward.
+        gradient: [1, tokens, hidden_size], the input of backward: the gradient by `states`.
+        gradients: those by the parameters, None for one that `states` does not depend on.
     """
 
     batch: Batch
-    there: torch.cuda.CUDAGraph
+    forward_graph: torch.cuda.CUDAGraph
     states: torch.Tensor
     gradient: torch.Tensor
-    back: torch.cuda.CUDAGraph
+    backward_graph: torch.cuda.CUDAGraph
     gradients: Gradients
 
     def replay_forward(self, batch: Batch) -> torch.Tensor:
-        """`states` of the tokens of `batch`, and of what makes up the length."""
+        """Return `states` of the tokens of `batch` and of the padding behind them."""
         copy_into(batch, self.batch)
-        self.there.replay()
+        self.forward_graph.replay()
         return self.states
 
     def replay_backward(self, gradient: torch.Tensor) -> Gradients:
-        """`gradients`, which the next pass overwrites."""
+        """Return `gradients`, which the next pass overwrites."""
         self.gradient.copy_(gradient)
-        self.back.replay()
+        self.backward_graph.replay()
         return self.gradients
 
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, recorded: CapturedPass, batch: Batch, *_: torch.Tensor) -> torch.Tensor:
-        ctx.recorded = recorded
-        return recorded.replay_forward(batch).detach()
+    def forward(ctx: Any, captured: CapturedPass, batch: Batch, *_: torch.Tensor) -> torch.Tensor:
+        ctx.captured = captured
+        return captured.replay_forward(batch).detach()
 
     @staticmethod
-    def backward(ctx: Any, *gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        gradients = ctx.recorded.replay_backward(gradient[0])
-        return None, None, *(None if of_one is None else of_one.clone() for of_one in gradients)
+    def backward(ctx: Any, *grad_states: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        gradients = ctx.captured.replay_backward(grad_states[0])
+        return None, None, *(None if gradient is None else gradient.clone() for gradient in gradients)
 
 
 _replay: Callable[..., torch.Tensor] = _Replay.apply
 
 
 class CudaGraphs:
-    """Passes through a model that are replayed, each for the batches that are rounded up to its length."""
+    """Captured passes through a model, each replayed for the batches that are rounded up to its length."""
 
     def __init__(self, parameters: Sequence[torch.nn.Parameter], passes: dict[int, CapturedPass]) -> None:
         self._parameters = parameters
         self._passes = passes
 
     def hidden_states(self, batch: Batch) -> torch.Tensor | None:
-        """[1, tokens or a few more, hidden_size]; None if no pass of that length is recorded."""
-        recorded = self._passes.get(captured_length(batch.input_ids.shape[1]))
-        return None if recorded is None else _replay(recorded, batch, *self._parameters)
+        """Return [1, tokens with padding, hidden_size], None if no pass of that length is captured."""
+        captured = self._passes.get(captured_length(batch.input_ids.shape[1]))
+        return None if captured is None else _replay(captured, batch, *self._parameters)
 
 
 def captured_length(tokens: int) -> int:
-    """What so many are rounded up to."""
+    """Return the length of the pass that a batch of `tokens` tokens is padded to."""
     return rounded_up(tokens, LENGTHS)
 
 
@@ -97,32 +98,32 @@ def capture(
     longest: int,
     example: Batch,
 ) -> CudaGraphs:
-    """Passes of `lengths`; the first is compared with what its calls give at the same random numbers.
+    """Capture passes of `lengths`; compare the first with an eager pass at the same random numbers.
 
-    No random number is drawn by it. No graph of an earlier pass may be left: its ends would be drawn into a recording.
+    The random state is as before afterwards. No autograd graph of an earlier pass may be alive: its leaves would be
+    captured too.
 
     Args:
-        hidden_states_of: a pass, call by call: [1, tokens, hidden_size] of a packed batch.
-        parameters: what is trained.
+        hidden_states_of: an eager forward pass: [1, tokens, hidden_size] of a packed batch.
+        parameters: the trained ones.
         lengths: `captured_length`s.
-        most_rows: rows of the largest batch there is.
-        longest: tokens of the longest row there is.
+        most_rows: rows of the largest batch.
+        longest: tokens of the longest row.
         example: a batch no longer than the longest of `lengths`.
 
     Raises:
-        RuntimeError: the model cannot be recorded, or not rightly; torch raises others for whatever it does.
+        RuntimeError: the model cannot be captured, or its replay differs; torch raises others for whatever it does.
     """
     before, device = random_state(), example.input_ids.device
     passes: dict[int, CapturedPass] = {}
     try:
         for length in sorted(lengths, reverse=True):  # a shorter pass fits into the memory of a longer one
-            lasting = static_batch(length, most_rows, longest, device)
+            static = static_batch(length, most_rows, longest, device)
             if passes:
-                passes[length] = _capture_pass(
-                    hidden_states_of, parameters, lasting, next(iter(passes.values())).there.pool()
-                )
+                pool = next(iter(passes.values())).forward_graph.pool()
+                passes[length] = _capture_pass(hidden_states_of, parameters, static, pool)
             else:
-                passes[length] = _checked(hidden_states_of, parameters, lasting, example)
+                passes[length] = _capture_checked(hidden_states_of, parameters, static, example)
     except Exception:
         replace_generator(device)
         raise
@@ -131,28 +132,28 @@ def capture(
     return CudaGraphs(parameters, passes)
 
 
-def _checked(
-    hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, example: Batch
+def _capture_checked(
+    hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], static: Batch, example: Batch
 ) -> CapturedPass:
-    copy_into(example, lasting)
+    copy_into(example, static)
     before = random_state()
-    states, gradients = _by_calls(hidden_states_of, parameters, lasting)
-    recorded = _capture_pass(hidden_states_of, parameters, lasting, None)
+    states, gradients = _eager_pass(hidden_states_of, parameters, static)
+    captured = _capture_pass(hidden_states_of, parameters, static, None)
     set_random_state(before)
-    error = relative_error([states], [recorded.replay_forward(example)])
-    error = max(error, relative_error(gradients, recorded.replay_backward(states)))
+    error = relative_error([states], [captured.replay_forward(example)])
+    error = max(error, relative_error(gradients, captured.replay_backward(states)))
     if not error <= TOLERANCE:
-        raise RuntimeError(f"they would be wrong by {error:.1%}")
-    return recorded
+        raise RuntimeError(f"a replayed pass differs from an eager one by {error:.1%}")
+    return captured
 
 
-def _by_calls(
+def _eager_pass(
     hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], batch: Batch
 ) -> tuple[torch.Tensor, Gradients]:
-    """The states, and the gradients to the states themselves.
+    """Return the states, and the gradients by `parameters` if the gradient by the states is the states themselves.
 
     Raises:
-        RuntimeError: the processor would wait for the GPU on the way, which would spoil a recording.
+        RuntimeError: the pass synchronises with the GPU, which no capture allows.
     """
     with no_synchronisation():
         states = hidden_states_of(batch)
@@ -160,55 +161,58 @@ def _by_calls(
 
 
 def _capture_pass(
-    hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], lasting: Batch, pool: Any
+    hidden_states_of: HiddenStatesOf, parameters: Sequence[torch.nn.Parameter], static: Batch, pool: Any
 ) -> CapturedPass:
-    there, back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+    forward_graph, backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.stream(torch.cuda.current_stream()):  # to come back to if the recording breaks off
-            with torch.cuda.graph(there, pool, capture_error_mode="thread_local"):
-                states = hidden_states_of(lasting)
+        with torch.cuda.stream(torch.cuda.current_stream()):  # restores the current stream if the capture fails
+            with torch.cuda.graph(forward_graph, pool, capture_error_mode="thread_local"):
+                states = hidden_states_of(static)  # [1, tokens, hidden_size]
             gradient = torch.empty_like(states)
-            with torch.cuda.graph(back, there.pool(), capture_error_mode="thread_local"):
+            with torch.cuda.graph(backward_graph, forward_graph.pool(), capture_error_mode="thread_local"):
                 gradients = torch.autograd.grad(states, parameters, gradient, allow_unused=True)
     except Exception:
-        _BROKEN_OFF.extend((there, back))
+        _FAILED_CAPTURES.extend((forward_graph, backward_graph))
         raise
-    return CapturedPass(lasting, there, states.detach(), gradient, back, gradients)
+    return CapturedPass(static, forward_graph, states.detach(), gradient, backward_graph, gradients)
 
 
-_BROKEN_OFF: list[torch.cuda.CUDAGraph] = []  # torch's allocator goes on asking them
+_FAILED_CAPTURES: list[torch.cuda.CUDAGraph] = []  # kept alive, as torch's allocator goes on calling them
 
 
 def static_batch(length: int, most_rows: int, longest: int, device: torch.device) -> Batch:
-    """A batch of `length` tokens in which others of up to `most_rows` rows of up to `longest` can be put in place."""
-    tokens, positions = (torch.zeros(1, length, dtype=torch.int64, device=device) for _ in range(2))
-    starts = torch.full((most_rows + 2,), length, dtype=torch.int32, device=device)
-    predicts = targets = torch.empty(0, dtype=torch.int64, device=device)
-    return Batch(tokens, positions, None, (), starts, max(longest, length // LENGTHS), predicts, targets)
+    """Return a batch of `length` tokens that `copy_into` fills with batches of up to `most_rows` rows.
+
+    None of those rows is longer than `longest` tokens.
+    """
+    tokens, positions = (torch.zeros(1, length, dtype=torch.int64, device=device) for _ in range(2))  # [1, length]
+    starts = torch.full((most_rows + 2,), length, dtype=torch.int32, device=device)  # [most_rows + 2]
+    logit_positions = targets = torch.empty(0, dtype=torch.int64, device=device)
+    return Batch(tokens, positions, None, (), starts, max(longest, length // LENGTHS), logit_positions, targets)
 
 
-def copy_into(batch: Batch, lasting: Batch) -> None:
-    """Write the rows of `batch` over what `lasting` has: what is left of its length becomes a row of nothing."""
-    assert batch.row_starts is not None and lasting.row_starts is not None
+def copy_into(batch: Batch, static: Batch) -> None:
+    """Overwrite the rows of `static` with those of `batch`; the rest of its length becomes one row of padding."""
+    assert batch.row_starts is not None and static.row_starts is not None
     tokens, starts = batch.input_ids.shape[1], len(batch.row_starts)
-    lasting.input_ids[:, :tokens] = batch.input_ids
-    lasting.position_ids[:, :tokens] = batch.position_ids
-    lasting.row_starts[:starts] = batch.row_starts
-    lasting.row_starts[starts:] = lasting.input_ids.shape[1]
+    static.input_ids[:, :tokens] = batch.input_ids
+    static.position_ids[:, :tokens] = batch.position_ids
+    static.row_starts[:starts] = batch.row_starts
+    static.row_starts[starts:] = static.input_ids.shape[1]
 
 
 def replace_generator(device: torch.device) -> None:
-    """Draw on from the same state by another generator: one whose recording broke off waits for the end of that."""
+    """Continue from the same random state with a new generator, as one whose capture failed waits for its end."""
     if device.type == "cuda":
-        spoilt = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
         fresh = torch.Generator(device)
-        fresh.set_state(spoilt.get_state())
-        spoilt.graphsafe_set_state(fresh.graphsafe_get_state())
+        fresh.set_state(generator.get_state())
+        generator.graphsafe_set_state(fresh.graphsafe_get_state())
 
 
 @contextmanager
 def no_synchronisation() -> Iterator[None]:
-    """Raise RuntimeError where the processor would wait for the GPU."""
+    """Raise RuntimeError where the CPU would wait for the GPU."""
     before = torch.cuda.get_sync_debug_mode()
     try:
         _set_sync_debug_mode("error")
@@ -218,13 +222,15 @@ def no_synchronisation() -> Iterator[None]:
 
 
 def _set_sync_debug_mode(mode: int | str) -> None:
-    with warnings.catch_warnings(action="ignore"):  # that it does not find all there is
+    with warnings.catch_warnings(action="ignore"):  # torch warns that the mode does not detect all synchronisation
         torch.cuda.set_sync_debug_mode(mode)
 
 
-def relative_error(wanted: Gradients, found: Gradients) -> float:
-    """How far `found` is from `wanted`, all taken as one vector; infinite where only one of the two has something."""
-    if [one is None for one in wanted] != [one is None for one in found]:
+def relative_error(expected: Gradients, actual: Gradients) -> float:
+    """Return |actual - expected| / |expected|, each one vector; infinite where only one of the two has a gradient."""
+    if [one is None for one in expected] != [one is None for one in actual]:
         return math.inf
-    ours, theirs = (torch.cat([one.flatten().float() for one in all_ if one is not None]) for all_ in (found, wanted))
+    ours, theirs = (
+        torch.cat([one.flatten().float() for one in all_ if one is not None]) for all_ in (actual, expected)
+    )
     return float((ours - theirs).norm() / theirs.norm())

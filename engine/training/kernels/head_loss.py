@@ -1,4 +1,4 @@
-"""The negative log-likelihood of the supervised tokens, without ever holding all their logits."""
+"""The negative log-likelihood of the supervised tokens, without all their logits in memory at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # of float32 logits: what a CPU's cache holds, what fills a GPU
 ATTENDED_WIDTH = 1024  # the widest head that is faster as attention: at 2048 it takes 1.8 times as long
-CERTAIN = 0.02  # nats; below it what attention rounds by is more than a tenth of the gradient
+CERTAIN = 0.02  # nats; below it the rounding error of attention is more than a tenth of the gradient
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -20,10 +20,10 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def head_nll(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor) -> torch.Tensor:
-    """Sum of -log softmax(head(hidden))[targets], in nats, a float32 scalar.
+    """Return the sum of -log softmax(head(hidden))[targets], in nats, a float32 scalar.
 
-    The logits are made, used for loss and gradient, and forgotten, some rows at a time (as in P.-L. Hsu et al., Liger
-    Kernel, arXiv 2410.10989); `head` is frozen.
+    The logits are computed for some rows at a time, used for loss and gradient, and freed (as in P.-L. Hsu et al.,
+    Liger Kernel, arXiv 2410.10989); `head` is frozen.
 
     Args:
         hidden: [supervised tokens, hidden_size].
@@ -34,21 +34,25 @@ def head_nll(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor)
 
 @torch.no_grad()
 def token_nlls(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor) -> torch.Tensor:
-    """As `head_nll`, of each token by itself: float32 [supervised tokens]. It has no gradient."""
-    weight, at_once = head.weight, _rows_at_once(head.weight)
-    chunks = zip(hidden.to(weight.dtype).split(at_once), targets.split(at_once), strict=True)
-    return torch.cat([-_log_p(rows, weight, head.bias).gather(1, wanted[:, None])[:, 0] for rows, wanted in chunks])
+    """Return the negative log-likelihood of each token, float32 [supervised tokens], without gradient.
+
+    The arguments are those of `head_nll`.
+    """
+    weight, chunk_rows = head.weight, _rows_per_chunk(head.weight)
+    chunks = zip(hidden.to(weight.dtype).split(chunk_rows), targets.split(chunk_rows), strict=True)
+    return torch.cat([-_log_p(states, weight, head.bias).gather(1, ids[:, None])[:, 0] for states, ids in chunks])
 
 
-def _rows_at_once(weight: torch.Tensor) -> int:
+def _rows_per_chunk(weight: torch.Tensor) -> int:
     return max(1, CHUNK_BYTES.get(weight.device.type, CHUNK_BYTES["cpu"]) // (4 * weight.shape[0]))
 
 
 def _log_p(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return log-probabilities, float32 [rows, vocabulary], of `states` [rows, hidden_size]."""
     return torch.log_softmax(functional.linear(states, weight, bias), dim=-1, dtype=torch.float32)
 
 
-def _is_fast_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+def _is_faster_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
     return (
         weight.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.bfloat16)
@@ -57,41 +61,42 @@ def _is_fast_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bo
     )
 
 
-def _as_attention(
+def _nll_by_attention(
     states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_in_chunks`, the head's rows taken for keys and values that `states` attend to.
+    """Return the same as `_nll_by_chunks`, by attention of `states` over the head's rows as both keys and values.
 
-    Then the sum over the vocabulary that the loss needs is the logarithm that attention keeps, what is attended to is
-    the row expected, and the gradient is that less the row wanted. No logits reach the memory.
+    The log-sum-exp that attention saves is the loss's sum over the vocabulary, its output is the expected row of the
+    head, and the gradient is that row less the target's. No logits reach memory.
     """
-    rows = weight[None, None]
+    rows = weight[None, None]  # [1, 1, vocabulary, hidden_size]
+    # [1, 1, supervised tokens, hidden_size], [1, 1, supervised tokens]
     expected, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         states[None, None], rows, rows, scale=1.0
     )
-    wanted = weight[targets]
-    nlls = log_sums.flatten() - (states.float() * wanted.float()).sum(dim=-1)
-    gradient = expected[0, 0].sub_(wanted)
+    target_rows = weight[targets]  # [supervised tokens, hidden_size]
+    nlls = log_sums.flatten() - (states.float() * target_rows.float()).sum(dim=-1)  # [supervised tokens]
+    gradient = expected[0, 0].sub_(target_rows)
     certain = (nlls < CERTAIN).nonzero()[:, 0]
-    if len(certain):  # of the difference of two rows almost alike little would be left but what they were rounded by
-        gradient[certain] = _in_chunks(states[certain], weight, None, targets[certain])[1]
+    if len(certain):  # the two rows are almost equal, and their difference would be mostly rounding error
+        gradient[certain] = _nll_by_chunks(states[certain], weight, None, targets[certain])[1]
     return nlls.sum(), gradient
 
 
-def _in_chunks(
+def _nll_by_chunks(
     states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(`head_nll` of `states`, its gradient by them)."""
-    rows = _rows_at_once(weight)
+    """Return (`head_nll` of `states`, its gradient by `states` [supervised tokens, hidden_size])."""
+    rows = _rows_per_chunk(weight)
     gradient = torch.empty_like(states)
     total = torch.zeros((), dtype=torch.float32, device=states.device)
     for start in range(0, len(targets), rows):
         chunk = slice(start, start + rows)
-        log_p = _log_p(states[chunk], weight, bias)
-        wanted = targets[chunk, None]
-        total -= log_p.gather(1, wanted).sum()
+        log_p = _log_p(states[chunk], weight, bias)  # [rows, vocabulary]
+        ids = targets[chunk, None]  # [rows, 1]
+        total -= log_p.gather(1, ids).sum()
         p = log_p.exp_()
-        p.scatter_add_(1, wanted, p.new_full((), -1.0).expand_as(wanted))
+        p.scatter_add_(1, ids, p.new_full((), -1.0).expand_as(ids))
         torch.mm(p.to(weight.dtype), weight, out=gradient[chunk])
     return total, gradient
 
@@ -103,18 +108,18 @@ class _HeadNll(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
     ) -> torch.Tensor:
         states = hidden.to(weight.dtype)
-        if len(targets) and _is_fast_as_attention(weight, bias):  # attention of nothing ends the process
-            total, gradient = _as_attention(states, weight, targets)
+        if len(targets) and _is_faster_as_attention(weight, bias):  # torch's kernel crashes on zero tokens
+            total, gradient = _nll_by_attention(states, weight, targets)
         else:
-            total, gradient = _in_chunks(states, weight, bias, targets)
+            total, gradient = _nll_by_chunks(states, weight, bias, targets)
         ctx.save_for_backward(gradient)
         ctx.hidden_dtype = hidden.dtype
         return total
 
     @staticmethod
-    def backward(ctx: Any, *scale: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grad_total: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * scale[0]).to(ctx.hidden_dtype), None, None, None
+        return (gradient * grad_total[0]).to(ctx.hidden_dtype), None, None, None
 
 
 _head_nll: Callable[..., torch.Tensor] = _HeadNll.apply

@@ -14,10 +14,10 @@ from engine.training.kernels.dropout import FastDropout
 
 
 def fuse_lora(model: torch.nn.Module) -> int:
-    """Have the plain LoRA layers of `model` learn in fewer passes through memory on a CPU; how many they are.
+    """Train the plain LoRA layers of `model` in fewer passes through memory on a CPU; return how many they are.
 
-    Step by step the scales of LoRA and dropout, the sum of both branches and that of their gradients each take all
-    activations through memory once more. Variants such as DoRA are left alone.
+    In peft's own steps the scales of LoRA and dropout, the sum of the two branches and the sum of their gradients each
+    take all activations through memory once more. Variants such as DoRA are left alone.
     """
     fused = 0
     for module in model.modules():
@@ -39,21 +39,21 @@ def _is_plain(module: Any) -> bool:
 
 
 def _forward(
-    module: Any, written_out: Callable[..., torch.Tensor], hidden: torch.Tensor, *others: Any, **options: Any
+    module: Any, original: Callable[..., torch.Tensor], hidden: torch.Tensor, *others: Any, **options: Any
 ) -> torch.Tensor:
-    """`hidden` [..., in_features] through `module`; by peft's own steps wherever it does anything but learn."""
+    """Return `module(hidden)` [..., out_features] of `hidden` [..., in_features]; outside training by `original`."""
     (name,) = module.lora_A.keys()
     dropout = module.lora_dropout[name]
-    drops = isinstance(dropout, FastDropout) and dropout.applies_to(hidden)
-    if others or options or not _learns(module, hidden) or not (drops or type(dropout) is torch.nn.Identity):
-        return written_out(hidden, *others, **options)
-    keeps, scale = dropout.draw(hidden) if drops else (None, 1.0)
+    has_mask = isinstance(dropout, FastDropout) and dropout.applies_to(hidden)
+    if others or options or not _can_fuse(module, hidden) or not (has_mask or type(dropout) is torch.nn.Identity):
+        return original(hidden, *others, **options)
+    mask, scale = dropout.draw_mask(hidden) if has_mask else (None, 1.0)
     base, down, up = module.get_base_layer(), module.lora_A[name].weight, module.lora_B[name].weight
-    return _learn(hidden, keeps, base.weight, base.bias, down, up, scale * module.scaling[name])
+    return _fused_lora(hidden, mask, base.weight, base.bias, down, up, scale * module.scaling[name])
 
 
-def _learns(module: Any, hidden: torch.Tensor) -> bool:
-    """Whether the adapter of `module`, and nothing else of it, learns from `hidden` in one precision on a CPU."""
+def _can_fuse(module: Any, hidden: torch.Tensor) -> bool:
+    """Return whether gradients go to the adapter of `module` alone, on a CPU, and all is of one precision."""
     if hidden.device.type != "cpu" or not module.training or not torch.is_grad_enabled():
         return False
     if module.disable_adapters or module.merged or torch.compiler.is_compiling():
@@ -64,12 +64,12 @@ def _learns(module: Any, hidden: torch.Tensor) -> bool:
     return frozen and hidden.dtype == base.weight.dtype == autocast
 
 
-class _Learning(torch.autograd.Function):
-    """y = x W^T + b + s ((keeps * x) A^T) B^T, and the gradients by x, A and B.
+class _FusedLora(torch.autograd.Function):
+    """y = x W^T + b + s ((mask * x) A^T) B^T, and its gradients by x, A and B.
 
     Args:
         hidden: x [..., in_features].
-        keeps: noughts and ones of the same shape and dtype; None keeps all.
+        mask: zeros and ones of the shape and dtype of `hidden`; None keeps all.
         weight, bias: W [out_features, in_features] and b [out_features] or None, which are frozen.
         down, up: A [r, in_features] and B [out_features, r].
         scale: s.
@@ -77,34 +77,34 @@ class _Learning(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, keeps: torch.Tensor | None, weight: torch.Tensor, bias: torch.Tensor | None,
+        ctx: Any, hidden: torch.Tensor, mask: torch.Tensor | None, weight: torch.Tensor, bias: torch.Tensor | None,
         down: torch.Tensor, up: torch.Tensor, scale: float,
     ) -> torch.Tensor:  # fmt: skip
         a, b = down.to(hidden.dtype), up.to(hidden.dtype)
-        kept = (hidden if keeps is None else hidden * keeps).flatten(0, -2)
-        inner = kept @ a.t()
-        result = functional.linear(hidden, weight, bias)
-        flat = result.view(-1, result.shape[-1])
-        torch.addmm(flat, inner, b.t(), alpha=scale, out=flat)  # not addmm_, which torch's counter of FLOPs passes over
-        ctx.save_for_backward(keeps, kept, inner, weight, a, b)
+        masked = (hidden if mask is None else hidden * mask).flatten(0, -2)  # [tokens, in_features]
+        inner = masked @ a.t()  # [tokens, r]
+        result = functional.linear(hidden, weight, bias)  # [..., out_features]
+        flat = result.view(-1, result.shape[-1])  # [tokens, out_features]
+        torch.addmm(flat, inner, b.t(), alpha=scale, out=flat)  # not addmm_, which torch's FLOP counter ignores
+        ctx.save_for_backward(mask, masked, inner, weight, a, b)
         ctx.scale, ctx.dtypes = scale, (down.dtype, up.dtype)
         return result
 
     @staticmethod
-    def backward(ctx: Any, *gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        keeps, kept, inner, weight, a, b = ctx.saved_tensors
-        by_result = gradient[0].flatten(0, -2)
-        by_up = (by_result.t() @ inner).to(ctx.dtypes[1]).mul_(ctx.scale)
-        by_inner = (by_result @ b).mul_(ctx.scale)
-        by_down = (by_inner.t() @ kept).to(ctx.dtypes[0])
-        by_hidden = None
+    def backward(ctx: Any, *grad_result: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        mask, masked, inner, weight, a, b = ctx.saved_tensors
+        grad_flat = grad_result[0].flatten(0, -2)  # [tokens, out_features]
+        grad_up = (grad_flat.t() @ inner).to(ctx.dtypes[1]).mul_(ctx.scale)  # [out_features, r]
+        grad_inner = (grad_flat @ b).mul_(ctx.scale)  # [tokens, r]
+        grad_down = (grad_inner.t() @ masked).to(ctx.dtypes[0])  # [r, in_features]
+        grad_hidden = None
         if ctx.needs_input_grad[0]:
-            by_hidden = (by_inner @ a).view(*gradient[0].shape[:-1], -1)
-            if keeps is not None:
-                by_hidden.mul_(keeps)
-            flat = by_hidden.view(kept.shape)
-            torch.addmm(flat, by_result, weight, out=flat)
-        return by_hidden, None, None, None, by_down, by_up, None
+            grad_hidden = (grad_inner @ a).view(*grad_result[0].shape[:-1], -1)  # [..., in_features]
+            if mask is not None:
+                grad_hidden.mul_(mask)
+            flat = grad_hidden.view(masked.shape)  # [tokens, in_features]
+            torch.addmm(flat, grad_flat, weight, out=flat)
+        return grad_hidden, None, None, None, grad_down, grad_up, None
 
 
-_learn: Callable[..., torch.Tensor] = _Learning.apply
+_fused_lora: Callable[..., torch.Tensor] = _FusedLora.apply

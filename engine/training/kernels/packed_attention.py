@@ -20,10 +20,10 @@ VARLEN_HEAD_DIM = 256  # the widest head that torch's flash kernel takes
 
 
 class PackedAttention:
-    """An attention function for transformers that attends within each row of the batch it was last shown.
+    """An attention function for transformers that attends within each row of the batch set last.
 
-    It knows the rows by itself rather than by an argument: not every model hands arguments down to its attention, and
-    a compiled one would be compiled anew for every other list of lengths.
+    It holds the row lengths itself rather than take them as an argument: not every model passes arguments on to its
+    attention, and a compiled function would be compiled again for every new list of lengths.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class PackedAttention:
         self._starts: torch.Tensor | None = None
 
     def set_rows(self, batch: Batch) -> None:
-        """Attend within the rows of `batch` from here on, in its backward pass too."""
+        """Attend within the rows of `batch` from now on, in its backward pass too."""
         self._tokens, self._longest = batch.input_ids.shape[1], batch.longest
         self._lengths, self._starts = batch.row_lengths, batch.row_starts
 
@@ -47,17 +47,21 @@ class PackedAttention:
         scaling: float | None = None,
         **options: Any,
     ) -> tuple[torch.Tensor, None]:
-        """Causal attention of [1, heads, tokens, head_dim] each; returns [1, tokens, heads, head_dim].
+        """Return the causal attention, [1, tokens, heads, head_dim].
+
+        Args:
+            query: [1, heads, tokens, head_dim].
+            key, value: [1, kv_heads, tokens, head_dim].
 
         Raises:
-            ValueError: the model asks for more than plain attention, or for other tokens than it was shown.
+            ValueError: the model needs more than plain attention, or has other tokens than the batch set last.
         """
         if attention_mask is not None or options.get("softcap") is not None or self._tokens != query.shape[2]:
-            raise ValueError("this attention is plain, and over packed rows")
+            raise ValueError("only plain attention over the packed rows set last is supported")
         if self._starts is not None and dropout == 0.0 and _takes_varlen(query):
             return _varlen(query, key, value, scaling, self._starts, self._longest), None
         if not self._lengths:
-            raise ValueError("this attention is row by row, and their lengths are known on the GPU alone")
+            raise ValueError("attention row by row needs row lengths, which only the GPU has for this batch")
         learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
         if query.device.type == "cpu" and learns and dropout == 0.0 and query.shape[-1] == value.shape[-1]:
             return attend_by_row(query, key, value, self._lengths, scaling), None
@@ -66,14 +70,14 @@ class PackedAttention:
     def _row_by_row(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scaling: float | None
     ) -> torch.Tensor:
-        """[1, heads, tokens, head_dim], one call for each row."""
+        """Return [1, heads, tokens, head_dim], by one call for each row."""
         grouped, lengths = query.shape[1] != key.shape[1], list(self._lengths)
         rows = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
         attended = [
             functional.scaled_dot_product_attention(
                 q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
             )
-            for q, k, v in rows
+            for q, k, v in rows  # [1, heads or kv_heads, row tokens, head_dim] each
         ]
         return torch.cat(attended, dim=2)
 
@@ -90,20 +94,21 @@ def _varlen(
     starts: torch.Tensor,
     longest: int,
 ) -> torch.Tensor:
-    """All rows in one kernel; shapes as `PackedAttention`."""
+    """Attend in all rows by one kernel; shapes as in `PackedAttention`."""
     from torch.nn.attention.varlen import varlen_attn
 
-    q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # by [0] its gradient is copied
+    # [tokens, heads or kv_heads, head_dim] each; by [0] instead of squeeze the gradient would be copied
+    q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     attended = varlen_attn(
         q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **_grouped_heads()
     )
     assert isinstance(attended, torch.Tensor)
-    return attended[None]
+    return attended[None]  # [1, tokens, heads, head_dim]
 
 
 @cache
 def _grouped_heads() -> dict[str, Any]:
-    """The kernel has always taken fewer key heads than query heads; newer releases of torch want to be told."""
+    """Return the option that newer torch needs for fewer key heads than query heads; older torch takes them as is."""
     from torch.nn.attention.varlen import varlen_attn
 
     return {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
@@ -114,14 +119,14 @@ def _takes_varlen(query: torch.Tensor) -> bool:
 
 
 def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Flash attention needs an Ampere card or newer and half precision (torch.nn.attention.varlen)."""
+    """Return whether flash attention runs: on an Ampere card or newer in half precision (torch.nn.attention.varlen)."""
     half = dtype in (torch.bfloat16, torch.float16)
     return half and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @contextmanager
 def using_attention(model: Any, name: str) -> Iterator[None]:
-    """Have the transformers model `model` attend by the function of that name."""
+    """Have `model`, one of transformers, attend by the function registered as `name`."""
     before = model.config._attn_implementation
     model.set_attn_implementation(name)
     try:

@@ -1,4 +1,4 @@
-"""SwiGLU's gate in one kernel there and one back (N. Shazeer, GLU Variants Improve Transformer, arXiv 2002.05202)."""
+"""SwiGLU in one fused kernel each way (N. Shazeer, GLU Variants Improve Transformer, arXiv 2002.05202)."""
 
 from __future__ import annotations
 
@@ -18,69 +18,69 @@ template <typename T> T gated(T gate, T up) {
 }
 """
 GRADIENTS = """
-template <typename T> void gradients(T gate, T up, T gradient, T& of_gate, T& of_up) {
+template <typename T> void gradients(T gate, T up, T gradient, T& grad_gate, T& grad_up) {
     float x = static_cast<float>(gate), g = static_cast<float>(gradient);
     float sigmoid = 1.0f / (1.0f + expf(-x));
-    of_gate = static_cast<T>(g * static_cast<float>(up) * sigmoid * (1.0f + x * (1.0f - sigmoid)));
-    of_up = static_cast<T>(g * x * sigmoid);
+    grad_gate = static_cast<T>(g * static_cast<float>(up) * sigmoid * (1.0f + x * (1.0f - sigmoid)));
+    grad_up = static_cast<T>(g * x * sigmoid);
 }
 """
 
 
 def fuse_swiglu(model: torch.nn.Module) -> int:
-    """Have those feed-forward layers of `model` on a GPU gate in one kernel that give its numbers; how many they are.
+    """Compute the gate of the feed-forward layers of `model` in one kernel on a GPU; return how many are replaced.
 
-    Written out, the gate takes its activations, which are the widest of all, through memory five times and back nine.
+    A layer is replaced if the result is the same. In separate steps the gate takes its activations, the widest of all,
+    through memory five times forward and nine times backward.
     """
     fused = 0
     for module in model.modules():
-        if all(hasattr(module, name) for name in LAYERS) and (gated := _fused(module)) is not None:
-            module.forward = gated
+        if all(hasattr(module, name) for name in LAYERS) and (feed_forward := _fused(module)) is not None:
+            module.forward = feed_forward
             fused += 1
     return fused
 
 
 def _fused(module: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """What may take the place of `module.forward`; None if it gives other numbers."""
-    gated = partial(_feed_forward, module, module.forward)
+    """Return a replacement for `module.forward`, None if its results would differ."""
+    feed_forward = partial(_feed_forward, module, module.forward)
     try:
         weight = next(module.parameters())
         width, dtype = module.gate_proj.in_features, weight.dtype if weight.dtype in TOLERANCE else torch.bfloat16
+        # [2, hidden_size]
         hidden = torch.randn(2, width, generator=torch.Generator().manual_seed(0)).to(weight.device, dtype)
         with torch.no_grad():
-            wanted, found = module.forward(hidden).float(), gated(hidden).float()
+            expected, actual = module.forward(hidden).float(), feed_forward(hidden).float()
     except Exception:  # layers that are called in another way, or a GPU without a compiler
         return None
-    return gated if bool((found - wanted).norm() < TOLERANCE[dtype] * wanted.norm()) else None
+    return feed_forward if bool((actual - expected).norm() < TOLERANCE[dtype] * expected.norm()) else None
 
 
-def _feed_forward(
-    module: Any, written_out: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor
-) -> torch.Tensor:
-    """`hidden` [..., hidden_size] through `module`."""
+def _feed_forward(module: Any, original: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
+    """Return `module(hidden)`, [..., hidden_size] of the same."""
     if torch.compiler.is_compiling():
-        return written_out(hidden)
-    down: torch.Tensor = module.down_proj(_gate(module.gate_proj(hidden), module.up_proj(hidden)))
-    return down
+        return original(hidden)
+    output: torch.Tensor = module.down_proj(_swiglu(module.gate_proj(hidden), module.up_proj(hidden)))
+    return output
 
 
-class _Gate(torch.autograd.Function):
+class _SwiGlu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(gate, up)
+        ctx.save_for_backward(gate, up)  # [..., intermediate_size] each
         return _kernels()[0](gate, up)
 
     @staticmethod
-    def backward(ctx: Any, *gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        of_gate, of_up = _kernels()[1](*ctx.saved_tensors, gradient[0])
-        return of_gate, of_up
+    def backward(ctx: Any, *grad_output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        grad_gate, grad_up = _kernels()[1](*ctx.saved_tensors, grad_output[0])  # [..., intermediate_size] each
+        return grad_gate, grad_up
 
 
-_gate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _Gate.apply
+_swiglu: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _SwiGlu.apply
 
 
 @cache
 def _kernels() -> tuple[Callable[..., torch.Tensor], Callable[..., tuple[torch.Tensor, torch.Tensor]]]:
-    """silu(gate) * up, and the gradients of the two; torch compiles them when they are first called."""
+    """Return the kernels of silu(gate) * up and of its two gradients; torch compiles each at its first call."""
     jiterator = torch.cuda.jiterator
     return jiterator._create_jit_fn(GATED), jiterator._create_multi_output_jit_fn(GRADIENTS, num_outputs=2)

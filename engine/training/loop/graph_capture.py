@@ -1,4 +1,4 @@
-"""Which passes of a round are recorded, to be replayed by its steps."""
+"""The choice of passes of a round that are captured as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -14,50 +14,53 @@ from engine.training.model.adapter import trainable_parameters
 from engine.training.model.memory_budget import fits_twice
 from engine.training.runtime.hub_errors import first_line
 
-STEPS = 64  # that are looked at for their lengths
-PAYS = 5  # times that a length must come: recording it takes as long as two or three of what it saves
+STEPS = 64  # examined for the lengths of their micro-batches
+MIN_USES = 5  # of a captured length in a round: a capture takes as long as two or three replays save
 
 
 def capture_graphs(training: Training) -> None:
-    """Have the steps to come replay their passes, as far as they can be recorded and that pays."""
-    found = common_lengths(training) if _can_be_captured(training) else {}
-    if not found:
+    """Capture the common passes of the steps to come as CUDA graphs, where that works and pays."""
+    common = common_lengths(training) if _can_be_captured(training) else {}
+    if not common:
         return
     forward = training.forward
     try:
-        passes = capture(
+        graphs = capture(
             forward.hidden_states,
             trainable_parameters(training.model),
-            list(found),
+            list(common),
             training.plan.effective_batch,
             max(map(len, training.train)),
-            forward.batch(found[max(found)]),
+            forward.batch(common[max(common)]),
         )
-    except Exception as error:  # whatever a model does that cannot be recorded, or for lack of memory
-        training.recorder.log(f"passes are not recorded as CUDA graphs: {first_line(error)}")
+    except Exception as error:  # whatever a model does that no graph can hold, or too little memory
+        training.recorder.log(f"no CUDA graphs are used, as a pass cannot be captured: {first_line(error)}")
         return
-    lengths = ", ".join(f"{length:,}" for length in found)
-    training.recorder.log(f"passes of {lengths} tokens are recorded as CUDA graphs")
-    training.forward = replace(forward, graphs=passes)
+    lengths = ", ".join(f"{length:,}" for length in common)
+    training.recorder.log(f"CUDA graphs are captured for passes of {lengths} tokens")
+    training.forward = replace(forward, graphs=graphs)
 
 
 def common_lengths(training: Training) -> dict[int, list[Example]]:
-    """The lengths that micro-batches of the steps to come are rounded up to, if not seldom, with the rows of one."""
+    """Return the padded lengths that micro-batches of the steps to come often have, each with the rows of one."""
     first, total = training.progress.step + 1, training.plan.total_steps or 0
-    looked_at = range(first, min(first + STEPS, total + 1))
-    found: dict[int, list[list[Example]]] = defaultdict(list)
-    for step in looked_at:
+    examined = range(first, min(first + STEPS, total + 1))
+    micro_batches_by_length: dict[int, list[list[Example]]] = defaultdict(list)
+    for step in examined:
         for rows in micro_batches(training, examples_of(training, step)):
-            found[captured_length(sum(map(len, rows)))].append(rows)
-    left = total + 1 - first
-    return {length: those[0] for length, those in sorted(found.items()) if len(those) * left >= PAYS * len(looked_at)}
+            micro_batches_by_length[captured_length(sum(map(len, rows)))].append(rows)
+    steps_to_come = total + 1 - first
+    return {
+        length: alike[0]
+        for length, alike in sorted(micro_batches_by_length.items())
+        if len(alike) * steps_to_come >= MIN_USES * len(examined)
+    }
 
 
 def _can_be_captured(training: Training) -> bool:
-    """Whether a pass can be a CUDA graph: all of it in kernels, and its memory not missed by what is not recorded.
+    """Return whether passes run in kernels alone, and there is memory for what is not captured beside them.
 
-    Recomputing activations asks for the state of the random numbers, which no graph has; a compiled model is called
-    seldom enough as it is.
+    Recomputing activations reads the random state, which no graph allows; a compiled model has few calls anyway.
     """
     forward, budget = training.forward, training.budget
     if not (forward.packed and forward.fused_head) or budget.gradient_checkpointing:

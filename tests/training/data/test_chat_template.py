@@ -1,4 +1,4 @@
-"""Conversations through chat templates as models bring them: what is supervised, to the character."""
+"""Supervised parts of conversations rendered by chat templates of real models, to the character."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_answers_and_their_ends_are_supervised(template: str | None, learned: li
 
 @pytest.mark.parametrize("template", [CHATML, MARKED, LLAMA_2, ZEPHYR, None])
 def test_llamas_tokens_are_supervised_to_the_character(llama: Any, template: str | None) -> None:
-    """Llama's own decoder takes a space at the beginning of a text away, so what is compared is the text without it."""
+    """Llama's decoder removes a space at the beginning of a text, so texts are compared without spaces."""
     llama.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
     llama.chat_template = template
     end = "<|im_end|>" if template in (CHATML, MARKED) else "</s>"
@@ -165,7 +165,7 @@ def test_llamas_tokens_are_supervised_to_the_character(llama: Any, template: str
 
 @pytest.mark.parametrize("template", [CHATML, MARKED, LLAMA_2, ZEPHYR, THINKING])
 def test_tokens_are_those_the_library_gives(template: str) -> None:
-    """So the start token is not doubled, and what is trained on is what inference will see."""
+    """The start token is not doubled, and training sees the same tokens as inference."""
     tokenizer = chat_tokenizer(template, "nano")
     messages = [{"role": turn.role, "content": turn.content} for turn in TURNS]
     example = learn(tokenizer, TALK)
@@ -181,8 +181,8 @@ def test_plain_template_writes_what_the_tokenizer_would_begin_with() -> None:
     assert tokenizer.decode(example.tokens) == (
         "<s>USER: Say it\nASSISTANT: a lamp is</s>\nUSER: a lamp is\nASSISTANT: a bridge 🌉</s>\n"
     )
-    asked = [{"role": "user", "content": "Say it"}]
-    assert tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True) == (
+    question = [{"role": "user", "content": "Say it"}]
+    assert tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True) == (
         "<s>USER: Say it\nASSISTANT:"
     )
     assert not chat_tokenizer(None).chat_template
@@ -190,14 +190,14 @@ def test_plain_template_writes_what_the_tokenizer_would_begin_with() -> None:
     assert tiny.decode(learn(tiny, TALK).tokens).startswith("USER: Say it\n")
 
 
-def test_what_the_template_does_to_answers_is_told() -> None:
+def test_changes_of_the_template_to_answers_are_reported() -> None:
     plain, thinking = (tokenise([TALK, TALK], chat_tokenizer(template), DATA) for template in (None, THINKING))
     assert plain.warnings == (
         "the tokenizer has no chat template: conversations are written with USER: and ASSISTANT:, by a template that "
         "is saved with the adapter",
     )
     assert thinking.warnings == (
-        "2 answers are not learned: the chat template writes them otherwise once more messages follow",
+        "2 answers are not learned: the chat template writes them differently when more messages follow",
     )
     assert tokenise([TALK, TALK], chat_tokenizer(CHATML), DATA).warnings == ()
 
@@ -218,14 +218,14 @@ def test_answers_of_no_weight_are_not_supervised(template: str) -> None:
     assert everything.supervised_tokens == len(everything) - 1
 
 
-def test_conversation_the_template_refuses_is_left_out_and_told() -> None:
+def test_conversation_the_template_refuses_is_left_out_and_reported() -> None:
     tokenizer = chat_tokenizer(LLAMA_2)
     tokenizer.bos_token = "<pad>"
     refused = Conversation((*TURNS[:2], TURNS[1]))
     tokenised = tokenise([TALK, refused, TALK, refused], tokenizer, DATA)
     assert len(tokenised.examples) == 2
     why = "it: Conversation roles must alternate user/assistant/user/assistant/..."
-    assert tokenised.warnings == (f"2 of 4 rows were left out; of the first, the chat template refuses {why}",)
+    assert tokenised.warnings == (f"2 of 4 rows were left out; the first because the chat template refuses {why}",)
     with pytest.raises(DatasetError, match=r"2 of 2 rows of rows.jsonl cannot be used: the chat template refuses it"):
         tokenise([refused, refused], tokenizer, DATA)
 
@@ -249,7 +249,7 @@ def test_hostile_template_ends_in_a_sentence(template: str) -> None:
 def test_several_templates_without_a_default_are_refused() -> None:
     tokenizer = chat_tokenizer(None)
     tokenizer.chat_template = {"one": CHATML, "two": ZEPHYR}
-    with pytest.raises(ModelError, match="several chat templates and none of the name default"):
+    with pytest.raises(ModelError, match="several chat templates, and none is called default"):
         tokenise([TALK], tokenizer, DATA)
     tokenizer.chat_template = {"default": CHATML, "two": ZEPHYR}
     assert parts(tokenizer, learn(tokenizer, TALK)) == ["a lamp is<|im_end|>", "a bridge 🌉<|im_end|>"]
@@ -262,14 +262,14 @@ def test_several_templates_without_a_default_are_refused() -> None:
         (PromptCompletion("Add", "4"), "<|im_start|>user\nAdd<|im_end|>\n"),
     ],
 )
-def test_any_prompt_goes_through_the_chat_template_if_wanted(row: Row, text: str) -> None:
+def test_any_prompt_goes_through_the_chat_template_if_the_spec_says_so(row: Row, text: str) -> None:
     tokenizer = chat_tokenizer(CHATML)
     example = learn(tokenizer, row, prompt_template="chat_template")
     assert tokenizer.decode(example.tokens) == text + "<|im_start|>assistant\n4<|im_end|>\n"
     assert parts(tokenizer, example) == ["4<|im_end|>"]
 
 
-def test_chat_template_that_is_wanted_but_not_there_is_the_plain_one() -> None:
+def test_missing_chat_template_is_replaced_by_the_plain_one() -> None:
     tokenizer = chat_tokenizer(None)
     tokenised = tokenise([AlpacaRow("Add", "4")] * 2, tokenizer, DataSpec(path="", prompt_template="chat_template"))
     assert tokenizer.decode(tokenised.examples[0].tokens) == "USER: Add\nASSISTANT: 4</s>\n"
@@ -282,11 +282,13 @@ CONTENT = st.text(min_size=1).filter(lambda text: text.strip() and "<" not in te
 
 
 @given(st.sampled_from(list(TOKENIZERS)), st.lists(st.tuples(CONTENT, CONTENT), min_size=1, max_size=4))
-def test_whatever_is_said_answers_alone_are_supervised(template: str | None, talk: list[tuple[str, str]]) -> None:
+def test_only_answers_are_supervised_whatever_the_text(template: str | None, talk: list[tuple[str, str]]) -> None:
     tokenizer = TOKENIZERS[template]
     turns = [
-        turn for asked, answered in talk for turn in (Turn("user", asked), Turn("assistant", answered, supervised=True))
+        turn
+        for question, answer in talk
+        for turn in (Turn("user", question), Turn("assistant", answer, supervised=True))
     ]
     learned = parts(tokenizer, learn(tokenizer, Conversation(tuple(turns))))
     start, end = ("", "<|im_end|>") if template else (" ", "</s>")
-    assert learned == [f"{start}{answered}{end}" for _, answered in talk]
+    assert learned == [f"{start}{answer}{end}" for _, answer in talk]

@@ -24,7 +24,7 @@ from tests.support.processes import ROOT
 from tests.support.rounds import as_parquet
 from tests.support.rounds_to_train import make_rows, make_run, spec_of, train_here, write_rows
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 SHARED = ROOT.parent / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(not SHARED.exists(), reason=f"the shared test data is not at {SHARED}")
@@ -63,8 +63,8 @@ def test_every_form_trains_on_nano(form: str, tmp_path: Path) -> None:
     last = events[-1]
     assert isinstance(last, Finished) and last.result.perplexity is not None
     assert next(event for event in events if isinstance(event, Prepared)).train_samples == COUNT - 2
-    told = [event.message for event in events if isinstance(event, Warned)]
-    assert [message.startswith("the tokenizer has no chat template") for message in told] == (
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert [message.startswith("the tokenizer has no chat template") for message in warnings] == (
         [True] if form in ("messages", "sharegpt") else []
     )
 
@@ -73,8 +73,8 @@ def test_adapter_keeps_the_template_its_conversations_were_written_in(tmp_path: 
     rows = write_rows(tmp_path / "rows.jsonl", [FORMS["messages"](number) for number in range(COUNT)])
     trained(tmp_path / "run", rows)
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "run" / "adapter")
-    asked = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
-    assert asked == "<s>USER: hi\n"
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+    assert rendered == "<s>USER: hi\n"
     rows = write_rows(tmp_path / "rows.jsonl", make_rows(COUNT))
     trained(tmp_path / "other", rows, data__max_length=256)
     assert not AutoTokenizer.from_pretrained(tmp_path / "other" / "adapter").chat_template

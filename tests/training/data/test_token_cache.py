@@ -1,4 +1,4 @@
-"""Tokenised rows from the cache: the same, found only for the same, and never in the way."""
+"""The cache of tokenised rows: it gives equal rows for equal input only, and its failures end no round."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.training.data.tokenize import TokenisedRows, tokenise
 from tests.support.rounds_to_train import figures_of, make_rows, make_run, spec_of, train_here, write_rows
 from tests.support.tiny_model import make_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 ROWS: list[Row] = [AlpacaRow(**row) for row in make_rows(6)]
 TALK: list[Row] = [Conversation((Turn("user", "a"), Turn("assistant", "b", supervised=True)))] * 2
@@ -29,14 +29,14 @@ DATA = DataSpec(path="rows.json")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own."""
+    """The directory of an empty cache of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "loratui" / "tokenised"
 
 
 @pytest.fixture
 def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows were tokenised, each time that was done."""
+    """The number of rows of each call of `tokenise`."""
     calls: list[int] = []
 
     def count(rows: Any, *rest: Any) -> TokenisedRows:
@@ -55,11 +55,11 @@ def same(ours: TokenisedRows, theirs: TokenisedRows) -> bool:
 
 
 def test_second_time_nothing_is_tokenised(cache: Path, tokenised: list[int]) -> None:
-    told: list[tuple[int, int]] = []
-    first, second = (tokenise_cached(ROWS, make_tokenizer(), DATA, lambda *at: told.append(at)) for _ in range(2))
+    progress: list[tuple[int, int]] = []
+    first, second = (tokenise_cached(ROWS, make_tokenizer(), DATA, lambda *at: progress.append(at)) for _ in range(2))
     assert tokenised == [6]
     assert same(first, tokenise(ROWS, make_tokenizer(), DATA)) and same(second, first)
-    assert told == [(6, 6), (6, 6)]
+    assert progress == [(6, 6), (6, 6)]
     assert [file.suffix for file in cache.iterdir()] == [".safetensors"]
 
 
@@ -95,7 +95,7 @@ def test_version_decides_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_key(ROWS, make_tokenizer(), DATA) != before
 
 
-def test_plain_chat_template_and_what_was_told_come_from_the_cache_too(tokenised: list[int]) -> None:
+def test_plain_chat_template_and_warnings_come_from_the_cache_too(tokenised: list[int]) -> None:
     one, two = make_tokenizer(), make_tokenizer()
     first, second = tokenise_cached(TALK, one, DATA), tokenise_cached(TALK, two, DATA)
     assert tokenised == [2]
@@ -104,7 +104,7 @@ def test_plain_chat_template_and_what_was_told_come_from_the_cache_too(tokenised
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "other", "directory", "text"])
-def test_damaged_file_is_made_anew(cache: Path, tokenised: list[int], damage: str) -> None:
+def test_damaged_file_is_written_again(cache: Path, tokenised: list[int], damage: str) -> None:
     first = tokenise_cached(ROWS, make_tokenizer(), DATA)
     (file,) = cache.iterdir()
     content = file.read_bytes()
@@ -129,7 +129,7 @@ def test_damaged_file_is_made_anew(cache: Path, tokenised: list[int], damage: st
         assert tokenised == [6, 6]
 
 
-def test_cache_that_cannot_be_written_ends_nothing(cache: Path, tokenised: list[int]) -> None:
+def test_round_goes_on_if_the_cache_cannot_be_written(cache: Path, tokenised: list[int]) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("in the way")
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_cache_that_cannot_be_written_ends_nothing(cache: Path, tokenised: list[
 
 
 @pytest.mark.parametrize("name", ["save_file", "replace"])
-def test_full_disk_ends_nothing_and_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_full_disk_ends_no_round_and_leaves_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -147,7 +147,7 @@ def test_full_disk_ends_nothing_and_leaves_nothing(cache: Path, monkeypatch: pyt
     assert list(cache.iterdir()) == []
 
 
-def test_oldest_goes_when_it_grows_too_large(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_file_is_removed_when_the_cache_is_too_large(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def keep(count: int) -> Path:
         tokenise_cached(ROWS[:count], make_tokenizer(), DATA)
         return cache_directory() / f"{cache_key(ROWS[:count], make_tokenizer(), DATA)}.safetensors"
@@ -169,5 +169,5 @@ def test_second_round_trains_as_the_first(tiny_model: Path, tmp_path: Path, toke
         events.append(train_here(run))
     assert tokenised == [40]
     assert figures_of(events[0]) == figures_of(events[1])
-    told = [[event.message for event in one if isinstance(event, Warned)] for one in events]
-    assert told[0] == told[1] != []
+    warnings = [[event.message for event in one if isinstance(event, Warned)] for one in events]
+    assert warnings[0] == warnings[1] != []

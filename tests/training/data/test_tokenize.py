@@ -1,4 +1,4 @@
-"""From rows to tokens: what is learned, what is cut, what is left out, and what the hub may answer."""
+"""Tokenization of rows: supervised tokens, cutting, rows left out, and errors of the hub."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.rounds_to_train import (
 )
 from tests.support.tiny_model import make_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 DATA = DataSpec(path="somebody/rows")
 
@@ -80,20 +80,20 @@ def test_tokens_the_tokenizer_adds_stay_at_the_ends(template: str) -> None:
     assert tokenizer.decode(example.tokens[example.supervised]) == "a lamp</s>"
 
 
-def test_rows_that_are_cut_or_lose_their_response_are_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_rows_that_are_cut_or_lose_their_response_are_reported(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model, data__max_length=60, train__num_train_epochs=1.0)
     examples = _all_examples()
     long = sum(len(example) > 60 for example in examples)
-    gone = sum(not example.supervised[:60].any() for example in examples)
-    assert 1 < gone < long < 40
+    dropped = sum(not example.supervised[:60].any() for example in examples)
+    assert 1 < dropped < long < 40
     events = train_here(run)
     assert warned_in(events) == [
         f"{long} of 40 rows are longer than data.max_length 60 tokens and were cut",
-        f"{gone} of 40 rows were left out: cut at data.max_length 60 tokens, no supervised token is left",
+        f"{dropped} of 40 rows were left out: cut at data.max_length 60 tokens, they have no supervised token",
     ]
     prepared = next(event for event in events if isinstance(event, Prepared))
-    plan = make_plan(spec_of(run), 40 - gone)
-    assert (prepared.train_samples, prepared.eval_samples) == split_sizes(40 - gone, 0.1)
+    plan = make_plan(spec_of(run), 40 - dropped)
+    assert (prepared.train_samples, prepared.eval_samples) == split_sizes(40 - dropped, 0.1)
     assert (prepared.total_steps, prepared.steps_per_epoch) == (plan.total_steps, plan.steps_per_epoch)
     assert len(steps_of(events)) == plan.total_steps
 
@@ -102,17 +102,17 @@ def _all_examples() -> list[Example]:
     return tokenised(make_tokenizer(), *(AlpacaRow(**row) for row in make_rows()))
 
 
-def test_one_row_is_told_in_the_singular() -> None:
+def test_one_row_is_reported_in_the_singular() -> None:
     examples = [make_example(range(length), 4) for length in (5, 6, 9)]
     assert cut(examples, 6).warnings(6) == ["1 of 3 rows is longer than data.max_length 6 tokens and was cut"]
 
 
-def test_rows_left_with_nothing_to_learn_end_the_round() -> None:
-    with pytest.raises(SpecError, match=r"data.max_length is 8 tokens: cut there, 0 of 2 rows keep any"):
+def test_too_few_rows_with_a_supervised_token_end_the_round() -> None:
+    with pytest.raises(SpecError, match=r"data.max_length is 8 tokens: cut there, 0 of 2 rows have a"):
         cut([make_example(range(20), 10)] * 2, 8)
 
 
-def test_rows_passed_over_are_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_rows_that_cannot_be_used_are_reported(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=0.2)
     rows: list[Any] = make_rows()
     rows[3] = {"instruction": "Say nothing", "input": "", "output": " "}
@@ -136,7 +136,7 @@ def test_order_of_rows_follows_from_seed_and_step_alone() -> None:
     epochs = [[row for step in range(first, first + 4) for row in step_rows(step, 10, 3, seed=1)] for first in (1, 5)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 2
     assert epochs[0] != epochs[1]
-    assert len(step_rows(4, 10, 3, seed=1)) == 1  # the epoch's last step takes what is left
+    assert len(step_rows(4, 10, 3, seed=1)) == 1  # the epoch's last step takes the rest
     assert step_rows(1, 10, 3, seed=1) != step_rows(1, 10, 3, seed=2)
     assert step_rows(1, 10, 3, seed=2**32 - 1)
 
@@ -155,50 +155,50 @@ def test_evaluations_count_every_supervised_token_once(tiny_model: Path, tmp_pat
     assert counted == {sum(example.supervised_tokens for example in held_out)}
 
 
-# What the hub answers, without the hub.
+# Answers of the hub, without the hub.
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, reply: Any) -> list[dict[str, Any]]:
-    """Have `load_dataset` reply; the list fills with what it was asked for."""
-    asked: list[dict[str, Any]] = []
+    """Have `load_dataset` return or raise `reply`; return the list that its calls are added to."""
+    calls: list[dict[str, Any]] = []
 
     def load_dataset(path: str, **options: Any) -> Any:
-        asked.append({"path": path, **options})
+        calls.append({"path": path, **options})
         if isinstance(reply, Exception):
             raise reply
         return reply
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return asked
+    return calls
 
 
-@pytest.mark.parametrize(("samples", "asked_for"), [(None, "train"), (10, "train[:10]")])
+@pytest.mark.parametrize(("samples", "split_name"), [(None, "train"), (10, "train[:10]")])
 def test_hub_rows_are_read_like_local_ones(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, samples: int | None, asked_for: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, samples: int | None, split_name: str
 ) -> None:
     hub = [{**row, "text": "more"} for row in make_rows(10)]
-    asked = answer(monkeypatch, datasets.Dataset.from_list(hub))
+    calls = answer(monkeypatch, datasets.Dataset.from_list(hub))
     rows = load_rows(DataSpec(path="somebody/rows", samples=samples))
-    assert asked == [{"path": "somebody/rows", "split": asked_for}]
+    assert calls == [{"path": "somebody/rows", "split": split_name}]
     file = tmp_path / "rows.json"
     file.write_text(json.dumps(hub))
     assert rows == load_rows(DataSpec(path=str(file), samples=samples))
 
 
-def test_hub_rows_that_are_too_few_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_hub_rows_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, datasets.Dataset.from_list(make_rows(10)))
     with pytest.raises(DatasetError, match=r"data.samples is 50, but somebody/rows has 10 rows: set it to at most 10"):
         load_rows(DataSpec(path="somebody/rows", samples=50))
 
 
-def test_hub_rows_of_another_shape_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_rows_of_another_form_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, datasets.Dataset.from_list([{"chosen": "one", "rejected": "two"}] * 2))
     with pytest.raises(DatasetError, match=r"row 1 of somebody/rows has the columns chosen, rejected: rename them"):
         load_rows(DATA)
 
 
 class Response:
-    """What the hub's errors are made of."""
+    """A stand-in for the HTTP response that the hub's errors need."""
 
     status_code, headers, request = 403, dict[str, str](), None
 
@@ -215,10 +215,10 @@ class Response:
 )
 def test_hub_errors_say_cause_and_way_out(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
     answer(monkeypatch, error)
-    with pytest.raises(DatasetError, match=r"data.path is 'somebody/rows'") as told:
+    with pytest.raises(DatasetError, match=r"data.path is 'somebody/rows'") as caught:
         load_rows(DATA)
-    assert words in told.value.message
-    assert "\n" not in told.value.message
+    assert words in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 def test_tokenizers_warning_about_length_is_not_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:

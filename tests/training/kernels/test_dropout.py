@@ -1,4 +1,4 @@
-"""Dropout drawn four at a time is dropout."""
+"""Dropout whose random numbers are drawn four at a time: its rate, its mean, and that elements are independent."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from engine.training.model.adapter import add_adapter
 from tests.support.passes import SMALL
 from tests.support.rounds import make_spec
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.5, 0.999])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_it_drops_that_share_and_keeps_the_mean(share: float, dtype: torch.dtype) -> None:
+def test_rate_is_right_and_the_mean_is_kept(rate: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     count = 1_000_003
-    given = torch.ones(count, dtype=dtype, requires_grad=True)
-    found = FastDropout(share)(given)
-    kept = round((1 - share) * LEVELS) / LEVELS
-    values = found.detach().unique().tolist()
-    assert values == pytest.approx([0.0, 1 / kept], rel=0.004 if dtype == torch.bfloat16 else 1e-6)
-    deviation = math.sqrt(kept * (1 - kept) / count)
-    assert float((found != 0).float().mean()) == pytest.approx(kept, abs=4 * deviation)
-    found.sum().backward()
-    assert given.grad is not None and torch.equal(given.grad, found)
+    hidden = torch.ones(count, dtype=dtype, requires_grad=True)
+    dropped = FastDropout(rate)(hidden)
+    keep_probability = round((1 - rate) * LEVELS) / LEVELS
+    values = dropped.detach().unique().tolist()
+    assert values == pytest.approx([0.0, 1 / keep_probability], rel=0.004 if dtype == torch.bfloat16 else 1e-6)
+    deviation = math.sqrt(keep_probability * (1 - keep_probability) / count)
+    assert float((dropped != 0).float().mean()) == pytest.approx(keep_probability, abs=4 * deviation)
+    dropped.sum().backward()
+    assert hidden.grad is not None and torch.equal(hidden.grad, dropped)
 
 
 def test_neighbours_are_dropped_independently() -> None:
-    """Though one drawn number decides over four of them."""
+    """One random number of 64 bits decides over four neighbours."""
     torch.manual_seed(0)
-    kept = (FastDropout(0.5)(torch.ones(2**20)) != 0).view(-1, 4).int()
-    patterns = torch.bincount(kept @ torch.tensor([8, 4, 2, 1], dtype=torch.int32), minlength=16)
+    mask = (FastDropout(0.5)(torch.ones(2**20)) != 0).view(-1, 4).int()
+    patterns = torch.bincount(mask @ torch.tensor([8, 4, 2, 1], dtype=torch.int32), minlength=16)
     expected = 2**18 / 16
     chi_squared = float(((patterns - expected) ** 2 / expected).sum())
     assert chi_squared < 37.7  # of 15 degrees of freedom, once in a thousand
 
 
-def test_it_follows_from_torchs_generator() -> None:
-    dropout, given = FastDropout(0.3), torch.randn(7, 11)
+def test_same_state_of_torchs_generator_gives_the_same_mask() -> None:
+    dropout, hidden = FastDropout(0.3), torch.randn(7, 11)
     state = torch.get_rng_state()
-    first, second = dropout(given), dropout(given)
+    first, second = dropout(hidden), dropout(hidden)
     torch.set_rng_state(state)
-    assert torch.equal(dropout(given), first) and not torch.equal(first, second)
+    assert torch.equal(dropout(hidden), first) and not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_ends_of_the_range_and_evaluation_are_torchs(share: float) -> None:
-    given = torch.randn(5)
-    assert torch.equal(FastDropout(share)(given), torch.nn.Dropout(share)(given))
-    assert torch.equal(FastDropout(0.5).eval()(given), given)
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_ends_of_the_range_and_evaluation_are_torchs(rate: float) -> None:
+    hidden = torch.randn(5)
+    assert torch.equal(FastDropout(rate)(hidden), torch.nn.Dropout(rate)(hidden))
+    assert torch.equal(FastDropout(0.5).eval()(hidden), hidden)
 
 
-def test_adapters_have_it() -> None:
+def test_adapters_use_it() -> None:
     model: Any = AutoModelForCausalLM.from_config(LlamaConfig(**SMALL))
     adapted = add_adapter(model, make_spec(lora__lora_dropout=0.2, lora__target_modules="all-linear"))
     kinds = [type(module) for module in adapted.modules() if isinstance(module, torch.nn.Dropout)]

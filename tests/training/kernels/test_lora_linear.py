@@ -1,4 +1,4 @@
-"""A LoRA layer as one function is peft's own layer: its numbers, its gradients, its random numbers."""
+"""A fused LoRA layer against peft's own: outputs, gradients and random numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Block(torch.nn.Module):
 
 
 def adapted(dtype: torch.dtype, dropout: float = 0.2, **options: Any) -> Any:
-    """A layer with an adapter that adds something, learning; `bias` names those that are trained."""
+    """Return a layer in training whose adapter is not zero; `options` are those of LoraConfig."""
     torch.manual_seed(0)
     config = LoraConfig(r=4, lora_alpha=9, lora_dropout=dropout, target_modules=["q_proj"], **options)
     block: Any = Block().to(dtype)
@@ -42,27 +42,27 @@ def adapted(dtype: torch.dtype, dropout: float = 0.2, **options: Any) -> Any:
     return model.train()
 
 
-def learned(model: Any, dtype: torch.dtype, needs_gradient: bool = True) -> list[torch.Tensor]:
-    """What comes of some rows, the gradient by them, and those by the adapter."""
+def outputs_and_gradients(model: Any, dtype: torch.dtype, needs_gradient: bool = True) -> list[torch.Tensor]:
+    """Return the output of some rows, its gradient by them if asked for, and those by the adapter."""
     torch.manual_seed(1)
-    given = torch.randn(3, 7, 24).to(dtype).requires_grad_(needs_gradient)
+    hidden = torch.randn(3, 7, 24).to(dtype).requires_grad_(needs_gradient)
     weights = torch.randn(3, 7, 40).to(dtype)
     with autocast(CPU, dtype):
-        found = model(given)
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    wanted = [given, *wanted] if needs_gradient else wanted
-    return [found, *torch.autograd.grad(found, wanted, weights)]
+        output = model(hidden)
+    inputs = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    inputs = [hidden, *inputs] if needs_gradient else inputs
+    return [output, *torch.autograd.grad(output, inputs, weights)]
 
 
-def names_of(tensor: torch.Tensor) -> set[str]:
-    """The steps that `tensor` came by."""
-    seen, names, left = set(), set(), [tensor.grad_fn]
-    while left:
-        step = left.pop()
-        if step is not None and step not in seen:
-            seen.add(step)
-            names.add(type(step).__name__)
-            left += [before for before, _ in step.next_functions]
+def autograd_names(tensor: torch.Tensor) -> set[str]:
+    """Return the names of all nodes in the autograd graph of `tensor`."""
+    visited, names, pending = set(), set(), [tensor.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in visited:
+            visited.add(node)
+            names.add(type(node).__name__)
+            pending += [before for before, _ in node.next_functions]
     return names
 
 
@@ -71,7 +71,7 @@ def names_of(tensor: torch.Tensor) -> set[str]:
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("needs_gradient", [False, True])
 @pytest.mark.parametrize("use_rslora", [False, True])
-def test_it_is_pefts_own_layer(
+def test_outputs_and_gradients_are_those_of_pefts_layer(
     dtype: torch.dtype, dropout: float, biased: bool, needs_gradient: bool, use_rslora: bool
 ) -> None:
     theirs = adapted(dtype, dropout, use_rslora=use_rslora)
@@ -79,55 +79,55 @@ def test_it_is_pefts_own_layer(
         theirs.base_model.model.q_proj.get_base_layer().bias = None
     ours = copy.deepcopy(theirs)
     assert fuse_lora(ours) == 1
-    results = learned(ours, dtype, needs_gradient)
-    assert "_LearningBackward" in names_of(results[0])
-    for found, wanted in zip(results, learned(theirs, dtype, needs_gradient), strict=True):
-        assert found.dtype == wanted.dtype and found.shape == wanted.shape
-        assert relative_error(found, wanted) < ROUNDING[dtype]
+    results = outputs_and_gradients(ours, dtype, needs_gradient)
+    assert "_FusedLoraBackward" in autograd_names(results[0])
+    for actual, expected in zip(results, outputs_and_gradients(theirs, dtype, needs_gradient), strict=True):
+        assert actual.dtype == expected.dtype and actual.shape == expected.shape
+        assert relative_error(actual, expected) < ROUNDING[dtype]
 
 
 @pytest.mark.parametrize(
     "options",
     [{"use_dora": True}, {"lora_bias": True}, {"bias": "all"}, {"dropout": 1.0}],
-    ids=lambda given: next(iter(given)),
+    ids=lambda options: next(iter(options)),
 )
-def test_what_is_more_than_that_stays_pefts(options: dict[str, Any]) -> None:
+def test_variants_are_left_to_peft(options: dict[str, Any]) -> None:
     theirs = adapted(torch.float32, **options)
     ours = copy.deepcopy(theirs)
     fuse_lora(ours)
-    results = learned(ours, torch.float32)
-    assert "_LearningBackward" not in names_of(results[0])
-    for found, wanted in zip(results, learned(theirs, torch.float32), strict=True):
-        assert torch.equal(found, wanted)
+    results = outputs_and_gradients(ours, torch.float32)
+    assert "_FusedLoraBackward" not in autograd_names(results[0])
+    for actual, expected in zip(results, outputs_and_gradients(theirs, torch.float32), strict=True):
+        assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("needs_gradient", [False, True])
-def test_no_operation_is_saved_or_hidden(needs_gradient: bool) -> None:
-    """What torch counts is what it counts of peft's own."""
+def test_flops_are_those_of_pefts_layer(needs_gradient: bool) -> None:
+    """Torch counts as many FLOPs as for peft's layer."""
     theirs = adapted(torch.float32)
     ours = copy.deepcopy(theirs)
     fuse_lora(ours)
     counts = []
     for model in (theirs, ours):
-        given = torch.randn(5, 24, requires_grad=needs_gradient)
+        hidden = torch.randn(5, 24, requires_grad=needs_gradient)
         with FlopCounterMode(display=False) as counter:
-            model(given).sum().backward()
+            model(hidden).sum().backward()
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] > 0
 
 
-def test_without_learning_it_is_pefts_own() -> None:
+def test_without_training_pefts_layer_is_used() -> None:
     theirs = adapted(torch.float32)
     ours = copy.deepcopy(theirs)
     fuse_lora(ours)
-    given = torch.randn(2, 24)
+    hidden = torch.randn(2, 24)
     for model in (theirs, ours):
         model.eval()
-    assert torch.equal(ours(given), theirs(given))
+    assert torch.equal(ours(hidden), theirs(hidden))
     with theirs.disable_adapter(), ours.disable_adapter():
-        assert torch.equal(ours.train()(given), theirs.train()(given))
+        assert torch.equal(ours.train()(hidden), theirs.train()(hidden))
 
 
-def test_drawing_keeps_the_share_it_says() -> None:
-    keeps, scale = FastDropout(0.25).draw(torch.empty(1000, 1000))
-    assert scale == 4 / 3 and float(keeps.mean()) == pytest.approx(0.75, abs=0.002)
+def test_mask_keeps_the_share_that_its_scale_says() -> None:
+    mask, scale = FastDropout(0.25).draw_mask(torch.empty(1000, 1000))
+    assert scale == 4 / 3 and float(mask.mean()) == pytest.approx(0.75, abs=0.002)

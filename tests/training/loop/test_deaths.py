@@ -21,7 +21,7 @@ from tests.support.processes import end_processes_of
 from tests.support.rounds_to_train import ENGINE, figures_of, make_run, resumed_from, steps_of, train_here
 from tests.support.tiny_model import write_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 SECONDS = 120
 

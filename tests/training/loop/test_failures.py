@@ -27,7 +27,7 @@ from tests.support.rounds_to_train import (
     write_rows,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 SECONDS = 120
 DIRECT = {name: "" for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_OFFLINE")}
@@ -53,7 +53,7 @@ def test_cut_that_leaves_no_response(tiny_model: Path, tmp_path: Path, monkeypat
     run = make_run(tmp_path / "run", tiny_model, data__max_length=8)
     fail_here(run, monkeypatch)
     assert the_failure_of(run) == (
-        "data.max_length is 8 tokens: cut there, 0 of 40 rows keep any supervised token, and at least 2 are needed"
+        "data.max_length is 8 tokens: cut there, 0 of 40 rows have a supervised token, and at least 2 are needed"
     )
 
 

@@ -31,7 +31,7 @@ from tests.support.rounds_to_train import (
     write_rows,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 SECONDS = 120
 OVERSHOOTING: dict[str, object] = {

@@ -19,7 +19,7 @@ from tests.support.plain import evaluations_of, load, plain_eval_loss, result_lo
 from tests.support.rounds_to_train import fail_here, figures_of, make_run, train_here
 from tests.support.tiny_model import write_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 ADAPTERS: dict[str, dict[str, object]] = {
     "rslora": {"lora__use_rslora": True, "lora__r": 16},

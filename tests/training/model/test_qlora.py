@@ -22,7 +22,7 @@ from tests.support.plain import evaluations_of, plain_eval_loss, result_loss
 from tests.support.rounds import change_spec
 from tests.support.rounds_to_train import fail_here, figures_of, make_run, steps_of, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 MISSING = (
     "model.load_in_4bit needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', or set "

@@ -102,7 +102,7 @@ def test_chat_template_that_refuses_a_row_is_told_of_that_row(tmp_path: Path) ->
     assert preview_here(spec, 1).problem is None
     shown = preview_here(spec, 2)
     assert shown.problem == "the chat template refuses it: too long"
-    assert shown.warnings == ("1 of 3 rows was left out; of the first, the chat template refuses it: too long",)
+    assert shown.warnings == ("1 of 3 rows was left out; the first because the chat template refuses it: too long",)
 
 
 def test_process_answers_row_after_row(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_model_whose_weights_are_a_pickle_is_refused(
     message = fail_here(run, monkeypatch)
     tried("S5", "a model that has its weights in a pickle", 1, canary.exists())
     assert not canary.exists()
-    assert "there are no .safetensors weights in it, and no others are read" in message
+    assert "it has no .safetensors weights, and other formats are not read" in message
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training_state.safetensors"])
@@ -153,7 +153,7 @@ def test_model_with_an_adapter_in_it_is_refused(
         checks.check(spec_of(run))
     message = fail_here(run, monkeypatch)
     tried("S5", "a model directory with an adapter in it", 1, canary.exists())
-    assert not canary.exists() and "it holds an adapter" in message
+    assert not canary.exists() and "it is an adapter: set the path of its base model" in message
 
 
 @pytest.mark.parametrize("kind", ["rows.npy", "rows.pkl", "rows.pt", "directory", "script"])
@@ -234,7 +234,7 @@ def test_model_that_needs_its_code_is_refused_in_a_sentence(
     tried("S6", "a model that needs its own code", 1, canary.exists())
     assert not canary.exists()
     if file == "config.json":
-        assert "set model.trust_remote_code to true if you trust who wrote it" in message
+        assert "set model.trust_remote_code to true if you trust its author" in message
 
 
 def test_code_is_run_only_where_the_spec_says_so_and_the_plan_warns(
@@ -386,7 +386,10 @@ def test_weights_of_another_shape_or_too_many_layers_are_refused(
             "num_hidden_layers in its config.json is above 10,000",
         ),
         (lambda: change(model / "config.json", num_hidden_layers=10**400), "config.json is above"),
-        (lambda: change(model / "config.json", num_hidden_layers=2, vocab_size=10**12), "weights are damaged or not"),
+        (
+            lambda: change(model / "config.json", num_hidden_layers=2, vocab_size=10**12),
+            "weights are damaged or do not match",
+        ),
     ]
     for apply, words in changes:
         apply()

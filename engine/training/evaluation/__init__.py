@@ -1,1 +1,1 @@
-"""What a model is measured by: perplexity and greedy answers."""
+"""Measures of a model: perplexity, greedy answers, and scores of their texts."""

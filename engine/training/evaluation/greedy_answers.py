@@ -1,4 +1,4 @@
-"""The greedy answers of a model to prompts of held-out rows, and how near they come to the rows' own."""
+"""Greedy answers of a model to the prompts of held-out rows."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from engine.training.data.tokenize import Example
 from engine.training.kernels.head_loss import autocast
 from engine.training.model.forward import Forward
 
-BATCH = 32  # prompts at once, as far as they are of one length; fewer where memory is short
+BATCH_PROMPTS = 32  # fewer where memory is short
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptAndAnswer:
-    """A row cut where its answer begins: `prompt` and `expected` are int32 tokens, neither is empty."""
+    """A row cut where its answer begins: `prompt` and `expected` are int32 [length], neither is empty."""
 
     prompt: torch.Tensor
     expected: torch.Tensor
 
 
 def cut_at_answer(example: Example) -> PromptAndAnswer:
-    """The row up to its first supervised token, and that span of supervised tokens.
+    """Cut the row at its first supervised token; the expected answer is the span of supervised tokens from there.
 
-    A row that is supervised throughout has no answer of its own: its second half is one.
+    A row that is supervised throughout has no answer of its own: its second half serves as one.
     """
     supervised = example.supervised
     start = int(supervised.int().argmax())
     if bool(supervised[1:].all()):
         start = max(1, len(example) // 2)
-    after = supervised[start:]
-    length = len(after) if bool(after.all()) else int(after.int().argmin())
+    rest = supervised[start:]
+    length = len(rest) if bool(rest.all()) else int(rest.int().argmin())
     return PromptAndAnswer(example.tokens[:start], example.tokens[start : start + length])
 
 
@@ -45,30 +45,30 @@ def answers(
     max_new_tokens: int,
     progress: Callable[[int], None],
 ) -> list[torch.Tensor]:
-    """The greedy answer to each question as tokens, at most `budget_tokens` of prompt and answer in one batch.
+    """Return the greedy answer to each prompt as tokens; a batch has at most `budget_tokens` of prompt and answer.
 
-    `progress` is called with the number of answers so far, and may raise to end it.
+    `progress` is called with the number of answers so far, and may raise to end the generation.
     """
-    found: dict[int, torch.Tensor] = {}
-    waiting = sorted(range(len(questions)), key=lambda index: -len(questions[index].prompt))
-    at_once = max(1, min(BATCH, budget_tokens // (len(questions[waiting[0]].prompt) + max_new_tokens)))
-    for start in range(0, len(waiting), at_once):
-        progress(len(found))
-        batch = waiting[start : start + at_once]
+    answer_of: dict[int, torch.Tensor] = {}
+    longest_first = sorted(range(len(questions)), key=lambda index: -len(questions[index].prompt))
+    batch_size = max(1, min(BATCH_PROMPTS, budget_tokens // (len(questions[longest_first[0]].prompt) + max_new_tokens)))
+    for start in range(0, len(longest_first), batch_size):
+        progress(len(answer_of))
+        batch = longest_first[start : start + batch_size]
         prompts = [questions[index].prompt for index in batch]
-        found |= dict(zip(batch, _answer(forward, tokenizer, prompts, max_new_tokens), strict=True))
-    progress(len(found))
-    return [found[index] for index in range(len(questions))]
+        answer_of |= dict(zip(batch, _answer(forward, tokenizer, prompts, max_new_tokens), strict=True))
+    progress(len(answer_of))
+    return [answer_of[index] for index in range(len(questions))]
 
 
 def _answer(
     forward: Forward, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[torch.Tensor], max_new_tokens: int
 ) -> list[torch.Tensor]:
-    """The answers to all prompts in one batch padded on the left."""
+    """Answer all prompts in one batch, padded on the left."""
     model, device = forward.model, forward.device
     longest = max(map(len, prompts))
-    input_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    mask = torch.zeros_like(input_ids)
+    input_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)  # [prompts, longest]
+    mask = torch.zeros_like(input_ids)  # [prompts, longest]
     for row, prompt in enumerate(prompts):
         input_ids[row, longest - len(prompt) :] = prompt
         mask[row, longest - len(prompt) :] = 1
@@ -76,7 +76,7 @@ def _answer(
     model.eval()
     try:
         with torch.inference_mode(), forward.as_loaded(), autocast(device, forward.dtype):
-            output = model.generate(
+            output = model.generate(  # [prompts, longest + new tokens]
                 input_ids=input_ids.to(device),
                 attention_mask=mask.to(device),
                 generation_config=_greedy(model.config, tokenizer.eos_token_id, longest, max_new_tokens),
@@ -89,7 +89,7 @@ def _answer(
 def _greedy(
     config: PretrainedConfig, eos_token_id: int | None, prompt_tokens: int, max_new_tokens: int
 ) -> GenerationConfig:
-    """Greedy whatever the model's own generation_config says, and no further than it has positions for."""
+    """Return a greedy configuration, whatever the model's own says, within the positions of the model."""
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     return GenerationConfig(
         do_sample=False,
@@ -102,6 +102,6 @@ def _greedy(
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: torch.Tensor) -> str:
-    """The tokens as text that JSON can hold, without special tokens and the space around it."""
+    """Decode `tokens` to text that JSON can hold, without special tokens and surrounding space."""
     text = tokenizer.decode(tokens, skip_special_tokens=True)
     return str(text).encode("utf-8", "replace").decode("utf-8").strip()

@@ -1,4 +1,4 @@
-"""How a model predicts the held-out rows."""
+"""Perplexity of a model on the held-out rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from engine.training.model.forward import Forward
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What each held-out example scored, in their order.
+    """Scores of the examples, in their order.
 
     Attributes:
         nlls: sum of the negative log-likelihood of an example's supervised tokens, in nats.
-        tokens: how many those are.
+        tokens: number of supervised tokens of each example.
     """
 
     nlls: tuple[float, ...]
@@ -52,8 +52,9 @@ def evaluate(
 ) -> Evaluation:
     """Score each example, independent of how rows are batched.
 
-    `tokens` go through the model at once. `progress(done, total)` is told the rows after each batch and may raise to
-    end the evaluation.
+    Args:
+        tokens: the most that go through the model at once, a single longer row aside.
+        progress: called with (rows done, rows in all) after each batch; may raise to end the evaluation.
     """
     was_training = forward.model.training
     forward.model.eval()
@@ -61,17 +62,18 @@ def evaluate(
     try:
         with torch.inference_mode():
             for rows in forward.slices_of(examples, tokens):
-                counts = [item.supervised_tokens for item in rows]
+                counts = [row.supervised_tokens for row in rows]
+                # [supervised tokens] of each row
                 parts = forward.token_nlls(forward.batch(rows)).double().cpu().split(counts)
-                nlls |= {id(item): part.sum().item() for item, part in zip(rows, parts, strict=True)}
+                nlls |= {id(row): part.sum().item() for row, part in zip(rows, parts, strict=True)}
                 progress(len(nlls), len(examples))
     finally:
         forward.model.train(was_training)
-    return Evaluation(tuple(nlls[id(item)] for item in examples), tuple(item.supervised_tokens for item in examples))
+    return Evaluation(tuple(nlls[id(row)] for row in examples), tuple(row.supervised_tokens for row in examples))
 
 
 def scores_of(evaluation: Evaluation, examples: Sequence[Example]) -> Scores:
-    """What is kept of an evaluation of these examples."""
+    """Return the stored form of an evaluation of these examples."""
     return Scores(
         examples=tuple(map(example_hash, examples)),
         tokens=evaluation.tokens,
@@ -80,6 +82,6 @@ def scores_of(evaluation: Evaluation, examples: Sequence[Example]) -> Scores:
 
 
 def example_hash(example: Example) -> str:
-    """Tells examples apart by what is measured of them: their tokens, and which of these are supervised."""
+    """Return a hash of the tokens and of which of them are supervised."""
     content = example.tokens.numpy().tobytes() + example.supervised.numpy().tobytes()
     return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""How near a model's answers come to the expected ones, by the field's own libraries and on their own scales."""
+"""BLEU, chrF and ROUGE of a model's answers, by the field's own libraries and on their own scales."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
-MOSTLY = 0.3  # of a text's letters: from there on it is taken for Chinese
+CHINESE_SHARE = 0.3  # of a text's letters; above it the text counts as Chinese
 
 
 @dataclass(frozen=True)
 class TextScores:
-    """Of a set of answers and of each by itself, by the metric's name.
+    """Scores of a set of answers and of each by itself, by the metric's name.
 
     Attributes:
         scores: `bleu` and `chrf` from 0 to 100, of the corpus; `rouge1`, `rouge2`, `rougeL` as mean F1 from 0 to 1.
-        each: the same of each answer; BLEU is then that of a sentence.
-        signatures: what sacrebleu says of how it counted, by metric.
+        each: the same for each answer, with sentence BLEU.
+        signatures: sacrebleu's description of its settings, by metric.
     """
 
     scores: dict[str, float]
@@ -31,32 +31,32 @@ class TextScores:
 
 
 class CharacterTokenizer(Tokenizer):  # type: ignore[misc]  # rouge_score has no annotations
-    """rouge-score's own words, and each Chinese character as a word, which it would drop."""
+    """A tokenizer with rouge-score's words, and each Chinese character as a word, which rouge-score would drop."""
 
     def __init__(self) -> None:
         self._plain = DefaultTokenizer(use_stemmer=True)
 
     def tokenize(self, text: str) -> list[str]:
-        parted = "".join(f" {letter} " if is_chinese(letter) else letter for letter in text).split()
-        return [word for part in parted for word in ([part] if is_chinese(part) else self._plain.tokenize(part))]
+        parts = "".join(f" {letter} " if is_chinese(letter) else letter for letter in text).split()
+        return [word for part in parts for word in ([part] if is_chinese(part) else self._plain.tokenize(part))]
 
 
 def is_chinese(text: str) -> bool:
-    """Whether it is one CJK ideograph."""
+    """Return whether `text` is one CJK ideograph."""
     return len(text) == 1 and unicodedata.name(text, "").startswith("CJK UNIFIED IDEOGRAPH")
 
 
 def mostly_chinese(texts: Sequence[str]) -> bool:
-    """Whether words are not told by the spaces between them."""
+    """Return whether most words are not separated by spaces."""
     letters = [letter for text in texts for letter in text if letter.isalpha()]
-    return bool(letters) and sum(map(is_chinese, letters)) / len(letters) > MOSTLY
+    return bool(letters) and sum(map(is_chinese, letters)) / len(letters) > CHINESE_SHARE
 
 
 def score_texts(answers: Sequence[str], expected: Sequence[str]) -> TextScores:
-    """BLEU, chrF and ROUGE of `answers` against `expected`, at least one.
+    """Score `answers`, at least one, against `expected` by BLEU, chrF and ROUGE.
 
     BLEU and chrF are sacrebleu's with its defaults (M. Post, A Call for Clarity in Reporting BLEU Scores, 2018), BLEU
-    with its `zh` tokenizer where what is expected is mostly Chinese. ROUGE is rouge-score's with its stemmer (C.-Y.
+    with its `zh` tokenizer where the expected texts are mostly Chinese. ROUGE is rouge-score's with its stemmer (C.-Y.
     Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004).
     """
     chinese = mostly_chinese(expected)
@@ -67,15 +67,15 @@ def score_texts(answers: Sequence[str], expected: Sequence[str]) -> TextScores:
     scores = {"bleu": bleu.corpus_score(list(answers), references).score}
     scores["chrf"] = chrf.corpus_score(list(answers), references).score
     each = []
-    for answer, wanted in zip(answers, expected, strict=True):
-        found = rouge.score(wanted, answer)
+    for answer, reference in zip(answers, expected, strict=True):
+        rouge_scores = rouge.score(reference, answer)
         each.append(
             {
-                "bleu": sentence.sentence_score(answer, [wanted]).score,
-                "chrf": chrf.sentence_score(answer, [wanted]).score,
-                **{name: found[name].fmeasure for name in ROUGES},
+                "bleu": sentence.sentence_score(answer, [reference]).score,
+                "chrf": chrf.sentence_score(answer, [reference]).score,
+                **{name: rouge_scores[name].fmeasure for name in ROUGES},
             }
         )
-    scores |= {name: sum(item[name] for item in each) / len(each) for name in ROUGES}
+    scores |= {name: sum(answer_scores[name] for answer_scores in each) / len(each) for name in ROUGES}
     signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
     return TextScores(scores, tuple(each), signatures)

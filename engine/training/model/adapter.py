@@ -1,4 +1,4 @@
-"""The LoRA adapter on a base model: made, checked against the model's modules, and saved."""
+"""The LoRA adapter on a base model: its creation, the check of its target modules, and saving."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MODEL_CARD = "README.md"
 
 
 def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
-    """`model` with a fresh LoRA adapter in float32 on it, ready to train.
+    """Put a fresh LoRA adapter in float32 on `model`, ready to train.
 
     Raises:
-        SpecError: a target module the model lacks; names those it has.
+        SpecError: the model lacks a target module.
     """
     lora = spec.lora
     if lora.target_modules != "all-linear":
@@ -44,7 +44,7 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
         if isinstance(module, LoraLayer):
             use_fast_dropout(module.lora_dropout)
         if isinstance(module, BaseTunerLayer):
-            # Everything runs under autocast, which would take the float32 that peft makes of the input back at once.
+            # Everything runs under autocast, which would undo at once peft's cast of the input to float32.
             module.cast_input_dtype_enabled = False
     if model.device.type == "cpu":
         fuse_lora(adapted)
@@ -52,19 +52,19 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     return adapted
 
 
-def _check_targets(wanted: tuple[str, ...], model: torch.nn.Module) -> None:
-    """Raise SpecError if one of `wanted` is none of the modules that can take an adapter."""
+def _check_targets(targets: tuple[str, ...], model: torch.nn.Module) -> None:
+    """Raise SpecError if one of `targets` is not the name of a module that can take an adapter."""
     paths = [
         path
         for path, module in model.named_modules()
         if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D"
     ]
-    check_target_modules(wanted, frozenset(path.rpartition(".")[2] for path in paths) - ALSO_TARGETS)
-    for name in wanted:
-        # peft takes a name for the end of a module's path, and passes in silence over one that fits none.
+    check_target_modules(targets, frozenset(path.rpartition(".")[2] for path in paths) - ALSO_TARGETS)
+    for name in targets:
+        # peft matches a name with the end of a module's path, and silently ignores one that matches no module.
         if not any(f".{path}".endswith(f".{name}") for path in paths):
             raise SpecError(
-                f"lora.target_modules has {name!r}, which no module of this model is called: it has, for example, "
+                f"lora.target_modules has {name!r}, but this model has no module of that name: it has, for example, "
                 f"{paths[1]}",
                 "lora.target_modules",
             )
@@ -72,8 +72,8 @@ def _check_targets(wanted: tuple[str, ...], model: torch.nn.Module) -> None:
 
 def _lora_config(spec: Spec) -> LoraConfig:
     lora, modules = spec.lora, spec.lora.target_modules
-    # An adapter that adds nothing, so that the base model can be measured: PiSSA splits its weights only after that.
-    adds_nothing = lora.init_lora_weights == "true" or is_pissa(spec)
+    # An adapter that adds zero, so that the base model can be measured: PiSSA splits its weights only after that.
+    adds_zero = lora.init_lora_weights == "true" or is_pissa(spec)
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
@@ -83,31 +83,33 @@ def _lora_config(spec: Spec) -> LoraConfig:
         bias=lora.bias,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
-        init_lora_weights=True if adds_nothing else lora.init_lora_weights,
+        init_lora_weights=True if adds_zero else lora.init_lora_weights,
     )
 
 
-def recompute_activations(model: Any, wanted: bool) -> None:
-    """Have the adapted `model` keep its layers' inputs alone and compute the rest again on the way back, or not."""
+def recompute_activations(model: Any, enabled: bool) -> None:
+    """Turn gradient checkpointing on or off: backward recomputes activations from the inputs of the layers."""
     base = model.get_base_model()
-    if wanted:
-        base.activation_checkpointing_enable({"use_reentrant": False})  # their newer name for it
+    if enabled:
+        base.activation_checkpointing_enable(
+            {"use_reentrant": False}
+        )  # transformers' newer name for gradient checkpointing
     elif base.is_activation_checkpointing:
         base.activation_checkpointing_disable()
 
 
 def trainable_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """What is trained, in the model's order."""
+    """Return the parameters that are trained, in the model's order."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, pissa_initial: Tensors, directory: Path) -> None:
-    """The adapter as peft loads it on the base model, weights as safetensors, and the tokenizer beside it.
+    """Write the adapter as peft loads it on the base model, weights as safetensors, and the tokenizer beside it.
 
-    `pissa_initial` is what PiSSA took from the base weights, empty without it.
+    `pissa_initial` is the adapter that PiSSA subtracted from the base weights, empty without PiSSA.
     """
     model.save_pretrained(directory, safe_serialization=True, save_embedding_layers=False)
-    (directory / MODEL_CARD).unlink(missing_ok=True)  # peft's own is an empty form
+    (directory / MODEL_CARD).unlink(missing_ok=True)  # peft writes an empty template
     if pissa_initial:
         write_plain(directory, pissa_initial)
     tokenizer.save_pretrained(directory)

@@ -1,4 +1,4 @@
-"""How rows go through a model: the cheapest way that gives this model's own numbers."""
+"""The forward pass of rows through a model, the cheapest that gives this model's own results."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
 
 @dataclass(frozen=True)
 class Forward:
-    """A model with its adapter, and how rows go through it.
+    """A model with its adapter, and the forward pass of rows through it.
 
     Attributes:
-        packed: rows are packed, with attention within each; else they are padded.
-        fused_head: logits and loss are computed together, some tokens at a time.
-        attention: transformers' name of the attention the model came with.
-        recorded: passes that are replayed where there is something to learn; None if all are taken call by call.
+        packed: whether rows are packed, with attention within each, rather than padded.
+        fused_head: whether logits and loss are computed together, some tokens at a time.
+        attention: transformers' name of the attention that the model was loaded with.
+        graphs: CUDA graphs that training passes replay; None if all passes are eager.
     """
 
     model: Any
@@ -43,64 +43,66 @@ class Forward:
     graphs: CudaGraphs | None = None
 
     def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:
-        """Batches of at most `tokens` tokens each, padding included, or a single row."""
+        """Divide into batches of at most `tokens` tokens each, padding included, or a single row."""
         return (packs_of if self.packed else padded_batches_of)(examples, tokens)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
+        """Pack or pad the rows on the device."""
         return (pack if self.packed else pad)(examples, self.device)
 
     def nll(self, batch: Batch) -> torch.Tensor:
-        """Sum of the negative log-likelihood of `batch.targets`, in nats, a float32 scalar.
+        """Return the sum of the negative log-likelihood of `batch.targets`, in nats, a float32 scalar.
 
-        Logits are computed where a supervised token is predicted and nowhere else. No cache is kept: with one,
-        attention would also see what it must not.
+        Logits are computed only where a supervised token is predicted. There is no key-value cache: with one, attention
+        would cross from one row into another.
         """
         if not self.fused_head:
             return self._plain_nlls(batch).sum()
-        return head_nll(self._hidden(batch), self._head, batch.targets)
+        return head_nll(self._logit_states(batch), self._head, batch.targets)
 
     def token_nlls(self, batch: Batch) -> torch.Tensor:
-        """As `nll`, of each of `batch.targets` by itself: float32 [supervised tokens]. It has no gradient."""
+        """Return the negative log-likelihood of each target, float32 [supervised tokens], without gradient."""
         with torch.no_grad():
             if not self.fused_head:
                 return self._plain_nlls(batch)
-            return token_nlls(self._hidden(batch), self._head, batch.targets)
+            return token_nlls(self._logit_states(batch), self._head, batch.targets)
 
     @property
     def _head(self) -> torch.nn.Linear:
         head: torch.nn.Linear = self.model.get_base_model().get_output_embeddings()
         return head
 
-    def _hidden(self, batch: Batch) -> torch.Tensor:
-        """[supervised tokens, hidden_size], what the head predicts `batch.targets` from."""
+    def _logit_states(self, batch: Batch) -> torch.Tensor:
+        """Return [supervised tokens, hidden_size], the states from which the head predicts `batch.targets`."""
         replayed = self.graphs.hidden_states(batch) if self.graphs is not None and torch.is_grad_enabled() else None
-        states = self.hidden_states(batch) if replayed is None else replayed
+        states = self.hidden_states(batch) if replayed is None else replayed  # [1, tokens, hidden_size] if packed
         return states.flatten(0, 1)[batch.logit_positions]
 
     def hidden_states(self, batch: Batch) -> torch.Tensor:
-        """[1, tokens, hidden_size] if packed, [rows, longest, hidden_size] if padded: what the head is given."""
+        """Return the input of the head: [1, tokens, hidden_size] if packed, [rows, longest, hidden_size] if padded."""
         PACKED_ATTENTION.set_rows(batch)
         with autocast(self.device, self.dtype):
             states: torch.Tensor = self.model.get_base_model().get_decoder()(**_inputs(batch)).last_hidden_state
         return states
 
     def _plain_nlls(self, batch: Batch) -> torch.Tensor:
+        """Return float32 [supervised tokens] from all logits at once."""
         PACKED_ATTENTION.set_rows(batch)
         with autocast(self.device, self.dtype):
             return functional.cross_entropy(self._logits(batch).float(), batch.targets, reduction="none")
 
     @contextmanager
     def as_loaded(self) -> Iterator[None]:
-        """While in it the model attends as it did when it was loaded, and is not compiled; generating needs both."""
+        """Use the attention that the model was loaded with, and no compilation, as generation needs both."""
         with using_attention(self.model.get_base_model(), self.attention), torch.compiler.set_stance("force_eager"):
             yield
 
     @contextmanager
     def compiled(self) -> Iterator[None]:
-        """Have torch compile what the rows go through, for batches of any length; it does on the first pass, in here.
+        """Have torch compile the model for batches of any length, by the first pass within the block.
 
         Raises:
-            SpecError: it cannot.
+            SpecError: the model cannot be compiled.
         """
         base = self.model.get_base_model()
         (base.get_decoder() if self.fused_head else base).compile(dynamic=True)
@@ -108,14 +110,13 @@ class Forward:
             yield
         except TorchDynamoException as error:
             raise SpecError(
-                f"train.torch_compile is true, but the model cannot be compiled here: {first_line(error)}: set it to "
-                f"false",
+                f"train.torch_compile is true, but the model cannot be compiled: {first_line(error)}: set it to false",
                 "train.torch_compile",
             ) from error
 
     def _logits(self, batch: Batch) -> torch.Tensor:
-        """[supervised tokens, vocabulary]."""
-        keep = batch.logit_positions
+        """Return [supervised tokens, vocabulary]."""
+        keep = batch.logit_positions  # positions if packed; else a mask, bool [rows, longest]
         if not self.packed:
             keep = torch.zeros(batch.input_ids.numel(), dtype=torch.bool, device=self.device)
             keep[batch.logit_positions] = True
@@ -130,11 +131,11 @@ def _inputs(batch: Batch) -> dict[str, Any]:
 
 
 def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> Forward:
-    """Try the cheap ways on two short rows, and take those that `model` gives the same numbers by.
+    """Try the cheap ways on two short rows, and choose those that give the model's own results.
 
-    Rows are packed if a change to one leaves no trace in another, and the numbers are those of a row by itself:
-    models that mix tokens other than by attention, or by more than plain attention, fail that. The head is fused if
-    the model's logits are its output layer's and nothing more. `longest` is the longest row in tokens.
+    Rows are packed if a change to one does not change another, and the results are those of a row by itself: models
+    that mix tokens by anything but plain attention fail this. The head is fused if the logits are the output layer's
+    result without further steps. `longest` is the longest row in tokens.
     """
     was_training = model.training
     model.eval()
@@ -151,10 +152,10 @@ def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest
 
 
 def _has_window(config: Any, longest: int) -> bool:
-    """Whether attention reaches less far than a row is long."""
+    """Return whether attention has a window shorter than the longest row."""
     text = config.get_text_config()
-    reaches = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    return any(isinstance(reach, int) and reach < longest for reach in reaches)
+    windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return any(isinstance(window, int) and window < longest for window in windows)
 
 
 def _row(model: Any, length: int, seed: int) -> Example:
@@ -172,14 +173,15 @@ def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype, lon
         batch = pack(rows, device)
         PACKED_ATTENTION.set_rows(batch)
         start = sum(map(len, rows[:-1]))
+        # [tokens of second, vocabulary]
         logits: torch.Tensor = model(**_inputs(batch)).logits[0, start : start + len(second)].float()
         return logits
 
-    alone = model(**_inputs(pad([second], device))).logits[0].float()
+    alone = model(**_inputs(pad([second], device))).logits[0].float()  # [tokens of second, vocabulary]
     try:
         with using_attention(model.get_base_model(), ATTENTION_NAME):
             after_first, after_other = second_of(first, second), second_of(other, second)
-    except Exception:  # whatever a model raises that attends in a way of its own
+    except Exception:  # a model with attention of its own may raise anything
         return False
     error = (after_first - alone).norm() / alone.norm()
     return torch.equal(after_first, after_other) and bool(error < TOLERANCE[dtype])
@@ -192,7 +194,7 @@ def _has_plain_head(model: Any, device: torch.device, longest: int) -> bool:
         return False
     inputs = _inputs(pad([_row(model, min(CHECKED_TOKENS[0], longest), 0)], device))
     try:
-        hidden = base.get_decoder()(**inputs).last_hidden_state
+        hidden = base.get_decoder()(**inputs).last_hidden_state  # [1, tokens, hidden_size]
     except Exception:  # a decoder that cannot be called by itself
         return False
     return torch.equal(head(hidden), model(**inputs).logits)

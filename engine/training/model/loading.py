@@ -1,4 +1,4 @@
-"""The base model, its tokenizer, and the adapter on it."""
+"""Loading of the base model, its configuration and its tokenizer."""
 
 from __future__ import annotations
 
@@ -34,26 +34,25 @@ from engine.training.kernels.swiglu import fuse_swiglu
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 NEEDS_CODE = (
-    "it needs Python code that comes with it, which is not run: set model.trust_remote_code to true if you trust who "
-    "wrote it"
+    "it needs its own Python code, which is not run: set model.trust_remote_code to true if you trust its author"
 )
 
 
 def load_tokenizer(model: ModelSpec) -> PreTrainedTokenizerBase:
-    """The tokenizer that goes with the base model.
+    """Load the tokenizer of the base model.
 
     Raises:
-        ModelError: there is none, it cannot be had, or it knows no end-of-sequence token to teach.
+        ModelError: it is missing, cannot be loaded, or has no end-of-sequence token.
     """
     path = model.path
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             _source(path), trust_remote_code=model.trust_remote_code
         )
-    except Exception as error:  # the library raises whatever its many tokenizers do
+    except Exception as error:  # the library's many tokenizers may raise anything
         directory = local_model_dir(path)
         if directory is not None and not any((directory / name).is_file() for name in TOKENIZER_FILES):
-            reason = "there is no tokenizer in it, copy tokenizer.json there"
+            reason = "it has no tokenizer: copy tokenizer.json there"
         else:
             reason = f"its tokenizer cannot be loaded: {_reason(error, path)}"
         raise ModelError(f"model.path is {path!r}: {reason}") from error
@@ -66,11 +65,11 @@ def load_tokenizer(model: ModelSpec) -> PreTrainedTokenizerBase:
 
 
 def load_config(spec: Spec) -> PretrainedConfig:
-    """The configuration of the base model.
+    """Load the configuration of the base model.
 
     Raises:
-        ModelError: it cannot be had, or the model is no causal language model.
-        SpecError: `data.max_length` is more than the model has positions for.
+        ModelError: it cannot be loaded, or is not that of a causal language model.
+        SpecError: the model has fewer positions than `data.max_length`.
     """
     path, trusted = spec.model.path, spec.model.trust_remote_code
     try:
@@ -78,7 +77,7 @@ def load_config(spec: Spec) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.from_pretrained(_source(path), trust_remote_code=trusted)
     except ModelError:
         raise
-    except Exception as error:  # the library raises whatever its many models and readers do
+    except Exception as error:  # the library's many models and readers may raise anything
         raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
     check_positions(spec, getattr(config.get_text_config(), "max_position_embeddings", None))
     _check_causal(config, path, trusted)
@@ -86,12 +85,12 @@ def load_config(spec: Spec) -> PretrainedConfig:
 
 
 def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """The base model on `device` in `dtype`, its weights from safetensors alone.
+    """Load the base model to `device` in `dtype`, its weights from safetensors only.
 
-    Code of its own is run only if `model.trust_remote_code` says so.
+    Its own Python code is run only if `model.trust_remote_code` is true.
 
     Raises:
-        ModelError: it cannot be had.
+        ModelError: it cannot be loaded.
     """
     path = spec.model.path
     check_4_bits(spec)
@@ -106,24 +105,24 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
             output_loading_info=True,
             **(_in_4_bits(dtype, device) if spec.model.load_in_4bit else {}),
         )
-    except Exception as error:  # the library raises whatever its many models and readers do
+    except Exception as error:  # the library's many models and readers may raise anything
         raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
     model, report = loaded
-    if missing := sorted(report["missing_keys"]):  # the library would train on with random numbers in their place
-        raise ModelError(f"model.path is {path!r}: its weights lack {missing[0]}: copy or download the model again")
+    if missing := sorted(report["missing_keys"]):  # the library would go on with random weights instead
+        raise ModelError(f"model.path is {path!r}: its weights have no {missing[0]}: copy or download the model again")
     if spec.model.load_in_4bit:
         _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
-    if device.type in ("cpu", "cuda"):  # measured there alone
+    if device.type in ("cpu", "cuda"):  # measured only there
         fuse_norms(placed)
         fuse_rotary(placed)
-    if device.type == "cuda":  # whose compiler makes their kernels
+    if device.type == "cuda":  # its compiler builds the kernels
         fuse_swiglu(placed)
     return placed
 
 
 def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """QLoRA's way of holding the base model: NF4, its constants quantised too (https://arxiv.org/abs/2305.14314)."""
+    """Return the options of QLoRA: NF4 weights with quantised constants (https://arxiv.org/abs/2305.14314)."""
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -134,13 +133,13 @@ def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
 
 
 def _prepare_4_bits(model: PreTrainedModel) -> None:
-    """Hold what is not quantised in float32, and keep every layer one that gradients go through."""
+    """Convert the weights that are not quantised to float32, and keep gradients flowing through every layer."""
     from bitsandbytes.nn import Linear4bit
 
     prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     for module in model.modules():
         if isinstance(module, Linear4bit):
-            # On a CPU with AVX-512 an evaluation would pack the weights for inference, and no gradient passes those.
+            # On a CPU with AVX-512 an evaluation would pack the weights for inference, which stops gradients.
             module.support_avx512bf16_for_cpu = False
 
 
@@ -154,35 +153,35 @@ def _reason(error: Exception, path: str) -> str:
     if directory is None:
         return NEEDS_CODE if "trust_remote_code" in str(error) else explain_hub_error(error, path, "a directory")
     if not directory.is_dir():
-        return "there is no such directory"
+        return "the directory does not exist"
     if not any(directory.glob("*.safetensors")):
-        return "there are no .safetensors weights in it, and no others are read as they could run code: convert them"
+        return "it has no .safetensors weights, and other formats are not read as they could run code: convert them"
     if (directory / "adapter_config.json").is_file():
-        return "it holds an adapter: name its base model, or merge the two"
+        return "it is an adapter: set the path of its base model, or merge the two"
     if "trust_remote_code" in str(error):
         return NEEDS_CODE
     if isinstance(error, SafetensorError) or "mismatched" in str(error):
-        return "its weights are damaged or not those of its config.json: copy or download the model again"
+        return "its weights are damaged or do not match its config.json: copy or download the model again"
     return first_line(error)
 
 
 def _check_causal(config: Any, path: str, trusted: bool) -> None:
-    """Raise ModelError for a model of another kind, whose output head would be made up at random."""
+    """Raise ModelError for a model of another kind, whose output head would have random weights."""
     if trusted and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
         return
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
     if causal is None or causal not in (config.architectures or [causal]):
         kind = ", ".join(config.architectures or [config.model_type])
         raise ModelError(
-            f"model.path is {path!r}: it is a {kind}, and only causal language models can be trained: give another"
+            f"model.path is {path!r}: it is a {kind}, and only causal language models can be trained: choose another"
         )
 
 
 def check_vocabulary(model: Any, largest_token: int, path: str) -> None:
-    """Raise ModelError if the tokenizer knows tokens the model has no embedding for."""
+    """Raise ModelError if the tokenizer has tokens that the model has no embedding for."""
     rows = model.get_input_embeddings().num_embeddings
     if largest_token >= rows:
         raise ModelError(
             f"model.path is {path!r}: its tokenizer gives token {largest_token}, but the model embeds only {rows}: "
-            f"tokenizer and model do not belong together"
+            f"use the tokenizer that belongs to the model"
         )

@@ -1,4 +1,4 @@
-"""How many tokens of a step go through the model at once: measured, not guessed."""
+"""The number of tokens that go through the model at once, measured by trial passes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from engine.training.model.adapter import recompute_activations, trainable_param
 from engine.training.model.forward import Forward
 from engine.training.runtime.device import is_out_of_memory
 
-CPU_TOKENS = 8192  # beyond this a pass gains nothing by being longer
-CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the memory that is free; a CPU's is shared with everybody on the machine
+CPU_TOKENS = 8192  # a longer pass is not faster per token
+CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the free memory; a CPU's is shared with all other processes
 SAMPLE_SECONDS = 0.005
-OPTIMIZER_BYTES = 8  # per trained parameter: AdamW's two moments in float32, which come with the first step
+OPTIMIZER_BYTES = 8  # per trained parameter: AdamW's two moments in float32, allocated by the first step
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What one micro-batch may hold.
+    """Limits of one micro-batch.
 
     Attributes:
-        tokens: the most it holds, a single longer row aside.
+        tokens: the most it may have, a single longer row aside.
         gradient_checkpointing: whether activations are recomputed.
-        bytes: estimated peak of the whole training: what is in use now and what the largest micro-batch takes on top.
+        bytes: estimated peak of the training: the memory in use now and that of the largest micro-batch.
     """
 
     tokens: int
@@ -39,12 +39,12 @@ class Budget:
 def measure_budget(
     forward: Forward, train: Sequence[Example], effective_batch: int, checkpointing: bool | None
 ) -> Budget:
-    """Take the longest row through the model and back, and see how many tokens that leaves room for.
+    """Measure the memory of forward and backward of the longest row, and derive how many tokens fit.
 
-    `checkpointing` None recomputes activations only if the longest row does not fit without.
+    With `checkpointing` None activations are recomputed only if the longest row does not fit otherwise.
 
     Raises:
-        TrainingError: not even the longest row fits.
+        TrainingError: the longest row does not fit.
     """
     longest_first = sorted(train, key=len, reverse=True)
     whole_step = sum(map(len, longest_first[:effective_batch]))
@@ -53,53 +53,53 @@ def measure_budget(
     for recompute in (False, True) if checkpointing is None else (checkpointing,):
         recompute_activations(forward.model, recompute)
         room = _room(forward)
-        if (taken := _try(forward, longest_first[:1])) is None or taken > room:
+        if (used := _try(forward, longest_first[:1])) is None or used > room:
             continue
         longest = len(longest_first[0])
-        tokens = max(longest, min(most, int(longest * room / max(taken, 1))))
+        tokens = max(longest, min(most, int(longest * room / max(used, 1))))
         if forward.device.type == "cuda":
-            tokens, taken = _confirm(forward, longest_first, tokens, taken)
+            tokens, used = _confirm(forward, longest_first, tokens, used)
         else:
-            taken = taken * tokens // longest
-        return Budget(tokens, recompute, base + taken)
+            used = used * tokens // longest
+        return Budget(tokens, recompute, base + used)
     where = "GPU memory" if forward.device.type == "cuda" else "memory"
     raise TrainingError(
         f"out of {where} with a single row of {len(longest_first[0])} tokens: set a shorter data.max_length"
         + ("" if checkpointing is None or checkpointing else ", train.gradient_checkpointing auto")
-        + ", or take a smaller model"
+        + ", or choose a smaller model"
     )
 
 
 def fits_twice(budget: Budget, forward: Forward) -> bool:
-    """Whether the largest micro-batch of `budget` leaves as much memory free as it takes."""
+    """Return whether the memory of the largest micro-batch of `budget` fits a second time."""
     return 2 * (budget.bytes - _bytes_in_use(forward.device)) <= _room(forward)
 
 
-def _confirm(forward: Forward, longest_first: Sequence[Example], tokens: int, taken: int) -> tuple[int, int]:
-    """The estimate from one row, tried with as many as it says fit: (tokens, bytes) that do."""
+def _confirm(forward: Forward, longest_first: Sequence[Example], tokens: int, used: int) -> tuple[int, int]:
+    """Try the estimate from one row, and halve it until it fits; return (tokens, bytes)."""
     longest = len(longest_first[0])
     while tokens > longest:
-        rows, held = [], 0
+        rows, total = [], 0
         for example in longest_first:
-            if held + len(example) > tokens:
+            if total + len(example) > tokens:
                 break
             rows.append(example)
-            held += len(example)
-        tried = _try(forward, rows)
-        if tried is not None and tried <= _room(forward):
-            return tokens, tried
+            total += len(example)
+        needed = _try(forward, rows)
+        if needed is not None and needed <= _room(forward):
+            return tokens, needed
         tokens //= 2
-    return longest, taken
+    return longest, used
 
 
 def _room(forward: Forward) -> int:
-    """Bytes that a micro-batch may take: a share of what is free, less what the optimizer will want."""
-    later = OPTIMIZER_BYTES * sum(parameter.numel() for parameter in trainable_parameters(forward.model))
+    """Return the bytes that a micro-batch may use: a share of the free memory, less the optimizer state to come."""
+    optimizer_state = OPTIMIZER_BYTES * sum(parameter.numel() for parameter in trainable_parameters(forward.model))
     if forward.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(forward.device)
         unused = torch.cuda.memory_reserved(forward.device) - torch.cuda.memory_allocated(forward.device)
-        return int(GPU_SHARE * (free + unused)) - later
-    return int(CPU_SHARE * psutil.virtual_memory().available) - later
+        return int(GPU_SHARE * (free + unused)) - optimizer_state
+    return int(CPU_SHARE * psutil.virtual_memory().available) - optimizer_state
 
 
 def _bytes_in_use(device: torch.device) -> int:
@@ -107,9 +107,9 @@ def _bytes_in_use(device: torch.device) -> int:
 
 
 def _try(forward: Forward, rows: Sequence[Example]) -> int | None:
-    """Bytes that `rows` take on their way through the model and back; None if there are not as many.
+    """Return the bytes that forward and backward of `rows` use, None if memory runs out.
 
-    Nothing of it is left behind: neither gradients nor a drawn random number.
+    Gradients are cleared and the random state is restored.
     """
     devices = [forward.device] if forward.device.type == "cuda" else []
     try:
@@ -126,7 +126,7 @@ def _try(forward: Forward, rows: Sequence[Example]) -> int | None:
 
 
 def _peak_of(work: Callable[[], object], device: torch.device) -> int:
-    """The most bytes in use during `work`, less those before."""
+    """Return the most bytes in use during `work`, less those before."""
     before = _bytes_in_use(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,7 +1,7 @@
 """The model card beside an adapter: `README.md` as the Hugging Face hub and its readers expect it.
 
-A YAML header (https://huggingface.co/docs/hub/model-cards), how to load the adapter, its results and its settings. What
-a person typed is escaped, and of a local path only the last name is told.
+It has a YAML header (https://huggingface.co/docs/hub/model-cards), code that loads the adapter, results and settings.
+Text that a person typed is escaped, and a local path is reduced to its last part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ IN_4BIT = ', quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_
 
 
 class RoundNames(Struct, frozen=True):
-    """What a round is called, as its `spec.json` has it."""
+    """Number, name and note of a round, as in its `spec.json`."""
 
     number: int | None = None
     name: str = ""
@@ -45,7 +45,7 @@ class RoundNames(Struct, frozen=True):
 
 
 def read_names(run: RunDir) -> RoundNames:
-    """What the round of `run` is called now; nothing where that cannot be read."""
+    """Read the names of the round of `run`; empty ones if they cannot be read."""
     try:
         return msgspec.json.decode(run.spec.read_bytes(), type=RoundNames)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -53,11 +53,11 @@ def read_names(run: RunDir) -> RoundNames:
 
 
 def model_card(spec: Spec, names: RoundNames, result: Result, step: int, total_steps: int) -> str:
-    """The card of the adapter that training by `spec` had after `step`; `result` holds what is known of it."""
+    """Return the card of the adapter of `spec` after `step`, with the figures of `result`."""
     base = public_name(spec.model.path)
     number = f"round {names.number}" if names.number is not None else "a round"
     title = clean_line(names.name) or f"Adapter of {number}"
-    told = [
+    parts = [
         f"---\n{_header(spec, title, result)}\n---",
         f"# {escape_markdown(title)}",
         f"A LoRA adapter for {escape_markdown(base)}, trained with loratui ({number}).",
@@ -65,22 +65,22 @@ def model_card(spec: Spec, names: RoundNames, result: Result, step: int, total_s
         "## Use",
         _loading(spec, base),
         "## Results",
-        f"Of the adapter after step {step} of {total_steps}, over rows held out of training. The perplexity is "
-        f"exp(Σ token NLL ÷ supervised tokens).",
+        f"These are the results of the adapter after step {step} of {total_steps} on rows held out of training. The "
+        f"perplexity is exp(Σ token NLL ÷ supervised tokens).",
         _results(result),
         "## Settings",
         _settings(spec),
     ]
-    return "\n\n".join(part for part in told if part) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def public_name(path: str) -> str:
-    """A hub name as it is, of a local path its last part, of `embedded:nano` what follows the colon."""
+    """Return a hub name as it is, the last part of a local path, or the part of `embedded:nano` after the colon."""
     return clean_line(PurePath(path).name or path if looks_local(path) else path.rpartition(":")[2])
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether `path` can be the name of something on the hub."""
+    """Return whether `path` can be a name on the hub."""
     return not looks_local(path) and HUB_NAME.fullmatch(path) is not None
 
 

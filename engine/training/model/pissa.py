@@ -1,8 +1,8 @@
-"""PiSSA: the adapter starts as the largest singular values of the base weights, the base keeps what is left of them.
+"""PiSSA: the adapter starts as the largest singular values of the base weights, and the base keeps the residual.
 
-Meng, Wang & Zhang 2024, https://arxiv.org/abs/2404.02948. The base is split in memory alone. What is written is a plain
-adapter of twice the rank that loads on the base model as it was: W + s·(B·A - B₀·A₀), where s·B₀·A₀ was split off, as
-peft converts it (its examples/pissa_finetuning). From the same file both are had back bit for bit.
+Meng, Wang & Zhang 2024, https://arxiv.org/abs/2404.02948. The base is split in memory only. The written adapter is a
+plain one of twice the rank that loads on the original base model: W + s·(B·A - B₀·A₀), where s·B₀·A₀ was subtracted
+from the base, as peft converts it (its examples/pissa_finetuning). Both parts are read back from it bit for bit.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def is_pissa(spec: Spec) -> bool:
-    """Whether the round of `spec` splits the base weights."""
+    """Return whether the round of `spec` splits the base weights."""
     return spec.lora.init_lora_weights.startswith("pissa")
 
 
 def check_pissa(model: Any, spec: Spec) -> None:
-    """Raise SpecError if a weight that is adapted cannot be split so that the adapter fits the base model again."""
+    """Raise SpecError if an adapted weight cannot be split so that the adapter fits the original base model."""
     init, rank = spec.lora.init_lora_weights, spec.lora.r
     embedding = model.get_input_embeddings().weight
     for path, layer in _layers(model):
@@ -56,7 +56,7 @@ def split_base(model: Any, init: str) -> Tensors:
     """Move the principal part of each adapted weight from the base to the fresh adapter.
 
     Returns:
-        The adapter as it starts: A₀ [r, in] and B₀ [out, r] by their names in peft's state dict, on the CPU.
+        The initial adapter: A₀ [r, in] and B₀ [out, r] by their names in peft's state dict, on the CPU.
     """
     for _, layer in _layers(model):
         weight = layer.get_base_layer().weight
@@ -70,7 +70,7 @@ def split_base(model: Any, init: str) -> Tensors:
 
 
 def split_base_again(model: Any, initial: Tensors) -> None:
-    """Take the same part from the base as `split_base` did in the run this one goes on from."""
+    """Subtract the same part from the base as `split_base` did in the run that is resumed."""
     set_peft_model_state_dict(model, initial)
     _subtract_adapter(model)
 
@@ -92,12 +92,12 @@ def write_plain(directory: Path, initial: Tensors) -> None:
     save_file(state, directory / WEIGHTS, metadata={"format": "pt"})
     config: Any = LoraConfig.from_pretrained(directory)
     config.r *= 2
-    config.lora_alpha *= math.sqrt(2) if config.use_rslora else 2  # so that the scaling stays as it is
+    config.lora_alpha *= math.sqrt(2) if config.use_rslora else 2  # keeps the scaling
     config.save_pretrained(directory)
 
 
 def read_plain(state: Tensors) -> tuple[Tensors, Tensors]:
-    """(the adapter that fits the split base, the adapter as it started) from what `write_plain` wrote."""
+    """Return (the adapter that fits the split base, the initial adapter) of what `write_plain` wrote."""
     current, initial = dict(state), {}
     for name, tensor in state.items():
         if (axis := _halved_along(name)) is not None:
@@ -107,7 +107,7 @@ def read_plain(state: Tensors) -> tuple[Tensors, Tensors]:
 
 
 def _halved_along(name: str) -> int | None:
-    """The axis along which the two adapters lie beside each other in a tensor; None if it is no such one."""
+    """Return the axis along which a tensor holds the two adapters, None if it is not one of theirs."""
     return 0 if ".lora_A." in name else 1 if ".lora_B." in name else None
 
 

@@ -1,4 +1,4 @@
-"""Work that goes on in a thread of its own while the main one waits for the disk or the network."""
+"""Work in a thread of its own, while the main thread waits for the disk or the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POLL_SECONDS = 0.1
 
 
 class Background(Generic[T]):
-    """Starts `work(progress)`; the thread is forgotten, not waited for, when the process ends."""
+    """Starts `work(progress)` in a daemon thread, which does not delay the end of the process."""
 
     def __init__(self, work: Callable[[ReportProgress], T]) -> None:
         self._future: Future[T] = Future()
@@ -30,7 +30,7 @@ class Background(Generic[T]):
         self._state = (done, total)
 
     def result(self, progress: ReportProgress) -> T:
-        """What the work came to, or the error it raised; `progress` is told how far it is, and may end the wait."""
+        """Wait for the result, or raise the error of the work; `progress(done, total)` may raise to end the wait."""
         while wait([self._future], POLL_SECONDS).not_done:
             progress(*self._state)
         progress(*self._state)

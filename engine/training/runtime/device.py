@@ -1,4 +1,4 @@
-"""Where training runs and in which precision. `python -P -m engine.training.runtime.device` prints it as JSON."""
+"""Choice of the device and precision of training. `python -P -m engine.training.runtime.device` prints it as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUT_OF_MEMORY = (
     "DefaultCPUAllocator: not enough memory",
     "MPS backend out of memory",
 )
-ASKED = re.compile(r"(?:[Tt]ried to allocate|Unable to allocate) ([\d.]+) ([KMGTkmgt]?i?[Bb])")
+NEEDED = re.compile(r"(?:[Tt]ried to allocate|Unable to allocate) ([\d.]+) ([KMGTkmgt]?i?[Bb])")
 FREE = re.compile(r"of which ([\d.]+) ([KMGT]?i?B) is free")
 UNITS = "BKMGT"
 MORE_MEMORY = (
@@ -33,7 +33,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device() -> torch.device:
-    """CUDA before MPS before the CPU."""
+    """Choose CUDA if there is a device, else MPS, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -47,22 +47,23 @@ def use_fast_kernels(device: torch.device) -> None:
         torch.set_float32_matmul_precision("high")
 
 
-def resolve_dtype(wanted: str, device: torch.device, hidden_size: int = 1024) -> torch.dtype:
-    """`model.dtype` for a device; `auto` is bfloat16 where the device multiplies it natively, else float16 on CUDA.
+def resolve_dtype(setting: str, device: torch.device, hidden_size: int = 1024) -> torch.dtype:
+    """Return the dtype of `model.dtype` on a device.
 
-    A card that only emulates bfloat16, as a T4 does, is asked for it in vain at a fraction of its speed. A CPU must
-    also be measured to be faster at it, at matrices of the model's `hidden_size`.
+    `auto` is bfloat16 where the device multiplies it natively, else float16 on CUDA and float32 elsewhere. A card that
+    only emulates bfloat16, such as a T4, is many times slower in it. A CPU gets bfloat16 only if it is faster than
+    float32 in a trial with matrices of the model's `hidden_size`.
 
     Raises:
         SpecError: float16 where no gradient scaler can keep its gradients from vanishing.
     """
-    if wanted != "auto":
-        if wanted == "float16" and device.type != "cuda":
+    if setting != "auto":
+        if setting == "float16" and device.type != "cuda":
             raise SpecError(
                 f"model.dtype is float16, which {device.type.upper()} cannot train in: set it to auto or float32",
                 "model.dtype",
             )
-        return DTYPES[wanted]
+        return DTYPES[setting]
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float16
@@ -72,14 +73,14 @@ def resolve_dtype(wanted: str, device: torch.device, hidden_size: int = 1024) ->
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it: AVX512-BF16 or AMX on x86, BF16 on Arm."""
+    """Return whether the CPU has instructions for it: AVX512-BF16 or AMX on x86, BF16 on Arm."""
     if platform.machine() in ("arm64", "aarch64"):
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _bfloat16_is_faster(hidden_size: int) -> bool:
-    """The fastest of a few products of the size training makes, taken by turns; `MARGIN` for what casts will cost."""
+    """Compare the fastest of a few products in turn, of the sizes of training; `MARGIN` allows for casts."""
     fastest = {torch.float32: math.inf, torch.bfloat16: math.inf}
     for _ in range(TRIALS):
         for dtype in fastest:
@@ -91,20 +92,20 @@ def _bfloat16_is_faster(hidden_size: int) -> bool:
 
 
 def random_state() -> dict[str, torch.Tensor]:
-    """The state of the random numbers, by the kind of device they are drawn on."""
+    """Return the state of the random generators, by the type of their device."""
     state = {"cpu": torch.get_rng_state()}
     return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
 def set_random_state(state: dict[str, torch.Tensor]) -> None:
-    """Draw on as from `state`."""
+    """Restore the random generators to `state`."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; outside CUDA torch has no class for that."""
+    """Return whether memory ran out; outside CUDA torch has no exception class for that."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
@@ -112,38 +113,38 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def out_of_memory(when: str) -> Iterator[None]:
-    """Turn torch's error into one a person can act on; `when` is such as "at step 12".
+    """Turn torch's error into one that says what to do; `when` is such as "at step 12".
 
     Raises:
-        TrainingError: there is no memory left.
+        TrainingError: memory ran out.
     """
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(f"out of {_memory_asked(error, when)}; {MORE_MEMORY}") from error
+        raise TrainingError(f"out of {_memory_needed(error, when)}; {MORE_MEMORY}") from error
 
 
-def _memory_asked(error: BaseException, when: str) -> str:
-    """Which memory ran out, what was asked of it and what was free, as far as the error's own words say."""
+def _memory_needed(error: BaseException, when: str) -> str:
+    """Say which memory ran out, what was needed and what was free, as far as the error's text has it."""
     text = str(error)
     kind = "GPU memory" if isinstance(error, torch.OutOfMemoryError) or "MPS backend" in text else "memory"
-    asked, free = (_bytes_in(pattern, text) for pattern in (ASKED, FREE))
-    if asked is None:
+    needed, free = (_bytes_in(pattern, text) for pattern in (NEEDED, FREE))
+    if needed is None:
         return f"{kind} {when}"
-    unit, name = (1024**3, "GiB") if asked >= 1024**3 else (1024**2, "MiB")
-    left = f", {free / unit:.1f} free" if free is not None else ""
-    return f"{kind} {when}: asked {asked / unit:.1f} {name}{left}"
+    unit, name = (1024**3, "GiB") if needed >= 1024**3 else (1024**2, "MiB")
+    available = f", {free / unit:.1f} {name} free" if free is not None else ""
+    return f"{kind} {when}: {needed / unit:.1f} {name} needed{available}"
 
 
 def _bytes_in(pattern: re.Pattern[str], text: str) -> float | None:
-    found = pattern.search(text)
-    return float(found[1]) * 1024 ** UNITS.index(found[2][0].upper()) if found else None
+    match = pattern.search(text)
+    return float(match[1]) * 1024 ** UNITS.index(match[2][0].upper()) if match else None
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is called by those who sell it."""
+    """Return the product name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with suppress(OSError):
@@ -154,7 +155,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Highest allocation on a CUDA device, elsewhere the process's highest resident size (getrusage(2))."""
+    """Return the peak allocation on a CUDA device, elsewhere the peak resident size of the process (getrusage(2))."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -163,13 +164,13 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 def main() -> None:
     device = choose_device()
-    told = {
+    report = {
         "torch": torch.__version__,
         "device": device.type,
         "name": device_name(device),
         "dtype": str(resolve_dtype("auto", device)).removeprefix("torch."),
     }
-    print(json.dumps(told))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How the heavy libraries are imported: without code from the hub, without waiting for it, and no more than is needed.
+"""Imports of the heavy libraries: without code from the hub, without waiting for it, and no more than is needed.
 
-They read their settings, and decide what they can do, when they are imported, so nothing here imports them.
+The libraries read their settings when they are imported, so this module imports none of them.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
 def quieten() -> None:
-    """Have the libraries keep to themselves, and load no code from the hub; call before they are imported."""
+    """Turn off the libraries' telemetry, progress bars and code from the hub; call before they are imported."""
     os.environ["USE_HUB_KERNELS"] = "NO"  # transformers
-    _leave_out("kernels")  # bitsandbytes asks for it without being told
+    _leave_out("kernels")  # bitsandbytes imports it whatever the settings
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot is asked to convert somebody's model
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request to convert somebody's model
 
 
 @contextmanager
 def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool = True) -> Iterator[None]:
-    """Import inside what works on `model`, its tokenizer alone without `weights`, and on `data` if any.
+    """Prepare imports within the block for `model`, without `weights` only its tokenizer, and for `data` if any.
 
-    Once that is imported it is too late for any of it.
+    It has no effect once the libraries are imported.
     """
     if "peft" in sys.modules:
         yield
@@ -48,7 +48,7 @@ def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool =
     _go_offline_if_unreachable(model, data)
     if not _needs_bitsandbytes(model):
         _leave_out("bitsandbytes")
-    gc.disable()  # it would look a dozen times through half a million objects, of which none goes
+    gc.disable()  # it would traverse half a million objects a dozen times and free none
     try:
         yield
     finally:
@@ -57,28 +57,28 @@ def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool =
 
 
 def _leave_out(package: str) -> None:
-    """Have Python say that `package` is not installed."""
+    """Make imports of `package` fail as if it were not installed."""
     sys.modules[package] = None  # type: ignore[assignment]  # the import system's own way, which typeshed leaves out
 
 
 def _needs_bitsandbytes(model: ModelSpec) -> bool:
-    """Whether weights are to be quantised, or may be already. Peft imports it for any, which takes a second or more."""
+    """Return whether weights are, or may be, quantised; peft would always import it, which takes over a second."""
     directory = find_model_dir(model.path)
     if model.load_in_4bit or directory is None:
         return True
     try:
         return "quantization_config" in read_config(directory)
-    except ModelError:  # which whoever loads it will tell
+    except ModelError:  # the loading reports it
         return True
 
 
 def _go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:
-    """Have the libraries read their cache alone when the hub does not answer.
+    """Have the libraries read only their cache if the hub does not answer.
 
-    Each of them would retry every file for some twenty seconds first. Behind a proxy only they can tell.
+    They would retry each file for some twenty seconds. Behind a proxy only they can find out.
     """
     if local_model_dir(model.path) is not None and (data is None or local_data_file(data.path) is not None):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # nothing that is needed is on the hub
+        os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is needed from the hub
     elif not any(os.environ.get(name) for name in PROXIES) and not _answers():
         os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -1,4 +1,4 @@
-"""A model's weights on their way from the disk while what will read them is still being imported."""
+"""Prefetch of a model's weights from the disk while the libraries that read them are imported."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from engine.preflight.base_model import find_model_dir
 from engine.spec.schema import ModelSpec
 from engine.training.runtime.background import Background
 
-STEP_BYTES = 1024**2  # the kernel reads no more for one request than it may ask of the disk at once
-MEMORY_SHARE = 0.5  # of what is free; weights that need more would push each other out again
+STEP_BYTES = 1024**2  # per request the kernel reads at most what it may request from the disk at once
+MEMORY_SHARE = 0.5  # of the free memory; larger weights would evict each other
 
 
 def prefetch_weights(model: ModelSpec) -> None:
-    """Have the kernel fetch the weights of `model`, as far as they lie here, and go on at once.
+    """Have the kernel read the weights of a local `model` in the background.
 
-    Of those that are in memory already it takes a few milliseconds to see that.
+    If they are in memory already, this takes a few milliseconds.
     """
     directory = find_model_dir(model.path)
     if directory is not None and sys.platform == "linux":
@@ -29,7 +29,7 @@ def prefetch_weights(model: ModelSpec) -> None:
 
 
 def prefetch_files(files: list[Path]) -> None:
-    """Ask the kernel for all of `files`, if there is memory for them; what cannot be read is for others to tell."""
+    """Have the kernel read all of `files` if they fit into memory; the loading reports those that cannot be read."""
     with suppress(OSError):
         if sum(file.stat().st_size for file in files) > MEMORY_SHARE * psutil.virtual_memory().available:
             return

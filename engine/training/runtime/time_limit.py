@@ -1,4 +1,4 @@
-"""An end to Python code of somebody else's that may loop for ever, in whichever thread it runs."""
+"""A time limit for foreign Python code that may loop for ever, in any thread."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ POLL_SECONDS = 0.25
 
 
 class TookTooLong(BaseException):
-    """Raised in the code that took too long; no `except Exception` of its own swallows it."""
+    """Raised in the code that took too long; not an Exception, so that the code does not catch it itself."""
 
 
 class TimeLimit:
-    """`with limit:` raises TookTooLong in its block once that has taken `seconds`.
+    """A context manager that raises TookTooLong in its block after `seconds`.
 
-    A signal would only reach the main thread. What a single call into C takes is not cut short.
+    A signal would only reach the main thread. A single call into C is not interrupted.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._block: tuple[int, float] | None = None  # the thread that is in it, and when it is to be out
+        self._block: tuple[int, float] | None = None  # its thread, and its deadline
         self._watching = False
 
     def __enter__(self) -> None:
@@ -37,7 +37,7 @@ class TimeLimit:
             self._block = None
 
     def _watch(self) -> None:
-        """Until a look finds nobody in the block; a thread for each block would cost more than most blocks."""
+        """Poll until the block is left; a new thread for each block would cost more than most blocks."""
         while True:
             time.sleep(POLL_SECONDS)
             with self._lock:

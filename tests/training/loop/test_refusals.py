@@ -1,4 +1,4 @@
-"""What cannot be trained ends in one sentence that names the thing, its value and the way out."""
+"""Rounds that cannot be trained end with one sentence that names the thing, its value and the way out."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def change_weights(model: Path, change: Callable[[dict[str, torch.Tensor]], obje
         ),
         (
             {"lora__target_modules": ("self_attn.up_proj",)},
-            "lora.target_modules has 'self_attn.up_proj', which no module of this model is called: it has, for "
-            "example, model.layers.0.self_attn.q_proj",
+            "lora.target_modules has 'self_attn.up_proj', but this model has no module of that name: it has, "
+            "for example, model.layers.0.self_attn.q_proj",
         ),
         ({"data__max_length": 161}, "data.max_length is 161, but this model has 160 positions: set it to at most 160"),
         (
@@ -64,7 +64,9 @@ def test_spec_that_does_not_fit(
     assert fail_here(make_run(tmp_path / "run", tiny_model, **settings), monkeypatch) == sentence
 
 
-def test_fewer_rows_than_asked_for(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_with_fewer_rows_than_the_spec_asks_for(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "run", tiny_model, data__samples=41)
     rows = spec_of(run).data.path
     message = fail_here(run, monkeypatch)
@@ -73,21 +75,21 @@ def test_fewer_rows_than_asked_for(tiny_model: Path, tmp_path: Path, monkeypatch
 
 @pytest.fixture
 def model(tiny_model: Path, tmp_path: Path) -> Path:
-    """A base model to be broken."""
+    """A copy of the base model, which the test damages."""
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
 BREAKS: list[tuple[Callable[[Path], object], str]] = [
-    (shutil.rmtree, "there is no"),
-    (lambda model: (model / WEIGHTS).unlink(), "no .safetensors weights in it, and no others are read"),
-    (lambda model: (model / WEIGHTS).rename(model / "pytorch_model.bin"), "no .safetensors weights in it"),
+    (shutil.rmtree, "it has no tokenizer"),
+    (lambda model: (model / WEIGHTS).unlink(), "it has no .safetensors weights, and other formats are not read"),
+    (lambda model: (model / WEIGHTS).rename(model / "pytorch_model.bin"), "it has no .safetensors weights"),
     (lambda model: (model / WEIGHTS).write_bytes((model / WEIGHTS).read_bytes()[:5000]), "copy or download"),
     (lambda model: (model / WEIGHTS).write_bytes(b""), "copy or download the model again"),
-    (lambda model: change_config(model, hidden_size=64), "damaged or not those of its config.json"),
-    (lambda model: change_config(model, num_hidden_layers=3), "its weights lack model.layers.2"),
+    (lambda model: change_config(model, hidden_size=64), "damaged or do not match its config.json"),
+    (lambda model: change_config(model, num_hidden_layers=3), "its weights have no model.layers.2"),
     (
         lambda model: change_weights(model, lambda weights: weights.pop("lm_head.weight")),
-        "its weights lack lm_head.weight",
+        "its weights have no lm_head.weight",
     ),
     (
         lambda model: change_config(model, architectures=["LlamaForSequenceClassification"]),
@@ -99,7 +101,7 @@ BREAKS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (lambda model: change_config(model, model_type="nobody's"), "model type `nobody's`"),
     (lambda model: (model / "config.json").write_text("{"), "not a valid JSON file"),
-    (lambda model: (model / "tokenizer.json").unlink(), "there is no tokenizer in it, copy tokenizer.json there"),
+    (lambda model: (model / "tokenizer.json").unlink(), "it has no tokenizer: copy tokenizer.json there"),
     (lambda model: (model / "tokenizer.json").write_text("{"), "its tokenizer cannot be loaded"),
     (
         lambda model: (model / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}'),
@@ -134,7 +136,7 @@ def test_tokenizer_of_another_model(model: Path, tmp_path: Path, monkeypatch: py
     change_weights(model, shrink)
     change_config(model, vocab_size=40)
     message = fail_here(make_run(tmp_path / "run", model), monkeypatch)
-    assert "the model embeds only 40: tokenizer and model do not belong together" in message
+    assert "the model embeds only 40: use the tokenizer that belongs to the model" in message
 
 
 def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +147,11 @@ def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path, mo
     assert not canary.exists()
 
 
-def test_base_model_that_is_no_number(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base_model_with_nan_weights(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_weights(model, lambda weights: weights["model.norm.weight"].fill_(float("nan")))
     run = make_run(tmp_path / "run", model)
     message = fail_here(run, monkeypatch)
-    assert message.startswith("the loss is no finite number at step 1")
+    assert message.startswith("loss is not finite at step 1")
     events = read_events(run.events)
     (evaluated,) = (event for event in events if isinstance(event, Evaluated))
     assert (evaluated.eval_loss, evaluated.perplexity) == (None, None)
@@ -162,11 +164,11 @@ def test_spec_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert fail_here(run, monkeypatch)
 
 
-def test_memory_that_runs_out_is_told_with_the_step() -> None:
-    told = pytest.raises(
-        TrainingError, match=r"^out of GPU memory at step 3: asked 2.0 GiB; try train.micro_batches auto"
+def test_out_of_memory_names_the_step() -> None:
+    raises = pytest.raises(
+        TrainingError, match=r"^out of GPU memory at step 3: 2.0 GiB needed; try train.micro_batches auto"
     )
-    with told, out_of_memory("at step 3"):
+    with raises, out_of_memory("at step 3"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
@@ -177,14 +179,14 @@ OUT_OF_MEMORY: list[tuple[Exception, str]] = [
             "MiB is free. Including non-PyTorch memory, this process has 14.33 GiB memory in use. Of the allocated "
             "memory 13.90 GiB is allocated by PyTorch, and 100.50 MiB is reserved by PyTorch but unallocated."
         ),
-        "out of GPU memory at step 41: asked 2.1 GiB, 0.4 free; try ",
+        "out of GPU memory at step 41: 2.1 GiB needed, 0.4 GiB free; try ",
     ),
     (
         torch.OutOfMemoryError(
             "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB of which 9.44 "
             "MiB is free. Process 1234 has 79.09 GiB memory in use."
         ),
-        "out of GPU memory at step 41: asked 20.0 MiB, 9.4 free; try ",
+        "out of GPU memory at step 41: 20.0 MiB needed, 9.4 MiB free; try ",
     ),
     (torch.OutOfMemoryError("CUDA error: out of memory"), "out of GPU memory at step 41; try "),
     (
@@ -192,40 +194,40 @@ OUT_OF_MEMORY: list[tuple[Exception, str]] = [
             "MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB). "
             "Tried to allocate 1.50 GB on private pool."
         ),
-        "out of GPU memory at step 41: asked 1.5 GiB; try ",
+        "out of GPU memory at step 41: 1.5 GiB needed; try ",
     ),
     (
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:126] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
             "allocate 137438953472 bytes. Error code 12 (Cannot allocate memory)"
         ),
-        "out of memory at step 41: asked 128.0 GiB; try ",
+        "out of memory at step 41: 128.0 GiB needed; try ",
     ),
     (
         MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)"),
-        "out of memory at step 41: asked 7.5",
+        "out of memory at step 41: 7.5 GiB needed; try ",
     ),
     (MemoryError(), "out of memory at step 41; try "),
 ]
 
 
 @pytest.mark.parametrize(("error", "sentence"), OUT_OF_MEMORY)
-def test_memory_that_runs_out_is_told_with_what_was_asked_and_free(error: Exception, sentence: str) -> None:
-    with pytest.raises(TrainingError) as told, out_of_memory("at step 41"):
+def test_out_of_memory_names_the_bytes_needed_and_free(error: Exception, sentence: str) -> None:
+    with pytest.raises(TrainingError) as caught, out_of_memory("at step 41"):
         raise error
-    assert told.value.message.startswith(sentence)
+    assert caught.value.message.startswith(sentence)
 
 
-def test_memory_of_the_cpu_that_runs_out_is_known_by_torchs_own_words() -> None:
+def test_out_of_memory_on_a_cpu_is_recognised_by_torchs_message() -> None:
     with (
-        pytest.raises(TrainingError, match=r"^out of memory at step 1: asked 1073741824\.0 GiB; try "),
+        pytest.raises(TrainingError, match=r"^out of memory at step 1: 1073741824\.0 GiB needed; try "),
         out_of_memory("at step 1"),
     ):
         torch.empty(2**58)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "native", "dtype"),
+    ("setting", "native", "dtype"),
     [
         ("auto", True, torch.bfloat16),
         ("auto", False, torch.float16),
@@ -234,10 +236,10 @@ def test_memory_of_the_cpu_that_runs_out_is_known_by_torchs_own_words() -> None:
         ("float32", True, torch.float32),
     ],
 )
-def test_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch, wanted: str, native: bool, dtype: torch.dtype) -> None:
+def test_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch, setting: str, native: bool, dtype: torch.dtype) -> None:
     """A T4 says that it can do bfloat16, which it only emulates (MakazhanAlpamys/Soup#385)."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    assert resolve_dtype(wanted, torch.device("cuda")) == dtype
+    assert resolve_dtype(setting, torch.device("cuda")) == dtype
 
 
 def test_precision_elsewhere() -> None:

@@ -31,5 +31,5 @@ def test_machine_that_cannot_compile_is_told_the_way_out(tiny_model: Path, tmp_p
     assert engine.wait(120) == 1
     last = read_events(run.events)[-1]
     assert isinstance(last, Failed)
-    assert last.message.startswith("train.torch_compile is true, but the model cannot be compiled here: ")
+    assert last.message.startswith("train.torch_compile is true, but the model cannot be compiled: ")
     assert last.message.endswith(": set it to false") and "no-such-compiler" in last.message

@@ -213,13 +213,13 @@ def test_base_model_answers_where_no_adapter_can_be_used(tiny_model: Path, tmp_p
 
 def test_adapter_whose_base_is_gone_is_refused(two_runs: list[RunDir], tmp_path: Path) -> None:
     request = LoadRequest(ModelSpec(str(tmp_path / "gone")), {"round 1": str(two_runs[0].adapter)})
-    with pytest.raises(LoratuiError, match="there is no such directory"), as_in_the_engine():
+    with pytest.raises(LoratuiError, match="the directory does not exist"), as_in_the_engine():
         ChatModel(request)
 
 
 def test_refusal_and_death_of_the_process_are_told_and_a_closed_one_is_gone(tmp_path: Path) -> None:
     talk = ChatClient(LoadRequest(ModelSpec(str(tmp_path / "gone")), {}))
-    with pytest.raises(LoratuiError, match="there is no such directory"):
+    with pytest.raises(LoratuiError, match="the directory does not exist"):
         talk.loaded()
     with pytest.raises(LoratuiError, match="there is no model to ask"):
         list(talk.ask(asked(None, "a")))

@@ -119,7 +119,7 @@ def test_process_answers_row_after_row(tmp_path: Path) -> None:
     ("settings", "told"),
     [
         ({"data__path": "/no/such/rows.csv"}, "data.path is '/no/such/rows.csv': no such file or directory"),
-        ({"model__path": "/no/such/model"}, "model.path is '/no/such/model': there is no tokenizer in it"),
+        ({"model__path": "/no/such/model"}, "model.path is '/no/such/model': it has no tokenizer"),
         ({"data__path": "somebody/rows"}, "data.path is 'somebody/rows': the Hugging Face hub cannot be reached"),
         ({"model__path": "somebody/model"}, "model.path is 'somebody/model': its tokenizer cannot be loaded"),
     ],

@@ -122,7 +122,7 @@ def lose_base(run: RunDir) -> None:
     ("harm", "told"),
     [
         (lose_adapter, "cannot be put on"), (damage_adapter, "cannot be put on"),
-        (lose_base, "there is no such directory"),
+        (lose_base, "the directory does not exist"),
     ],
 )  # fmt: skip
 def test_adapter_or_base_that_is_not_there_is_told(

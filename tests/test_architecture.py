@@ -136,6 +136,6 @@ def test_engine_is_ours_wherever_it_starts(training_repo: Path) -> None:
     place = training_repo / "runs" / "0001-00c0ffee"
     done = run(sys.executable, "-P", "-m", "engine.training", "nonsense", cwd=place)
     assert (done.returncode, SHADOWED in done.stderr) == (1, False)
-    assert "this is no run directory" in done.stderr
+    assert "this is not a run directory" in done.stderr
     found = run(sys.executable, "-P", "-c", "import engine.training as found; print(found.__file__)", cwd=place)
     assert Path(found.stdout.strip()).is_relative_to(ROOT / "engine")

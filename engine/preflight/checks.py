@@ -45,7 +45,7 @@ def check(spec: Spec) -> Preflight:
     plan = make_plan(spec, number)
     if plan.train_samples == 0:
         raise SpecError(
-            f"data.eval_fraction is {spec.data.eval_fraction}: of {number} rows none would be left to train on",
+            f"data.eval_fraction is {spec.data.eval_fraction}: none of {number} rows would be left to train on",
             "data.eval_fraction",
         )
     told = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()

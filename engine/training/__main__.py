@@ -1,7 +1,7 @@
-"""`python -P -m engine.training RUN_DIR [--resume]`: train one round, and say in its events how it went.
+"""Train one round and record its events: `python -P -m engine.training RUN_DIR [--resume]`.
 
-Exits with 0 however the run ended in order, 1 when it failed, 3 when another engine trains the round already, 4 when
-the disk refuses even the events that would say so.
+The exit code is 0 if the run ended in order, finished or stopped, 1 if it failed, 3 if another engine already trains
+the round, 4 if the disk refuses even the event of the failure.
 """
 
 from __future__ import annotations
@@ -33,28 +33,30 @@ from engine.training.loop.stop import StopRequested, StopSignal
 from engine.training.runtime.fast_exit import FastExit
 from engine.training.runtime.imports import importing, quieten
 
-STDERR = 2  # whatever stands before it in Python
+STDERR = 2  # the file descriptor, whatever sys.stderr is
 EXIT_FAILED = 1
 EXIT_LOCKED = 3
-REFUSALS = {  # of a disk to write: what is wrong, and the way out
+DISK_ERRORS = {  # what is wrong, and the way out
     errno.ENOSPC: ("the disk is full", "free some space"),
     errno.EDQUOT: ("the disk quota is used up", "free some space"),
-    errno.EFBIG: ("a file may not grow as large as it must", "raise `ulimit -f`"),
+    errno.EFBIG: ("a file exceeds the size limit", "raise `ulimit -f`"),
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.training")
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint, if there is one")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the newest valid checkpoint, if there is one"
+    )
     options = parser.parse_args()
     run = RunDir(options.run_dir.resolve())
     set_umask(Workspace(run.path.parent.parent))
     redact_output()
     if not run.spec.is_file():
-        print(f"{run.spec} is not there: this is no run directory", file=sys.stderr)
+        print(f"{run.spec} is missing: this is not a run directory", file=sys.stderr)
         return EXIT_FAILED
-    # The stacks of all threads go to the log before a run is ended that hangs.
+    # A run that hangs writes the stacks of all threads to the log before it is killed.
     faulthandler.register(signal.SIGUSR2, file=STDERR, all_threads=True)
     if inherit_lock(run):
         return train_locked(run, options.resume)
@@ -62,12 +64,12 @@ def main() -> int:
         with FileLock(run.lock, timeout=0):
             return train_locked(run, options.resume)
     except Timeout:
-        print(f"{run.path} is being trained by another engine", file=sys.stderr)
+        print(f"{run.path} is already being trained by another engine", file=sys.stderr)
         return EXIT_LOCKED
 
 
 def train_locked(run: RunDir, resume: bool) -> int:
-    """Train with the run directory's lock held; the exit code."""
+    """Train while the lock of the run directory is held; return the exit code."""
     stop = StopSignal()
     stop.listen()
     try:
@@ -89,15 +91,15 @@ def train_locked(run: RunDir, resume: bool) -> int:
 
 
 def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
-    """Report for work first, as the heavy imports take seconds; then train."""
+    """Record the start first, as the heavy imports take seconds; then train."""
     run.check()
     checkpoint, damaged = newest_valid_checkpoint(run.checkpoints) if resume else (None, [])
     step = checkpoint_step(checkpoint) if checkpoint is not None else None
     recorder.append(Started(time=time.time(), process=own_identity(), resumed_from=step))
     for path in damaged:
-        recorder.warn(f"{path.name} is damaged and passed over")
+        recorder.warn(f"{path.name} is damaged and is skipped")
     if damaged and step is None:
-        recorder.warn("no checkpoint of this round is whole: it begins anew")
+        recorder.warn("every checkpoint of this round is damaged: it starts again from the beginning")
     try:
         with recorder.stop.interruptible():
             recorder.phase("loading")
@@ -106,27 +108,27 @@ def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
                 from engine.training.loop.recipe import train_round
                 from engine.training.runtime.device import choose_device
         train_round(spec, run, recorder, choose_device(), step)
-    except StopRequested:  # nothing was trained by this process, and what an earlier one saved lies where it did
+    except StopRequested:  # this process trained nothing, and the saved files of an earlier one are untouched
         recorder.record_early_end(step or 0, "before its first step")
 
 
 def failure_message(error: BaseException, run: RunDir) -> str:
-    """Why the round of `run` failed, in one sentence for the table."""
+    """Return one sentence for the table on why the round of `run` failed."""
     if isinstance(error, LoratuiError):
         return error.message
-    for number, (refusal, way_out) in REFUSALS.items():
-        # safetensors, which raises no OSError, says the number in its text
+    for number, (problem, way_out) in DISK_ERRORS.items():
+        # safetensors raises no OSError, but its message has the number
         if (isinstance(error, OSError) and error.errno == number) or f"(os error {number})" in str(error):
-            return f"{refusal} at {getattr(error, 'filename', None) or run.path}: {way_out} and resume"
+            return f"{problem} at {getattr(error, 'filename', None) or run.path}: {way_out} and resume"
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 if __name__ == "__main__":
-    # Threads that soon sleep while they wait for each other: spinning for as long as libgomp lets them, they lose most
-    # of their time to whatever else runs on a shared machine. It is read when torch is imported.
+    # Threads that wait for each other sleep soon: with libgomp's default they spin for long, and on a shared machine
+    # lose most of their time to other processes. It is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # Tensors in pages of 2 MiB, of which a processor needs to look up fewer; torch reads it when it first allocates.
+    # Huge pages of 2 MiB for tensors, which cause fewer TLB misses; torch reads it at its first allocation.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     quieten()
     end = FastExit()

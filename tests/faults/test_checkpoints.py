@@ -154,9 +154,9 @@ def test_engine_says_which_checkpoints_it_passes_over(
         truncate(run.checkpoint(step) / "training_state.safetensors", 0.5)
     events = train_here(run, resume=True)
     start = 12 if len(damaged) == 2 else None
-    warnings = [f"checkpoint-{step} is damaged and passed over" for step in sorted(damaged, reverse=True)]
+    warnings = [f"checkpoint-{step} is damaged and is skipped" for step in sorted(damaged, reverse=True)]
     if start is None:
-        warnings.append("no checkpoint of this round is whole: it begins anew")
+        warnings.append("every checkpoint of this round is damaged: it starts again from the beginning")
     same = figures_of(events) == figures_of(reference[1], after=start or 0)
     tried("F14", "the real engine going on from before damaged checkpoints", 1, not same)
     assert resumed_from(events) == start and same

@@ -179,10 +179,10 @@ def test_second_engine_leaves_the_first_alone(tiny_model: Path, tmp_path: Path) 
     with FileLock(run.lock):
         assert start_engine(run).wait(SECONDS) == 3
     assert not run.events.exists()
-    assert run.log.read_text() == f"{run.path} is being trained by another engine\n"
+    assert run.log.read_text() == f"{run.path} is already being trained by another engine\n"
 
 
-def test_hub_that_cannot_be_reached_is_said_at_once(tmp_path: Path) -> None:
+def test_hub_that_cannot_be_reached_is_reported_at_once(tmp_path: Path) -> None:
     """Left alone, the libraries try every file for 23 s before they give up."""
     run = make_run(tmp_path / "run", Path("nobody/no-model"))
     engine = start_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
@@ -231,5 +231,5 @@ def test_disk_that_refuses_even_the_events_is_still_a_failure(tiny_model: Path, 
 def test_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     assert start_engine(run).wait(SECONDS) == 1
-    assert "this is no run directory" in run.log.read_text()
+    assert "this is not a run directory" in run.log.read_text()
     assert not run.events.exists()

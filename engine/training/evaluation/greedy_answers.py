@@ -37,11 +37,11 @@ def cut_at_answer(example: Example) -> PromptAndAnswer:
     return PromptAndAnswer(example.tokens[:start], example.tokens[start : start + length])
 
 
-def answers(
+def generate_answers(
     forward: Forward,
     tokenizer: PreTrainedTokenizerBase,
     budget_tokens: int,
-    questions: Sequence[PromptAndAnswer],
+    rows: Sequence[PromptAndAnswer],
     max_new_tokens: int,
     progress: Callable[[int], None],
 ) -> list[torch.Tensor]:
@@ -50,15 +50,15 @@ def answers(
     `progress` is called with the number of answers so far, and may raise to end the generation.
     """
     answer_of: dict[int, torch.Tensor] = {}
-    longest_first = sorted(range(len(questions)), key=lambda index: -len(questions[index].prompt))
-    batch_size = max(1, min(BATCH_PROMPTS, budget_tokens // (len(questions[longest_first[0]].prompt) + max_new_tokens)))
+    longest_first = sorted(range(len(rows)), key=lambda index: -len(rows[index].prompt))
+    batch_size = max(1, min(BATCH_PROMPTS, budget_tokens // (len(rows[longest_first[0]].prompt) + max_new_tokens)))
     for start in range(0, len(longest_first), batch_size):
         progress(len(answer_of))
         batch = longest_first[start : start + batch_size]
-        prompts = [questions[index].prompt for index in batch]
+        prompts = [rows[index].prompt for index in batch]
         answer_of |= dict(zip(batch, _answer(forward, tokenizer, prompts, max_new_tokens), strict=True))
     progress(len(answer_of))
-    return [answer_of[index] for index in range(len(questions))]
+    return [answer_of[index] for index in range(len(rows))]
 
 
 def _answer(

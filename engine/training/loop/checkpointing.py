@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, checked before they are believed, and free of pickle."""
+"""Checkpoints: written whole or not at all, checked before they are read, and free of pickle."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from engine.training.loop.state import Training
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-MAY_MOVE = frozenset({"model.path", "data.path"})
+MAY_CHANGE = frozenset({"model.path", "data.path"})
 
 
 class _State(TrainingProgress, frozen=True):
-    """`state.json`: also float16's gradient scaler, and the spec that is trained; older checkpoints have neither."""
+    """`state.json`: progress, float16's gradient scaler and the spec; older checkpoints lack the last two."""
 
     scaler: dict[str, int | float] = msgspec.field(default_factory=dict)
     spec: dict[str, Any] | None = None
@@ -39,14 +39,14 @@ def save_checkpoint(training: Training) -> Path:
     """Write `checkpoint-<step>` among the run's checkpoints.
 
     Raises:
-        OSError: the disk refuses; no part of it is left.
-        TrainingError: a trained weight is no finite number; nothing is written.
+        OSError: the disk refuses it; no part of the checkpoint remains.
+        TrainingError: a trained weight is not finite; nothing is written.
     """
     spec, progress = training.spec, training.progress
     if not all(torch.isfinite(parameter).all() for parameter in trainable_parameters(training.model)):
         raise TrainingError(
-            f"the adapter's weights are no finite numbers after step {progress.step}: likely train.learning_rate "
-            f"{spec.train.learning_rate:g} is too high; try a tenth of it, or a longer warm-up"
+            f"the adapter's weights are not finite after step {progress.step}: train.learning_rate "
+            f"{spec.train.learning_rate:g} is probably too high; try a tenth of it, or a longer warm-up"
         )
     scaler: dict[str, int | float] = training.scaler.state_dict()
     state = _State(**msgspec.structs.asdict(progress), scaler=scaler, spec=msgspec.to_builtins(spec))
@@ -63,19 +63,19 @@ def save_checkpoint(training: Training) -> Path:
 
 
 def prune_checkpoints(parent: Path, step: int, limit: int, best: int | None) -> None:
-    """Delete all checkpoints but the newest `limit` of those up to `step`, and that of step `best`."""
-    found = sorted(number for number in checkpoints_in(parent) if number <= step)
-    for number in found[:-limit]:
+    """Delete the checkpoints up to `step`, except the newest `limit` and that of step `best`."""
+    steps = sorted(number for number in checkpoints_in(parent) if number <= step)
+    for number in steps[:-limit]:
         if number != best:
             shutil.rmtree(checkpoints_in(parent)[number])
 
 
 def restore(training: Training, step: int) -> None:
-    """Put the round back to where it was after `step`: adapter, optimizer, gradient scaler and random state.
+    """Restore the round as it was after `step`: adapter, optimizer state, gradient scaler and random state.
 
     Raises:
-        SpecError: the checkpoint was written under another spec.
-        TrainingError: its tensors are not those of this model.
+        SpecError: the checkpoint was written with another spec.
+        TrainingError: its tensors do not fit this model.
     """
     checkpoint = training.run.checkpoint(step)
     state = msgspec.json.decode((checkpoint / STATE).read_bytes(), type=_State)
@@ -98,18 +98,18 @@ def restore(training: Training, step: int) -> None:
 
 
 def restore_adapter(training: Training, step: int) -> None:
-    """Put the adapter alone back to what it was after `step`, in a round that has trained on since."""
+    """Restore only the adapter as it was after `step`, in a round that has trained on since."""
     _put_adapter(training.model, _read_adapter(training, step)[0])
 
 
 def _read_adapter(training: Training, step: int) -> tuple[Tensors, Tensors]:
-    """(the adapter as it is trained, what PiSSA splits off the base)"""
+    """Return (the adapter as it is trained, the initial adapter of PiSSA)."""
     state = load_file(training.run.checkpoint(step) / WEIGHTS)
     return read_plain(state) if is_pissa(training.spec) else (state, {})
 
 
 def _put_adapter(model: Any, adapter: Tensors) -> None:
-    """Raises KeyError or RuntimeError for an adapter of other names or shapes, which peft would take in part."""
+    """Load `adapter`; raises KeyError or RuntimeError if a name or shape differs, where peft would load a part."""
     ours = get_peft_model_state_dict(model, save_embedding_layers=False)
     if other := sorted(ours.keys() ^ adapter.keys()):
         raise KeyError(other[0])
@@ -117,13 +117,15 @@ def _put_adapter(model: Any, adapter: Tensors) -> None:
 
 
 def _check_spec(name: str, then: Spec, now: Spec) -> None:
-    """Raise SpecError if the two differ in more than where model and data lie."""
-    changed = [key for key in changed_keys(then, now) if key not in MAY_MOVE]
+    """Raise SpecError if the two differ in more than the paths of model and data."""
+    changed = [key for key in changed_keys(then, now) if key not in MAY_CHANGE]
     if changed:
         old, new = flatten(then), flatten(now)
-        told = [f"{key} was {describe_value(key, old[key])} and is {describe_value(key, new[key])}" for key in changed]
+        changes = [
+            f"{key} was {describe_value(key, old[key])} and is {describe_value(key, new[key])}" for key in changed
+        ]
         raise SpecError(
-            f"{name} was written under another spec, {', '.join(told)}: put spec.json back as it was, or start a new "
+            f"{name} was written with another spec, {', '.join(changes)}: restore spec.json as it was, or start a new "
             f"round",
             changed[0],
         )
@@ -147,7 +149,7 @@ def _fused(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def _training_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    # A parameter has no state before its first update: float16's scaler skips steps, an expert may not be routed to.
+    # A parameter has no state before its first update: float16 scaling skips steps, an expert may get no tokens.
     tensors = {
         f"{index}.{name}": optimizer.state[parameter][name].detach().cpu().contiguous()
         for index, parameter in enumerate(trainable_parameters(model))

@@ -1,4 +1,4 @@
-"""What is measured along the way: perplexity over the held-out rows, and sample answers."""
+"""Measurements during a round: perplexity on the held-out rows, samples, and scored answers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from engine.runs.answers import Answer, write_answers
 from engine.runs.events import Answered, Evaluated
 from engine.runs.scores import write_scores
 from engine.spec.round import with_nonfinite
-from engine.training.evaluation.greedy_answers import answers, cut_at_answer, text_of
-from engine.training.evaluation.perplexity import example_hash, scores_of
-from engine.training.loop.samples import sample
+from engine.training.evaluation.greedy_answers import cut_at_answer, text_of
+from engine.training.evaluation.perplexity import Evaluation, evaluate, example_hash, scores_of
+from engine.training.loop.recorder import PhaseName
+from engine.training.loop.samples import answer_prompts, sample
 from engine.training.loop.state import Training
+from engine.training.runtime.device import out_of_memory
 from engine.training.runtime.hub_errors import first_line
 
 
 def measure_base(training: Training) -> None:
-    """Measure the base model once in a round, by an adapter that is fresh and adds nothing to it."""
+    """Measure the base model once in a round, with a fresh adapter, which adds zero to it."""
     _measure(training, 0)
     score_answers_once(training, 0)
 
 
 def measure_if_due(training: Training) -> bool:
-    """Measure at the end of each epoch and of the round, unless the run this one goes on from has; whether it was due.
+    """Measure at the end of each epoch and of the round, unless an earlier run did; return whether it was due.
 
     Raises:
-        TrainingError: the eval loss is no finite number; the checkpoint after this step, which leads nowhere, is gone.
-        StopRequested: the run is to end.
+        TrainingError: the eval loss is not finite; the checkpoint of this step, which is useless, is deleted.
+        StopRequested: the run has to end.
     """
     step, plan = training.progress.step, training.plan
     if step > 0 and (step % (plan.steps_per_epoch or 1) == 0 or step == plan.total_steps):
@@ -42,31 +44,31 @@ def measure_if_due(training: Training) -> bool:
 
 
 def score_answers_once(training: Training, step: int) -> None:
-    """Score the answers of the model, which is that of `step`, unless the spec asks for none or it was done before."""
-    asked = training.spec.generation.examples
-    if asked and not any(item.step == step for item in training.history.answered):
+    """Score the answers of the model of `step`, if the spec asks for it and it is not done yet."""
+    wants_scores = training.spec.generation.examples > 0
+    if wants_scores and not any(event.step == step for event in training.history.answered):
         score_answers(training, step)
 
 
 def _measure(training: Training, step: int) -> None:
     history = training.history
-    if not any(item.step == step for item in history.evaluations):
+    if not any(event.step == step for event in history.evaluations):
         _evaluate(training, step)
-    if training.spec.train.sample_tokens and not any(item.step == step for item in history.samples):
+    if training.spec.train.sample_tokens and not any(event.step == step for event in history.samples):
         sample(training)
 
 
 def _evaluate(training: Training, step: int) -> None:
-    evaluation = training.evaluate("evaluating base" if step == 0 else "evaluating")
+    evaluation = _evaluate_held_out(training, "evaluating base" if step == 0 else "evaluating")
     if step and not math.isfinite(evaluation.eval_loss):
         shutil.rmtree(training.run.checkpoint(step), ignore_errors=True)
         raise TrainingError(
-            f"the eval loss is no finite number after step {step}: likely train.learning_rate "
-            f"{training.spec.train.learning_rate:g} is too high; try a tenth of it, or a longer warm-up"
+            f"eval loss is not finite after step {step}: train.learning_rate "
+            f"{training.spec.train.learning_rate:g} is probably too high; try a tenth of it, or a longer warm-up"
         )
     write_scores(training.run, step, scores_of(evaluation, training.held_out))
-    who = "base model" if step == 0 else f"step {step}"
-    training.recorder.log(f"{who}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
+    model = "base model" if step == 0 else f"step {step}"
+    training.recorder.log(f"{model}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
     interval = mean_per_token(evaluation.nlls, evaluation.tokens)
     evaluated = with_nonfinite(
         Evaluated(
@@ -82,40 +84,46 @@ def _evaluate(training: Training, step: int) -> None:
     training.recorder.append(evaluated)
 
 
-def score_answers(training: Training, step: int) -> None:
-    """Record how near the answers to the first `generation.examples` held-out prompts come to the expected ones.
+def _evaluate_held_out(training: Training, phase: PhaseName) -> Evaluation:
+    """Score the held-out rows, with progress as `phase`."""
+    with training.recorder.stop.interruptible(), out_of_memory(f"while {phase}"):
+        return evaluate(
+            training.forward,
+            training.held_out,
+            training.budget.tokens,
+            lambda done, total: training.recorder.phase(phase, done, total),
+        )
 
-    `step` is the model's, 0 for the base model. Nothing of the training changes by it: no random number is drawn, and
-    no cache outlives the call. Whatever goes wrong is a warning, as no round is to end for its answers.
+
+def score_answers(training: Training, step: int) -> None:
+    """Score the answers to the first `generation.examples` held-out prompts against the expected ones.
+
+    `step` is the model's, 0 for the base model. Training is not affected: the random state and the caches stay as they
+    are. An error becomes a warning, as no round has to fail for its answers.
 
     Raises:
-        StopRequested: the run is to end.
+        StopRequested: the run has to end.
     """
     spec, recorder = training.spec.generation, training.recorder
     examples = training.held_out[: spec.examples]
-    questions = [cut_at_answer(example) for example in examples]
+    rows = [cut_at_answer(example) for example in examples]
     try:
         with recorder.stop.interruptible():
-            found = answers(
-                training.forward,
-                training.tokenizer,
-                training.budget.tokens,
-                questions,
-                spec.max_new_tokens,
-                lambda done: recorder.phase("answering", done, len(questions)),
+            answers = answer_prompts(
+                training, rows, spec.max_new_tokens, lambda done: recorder.phase("answering", done, len(rows))
             )
-            texts = [text_of(training.tokenizer, answer) for answer in found]
-            expected = [text_of(training.tokenizer, question.expected) for question in questions]
-            from engine.training.evaluation.text_metrics import score_texts  # whose libraries most rounds do without
+            texts = [text_of(training.tokenizer, answer) for answer in answers]
+            expected = [text_of(training.tokenizer, row.expected) for row in rows]
+            from engine.training.evaluation.text_metrics import score_texts  # its libraries are slow to import
 
             scored = score_texts(texts, expected)
     except Exception as error:
         torch.cuda.empty_cache()
-        recorder.warn(f"no answers could be scored ({first_line(error)}): generation.examples 0 does without them")
+        recorder.warn(f"answers cannot be scored ({first_line(error)}): generation.examples 0 turns this off")
         return
-    prompts = [text_of(training.tokenizer, question.prompt) for question in questions]
-    listed = zip(map(example_hash, examples), prompts, expected, texts, scored.each, strict=True)
-    write_answers(training.run, step, [Answer(*fields) for fields in listed])
+    prompts = [text_of(training.tokenizer, row.prompt) for row in rows]
+    fields_by_row = zip(map(example_hash, examples), prompts, expected, texts, scored.each, strict=True)
+    write_answers(training.run, step, [Answer(*fields) for fields in fields_by_row])
     answered = Answered(
         time=time.time(), step=step, examples=len(examples), scores=scored.scores, signatures=scored.signatures
     )

@@ -1,4 +1,4 @@
-"""AdamW over what is trained, and how its learning rates go over the steps."""
+"""AdamW over the trained parameters, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from transformers.trainer_pt_utils import get_parameter_names
 from engine.spec.plan import Plan
 from engine.spec.schema import Spec, TrainSpec
 
-# What transformers' `Trainer.get_decay_parameter_names` leaves out.
+# The exclusions of transformers' `Trainer.get_decay_parameter_names`.
 NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
 
 def make_optimizer(model: Any, spec: Spec, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters of `model`, decoupled decay on all but biases and norms.
+    """Return AdamW over the trainable parameters of `model`, with decoupled decay on all but biases and norms.
 
-    With `loraplus_lr_ratio` in peft's groups (LoRA+, https://arxiv.org/abs/2402.12354): the B matrices and biases learn
-    faster by that ratio, an adapter on an embedding at peft's fixed 1e-6.
+    With `loraplus_lr_ratio` it has peft's groups (LoRA+, https://arxiv.org/abs/2402.12354): the learning rate of B
+    matrices and biases is that many times higher, that of an adapter on an embedding is peft's fixed 1e-6.
     """
     train, ratio = spec.train, spec.lora.loraplus_lr_ratio
     fused = device.type in ("cuda", "cpu")
@@ -52,14 +52,14 @@ def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str,
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give each group its share of `learning_rate`, which is that of the A matrices."""
+    """Set `learning_rate`, that of the A matrices, on each group by the group's ratio."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["lr_ratio"]
 
 
 def learning_rates(train: TrainSpec, plan: Plan) -> Callable[[int], float]:
-    """The learning rate of each step, from 1 to the last, as transformers' scheduler of that name has it."""
+    """Return the learning rate as a function of the step, from 1, by transformers' scheduler of the spec."""
     assert plan.total_steps is not None and plan.warmup_steps is not None
-    unused = torch.optim.SGD([torch.zeros(1)], lr=train.learning_rate)  # the scheduler wants one to write to
+    unused = torch.optim.SGD([torch.zeros(1)], lr=train.learning_rate)  # the scheduler needs an optimizer to write to
     factor = get_scheduler(train.lr_scheduler_type, unused, plan.warmup_steps, plan.total_steps).lr_lambdas[0]
     return lambda step: train.learning_rate * factor(step - 1)

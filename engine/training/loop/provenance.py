@@ -1,4 +1,4 @@
-"""What the engine alone can say of where its numbers come from: weights, rows, device."""
+"""The provenance of a round's results that only the engine knows: weights, rows, device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def provenance_of(
     train: Sequence[Example],
     held_out: Sequence[Example],
 ) -> Provenance:
-    """All that is known. It reads the weights and the data once more, so do it beside something else."""
+    """Collect the provenance. It reads weights and data once more, so it is best run in the background."""
     revision = getattr(config, "_commit_hash", None)
     data = local_data_file(spec.data.path)
     return Provenance(
@@ -51,18 +51,18 @@ def provenance_of(
 
 
 def _weights_hash(path: str, revision: str | None) -> str | None:
-    """Over the model's safetensors files; None if they are not to be found or read."""
+    """Return a hash of the model's safetensors files, None if they cannot be found or read."""
     directory = local_model_dir(path)
     if directory is None:
         cached = try_to_load_from_cache(path, "config.json", revision=revision)
         directory = Path(cached).parent if isinstance(cached, str) else None
     files = sorted(directory.glob("*.safetensors")) if directory is not None else []
     hashes = {file.name: file_hash(file) for file in files}
-    return _hash_of(f"{name} {told}" for name, told in hashes.items()) if hashes and all(hashes.values()) else None
+    return _hash_of(f"{name} {digest}" for name, digest in hashes.items()) if hashes and all(hashes.values()) else None
 
 
 def file_hash(file: Path) -> str | None:
-    """SHA-256 of a file, None if it cannot be read."""
+    """Return the SHA-256 of a file, None if it cannot be read."""
     try:
         with open_plain(file, follow_link=True) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -75,7 +75,7 @@ def _hash_of(lines: Iterable[str]) -> str:
 
 
 def _driver(device: torch.device) -> str | None:
-    """Driver and CUDA of the device; None for a CPU."""
+    """Return the versions of driver and CUDA, None for a CPU."""
     if device.type != "cuda":
         return None
     gpus, _ = sample_gpus()

@@ -32,11 +32,11 @@ from engine.training.runtime.device import out_of_memory, peak_memory_bytes
 
 
 def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, resume: int | None) -> None:
-    """Train the round of `spec` in `run`, from checkpoint `resume` if given. Its last event says how it ended.
+    """Train the round of `spec` in `run`, from the checkpoint of step `resume` if any; record how it ends.
 
     Raises:
-        LoratuiError: the round cannot be trained, in one sentence.
-        StopRequested: it was told to end before its first step.
+        LoratuiError: the round cannot be trained.
+        StopRequested: the run was stopped before its first step.
     """
     with recorder.stop.interruptible(), out_of_memory("while loading"):
         history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled, Answered))
@@ -66,7 +66,7 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
 
 
 def train(training: Training) -> bool:
-    """All steps that are left; False if the run was told to end before the last."""
+    """Take all remaining steps; return False if the run was stopped before the last."""
     spec, plan, recorder = training.spec, training.plan, training.recorder
     assert plan.checkpoints is not None
     learning_rate = learning_rates(spec.train, plan)
@@ -91,10 +91,10 @@ def train(training: Training) -> bool:
 
 
 def _is_complete(training: Training) -> bool:
-    """Whether the last step is done, or patience is over."""
+    """Return whether the last step is done, or early stopping applies."""
     patience = training.spec.train.early_stopping_patience
-    impatient = patience is not None and training.history.evaluations_without_gain() >= patience
-    return impatient or training.progress.step == training.plan.total_steps
+    stops_early = patience is not None and training.history.evaluations_without_gain() >= patience
+    return stops_early or training.progress.step == training.plan.total_steps
 
 
 def _log_line(training: Training, step: int, learning_rate: float, loss: float) -> str:
@@ -107,7 +107,7 @@ def _log_line(training: Training, step: int, learning_rate: float, loss: float) 
 
 
 def save(training: Training) -> None:
-    """A checkpoint to go on from; with `save_total_limit` older ones go, but never the best."""
+    """Save a checkpoint; with `save_total_limit` delete older ones, except the best."""
     path, step = save_checkpoint(training), training.progress.step
     training.saved_step = step
     training.recorder.append(Saved(time=time.time(), step=step, path=str(path.relative_to(training.run.path))))
@@ -118,7 +118,7 @@ def save(training: Training) -> None:
 
 
 def save_final(training: Training, step: int) -> Result:
-    """The adapter on the model now, which is that of `step`, with its model card; what is known of it."""
+    """Save the current adapter, that of `step`, with its model card; return its result."""
     result = _result(training, step)
     card = model_card(training.spec, read_names(training.run), result, step, training.plan.total_steps or 0)
 
@@ -132,53 +132,54 @@ def save_final(training: Training, step: int) -> Result:
 
 
 def finish(training: Training) -> None:
-    """Keep the last adapter or the best, and say what the round came to."""
+    """Save the last adapter or the best, and record the result of the round."""
     step = training.progress.step
     if step != training.saved_step:
         save(training)
-    kept = _choose_adapter(training)
-    if kept.step != step:
-        restore_adapter(training, kept.step)
-    score_answers_once(training, kept.step)
-    result = save_final(training, kept.step)
-    training.recorder.append(Finished(time=time.time(), result=result, message=_closing_words(training, kept.step)))
+    chosen = _choose_adapter(training)
+    if chosen.step != step:
+        restore_adapter(training, chosen.step)
+    score_answers_once(training, chosen.step)
+    result = save_final(training, chosen.step)
+    message = _final_message(training, chosen.step)
+    training.recorder.append(Finished(time=time.time(), result=result, message=message))
 
 
 def _choose_adapter(training: Training) -> Evaluated:
-    """The evaluation of the adapter to keep: the last, or the best whose checkpoint is whole."""
+    """Return the evaluation of the last adapter, or of the best whose checkpoint is whole."""
     last = training.history.evaluations[-1]
     if training.spec.train.load_best_model_at_end:
         for candidate in training.history.best_first():
             if candidate.step == last.step or is_valid(training.run.checkpoint(candidate.step)):
                 return candidate
-            training.recorder.warn(f"checkpoint-{candidate.step}, with a lower eval loss, is damaged and passed over")
+            training.recorder.warn(f"checkpoint-{candidate.step}, with a lower eval loss, is damaged and is skipped")
     return last
 
 
-def _closing_words(training: Training, kept: int) -> str:
-    """What is to be known of a finished round that has fewer steps than planned, or not its last adapter."""
+def _final_message(training: Training, chosen_step: int) -> str:
+    """Say whether the round has fewer steps than planned, and whether its adapter is not the last; else empty."""
     step, total = training.progress.step, training.plan.total_steps
-    words = []
+    notes = []
     if step != total:
-        without = training.history.evaluations_without_gain()
-        times = "evaluation" if without == 1 else f"{without} evaluations"
-        words.append(f"ended early after step {step} of {total}: no lower eval loss in the last {times}")
-    if kept != step:
-        words.append(f"the adapter kept is that of step {kept}, with the lowest eval loss")
-    return "; ".join(words)
+        count = training.history.evaluations_without_gain()
+        times = "evaluation" if count == 1 else f"{count} evaluations"
+        notes.append(f"ended early after step {step} of {total}: no lower eval loss in the last {times}")
+    if chosen_step != step:
+        notes.append(f"the final adapter is that of step {chosen_step}, with the lowest eval loss")
+    return "; ".join(notes)
 
 
 def _result(training: Training, step: int) -> Result:
-    """What the adapter of `step` came to, its loss unknown if it was not evaluated then."""
-    evaluated = {item.step: item for item in training.history.evaluations}
-    base, kept = evaluated.get(0), evaluated.get(step)
-    answered = {item.step: item.scores for item in training.history.answered}
+    """Return the result of the adapter of `step`, with no loss if that step was not evaluated."""
+    evaluations = {event.step: event for event in training.history.evaluations}
+    base, evaluated = evaluations.get(0), evaluations.get(step)
+    answer_scores = {event.step: event.scores for event in training.history.answered}
     return msgspec.structs.replace(
-        measured_by(base, kept),
+        measured_by(base, evaluated),
         train_seconds=training.progress.train_seconds,
         trained_tokens=training.progress.trained_tokens,
         peak_memory_bytes=peak_memory_bytes(training.device),
         adapter_dir=f"runs/{training.run.path.name}/{training.run.adapter.name}",
-        generation=answered.get(step, {}),
-        base_generation=answered.get(0, {}),
+        generation=answer_scores.get(step, {}),
+        base_generation=answer_scores.get(0, {}),
     )

@@ -1,4 +1,4 @@
-"""What the recipe tells the world, and what the world may tell the recipe."""
+"""The events and log lines that a round writes, and the stop that may reach it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PhaseName = Literal[
 
 
 class Recorder:
-    """Appends events, phases at most every `PHASE_SECONDS`, and lines of the log."""
+    """Appends events and log lines; phases at most every `PHASE_SECONDS`."""
 
     def __init__(self, writer: EventWriter, stop: StopSignal, clock: Callable[[], float] = time.monotonic) -> None:
         self._writer = writer
@@ -29,18 +29,21 @@ class Recorder:
 
     @property
     def stop(self) -> StopSignal:
+        """The signal that ends the run."""
         return self._stop
 
     def append(self, event: AnyEvent) -> None:
+        """Write an event."""
         self._writer.append(event)
 
     def warn(self, message: str) -> None:
+        """Write a warning as an event and in the log, without secrets."""
         message = redact(message)
         self.log(f"warning: {message}")
         self.append(Warned(time=time.time(), message=message))
 
     def record_early_end(self, step: int, when: str) -> None:
-        """Say who ended the run, `step` being the last one done."""
+        """Record whether a person or the machine ended the run; `step` is the last one taken."""
         if self._stop.by_person:
             self.append(Stopped(time=time.time(), step=step, message=f"stopped {when}"))
         else:
@@ -48,10 +51,11 @@ class Recorder:
             self.append(Interrupted(time=time.time(), step=step, message=message))
 
     def log(self, line: str) -> None:
+        """Print a line of the log."""
         print(line, flush=True)
 
     def phase(self, name: PhaseName, done: int = 0, total: int = 0) -> None:
-        """Say what is being done outside the steps; raises StopRequested if the run is to end."""
+        """Record what is being done outside the steps; raises StopRequested if the run has to end."""
         if self._stop.requested:
             raise StopRequested
         last, at = self._last_phase

@@ -1,13 +1,14 @@
-"""What the model answers to a few held-out prompts: the same ones after each evaluation, so that rounds compare."""
+"""Sample answers to a few held-out prompts, the same after each evaluation, so that rounds can be compared."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 
 from engine.runs.events import Sampled
-from engine.training.evaluation.greedy_answers import answers, cut_at_answer, text_of
+from engine.training.evaluation.greedy_answers import PromptAndAnswer, cut_at_answer, generate_answers, text_of
 from engine.training.loop.state import Training
 from engine.training.runtime.hub_errors import first_line
 
@@ -17,36 +18,38 @@ PROMPTS = 3
 def sample(training: Training) -> None:
     """Record the answers to the first `PROMPTS` held-out rows, at most `train.sample_tokens` tokens each.
 
-    Nothing of the training changes by it: no random number is drawn, and no cache outlives the call. Whatever goes
-    wrong is a warning, as no round is to end for its samples.
+    Training is not affected: the random state and the caches stay as they are. An error becomes a warning, as no round
+    has to fail for its samples.
 
     Raises:
-        StopRequested: the run is to end.
+        StopRequested: the run has to end.
     """
     recorder, step = training.recorder, training.progress.step
     recorder.phase("sampling")
-    questions = [cut_at_answer(example) for example in training.held_out[:PROMPTS]]
+    rows = [cut_at_answer(example) for example in training.held_out[:PROMPTS]]
     try:
         with recorder.stop.interruptible():
-            found = answers(
-                training.forward,
-                training.tokenizer,
-                training.budget.tokens,
-                questions,
-                training.spec.train.sample_tokens,
-                lambda _: None,
-            )
+            answers = answer_prompts(training, rows, training.spec.train.sample_tokens, lambda _: None)
     except Exception as error:
         torch.cuda.empty_cache()
-        recorder.warn(f"no samples could be made ({first_line(error)}): train.sample_tokens 0 does without them")
+        recorder.warn(f"samples cannot be generated ({first_line(error)}): train.sample_tokens 0 turns them off")
         return
-    for question, answer in zip(questions, found, strict=True):
+    for row, answer in zip(rows, answers, strict=True):
         sampled = Sampled(
             time=time.time(),
             step=step,
-            prompt=text_of(training.tokenizer, question.prompt),
-            expected=text_of(training.tokenizer, question.expected),
+            prompt=text_of(training.tokenizer, row.prompt),
+            expected=text_of(training.tokenizer, row.expected),
             text=text_of(training.tokenizer, answer),
         )
         training.history.apply(sampled)
         recorder.append(sampled)
+
+
+def answer_prompts(
+    training: Training, rows: Sequence[PromptAndAnswer], max_new_tokens: int, progress: Callable[[int], None]
+) -> list[torch.Tensor]:
+    """Generate the answers of the model as it is now; the arguments are those of `generate_answers`."""
+    return generate_answers(
+        training.forward, training.tokenizer, training.budget.tokens, rows, max_new_tokens, progress
+    )

@@ -1,4 +1,4 @@
-"""What one round's loop works on, and how it is made ready: data tokenised and split, model loaded, adapter on it."""
+"""Preparation of a round: data tokenised and split, model loaded, adapter put on it, memory measured."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prepare(
 ) -> Training:
     """Load and tokenise the data, load the model and put the adapter on it.
 
-    A round that goes on keeps what was measured when it began, `earlier`, as long as it is on the same kind of device.
+    A resumed round keeps what `earlier` measured when it began, if the type of device is the same.
     """
     use_fast_kernels(device)
     if earlier is not None and earlier.device != device.type:
@@ -50,13 +50,15 @@ def prepare(
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)
     base = load_base_model(spec, config, dtype, device)
-    examples = _cut(rows, tokenising.result(lambda done, of: recorder.phase("tokenising", done, of)), spec, recorder)
+    examples = _cut(
+        rows, tokenising.result(lambda done, total: recorder.phase("tokenising", done, total)), spec, recorder
+    )
     check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
     plan = make_plan(spec, len(examples))
     if not plan.train_samples:
         raise SpecError(
-            f"data.eval_fraction is {spec.data.eval_fraction}: of {len(examples)} rows none would be left to "
-            f"train on, set it lower",
+            f"data.eval_fraction is {spec.data.eval_fraction}: none of {len(examples)} rows would be left to "
+            f"train on: set it lower",
             "data.eval_fraction",
         )
     train, held_out = split(examples, spec.data)
@@ -67,23 +69,23 @@ def prepare(
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
     budget = _choose_budget(spec, forward, train, plan, earlier)
     if device.type == "cpu":
-        keep_freed_memory()  # no sooner, as what is kept would not be measured
+        keep_freed_memory()  # after the measurement, which would not see retained memory
     training = Training(
         spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, provenance
     )
-    _say_prepared(training, rows.format.name)
+    _record_prepared(training, rows.format.name)
     return training
 
 
 def _choose_dtype(spec: Spec, config: PretrainedConfig, device: torch.device, earlier: Prepared | None) -> torch.dtype:
-    wanted = earlier.dtype if earlier is not None else spec.model.dtype
-    if wanted == "auto" and is_pissa(spec):
-        wanted = "float32"  # in which alone the parts of a split weight add up to it again
-    return resolve_dtype(wanted, device, config.get_text_config().hidden_size)
+    setting = earlier.dtype if earlier is not None else spec.model.dtype
+    if setting == "auto" and is_pissa(spec):
+        setting = "float32"  # the only one in which the parts of a split weight add up to it again
+    return resolve_dtype(setting, device, config.get_text_config().hidden_size)
 
 
 def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Plan, earlier: Prepared | None) -> Budget:
-    """Measured by the first passes through the model, which is compiled by them if it is to be."""
+    """Measure the budget by the first passes through the model, which also compile it if the spec says so."""
     recompute = spec.train.gradient_checkpointing
     with forward.compiled() if spec.train.torch_compile else nullcontext():
         budget = measure_budget(forward, train, plan.effective_batch, None if recompute == "auto" else recompute)
@@ -93,23 +95,23 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
 
 
 def _cut(rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:
-    """The examples that can be trained on; warns of those that cannot, or were cut."""
+    """Return the examples that can be trained on; warn of those that cannot, or are cut."""
     recorder.log(f"data: {rows.format}, {len(rows.usable):,} usable")
     if (warning := rows.warning()) is not None:
         recorder.warn(warning)
-    kept = cut(tokenised.examples, spec.data.max_length)
-    for warning in (*tokenised.warnings, *kept.warnings(spec.data.max_length)):
+    cut_examples = cut(tokenised.examples, spec.data.max_length)
+    for warning in (*tokenised.warnings, *cut_examples.warnings(spec.data.max_length)):
         recorder.warn(warning)
-    return kept.examples
+    return cut_examples.examples
 
 
-def _say_prepared(training: Training, data_format: str) -> None:
+def _record_prepared(training: Training, data_format: str) -> None:
     trainable, parameters = training.model.get_nb_trainable_parameters()
     budget = training.budget
     training.recorder.log(
         f"{str(training.forward.dtype).removeprefix('torch.')} on {training.device.type}, micro-batches of at most "
         f"{budget.tokens:,} tokens{'' if training.forward.packed else ' with padding'}, activations "
-        f"{'recomputed' if budget.gradient_checkpointing else 'kept'}, about {format_bytes(budget.bytes)} of memory"
+        f"{'recomputed' if budget.gradient_checkpointing else 'stored'}, about {format_bytes(budget.bytes)} of memory"
     )
     training.recorder.append(
         Prepared(

@@ -1,4 +1,4 @@
-"""What the loop of one round works on: model, data, optimizer, and how far training is."""
+"""The state of a round in training: model, data, optimizer and progress."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ from engine.spec.plan import Plan
 from engine.spec.schema import Spec
 from engine.training.data.batching import Batch
 from engine.training.data.tokenize import Example
-from engine.training.evaluation.perplexity import Evaluation, evaluate
-from engine.training.loop.recorder import PhaseName, Recorder
+from engine.training.loop.recorder import Recorder
 from engine.training.model.adapter import recompute_activations
 from engine.training.model.forward import Forward
 from engine.training.model.memory_budget import Budget
 from engine.training.model.pissa import Tensors
 from engine.training.runtime.background import Background
-from engine.training.runtime.device import out_of_memory
 
 
 class TrainingProgress(Struct, frozen=True):
-    """How far training is: sums since the first step, over all runs of the round."""
+    """Sums since the first step, over all runs of the round."""
 
     step: int = 0
     train_seconds: float = 0.0
@@ -36,7 +34,7 @@ class TrainingProgress(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class PrefetchedBatches:
-    """The micro-batches of a step on the device, by what they were sliced by."""
+    """The micro-batches of a step, already on the device, and the budget they were divided by."""
 
     step: int
     budget: Budget
@@ -45,7 +43,7 @@ class PrefetchedBatches:
 
 @dataclass
 class Training:
-    """Everything one round's loop works on."""
+    """The state of one round in training."""
 
     spec: Spec
     plan: Plan
@@ -61,8 +59,8 @@ class Training:
     provenance: Background[Provenance]
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     saved_step: int = 0
-    pissa_initial: Tensors = field(default_factory=dict)  # what PiSSA took from the base weights
-    prefetched: PrefetchedBatches | None = None  # of the step that comes next
+    pissa_initial: Tensors = field(default_factory=dict)  # the adapter that PiSSA subtracted from the base weights
+    prefetched: PrefetchedBatches | None = None  # of the next step
     history: RunSnapshot = field(default_factory=RunSnapshot)  # the evaluations and samples of the round so far
 
     @property
@@ -72,19 +70,11 @@ class Training:
 
     @property
     def device(self) -> torch.device:
+        """The device of the model."""
         return self.forward.device
 
     def set_budget(self, budget: Budget) -> None:
-        """Keep to `budget` from here on, with all the memory there is."""
+        """Use `budget` from now on, without CUDA graphs, whose memory it may need."""
         self.forward = replace(self.forward, graphs=None)
         recompute_activations(self.model, budget.gradient_checkpointing)
         self.budget = budget
-
-    def evaluate(self, phase: PhaseName) -> Evaluation:
-        with self.recorder.stop.interruptible(), out_of_memory(f"while {phase}"):
-            return evaluate(
-                self.forward,
-                self.held_out,
-                self.budget.tokens,
-                lambda done, of: self.recorder.phase(phase, done, of),
-            )

@@ -25,10 +25,10 @@ from engine.training.runtime.device import (
 
 
 def take_step(training: Training, step: int, learning_rate: float) -> float:
-    """One optimizer step over exactly the effective batch; returns its loss, in nats per supervised token.
+    """Take one optimizer step over exactly the effective batch; return its loss, in nats per supervised token.
 
     Raises:
-        TrainingError: the loss or the gradient is no finite number, or memory ran out for good.
+        TrainingError: the loss or the gradient is not finite, or memory ran out and no smaller batch is possible.
     """
     started = time.perf_counter()
     spec, optimizer, scaler = training.spec, training.optimizer, training.scaler
@@ -41,19 +41,18 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
-    training.prefetched = _prefetch(training, step + 1)  # while the device is at work on this one
-    figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the step's one wait for the device
+    training.prefetched = _prefetch(training, step + 1)  # while the device computes this one
+    figures: list[float] = torch.stack([total / supervised, norm]).tolist()  # the only wait for the device in a step
     loss, grad_norm = figures
-    _check_finite(training, step, loss, grad_norm)  # too late for the adapter in memory, which is not kept then
+    _check_finite(training, step, loss, grad_norm)  # after the update, but then the adapter is not saved
     _record_step(training, step, learning_rate, loss, grad_norm, examples, time.perf_counter() - started)
     return loss
 
 
 def _backward(training: Training, step: int, examples: list[Example], supervised: int) -> torch.Tensor:
-    """Gradients of the step's mean loss; the sum of its loss, in nats.
+    """Compute the gradients of the step's mean loss; return the sum of its loss, in nats.
 
-    A step that runs out of memory is taken again in smaller micro-batches as if it had not been tried, with the same
-    random numbers.
+    If memory runs out, the step is repeated in smaller micro-batches with the same random numbers.
     """
     state = random_state()
     while True:
@@ -62,42 +61,42 @@ def _backward(training: Training, step: int, examples: list[Example], supervised
         except Exception as error:
             if not is_out_of_memory(error) or (smaller := _smaller_budget(training, examples)) is None:
                 raise
-        training.optimizer.zero_grad(set_to_none=True)  # no sooner, as the error holds on to what was computed
+        training.optimizer.zero_grad(set_to_none=True)  # not earlier, as the error keeps the tensors alive
         training.set_budget(smaller)
         set_random_state(state)
         training.recorder.warn(
-            f"out of memory at step {step}: micro-batches hold at most {smaller.tokens:,} tokens"
-            f"{' and activations are recomputed' if smaller.gradient_checkpointing else ''} from here on"
+            f"out of memory at step {step}: from now on micro-batches have at most {smaller.tokens:,} tokens"
+            f"{' and activations are recomputed' if smaller.gradient_checkpointing else ''}"
         )
 
 
 def _accumulate(training: Training, batches: list[Batch], supervised: int) -> torch.Tensor:
-    """Gradients, micro-batch by micro-batch; nothing waits for the device."""
+    """Accumulate gradients over the micro-batches, without waiting for the device."""
     total = torch.zeros((), device=training.device)
     for batch in batches:
-        total += _learn_from(training, batch, supervised)
+        total += _forward_backward(training, batch, supervised)
     return total
 
 
-def _learn_from(training: Training, batch: Batch, supervised: int) -> torch.Tensor:
-    """Gradients of one micro-batch, whose graph is gone on return: its ends would spoil a recording of the next."""
+def _forward_backward(training: Training, batch: Batch, supervised: int) -> torch.Tensor:
+    """Add the gradients of one micro-batch; its autograd graph is freed on return, as it must not be captured."""
     nll = training.forward.nll(batch)
     training.scaler.scale(nll / supervised).backward()
     return nll.detach()
 
 
 def examples_of(training: Training, step: int) -> list[Example]:
-    """The rows of a step."""
+    """Return the rows of a step."""
     indices = step_rows(step, len(training.train), training.plan.effective_batch, training.spec.train.seed)
     return [training.train[index] for index in indices]
 
 
 def _batches_of(training: Training, step: int) -> list[Batch]:
-    """The micro-batches of `step` on the device; those laid out before, unless they were others or larger ones."""
-    ahead = training.prefetched
-    if ahead is None or ahead.step != step or ahead.budget != training.budget:
-        ahead = _prefetch(training, step)
-    return ahead.batches
+    """Return the micro-batches of `step` on the device, the prefetched ones if they are of this step and budget."""
+    prefetched = training.prefetched
+    if prefetched is None or prefetched.step != step or prefetched.budget != training.budget:
+        prefetched = _prefetch(training, step)
+    return prefetched.batches
 
 
 def _prefetch(training: Training, step: int) -> PrefetchedBatches:
@@ -106,14 +105,14 @@ def _prefetch(training: Training, step: int) -> PrefetchedBatches:
 
 
 def micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
-    """The rows of a step as they go through the model together."""
+    """Divide the rows of a step into micro-batches."""
     if training.spec.train.micro_batches == "fixed":
         return slices_of(examples, training.spec.train.per_device_train_batch_size)
     return training.forward.slices_of(examples, training.budget.tokens)
 
 
 def _smaller_budget(training: Training, examples: list[Example]) -> Budget | None:
-    """Half of what the largest micro-batch held; None if it cannot be smaller, or is as the person wrote it."""
+    """Return half the tokens of the largest micro-batch; None if it cannot be smaller or the spec fixes its size."""
     if training.spec.train.micro_batches == "fixed":
         return None
     largest = max(micro_batches(training, examples), key=lambda rows: sum(map(len, rows)))
@@ -126,21 +125,21 @@ def _smaller_budget(training: Training, examples: list[Example]) -> Budget | Non
 
 
 def _check_finite(training: Training, step: int, loss: float, grad_norm: float) -> None:
-    """With float16 a gradient that overflows is the scaler's business: it skips the step and lowers its scale."""
-    what = "loss" if not math.isfinite(loss) else "gradient"
+    """Raise TrainingError unless both are finite; with float16 the scaler skips a step whose gradient overflows."""
+    figure = "loss" if not math.isfinite(loss) else "gradient"
     if math.isfinite(loss) and (math.isfinite(grad_norm) or training.scaler.is_enabled()):
         return
-    if step == 1:  # nothing is learned yet that a learning rate could have spoilt
+    if step == 1:  # before the first update, so the learning rate cannot be the cause
         dtype = str(training.forward.dtype).removeprefix("torch.")
-        or_else = "" if dtype == "float32" else f", or overflow in {dtype}: try model.dtype float32"
+        overflow = "" if dtype == "float32" else f", or overflow in {dtype}: try model.dtype float32"
         raise TrainingError(
-            f"the {what} is no finite number at step 1, before anything is learned: likely the weights of model.path "
-            f"{training.spec.model.path!r} are damaged: copy or download the model again{or_else}"
+            f"{figure} is not finite at step 1, before any update: the weights of model.path "
+            f"{training.spec.model.path!r} are probably damaged: copy or download the model again{overflow}"
         )
     rate = training.spec.train.learning_rate
     raise TrainingError(
-        f"the {what} is no finite number at step {step}: likely train.learning_rate {rate:g} is too high; "
-        f"try a tenth of it, or a longer warm-up"
+        f"{figure} is not finite at step {step}: train.learning_rate {rate:g} is probably too high; try a tenth of it, "
+        f"or a longer warm-up"
     )
 
 

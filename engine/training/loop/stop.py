@@ -11,12 +11,12 @@ INSIST_SECONDS = 1.0
 
 
 class StopRequested(BaseException):
-    """The run is to end now. No `except Exception` of a library that is loading something may swallow it."""
+    """Raised when the run has to end; not an Exception, so that no library catches it while it loads something."""
 
 
 class StopSignal:
-    """SIGINT is the person's stop, SIGTERM and SIGUSR1 the machine's (shutdown, preemption): a flag that the recipe
-    asks between steps.
+    """A flag, checked between steps, that signals set: SIGINT for a person's stop, SIGTERM and SIGUSR1 for the
+    machine's (shutdown, preemption).
 
     Within `interruptible` the signal itself raises StopRequested, as imports and downloads check no flag. It is raised
     again every `INSIST_SECONDS` until `interruptible` is left: a signal that comes just before a system call blocks
@@ -29,7 +29,7 @@ class StopSignal:
         self._interruptible = False
 
     def listen(self) -> None:
-        """Take the signals from here on; a lost terminal ends nothing."""
+        """Handle the signals from now on, and ignore the loss of the terminal."""
         for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(stopping, self._receive)
         signal.signal(signal.SIGALRM, self._insist)
@@ -48,7 +48,7 @@ class StopSignal:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """While nothing is written that must be whole: raises StopRequested as soon as the run is to end."""
+        """Raise StopRequested within the block as soon as the run has to end; for work that may break off anywhere."""
         before, self._interruptible = self._interruptible, True
         try:
             if self.requested:

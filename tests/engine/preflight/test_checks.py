@@ -187,7 +187,7 @@ def test_missing_data_is_refused(nano_spec: Spec) -> None:
 
 
 def test_fraction_that_leaves_no_training_row_is_refused(nano_spec: Spec) -> None:
-    with pytest.raises(SpecError, match=r"of 40 rows none would be left") as caught:
+    with pytest.raises(SpecError, match=r"none of 40 rows would be left") as caught:
         checks.check(change_spec(nano_spec, data__eval_fraction=0.99))
     assert caught.value.key == "data.eval_fraction"
 

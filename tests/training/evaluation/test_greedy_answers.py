@@ -29,15 +29,15 @@ def answered_in(events: list[AnyEvent]) -> dict[int, Answered]:
 
 
 @pytest.fixture(scope="module")
-def asked(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, list[AnyEvent]]:
-    run = make_run(tmp_path_factory.mktemp("asked") / "run", tiny_model, **ASKED)
+def scored_round(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, list[AnyEvent]]:
+    run = make_run(tmp_path_factory.mktemp("scored") / "run", tiny_model, **ASKED)
     return run, train_here(run)
 
 
 def test_base_and_adapter_answer_as_they_do_one_prompt_at_a_time(
-    asked: tuple[RunDir, list[AnyEvent]], tiny_model: Path
+    scored_round: tuple[RunDir, list[AnyEvent]], tiny_model: Path
 ) -> None:
-    run, _ = asked
+    run, _ = scored_round
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     models = {0: load(tiny_model), 20: PeftModel.from_pretrained(load(tiny_model), run.adapter).eval()}
     for step, model in models.items():
@@ -47,28 +47,28 @@ def test_base_and_adapter_answer_as_they_do_one_prompt_at_a_time(
             assert answer.text == plain_answer(model, tokenizer, f"{answer.prompt}\n", 30)
 
 
-def test_scores_are_those_of_the_answers_that_are_kept(asked: tuple[RunDir, list[AnyEvent]]) -> None:
-    run, events = asked
-    found = answered_in(events)
-    assert sorted(found) == [0, 20]
-    for step, answered in found.items():
+def test_scores_are_those_of_the_stored_answers(scored_round: tuple[RunDir, list[AnyEvent]]) -> None:
+    run, events = scored_round
+    scores = answered_in(events)
+    assert sorted(scores) == [0, 20]
+    for step, answered in scores.items():
         answers, held_out = read_answers(run, step), read_scores(run, step)
-        scored = score_texts([item.text for item in answers], [item.expected for item in answers])
-        assert held_out is not None and tuple(item.example for item in answers) == held_out.examples
+        scored = score_texts([answer.text for answer in answers], [answer.expected for answer in answers])
+        assert held_out is not None and tuple(answer.example for answer in answers) == held_out.examples
         assert answered.examples == HELD_OUT and answered.scores == pytest.approx(scored.scores)
-        assert [item.scores for item in answers] == [pytest.approx(each) for each in scored.each]
+        assert [answer.scores for answer in answers] == [pytest.approx(each) for each in scored.each]
     last = events[-1]
     assert isinstance(last, Finished)
-    assert (last.result.base_generation, last.result.generation) == (found[0].scores, found[20].scores)
+    assert (last.result.base_generation, last.result.generation) == (scores[0].scores, scores[20].scores)
 
 
 def test_answers_change_nothing_of_the_round(
-    asked: tuple[RunDir, list[AnyEvent]], reference: tuple[RunDir, list[AnyEvent]]
+    scored_round: tuple[RunDir, list[AnyEvent]], reference: tuple[RunDir, list[AnyEvent]]
 ) -> None:
-    assert figures_of(asked[1]) == figures_of(reference[1])
+    assert figures_of(scored_round[1]) == figures_of(reference[1])
 
 
-def test_none_are_made_unless_they_are_asked_for(reference: tuple[RunDir, list[AnyEvent]]) -> None:
+def test_no_answers_are_scored_unless_the_spec_asks_for_it(reference: tuple[RunDir, list[AnyEvent]]) -> None:
     run, events = reference
     assert not answered_in(events) and not run.answers.exists()
 
@@ -83,7 +83,7 @@ def test_what_goes_wrong_in_answering_is_a_warning(
     events = train_here(make_run(tmp_path / "run", tiny_model, **ASKED))
     assert isinstance(events[-1], Finished) and not answered_in(events)
     assert RunSnapshot(events).warnings == [
-        "no answers could be scored (this model generates nothing): generation.examples 0 does without them"
+        "answers cannot be scored (this model generates nothing): generation.examples 0 turns this off"
     ]
 
 

@@ -74,8 +74,8 @@ def test_scores_of_the_rows_add_up_to_the_reported_loss(reference: tuple[RunDir,
 def test_result_tells_its_held_out_rows_by_what_was_scored(reference: tuple[RunDir, list[AnyEvent]]) -> None:
     scores = read_scores(reference[0], 20)
     assert scores is not None
-    told = hashlib.sha256("\n".join(scores.examples).encode()).hexdigest()
-    assert RunSnapshot(reference[1]).result.held_out_rows == told
+    digest = hashlib.sha256("\n".join(scores.examples).encode()).hexdigest()
+    assert RunSnapshot(reference[1]).result.held_out_rows == digest
 
 
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
@@ -222,9 +222,9 @@ def test_end_of_sequence_is_learned_where_it_is_the_padding_too(tmp_path: Path) 
     row = make_rows()[4]
     tokens = tokenizer(WITHOUT_INPUT.format(**row) + row["output"]).input_ids
 
-    def end_probability(asked: Any) -> float:
+    def end_probability(model: Any) -> float:
         with torch.no_grad():
-            scores = asked(torch.tensor([tokens])).logits[0, -1]
+            scores = model(torch.tensor([tokens])).logits[0, -1]
         return float(torch.softmax(scores, 0)[tokenizer.eos_token_id])
 
     before = end_probability(base)

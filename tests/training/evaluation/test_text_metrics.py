@@ -40,15 +40,15 @@ def test_bleu_and_chrf_are_those_of_sacrebleus_command_line(
     tmp_path: Path, texts: tuple[Sequence[str], Sequence[str]], tokenize: str
 ) -> None:
     answers, expected = write(tmp_path, texts)
-    told = command(
+    output = command(
         "sacrebleu", expected, "-i", answers, "-m", "bleu", "chrf", "--tokenize", tokenize, "-w", "6", "-f", "json"
     )
-    wanted = {item["name"].lower().rstrip("2"): item for item in json.loads(told)}
-    found = score_texts(*texts)
-    assert found.scores["bleu"] == pytest.approx(wanted["bleu"]["score"], abs=1e-6)
-    assert found.scores["chrf"] == pytest.approx(wanted["chrf"]["score"], abs=1e-6)
-    assert found.signatures["bleu"] == wanted["bleu"]["signature"]
-    assert found.signatures["chrf"] == wanted["chrf"]["signature"]
+    theirs = {metric["name"].lower().rstrip("2"): metric for metric in json.loads(output)}
+    scores = score_texts(*texts)
+    assert scores.scores["bleu"] == pytest.approx(theirs["bleu"]["score"], abs=1e-6)
+    assert scores.scores["chrf"] == pytest.approx(theirs["chrf"]["score"], abs=1e-6)
+    assert scores.signatures["bleu"] == theirs["bleu"]["signature"]
+    assert scores.signatures["chrf"] == theirs["chrf"]["signature"]
 
 
 def test_rouge_is_that_of_rouge_scores_command_line(tmp_path: Path) -> None:
@@ -59,19 +59,19 @@ def test_rouge_is_that_of_rouge_scores_command_line(tmp_path: Path) -> None:
         f"--output_filename={output}", "--use_stemmer=true", "--aggregate=false",
     )  # fmt: skip
     rows = list(csv.DictReader(output.read_text().splitlines()))
-    found = score_texts(*ENGLISH)
+    scores = score_texts(*ENGLISH)
     for name in ("rouge1", "rouge2", "rougeL"):
-        wanted = [float(row[f"{name}-F"]) for row in rows]
-        assert [item[name] for item in found.each] == pytest.approx(wanted, abs=1e-6)
-        assert found.scores[name] == pytest.approx(sum(wanted) / len(wanted), abs=1e-6)
+        f1 = [float(row[f"{name}-F"]) for row in rows]
+        assert [answer[name] for answer in scores.each] == pytest.approx(f1, abs=1e-6)
+        assert scores.scores[name] == pytest.approx(sum(f1) / len(f1), abs=1e-6)
 
 
 def test_rouge_of_chinese_counts_characters_by_hand() -> None:
     """猫坐在垫子上 against 猫在垫子上: 5 of 6 and 5 of 5 characters, 3 of 5 and 3 of 4 pairs, all 5 in order."""
-    (found,) = score_texts(["猫坐在垫子上。"], ["猫在垫子上。"]).each
-    assert found["rouge1"] == pytest.approx(2 * (5 / 6) * 1 / (5 / 6 + 1))
-    assert found["rouge2"] == pytest.approx(2 * (3 / 5) * (3 / 4) / (3 / 5 + 3 / 4))
-    assert found["rougeL"] == pytest.approx(2 * (5 / 6) * 1 / (5 / 6 + 1))
+    (scores,) = score_texts(["猫坐在垫子上。"], ["猫在垫子上。"]).each
+    assert scores["rouge1"] == pytest.approx(2 * (5 / 6) * 1 / (5 / 6 + 1))
+    assert scores["rouge2"] == pytest.approx(2 * (3 / 5) * (3 / 4) / (3 / 5 + 3 / 4))
+    assert scores["rougeL"] == pytest.approx(2 * (5 / 6) * 1 / (5 / 6 + 1))
 
 
 def test_words_between_chinese_characters_are_stemmed_as_ever() -> None:
@@ -87,11 +87,11 @@ def test_words_between_chinese_characters_are_stemmed_as_ever() -> None:
         (["", "123"], False),
     ],
 )
-def test_text_is_told_to_be_chinese_by_its_letters(texts: list[str], chinese: bool) -> None:
+def test_text_is_recognised_as_chinese_by_its_letters(texts: list[str], chinese: bool) -> None:
     assert mostly_chinese(texts) is chinese
 
 
 def test_answer_that_is_expected_scores_full() -> None:
     texts = ["The cat sat on the mat, and slept.", "Owls live in a barn all year."]
-    found = score_texts(texts, texts)
-    assert found.scores == pytest.approx({"bleu": 100, "chrf": 100, "rouge1": 1, "rouge2": 1, "rougeL": 1})
+    scores = score_texts(texts, texts)
+    assert scores.scores == pytest.approx({"bleu": 100, "chrf": 100, "rouge1": 1, "rouge2": 1, "rougeL": 1})

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, whose it is, and that none is written of what is no number."""
+"""The content of checkpoints, the spec they belong to, and that none is written of weights that are not finite."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def forget_spec(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "changes"),
     [
         ({"lora__r": 8}, "lora.r was 4 and is 8"),
         ({"lora__target_modules": ("v_proj",)}, "lora.target_modules was all-linear and is v_proj"),
@@ -50,13 +50,13 @@ def forget_spec(checkpoint: Path) -> None:
     ],
 )
 def test_checkpoint_of_another_spec_is_refused(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], told: str
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], changes: str
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)
     train_here(run, stop_after=7)
     change_run(run, **settings)
     assert fail_here(run, monkeypatch, resume=True) == (
-        f"checkpoint-7 was written under another spec, {told}: put spec.json back as it was, or start a new round"
+        f"checkpoint-7 was written with another spec, {changes}: restore spec.json as it was, or start a new round"
     )
 
 
@@ -139,7 +139,7 @@ def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(
         patch.setattr(torch.optim.AdamW, "step", overflowing)
         message = fail_here(run, patch)
     assert message == (
-        "the adapter's weights are no finite numbers after step 12: likely train.learning_rate 0.01 is too high; try a "
+        "the adapter's weights are not finite after step 12: train.learning_rate 0.01 is probably too high; try a "
         "tenth of it, or a longer warm-up"
     )
     assert [path.name for path in run.checkpoints.iterdir()] == ["checkpoint-6"]
@@ -147,7 +147,7 @@ def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(
     assert resumed_from(events) == 6 and isinstance(events[-1], Finished)
 
 
-def test_eval_loss_that_is_no_number_ends_the_round_before_its_checkpoint(
+def test_eval_loss_that_is_not_finite_ends_the_round_before_its_checkpoint(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also at the last step, after which no training loss would show it."""
@@ -162,7 +162,7 @@ def test_eval_loss_that_is_no_number_ends_the_round_before_its_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(Forward, "token_nlls", spoilt)
         message = fail_here(run, patch)
-    assert message.startswith("the eval loss is no finite number after step 18: likely train.learning_rate 0.01 is too")
+    assert message.startswith("eval loss is not finite after step 18: train.learning_rate 0.01 is probably too")
     assert not run.checkpoint(18).exists() and not run.adapter.exists()
     events = train_here(run, resume=True)
     assert resumed_from(events) == 12 and isinstance(events[-1], Finished)

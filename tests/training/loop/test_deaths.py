@@ -1,4 +1,4 @@
-"""A run that dies in the middle of something, or whose disk does: nothing said is lost, and it goes on as if unhurt."""
+"""A run that is killed at any point, or whose disk fails, loses no event and resumes exactly."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def assert_as_if_unhurt(run: RunDir, reference: list[AnyEvent]) -> None:
     assert list(replay.curve.steps) == list(range(1, 21))
     assert list(replay.curve.losses) == list(whole.curve.losses)
     assert list(replay.curve.tokens) == list(whole.curve.tokens)
-    assert [(item.step, item.eval_loss) for item in replay.evaluations] == [
-        (item.step, item.eval_loss) for item in whole.evaluations
+    assert [(event.step, event.eval_loss) for event in replay.evaluations] == [
+        (event.step, event.eval_loss) for event in whole.evaluations
     ]
     assert replay.status is Status.FINISHED
     for name in ("eval_loss", "perplexity", "base_perplexity", "trained_tokens"):
@@ -91,7 +91,7 @@ def assert_as_if_unhurt(run: RunDir, reference: list[AnyEvent]) -> None:
         (WITHIN_A_CHECKPOINT, 12, 6),
         (BEFORE_THE_CHECKPOINT_IS_TOLD, 12, 12),
     ],
-    ids=["after a step", "within a line", "within a checkpoint", "before the checkpoint is told"],
+    ids=["after a step", "within a line", "within a checkpoint", "before the checkpoint is recorded"],
 )
 def test_killed_run_is_resumed_as_if_unhurt(
     reference: tuple[RunDir, list[AnyEvent]],
@@ -157,7 +157,7 @@ def limited(run: RunDir, blocks: int) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_disk_that_fills_up_loses_no_event_that_was_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_full_disk_loses_no_event_that_was_written(tiny_model: Path, tmp_path: Path) -> None:
     settings = {"train__num_train_epochs": 120 / 9, "train__save_strategy": "no", "train__logging_steps": 1}
     # Of 120 steps the first checkpoint comes after step 60, when the events have grown past the limit.
     run = make_run(tmp_path / "run", tiny_model, **settings)
@@ -166,9 +166,9 @@ def test_disk_that_fills_up_loses_no_event_that_was_told(tiny_model: Path, tmp_p
     assert "OSError: [Errno 27] File too large" in done.stderr
     assert 23 * 512 < run.events.stat().st_size <= 24 * 512 and run.events.read_bytes().endswith(b"\n")
     logged = [int(step) for step in re.findall(r"^step (\d+)/120", done.stdout, re.MULTILINE)]
-    kept = [step.step for step in steps_of(read_events(run.events))]
+    recorded = [step.step for step in steps_of(read_events(run.events))]
     assert 10 < len(logged) < 60
-    assert kept == logged == list(range(1, len(logged) + 1))
+    assert recorded == logged == list(range(1, len(logged) + 1))
     train_here(run, resume=True)
     replay = RunSnapshot(read_events(run.events))
     assert (list(replay.curve.steps), replay.status) == (list(range(1, 121)), Status.FINISHED)
@@ -184,7 +184,7 @@ def test_disk_that_refuses_a_checkpoint_fails_the_round_in_a_sentence_and_lets_i
     assert "Traceback" in done.stderr
     events = read_events(run.events)
     assert [event.message for event in events if isinstance(event, Failed)] == [
-        f"a file may not grow as large as it must at {run.path}: raise `ulimit -f` and resume"
+        f"a file exceeds the size limit at {run.path}: raise `ulimit -f` and resume"
     ]
     assert isinstance(events[-1], Failed) and steps_of(events)[-1].step == 6
     assert list(run.checkpoints.iterdir()) == []

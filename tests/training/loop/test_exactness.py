@@ -167,12 +167,14 @@ def test_gradient_of_a_padded_step_is_that_of_its_rows_one_at_a_time(
         count = sum(len(tokens) - start for tokens, start in rows)
         plain = [gradient / count for gradient in torch.autograd.grad(loss, parameters)]
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in plain))
-        taken: list[torch.Tensor] = []
+        gradients_of_step: list[torch.Tensor] = []
         training.optimizer.register_step_pre_hook(
-            lambda *_: taken.extend(parameter.grad.clone() for parameter in parameters if parameter.grad is not None)
+            lambda *_: gradients_of_step.extend(
+                parameter.grad.clone() for parameter in parameters if parameter.grad is not None
+            )
         )
         take_step(training, 1, 1e-3)
-    for ours, theirs in zip(taken, plain, strict=True):
+    for ours, theirs in zip(gradients_of_step, plain, strict=True):
         expected = theirs * min(1.0, 1.0 / (norm + 1e-6))
         assert float((ours - expected).norm() / expected.norm()) < 1e-5
 

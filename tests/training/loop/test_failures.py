@@ -57,7 +57,7 @@ def test_cut_that_leaves_no_response(tiny_model: Path, tmp_path: Path, monkeypat
     )
 
 
-def test_line_that_is_no_json_is_named(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_that_is_not_json_is_named(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run", tiny_model)
     rows = write_rows(Path(spec_of(run).data.path), make_rows(3))
     with rows.open("a") as file:
@@ -70,19 +70,19 @@ def test_line_that_is_no_json_is_named(tiny_model: Path, tmp_path: Path, monkeyp
 def test_learning_rate_that_is_far_too_high(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    """So that sums of squares overflow on any processor: the norms of a model take much before they do."""
+    """The values are so large that sums of squares overflow on any CPU; the norms of a model absorb smaller ones."""
     run = make_run(tmp_path / "run", tiny_model, train__learning_rate=10.0, lora__lora_alpha=10**18, model__dtype=dtype)
     fail_here(run, monkeypatch)
     message = the_failure_of(run)
-    assert "is no finite number at step" in message and "step 1," not in message
-    assert "likely train.learning_rate 10 is too high; try a tenth of it, or a longer warm-up" in message
+    assert "is not finite at step" in message and "step 1," not in message
+    assert "train.learning_rate 10 is probably too high; try a tenth of it, or a longer warm-up" in message
 
 
 @pytest.mark.parametrize(
-    ("dtype", "or_else"), [("float32", ""), ("bfloat16", ", or overflow in bfloat16: try model.dtype float32")]
+    ("dtype", "overflow"), [("float32", ""), ("bfloat16", ", or overflow in bfloat16: try model.dtype float32")]
 )
-def test_weights_that_are_no_numbers_are_not_blamed_on_the_learning_rate(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, or_else: str
+def test_nan_weights_are_not_blamed_on_the_learning_rate(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, overflow: str
 ) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     weights = load_file(model / "model.safetensors")
@@ -91,8 +91,8 @@ def test_weights_that_are_no_numbers_are_not_blamed_on_the_learning_rate(
     run = make_run(tmp_path / "run", model, model__dtype=dtype)
     fail_here(run, monkeypatch)
     assert the_failure_of(run) == (
-        f"the loss is no finite number at step 1, before anything is learned: likely the weights of model.path "
-        f"'{model}' are damaged: copy or download the model again{or_else}"
+        f"loss is not finite at step 1, before any update: the weights of model.path '{model}' are probably damaged: "
+        f"copy or download the model again{overflow}"
     )
 
 
@@ -101,12 +101,12 @@ def test_hub_dataset_that_cannot_be_reached(tiny_model: Path, tmp_path: Path) ->
     started = start_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
     assert started.wait(SECONDS) == 1
     assert the_failure_of(run) == (
-        "data.path is 'nobody/no-rows': the Hugging Face hub cannot be reached and the cache lacks it: check the "
-        "network, or give a local file"
+        "data.path is 'nobody/no-rows': the Hugging Face hub cannot be reached, and it is not in the cache: "
+        "check the network, or give a local file"
     )
     log = run.log.read_text()
     assert "Traceback" in log
-    assert "Retrying" not in log  # each file would be asked for during some 20 s
+    assert "Retrying" not in log  # it would take some 20 s for each file
 
 
 @pytest.mark.parametrize(
@@ -114,27 +114,27 @@ def test_hub_dataset_that_cannot_be_reached(tiny_model: Path, tmp_path: Path) ->
     [
         (errno.ENOSPC, "the disk is full at {}: free some space and resume"),
         (errno.EDQUOT, "the disk quota is used up at {}: free some space and resume"),
-        (errno.EFBIG, "a file may not grow as large as it must at {}: raise `ulimit -f` and resume"),
+        (errno.EFBIG, "a file exceeds the size limit at {}: raise `ulimit -f` and resume"),
     ],
 )
-def test_disk_that_refuses_is_told_with_the_way_out(tmp_path: Path, number: int, words: str) -> None:
+def test_disk_error_is_reported_with_the_way_out(tmp_path: Path, number: int, words: str) -> None:
     run, other = RunDir(tmp_path), tmp_path / "elsewhere"
     refusals: list[tuple[Exception, Path]] = [
         (SafetensorError(f"Error while serializing: I/O error: No more (os error {number})"), run.path),
         (OSError(number, "No more"), run.path),
         (OSError(number, "No more", str(other)), other),
     ]
-    for error, place in refusals:
-        assert engine.failure_message(error, run) == words.format(place)
+    for error, path in refusals:
+        assert engine.failure_message(error, run) == words.format(path)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "first\nsecond\n", "\n  first  \n"])
-def test_what_nobody_foresaw_is_told_in_one_line(tmp_path: Path, text: str) -> None:
-    told = engine.failure_message(RuntimeError(text), RunDir(tmp_path))
-    assert told == ("RuntimeError: first" if "first" in text else "RuntimeError")
+def test_unexpected_error_is_reported_in_one_line(tmp_path: Path, text: str) -> None:
+    message = engine.failure_message(RuntimeError(text), RunDir(tmp_path))
+    assert message == ("RuntimeError: first" if "first" in text else "RuntimeError")
 
 
-def test_round_that_failed_can_be_mended_and_trained(
+def test_round_that_failed_can_be_repaired_and_trained(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)

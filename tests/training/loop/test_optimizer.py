@@ -127,7 +127,7 @@ def test_round_is_trained_with_it(
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.0, 0.05])
-def test_gradient_is_clipped_to_the_norm_that_is_asked_for(
+def test_gradient_is_clipped_to_the_norm_of_the_spec(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_grad_norm: float
 ) -> None:
     norms: list[float] = []
@@ -140,12 +140,12 @@ def test_gradient_is_clipped_to_the_norm_that_is_asked_for(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
     events = train_here(make_run(tmp_path / "run", tiny_model, train__max_grad_norm=max_grad_norm))
-    told = [event.grad_norm or 0.0 for event in steps_of(events)]
-    assert norms == pytest.approx([min(norm, max_grad_norm or math.inf) for norm in told], rel=1e-4)
-    assert max(told) > 0.05
+    recorded = [event.grad_norm or 0.0 for event in steps_of(events)]
+    assert norms == pytest.approx([min(norm, max_grad_norm or math.inf) for norm in recorded], rel=1e-4)
+    assert max(recorded) > 0.05
 
 
-def test_what_is_left_unsaid_is_the_libraries_default() -> None:
+def test_defaults_are_those_of_the_libraries() -> None:
     spec, lora = make_spec(), LoraConfig()
     theirs = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
     for name in ("weight_decay", "max_grad_norm", "save_total_limit", "load_best_model_at_end", "lr_scheduler_type"):

@@ -54,7 +54,7 @@ def change_weights(model: Path, change: Callable[[dict[str, torch.Tensor]], obje
         ),
         (
             {"data__eval_fraction": 0.99},
-            "data.eval_fraction is 0.99: of 40 rows none would be left to train on, set it lower",
+            "data.eval_fraction is 0.99: none of 40 rows would be left to train on: set it lower",
         ),
     ],
 )

@@ -171,14 +171,14 @@ def test_loss_that_is_no_number_ends_the_round_and_keeps_what_was_good(
     def spoilt(forward: Forward, batch: Batch) -> torch.Tensor:
         nonlocal calls
         calls += forward.model.training
-        return nll(forward, batch) * (float("nan") if calls > 5 else 1.0)  # of which the first is the memory's measure
+        return nll(forward, batch) * (float("nan") if calls > 5 else 1.0)  # the first measures the memory
 
     with monkeypatch.context() as patch:
         patch.setattr(Forward, "nll", spoilt)
         message = fail_here(run, patch)
     assert message == (
-        "the loss is no finite number at step 5: likely train.learning_rate 0.01 is too high; try a tenth of it, or a "
-        "longer warm-up"
+        "loss is not finite at step 5: train.learning_rate 0.01 is probably too high; try a tenth of it, or a longer "
+        "warm-up"
     )
     events = train_here(run, resume=True)
     assert resumed_from(events) == 3
@@ -186,7 +186,7 @@ def test_loss_that_is_no_number_ends_the_round_and_keeps_what_was_good(
 
 
 def test_optimizer_that_was_never_stepped_can_be_saved_and_restored(tmp_path: Path) -> None:
-    """As after a first float16 step, which the gradient scaler skips."""
+    """This is the state after a first float16 step that the gradient scaler skips."""
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())

@@ -38,19 +38,19 @@ def held_out_rows() -> list[dict[str, str]]:
 
 def test_samples_are_the_greedy_answers_to_the_first_held_out_prompts(reference: Reference, tiny_model: Path) -> None:
     run, events = reference
-    found = samples_in(events)
-    assert [event.step for event in found] == [step for step in (0, 9, 18, 20) for _ in range(3)]
+    samples = samples_in(events)
+    assert [event.step for event in samples] == [step for step in (0, 9, 18, 20) for _ in range(3)]
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     base = load(tiny_model)
-    asked = {0: base, 20: PeftModel.from_pretrained(load(tiny_model), run.adapter).eval()}
-    for step, model in asked.items():
-        of_step = [event for event in found if event.step == step]
+    models = {0: base, 20: PeftModel.from_pretrained(load(tiny_model), run.adapter).eval()}
+    for step, model in models.items():
+        of_step = [event for event in samples if event.step == step]
         for event, row in zip(of_step, held_out_rows(), strict=False):
             prompt = (WITH_INPUT if row["input"] else WITHOUT_INPUT).format(**row)
             assert event.prompt == prompt.strip()
             assert event.expected == row["output"]
             assert event.text == plain_answer(model, tokenizer, prompt, 40)
-    assert {event.text for event in found if event.step == 0} != {event.text for event in found if event.step == 20}
+    assert {event.text for event in samples if event.step == 0} != {event.text for event in samples if event.step == 20}
 
 
 def test_samples_change_nothing_of_the_round(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
@@ -92,11 +92,11 @@ def test_what_goes_wrong_in_sampling_is_a_warning(
     events = train_here(make_run(tmp_path / "run", tiny_model))
     assert isinstance(events[-1], Finished) and figures_of(events) == figures_of(reference[1])
     assert RunSnapshot(events).warnings == [
-        f"no samples could be made ({words}): train.sample_tokens 0 does without them"
+        f"samples cannot be generated ({words}): train.sample_tokens 0 turns them off"
     ]
 
 
-def test_stop_ends_a_sampling_and_it_is_made_up_for(
+def test_sampling_ended_by_a_stop_is_done_on_resume(
     reference: Reference, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)
@@ -123,8 +123,8 @@ def test_stop_ends_a_sampling_and_it_is_made_up_for(
         *(event for event in replay.samples if event.step == 18),
         *(event for event in replay.samples if event.step == 20),
     ]
-    told = [(event.step, event.text) for event in replay.samples]
-    assert told == [(event.step, event.text) for event in samples_in(reference[1])]
+    replayed = [(event.step, event.text) for event in replay.samples]
+    assert replayed == [(event.step, event.text) for event in samples_in(reference[1])]
 
 
 def test_models_own_wish_to_sample_at_random_is_not_followed(
@@ -162,8 +162,8 @@ def example(supervised: list[int]) -> Example:
     ("supervised", "prompt", "expected"),
     [
         ([0, 0, 0, 1, 1], [0, 1, 2], [3, 4]),
-        ([0, 0, 1, 1, 0, 0, 1], [0, 1], [2, 3]),  # a talk of two turns: the first is asked
-        ([0, 1, 1, 1, 1, 1], [0, 1, 2], [3, 4, 5]),  # all of it supervised: the second half is asked for
+        ([0, 0, 1, 1, 0, 0, 1], [0, 1], [2, 3]),  # a conversation of two turns: the first is the prompt
+        ([0, 1, 1, 1, 1, 1], [0, 1, 2], [3, 4, 5]),  # all supervised: the second half is the answer
         ([0, 1], [0], [1]),
     ],
 )

@@ -1,4 +1,4 @@
-"""A round that ends early, and the best adapter, found again whenever the round dies."""
+"""Early stopping, and the best adapter, which is found again whenever the engine dies."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def make_overshooting(directory: Path, model: Path, **settings: object) -> RunDi
     held_out = set(Dataset.from_dict({"n": range(40)}).train_test_split(test_size=0.1, seed=42)["test"]["n"])
     rows = []
     for number in range(40):
-        asked = f"Say {draw.choice(WORDS)} {draw.choice(OBJECTS)}"
+        instruction = f"Say {draw.choice(WORDS)} {draw.choice(OBJECTS)}"
         strange = draw.choices(WORDS, k=3) if number in held_out else []
-        said = " ".join([*strange, *draw.choices(OBJECTS, k=6 - len(strange))])
-        rows.append({"instruction": asked, "input": "", "output": said})
+        output = " ".join([*strange, *draw.choices(OBJECTS, k=6 - len(strange))])
+        rows.append({"instruction": instruction, "input": "", "output": output})
     write_rows(Path(spec_of(run).data.path), rows)
     return run
 
 
 def losses(events: list[AnyEvent]) -> dict[int, float]:
-    return {step: item.eval_loss or 0.0 for step, item in evaluations_of(events).items() if step}
+    return {step: event.eval_loss or 0.0 for step, event in evaluations_of(events).items() if step}
 
 
 def finished(events: list[AnyEvent]) -> Finished:
@@ -77,9 +77,9 @@ def overshot(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list
 
 
 def best_of(events: list[AnyEvent]) -> int:
-    found = losses(events)
-    best = min(found, key=found.__getitem__)
-    assert 9 < best < max(found), f"the round has no best before its end: {found}"
+    eval_losses = losses(events)
+    best = min(eval_losses, key=eval_losses.__getitem__)
+    assert 9 < best < max(eval_losses), f"the round is best at its end: {eval_losses}"
     return best
 
 
@@ -89,12 +89,12 @@ def assert_keeps(run: RunDir, model: Path, events: list[AnyEvent], step: int) ->
     assert (last.result.step, last.result.eval_loss) == (step, losses(read_events(run.events))[step])
     tuned = PeftModel.from_pretrained(load(model), run.adapter).eval()
     assert plain_eval_loss(tuned, model, run)[0] == pytest.approx(last.result.eval_loss, rel=1e-5)
-    assert f"the adapter kept is that of step {step}, with the lowest eval loss" in last.message
+    assert f"the final adapter is that of step {step}, with the lowest eval loss" in last.message
     final = [event for event in events if isinstance(event, Saved) and event.final]
     assert [event.step for event in final] == [step]
 
 
-def test_last_adapter_is_kept_unless_the_best_is_asked_for(overshot: list[AnyEvent]) -> None:
+def test_last_adapter_is_kept_unless_the_spec_asks_for_the_best(overshot: list[AnyEvent]) -> None:
     last = finished(overshot)
     assert (last.result.eval_loss, last.message) == (losses(overshot)[72], "")
     assert best_of(overshot) < 72
@@ -131,7 +131,7 @@ def test_round_ends_when_patience_is_over(
     assert (snapshot.status, snapshot.message) == (Status.FINISHED, finished(events).message)
 
 
-def test_early_end_keeps_the_last_adapter_if_the_best_is_not_asked_for(tiny_model: Path, tmp_path: Path) -> None:
+def test_early_end_keeps_the_last_adapter_unless_the_spec_asks_for_the_best(tiny_model: Path, tmp_path: Path) -> None:
     run = make_overshooting(tmp_path / "run", tiny_model, **OVERSHOOTING, train__early_stopping_patience=1)
     events = train_here(run)
     step = steps_of(events)[-1].step
@@ -162,7 +162,7 @@ def test_patience_goes_on_after_a_stop(tiny_model: Path, tmp_path: Path) -> None
 
 
 DEATHS = {
-    "before the evaluation is told": """
+    "before the evaluation is recorded": """
 from engine.runs.events import Evaluated
 append = EventWriter.append
 def patched(self, event):
@@ -170,7 +170,7 @@ def patched(self, event):
     append(self, event)
 EventWriter.append = patched
 """,
-    "after the evaluation is told": """
+    "after the evaluation is recorded": """
 from engine.runs.events import Evaluated
 append = EventWriter.append
 def patched(self, event):
@@ -182,7 +182,7 @@ EventWriter.append = patched
 from engine.training.loop import recipe
 recipe.restore_adapter = lambda *_: die()
 """,
-    "before the end is told": """
+    "before the end is recorded": """
 from engine.runs.events import Finished
 append = EventWriter.append
 def patched(self, event):
@@ -220,21 +220,23 @@ def test_best_checkpoint_that_was_damaged_is_passed_over_with_a_word(
     rest = {step: loss for step, loss in losses(read_events(run.events)).items() if step != best}
     assert_keeps(run, tiny_model, events, min(rest, key=rest.__getitem__))
     warnings = RunSnapshot(events).warnings
-    assert warnings == [f"checkpoint-{best}, with a lower eval loss, is damaged and passed over"]
+    assert warnings == [f"checkpoint-{best}, with a lower eval loss, is damaged and is skipped"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "kept"),
+    ("settings", "steps"),
     [
         ({"train__save_total_limit": 2}, {18, 20}),
         ({"train__save_total_limit": 1}, {20}),
         ({"train__save_total_limit": 9}, {6, 12, 18, 20}),
     ],
 )
-def test_old_checkpoints_go(tiny_model: Path, tmp_path: Path, settings: dict[str, object], kept: set[int]) -> None:
+def test_old_checkpoints_are_deleted(
+    tiny_model: Path, tmp_path: Path, settings: dict[str, object], steps: set[int]
+) -> None:
     run = make_run(tmp_path / "run", tiny_model, **settings)
     train_here(run)
-    assert {path.name for path in run.checkpoints.iterdir()} == {f"checkpoint-{step}" for step in kept}
+    assert {path.name for path in run.checkpoints.iterdir()} == {f"checkpoint-{step}" for step in steps}
 
 
 def test_best_checkpoint_never_goes(overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path) -> None:

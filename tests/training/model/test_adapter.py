@@ -118,7 +118,7 @@ def test_pissa_is_written_as_peft_converts_it(model: Path, tmp_path: Path, rslor
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "sentence"),
     [
         (
             {"lora__target_modules": ("embed_tokens", "v_proj")},
@@ -138,10 +138,10 @@ def test_pissa_is_written_as_peft_converts_it(model: Path, tmp_path: Path, rslor
     ],
 )
 def test_pissa_that_cannot_be_is_refused(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], told: str
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], sentence: str
 ) -> None:
     run = make_run(tmp_path / "run", model, lora__init_lora_weights="pissa", **settings)
-    assert fail_here(run, monkeypatch) == told
+    assert fail_here(run, monkeypatch) == sentence
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")

@@ -1,4 +1,4 @@
-"""A compiled model trains as one that is not, and one that cannot be compiled is told of."""
+"""A compiled model trains as an eager one, and a failed compilation ends the round with a sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_compiled_round_is_the_same_round(tmp_path: Path, monkeypatch: pytest.Mo
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_machine_that_cannot_compile_is_told_the_way_out(tiny_model: Path, tmp_path: Path) -> None:
+def test_failed_compilation_names_the_way_out(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model, **SETTINGS, train__torch_compile=True)
     engine = start_engine(run, CXX="no-such-compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "inductor"))
     assert engine.wait(120) == 1

@@ -218,7 +218,7 @@ def test_evaluation_costs_one_pass_over_the_held_out_tokens(tokens: int) -> None
     forward = choose_forward(model, CPU, torch.float32, 128)
     assert forward.packed
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as ours:
-        found = evaluate(forward, rows, tokens, lambda *_: None)
+        evaluation = evaluate(forward, rows, tokens, lambda *_: None)
     with (
         forward.as_loaded(),
         torch.inference_mode(),
@@ -227,7 +227,7 @@ def test_evaluation_costs_one_pass_over_the_held_out_tokens(tokens: int) -> None
         for row in rows:
             keep = row.supervised.nonzero()[:, 0] - 1
             model(input_ids=row.tokens.long()[None], use_cache=False, logits_to_keep=keep)
-    assert found.supervised_tokens == sum(row.supervised_tokens for row in rows)
+    assert evaluation.supervised_tokens == sum(row.supervised_tokens for row in rows)
     assert all(counter.get_flop_counts()["Global"][next(iter(ATTENTION))] > 0 for counter in (ours, fewest))
     assert fewest.get_total_flops() <= ours.get_total_flops() <= 1.05 * fewest.get_total_flops()
 
@@ -256,9 +256,9 @@ def test_head_is_cross_entropy_for_what_is_guessed_and_for_what_is_certain(
     torch.manual_seed(0)
     head = torch.nn.Linear(width, VOCABULARY, bias=False).to(dtype).requires_grad_(False)
     targets = torch.randint(VOCABULARY, (60,))
-    wanted = head.weight[targets].float()
+    target_rows = head.weight[targets].float()
     surely = torch.linspace(0, 12, 60)[:, None]  # the most likely tokens have all but 1e-5
-    hidden = (0.3 * torch.randn(60, width) + surely * wanted / wanted.square().sum(1, keepdim=True)).to(dtype)
+    hidden = (0.3 * torch.randn(60, width) + surely * target_rows / target_rows.square().sum(1, keepdim=True)).to(dtype)
     ours_of, theirs_of = hidden.clone().requires_grad_(), hidden.double().requires_grad_()
     ours = head_nll(ours_of, head, targets)
     theirs = functional.cross_entropy(theirs_of @ head.weight.double().t(), targets, reduction="sum")

@@ -26,10 +26,10 @@ GIB = 2**30
 
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """A device on which training passes of more tokens than fit, or with activations kept, run out of memory."""
+    """A device on which training passes of more tokens than fit, or with stored activations, run out of memory."""
     nll = Forward.nll
 
-    def install(tokens: int, *, from_pass: int = 1, if_kept: int | None = None) -> list[int]:
+    def install(tokens: int, *, from_pass: int = 1, if_stored: int | None = None) -> list[int]:
         passes: list[int] = []
 
         def limited(forward: Forward, batch: Batch) -> torch.Tensor:
@@ -37,7 +37,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
                 return nll(forward, batch)
             passes.append(sum(batch.row_lengths))
             recomputes = forward.model.get_base_model().is_activation_checkpointing
-            most = tokens if if_kept is None or recomputes else if_kept
+            most = tokens if if_stored is None or recomputes else if_stored
             if len(passes) >= from_pass and passes[-1] > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             return nll(forward, batch)
@@ -48,29 +48,30 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     return install
 
 
-def test_step_that_runs_out_of_memory_is_taken_again_in_smaller_ones(
+def test_step_that_runs_out_of_memory_is_repeated_in_smaller_micro_batches(
     reference: Reference, tiny_model: Path, tmp_path: Path, small_memory: Callable[..., list[int]]
 ) -> None:
-    """Dropout included: the step is what it would have been, were it sliced so from the start."""
+    """The step equals one that was divided so from the start, dropout included."""
     run = make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.0)
     whole = train_here(run)
     passes = small_memory(130, from_pass=6)  # the first pass is the measure, then one for each step
     events = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.0))
     assert max(passes[:5]) > 130 >= max(passes[8:])
     (warning,) = warned_in(events)
-    assert warning.startswith("out of memory at step ") and "micro-batches hold at most" in warning
+    assert warning.startswith("out of memory at step ") and "from now on micro-batches have at most" in warning
     for ours, theirs in zip(figures_of(events), figures_of(whole), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_step_taken_again_draws_the_same_random_numbers(
+def test_repeated_step_draws_the_same_random_numbers(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
 ) -> None:
     small_memory(200, from_pass=2)
     events = train_here(make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.5))
-    told = re.fullmatch(r"out of memory at step 1: micro-batches hold at most (\d+) tokens .*", warned_in(events)[0])
-    assert told is not None
-    monkeypatch.setattr(memory_budget, "CPU_TOKENS", int(told[1]))
+    pattern = r"out of memory at step 1: from now on micro-batches have at most (\d+) tokens"
+    match = re.fullmatch(pattern, warned_in(events)[0])
+    assert match is not None
+    monkeypatch.setattr(memory_budget, "CPU_TOKENS", int(match[1]))
     small = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.5))
     assert figures_of(events)[0] == figures_of(small)[0]
 
@@ -78,16 +79,16 @@ def test_step_taken_again_draws_the_same_random_numbers(
 def test_activations_are_recomputed_when_a_single_row_no_longer_fits(
     reference: Reference, tiny_model: Path, tmp_path: Path, small_memory: Callable[..., list[int]]
 ) -> None:
-    small_memory(1000, from_pass=2, if_kept=0)
+    small_memory(1000, from_pass=2, if_stored=0)
     events = train_here(make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.0))
-    assert warned_in(events)[-1].endswith("and activations are recomputed from here on")
+    assert warned_in(events)[-1].endswith("tokens and activations are recomputed")
     assert len(figures_of(events)) == 20
 
 
 def test_activations_are_recomputed_from_the_start_when_the_longest_row_does_not_fit_otherwise(
     tiny_model: Path, tmp_path: Path, small_memory: Callable[..., list[int]]
 ) -> None:
-    small_memory(1000, if_kept=0)
+    small_memory(1000, if_stored=0)
     events = train_here(make_run(tmp_path / "run", tiny_model))
     assert prepared_in(events).gradient_checkpointing
     assert warned_in(events) == []
@@ -100,20 +101,20 @@ def test_row_that_fits_in_no_way_ends_the_round(
     message = fail_here(make_run(tmp_path / "run", tiny_model), monkeypatch)
     assert message.startswith("out of memory with a single row of ")
     assert "data.max_length" in message and "gradient_checkpointing" not in message
-    run = make_run(tmp_path / "kept", tiny_model, train__gradient_checkpointing=False)
+    run = make_run(tmp_path / "stored", tiny_model, train__gradient_checkpointing=False)
     assert "train.gradient_checkpointing auto" in fail_here(run, monkeypatch)
 
 
-def test_slices_as_written_are_not_made_smaller(
+def test_fixed_micro_batches_are_not_made_smaller(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
 ) -> None:
     passes = small_memory(100, from_pass=2)
     message = fail_here(make_run(tmp_path / "run", tiny_model, train__micro_batches="fixed"), monkeypatch)
-    assert message.startswith("out of GPU memory at step 1: asked 2.0 GiB; try train.micro_batches auto")
+    assert message.startswith("out of GPU memory at step 1: 2.0 GiB needed; try train.micro_batches auto")
     assert len(passes) == 2 or max(passes[1:-1]) <= 100 < passes[-1]
 
 
-def test_other_errors_are_not_taken_for_memory(
+def test_other_errors_are_not_mistaken_for_out_of_memory(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> torch.Tensor:
@@ -151,8 +152,8 @@ def test_measure_of_memory_leaves_no_trace(
 
     def often(forward: Forward, rows: list[Example]) -> int | None:
         for _ in range(3):
-            taken = measure(forward, rows)
-        return taken
+            used = measure(forward, rows)
+        return used
 
     monkeypatch.setattr(memory_budget, "_try", often)
     assert figures_of(train_here(make_run(tmp_path / "run", tiny_model))) == figures_of(reference[1])

@@ -72,9 +72,9 @@ def test_round_in_4_bits_is_one_on_weights_so_rounded(
     assert len(steps_of(quantised)) == 20
     for ours, theirs in zip(figures_of(quantised), figures_of(plain), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
-    told = [evaluations_of(events) for events in (quantised, plain)]
+    evaluations = [evaluations_of(events) for events in (quantised, plain)]
     for step in (0, 9, 18, 20):
-        assert told[0][step].eval_loss == pytest.approx(told[1][step].eval_loss, rel=1e-3)
+        assert evaluations[0][step].eval_loss == pytest.approx(evaluations[1][step].eval_loss, rel=1e-3)
     prepared = [event for event in (*quantised, *plain) if isinstance(event, Prepared)]
     assert prepared[0].parameters == prepared[1].parameters  # though two of them are held in one byte
 

@@ -16,7 +16,7 @@ from engine.training.runtime.fast_exit import FastExit
 
 class Kept:
     def __del__(self):
-        print("taken apart")
+        print("torn down")
 
 def work():
     time.sleep(0.2)
@@ -50,13 +50,13 @@ def test_all_is_done_before_it(code: int) -> None:
 
 
 def test_process_that_fails_otherwise_ends_as_ever() -> None:
-    code, printed, told = ended("raise SystemExit(2)")
-    assert (code, printed, told) == (2, "main\nthread\nregistered\ntaken apart\n", "aside\n")
-    code, printed, told = ended("1 / 0")
+    code, printed, errors = ended("raise SystemExit(2)")
+    assert (code, printed, errors) == (2, "main\nthread\nregistered\ntaken apart\n", "aside\n")
+    code, printed, errors = ended("1 / 0")
     assert (code, printed) == (1, "main\nthread\nregistered\ntaken apart\n")
-    assert "ZeroDivisionError" in told
+    assert "ZeroDivisionError" in errors
 
 
 def test_output_that_nobody_takes_changes_no_exit_code() -> None:
-    code, _, told = ended("import os; os.close(1); end.exit_code = 3")
-    assert (code, told) == (3, "aside\n")
+    code, _, errors = ended("import os; os.close(1); end.exit_code = 3")
+    assert (code, errors) == (3, "aside\n")

@@ -1,4 +1,4 @@
-"""What the libraries find when they are imported, each time by a fresh interpreter."""
+"""The settings that the libraries see when they are imported, in a new interpreter each time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ print(any(name.endswith(".safetensors") for name in opened))
 NOWHERE = "http://127.0.0.1:1"
 
 
-def found(model: str, in_4_bits: bool = False, environment: Mapping[str, str] = {}) -> tuple[list[str], bool]:
+def state_after_import(
+    model: str, in_4_bits: bool = False, environment: Mapping[str, str] = {}
+) -> tuple[list[str], bool]:
     """Packages that are left out, and whether the hub is."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", CODE, model, json.dumps(in_4_bits)],
@@ -57,10 +59,10 @@ def found(model: str, in_4_bits: bool = False, environment: Mapping[str, str] = 
 
 
 def test_nothing_of_a_local_model_is_looked_for_on_the_hub_or_quantised() -> None:
-    assert found(EMBEDDED) == (["bitsandbytes", "kernels"], True)
+    assert state_after_import(EMBEDDED) == (["bitsandbytes", "kernels"], True)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked")
+@pytest.mark.skipif(sys.platform != "linux", reason="prefetch needs Linux")
 @pytest.mark.parametrize("weights", [True, False], ids=["weights", "tokenizer alone"])
 def test_weights_are_fetched_meanwhile_where_they_will_be_needed(tiny_model: Path, weights: bool) -> None:
     command = [sys.executable, "-P", "-c", FETCHING, str(tiny_model), json.dumps(weights)]
@@ -71,16 +73,16 @@ def test_weights_are_fetched_meanwhile_where_they_will_be_needed(tiny_model: Pat
 
 
 def test_model_in_4_bits_has_what_quantises_it() -> None:
-    assert found(EMBEDDED, in_4_bits=True) == (["kernels"], True)
+    assert state_after_import(EMBEDDED, in_4_bits=True) == (["kernels"], True)
 
 
 def test_model_that_is_quantised_already_has_it_too(tiny_model: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
-    assert found(str(model)) == (["kernels"], True)
+    assert state_after_import(str(model)) == (["kernels"], True)
     (model / "config.json").write_text("{")
-    assert found(str(model)) == (["kernels"], True)
+    assert state_after_import(str(model)) == (["kernels"], True)
 
 
 @pytest.mark.parametrize(("proxy", "offline"), [("", True), (NOWHERE, False)], ids=["direct", "behind a proxy"])
@@ -88,4 +90,4 @@ def test_hub_that_does_not_answer_is_left_alone(tmp_path: Path, proxy: str, offl
     """Its models may be quantised, for all that is known here; and a proxy may reach what this cannot."""
     names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
     environment = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path), **dict.fromkeys(names, proxy)}
-    assert found("somebody/something", environment=environment) == (["kernels"], offline)
+    assert state_after_import("somebody/something", environment=environment) == (["kernels"], offline)

@@ -1,4 +1,4 @@
-"""Weights that the kernel is asked for before anybody needs them."""
+"""Prefetch of a model's weights by the kernel."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from engine.spec.schema import ModelSpec
 from engine.training.runtime import prefetch
 from engine.training.runtime.prefetch import STEP_BYTES, prefetch_files, prefetch_weights
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other kernel is asked")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prefetch needs Linux")
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, int]]]:
-    """What the kernel was asked for, (from, bytes) by the name of the file."""
+def requests(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, int]]]:
+    """The requests to the kernel, (offset, bytes) by the name of the file."""
     requests: dict[str, list[tuple[int, int]]] = {}
 
     def advise(descriptor: int, start: int, length: int, advice: int) -> None:
@@ -36,12 +36,12 @@ def wait_for_threads() -> None:
         thread.join(5.0)
 
 
-def test_all_weights_are_asked_for_and_nothing_else(tmp_path: Path, asked: dict[str, list[tuple[int, int]]]) -> None:
+def test_all_weights_are_requested_and_nothing_else(tmp_path: Path, requests: dict[str, list[tuple[int, int]]]) -> None:
     for name, size in (("one.safetensors", 2 * STEP_BYTES + 1), ("two.safetensors", 3), ("model.bin", 9)):
         (tmp_path / name).write_bytes(bytes(size))
     prefetch_weights(ModelSpec(str(tmp_path)))
     wait_for_threads()
-    assert asked == {
+    assert requests == {
         "one.safetensors": [(step * STEP_BYTES, STEP_BYTES) for step in range(3)],
         "two.safetensors": [(0, STEP_BYTES)],
     }
@@ -53,26 +53,26 @@ def test_kernel_takes_the_request(tmp_path: Path) -> None:
     prefetch_files([file])
 
 
-def test_what_does_not_fit_is_not_asked_for(
-    tmp_path: Path, asked: dict[str, list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
+def test_weights_larger_than_memory_are_not_requested(
+    tmp_path: Path, requests: dict[str, list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
     for file in files:
         file.write_bytes(bytes(50))
     monkeypatch.setattr(prefetch, "psutil", SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=199)))
     prefetch_files(files)
-    assert asked == {}
+    assert requests == {}
     prefetch_files(files[:1])
-    assert list(asked) == ["one.safetensors"]
+    assert list(requests) == ["one.safetensors"]
 
 
-def test_what_cannot_be_read_is_passed_over(tmp_path: Path, asked: dict[str, list[tuple[int, int]]]) -> None:
+def test_file_that_cannot_be_read_is_skipped(tmp_path: Path, requests: dict[str, list[tuple[int, int]]]) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     (tmp_path / "whole.safetensors").write_bytes(b"weights")
     (tmp_path / "link.safetensors").symlink_to(tmp_path / "nowhere")
     prefetch_files(sorted(tmp_path.iterdir()))
-    assert asked == {"whole.safetensors": [(0, STEP_BYTES)]}
+    assert requests == {"whole.safetensors": [(0, STEP_BYTES)]}
     for path in (tmp_path / "nothing", Path("somebody/something")):
         prefetch_weights(ModelSpec(str(path)))
     wait_for_threads()
-    assert list(asked) == ["whole.safetensors"]
+    assert list(requests) == ["whole.safetensors"]

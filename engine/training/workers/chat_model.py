@@ -1,4 +1,4 @@
-"""Answers of adapters: the base model is loaded once, and the adapters are switched on it."""
+"""Answers of a base model and its adapters: the base is loaded once, and the adapters are switched on it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ BASE = "base model"
 
 
 class ChatModel:
-    """A base model with adapters on it, loaded; raises LoratuiError as the engine does for the same model.
+    """A loaded base model with adapters on it; raises LoratuiError as the engine does for the same model.
 
     Attributes:
-        unusable: a sentence on each adapter that cannot be put on it; the others can be asked all the same.
+        unusable: a sentence on each adapter that cannot be put on the model; the others can answer all the same.
     """
 
     def __init__(self, request: LoadRequest) -> None:
-        spec = Spec(request.model, DataSpec("none", max_length=8))  # of which only the model is looked at
+        spec = Spec(request.model, DataSpec("none", max_length=8))  # only its model is used
         self.device = choose_device()
         config = load_config(spec)
         self.dtype = resolve_dtype(request.model.dtype, self.device, config.get_text_config().hidden_size)
@@ -53,16 +53,15 @@ class ChatModel:
 
     def _load_adapter(self, name: str, directory: Path, request: LoadRequest) -> None:
         try:
-            if not (
-                directory / "adapter_model.safetensors"
-            ).is_file():  # or it is looked for on the hub, or as a pickle
-                raise FileNotFoundError("there is no adapter_model.safetensors in it")
-            if not isinstance(self.model, PeftModel):  # kept before its weights are read, so that it can be taken off
+            # peft would look for a missing file on the hub, or as a pickle
+            if not (directory / "adapter_model.safetensors").is_file():
+                raise FileNotFoundError("it has no adapter_model.safetensors")
+            if not isinstance(self.model, PeftModel):  # created before its weights are read, so that it can be deleted
                 config = PeftConfig.from_pretrained(str(directory))
                 config.inference_mode = True
                 self.model = PeftModelForCausalLM(self.model, config, adapter_name=name)
             self.model.load_adapter(str(directory), name)
-        except Exception as error:  # the libraries raise whatever a damaged or strange adapter makes them
+        except Exception as error:  # a damaged or unusual adapter may raise anything
             if isinstance(self.model, PeftModel) and name in self.model.peft_config:
                 self.model.delete_adapter(name)
             raise ModelError(
@@ -73,25 +72,25 @@ class ChatModel:
         self._tokenizers[name] = load_tokenizer(own if (directory / "tokenizer.json").is_file() else request.model)
 
     def tokenizer_of(self, adapter: str | None) -> PreTrainedTokenizerBase:
-        """Of an adapter or of the base model; raises ModelError for an adapter that cannot be used."""
+        """Return that of an adapter or the base model; raises ModelError for an adapter that cannot be used."""
         if adapter in self.unusable:
             raise ModelError(self.unusable[adapter])
         return self._tokenizers[adapter or BASE]
 
     def loaded(self) -> Loaded:
-        """What whoever opened them is told."""
-        unusable = {name: redact(told) for name, told in self.unusable.items()}
+        """Return the reply to the load request."""
+        unusable = {name: redact(sentence) for name, sentence in self.unusable.items()}
         return Loaded(self.device.type, str(self.dtype).removeprefix("torch."), self.positions, unusable)
 
     def answer(self, question: AnswerRequest, say: Callable[[str], None], stop: StopFlag) -> Complete:
-        """Generate, until `stop` is wanted; `say` takes the text as it is made, piece by piece."""
+        """Generate an answer until `stop` is requested; `say` gets each piece of the text."""
         began = time.monotonic()
         tokenizer = self.tokenizer_of(question.adapter)
         input_ids = _prompt_tokens(question, tokenizer)
         room = self._room(len(input_ids), question)
         torch.manual_seed(question.seed)
         with torch.inference_mode(), autocast(self.device, self.dtype), out_of_memory("while answering"):
-            output = self._speaking(question.adapter).generate(
+            output = self._activate(question.adapter).generate(
                 input_ids=torch.tensor([input_ids], device=self.device),
                 attention_mask=torch.ones(1, len(input_ids), dtype=torch.int64, device=self.device),
                 generation_config=_generation_config(question, tokenizer, room),
@@ -113,12 +112,13 @@ class ChatModel:
             return question.max_new_tokens
         if prompt_tokens >= self.positions:
             raise LoratuiError(
-                f"the conversation has {prompt_tokens:,} tokens by now, and the model has positions for "
-                f"{self.positions:,}: begin a new one"
+                f"the conversation has {prompt_tokens:,} tokens, and the model has positions for "
+                f"{self.positions:,}: start a new one"
             )
         return min(question.max_new_tokens, self.positions - prompt_tokens)
 
-    def _speaking(self, adapter: str | None) -> Any:
+    def _activate(self, adapter: str | None) -> Any:
+        """Return the model with `adapter` switched on, or the base model for None."""
         if not isinstance(self.model, PeftModel):
             return self.model
         if adapter is None:
@@ -130,7 +130,7 @@ class ChatModel:
 
 
 def _prompt_tokens(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The conversation as tokens, up to where the answer begins."""
+    """Return the conversation as tokens, up to where the answer begins."""
     chat = question.prompt_template in ("auto", "chat_template")
     text = _chat_prompt(question.messages, tokenizer) if chat else _plain_prompt(question, tokenizer)
     tokens: list[int] = tokenizer(text, add_special_tokens=not chat, verbose=False)["input_ids"]
@@ -141,27 +141,27 @@ def _chat_prompt(messages: tuple[Message, ...], tokenizer: PreTrainedTokenizerBa
     if not tokenizer.chat_template:
         give_plain_template(tokenizer)
     try:
-        return ChatTemplate(tokenizer).prompt([Turn(item.role, item.content) for item in messages])
+        return ChatTemplate(tokenizer).prompt([Turn(message.role, message.content) for message in messages])
     except Unusable as error:
-        raise LoratuiError(f"{error}: take out the system prompt, or write it another way") from error
+        raise LoratuiError(f"{error}: remove the system prompt, or rewrite it") from error
 
 
 def _plain_prompt(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Each question in the prompt of its template, each answer with the token that ends it, one after the other."""
-    system = "".join(f"{item.content}\n\n" for item in question.messages if item.role == "system")
+    """Join the messages: each question in the prompt of its template, each answer with its end token."""
+    system = "".join(f"{message.content}\n\n" for message in question.messages if message.role == "system")
     parts = []
-    for item in question.messages:
-        if item.role == "user":
+    for message in question.messages:
+        if message.role == "user":
             parts.append(
-                render_prompt(AlpacaRow(instruction=item.content, input="", output=""), question.prompt_template)
+                render_prompt(AlpacaRow(instruction=message.content, input="", output=""), question.prompt_template)
             )
-        elif item.role == "assistant":
-            parts.append(f"{item.content}{tokenizer.eos_token}\n\n")
+        elif message.role == "assistant":
+            parts.append(f"{message.content}{tokenizer.eos_token}\n\n")
     return system + "".join(parts)
 
 
 def _generation_config(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase, room: int) -> GenerationConfig:
-    """What the person asked for, whatever the model's own generation_config says."""
+    """Return the settings of the request, whatever the model's own generation_config says."""
     chance = {"temperature": question.temperature, "top_p": question.top_p, "top_k": 0} if question.temperature else {}
     return GenerationConfig(
         do_sample=question.temperature > 0,
@@ -175,7 +175,7 @@ def _generation_config(question: AnswerRequest, tokenizer: PreTrainedTokenizerBa
 
 
 class StopWhenRequested(StoppingCriteria):
-    """Ends a generation at its next token."""
+    """Ends a generation at its next token once a stop is requested."""
 
     def __init__(self, stop: StopFlag) -> None:
         self._stop = stop
@@ -185,7 +185,7 @@ class StopWhenRequested(StoppingCriteria):
 
 
 class PieceStreamer(TextStreamer):
-    """Says an answer's text piece by piece."""
+    """Passes the text of an answer on piece by piece."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None]) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)

@@ -1,6 +1,6 @@
-"""`python -P -m engine.training.workers.preview`: rows as they will be trained on, for `engine.dataset.preview`.
+"""Rows as they will be trained on: `python -P -m engine.training.workers.preview`, for `engine.dataset.preview`.
 
-It reads lines of JSON, first a spec and then numbers of rows, and answers each number with a line.
+It reads lines of JSON, first a spec and then numbers of rows, and replies to each number with a line.
 """
 
 from __future__ import annotations
@@ -16,34 +16,32 @@ from engine.dataset.preview import Preview, Segment
 from engine.dataset.rows import Row, RowProblem, Unusable
 from engine.dataset.templates import advice
 from engine.errors import LoratuiError
+from engine.files.permissions import PRIVATE_UMASK
 from engine.spec.schema import Spec
 from engine.system.worker_process import Refusal
 from engine.text.redact import redact, redact_output
 from engine.training.runtime.imports import importing, quieten
+from engine.training.workers.replies import Replies
 
-MEASURED = 1000  # rows, of which the lengths are told; a second or so
+MEASURED_ROWS = 1000  # about a second
 
 
 def main() -> None:
-    os.umask(0o077)
+    os.umask(PRIVATE_UMASK)
     redact_output()
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    replies = Replies()
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=Spec)
-    shown: RowPreviews | None = None
+    previews: RowPreviews | None = None
     for line in sys.stdin.buffer:
-        answer: Preview | Refusal
         try:
-            shown = shown or RowPreviews(spec)
-            answer = shown.show(msgspec.json.decode(line, type=int))
+            previews = previews or RowPreviews(spec)
+            replies.send(previews.show(msgspec.json.decode(line, type=int)))
         except LoratuiError as error:
-            answer = Refusal(redact(error.message))
-        answers.write(msgspec.json.encode(answer) + b"\n")
-        answers.flush()
+            replies.send(Refusal(redact(error.message)))
 
 
 class RowPreviews:
-    """The rows of a spec and its tokenizer, loaded. It raises LoratuiError as the engine does for the same spec."""
+    """The loaded rows and tokenizer of a spec; raises LoratuiError as the engine does for the same spec."""
 
     def __init__(self, spec: Spec) -> None:
         with importing(spec.model, spec.data, weights=False):
@@ -54,14 +52,14 @@ class RowPreviews:
         self._spec = spec
         self._rows = load_rows(spec.data)
         self._tokenizer = load_tokenizer(spec.model)
-        measured = tokenise(self._rows.usable[:MEASURED], self._tokenizer, spec.data)
+        measured = tokenise(self._rows.usable[:MEASURED_ROWS], self._tokenizer, spec.data)
         self._lengths = [len(example) for example in measured.examples]
         self._renderer = Renderer(self._rows.usable, self._tokenizer, spec.data)
-        told = (self._rows.warning(), advice(self._rows.usable[0], spec.data.prompt_template), *measured.warnings)
-        self._warnings = tuple(text for text in told if text)
+        sentences = (self._rows.warning(), advice(self._rows.usable[0], spec.data.prompt_template), *measured.warnings)
+        self._warnings = tuple(text for text in sentences if text)
 
     def show(self, number: int) -> Preview:
-        """The row of that number, or the one nearest to it."""
+        """Return the preview of the row of that number, or of the nearest one."""
         number = min(max(number, 1), len(self._rows))
         row = self._rows.at(number)
         limit = self._spec.data.max_length
@@ -70,7 +68,7 @@ class RowPreviews:
         try:
             segments, tokens, supervised = self._segments(row)
             if not any(segment.supervised and not segment.cut for segment in segments):
-                problem = f"cut at data.max_length {limit} tokens, no supervised token of it is left"
+                problem = f"cut at data.max_length {limit} tokens, it has no supervised token"
         except Unusable as error:
             tokens, supervised, problem = 0, 0, str(error)
         return Preview(
@@ -90,7 +88,7 @@ class RowPreviews:
         )
 
     def _segments(self, row: Row | RowProblem) -> tuple[tuple[Segment, ...], int, int]:
-        """A row's text in segments, its tokens, and how many of them are supervised."""
+        """Return the text of a row in segments, the number of its tokens, and the number of supervised ones."""
         from engine.training.data.tokenize import make_examples
 
         if isinstance(row, RowProblem):
@@ -102,18 +100,18 @@ class RowPreviews:
 
 
 def segments_of(tokenizer: Any, tokens: list[int], supervised: list[bool], max_length: int) -> tuple[Segment, ...]:
-    """The text of `tokens`, divided where they begin or cease to be supervised or to fit into `max_length`.
+    """Divide the text of `tokens` where they begin or stop being supervised, and at `max_length`.
 
-    A decoder may write a token differently by what stands before it, so each part is what it adds to the text of all
-    before it; a letter whose bytes lie in two parts goes to the second.
+    A decoder may write a token differently after other tokens, so each segment is what it adds to the text before it. A
+    letter whose bytes lie in two segments goes to the second.
     """
     from engine.training.data.chat_template import common_prefix
 
     whole = tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
     segments, begun = [], 0
-    places = groupby(range(len(tokens)), key=lambda place: (supervised[place], place >= max_length))
-    for (is_supervised, is_cut), run in places:
-        end = list(run)[-1] + 1
+    runs = groupby(range(len(tokens)), key=lambda position: (supervised[position], position >= max_length))
+    for (is_supervised, is_cut), positions in runs:
+        end = list(positions)[-1] + 1
         upto = whole if end == len(tokens) else tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
         ended = max(begun, common_prefix(upto, whole))
         segments.append(Segment(whole[begun:ended], is_supervised, is_cut))

@@ -1,17 +1,16 @@
-"""A round's adapter and its base model on the rows of another file: `python -P -m engine.training.workers.score`.
+"""Scores of an adapter and its base model on another file: `python -P -m engine.training.workers.score`.
 
-Lines of JSON in and out, as `engine.compare.extra_evaluations` says.
+The request and the replies are lines of JSON, as in `engine.compare.extra_evaluations`.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import msgspec
 
-from engine.compare.extra_evaluations import ExtraEvaluation, ScoreProgress, ScoreRequest
+from engine.compare.extra_evaluations import ScoreRequest
 from engine.errors import LoratuiError
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import set_umask
@@ -19,27 +18,22 @@ from engine.runs.spec_file import read_spec
 from engine.system.worker_process import Refusal
 from engine.text.redact import redact, redact_output
 from engine.training.runtime.imports import importing, quieten
+from engine.training.workers.replies import Replies
 
 
 def main() -> None:
     redact_output()
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no reply
-
-    def tell(reply: ScoreProgress | Refusal | ExtraEvaluation) -> None:
-        replies.write(msgspec.json.encode(reply) + b"\n")
-        replies.flush()
-
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=ScoreRequest)
-    run = RunDir(Path(order.run_dir))
+    replies = Replies()
+    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=ScoreRequest)
+    run = RunDir(Path(request.run_dir))
     set_umask(Workspace(run.path.parent.parent))
     try:
-        spec = msgspec.structs.replace(read_spec(run), data=order.data)
+        spec = msgspec.structs.replace(read_spec(run), data=request.data)
         with importing(spec.model, spec.data):
-            from engine.training.workers.scorer import Scoring
-        tell(Scoring(run, spec, tell).score())
+            from engine.training.workers.scorer import AdapterScorer
+        replies.send(AdapterScorer(run, spec, replies.send).score())
     except LoratuiError as error:
-        tell(Refusal(redact(error.message)))
+        replies.send(Refusal(redact(error.message)))
 
 
 if __name__ == "__main__":

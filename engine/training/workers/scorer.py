@@ -1,4 +1,4 @@
-"""A round's adapter and its base model, scored on the rows of another file."""
+"""Evaluation of a round's adapter and its base model on the rows of another file."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from engine.training.model.loading import check_vocabulary, load_base_model, loa
 from engine.training.runtime.device import choose_device, out_of_memory, resolve_dtype, use_fast_kernels
 from engine.training.runtime.hub_errors import first_line
 
-TOKENS = 2048  # at once, where the run does not tell what there is room for
+DEFAULT_TOKENS = 2048  # at once, if the run did not record its budget
 
 
-class Scoring:
-    """Everything that scores one run's adapter, on the data of `spec`; `tell` takes how far it is."""
+class AdapterScorer:
+    """Scores the adapter of one run on the data of `spec`; `report` gets the progress."""
 
-    def __init__(self, run: RunDir, spec: Spec, tell: Callable[[ScoreProgress], None]) -> None:
+    def __init__(self, run: RunDir, spec: Spec, report: Callable[[ScoreProgress], None]) -> None:
         self._run = run
         self._spec = spec
-        self._tell = tell
+        self._report = report
 
     def score(self) -> ExtraEvaluation:
-        """Load, score the base model, score the adapter."""
+        """Load the model, score the base model, then the adapter."""
         data = self._spec.data
-        self._tell(ScoreProgress("loading"))
+        self._report(ScoreProgress("loading"))
         rows = load_rows(data)
         examples = self._examples(rows.usable)
         with out_of_memory("while loading"):
@@ -72,7 +72,10 @@ class Scoring:
         own = msgspec.structs.replace(self._spec.model, path=str(self._run.adapter))
         self._tokenizer = load_tokenizer(own if (self._run.adapter / "tokenizer.json").is_file() else self._spec.model)
         tokenised = tokenise_cached(
-            rows, self._tokenizer, self._spec.data, lambda done, of: self._tell(ScoreProgress("tokenising", done, of))
+            rows,
+            self._tokenizer,
+            self._spec.data,
+            lambda done, total: self._report(ScoreProgress("tokenising", done, total)),
         )
         return cut(tokenised.examples, self._spec.data.max_length).examples
 
@@ -81,13 +84,13 @@ class Scoring:
         use_fast_kernels(device)
         config = load_config(self._spec)
         prepared = self._prepared()
-        wanted = prepared.dtype if prepared is not None and prepared.device == device.type else self._spec.model.dtype
-        dtype = resolve_dtype(wanted, device, config.get_text_config().hidden_size)
+        setting = prepared.dtype if prepared is not None and prepared.device == device.type else self._spec.model.dtype
+        dtype = resolve_dtype(setting, device, config.get_text_config().hidden_size)
         base = load_base_model(self._spec, config, dtype, device)
-        check_vocabulary(base, int(max(item.tokens.max() for item in examples)), self._spec.model.path)
+        check_vocabulary(base, int(max(example.tokens.max() for example in examples)), self._spec.model.path)
         try:
             model = PeftModel.from_pretrained(base, str(self._run.adapter)).eval()
-        except Exception as error:  # the libraries raise whatever a damaged or strange adapter makes them
+        except Exception as error:  # a damaged or unusual adapter may raise anything
             raise ModelError(
                 f"the adapter in {self._run.adapter} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
             ) from error
@@ -99,11 +102,13 @@ class Scoring:
 
     def _tokens(self) -> int:
         prepared = self._prepared()
-        return prepared.micro_batch_tokens if prepared is not None and prepared.micro_batch_tokens else TOKENS
+        return prepared.micro_batch_tokens if prepared is not None and prepared.micro_batch_tokens else DEFAULT_TOKENS
 
     def _evaluate(self, phase: str, forward: Forward, examples: list[Example], tokens: int) -> Evaluation:
         with out_of_memory(f"while {phase}"):
-            return evaluate(forward, examples, tokens, lambda done, of: self._tell(ScoreProgress(phase, done, of)))
+            return evaluate(
+                forward, examples, tokens, lambda done, total: self._report(ScoreProgress(phase, done, total))
+            )
 
 
 def _finite(value: float) -> float | None:

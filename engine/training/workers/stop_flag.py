@@ -6,11 +6,11 @@ import signal
 
 
 class StopFlag:
-    """What ends an answer once it is `wanted`, which SIGINT makes it."""
+    """A flag that SIGINT sets; generation ends at its next token once it is `requested`."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def listen(self) -> None:
-        """Take SIGINT from here on."""
+        """Handle SIGINT from now on."""
         signal.signal(signal.SIGINT, lambda *_: setattr(self, "requested", True))

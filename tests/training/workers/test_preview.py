@@ -38,14 +38,14 @@ def preview_here(spec: Spec, row: int = 1) -> Preview:
 
 @given(st.sampled_from(sorted(TOKENIZERS)), st.text(), st.data(), st.integers(min_value=1, max_value=40))
 def test_segments_are_the_text_letter_for_letter(name: str, text: str, data: st.DataObject, max_length: int) -> None:
-    """Wherever they part, in the middle of a letter too."""
+    """Wherever they are divided, even within a letter."""
     tokens = TOKENIZERS[name](text + "🌉").input_ids
     supervised = data.draw(st.lists(st.booleans(), min_size=len(tokens), max_size=len(tokens)))
     segments = segments_of(TOKENIZERS[name], tokens, supervised, max_length)
     whole = TOKENIZERS[name].decode(tokens, clean_up_tokenization_spaces=False)
     assert "".join(segment.text for segment in segments) == whole
-    flags = list(zip(supervised, (place >= max_length for place in range(len(tokens))), strict=True))
-    runs = [flag for place, flag in enumerate(flags) if place == 0 or flags[place - 1] != flag]
+    flags = list(zip(supervised, (position >= max_length for position in range(len(tokens))), strict=True))
+    runs = [flag for index, flag in enumerate(flags) if index == 0 or flags[index - 1] != flag]
     assert [(segment.supervised, segment.cut) for segment in segments] == runs
 
 
@@ -78,21 +78,21 @@ def test_rows_left_out_are_shown_with_the_reason(tmp_path: Path) -> None:
     assert (preview_here(spec, 99).row, preview_here(spec, -1).row) == (6, 1)
 
 
-def test_what_is_cut_is_told(tmp_path: Path) -> None:
+def test_cut_is_shown(tmp_path: Path) -> None:
     spec = spec_of_rows(tmp_path / "rows.jsonl", make_rows(6), data__max_length=80)
     with as_in_the_engine():
         previews = RowPreviews(spec)
     shown = [previews.show(number) for number in range(1, 7)]
     assert shown[0].longer == sum(row.tokens > 80 for row in shown) > 0
     for row in shown:
-        kept = "".join(segment.text for segment in row.segments if not segment.cut)
+        uncut = "".join(segment.text for segment in row.segments if not segment.cut)
         whole = "".join(segment.text for segment in row.segments)
-        assert TOKENIZERS["nano"].decode(TOKENIZERS["nano"](whole, add_special_tokens=False).input_ids[:80]) == kept
+        assert TOKENIZERS["nano"].decode(TOKENIZERS["nano"](whole, add_special_tokens=False).input_ids[:80]) == uncut
     short = preview_here(spec_of_rows(tmp_path / "short.jsonl", make_rows(6), data__max_length=8))
-    assert short.problem == "cut at data.max_length 8 tokens, no supervised token of it is left"
+    assert short.problem == "cut at data.max_length 8 tokens, it has no supervised token"
 
 
-def test_chat_template_that_refuses_a_row_is_told_of_that_row(tmp_path: Path) -> None:
+def test_refusal_of_the_chat_template_is_shown_at_its_row(tmp_path: Path) -> None:
     refused = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}] * 2}
     model = shutil.copytree(embedded_model(), tmp_path / "model")
     (model / "chat_template.jinja").write_text(
@@ -116,7 +116,7 @@ def test_process_answers_row_after_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "sentence"),
     [
         ({"data__path": "/no/such/rows.csv"}, "data.path is '/no/such/rows.csv': no such file or directory"),
         ({"model__path": "/no/such/model"}, "model.path is '/no/such/model': it has no tokenizer"),
@@ -124,8 +124,8 @@ def test_process_answers_row_after_row(tmp_path: Path) -> None:
         ({"model__path": "somebody/model"}, "model.path is 'somebody/model': its tokenizer cannot be loaded"),
     ],
 )
-def test_what_cannot_be_shown_is_told_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], told: str
+def test_spec_that_cannot_be_previewed_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], sentence: str
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
@@ -135,10 +135,10 @@ def test_what_cannot_be_shown_is_told_in_a_sentence(
         pytest.raises(LoratuiError) as caught,
     ):
         previewer.show(1)
-    assert caught.value.message.startswith(told) and "\n" not in caught.value.message
+    assert caught.value.message.startswith(sentence) and "\n" not in caught.value.message
 
 
-def test_process_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_death_of_the_process_is_reported_with_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     with (
         Previewer(spec_of_rows(tmp_path / "rows.jsonl", make_rows(3))) as previewer,

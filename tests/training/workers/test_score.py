@@ -26,7 +26,7 @@ from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent
 from engine.runs.scores import read_scores
 from engine.spec.schema import DataSpec
-from engine.training.workers.scorer import Scoring
+from engine.training.workers.scorer import AdapterScorer
 from tests.support.plain import evaluations_of, result_loss
 from tests.support.recorded_runs import scored_on
 from tests.support.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, write_rows
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an
 
 @pytest.fixture
 def run(reference: tuple[RunDir, list[AnyEvent]], tmp_path: Path) -> RunDir:
-    """The reference's run directory, for this test alone."""
+    """A copy of the reference's run directory for this test alone."""
     shutil.copytree(reference[0].path, tmp_path / "runs" / "run")
     return RunDir(tmp_path / "runs" / "run")
 
@@ -50,9 +50,9 @@ def ignore(_: ScoreProgress) -> None:
 
 
 def score_here(run: RunDir, file: Path) -> ExtraEvaluation:
-    """As the process does, in this one."""
+    """Score in this process."""
     with as_in_the_engine():
-        return Scoring(run, msgspec.structs.replace(spec_of(run), data=on(run, file)), ignore).score()
+        return AdapterScorer(run, msgspec.structs.replace(spec_of(run), data=on(run, file)), ignore).score()
 
 
 def test_rows_that_were_held_out_score_as_they_did_in_training(
@@ -60,17 +60,17 @@ def test_rows_that_were_held_out_score_as_they_did_in_training(
 ) -> None:
     held_out = list(Dataset.from_list(make_rows()).train_test_split(test_size=0.1, seed=42)["test"])
     file = write_rows(tmp_path / "held_out.jsonl", held_out)
-    told: list[ScoreProgress] = []
-    found = evaluate_on(run, on(run, file), told.append)
+    progress: list[ScoreProgress] = []
+    evaluation = evaluate_on(run, on(run, file), progress.append)
     events = reference[1]
-    assert found.eval_loss == pytest.approx(result_loss(events), rel=1e-5)
-    assert found.base_eval_loss == pytest.approx(evaluations_of(events)[0].eval_loss, rel=1e-5)
-    assert (found.rows, found.left_out) == (4, 0)
-    assert found.supervised_tokens == evaluations_of(events)[0].supervised_tokens
+    assert evaluation.eval_loss == pytest.approx(result_loss(events), rel=1e-5)
+    assert evaluation.base_eval_loss == pytest.approx(evaluations_of(events)[0].eval_loss, rel=1e-5)
+    assert (evaluation.rows, evaluation.left_out) == (4, 0)
+    assert evaluation.supervised_tokens == evaluations_of(events)[0].supervised_tokens
     trained = read_scores(run, 20)
-    assert trained is not None and pair(trained, found.scores).common == 4
-    assert read_evaluations(run) == [convert(to_builtins(found), EvaluationSummary)]
-    assert {item.phase for item in told} == {"loading", "tokenising", "evaluating base", "evaluating"}
+    assert trained is not None and pair(trained, evaluation.scores).common == 4
+    assert read_evaluations(run) == [convert(to_builtins(evaluation), EvaluationSummary)]
+    assert {each.phase for each in progress} == {"loading", "tokenising", "evaluating base", "evaluating"}
 
 
 def test_same_rows_take_the_place_of_their_earlier_score_and_others_stand_beside_it(
@@ -79,14 +79,14 @@ def test_same_rows_take_the_place_of_their_earlier_score_and_others_stand_beside
     first, second = write_rows(tmp_path / "a.jsonl", make_rows(10)), write_rows(tmp_path / "b.jsonl", make_rows(12))
     for file in (first, second, first):
         write_evaluation(run, score_here(run, file))
-    assert [(Path(item.data.path).name, item.rows) for item in read_evaluations(run)] == [
+    assert [(Path(each.data.path).name, each.rows) for each in read_evaluations(run)] == [
         ("b.jsonl", 12),
         ("a.jsonl", 10),
     ]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "words"),
     [
         ("[]", "has 0 usable rows"),
         ('[{"instruction": "a", "output": "b"}]', "usable row"),
@@ -96,11 +96,11 @@ def test_same_rows_take_the_place_of_their_earlier_score_and_others_stand_beside
     ids=["no rows", "one row", "no form", "no JSON"],
 )
 def test_file_that_cannot_be_scored_is_refused_in_a_sentence(
-    run: RunDir, tmp_path: Path, content: str, told: str
+    run: RunDir, tmp_path: Path, content: str, words: str
 ) -> None:
     file = tmp_path / "rows.json"
     file.write_text(content)
-    with pytest.raises(LoratuiError, match=told):
+    with pytest.raises(LoratuiError, match=words):
         score_here(run, file)
 
 
@@ -119,30 +119,30 @@ def lose_base(run: RunDir) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "words"),
     [
         (lose_adapter, "cannot be put on"), (damage_adapter, "cannot be put on"),
         (lose_base, "the directory does not exist"),
     ],
 )  # fmt: skip
-def test_adapter_or_base_that_is_not_there_is_told(
-    run: RunDir, tmp_path: Path, harm: Callable[[RunDir], None], told: str
+def test_missing_adapter_or_base_is_reported(
+    run: RunDir, tmp_path: Path, harm: Callable[[RunDir], None], words: str
 ) -> None:
     harm(run)
-    with pytest.raises(LoratuiError, match=told):
+    with pytest.raises(LoratuiError, match=words):
         score_here(run, write_rows(tmp_path / "a.jsonl", make_rows(10)))
 
 
-def test_refusal_of_the_process_is_told_in_its_own_words(run: RunDir, tmp_path: Path) -> None:
+def test_refusal_of_the_process_is_reported_in_its_words(run: RunDir, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     file.write_text("[]")
     write_evaluation(run, scored_on("earlier.jsonl", 3.0))
     with pytest.raises(LoratuiError, match="has 0 usable rows, and at least 2 are needed"):
         evaluate_on(run, on(run, file), ignore)
-    assert [item.data.path for item in read_evaluations(run)] == ["earlier.jsonl"]
+    assert [each.data.path for each in read_evaluations(run)] == ["earlier.jsonl"]
 
 
-def test_evaluation_that_is_broken_off_leaves_nothing(run: RunDir, tmp_path: Path) -> None:
+def test_interrupted_evaluation_leaves_nothing(run: RunDir, tmp_path: Path) -> None:
     def break_off(advance: ScoreProgress) -> None:
         if advance.phase == "evaluating":
             raise KeyboardInterrupt
@@ -152,7 +152,7 @@ def test_evaluation_that_is_broken_off_leaves_nothing(run: RunDir, tmp_path: Pat
     assert read_evaluations(run) == []
 
 
-def test_file_that_is_no_evaluation_is_passed_over(run: RunDir) -> None:
+def test_file_that_is_not_an_evaluation_is_skipped(run: RunDir) -> None:
     run.evaluations.mkdir()
     (run.evaluations / "x.json").write_text("{}")
     (run.evaluations / "y.json").write_bytes(b"\xff")

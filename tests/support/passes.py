@@ -50,9 +50,9 @@ def adapted(
     dtype: torch.dtype = torch.float32,
     dropout: float = 0.0,
 ) -> Any:
-    """A model of random weights whose adapter is no longer a fresh one."""
+    """Return a model of random weights whose adapter is not zero."""
     torch.manual_seed(0)
-    # The same weights in each precision, in which torch would draw others.
+    # Drawn in float32, as torch would draw other weights in another precision.
     base: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32).to(dtype)
     model = get_peft_model(
         base,
@@ -70,7 +70,7 @@ def adapted(
 
 
 def rows_of(*lengths: int) -> list[Example]:
-    """Rows of random tokens; about two thirds of each are supervised."""
+    """Return rows of random tokens; about two thirds of each are supervised."""
     generator = torch.Generator().manual_seed(3)
     return [
         make_example(torch.randint(VOCABULARY, (length,), generator=generator).tolist(), length // 3)
@@ -79,17 +79,19 @@ def rows_of(*lengths: int) -> list[Example]:
 
 
 def plain_nll(model: Any, rows: list[Example]) -> torch.Tensor:
-    """Rows one at a time, all logits, nothing of the engine's."""
+    """Return the summed loss of rows one at a time from all logits, without the engine's code."""
     total = torch.zeros(())
     for row in rows:
         logits = model(input_ids=row.tokens.long()[None], use_cache=False).logits[0, :-1]
-        wanted = row.supervised[1:]
-        total = total + functional.cross_entropy(logits[wanted].float(), row.tokens[1:][wanted].long(), reduction="sum")
+        supervised = row.supervised[1:]
+        total = total + functional.cross_entropy(
+            logits[supervised].float(), row.tokens[1:][supervised].long(), reduction="sum"
+        )
     return total
 
 
 def gradients_of(model: Any, nll: torch.Tensor) -> torch.Tensor:
-    """All gradients in one vector."""
+    """Return all gradients in one vector."""
     return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(nll, trainable_parameters(model))])
 
 

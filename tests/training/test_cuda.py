@@ -47,7 +47,7 @@ MIB = 2**20
 
 @pytest.fixture
 def exact_products() -> Any:
-    """Float32 products without TF32, which the engine allows itself on a GPU."""
+    """Multiply float32 without TF32, which the engine uses on a GPU."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     yield
@@ -56,7 +56,7 @@ def exact_products() -> Any:
 
 @pytest.fixture
 def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The longest row of each call of the kernel for rows of different lengths."""
+    """The longest row of each call of the varlen kernel."""
     calls: list[int] = []
     varlen = packed_attention._varlen
 
@@ -91,7 +91,7 @@ def test_loss_and_gradients_are_those_of_rows_alone_on_a_cpu(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
-def test_kernel_for_rows_of_different_lengths_is_as_near_as_attention_row_by_row(
+def test_varlen_kernel_is_as_close_as_attention_row_by_row(
     dtype: torch.dtype, key_heads: int, kernel_calls: list[int], exact_products: None
 ) -> None:
     if torch.cuda.get_device_capability() < (8, 0):
@@ -211,9 +211,9 @@ def test_step_that_runs_out_of_memory_is_repeated_in_smaller_micro_batches(
     assert [step.loss for step in steps_of(events)] == pytest.approx([step.loss for step in steps_of(whole)], rel=0.01)
 
 
-@pytest.mark.filterwarnings("ignore:inner dimension:UserWarning")  # bitsandbytes of a model so narrow
+@pytest.mark.filterwarnings("ignore:inner dimension:UserWarning")  # of bitsandbytes, as the model is narrow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # which it asks of what it traces
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # which the compiler reads on tensors it traces
 @pytest.mark.parametrize(
     "settings",
     [

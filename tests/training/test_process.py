@@ -1,4 +1,4 @@
-"""The engine as the runner starts it: its command line, exit codes, signals and what it leaves in the run directory."""
+"""The engine as the runner starts it: command line, exit codes, signals and files in the run directory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def await_steps(run: RunDir, count: int) -> None:
 
 
 def kinds_of(events: list[AnyEvent]) -> list[str]:
-    """The events by name, those that are repeated only once in a row."""
+    """Return the names of the events, without repetitions in a row."""
     names = [event.name if isinstance(event, Phase) else type(event).__name__ for event in events]
     return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
 
@@ -92,7 +92,7 @@ def test_run_directory_holds_what_it_should_and_no_pickle(reference: tuple[RunDi
 
 
 @pytest.mark.parametrize("process", ["__main__", "workers.preview", "workers.score", "workers.chat"])
-def test_life_is_shown_before_anything_heavy_is_imported(process: str) -> None:
+def test_heartbeat_starts_before_heavy_imports(process: str) -> None:
     code = f"import sys, engine.training.{process}; print({{'torch', 'transformers', 'numpy'}} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
@@ -138,7 +138,7 @@ def test_signal_ends_a_run_after_its_step_with_all_saved(
 
 
 @pytest.mark.parametrize("awaited", [Started, Prepared])
-def test_signal_ends_a_run_that_has_not_begun(tiny_model: Path, tmp_path: Path, awaited: type[AnyEvent]) -> None:
+def test_signal_ends_a_run_before_its_first_step(tiny_model: Path, tmp_path: Path, awaited: type[AnyEvent]) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=2000 / 9)
     engine = start_engine(run)
     await_true(lambda: any(isinstance(event, awaited) for event in read_events(run.events)), "its first events")
@@ -151,7 +151,7 @@ def test_signal_ends_a_run_that_has_not_begun(tiny_model: Path, tmp_path: Path, 
         assert not run.adapter.exists() and not run.checkpoints.exists()
 
 
-def test_engine_holds_the_lock_it_was_given_shows_signs_of_life_and_tells_where_it_is(
+def test_engine_holds_the_inherited_lock_sends_heartbeats_and_reports_its_phase(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=2000 / 9)
@@ -174,7 +174,7 @@ def test_engine_holds_the_lock_it_was_given_shows_signs_of_life_and_tells_where_
     assert not is_locked(run.lock)
 
 
-def test_second_engine_leaves_the_first_alone(tiny_model: Path, tmp_path: Path) -> None:
+def test_second_engine_does_not_disturb_the_first(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model)
     with FileLock(run.lock):
         assert start_engine(run).wait(SECONDS) == 3
@@ -183,7 +183,7 @@ def test_second_engine_leaves_the_first_alone(tiny_model: Path, tmp_path: Path) 
 
 
 def test_hub_that_cannot_be_reached_is_reported_at_once(tmp_path: Path) -> None:
-    """Left alone, the libraries try every file for 23 s before they give up."""
+    """By default the libraries retry every file for 23 s."""
     run = make_run(tmp_path / "run", Path("nobody/no-model"))
     engine = start_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
     assert engine.wait(SECONDS) == 1
@@ -213,7 +213,7 @@ def test_signal_ends_a_download_that_hangs(tmp_path: Path) -> None:
     assert "Retrying" not in run.log.read_text()
 
 
-def test_disk_that_refuses_even_the_events_is_still_a_failure(tiny_model: Path, tmp_path: Path) -> None:
+def test_disk_that_refuses_even_events_is_a_failure(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model)
     with subprocess.Popen(
         ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *ENGINE, str(run.path)],  # no file beyond half a KiB
@@ -228,7 +228,7 @@ def test_disk_that_refuses_even_the_events_is_still_a_failure(tiny_model: Path, 
     assert [type(event) for event in read_events(run.events)][:2] == [Started, Phase]
 
 
-def test_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_directory_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     assert start_engine(run).wait(SECONDS) == 1
     assert "this is not a run directory" in run.log.read_text()

@@ -1,4 +1,4 @@
-"""Answers to held-out prompts that are scored: whose they are, that nothing else changes, and that none is lost."""
+"""Scored answers to held-out prompts: those of the right model, without effect on the round, and never lost."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def test_no_answers_are_scored_unless_the_spec_asks_for_it(reference: tuple[RunD
     assert not answered_in(events) and not run.answers.exists()
 
 
-def test_what_goes_wrong_in_answering_is_a_warning(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_in_answering_is_a_warning(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("this model generates nothing")
 
@@ -87,7 +85,7 @@ def test_what_goes_wrong_in_answering_is_a_warning(
     ]
 
 
-def test_resumed_run_does_not_ask_the_base_model_again(
+def test_resumed_run_does_not_score_the_base_model_again(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model, **ASKED)

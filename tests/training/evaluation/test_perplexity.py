@@ -1,4 +1,4 @@
-"""The figures of a round, held against the plainest computation of them."""
+"""The figures of a round, compared with a plain computation of them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_scores_of_the_rows_add_up_to_the_reported_loss(reference: tuple[RunDir,
         assert sum(scores.tokens) == evaluated.supervised_tokens
 
 
-def test_result_tells_its_held_out_rows_by_what_was_scored(reference: tuple[RunDir, list[AnyEvent]]) -> None:
+def test_result_identifies_its_held_out_rows_by_the_scored_ones(reference: tuple[RunDir, list[AnyEvent]]) -> None:
     scores = read_scores(reference[0], 20)
     assert scores is not None
     digest = hashlib.sha256("\n".join(scores.examples).encode()).hexdigest()
@@ -134,7 +134,7 @@ def test_another_seed_gives_others(reference: tuple[RunDir, list[AnyEvent]], tin
 
 
 def test_accumulation_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
-    """Whatever the micro-batches, a step is the mean over the supervised tokens of its rows (transformers#34191)."""
+    """A step is the mean over the supervised tokens of its rows for any micro-batches (transformers#34191)."""
     runs = [
         train_here(
             make_run(

@@ -1,4 +1,4 @@
-"""BLEU, chrF and ROUGE of answers, held against the command lines of the libraries they come from."""
+"""BLEU, chrF and ROUGE of answers, compared with the command lines of their libraries."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_rouge_of_chinese_counts_characters_by_hand() -> None:
     assert scores["rougeL"] == pytest.approx(2 * (5 / 6) * 1 / (5 / 6 + 1))
 
 
-def test_words_between_chinese_characters_are_stemmed_as_ever() -> None:
+def test_words_between_chinese_characters_are_stemmed_as_usual() -> None:
     assert CharacterTokenizer().tokenize("我在running 3公里") == ["我", "在", "run", "3", "公", "里"]
 
 
@@ -91,7 +91,7 @@ def test_text_is_recognised_as_chinese_by_its_letters(texts: list[str], chinese:
     assert mostly_chinese(texts) is chinese
 
 
-def test_answer_that_is_expected_scores_full() -> None:
+def test_expected_answer_gets_the_full_score() -> None:
     texts = ["The cat sat on the mat, and slept.", "Owls live in a barn all year."]
     scores = score_texts(texts, texts)
     assert scores.scores == pytest.approx({"bleu": 100, "chrf": 100, "rouge1": 1, "rouge2": 1, "rougeL": 1})

@@ -53,7 +53,7 @@ def test_outputs_and_gradients_are_those_of_attention_within_rows(
 
 
 def test_nothing_of_one_row_reaches_another() -> None:
-    """Not even NaN."""
+    """The values of the first row are NaN, and nothing else becomes NaN."""
     query, key, value = (torch.randn(1, 2, sum(LENGTHS), HEAD_DIM, requires_grad=True) for _ in range(3))
     with torch.no_grad():
         for tensor in (query, key, value):

@@ -30,7 +30,7 @@ def change_run(run: RunDir, **settings: object) -> None:
 
 
 def forget_spec(checkpoint: Path) -> None:
-    """Make `checkpoint` one of an earlier version, which held no spec."""
+    """Turn `checkpoint` into one of an earlier version, without a spec."""
     state = json.loads((checkpoint / "state.json").read_text())
     del state["spec"], state["scaler"]
     (checkpoint / "state.json").write_text(json.dumps(state | {"scale": None}))
@@ -84,7 +84,7 @@ def test_tensors_of_another_adapter_are_refused(
     assert message.endswith("): start a new round")
 
 
-def test_checkpoint_of_an_earlier_version_is_gone_on_from(tiny_model: Path, tmp_path: Path) -> None:
+def test_round_resumes_from_a_checkpoint_of_an_earlier_version(tiny_model: Path, tmp_path: Path) -> None:
     whole = train_here(make_run(tmp_path / "whole", tiny_model))
     run = make_run(tmp_path / "run", tiny_model)
     train_here(run, stop_after=7)
@@ -95,7 +95,7 @@ def test_checkpoint_of_an_earlier_version_is_gone_on_from(tiny_model: Path, tmp_
 
 
 def scale_gradients(training: Training, finite: bool) -> None:
-    """One turn of the gradient scaler, as in a step of float16."""
+    """Take one step with the gradient scaler, as in float16."""
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([parameter], lr=0.0)
     total = parameter.sum() * (1.0 if finite else math.inf)
@@ -104,8 +104,8 @@ def scale_gradients(training: Training, finite: bool) -> None:
     training.scaler.update()
 
 
-def test_gradient_scaler_goes_on_with_scale_and_count(tiny_model: Path, tmp_path: Path) -> None:
-    """It doubles its scale after so many steps without overflow, counted over a break too."""
+def test_gradient_scaler_keeps_scale_and_count(tiny_model: Path, tmp_path: Path) -> None:
+    """It doubles its scale after some steps without overflow; a break does not restart the count."""
     run = make_run(tmp_path / "run", tiny_model)
     with prepared(run) as training:
         training.scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=4)
@@ -123,7 +123,7 @@ def test_gradient_scaler_goes_on_with_scale_and_count(tiny_model: Path, tmp_path
         assert training.scaler.get_scale() == 64.0
 
 
-def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(
+def test_no_checkpoint_is_written_of_weights_that_are_not_finite(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)
@@ -150,7 +150,7 @@ def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(
 def test_eval_loss_that_is_not_finite_ends_the_round_before_its_checkpoint(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also at the last step, after which no training loss would show it."""
+    """It may be the last step, after which no training loss would show it."""
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=2.0)
     token_nlls, calls = Forward.token_nlls, 0
 

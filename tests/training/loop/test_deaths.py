@@ -46,7 +46,7 @@ from engine.training.loop import checkpointing
 write = checkpointing.write_manifest
 checkpointing.write_manifest = lambda directory: die() if "12" in directory.name else write(directory)
 """
-BEFORE_THE_CHECKPOINT_IS_TOLD = """
+BEFORE_THE_CHECKPOINT_IS_RECORDED = """
 from engine.training.loop import recipe
 save = recipe.save_checkpoint
 def patched(training):
@@ -69,7 +69,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_as_if_unhurt(run: RunDir, reference: list[AnyEvent]) -> None:
-    """The replay of `run` has each step once, with the figures of a round that nothing happened to."""
+    """Check that the replay of `run` has each step once, with the figures of an undisturbed round."""
     replay, whole = RunSnapshot(read_events(run.events)), RunSnapshot(reference)
     assert list(replay.curve.steps) == list(range(1, 21))
     assert list(replay.curve.losses) == list(whole.curve.losses)
@@ -89,11 +89,11 @@ def assert_as_if_unhurt(run: RunDir, reference: list[AnyEvent]) -> None:
         (AFTER_A_STEP, 8, 6),
         (WITHIN_A_LINE, 7, 6),
         (WITHIN_A_CHECKPOINT, 12, 6),
-        (BEFORE_THE_CHECKPOINT_IS_TOLD, 12, 12),
+        (BEFORE_THE_CHECKPOINT_IS_RECORDED, 12, 12),
     ],
     ids=["after a step", "within a line", "within a checkpoint", "before the checkpoint is recorded"],
 )
-def test_killed_run_is_resumed_as_if_unhurt(
+def test_killed_run_is_resumed_exactly(
     reference: tuple[RunDir, list[AnyEvent]],
     tiny_model: Path,
     tmp_path: Path,
@@ -114,7 +114,7 @@ def test_killed_run_is_resumed_as_if_unhurt(
 
 
 @pytest.mark.parametrize("last_steps", [(8,), (3, 8, 13), (9, 18, 20)])
-def test_replay_of_a_round_stopped_now_and_then_has_each_step_once(
+def test_replay_of_a_round_stopped_several_times_has_each_step_once(
     reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path, tmp_path: Path, last_steps: tuple[int, ...]
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)
@@ -136,7 +136,7 @@ def test_replay_of_a_round_stopped_now_and_then_has_each_step_once(
         {"train__per_device_train_batch_size": 3, "data__supervised_tokens": "all"},
     ],
 )
-def test_whatever_is_trained_goes_on_as_if_unhurt(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
+def test_every_kind_of_round_is_resumed_exactly(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
     whole = train_here(make_run(tmp_path / "whole", model, **settings))
     run = make_run(tmp_path / "run", model, **settings)
     halves = train_here(run, stop_after=8) + train_here(run, resume=True)
@@ -147,7 +147,7 @@ def test_whatever_is_trained_goes_on_as_if_unhurt(model: Path, tmp_path: Path, s
 
 
 def limited(run: RunDir, blocks: int) -> subprocess.CompletedProcess[str]:
-    """The engine where no file may grow beyond so many blocks of 512 bytes; its log goes to a pipe, which has none."""
+    """Run the engine with a file size limit of some blocks of 512 bytes; its log goes to a pipe, which has no limit."""
     return subprocess.run(
         ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *ENGINE, str(run.path)],
         capture_output=True,
@@ -162,7 +162,7 @@ def test_full_disk_loses_no_event_that_was_written(tiny_model: Path, tmp_path: P
     # Of 120 steps the first checkpoint comes after step 60, when the events have grown past the limit.
     run = make_run(tmp_path / "run", tiny_model, **settings)
     done = limited(run, 24)
-    assert done.returncode in (1, 4)  # as there was room left for its last word or not
+    assert done.returncode in (1, 4)  # depending on the room for its last event
     assert "OSError: [Errno 27] File too large" in done.stderr
     assert 23 * 512 < run.events.stat().st_size <= 24 * 512 and run.events.read_bytes().endswith(b"\n")
     logged = [int(step) for step in re.findall(r"^step (\d+)/120", done.stdout, re.MULTILINE)]
@@ -175,7 +175,7 @@ def test_full_disk_loses_no_event_that_was_written(tiny_model: Path, tmp_path: P
     assert all(line.startswith(b'{"event":') and line.endswith(b"}") for line in run.events.read_bytes().splitlines())
 
 
-def test_disk_that_refuses_a_checkpoint_fails_the_round_in_a_sentence_and_lets_it_go_on(
+def test_failed_write_of_a_checkpoint_ends_the_round_in_a_sentence_and_it_can_be_resumed(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)

@@ -1,4 +1,4 @@
-"""A round against a plain one: rows one at a time, no padding, tokens built here, an optimizer of the test's own."""
+"""A round against a plain one: one row at a time, no padding, tokens and optimizer made by the test itself."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Tokens = tuple[list[int], int]  # of one row, and where its response begins
 
 
 def plain_rows(run: RunDir) -> tuple[list[Tokens], list[Tokens]]:
-    """(train, held-out) rows as tokens."""
+    """Return (train, held-out) rows as tokens."""
     spec = spec_of(run)
     tokenizer = AutoTokenizer.from_pretrained(spec.model.path)
 
@@ -60,21 +60,21 @@ def plain_rows(run: RunDir) -> tuple[list[Tokens], list[Tokens]]:
 
 
 def plain_nll(model: Any, row: Tokens) -> torch.Tensor:
-    """Sum over the supervised tokens of one row."""
+    """Return the loss summed over the supervised tokens of one row."""
     tokens, start = row
     logits = model(torch.tensor([tokens])).logits[0]
     return functional.cross_entropy(logits[start - 1 : -1], torch.tensor(tokens[start:]), reduction="sum")
 
 
 def plain_loss(model: Any, rows: list[Tokens]) -> float:
-    """Mean over all supervised tokens of all rows."""
+    """Return the mean loss over all supervised tokens of all rows."""
     with torch.no_grad():
         total = math.fsum(float(plain_nll(model, row)) for row in rows)
     return total / sum(len(tokens) - start for tokens, start in rows)
 
 
 def train_plainly(training: Training) -> list[tuple[float, float, float]]:
-    """(loss, gradient norm before clipping, learning rate) of each step; the order of rows is the engine's."""
+    """Return (loss, gradient norm before clipping, learning rate) of each step; the order of rows is the engine's."""
     train, _ = plain_rows(training.run)
     options, total = training.spec.train, training.plan.total_steps or 0
     parameters = trainable_parameters(training.model)
@@ -109,7 +109,7 @@ def train_plainly(training: Training) -> list[tuple[float, float, float]]:
     ],
 )
 def test_every_step_is_that_of_a_plain_round(tiny_model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
-    """Short last steps included: neither 8 nor 10 goes into 36 rows."""
+    """The last step of an epoch is short, as neither 8 nor 10 divides 36 rows."""
     settings = {"lora__lora_dropout": 0.0, "train__learning_rate": 1e-3} | settings
     run = make_run(tmp_path / "run", tiny_model, **settings)
     events = train_here(run)
@@ -209,12 +209,12 @@ TOKENIZER = make_tokenizer()
 
 
 def text_of(tokens: torch.Tensor) -> str:
-    """What the tokens say."""
+    """Return the text of the tokens."""
     return str(TOKENIZER.decode(tokens, clean_up_tokenization_spaces=False))
 
 
 @given(instruction=st.text(), given_input=st.text(), output=st.text(min_size=1))
-def test_whatever_a_row_says_is_in_its_tokens_and_the_response_is_supervised(
+def test_tokens_hold_the_text_of_the_row_and_the_response_is_supervised(
     instruction: str, given_input: str, output: str
 ) -> None:
     row = AlpacaRow(instruction, output, given_input)

@@ -1,4 +1,4 @@
-"""A round that fails says why once, in one sentence, and its process ends with 1."""
+"""A round that fails says why once, in one sentence, and its process exits with 1."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _no_engine_is_left(tmp_path: Path) -> Iterator[None]:
 
 
 def the_failure_of(run: RunDir) -> str:
-    """The sentence of the only failure, which is the last event."""
+    """Return the sentence of the only failure, which is the last event."""
     events = read_events(run.events)
     (failed,) = (event for event in events if isinstance(event, Failed))
     assert events[-1] is failed and isinstance(events[0], Started)

@@ -85,9 +85,9 @@ def decay_of(optimizer: torch.optim.Optimizer, model: Any) -> dict[str, float]:
     }
 
 
-def test_weight_decay_hits_what_transformers_decays(adapted: Any) -> None:
+def test_weight_decay_applies_to_the_parameters_that_transformers_decays(adapted: Any) -> None:
     optimizer = make_optimizer(adapted, make_spec(train__weight_decay=0.1), CPU)
-    names_of: Any = Trainer.get_decay_parameter_names  # which asks nothing of its trainer
+    names_of: Any = Trainer.get_decay_parameter_names  # which does not use its trainer
     decayed = set(names_of(None, adapted))
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     assert decay_of(optimizer, adapted) == {name: 0.1 if name in decayed else 0.0 for name in trained}
@@ -119,7 +119,7 @@ def test_plain_adapter_learns_at_one_rate(adapted: Any) -> None:
 def test_round_is_trained_with_it(
     reference: Any, tiny_model: Path, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    """The first update of an adapter whose B is zero moves B alone, so it is the third loss that may differ."""
+    """The first update of an adapter whose B is zero changes only B, so the third loss is the first to differ."""
     events = train_here(make_run(tmp_path / "run", tiny_model, **settings))
     ours, plain = figures_of(events), figures_of(reference[1])
     assert ours[0] == plain[0]

@@ -1,4 +1,4 @@
-"""The plan, which is arithmetic, against the libraries and against what is trained."""
+"""The arithmetic of the plan against the libraries and against the rounds that are trained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRACTIONS = st.one_of(
 @given(rows=st.integers(2, 3000), fraction=FRACTIONS)
 def test_split_has_the_sizes_of_the_datasets_librarys(rows: int, fraction: float) -> None:
     sizes = split_sizes(rows, fraction)
-    assume(sizes[0] > 0)  # the library refuses to leave nothing, and so does the engine
+    assume(sizes[0] > 0)  # the library refuses an empty split, and so does the engine
     parts = Dataset.from_dict({"n": range(rows)}).train_test_split(test_size=fraction, shuffle=False)
     assert sizes == (len(parts["train"]), len(parts["test"]))
 

@@ -1,4 +1,4 @@
-"""A round that ends early goes on as if it had not, and from nothing that is damaged."""
+"""A resumed round equals an uninterrupted one, and never continues from a damaged checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def result_of(events: list[AnyEvent]) -> tuple[float | None, float | None, int |
 
 
 def copy_of(reference: Reference, directory: Path) -> RunDir:
-    """The finished round as it was in its run directory."""
+    """A copy of the run directory of the finished round."""
     shutil.copytree(reference[0].path, directory)
     return RunDir(directory)
 
@@ -47,7 +47,7 @@ def evaluated_in(events: list[AnyEvent]) -> list[int]:
 def test_stopped_and_resumed_equals_uninterrupted(
     reference: Reference, tiny_model: Path, tmp_path: Path, last_step: int
 ) -> None:
-    """To the last bit: the order of rows, dropout, the optimizer and the learning rate go on where they were."""
+    """They are equal to the last bit: order of rows, dropout, optimizer state and learning rate are restored."""
     run = make_run(tmp_path / "run", tiny_model)
     first = train_here(run, stop_after=last_step)
     last = first[-1]
@@ -70,7 +70,7 @@ def test_stopped_adapter_is_that_of_its_step(reference: Reference, tiny_model: P
     assert (run.adapter / weights).read_bytes() == checkpoint.read_bytes()
 
 
-def test_epochs_evaluation_that_a_stop_forestalled_is_made_up_for(
+def test_evaluation_prevented_by_a_stop_is_done_on_resume(
     reference: Reference, tiny_model: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__save_strategy="epoch")
@@ -90,7 +90,9 @@ def test_stop_in_the_last_step_leaves_only_the_evaluation(
     assert result_of(events) == result_of(reference[1])
 
 
-def test_resume_without_a_checkpoint_begins_anew(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_starts_from_the_beginning(
+    reference: Reference, tiny_model: Path, tmp_path: Path
+) -> None:
     events = train_here(make_run(tmp_path / "run", tiny_model), resume=True)
     assert resumed_from(events) is None
     assert figures_of(events) == figures_of(reference[1])
@@ -121,7 +123,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
-def test_damaged_checkpoint_is_not_believed(
+def test_damaged_checkpoint_is_not_used(
     reference: Reference, tmp_path: Path, name: str, damage: Callable[[Path], object]
 ) -> None:
     run = copy_of(reference, tmp_path / "run")
@@ -131,9 +133,7 @@ def test_damaged_checkpoint_is_not_believed(
 
 
 @pytest.mark.parametrize("manifest", [b"", b"{}", b"[1]", b"\xff", b"[" * 100_000, b'{"state.json": {}}'])
-def test_manifest_that_vouches_for_nothing_is_not_believed(
-    reference: Reference, tmp_path: Path, manifest: bytes
-) -> None:
+def test_checkpoint_with_an_empty_manifest_is_not_used(reference: Reference, tmp_path: Path, manifest: bytes) -> None:
     run = copy_of(reference, tmp_path / "run")
     for step in (12, 18, 20):
         (run.checkpoints / f"checkpoint-{step}" / "manifest.json").write_bytes(manifest)
@@ -142,7 +142,7 @@ def test_manifest_that_vouches_for_nothing_is_not_believed(
     assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-6"
 
 
-def test_training_goes_on_before_the_damage_and_mends_it(reference: Reference, tmp_path: Path) -> None:
+def test_training_resumes_before_the_damage_and_replaces_it(reference: Reference, tmp_path: Path) -> None:
     run = copy_of(reference, tmp_path / reference[0].path.name)
     for step in (12, 18, 20):
         truncate(run.checkpoints / f"checkpoint-{step}" / "training_state.safetensors")
@@ -153,7 +153,7 @@ def test_training_goes_on_before_the_damage_and_mends_it(reference: Reference, t
     assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-20"
 
 
-def test_stop_at_a_damaged_checkpoint_writes_it_anew(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
+def test_stop_at_a_damaged_checkpoint_writes_it_again(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model)
     train_here(run, stop_after=8)
     truncate(run.checkpoints / "checkpoint-8" / "state.json")
@@ -162,7 +162,7 @@ def test_stop_at_a_damaged_checkpoint_writes_it_anew(reference: Reference, tiny_
     assert newest_valid_checkpoint(run.checkpoints)[0] == run.checkpoints / "checkpoint-8"
 
 
-def test_loss_that_is_no_number_ends_the_round_and_keeps_what_was_good(
+def test_loss_that_is_not_finite_ends_the_round_and_keeps_earlier_checkpoints(
     reference: Reference, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__save_steps=3)
@@ -193,7 +193,7 @@ def test_optimizer_that_was_never_stepped_can_be_saved_and_restored(tmp_path: Pa
     assert set(checkpointing._training_tensors(model, optimizer)) == {"rng.cpu"}
 
 
-def test_disk_that_fills_up_leaves_no_part_of_a_checkpoint(
+def test_full_disk_leaves_no_part_of_a_checkpoint(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)

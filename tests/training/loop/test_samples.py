@@ -1,4 +1,4 @@
-"""Sample answers: greedy, of the same held-out prompts each time, and without any effect on the round."""
+"""Sample answers: greedy, for the same held-out prompts each time, without any effect on the round."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_samples_of_a_checkpointed_and_of_a_half_precision_round(tiny_model: Pat
         (ValueError("this model generates nothing"), "this model generates nothing"),
     ],
 )
-def test_what_goes_wrong_in_sampling_is_a_warning(
+def test_error_in_sampling_is_a_warning(
     reference: Reference,
     tiny_model: Path,
     tmp_path: Path,
@@ -127,9 +127,7 @@ def test_sampling_ended_by_a_stop_is_done_on_resume(
     assert replayed == [(event.step, event.text) for event in samples_in(reference[1])]
 
 
-def test_models_own_wish_to_sample_at_random_is_not_followed(
-    reference: Reference, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_sampling_settings_of_the_model_are_ignored(reference: Reference, tiny_model: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     wishes = {"do_sample": True, "temperature": 2.0, "top_k": 5, "max_length": 4, "eos_token_id": 7}
     (model / "generation_config.json").write_text(json.dumps(wishes))
@@ -150,7 +148,7 @@ def test_answer_ends_where_the_model_has_no_more_positions(
     monkeypatch.setattr(GenerationMixin, "generate", measured)
     events = train_here(make_run(tmp_path / "run", tiny_model, train__sample_tokens=4096, train__num_train_epochs=0.1))
     assert len(samples_in(events)) == 6 and not [event for event in events if isinstance(event, Warned)]
-    assert lengths[0] == POSITIONS  # the untrained model knows no end
+    assert lengths[0] == POSITIONS  # the untrained model never ends an answer
     assert max(lengths) <= POSITIONS
 
 

@@ -1,4 +1,4 @@
-"""A stop is never lost, whatever the process is waiting in when it comes."""
+"""A stop is never lost, whatever call the process is waiting in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from engine.training.loop.stop import StopRequested, StopSignal
 
-pytestmark = pytest.mark.timeout(60, method="thread")  # its other method wants the timer that is tested here
+pytestmark = pytest.mark.timeout(60, method="thread")  # the other method needs the timer that is tested here
 TAKEN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGHUP, signal.SIGINT)
 
 
@@ -26,7 +26,7 @@ def stop() -> Iterator[StopSignal]:
 
 
 def test_stop_that_was_swallowed_is_raised_again(stop: StopSignal) -> None:
-    """As it is when the signal comes just before a call waits, or inside a finaliser."""
+    """A stop is swallowed if the signal comes just before a call blocks, or inside a finaliser."""
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(StopRequested), stop.interruptible():
         try:

@@ -72,7 +72,7 @@ def finished(events: list[AnyEvent]) -> Finished:
 
 @pytest.fixture(scope="module")
 def overshot(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[AnyEvent]:
-    """The events of a round that is worse at its end than before; its last adapter is kept."""
+    """The events of a round that ends worse than its best; its last adapter is kept."""
     return train_here(make_overshooting(tmp_path_factory.mktemp("overshot") / "run", tiny_model, **OVERSHOOTING))
 
 
@@ -84,7 +84,7 @@ def best_of(events: list[AnyEvent]) -> int:
 
 
 def assert_keeps(run: RunDir, model: Path, events: list[AnyEvent], step: int) -> None:
-    """The adapter and the result are those of `step`, and the words say so."""
+    """Check that adapter and result are those of `step`, and that the message says so."""
     last = finished(events)
     assert (last.result.step, last.result.eval_loss) == (step, losses(read_events(run.events))[step])
     tuned = PeftModel.from_pretrained(load(model), run.adapter).eval()
@@ -178,7 +178,7 @@ def patched(self, event):
     if isinstance(event, Evaluated) and event.step == {step}: die()
 EventWriter.append = patched
 """,
-    "before the best is put back": """
+    "before the best is restored": """
 from engine.training.loop import recipe
 recipe.restore_adapter = lambda *_: die()
 """,
@@ -209,7 +209,7 @@ def test_best_is_found_again_whenever_the_engine_dies(
     assert list(RunSnapshot(read_events(run.events)).curve.steps) == list(range(1, 73))
 
 
-def test_best_checkpoint_that_was_damaged_is_passed_over_with_a_word(
+def test_damaged_best_checkpoint_is_skipped_with_a_warning(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path
 ) -> None:
     run = make_overshooting(tmp_path / "run", tiny_model, **BEST)
@@ -239,14 +239,14 @@ def test_old_checkpoints_are_deleted(
     assert {path.name for path in run.checkpoints.iterdir()} == {f"checkpoint-{step}" for step in steps}
 
 
-def test_best_checkpoint_never_goes(overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path) -> None:
+def test_best_checkpoint_is_never_deleted(overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path) -> None:
     run = make_overshooting(tmp_path / "run", tiny_model, **BEST, train__save_total_limit=1)
     train_here(run)
     assert {path.name for path in run.checkpoints.iterdir()} == {"checkpoint-72", f"checkpoint-{best_of(overshot)}"}
 
 
-def test_checkpoints_of_later_steps_are_no_reason_to_delete_the_good_ones(tiny_model: Path, tmp_path: Path) -> None:
-    """As after a round went on from before two that were damaged."""
+def test_checkpoints_of_later_steps_do_not_cause_good_ones_to_be_deleted(tiny_model: Path, tmp_path: Path) -> None:
+    """This is the case after a round resumed from before two damaged checkpoints."""
     run = make_run(tmp_path / "run", tiny_model, train__save_total_limit=2, train__save_steps=4)
     train_here(run, stop_after=8)
     for step in (16, 20):

@@ -1,4 +1,4 @@
-"""Every kind of adapter, loaded by plain peft on the base model as it was: it scores what the round says it does."""
+"""Every kind of adapter scores in plain peft, on the original base model, what the round reports."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_adapter_scores_in_plain_peft_what_the_round_says(
 
 
 @KINDS
-def test_it_goes_on_as_if_unhurt(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
+def test_it_resumes_exactly(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
     whole = train_here(make_run(tmp_path / "whole", model, **settings))
     run = make_run(tmp_path / "run", model, **settings)
     halves = train_here(run, stop_after=8) + train_here(run, resume=True)
@@ -77,7 +77,7 @@ def test_it_goes_on_as_if_unhurt(model: Path, tmp_path: Path, settings: dict[str
 
 
 def test_rslora_scales_by_the_root_of_the_rank(model: Path, tmp_path: Path) -> None:
-    """With r 16 a plain adapter of four times the alpha is the same adapter."""
+    """At r 16 it equals a plain adapter of four times the alpha."""
     alike = [
         {"lora__use_rslora": True, "lora__lora_alpha": 8},
         {"lora__use_rslora": False, "lora__lora_alpha": 32},
@@ -107,7 +107,7 @@ def test_pissa_starts_from_the_largest_singular_values(model: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("rslora", [False, True])
 def test_pissa_is_written_as_peft_converts_it(model: Path, tmp_path: Path, rslora: bool) -> None:
-    """Twice the rank at the scaling it was trained with."""
+    """It has twice the rank and the same scaling."""
     settings = {"lora__init_lora_weights": "pissa", "lora__use_rslora": rslora, "train__num_train_epochs": 0.5}
     run = make_run(tmp_path / "run", model, **settings)
     train_here(run)
@@ -137,7 +137,7 @@ def test_pissa_is_written_as_peft_converts_it(model: Path, tmp_path: Path, rslor
         ),
     ],
 )
-def test_pissa_that_cannot_be_is_refused(
+def test_impossible_pissa_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], sentence: str
 ) -> None:
     run = make_run(tmp_path / "run", model, lora__init_lora_weights="pissa", **settings)

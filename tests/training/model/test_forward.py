@@ -1,4 +1,4 @@
-"""The cheap ways through a model: what they are checked for, and that they are the plain way's numbers."""
+"""The cheap forward passes: when they are used, and that they give the results of the plain one."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
 def attention_flops(query: Any, key: Any, value: Any, *_: object, **__: object) -> int:
-    """Of shapes, as torch has it for its kernels on a GPU."""
+    """Count the FLOPs of attention by shapes, as torch does for its GPU kernels."""
     return int(sdpa_flop_count(query, key, value))
 
 
-ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}  # which torch leaves out
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}  # which torch does not count
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_loss_and_gradients_are_those_of_rows_one_at_a_time(
     [("llama", 5), ("qwen3", 9), ("mistral", 5), ("gpt2", 0), ("gemma2", 0)],  # Gemma's scale by one and the weight
 )
 @pytest.mark.parametrize("frozen", [True, False])
-def test_norms_in_fewer_passes_give_the_models_own_numbers(
+def test_fused_norms_give_the_models_own_loss_and_gradients(
     family: str, norms: int, dtype: torch.dtype, frozen: bool
 ) -> None:
     rows, targets = rows_of(31, 5, 64, 12), TARGETS.get(family, "all-linear")
@@ -106,13 +106,13 @@ def test_norm_of_another_kind_is_left_alone() -> None:
     shifted.bias = torch.nn.Parameter(torch.zeros(16))
     assert fuse_norms(shifted) == 0
     assert fuse_norms(CentredRMSNorm(16, eps=1e-6)) == 0
-    assert fuse_norms(torch.nn.RMSNorm(16)) == 0  # whose epsilon is the precision's own
+    assert fuse_norms(torch.nn.RMSNorm(16)) == 0  # its epsilon depends on the precision
     assert fuse_norms(torch.nn.RMSNorm(16, eps=1e-6)) == 1
 
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("fused", [True, False])
-def test_every_way_gives_the_same(packed: bool, fused: bool) -> None:
+def test_every_forward_pass_gives_the_same(packed: bool, fused: bool) -> None:
     model, rows = adapted(FAMILIES["llama"]), rows_of(31, 5, 64, 12)
     theirs = plain_nll(model, rows)
     gradients = gradients_of(model, theirs)
@@ -141,7 +141,7 @@ def test_model_of_few_positions_is_tried_with_rows_no_longer() -> None:
     assert choose_forward(adapted(config, ["c_attn"]), CPU, torch.float32, 16).packed
 
 
-def test_half_precision_stays_near() -> None:
+def test_half_precision_is_close() -> None:
     model, rows = adapted(FAMILIES["llama"], dtype=torch.bfloat16), rows_of(31, 5, 64, 12)
     exact = plain_nll(adapted(FAMILIES["llama"]), rows)
     forward = choose_forward(model, CPU, torch.bfloat16, 64)
@@ -149,8 +149,8 @@ def test_half_precision_stays_near() -> None:
     assert forward.nll(forward.batch(rows)).item() == pytest.approx(exact.item(), rel=0.01)
 
 
-def test_model_that_mixes_tokens_in_another_way_is_not_packed() -> None:
-    """A state space carries what it has read from one packed row into the next."""
+def test_model_that_mixes_tokens_without_attention_is_not_packed() -> None:
+    """A state space model carries its state from one packed row into the next."""
     config = MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=4)
     model, rows = adapted(config, ["in_proj", "x_proj"]), rows_of(31, 12)
     forward = choose_forward(model, CPU, torch.float32, 64)
@@ -158,7 +158,7 @@ def test_model_that_mixes_tokens_in_another_way_is_not_packed() -> None:
     assert forward.nll(forward.batch(rows[:1])).item() == pytest.approx(plain_nll(model, rows[:1]).item(), rel=1e-5)
 
 
-def test_window_that_holds_every_row_is_none() -> None:
+def test_window_longer_than_every_row_is_ignored() -> None:
     model = adapted(MistralConfig(**SMALL, sliding_window=64))
     assert choose_forward(model, CPU, torch.float32, 64).packed
     model = adapted(MistralConfig(**SMALL, sliding_window=63))
@@ -173,7 +173,7 @@ def test_adapter_on_the_output_layer_is_trained() -> None:
     assert relative_error(gradients_of(model, forward.nll(forward.batch(rows))), theirs) < 1e-5
 
 
-def test_model_generates_as_it_was_loaded() -> None:
+def test_model_generates_with_the_attention_it_was_loaded_with() -> None:
     model = adapted(FAMILIES["llama"]).eval()
     prompt = rows_of(9)[0].tokens.long()[None]
     options: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
@@ -184,8 +184,8 @@ def test_model_generates_as_it_was_loaded() -> None:
         assert torch.equal(model.generate(input_ids=prompt, **options), before)
 
 
-def test_no_more_is_computed_than_rows_one_at_a_time_need() -> None:
-    """As torch counts; what a step's length is rounded up by is part of it."""
+def test_flops_are_those_of_rows_one_at_a_time() -> None:
+    """Torch counts the FLOPs; the padding of a step's length is included."""
     config = AutoConfig.for_model("llama", **SMALL)
     model, rows = adapted(config, ["q_proj", "v_proj"]), rows_of(31, 50, 64, 120, 77, 90)
     forward = choose_forward(model, CPU, torch.float32, 128)
@@ -211,7 +211,7 @@ def test_no_more_is_computed_than_rows_one_at_a_time_need() -> None:
 
 @pytest.mark.parametrize("tokens", [1, 200, 4096])
 def test_evaluation_costs_one_pass_over_the_held_out_tokens(tokens: int) -> None:
-    """Attention is counted too, as torch counts it on a GPU; the fewest are each row by itself, without padding."""
+    """Attention is counted as on a GPU; the minimum is each row by itself, without padding."""
     config = AutoConfig.for_model("llama", **SMALL)
     model = adapted(config, ["q_proj", "v_proj"])
     rows = rows_of(*range(9, 105, 4), 31, 31, 120, 12, 99)
@@ -233,7 +233,7 @@ def test_evaluation_costs_one_pass_over_the_held_out_tokens(tokens: int) -> None
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
-def test_head_that_works_in_chunks_is_cross_entropy(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_head_in_chunks_gives_cross_entropy(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     torch.manual_seed(0)
     monkeypatch.setitem(CHUNK_BYTES, "cpu", rows * 4 * VOCABULARY)
     head = torch.nn.Linear(16, VOCABULARY).double().requires_grad_(False)
@@ -249,10 +249,8 @@ def test_head_that_works_in_chunks_is_cross_entropy(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("width", [24, ATTENDED_WIDTH + 8])
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 5e-4), (torch.bfloat16, 0.1)], ids=str)
-def test_head_is_cross_entropy_for_what_is_guessed_and_for_what_is_certain(
-    dtype: torch.dtype, most: float, width: int
-) -> None:
-    """The gradient of each token by itself, as those of the certain are the smallest."""
+def test_head_gives_cross_entropy_for_uncertain_and_certain_tokens(dtype: torch.dtype, most: float, width: int) -> None:
+    """Gradients are compared token by token, as those of certain tokens are the smallest."""
     torch.manual_seed(0)
     head = torch.nn.Linear(width, VOCABULARY, bias=False).to(dtype).requires_grad_(False)
     targets = torch.randint(VOCABULARY, (60,))
@@ -315,6 +313,6 @@ def test_packs_are_few_full_and_even() -> None:
     assert packs_of(rows, 1000) == [sorted(rows, key=len, reverse=True)]
 
 
-def test_fixed_slices_are_as_written() -> None:
+def test_fixed_micro_batches_keep_the_order_of_rows() -> None:
     rows = rows_of(9, 2, 8, 3, 4)
     assert slices_of(rows, 2) == [rows[:2], rows[2:4], rows[4:]]

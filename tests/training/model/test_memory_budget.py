@@ -1,4 +1,4 @@
-"""How a step is cut to the memory there is, and what happens when there is less than was measured."""
+"""Division of a step by the measured memory, and what happens when memory runs out all the same."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_step_that_runs_out_of_memory_is_repeated_in_smaller_micro_batches(
     """The step equals one that was divided so from the start, dropout included."""
     run = make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.0)
     whole = train_here(run)
-    passes = small_memory(130, from_pass=6)  # the first pass is the measure, then one for each step
+    passes = small_memory(130, from_pass=6)  # the first pass measures, then there is one for each step
     events = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.0))
     assert max(passes[:5]) > 130 >= max(passes[8:])
     (warning,) = warned_in(events)
@@ -94,7 +94,7 @@ def test_activations_are_recomputed_from_the_start_when_the_longest_row_does_not
     assert warned_in(events) == []
 
 
-def test_row_that_fits_in_no_way_ends_the_round(
+def test_row_that_does_not_fit_ends_the_round(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
 ) -> None:
     small_memory(0)
@@ -127,7 +127,7 @@ def test_other_errors_are_not_mistaken_for_out_of_memory(
 def test_micro_batches_shrink_with_the_memory_that_is_free(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of what is free, less what the optimizer will want, at what the longest row takes."""
+    """They use half of the free memory, less the optimizer state, at the bytes per token of the longest row."""
 
     class Free:
         available = 0
@@ -144,10 +144,10 @@ def test_micro_batches_shrink_with_the_memory_that_is_free(
     assert scarce < plenty <= memory_budget.CPU_TOKENS
 
 
-def test_measure_of_memory_leaves_no_trace(
+def test_measuring_memory_has_no_effect_on_the_round(
     reference: Reference, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither gradients nor a drawn random number: whatever was measured before, the round is the same."""
+    """Gradients are cleared and the random state is restored: the round is the same whatever was measured."""
     measure = memory_budget._try
 
     def often(forward: Forward, rows: list[Example]) -> int | None:
@@ -159,18 +159,18 @@ def test_measure_of_memory_leaves_no_trace(
     assert figures_of(train_here(make_run(tmp_path / "run", tiny_model))) == figures_of(reference[1])
 
 
-def test_peak_is_what_was_in_use_at_most() -> None:
+def test_peak_is_the_most_memory_in_use() -> None:
     def work() -> None:
-        held = torch.ones(64 * 2**20)  # 256 MiB
-        del held
+        tensor = torch.ones(64 * 2**20)  # 256 MiB
+        del tensor
 
     assert 200 * 2**20 < memory_budget._peak_of(work, torch.device("cpu")) < 400 * 2**20
 
 
-def test_resumed_round_keeps_precision_and_slices(
+def test_resumed_round_keeps_precision_and_micro_batches(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both are measured, and another answer half-way would make it another round."""
+    """Both are measured, and a different result after a resume would make it a different round."""
     monkeypatch.setattr(memory_budget, "CPU_TOKENS", 150)
     monkeypatch.setattr("engine.training.runtime.device._multiplies_bfloat16", lambda: True)
     monkeypatch.setattr("engine.training.runtime.device._bfloat16_is_faster", lambda size: True)

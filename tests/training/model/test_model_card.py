@@ -20,7 +20,7 @@ from tests.support.rounds_to_train import make_run, spec_of, train_here
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 
-def test_card_beside_the_adapter_tells_its_results_and_settings(reference: tuple[RunDir, list[AnyEvent]]) -> None:
+def test_card_beside_the_adapter_has_its_results_and_settings(reference: tuple[RunDir, list[AnyEvent]]) -> None:
     run, events = reference
     last = events[-1]
     assert isinstance(last, Finished)
@@ -37,7 +37,7 @@ def test_card_beside_the_adapter_tells_its_results_and_settings(reference: tuple
     assert str(Path(spec_of(run).model.path).parent) not in card.content and str(run.path) not in card.content
 
 
-def test_card_of_a_stopped_round_claims_no_result_it_has_not(tiny_model: Path, tmp_path: Path) -> None:
+def test_card_of_a_stopped_round_has_no_missing_result(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model)
     train_here(run, stop_after=12)
     card = ModelCard.load(run.adapter / "README.md")
@@ -84,7 +84,7 @@ def test_hostile_text_stays_text(text: str) -> None:
         ('x")\nevil("', 'x")\nevil("', False),
     ],
 )
-def test_base_model_is_named_without_where_it_lies(path: str, name: str, loaded: bool) -> None:
+def test_base_model_is_named_without_its_directory(path: str, name: str, loaded: bool) -> None:
     card = model_card(make_spec(model__path=path), RoundNames(), Result(), 1, 1)
     assert public_name(path) == " ".join(name.split())
     assert (f'from_pretrained("{path}")' in card) is loaded

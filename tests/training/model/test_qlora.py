@@ -1,4 +1,4 @@
-"""QLoRA against a plain round on the weights that 4 bits can hold: the same losses, the same gradients."""
+"""QLoRA against a plain round on weights rounded to 4 bits: the same losses and gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MISSING = (
 
 
 def load_in_4_bits(directory: Path) -> Any:
-    """The base model as QLoRA's paper holds it."""
+    """Return the base model quantised as in QLoRA's paper."""
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -49,7 +49,7 @@ def load_in_4_bits(directory: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def rounded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """The tiny model with its linear weights rounded to what 4 bits can hold."""
+    """The tiny model with its linear weights rounded to 4 bits."""
     directory = tmp_path_factory.mktemp("rounded") / "tiny"
     directory.mkdir()
     for file in tiny_model.iterdir():
@@ -63,10 +63,10 @@ def rounded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 @pytest.mark.parametrize("settings", [{}, {"lora__use_dora": True}, {"train__gradient_checkpointing": True}])
-def test_round_in_4_bits_is_one_on_weights_so_rounded(
+def test_round_in_4_bits_equals_one_on_rounded_weights(
     tiny_model: Path, rounded: Path, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    """Evaluations in between included, after which gradients still pass the 4-bit layers."""
+    """Gradients still pass the 4-bit layers after the evaluations in between."""
     quantised = train_here(make_run(tmp_path / "4-bit", tiny_model, model__load_in_4bit=True, **settings))
     plain = train_here(make_run(tmp_path / "plain", rounded, **settings))
     assert len(steps_of(quantised)) == 20
@@ -76,7 +76,7 @@ def test_round_in_4_bits_is_one_on_weights_so_rounded(
     for step in (0, 9, 18, 20):
         assert evaluations[0][step].eval_loss == pytest.approx(evaluations[1][step].eval_loss, rel=1e-3)
     prepared = [event for event in (*quantised, *plain) if isinstance(event, Prepared)]
-    assert prepared[0].parameters == prepared[1].parameters  # though two of them are held in one byte
+    assert prepared[0].parameters == prepared[1].parameters  # although one byte holds two of them
 
 
 def test_adapter_scores_on_the_base_in_4_bits_what_the_round_says(tiny_model: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_adapter_scores_on_the_base_in_4_bits_what_the_round_says(tiny_model: Pa
     assert plain_eval_loss(tuned, tiny_model, run)[0] == pytest.approx(result_loss(events), rel=1e-4)
 
 
-def test_it_goes_on_as_if_unhurt(tiny_model: Path, tmp_path: Path) -> None:
+def test_it_resumes_exactly(tiny_model: Path, tmp_path: Path) -> None:
     whole = train_here(make_run(tmp_path / "whole", tiny_model, model__load_in_4bit=True))
     run = make_run(tmp_path / "run", tiny_model, model__load_in_4bit=True)
     halves = train_here(run, stop_after=8) + train_here(run, resume=True)
@@ -94,10 +94,10 @@ def test_it_goes_on_as_if_unhurt(tiny_model: Path, tmp_path: Path) -> None:
     assert result_loss(halves) == result_loss(whole)
 
 
-def test_package_that_is_missing_is_named(
+def test_missing_package_is_named(
     nano_spec: Spec, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where loratui is installed without its extra, before anything is queued and in the engine."""
+    """Without its extra the package is missing, which both the preflight and the engine report."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)

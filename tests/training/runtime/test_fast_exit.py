@@ -1,4 +1,4 @@
-"""A process that ends at once loses nothing: its threads, what is registered, what it printed, its exit code."""
+"""A fast exit loses nothing: threads, exit handlers, output and exit code are as usual."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print("aside", file=sys.stderr)
 
 
 def ended(how: str) -> tuple[int, str, str]:
-    """(exit code, what was printed, what went to stderr)"""
+    """Return (exit code, stdout, stderr)."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", CODE + how],
         capture_output=True,
@@ -45,11 +45,11 @@ def ended(how: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_all_is_done_before_it(code: int) -> None:
+def test_threads_and_exit_handlers_run_before_it(code: int) -> None:
     assert ended(f"end.exit_code = {code}") == (code, "main\nthread\nregistered\n", "aside\n")
 
 
-def test_process_that_fails_otherwise_ends_as_ever() -> None:
+def test_process_that_fails_ends_as_usual() -> None:
     code, printed, errors = ended("raise SystemExit(2)")
     assert (code, printed, errors) == (2, "main\nthread\nregistered\ntaken apart\n", "aside\n")
     code, printed, errors = ended("1 / 0")
@@ -57,6 +57,6 @@ def test_process_that_fails_otherwise_ends_as_ever() -> None:
     assert "ZeroDivisionError" in errors
 
 
-def test_output_that_nobody_takes_changes_no_exit_code() -> None:
+def test_closed_output_does_not_change_the_exit_code() -> None:
     code, _, errors = ended("import os; os.close(1); end.exit_code = 3")
     assert (code, errors) == (3, "aside\n")

@@ -45,7 +45,7 @@ NOWHERE = "http://127.0.0.1:1"
 def state_after_import(
     model: str, in_4_bits: bool = False, environment: Mapping[str, str] = {}
 ) -> tuple[list[str], bool]:
-    """Packages that are left out, and whether the hub is."""
+    """Return the packages that cannot be imported, and whether the hub is offline."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", CODE, model, json.dumps(in_4_bits)],
         capture_output=True,
@@ -58,13 +58,13 @@ def state_after_import(
     return left_out, offline
 
 
-def test_nothing_of_a_local_model_is_looked_for_on_the_hub_or_quantised() -> None:
+def test_local_model_needs_neither_hub_nor_quantisation() -> None:
     assert state_after_import(EMBEDDED) == (["bitsandbytes", "kernels"], True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prefetch needs Linux")
 @pytest.mark.parametrize("weights", [True, False], ids=["weights", "tokenizer alone"])
-def test_weights_are_fetched_meanwhile_where_they_will_be_needed(tiny_model: Path, weights: bool) -> None:
+def test_weights_are_prefetched_if_they_are_needed(tiny_model: Path, weights: bool) -> None:
     command = [sys.executable, "-P", "-c", FETCHING, str(tiny_model), json.dumps(weights)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -72,11 +72,11 @@ def test_weights_are_fetched_meanwhile_where_they_will_be_needed(tiny_model: Pat
     assert json.loads(done.stdout.lower()) is weights
 
 
-def test_model_in_4_bits_has_what_quantises_it() -> None:
+def test_model_in_4_bits_gets_bitsandbytes() -> None:
     assert state_after_import(EMBEDDED, in_4_bits=True) == (["kernels"], True)
 
 
-def test_model_that_is_quantised_already_has_it_too(tiny_model: Path, tmp_path: Path) -> None:
+def test_model_that_is_quantised_already_gets_it_too(tiny_model: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
@@ -86,8 +86,8 @@ def test_model_that_is_quantised_already_has_it_too(tiny_model: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("proxy", "offline"), [("", True), (NOWHERE, False)], ids=["direct", "behind a proxy"])
-def test_hub_that_does_not_answer_is_left_alone(tmp_path: Path, proxy: str, offline: bool) -> None:
-    """Its models may be quantised, for all that is known here; and a proxy may reach what this cannot."""
+def test_hub_that_does_not_answer_is_not_used(tmp_path: Path, proxy: str, offline: bool) -> None:
+    """A model of the hub may be quantised, and a proxy may reach the hub where this process cannot."""
     names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
     environment = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path), **dict.fromkeys(names, proxy)}
     assert state_after_import("somebody/something", environment=environment) == (["kernels"], offline)

@@ -1,4 +1,4 @@
-"""Memory that is freed is there at once for what comes next."""
+"""Freed memory is reused by the next allocation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.processes import ROOT
 
-# The library returns the top of what is freed, so nothing may lie above it: a process of its own, without torch.
+# The library returns the top of the heap, so nothing may lie above the freed memory: a process without torch.
 FAULTS = """
 import ctypes, resource, sys
 from engine.training.runtime.malloc import keep_freed_memory
@@ -34,7 +34,7 @@ print(faults() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another C library")
-def test_pages_are_given_once() -> None:
+def test_pages_are_faulted_in_once() -> None:
     def faults(way: str) -> int:
         ran = subprocess.run([sys.executable, "-c", FAULTS, way], cwd=ROOT, capture_output=True, text=True, check=True)
         return int(ran.stdout)

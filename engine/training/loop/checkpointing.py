@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import torch
@@ -16,13 +16,10 @@ from engine.files.directories import write_directory
 from engine.runs.checkpoints import STATE, TENSORS, checkpoints_in, write_manifest
 from engine.spec.fields import changed_keys, describe_value, flatten
 from engine.spec.schema import Spec, decode_spec
-from engine.training.loop.state import TrainingProgress
+from engine.training.loop.state import Training, TrainingProgress
 from engine.training.model.adapter import save_adapter, trainable_parameters
 from engine.training.model.pissa import WEIGHTS, Tensors, is_pissa, read_plain, split_base_again
 from engine.training.runtime.hub_errors import first_line
-
-if TYPE_CHECKING:
-    from engine.training.loop.state import Training
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 MAY_CHANGE = frozenset({"model.path", "data.path"})

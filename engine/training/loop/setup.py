@@ -54,13 +54,7 @@ def prepare(
         rows, tokenising.result(lambda done, total: recorder.phase("tokenising", done, total)), spec, recorder
     )
     check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
-    plan = make_plan(spec, len(examples))
-    if not plan.train_samples:
-        raise SpecError(
-            f"data.eval_fraction is {spec.data.eval_fraction}: none of {len(examples)} rows would be left to "
-            f"train on: set it lower",
-            "data.eval_fraction",
-        )
+    plan = _plan(spec, len(examples))
     train, held_out = split(examples, spec.data)
     provenance = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
     model = add_adapter(base, spec)
@@ -75,6 +69,18 @@ def prepare(
     )
     _record_prepared(training, rows.format.name)
     return training
+
+
+def _plan(spec: Spec, rows: int) -> Plan:
+    """Return the plan of a round over `rows` rows; raises SpecError if none of them is left to train on."""
+    plan = make_plan(spec, rows)
+    if not plan.train_samples:
+        raise SpecError(
+            f"data.eval_fraction is {spec.data.eval_fraction}: none of {rows} rows would be left to train on: set it "
+            f"lower",
+            "data.eval_fraction",
+        )
+    return plan
 
 
 def _choose_dtype(spec: Spec, config: PretrainedConfig, device: torch.device, earlier: Prepared | None) -> torch.dtype:

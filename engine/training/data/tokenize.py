@@ -157,9 +157,7 @@ def make_examples(rendered: Sequence[RenderedRow], tokenizer: PreTrainedTokenize
 def _example(rendered: RenderedRow, tokens: list[int], offsets: list[tuple[int, int]], eos: int) -> Example:
     starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
     before = np.maximum.accumulate(np.concatenate(([0], ends)))[:-1]
-    starts = np.where(
-        starts == ends, before, starts
-    )  # some tokenizers leave the space before a token out of its offsets
+    starts = np.where(starts == ends, before, starts)  # some tokenizers leave spaces out of a token's offsets
     supervised = np.zeros(len(tokens) + 1, dtype=bool)
     for start, end in rendered.supervised:
         supervised[:-1] |= (ends > start) & (starts < end)

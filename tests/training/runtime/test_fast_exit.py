@@ -51,9 +51,9 @@ def test_threads_and_exit_handlers_run_before_it(code: int) -> None:
 
 def test_process_that_fails_ends_as_usual() -> None:
     code, printed, errors = ended("raise SystemExit(2)")
-    assert (code, printed, errors) == (2, "main\nthread\nregistered\ntaken apart\n", "aside\n")
+    assert (code, printed, errors) == (2, "main\nthread\nregistered\ntorn down\n", "aside\n")
     code, printed, errors = ended("1 / 0")
-    assert (code, printed) == (1, "main\nthread\nregistered\ntaken apart\n")
+    assert (code, printed) == (1, "main\nthread\nregistered\ntorn down\n")
     assert "ZeroDivisionError" in errors
 
 

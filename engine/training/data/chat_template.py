@@ -12,7 +12,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from engine.dataset.rows import Conversation, Turn, Unusable
 from engine.errors import ModelError
 from engine.training.runtime.hub_errors import first_line
-from engine.training.runtime.time_limit import TimeLimit, TookTooLong
+from engine.training.runtime.time_limit import TimeLimit, TimeLimitExceeded
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # as transformers looks for it
 RENDER_SECONDS = 10.0  # a row takes milliseconds
@@ -67,7 +67,7 @@ class ChatTemplate:
         longest_first = sorted(self._markers, key=len, reverse=True)
         self._marker = re.compile(r"\s*(?:" + "|".join(map(re.escape, longest_first)) + ")")
 
-    def ends_itself(self, text: str) -> bool:
+    def ends_with_marker(self, text: str) -> bool:
         """Return whether `text` ends with a special token, which ends its last turn."""
         return text.rstrip().endswith(self._markers)
 
@@ -86,13 +86,13 @@ class ChatTemplate:
             ModelError: the template does not terminate.
         """
         turns = conversation.turns
-        marked = self._marked(turns) if GENERATION.search(self._template) else None
-        text, spans = marked or self._compared(turns)
+        marked = self._spans_by_marks(turns) if GENERATION.search(self._template) else None
+        text, spans = marked or self._spans_by_comparison(turns)
         if not spans:
             raise Unusable("its answers are rewritten by the chat template, so that none can be learned")
         return text, spans
 
-    def _marked(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]] | None:
+    def _spans_by_marks(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]] | None:
         """Find the parts by the template's `{% generation %}`; None where they do not hold the assistant's words.
 
         The library miscounts them where a template has them in a macro.
@@ -108,36 +108,36 @@ class ChatTemplate:
 
     def _end_of_turn(self, text: str, start: int, end: int) -> int:
         """Return `end`, moved behind the token that ends the turn if the template does not mark it."""
-        if self.ends_itself(text[start:end]):
+        if self.ends_with_marker(text[start:end]):
             return end
         marker = self._marker.match(text, end)
         return marker.end() if marker else end
 
-    def _compared(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]]:
+    def _spans_by_comparison(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]]:
         """Find the parts by what each assistant turn adds to the text of the turns before it."""
         text, _ = self._render(turns)
         spans = []
         for index, turn in enumerate(turns):
             if not turn.supervised:
                 continue
-            upto, _ = self._render(turns[: index + 1])
-            if not text.startswith(upto):
+            text_so_far, _ = self._render(turns[: index + 1])
+            if not text.startswith(text_so_far):
                 self.rewritten += 1
                 continue
-            start = self._answer_start(turns[: index + 1], upto)
-            end = len(upto.rstrip()) if self.ends_itself(upto) else len(upto)
+            start = self._answer_start(turns[: index + 1], text_so_far)
+            end = len(text_so_far.rstrip()) if self.ends_with_marker(text_so_far) else len(text_so_far)
             if start < end:
                 spans.append((start, end))
         return text, spans
 
-    def _answer_start(self, turns: tuple[Turn, ...], upto: str) -> int:
-        """Return where the last of `turns` begins in `upto`: after the generation prompt, or else with its content."""
+    def _answer_start(self, turns: tuple[Turn, ...], text_so_far: str) -> int:
+        """Return where the last of `turns` begins: after the generation prompt, or else with its content."""
         if "add_generation_prompt" in self._template:
             prompt, _ = self._render(turns[:-1], add_generation_prompt=True)
-            if upto.startswith(prompt):
+            if text_so_far.startswith(prompt):
                 return len(prompt)
         other, _ = self._render((*turns[:-1], Turn("assistant", UNUSED)))
-        return common_prefix(upto, other)
+        return common_prefix(text_so_far, other)
 
     def _render(
         self, turns: tuple[Turn, ...], *, marked: bool = False, add_generation_prompt: bool = False
@@ -153,7 +153,7 @@ class ChatTemplate:
                     add_generation_prompt=add_generation_prompt,
                     **self._special_tokens,
                 )
-        except TookTooLong as error:
+        except TimeLimitExceeded as error:
             raise ModelError(
                 f"the chat template of {self._name!r} took more than {RENDER_SECONDS:g} s for one row: replace it in "
                 f"its tokenizer_config.json"

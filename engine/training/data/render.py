@@ -21,13 +21,13 @@ class RenderedRow(NamedTuple):
         text: the text that is tokenised.
         supervised: its supervised parts, as (start, end) in characters.
         add_special_tokens: whether the tokenizer adds special tokens at the ends; a chat template writes them itself.
-        ends: whether the end-of-sequence token follows, supervised.
+        append_eos: whether the end-of-sequence token follows, supervised.
     """
 
     text: str
     supervised: list[Span]
     add_special_tokens: bool
-    ends: bool
+    append_eos: bool
 
 
 class Renderer:
@@ -64,17 +64,17 @@ class Renderer:
     def render(self, row: Row) -> RenderedRow:
         """Return `row` as text; raises Unusable if the chat template refuses it."""
         if isinstance(row, PlainText):
-            return RenderedRow(row.text, [(0, len(row.text))], add_special_tokens=True, ends=True)
+            return RenderedRow(row.text, [(0, len(row.text))], add_special_tokens=True, append_eos=True)
         if self._chat is not None and (isinstance(row, Conversation) or self._data.prompt_template == "chat_template"):
             conversation = as_conversation(row)
             text, spans = self._chat.render(conversation)
-            ends = conversation.turns[-1].supervised and not self._chat.ends_itself(text)
-            rendered = RenderedRow(text, spans, add_special_tokens=False, ends=ends)
+            append_eos = conversation.turns[-1].supervised and not self._chat.ends_with_marker(text)
+            rendered = RenderedRow(text, spans, add_special_tokens=False, append_eos=append_eos)
         else:
             assert not isinstance(row, Conversation)
             prompt = render_prompt(row, self._data.prompt_template)
             text = prompt + response_of(row)
-            rendered = RenderedRow(text, [(len(prompt), len(text))], add_special_tokens=True, ends=True)
+            rendered = RenderedRow(text, [(len(prompt), len(text))], add_special_tokens=True, append_eos=True)
         if self._data.supervised_tokens == "all":
             return rendered._replace(supervised=[(0, len(text))])
         return rendered

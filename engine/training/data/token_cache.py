@@ -34,7 +34,7 @@ SUFFIX = ".safetensors"
 PARTS = ("tokens", "supervised", "lengths")
 
 
-class About(Struct, frozen=True):
+class CacheMetadata(Struct, frozen=True):
     """The metadata of a file."""
 
     warnings: tuple[str, ...]
@@ -90,7 +90,7 @@ def _load(file: Path) -> TokenisedRows | None:
             tensors = {name: source.get_tensor(name) for name in PARTS}
         if metadata["digest"] != _digest(tensors, metadata["about"]):
             return None
-        about = msgspec.json.decode(metadata["about"], type=About)
+        about = msgspec.json.decode(metadata["about"], type=CacheMetadata)
         os.utime(file)  # the oldest files are removed first
     except (OSError, SafetensorError, KeyError, msgspec.DecodeError):
         return None
@@ -106,7 +106,7 @@ def _store(file: Path, tokenised: TokenisedRows) -> None:
         "supervised": torch.cat([example.supervised for example in examples]),
         "lengths": torch.tensor([len(example) for example in examples]),
     }
-    about = msgspec.json.encode(About(tokenised.warnings, tokenised.plain_template)).decode()
+    about = msgspec.json.encode(CacheMetadata(tokenised.warnings, tokenised.plain_template)).decode()
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent)
     os.close(descriptor)

@@ -161,10 +161,10 @@ def _example(rendered: RenderedRow, tokens: list[int], offsets: list[tuple[int, 
     supervised = np.zeros(len(tokens) + 1, dtype=bool)
     for start, end in rendered.supervised:
         supervised[:-1] |= (ends > start) & (starts < end)
-    if rendered.ends and tokens[-1:] != [eos]:
+    if rendered.append_eos and tokens[-1:] != [eos]:
         tokens = [*tokens, eos]
     supervised = supervised[: len(tokens)]
-    if rendered.ends:
+    if rendered.append_eos:
         supervised[-1] = True
     supervised[:1] = False
     return Example(torch.tensor(tokens, dtype=torch.int32), torch.from_numpy(supervised))

@@ -22,11 +22,11 @@ class Background(Generic[T]):
 
     def _run(self, work: Callable[[ReportProgress], T]) -> None:
         try:
-            self._future.set_result(work(self._note))
+            self._future.set_result(work(self._set_progress))
         except BaseException as error:
             self._future.set_exception(error)
 
-    def _note(self, done: int, total: int) -> None:
+    def _set_progress(self, done: int, total: int) -> None:
         self._state = (done, total)
 
     def result(self, progress: ReportProgress) -> T:

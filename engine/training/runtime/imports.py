@@ -27,7 +27,7 @@ PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 def quieten() -> None:
     """Turn off the libraries' telemetry, progress bars and code from the hub; call before they are imported."""
     os.environ["USE_HUB_KERNELS"] = "NO"  # transformers
-    _leave_out("kernels")  # bitsandbytes imports it whatever the settings
+    _block_import("kernels")  # bitsandbytes imports it whatever the settings
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines
@@ -47,7 +47,7 @@ def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool =
         prefetch_weights(model)
     _go_offline_if_unreachable(model, data)
     if not _needs_bitsandbytes(model):
-        _leave_out("bitsandbytes")
+        _block_import("bitsandbytes")
     gc.disable()  # it would traverse half a million objects a dozen times and free none
     try:
         yield
@@ -56,7 +56,7 @@ def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool =
         gc.enable()
 
 
-def _leave_out(package: str) -> None:
+def _block_import(package: str) -> None:
     """Make imports of `package` fail as if it were not installed."""
     sys.modules[package] = None  # type: ignore[assignment]  # the import system's own way, which typeshed leaves out
 

@@ -9,12 +9,12 @@ import time
 POLL_SECONDS = 0.25
 
 
-class TookTooLong(BaseException):
+class TimeLimitExceeded(BaseException):
     """Raised in the code that took too long; not an Exception, so that the code does not catch it itself."""
 
 
 class TimeLimit:
-    """A context manager that raises TookTooLong in its block after `seconds`.
+    """A context manager that raises TimeLimitExceeded in its block after `seconds`.
 
     A signal would only reach the main thread. A single call into C is not interrupted.
     """
@@ -47,4 +47,6 @@ class TimeLimit:
                 thread, end = self._block
                 if time.monotonic() > end:
                     self._block = None
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TookTooLong))
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(thread), ctypes.py_object(TimeLimitExceeded)
+                    )

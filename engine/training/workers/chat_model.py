@@ -82,9 +82,9 @@ class ChatModel:
         unusable = {name: redact(sentence) for name, sentence in self.unusable.items()}
         return Loaded(self.device.type, str(self.dtype).removeprefix("torch."), self.positions, unusable)
 
-    def answer(self, question: AnswerRequest, say: Callable[[str], None], stop: StopFlag) -> Complete:
-        """Generate an answer until `stop` is requested; `say` gets each piece of the text."""
-        began = time.monotonic()
+    def answer(self, question: AnswerRequest, on_text: Callable[[str], None], stop: StopFlag) -> Complete:
+        """Generate an answer until `stop` is requested; `on_text` gets each piece of the text."""
+        started = time.monotonic()
         tokenizer = self.tokenizer_of(question.adapter)
         input_ids = _prompt_tokens(question, tokenizer)
         room = self._room(len(input_ids), question)
@@ -94,7 +94,7 @@ class ChatModel:
                 input_ids=torch.tensor([input_ids], device=self.device),
                 attention_mask=torch.ones(1, len(input_ids), dtype=torch.int64, device=self.device),
                 generation_config=_generation_config(question, tokenizer, room),
-                streamer=PieceStreamer(tokenizer, say),
+                streamer=CallbackStreamer(tokenizer, on_text),
                 stopping_criteria=StoppingCriteriaList([StopWhenRequested(stop)]),
             )
         tokens = output[0, len(input_ids) :].tolist()
@@ -103,7 +103,7 @@ class ChatModel:
             text=str(tokenizer.decode(tokens, skip_special_tokens=True)),
             prompt_tokens=len(input_ids),
             tokens=len(tokens),
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - started,
             ending="complete" if ended else "stopped" if stop.requested else "cut",
         )
 
@@ -162,7 +162,9 @@ def _plain_prompt(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase) -
 
 def _generation_config(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase, room: int) -> GenerationConfig:
     """Return the settings of the request, whatever the model's own generation_config says."""
-    chance = {"temperature": question.temperature, "top_p": question.top_p, "top_k": 0} if question.temperature else {}
+    sampling = (
+        {"temperature": question.temperature, "top_p": question.top_p, "top_k": 0} if question.temperature else {}
+    )
     return GenerationConfig(
         do_sample=question.temperature > 0,
         num_beams=1,
@@ -170,7 +172,7 @@ def _generation_config(question: AnswerRequest, tokenizer: PreTrainedTokenizerBa
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
         use_cache=True,
-        **chance,
+        **sampling,
     )
 
 
@@ -184,13 +186,13 @@ class StopWhenRequested(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self._stop.requested, dtype=torch.bool, device=input_ids.device)
 
 
-class PieceStreamer(TextStreamer):
+class CallbackStreamer(TextStreamer):
     """Passes the text of an answer on piece by piece."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self._say = say
+        self._on_text = on_text
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:
-            self._say(text)
+            self._on_text(text)

@@ -108,14 +108,16 @@ def segments_of(tokenizer: Any, tokens: list[int], supervised: list[bool], max_l
     from engine.training.data.chat_template import common_prefix
 
     whole = tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
-    segments, begun = [], 0
+    segments, segment_start = [], 0
     runs = groupby(range(len(tokens)), key=lambda position: (supervised[position], position >= max_length))
     for (is_supervised, is_cut), positions in runs:
         end = list(positions)[-1] + 1
-        upto = whole if end == len(tokens) else tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
-        ended = max(begun, common_prefix(upto, whole))
-        segments.append(Segment(whole[begun:ended], is_supervised, is_cut))
-        begun = ended
+        text_so_far = (
+            whole if end == len(tokens) else tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
+        )
+        segment_end = max(segment_start, common_prefix(text_so_far, whole))
+        segments.append(Segment(whole[segment_start:segment_end], is_supervised, is_cut))
+        segment_start = segment_end
     return tuple(segments)
 
 

@@ -1,4 +1,4 @@
-"""A model of two small layers, its data, and three ways to train it: as a process, here, and here until it fails."""
+"""Data and run directories for a tiny model, trained by a process, in this process, or here until it fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENGINE = (sys.executable, "-P", "-m", "engine.training")
 
 
 def make_rows(count: int = 40) -> list[dict[str, Any]]:
-    """Alpaca rows of different lengths; every third has an input."""
+    """Return Alpaca rows of different lengths; every third has an input."""
     return [
         {
             "instruction": f"Say {WORDS[n % 9]} times what a {OBJECTS[n % 8]} is",
@@ -48,7 +48,7 @@ def make_rows(count: int = 40) -> list[dict[str, Any]]:
 
 
 def make_example(tokens: Sequence[int], supervised_from: int) -> Example:
-    """An example whose tokens from `supervised_from`, at least 1, on are supervised."""
+    """Return an example whose tokens from `supervised_from`, at least 1, on are supervised."""
     supervised = torch.arange(len(tokens)) >= max(1, supervised_from)
     return Example(torch.tensor(tokens, dtype=torch.int32), supervised)
 
@@ -59,12 +59,12 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def make_run(directory: Path, model: Path, **settings: object) -> RunDir:
-    """A run directory whose spec trains `model` for 20 steps; settings by dotted key with `__` for the dot."""
+    """Make a run directory whose spec trains `model` for 20 steps; settings are dotted keys with `__` for the dot."""
     directory.mkdir(parents=True)
     rows = write_rows(directory / "rows.jsonl", make_rows())
     values: dict[str, Any] = {
         "model.path": str(model),
-        "model.dtype": "float32",  # in which figures can be held against others to the last digits
+        "model.dtype": "float32",  # so that figures can be compared to the last digits
         "data.path": str(rows),
         "data.max_length": POSITIONS,
         "lora.r": 4,
@@ -90,7 +90,7 @@ def spec_of(run: RunDir) -> Spec:
 
 
 def start_engine(run: RunDir, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-    """The engine as the runner starts it."""
+    """Start the engine as the runner does."""
     with run.log.open("ab") as log:
         return subprocess.Popen(
             [*ENGINE, str(run.path), *options],
@@ -105,7 +105,7 @@ def start_engine(run: RunDir, *options: str, **environment: str) -> subprocess.P
 
 
 def train_here(run: RunDir, *, resume: bool = False, stop_after: int | None = None) -> list[AnyEvent]:
-    """Train in this process, told to stop once step `stop_after` is recorded; the events of this time."""
+    """Train in this process, with a stop once step `stop_after` is recorded; return the events of this run."""
     before = len(read_events(run.events))
     writer = EventWriter(run.events)
     try:
@@ -118,9 +118,9 @@ def train_here(run: RunDir, *, resume: bool = False, stop_after: int | None = No
 
 @contextmanager
 def as_in_the_engine() -> Iterator[None]:
-    """What the engine sets in its own process does not outlast it in this one."""
+    """Restore afterwards the settings of this process that the engine changes."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as `start_engine` has it, so that the figures are the same
+    torch.set_num_threads(1)  # as in `start_engine`, so that the figures are the same
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
@@ -128,7 +128,7 @@ def as_in_the_engine() -> Iterator[None]:
 
 
 class _Stopper(Recorder):
-    """Takes the place of the person who stops after a step."""
+    """A recorder that requests a person's stop after a step."""
 
     def __init__(self, writer: EventWriter, stop_after: int | None) -> None:
         super().__init__(writer, StopSignal())
@@ -141,7 +141,7 @@ class _Stopper(Recorder):
 
 
 def fail_here(run: RunDir, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> str:
-    """Train in this process what cannot be trained; the sentence it ends with."""
+    """Train in this process a round that fails; return its sentence."""
     monkeypatch.setattr(StopSignal, "listen", lambda self: None)  # pytest keeps its own signals
     with as_in_the_engine():
         assert engine.train_locked(run, resume) == 1
@@ -156,7 +156,7 @@ def steps_of(events: list[AnyEvent]) -> list[Step]:
 
 
 def figures_of(events: list[AnyEvent], after: int = 0) -> list[tuple[int, float | None, float | None, float]]:
-    """What two runs of the same round must agree on to the last bit: step, loss, gradient and learning rate."""
+    """Return (step, loss, gradient norm, learning rate) of each step, which are equal bit for bit in equal rounds."""
     return [(event.step, event.loss, event.grad_norm, event.learning_rate) for event in steps_of(events)[after:]]
 
 
@@ -177,7 +177,7 @@ def prepared_in(events: list[AnyEvent]) -> Prepared:
 
 @contextmanager
 def prepared(run: RunDir) -> Iterator[Training]:
-    """The round as it is before its first step."""
+    """Prepare the round as it is before its first step."""
     writer = EventWriter(run.path / "other-events.jsonl")
     try:
         with as_in_the_engine():

@@ -20,6 +20,7 @@ from tui.cli.main import COMMANDS, _parser, main
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 COMMAND = re.compile(r"\bloratui ([a-z][a-z-]*)(?![\w/.:-])")
+PATH = re.compile(r"(engine|tui|tests|scripts|benchmarks|docs)/[\w./-]*")
 SHELLS = ("sh", "bash")
 
 
@@ -65,6 +66,13 @@ def test_links_resolve(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_paths_in_pages_exist() -> None:
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]
+    named = {token.content for page in pages for token in tokens(page) if PATH.fullmatch(token.content)}
+    assert "engine/spec/schema.py" in named
+    assert [path for path in sorted(named) if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_in_pages_exist(page: Path) -> None:
     assert set(commands(page)) <= set(COMMANDS)
@@ -80,8 +88,8 @@ def test_every_setting_preset_and_format_is_documented(name: str) -> None:
 
 def test_every_command_is_documented() -> None:
     reference = ROOT / "docs" / "command-line.md"
-    listed = next(token.content for token in tokens(reference) if token.type == "fence")
-    documented = set(COMMAND.findall(listed)) | set(re.findall(r"· ([a-z]+) N", listed))
+    grammar = next(token.content for token in tokens(reference) if token.type == "fence")
+    documented = set(COMMAND.findall(grammar)) | set(re.findall(r"· ([a-z]+) N", grammar))
     assert documented == set(COMMANDS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,26 +18,38 @@ from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from scripts.shipped_rounds import shipped_rounds
 from tests.support.fake_engine import Script
+from tests.support.forking import popen
 from tests.support.processes import end_processes_of, start_fake_runner
 from tests.support.rounds import (
     write_nano_spec,
 )
 
-hypothesis_settings.register_profile("suite", derandomize=True, deadline=None)  # the same examples on every machine
-hypothesis_settings.load_profile("suite")
+# The same examples on every machine.
+hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, max_examples=25)
+hypothesis_settings.register_profile("long", derandomize=True, deadline=None, max_examples=1000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--long", action="store_true", help="try the faults hundreds of times, and end with a table of them"
+        "--long",
+        action="store_true",
+        help="repeat hundreds of times what depends on chance, compile models, and end with a table of the faults",
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Signals as a shell's foreground job has them: what ignores them, such as nohup, would hand that on."""
+    hypothesis_settings.load_profile("long" if config.getoption("long") else "suite")
     os.umask(0o077)  # as our processes have it
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("long"):
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs --long"))
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +137,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
             monkeypatch.setenv(name, value)
 
     return follow
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this process starts of `engine.training` during the test is forked, which spares the imports."""
+    monkeypatch.setattr(subprocess, "Popen", popen)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,12 @@
-"""Code that makes an engine kill itself at a given point."""
+"""Engines that kill themselves at a given point."""
 
 from __future__ import annotations
 
-import os
+import sys
 
-from tests.support.processes import ROOT
+from engine.files.paths import RunDir
+from tests.support.forking import run_forked
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-# Engines that meet their end at a certain point.
 PREAMBLE = """
 import os, signal, sys
 from engine.runs.events import Step, encode_event
@@ -15,3 +14,9 @@ from engine.runs.event_log import EventWriter
 from engine.training import __main__ as engine
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def run_crashing(run: RunDir, end: str, *options: str) -> int:
+    """Train in a process of its own until code calls `die`, by what `end` has changed before; the exit code."""
+    code = PREAMBLE + end + "\nsys.exit(engine.main())"
+    return run_forked([sys.executable, "-P", "-c", code, str(run.path), *options]).returncode

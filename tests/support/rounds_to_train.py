@@ -27,12 +27,13 @@ from engine.training.loop.recorder import Recorder
 from engine.training.loop.setup import prepare
 from engine.training.loop.state import Training
 from engine.training.loop.stop import StopSignal
+from tests.support.forking import ForkedProcess
 from tests.support.processes import ROOT
 
 POSITIONS = 160
 OBJECTS = ("lamp", "bridge", "river", "garden", "window", "letter", "mountain", "kettle")
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-ENGINE = (sys.executable, "-P", "-m", "engine.training")
+ENGINE = [sys.executable, "-P", "-m", "engine.training"]
 
 
 def make_rows(count: int = 40) -> list[dict[str, Any]]:
@@ -78,6 +79,7 @@ def make_run(directory: Path, model: Path, **settings: object) -> RunDir:
         "train.logging_steps": 5,
         "train.save_strategy": "steps",
         "train.save_steps": 6,
+        "train.sample_tokens": 4,  # ten times as many take as long as the steps
     }
     spec = build_spec(values | {key.replace("__", "."): value for key, value in settings.items()})
     run = RunDir(directory)
@@ -89,10 +91,19 @@ def spec_of(run: RunDir) -> Spec:
     return read_spec(run)
 
 
-def start_engine(run: RunDir, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-    """Start the engine as the runner does."""
+def start_engine(run: RunDir, *options: str) -> subprocess.Popen[bytes]:
+    """Start an engine by a fork of a process that has imported what it needs."""
+    return _start(ForkedProcess, run, *options)
+
+
+def start_cold_engine(run: RunDir, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Start the engine as the runner does, for tests of its command line or of what its imports read."""
+    return _start(subprocess.Popen, run, *options, **environment)
+
+
+def _start(start: type[subprocess.Popen[Any]], run: RunDir, *options: str, **environment: str) -> subprocess.Popen[Any]:
     with run.log.open("ab") as log:
-        return subprocess.Popen(
+        return start(
             [*ENGINE, str(run.path), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,

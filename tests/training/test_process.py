@@ -28,8 +28,9 @@ from engine.runs.events import (
 )
 from engine.system.locks import is_locked
 from engine.system.process import send_signal
+from tests.support.forking import run_forked
 from tests.support.processes import ROOT, end_processes_of
-from tests.support.rounds_to_train import ENGINE, figures_of, make_run, start_engine, steps_of
+from tests.support.rounds_to_train import ENGINE, figures_of, make_run, start_cold_engine, start_engine, steps_of
 from tests.support.waiting import await_true
 
 SECONDS = 120
@@ -57,7 +58,7 @@ def test_round_is_trained_to_the_end(
     reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "runs" / "0007-abc", tiny_model)
-    assert start_engine(run).wait(SECONDS) == 0
+    assert start_cold_engine(run).wait(SECONDS) == 0
     events = read_events(run.events)
     assert kinds_of(events) == [
         *("Started", "loading", "tokenising", "Prepared"),
@@ -152,7 +153,7 @@ def test_signal_ends_a_run_before_its_first_step(tiny_model: Path, tmp_path: Pat
 
 
 def test_engine_holds_the_inherited_lock_sends_heartbeats_and_reports_its_phase(
-    tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path, forked_workers: None
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=2000 / 9)
     engine = launch(run, [*ENGINE, str(run.path)], gpu=None)
@@ -185,7 +186,7 @@ def test_second_engine_does_not_disturb_the_first(tiny_model: Path, tmp_path: Pa
 def test_hub_that_cannot_be_reached_is_reported_at_once(tmp_path: Path) -> None:
     """By default the libraries retry every file for 23 s."""
     run = make_run(tmp_path / "run", Path("nobody/no-model"))
-    engine = start_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
+    engine = start_cold_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
     assert engine.wait(SECONDS) == 1
     last = read_events(run.events)[-1]
     assert isinstance(last, Failed)
@@ -201,7 +202,7 @@ def test_signal_ends_a_download_that_hangs(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hub:
         hub.settimeout(SECONDS)
         endpoint = f"http://127.0.0.1:{hub.getsockname()[1]}"
-        engine = start_engine(run, HF_ENDPOINT=endpoint, HF_HOME=str(tmp_path / "home"), **DIRECT)
+        engine = start_cold_engine(run, HF_ENDPOINT=endpoint, HF_HOME=str(tmp_path / "home"), **DIRECT)
         connections = [hub.accept()[0] for _ in ("whether it is there", "the first file")]
         engine.send_signal(signal.SIGINT)
         assert engine.wait(SECONDS) == 0
@@ -215,16 +216,9 @@ def test_signal_ends_a_download_that_hangs(tmp_path: Path) -> None:
 
 def test_disk_that_refuses_even_events_is_a_failure(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model)
-    with subprocess.Popen(
-        ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *ENGINE, str(run.path)],  # no file beyond half a KiB
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as engine:
-        _, errors = engine.communicate(timeout=SECONDS)
+    engine = run_forked([*ENGINE, str(run.path)], file_bytes=300)  # two events, and not the one that says so
     assert engine.returncode == 4
-    assert "OSError: [Errno 27] File too large" in errors
+    assert "OSError: [Errno 27] File too large" in engine.stderr
     assert [type(event) for event in read_events(run.events)][:2] == [Started, Phase]
 
 

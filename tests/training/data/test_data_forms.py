@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from engine.runs.events import AnyEvent, Finished, Prepared, Warned
 from engine.spec.presets import EMBEDDED
 from engine.spec.schema import DataSpec
 from engine.training.data.tokenize import tokenise
+from tests.support.forking import run_forked
 from tests.support.processes import ROOT
 from tests.support.rounds import as_parquet
 from tests.support.rounds_to_train import make_rows, make_run, spec_of, train_here, write_rows
@@ -151,7 +151,7 @@ def test_local_round_brings_in_no_reader_it_does_not_need(
         "from engine.training import __main__ as engine\n"
         "code = engine.main(); print('loaded', *sys.modules); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = run_forked([sys.executable, "-P", "-c", code])
     assert done.returncode == 0, done.stdout + done.stderr
     loaded = set(done.stdout.rpartition("loaded ")[2].split())
     assert "torch" in loaded and loaded & HEAVY_READERS == needed

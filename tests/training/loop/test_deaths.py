@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +15,13 @@ from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent, Failed, Finished
 from engine.runs.snapshot import RunSnapshot
 from engine.spec.round import Status
-from tests.support.crashing_engine import ENVIRONMENT, PREAMBLE
+from tests.support.crashing_engine import run_crashing
+from tests.support.forking import run_forked
 from tests.support.processes import end_processes_of
 from tests.support.rounds_to_train import ENGINE, figures_of, make_run, resumed_from, steps_of, train_here
 from tests.support.tiny_model import write_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
-SECONDS = 120
 
 AFTER_A_STEP = """
 append = EventWriter.append
@@ -102,9 +100,7 @@ def test_killed_run_is_resumed_exactly(
     from_step: int,
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)
-    code = PREAMBLE + end + "sys.exit(engine.main())"
-    killed = subprocess.run([sys.executable, "-P", "-c", code, str(run.path)], env=ENVIRONMENT, timeout=SECONDS)
-    assert killed.returncode == -signal.SIGKILL
+    assert run_crashing(run, end) == -signal.SIGKILL
     before = read_events(run.events)
     assert [step.step for step in steps_of(before)] == list(range(1, last_step + 1))
     assert RunSnapshot(before).status is None and not run.adapter.exists()
@@ -146,32 +142,27 @@ def test_every_kind_of_round_is_resumed_exactly(model: Path, tmp_path: Path, set
     assert last.result.eval_loss == first.result.eval_loss
 
 
-def limited(run: RunDir, blocks: int) -> subprocess.CompletedProcess[str]:
-    """Run the engine with a file size limit of some blocks of 512 bytes; its log goes to a pipe, which has no limit."""
-    return subprocess.run(
-        ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *ENGINE, str(run.path)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=SECONDS,
-    )
+def limited(run: RunDir, file_bytes: int) -> subprocess.CompletedProcess[str]:
+    """Run the engine with a file size limit in bytes; its log goes to a pipe, which has no limit."""
+    return run_forked([*ENGINE, str(run.path)], file_bytes=file_bytes)
 
 
 def test_full_disk_loses_no_event_that_was_written(tiny_model: Path, tmp_path: Path) -> None:
-    settings = {"train__num_train_epochs": 120 / 9, "train__save_strategy": "no", "train__logging_steps": 1}
-    # Of 120 steps the first checkpoint comes after step 60, when the events have grown past the limit.
+    settings = {"train__num_train_epochs": 72 / 9, "train__save_strategy": "no", "train__logging_steps": 1}
+    # Of 72 steps the first checkpoint comes after step 36, when the events have grown past the limit.
     run = make_run(tmp_path / "run", tiny_model, **settings)
-    done = limited(run, 24)
+    limit = 8 * 1024
+    done = limited(run, limit)
     assert done.returncode in (1, 4)  # depending on the room for its last event
     assert "OSError: [Errno 27] File too large" in done.stderr
-    assert 23 * 512 < run.events.stat().st_size <= 24 * 512 and run.events.read_bytes().endswith(b"\n")
-    logged = [int(step) for step in re.findall(r"^step (\d+)/120", done.stdout, re.MULTILINE)]
+    assert limit - 512 < run.events.stat().st_size <= limit and run.events.read_bytes().endswith(b"\n")
+    logged = [int(step) for step in re.findall(r"^step (\d+)/72", done.stdout, re.MULTILINE)]
     recorded = [step.step for step in steps_of(read_events(run.events))]
-    assert 10 < len(logged) < 60
+    assert 10 < len(logged) < 36
     assert recorded == logged == list(range(1, len(logged) + 1))
     train_here(run, resume=True)
     replay = RunSnapshot(read_events(run.events))
-    assert (list(replay.curve.steps), replay.status) == (list(range(1, 121)), Status.FINISHED)
+    assert (list(replay.curve.steps), replay.status) == (list(range(1, 73)), Status.FINISHED)
     assert all(line.startswith(b'{"event":') and line.endswith(b"}") for line in run.events.read_bytes().splitlines())
 
 
@@ -179,7 +170,7 @@ def test_failed_write_of_a_checkpoint_ends_the_round_in_a_sentence_and_it_can_be
     tiny_model: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", tiny_model)
-    done = limited(run, 40)
+    done = limited(run, 20 * 1024)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     events = read_events(run.events)

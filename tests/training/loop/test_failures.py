@@ -22,7 +22,7 @@ from tests.support.rounds_to_train import (
     make_rows,
     make_run,
     spec_of,
-    start_engine,
+    start_cold_engine,
     train_here,
     write_rows,
 )
@@ -98,7 +98,7 @@ def test_nan_weights_are_not_blamed_on_the_learning_rate(
 
 def test_hub_dataset_that_cannot_be_reached(tiny_model: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tiny_model, data__path="nobody/no-rows")
-    started = start_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
+    started = start_cold_engine(run, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"), **DIRECT)
     assert started.wait(SECONDS) == 1
     assert the_failure_of(run) == (
         "data.path is 'nobody/no-rows': the Hugging Face hub cannot be reached, and it is not in the cache: "

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,8 @@ from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent, Finished, Saved
 from engine.runs.snapshot import RunSnapshot
 from engine.spec.round import Status
-from tests.support.crashing_engine import ENVIRONMENT, PREAMBLE
+from tests.support.crashing_engine import run_crashing
 from tests.support.plain import evaluations_of, load, plain_eval_loss
-from tests.support.processes import end_processes_of
 from tests.support.rounds_to_train import (
     OBJECTS,
     WORDS,
@@ -33,10 +31,9 @@ from tests.support.rounds_to_train import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
-SECONDS = 120
+ROWS, EPOCH_STEPS, STEPS = 18, 4, 32
 OVERSHOOTING: dict[str, object] = {
-    "train__learning_rate": 5e-3,
-    "train__num_train_epochs": 8.0,
+    "train__num_train_epochs": STEPS / EPOCH_STEPS,
     "train__save_strategy": "no",
     "train__lr_scheduler_type": "constant",
     "lora__lora_dropout": 0.0,
@@ -49,9 +46,9 @@ def make_overshooting(directory: Path, model: Path, **settings: object) -> RunDi
     adapter is the surer of the longer it learns.
     """
     run, draw = make_run(directory, model, **settings), random.Random(0)
-    held_out = set(Dataset.from_dict({"n": range(40)}).train_test_split(test_size=0.1, seed=42)["test"]["n"])
+    held_out = set(Dataset.from_dict({"n": range(ROWS)}).train_test_split(test_size=0.1, seed=42)["test"]["n"])
     rows = []
-    for number in range(40):
+    for number in range(ROWS):
         instruction = f"Say {draw.choice(WORDS)} {draw.choice(OBJECTS)}"
         strange = draw.choices(WORDS, k=3) if number in held_out else []
         output = " ".join([*strange, *draw.choices(OBJECTS, k=6 - len(strange))])
@@ -79,7 +76,7 @@ def overshot(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list
 def best_of(events: list[AnyEvent]) -> int:
     eval_losses = losses(events)
     best = min(eval_losses, key=eval_losses.__getitem__)
-    assert 9 < best < max(eval_losses), f"the round is best at its end: {eval_losses}"
+    assert EPOCH_STEPS < best < max(eval_losses), f"the round is best at its end: {eval_losses}"
     return best
 
 
@@ -96,8 +93,8 @@ def assert_keeps(run: RunDir, model: Path, events: list[AnyEvent], step: int) ->
 
 def test_last_adapter_is_kept_unless_the_spec_asks_for_the_best(overshot: list[AnyEvent]) -> None:
     last = finished(overshot)
-    assert (last.result.eval_loss, last.message) == (losses(overshot)[72], "")
-    assert best_of(overshot) < 72
+    assert (last.result.eval_loss, last.message) == (losses(overshot)[STEPS], "")
+    assert best_of(overshot) < STEPS
 
 
 def test_best_adapter_is_kept(overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path) -> None:
@@ -119,13 +116,13 @@ def test_round_ends_when_patience_is_over(
         best, counter = (loss, 0) if loss < best else (best, counter + 1)
         ends += [step] * (counter == patience)
     end = ends[0]
-    assert end < 72 and steps_of(events)[-1].step == end
+    assert end < STEPS and steps_of(events)[-1].step == end
     assert figures_of(events) == figures_of(overshot)[:end]
     times = "evaluation" if patience == 1 else "2 evaluations"
     assert finished(events).message.startswith(
-        f"ended early after step {end} of 72: no lower eval loss in the last {times}; "
+        f"ended early after step {end} of {STEPS}: no lower eval loss in the last {times}; "
     )
-    assert_keeps(run, tiny_model, events, end - 9 * patience)
+    assert_keeps(run, tiny_model, events, end - EPOCH_STEPS * patience)
     assert run.checkpoint(end).is_dir()
     snapshot = RunSnapshot(events)
     assert (snapshot.status, snapshot.message) == (Status.FINISHED, finished(events).message)
@@ -136,10 +133,13 @@ def test_early_end_keeps_the_last_adapter_unless_the_spec_asks_for_the_best(tiny
     events = train_here(run)
     step = steps_of(events)[-1].step
     assert finished(events).result.eval_loss == losses(events)[step]
-    assert finished(events).message == f"ended early after step {step} of 72: no lower eval loss in the last evaluation"
+    assert (
+        finished(events).message
+        == f"ended early after step {step} of {STEPS}: no lower eval loss in the last evaluation"
+    )
 
 
-@pytest.mark.parametrize("stops", [(27,), (5, 36, 45), (71, 72)])
+@pytest.mark.parametrize("stops", [(20,), (3, 24, 28), (31, 32)])
 def test_best_is_found_again_after_a_stop(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
@@ -200,20 +200,17 @@ def test_best_is_found_again_whenever_the_engine_dies(
 ) -> None:
     run = make_overshooting(tmp_path / "run", tiny_model, **BEST, train__save_total_limit=limit)
     best = best_of(overshot)
-    code = PREAMBLE + death.format(step=best) + "sys.exit(engine.main())"
-    killed = subprocess.run([sys.executable, "-P", "-c", code, str(run.path)], env=ENVIRONMENT, timeout=SECONDS)
-    end_processes_of(tmp_path)
-    assert killed.returncode == -9
+    assert run_crashing(run, death.format(step=best)) == -signal.SIGKILL
     events = train_here(run, resume=True)
     assert_keeps(run, tiny_model, events, best)
-    assert list(RunSnapshot(read_events(run.events)).curve.steps) == list(range(1, 73))
+    assert list(RunSnapshot(read_events(run.events)).curve.steps) == list(range(1, STEPS + 1))
 
 
 def test_damaged_best_checkpoint_is_skipped_with_a_warning(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path
 ) -> None:
     run = make_overshooting(tmp_path / "run", tiny_model, **BEST)
-    train_here(run, stop_after=71)
+    train_here(run, stop_after=STEPS - 1)
     best = best_of(overshot)
     (run.checkpoint(best) / "adapter_model.safetensors").write_bytes(b"")
     events = train_here(run, resume=True)
@@ -242,7 +239,10 @@ def test_old_checkpoints_are_deleted(
 def test_best_checkpoint_is_never_deleted(overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path) -> None:
     run = make_overshooting(tmp_path / "run", tiny_model, **BEST, train__save_total_limit=1)
     train_here(run)
-    assert {path.name for path in run.checkpoints.iterdir()} == {"checkpoint-72", f"checkpoint-{best_of(overshot)}"}
+    assert {path.name for path in run.checkpoints.iterdir()} == {
+        f"checkpoint-{STEPS}",
+        f"checkpoint-{best_of(overshot)}",
+    }
 
 
 def test_checkpoints_of_later_steps_do_not_cause_good_ones_to_be_deleted(tiny_model: Path, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch._inductor import config as inductor
 
-from engine.runs.event_log import read_events
-from engine.runs.events import Failed
-from tests.support.rounds_to_train import figures_of, make_run, start_engine, train_here
+from tests.support.rounds_to_train import fail_here, figures_of, make_run, train_here
 from tests.support.tiny_model import write_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own, about what it finds in transformers
@@ -16,20 +19,40 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own, about w
 SETTINGS: dict[str, object] = {"lora__lora_dropout": 0.0, "lora__target_modules": ("q_proj", "v_proj")}
 
 
-def test_compiled_round_is_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    model = write_model(tmp_path / "model", layers=1)  # a second would take as long again to compile
-    plain = train_here(make_run(tmp_path / "plain", model, **SETTINGS))
-    compiled = train_here(make_run(tmp_path / "compiled", model, **SETTINGS, train__torch_compile=True))
+def assert_compiled_is_the_same_round(directory: Path) -> None:
+    model = write_model(directory / "model", layers=1)  # a second would take as long again to compile
+    plain = train_here(make_run(directory / "plain", model, **SETTINGS))
+    compiled = train_here(make_run(directory / "compiled", model, **SETTINGS, train__torch_compile=True))
     for ours, theirs in zip(figures_of(compiled), figures_of(plain), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_failed_compilation_names_the_way_out(tiny_model: Path, tmp_path: Path) -> None:
+def test_traced_round_is_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is compiled, but what torch has traced is run as it stands, which takes seconds instead of a minute."""
+    traced = []
+
+    def run_as_it_stands(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        traced.append(graph)
+        return graph.forward
+
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compile_module, backend=run_as_it_stands))
+    assert_compiled_is_the_same_round(tmp_path)
+    assert traced
+
+
+@pytest.mark.long
+def test_compiled_round_is_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    assert_compiled_is_the_same_round(tmp_path)
+
+
+def test_failed_compilation_names_the_way_out(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     run = make_run(tmp_path / "run", tiny_model, **SETTINGS, train__torch_compile=True)
-    engine = start_engine(run, CXX="no-such-compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "inductor"))
-    assert engine.wait(120) == 1
-    last = read_events(run.events)[-1]
-    assert isinstance(last, Failed)
-    assert last.message.startswith("train.torch_compile is true, but the model cannot be compiled: ")
-    assert last.message.endswith(": set it to false") and "no-such-compiler" in last.message
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        message = fail_here(run, monkeypatch)
+    assert message.startswith("train.torch_compile is true, but the model cannot be compiled: ")
+    assert message.endswith(": set it to false") and "no-such-compiler" in message

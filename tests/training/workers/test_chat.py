@@ -136,6 +136,7 @@ def test_answer_is_cut_at_the_last_position(talk: ChatClient) -> None:
     assert complete.ending == "complete" or complete.prompt_tokens + complete.tokens == POSITIONS
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_answer_is_stopped_and_the_next_one_is_made() -> None:
     """The stop comes at the first piece; the model would take a second for all its positions."""
     request = AnswerRequest(
@@ -201,6 +202,7 @@ def test_unusable_adapter_is_reported_and_the_others_answer_as_without_it(
             assert complete.text.strip() == "".join(pieces).strip() == plain_answer(model, tokenizer, prompt, 40)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_base_model_answers_where_no_adapter_can_be_used(tiny_model: Path, tmp_path: Path) -> None:
     request = LoadRequest(ModelSpec(str(tiny_model), dtype="float32"), {"gone": str(tmp_path / "gone")})
     with ChatClient(request) as talk:
@@ -217,6 +219,7 @@ def test_adapter_without_its_base_model_is_refused(two_runs: list[RunDir], tmp_p
         ChatModel(request)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_refusal_and_death_of_the_process_are_reported_and_closing_ends_it(tmp_path: Path) -> None:
     talk = ChatClient(LoadRequest(ModelSpec(str(tmp_path / "gone")), {}))
     with pytest.raises(LoratuiError, match="the directory does not exist"):
@@ -234,6 +237,7 @@ def test_process_is_distinguished_from_one_that_trains(talk: ChatClient) -> None
     assert talks_among([talk.pid, os.getpid(), 2**22 + 1]) == {talk.pid}
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_process_ends_with_its_front_end(tiny_model: Path) -> None:
     """Its standard input ends when the front end dies, however that happens."""
     talk = ChatClient(LoadRequest(ModelSpec(str(tiny_model)), {}))

@@ -125,11 +125,9 @@ def test_process_answers_row_after_row(tmp_path: Path) -> None:
     ],
 )
 def test_spec_that_cannot_be_previewed_is_refused_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], sentence: str
+    tmp_path: Path, forked_workers: None, settings: dict[str, object], sentence: str
 ) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    """Where the hub is out of reach, as it is for processes that are forked."""
     with (
         Previewer(spec_of_rows(tmp_path / "rows.jsonl", make_rows(3), **settings)) as previewer,
         pytest.raises(LoratuiError) as caught,
@@ -147,7 +145,7 @@ def test_death_of_the_process_is_reported_with_its_last_line(tmp_path: Path, mon
         previewer.show(1)
 
 
-def test_answers_are_json_of_a_line_each(tmp_path: Path) -> None:
+def test_answers_are_json_of_a_line_each(tmp_path: Path, forked_workers: None) -> None:
     """Whatever a row holds, line breaks and control characters too."""
     rows = [{"prompt": "a\r\n\u2028\x1b[31m", "completion": "b\x00\n\x85"}] * 2
     with Previewer(spec_of_rows(tmp_path / "rows.jsonl", rows)) as previewer:

@@ -39,7 +39,7 @@ def measure(examples: int, repeats: int) -> Times:
     nlls = [nll for nll in first.nlls if nll is not None]
     asked: dict[str, Callable[[], object]] = {
         INTERVAL: lambda: mean_per_token(nlls, first.tokens),
-        VERDICT: lambda: pair(first, second).verdict,
+        VERDICT: lambda: pair(first, second),
     }
     times: Times = {name: [] for name in asked}
     for _ in range(repeats):

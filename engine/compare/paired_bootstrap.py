@@ -1,4 +1,4 @@
-"""Two evaluations held against each other, example by example: the paired bootstrap."""
+"""The paired bootstrap: two evaluations compared example by example."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class PairedScores(Struct, frozen=True):
     """Two evaluations on the examples they have in common.
 
     Attributes:
-        common: how many examples those are.
-        only_first, only_second: how many the one has and the other has not.
-        difference: second less first, in nats per supervised token; None if too few examples are common, or all their
+        common: number of these examples.
+        only_first, only_second: number of examples that only one of the evaluations has.
+        difference: second minus first, in nats per supervised token; None if too few examples are common, or all their
             differences are the same.
     """
 
@@ -28,19 +28,10 @@ class PairedScores(Struct, frozen=True):
     difference: Interval | None
 
     @property
-    def verdict(self) -> str:
-        """Of the second against the first: `better`, `worse`, `no difference at this size`, or nothing."""
-        if self.difference is None:
-            return ""
-        if self.difference.holds_zero:
-            return "no difference at this size"
-        return "better" if self.difference.value < 0 else "worse"
-
-    @property
     def examples_to_settle(self) -> int | None:
-        """How many held-out examples would tell the two apart four times out of five, if the difference is as it looks.
+        """Number of held-out examples that would find this difference, if it is real, four times out of five.
 
-        None where it is settled, or where nothing differs.
+        None where the difference is found already, or is 0.
         """
         if self.difference is None or not self.difference.holds_zero:
             return None
@@ -49,7 +40,7 @@ class PairedScores(Struct, frozen=True):
 
 
 def pair(first: Scores, second: Scores) -> PairedScores:
-    """The paired bootstrap over the examples that both have; one that is there twice is paired twice."""
+    """Pair the examples that both have, one that occurs twice twice, and bootstrap over the pairs."""
     pairs = list(_pairs(first, second))
     tokens = [count for count, _, _ in pairs]
     differences = [after - before for _, before, after in pairs]
@@ -60,7 +51,7 @@ def pair(first: Scores, second: Scores) -> PairedScores:
 
 
 def _pairs(first: Scores, second: Scores) -> Iterator[tuple[int, float, float]]:
-    """(supervised tokens, NLL in the first, NLL in the second) of each example that both scored."""
+    """Yield (supervised tokens, NLL in the first, NLL in the second) of each example that both scored."""
     waiting: defaultdict[str, list[float | None]] = defaultdict(list)
     for example, nll in zip(reversed(first.examples), reversed(first.nlls), strict=True):
         waiting[example].append(nll)

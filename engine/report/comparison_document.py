@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
 from engine.compare.diff import ComparedField, check_count, compared_fields
-from engine.compare.verdict import Verdict
+from engine.compare.verdict import Verdict, curveless_lines
 from engine.errors import LoratuiError
 from engine.files.atomic import write_bytes
 from engine.files.paths import Workspace
 from engine.report.chart_client import FORMATS, Format, draw
 from engine.report.export import notes_of, shared_settings
-from engine.spec.round import Round, Status
+from engine.spec.round import Round
 from engine.text.humanize import name_rounds
 from engine.text.markdown import as_sentence, escape_markdown, markdown_table
 
@@ -72,11 +72,11 @@ def to_document(
     if any(field.best for field in differing):
         parts.append("**Bold**: the best among the rounds measured on the same held-out tokens.")
     parts += [f"{INCOMPARABLE}: {as_sentence(told)}" for told in incomparable_reasons(rounds, rounds[0])]
-    if told := [item.told for item in verdicts if item.word]:
-        parts.append("## Is the difference real?\n\n" + "\n".join(f"- {as_sentence(text)}" for text in told))
+    if sentences := [verdict.sentence for verdict in verdicts if verdict.word]:
+        parts.append("## Is the difference real?\n\n" + "\n".join(f"- {as_sentence(text)}" for text in sentences))
     if picture is not None:
         parts.append(f"![Curves of {numbers}]({quote(picture)})")
-    parts += _told_curveless(curveless)
+    parts += [as_sentence(line) for line in curveless_lines(curveless)]
     if shared := shared_settings(rounds):
         parts.append("## The same in all of them\n\n" + shared)
     if notes := notes_of(rounds):
@@ -94,10 +94,3 @@ def _row(field: ComparedField) -> list[str]:
     cells = [f"{INCOMPARABLE} {cell}" if place in field.incomparable else cell for place, cell in enumerate(cells)]
     bold = [f"**{cell}**" if place in field.best else cell for place, cell in enumerate(cells)]
     return [f"`{field.key}`" if "." in field.key else escape_markdown(field.title), *bold]
-
-
-def _told_curveless(rounds: Sequence[Round]) -> list[str]:
-    imported = [item.number for item in rounds if item.status is Status.IMPORTED]
-    others = [item.number for item in rounds if item.status is not Status.IMPORTED]
-    told = [f"Imported without a run, so without a curve: {name_rounds(imported)}."] if imported else []
-    return told + ([f"Without a curve: {name_rounds(others)}."] if others else [])

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 from engine.compare.columns import format_interval, interval_of, measured_text
 from engine.compare.comparability import moved, moved_from_base
-from engine.compare.diff import movement
 from engine.compare.extra_evaluations import EVALUATION_TITLES, evaluation_cells, read_evaluations
 from engine.compare.leaders import best_rounds
 from engine.compare.lineage import Kin, changes, families
 from engine.compare.seed_groups import seed_groups
 from engine.compare.significance import verdict
+from engine.compare.verdict import movement
 from engine.errors import LoratuiError
 from engine.files.atomic import write_bytes
 from engine.files.paths import Workspace
@@ -170,7 +170,7 @@ def _against(workspace: Workspace, parent: Round, round_: Round) -> Iterator[str
     """How it moved from the round it came from, and whether that is real; or why that cannot be said."""
     yield as_sentence(f"Against round {parent.number}, {movement(parent, round_)}")
     if moved(parent, round_) is not None:
-        yield as_sentence(verdict(workspace, parent, round_).told)
+        yield as_sentence(verdict(workspace, parent, round_).sentence)
 
 
 def _outcome(round_: Round) -> str:

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from engine.api import Cockpit
 from engine.compare.columns import TEXT_SCORES, columns
-from engine.compare.diff import difference, movement
+from engine.compare.diff import difference
 from engine.compare.extra_evaluations import evaluation_fields, read_evaluations
 from engine.compare.lineage import families, family_of, kin_fields
+from engine.compare.verdict import movement
 from engine.dataset.preview import Previewer
 from engine.errors import LoratuiError
 from engine.report.comparison_document import picture_beside, write_comparison
@@ -86,7 +87,7 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if first.result.perplexity is not None and second.result.perplexity is not None:
         from engine.compare.significance import verdict
 
-        say(verdict(cockpit.workspace, first, second).told)
+        say(verdict(cockpit.workspace, first, second).sentence)
     return 0
 
 

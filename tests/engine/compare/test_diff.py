@@ -12,8 +12,9 @@ from engine.compare.comparability import (
     moved_from_base,
     why_incomparable,
 )
-from engine.compare.diff import compared_fields, difference, movement
+from engine.compare.diff import compared_fields, difference
 from engine.compare.leaders import Leaders, best_rounds, find_leaders
+from engine.compare.verdict import movement
 from engine.spec.round import Result, Round, Status
 from tests.support.rounds import make_round, make_spec
 

@@ -6,7 +6,8 @@ import pytest
 from engine.api import Cockpit
 from engine.compare.bootstrap import Interval
 from engine.compare.paired_bootstrap import PairedScores
-from engine.compare.significance import verdict, verdict_on
+from engine.compare.significance import verdict
+from engine.compare.verdict import verdict_on
 from engine.spec.round import Result, Status
 from tests.support.recorded_runs import trained
 from tests.support.rounds import make_round
@@ -18,15 +19,17 @@ def paired(value: float, low: float, high: float, common: int = 100, only: tuple
 
 def test_real_difference_is_told_with_its_interval() -> None:
     """exp(-0.05) is 0.951, exp(-0.1) 0.905, exp(-0.01) 0.990."""
-    assert verdict_on(4, 5, paired(-0.05, -0.1, -0.01)).told == (
+    assert verdict_on(4, 5, paired(-0.05, -0.1, -0.01)).sentence == (
         "round 5 is better than round 4: perplexity -4.9 % (95 %: -9.5 % to -1.0 %) over the same 100 held-out rows"
     )
-    assert verdict_on(4, 5, paired(0.05, 0.01, 0.1)).told.startswith("round 5 is worse than round 4: perplexity +5.1 %")
+    assert verdict_on(4, 5, paired(0.05, 0.01, 0.1)).sentence.startswith(
+        "round 5 is worse than round 4: perplexity +5.1 %"
+    )
 
 
 def test_difference_that_may_be_chance_says_how_many_rows_would_settle_it() -> None:
     """The error is 0.02; (2.8 x 0.02 / 0.01)^2 = 31.36 times the rows."""
-    told = verdict_on(2, 3, paired(0.01, 0.01 - 0.0392, 0.01 + 0.0392)).told
+    told = verdict_on(2, 3, paired(0.01, 0.01 - 0.0392, 0.01 + 0.0392)).sentence
     assert told == (
         "no difference between rounds 2 and 3 at this size: perplexity +1.0 % (95 %: -2.9 % to +5.0 %) over the same "
         "100 held-out rows; about 3,136 rows would settle it"
@@ -34,20 +37,23 @@ def test_difference_that_may_be_chance_says_how_many_rows_would_settle_it() -> N
 
 
 def test_rows_that_only_one_has_are_told() -> None:
-    told = verdict_on(1, 2, paired(-0.05, -0.1, -0.01, 60, (40, 0))).told
+    told = verdict_on(1, 2, paired(-0.05, -0.1, -0.01, 60, (40, 0))).sentence
     assert told.endswith("over the 60 held-out rows that both have, of 100 and 60")
 
 
 @pytest.mark.parametrize(
     ("scores", "told"),
     [
-        (PairedScores(0, 10, 10, None), "share no held-out row with the same supervised tokens: they do not compare"),
-        (PairedScores(1, 0, 0, None), "over the same 1 held-out row rounds 1 and 2 cannot be told apart"),
+        (
+            PairedScores(0, 10, 10, None),
+            "share no held-out row with the same supervised tokens: they cannot be compared",
+        ),
+        (PairedScores(1, 0, 0, None), "rounds 1 and 2 cannot be distinguished over the same 1 held-out row"),
         (paired(800.0, 700.0, 900.0), "beyond measure"),
     ],
 )
 def test_what_cannot_be_said_is_told(scores: PairedScores, told: str) -> None:
-    assert told in verdict_on(1, 2, scores).told
+    assert told in verdict_on(1, 2, scores).sentence
 
 
 IMPORTED = Result(eval_loss=1.1, perplexity=3.0)
@@ -56,7 +62,7 @@ IMPORTED = Result(eval_loss=1.1, perplexity=3.0)
 def test_rounds_are_held_against_each_other_by_the_adapter_that_was_kept(idle_cockpit: Cockpit) -> None:
     """The first kept its best, and not its last, evaluation; by the last the second would be the better."""
     first, second = trained(idle_cockpit, [1.0, 2.0], best=1), trained(idle_cockpit, [1.5], best=1)
-    assert verdict(idle_cockpit.workspace, first, second).told.startswith(
+    assert verdict(idle_cockpit.workspace, first, second).sentence.startswith(
         "round 2 is worse than round 1: perplexity +64."
     )
 
@@ -77,7 +83,7 @@ def test_round_without_scores_is_named(idle_cockpit: Cockpit) -> None:
     first = trained(idle_cockpit, [1.0], best=1)
     imported = idle_cockpit.store.add(lambda number: make_round(number, Status.IMPORTED, result=IMPORTED))
     told = "round 2 kept no scores of its held-out rows, so whether the difference is real is unknown"
-    assert verdict(idle_cockpit.workspace, first, imported).told == told
-    assert verdict(idle_cockpit.workspace, imported, first).told == told
+    assert verdict(idle_cockpit.workspace, first, imported).sentence == told
+    assert verdict(idle_cockpit.workspace, imported, first).sentence == told
     unmeasured = msgspec.structs.replace(first, result=Result())
-    assert verdict(idle_cockpit.workspace, unmeasured, first).told == "round 1 has no perplexity to compare"
+    assert verdict(idle_cockpit.workspace, unmeasured, first).sentence == "round 1 has no perplexity to compare"

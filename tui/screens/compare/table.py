@@ -107,7 +107,7 @@ class CompareTable(VirtualTable):
         field = self._shown[self.cursor_row]
         texts = [clean_line(text) for text in field.texts]
         if field.key == VERDICT:
-            return Content("\n".join(item.told for item in self._verdicts if item.told))
+            return Content("\n".join(item.sentence for item in self._verdicts if item.sentence))
         if field.numeric or all(cell_len(text) <= self._widest_value for text in texts):
             return None
         parts: list[str | tuple[str, str]] = []

@@ -6,8 +6,7 @@ import pytest
 
 from engine.compare.bootstrap import Interval
 from engine.compare.paired_bootstrap import PairedScores
-from engine.compare.significance import verdict_on
-from engine.compare.verdict import Verdict
+from engine.compare.verdict import Verdict, verdict_on
 from engine.spec.round import Result, Round, Status
 from tests.support.rounds import make_round, make_spec
 from tui.screens.compare.remarks import remarks, verdict_lines
@@ -27,8 +26,8 @@ def on(second: int, value: float) -> Verdict:
 
 def test_a_single_verdict_is_the_whole_sentence() -> None:
     found = on(2, -0.1)
-    assert verdict_lines(rounds_of(2), [Verdict(), found], 1) == [found.told]
-    assert verdict_lines(rounds_of(2), [Verdict(), UNKNOWN], 1) == [UNKNOWN.told]
+    assert verdict_lines(rounds_of(2), [Verdict(), found], 1) == [found.sentence]
+    assert verdict_lines(rounds_of(2), [Verdict(), UNKNOWN], 1) == [UNKNOWN.sentence]
 
 
 @pytest.mark.parametrize("most", [3, 4])
@@ -64,7 +63,7 @@ def test_round_that_does_not_compare_is_told_once_with_its_reason() -> None:
 
 def test_rows_that_no_longer_are_the_same_are_told_though_the_specs_are() -> None:
     found = verdict_on(1, 2, PairedScores(0, 9, 9, None))
-    assert verdict_lines(rounds_of(2), [Verdict(), found], 1) == [found.told]
+    assert verdict_lines(rounds_of(2), [Verdict(), found], 1) == [found.sentence]
 
 
 def test_nothing_is_said_of_what_is_not_known_yet() -> None:

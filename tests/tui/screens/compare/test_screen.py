@@ -136,7 +136,7 @@ async def test_whether_the_difference_is_real_is_told_whole_beside_the_table(
     open_app: OpenApp, idle_cockpit: Cockpit, size: tuple[int, int]
 ) -> None:
     trained(idle_cockpit, [1.0], best=1), trained(idle_cockpit, [1.001], best=1)
-    told = verdict(idle_cockpit.workspace, *idle_cockpit.store.rounds()).told
+    told = verdict(idle_cockpit.workspace, *idle_cockpit.store.rounds()).sentence
     async with open_app(idle_cockpit, size=size) as pilot:
         await open_compare(pilot, idle_cockpit, 1, 2)
         await until(pilot, lambda: "is it real?" in rows(pilot), "the verdict")
@@ -161,7 +161,7 @@ async def test_verdicts_on_several_rounds_fit_and_each_is_told_whole_at_its_row(
         await pilot.press("end")
         while table(pilot).texts_at(table(pilot).cursor_row)[0] != "is it real?":
             await pilot.press("up")
-        sentences = [item.told for item in verdicts(idle_cockpit.workspace, idle_cockpit.store.rounds())[1:]]
+        sentences = [item.sentence for item in verdicts(idle_cockpit.workspace, idle_cockpit.store.rounds())[1:]]
         await until(pilot, lambda: shown(pilot, "#compare-values").splitlines() == sentences, "the sentences")
 
 

@@ -1,1 +1,1 @@
-"""How rounds differ, which of them compare, and whether a difference is significant."""
+"""Comparison of rounds: fields and results side by side, which rounds are comparable, whether a difference is real."""

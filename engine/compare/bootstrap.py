@@ -1,4 +1,4 @@
-"""How sure a loss over held-out examples is, and the difference of two: bootstrap over examples.
+"""Confidence intervals of a loss over held-out examples, or of the difference of two: bootstrap over examples.
 
 A loss per token is a ratio of two sums over examples, and tokens of one example go up and down together: resampling
 examples takes both into account, where a deviation over tokens would not.
@@ -38,15 +38,15 @@ class Interval(Struct, frozen=True):
         return self.low <= 0 <= self.high
 
     def examples_to_settle(self, examples: int) -> float:
-        """How many examples would tell `value` from 0 four times out of five, where there were `examples`.
+        """Number of examples that would distinguish `value` from 0 four times out of five; `examples` were measured.
 
-        The error falls with the root of their number; infinite for a value of 0.
+        The error falls with the square root of their number; infinite for a value of 0.
         """
         return examples * (POWER * self.error / self.value) ** 2 if self.value else math.inf
 
 
 def mean_per_token(nats: Sequence[float], tokens: Sequence[int]) -> Interval | None:
-    """Σ `nats` ÷ Σ `tokens` with its interval, `nats` and `tokens` being those of each example.
+    """Compute Σ `nats` ÷ Σ `tokens` with its interval; both have one value per example.
 
     `nats` are the examples' negative log-likelihoods, or the differences of two models' on the same examples: that is
     the paired bootstrap. The interval is the studentised one (B. Efron and R. Tibshirani, An Introduction to the
@@ -70,23 +70,23 @@ def mean_per_token(nats: Sequence[float], tokens: Sequence[int]) -> Interval | N
 
 
 def _studentised(residual: Values, tokens: Values) -> Values:
-    """How far the value of each resample is from that of all examples, in its own errors.
+    """Return the distance of each resample's value from that of all examples, in the resample's own standard errors.
 
-    Both stand to scale, so that a float32 holds them.
+    Both inputs are scaled first, so that float32 is precise enough.
     """
     r, t = residual / np.abs(residual).max(), tokens / tokens.mean()
     columns = np.stack([r, t, r * r, r * t, t * t], axis=1).astype(np.float32)
     sums = np.concatenate([part for weights in _poisson_weights(len(r)) for part in _products(weights, columns)])
-    drawn = sums[sums[:, 1] > 0].astype(np.float64)  # a resample of few examples may have drawn none of them
-    drawn_r, drawn_t, rr, rt, tt = drawn.T
-    shift = drawn_r / drawn_t
+    resampled = sums[sums[:, 1] > 0].astype(np.float64)  # a resample of few examples may be empty
+    resampled_r, resampled_t, rr, rt, tt = resampled.T
+    shift = resampled_r / resampled_t
     squares = np.maximum(rr - 2 * shift * rt + shift * shift * tt, np.finfo(np.float32).tiny)
-    studentised: Values = shift * drawn_t / np.sqrt(squares)
+    studentised: Values = shift * resampled_t / np.sqrt(squares)
     return studentised
 
 
 def _products(weights: Weights, columns: Weights) -> Iterator[Weights]:
-    """`weights @ columns` in parts so small that OpenBLAS takes each on one thread.
+    """Compute `weights @ columns` in parts so small that OpenBLAS takes each on one thread.
 
     On a machine that is busy training, threads of its own would spend more time waiting for each other than they save.
     """
@@ -95,7 +95,7 @@ def _products(weights: Weights, columns: Weights) -> Iterator[Weights]:
 
 
 def _poisson_weights(examples: int) -> Iterator[Weights]:
-    """Poisson(1) counts, [some of the draws, examples] at a time, by a table over 16 random bits."""
+    """Draw Poisson(1) counts, [some of the draws, examples] at a time, by a table over 16 random bits."""
     chances = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(12)])
     table = np.searchsorted(np.floor(chances * 2**16), np.arange(2**16), side="right").astype(np.float32)
     generator = np.random.Generator(np.random.SFC64(0))

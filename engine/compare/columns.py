@@ -1,4 +1,4 @@
-"""What can be said of a round, column by column: the same names in the table, in `ls`, in filters and in exports."""
+"""The columns of a table of rounds: the same names in the app, in `ls`, in filters and in exports."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ NO_ROUNDS: Rounds = MappingProxyType({})
 
 
 class Column(Struct, frozen=True):
-    """One property of a round. Some, such as the change against the parent, are found among the other rounds only.
+    """One property of a round. Some, such as the change against the parent, need the other rounds too.
 
     Attributes:
-        read: the value of a round, for sorting and filtering (None where unknown), given all rounds by number.
-        format: the value for reading.
-        best: which of its values is the best, among rounds that compare; None if none is.
+        read: returns the value of a round, for sorting and filtering, from the round and all rounds by number; None
+            where it is unknown.
+        format: writes the value for people.
+        best: which of the values is the best among comparable rounds; None if none is.
     """
 
     key: str
@@ -39,7 +40,7 @@ class Column(Struct, frozen=True):
     best: Best | None = None
 
     def value(self, round_: Round, rounds: Rounds = NO_ROUNDS) -> Any:
-        """What `read` gives; where `rounds` lacks a round that it takes, the value is unknown."""
+        """Return the value of a round; it is unknown where it depends on a round that `rounds` lacks."""
         return self.read(round_, rounds)
 
     def text(self, round_: Round, rounds: Rounds = NO_ROUNDS) -> str:
@@ -50,17 +51,17 @@ NOT_FINITE = {"nan": "not a number", "inf": "infinite", "-inf": "minus infinite"
 
 
 def not_finite(measured: Result | Step | Evaluated, name: str) -> str:
-    """What the number of that name is if it was measured and is not finite, else ""."""
+    """Return "infinite" or "not a number" if the field `name` was measured as that, else ""."""
     return NOT_FINITE.get(measured.nonfinite.get(name, ""), "")
 
 
 def measured_text(measured: Result | Step | Evaluated, name: str) -> str:
-    """A loss or perplexity as people read it, "" where it was not measured."""
+    """Write a loss or perplexity for people, "" where it was not measured."""
     format_ = format_perplexity if name.endswith("perplexity") else format_loss
     return not_finite(measured, name) or format_(getattr(measured, name))
 
 
-MAX_EXPONENT = 709.0  # of which a float holds exp
+MAX_EXPONENT = 709.0  # the largest whose exp a float holds
 TEXT_SCORES = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 ALIASES = {
     "#": "number",
@@ -97,11 +98,11 @@ def _result_column(name: str, title: str, text: Callable[[Any], str], best: Best
 
 
 def _change_column(key: str, title: str, change: Callable[[Round, Rounds], Movement | None]) -> Column:
-    """By how many percent the perplexity moved."""
+    """Make a column of a change of perplexity in percent."""
 
     def read(round_: Round, rounds: Rounds) -> float | None:
-        found = change(round_, rounds)
-        return None if found is None else found.percent
+        movement = change(round_, rounds)
+        return None if movement is None else movement.percent
 
     return Column(key, title, read, format_percent, numeric=True)
 
@@ -119,7 +120,7 @@ def _answers_column(name: str, title: str) -> Column:
 
 
 def interval_of(eval_loss_interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    """That of the perplexity, from that of the eval loss."""
+    """Return the interval of the perplexity, computed from that of the eval loss."""
     if eval_loss_interval is None:
         return None
     low, high = (math.exp(min(end, MAX_EXPONENT)) for end in eval_loss_interval)
@@ -131,7 +132,7 @@ def format_interval(value: tuple[float, float] | None) -> str:
 
 
 def format_text_score(name: str, value: float | None) -> str:
-    """On the library's own scale: BLEU and chrF to 100, ROUGE to 1."""
+    """Write a score on the library's own scale: BLEU and chrF to 100, ROUGE to 1."""
     return "" if value is None else f"{value:.3f}" if name.startswith("rouge") else f"{value:.1f}"
 
 
@@ -145,8 +146,8 @@ def format_percent(value: float | None) -> str:
 
 @cache
 def columns() -> dict[str, Column]:
-    """Every column by its key."""
-    listed = [
+    """Return every column by its key."""
+    all_columns = [
         Column("number", "#", lambda round_, _: round_.number, numeric=True),
         Column("name", "name", lambda round_, _: round_.name),
         Column("status", "status", lambda round_, _: str(round_.status)),
@@ -174,21 +175,21 @@ def columns() -> dict[str, Column]:
         Column("note", "note", lambda round_, _: round_.note),
         Column("message", "message", lambda round_, _: round_.message),
     ]
-    return {column.key: column for column in listed}
+    return {column.key: column for column in all_columns}
 
 
 def find_column(name: str) -> Column:
-    """The column a person means: its key, an alias (`lr`, `ppl`), or the last part of a spec key (`r`).
+    """Find a column by its key, an alias (`lr`, `ppl`), or the last part of a spec key (`r`).
 
     Raises:
-        SpecError: no such column, or several that end so; names them.
+        SpecError: there is none, or the last part of several keys is the same; names them.
     """
-    known = columns()
-    if (key := ALIASES.get(name, name)) in known:
-        return known[key]
-    ending = [key for key in known if key.rpartition(".")[2] == name]
+    by_key = columns()
+    if (key := ALIASES.get(name, name)) in by_key:
+        return by_key[key]
+    ending = [key for key in by_key if key.rpartition(".")[2] == name]
     if len(ending) == 1:
-        return known[ending[0]]
+        return by_key[ending[0]]
     if ending:
         raise SpecError(f"{name!r} could be {' or '.join(ending)}: write it out")
-    raise SpecError(f"there is no column {name!r}: choose one of {', '.join([*ALIASES, *known])}")
+    raise SpecError(f"there is no column {name!r}: choose one of {', '.join([*ALIASES, *by_key])}")

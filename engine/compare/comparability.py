@@ -1,4 +1,4 @@
-"""Rounds that are measured on the same held-out tokens, why others are not, and how a perplexity moved between two."""
+"""Comparability of rounds: those measured on the same held-out tokens, and the change of perplexity between two."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from engine.spec.fields import changed_keys
 from engine.spec.round import Round
 from engine.text.humanize import name_rounds
 
-INCOMPARABLE = "≁"  # before what is not to be held against the others
-KINDS = {  # what other tokens come from, in words, and the fields that decide it
+INCOMPARABLE = "≁"  # the sign before a value that cannot be compared with the others
+KINDS = {  # causes of other held-out tokens, and the fields that decide them
     "another tokenizer": ("model.path",),
     "other supervised tokens": ("data.supervised_tokens",),
     "another prompt template": ("data.prompt_template",),
 }
-EXAMPLES = "other examples"  # by any other field of the data
+EXAMPLES = "other examples"  # the cause where any other field of the data differs
 UNSEEN = "other examples or another tokenizer (what data.path or model.path names has changed in between)"
 
 
 def are_comparable(first: Round, second: Round) -> bool:
-    """Whether a loss of the one says something about a loss of the other: they are over the same held-out tokens.
+    """Return True if the losses of the two rounds are over the same held-out tokens.
 
-    Both say which they were (`Result.held_out_rows`), or it is to be told from what decides them: the base model brings
-    the tokenizer; the data, with its format, template and length, the rows; its seed the split.
+    Both results name their rows (`Result.held_out_rows`), or the specs decide: the base model brings the tokenizer; the
+    data, with its format, template and length, the rows; its seed the split.
     """
     rows, others = first.result.held_out_rows, second.result.held_out_rows
     return rows == others if rows and others else _by_spec(first) == _by_spec(second)
@@ -35,46 +35,46 @@ def _by_spec(round_: Round) -> Hashable:
 
 
 def held_out_groups(rounds: Iterable[Round]) -> Mapping[int, Hashable]:
-    """For each round, by number, what is equal for all that are measured on the same held-out tokens.
+    """Return a group key for each round, by number: equal keys mean the same held-out tokens.
 
-    A round that does not say which rows it was measured on is taken to have those that rounds of its data say, if they
-    all say the same.
+    A round that does not name its rows is taken to have those that other rounds of its data name, if these all name the
+    same.
     """
-    known = list(rounds)
-    said: dict[Hashable, set[str]] = {}
-    for round_ in known:
+    rounds = list(rounds)
+    rows_by_spec: dict[Hashable, set[str]] = {}
+    for round_ in rounds:
         if round_.result.held_out_rows:
-            said.setdefault(_by_spec(round_), set()).add(round_.result.held_out_rows)
-    only = {spec: next(iter(rows)) for spec, rows in said.items() if len(rows) == 1}
+            rows_by_spec.setdefault(_by_spec(round_), set()).add(round_.result.held_out_rows)
+    only = {spec: next(iter(rows)) for spec, rows in rows_by_spec.items() if len(rows) == 1}
     groups: dict[int, Hashable] = {}
-    for round_ in known:
+    for round_ in rounds:
         spec = _by_spec(round_)
         groups[round_.number] = round_.result.held_out_rows or only.get(spec, spec)
     return groups
 
 
 def differing_fields(first: Round, second: Round) -> list[str]:
-    """Those that may give two rounds other held-out tokens."""
+    """Return the fields that differ and may give the two rounds other held-out tokens."""
     keys = changed_keys(first.spec, second.spec)
     return [key for key in keys if key == "model.path" or key.startswith("data.")]
 
 
 def why_incomparable(first: Round, second: Round) -> str:
-    """What is not the same about the held-out tokens of two rounds, "" where nothing is.
+    """Say why the held-out tokens of two rounds are not the same, "" if they are.
 
     `another prompt template (data.prompt_template) and other examples (data.samples, data.seed)`
     """
     if are_comparable(first, second):
         return ""
     named = {key: kind for kind, keys in KINDS.items() for key in keys}
-    found: dict[str, list[str]] = {}
+    keys_by_kind: dict[str, list[str]] = {}
     for key in differing_fields(first, second):
-        found.setdefault(named.get(key, EXAMPLES), []).append(key)
-    return " and ".join(f"{kind} ({', '.join(keys)})" for kind, keys in found.items()) or UNSEEN
+        keys_by_kind.setdefault(named.get(key, EXAMPLES), []).append(key)
+    return " and ".join(f"{kind} ({', '.join(keys)})" for kind, keys in keys_by_kind.items()) or UNSEEN
 
 
 def incomparable_reasons(rounds: Iterable[Round], first: Round) -> list[str]:
-    """Which of the rounds cannot be held against `first` by their losses and why, a line for each reason."""
+    """Name the rounds whose losses cannot be compared with `first`'s, one line for each reason."""
     reasons: dict[str, list[int]] = {}
     for round_ in rounds if first.result.perplexity is not None else ():
         if round_.result.perplexity is not None and (reason := why_incomparable(first, round_)):
@@ -87,7 +87,7 @@ def incomparable_reasons(rounds: Iterable[Round], first: Round) -> list[str]:
 
 
 class Movement(Struct, frozen=True):
-    """How a perplexity moved from `before` to `after`."""
+    """A change of perplexity, from `before` to `after`."""
 
     before: float
     after: float
@@ -103,12 +103,12 @@ class Movement(Struct, frozen=True):
 
     @property
     def percent_text(self) -> str:
-        """`-34.0 %`, and nothing where there is none."""
+        """`-34.0 %`; "" where `percent` is None."""
         return "" if self.percent is None else f"{self.percent:+.1f} %"
 
 
 def moved(first: Round, second: Round) -> Movement | None:
-    """From the first round's perplexity to the second's; None unless both were measured on the same tokens."""
+    """Return the change from the first round's perplexity to the second's; None if they are not comparable."""
     before, after = first.result.perplexity, second.result.perplexity
     if before is None or after is None or not are_comparable(first, second):
         return None
@@ -116,6 +116,6 @@ def moved(first: Round, second: Round) -> Movement | None:
 
 
 def moved_from_base(round_: Round) -> Movement | None:
-    """From the base model's perplexity to the round's own, which is always over the same tokens."""
+    """Return the change from the base model's perplexity to the round's, which is always over the same tokens."""
     before, after = round_.result.base_perplexity, round_.result.perplexity
     return None if before is None or after is None else Movement(before, after)

@@ -1,7 +1,7 @@
-"""Rounds scored on other data than their own: by a process that has the model, kept beside the run.
+"""Evaluations of rounds on other data than their own, made by a process that loads the model, and saved with the run.
 
-The process is `engine.training.workers.score`: a line of JSON with an `Order` goes in, lines with its progress and at
-last an `ExtraEvaluation` or a `Refusal` come out.
+The process is `engine.training.workers.score`: it reads a `ScoreRequest` as a line of JSON, writes lines of
+`ScoreProgress`, and at last an `ExtraEvaluation` or a `Refusal`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MAX_EVALUATION_BYTES = 256 * 1024 * 1024
 
 
 class ScoreRequest(Struct, frozen=True):
-    """What to score: the adapter of `run_dir` on the base model, over all rows of `data`."""
+    """A request to score the adapter of `run_dir`, and its base model, over all rows of `data`."""
 
     run_dir: str
     data: DataSpec
 
 
 class ScoreProgress(Struct, frozen=True, tag="advance"):
-    """How far it is: what is being done, and `done` of `total` rows of it, 0 when not counted."""
+    """Progress of an evaluation: its phase, and `done` of `total` rows; both 0 in a phase that counts no rows."""
 
     phase: str
     done: int = 0
@@ -41,15 +41,15 @@ class ScoreProgress(Struct, frozen=True, tag="advance"):
 
 
 class EvaluationSummary(Struct, frozen=True, kw_only=True, tag="evaluation"):
-    """What an adapter and its base model came to on the rows of a file.
+    """Results of an adapter and its base model on the rows of a file.
 
     Attributes:
         time: in seconds since the epoch.
-        data: where the rows came from, and how they were written.
+        data: the source and format of the rows.
         sha256: of the file; "" for a dataset from the hub.
-        rows, left_out: scored, and passed over.
+        rows, left_out: number of rows that were scored, and that were skipped.
         supervised_tokens: of the rows scored.
-        eval_loss, perplexity, eval_loss_interval: as in `engine.spec.round.Result`; None where it was no finite number.
+        eval_loss, perplexity, eval_loss_interval: as in `engine.spec.round.Result`; None where it was not finite.
         base_eval_loss, base_perplexity: those of the base model.
     """
 
@@ -67,7 +67,7 @@ class EvaluationSummary(Struct, frozen=True, kw_only=True, tag="evaluation"):
 
 
 class ExtraEvaluation(EvaluationSummary, frozen=True, kw_only=True, tag="evaluation"):
-    """The same with what each row scored."""
+    """An evaluation with the scores of each row."""
 
     scores: Scores
     base_scores: Scores
@@ -78,45 +78,45 @@ _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
 def write_evaluation(run: RunDir, evaluation: ExtraEvaluation) -> None:
-    """Keep it; one of the same rows written the same way takes the place of the earlier."""
+    """Save an evaluation; it replaces an earlier one of the same rows in the same format."""
     run.evaluations.mkdir(exist_ok=True)
     write_atomically(run.evaluations / f"{_name(evaluation)}.json", msgspec.json.encode(evaluation))
 
 
 def _name(evaluation: ExtraEvaluation) -> str:
-    told = msgspec.json.encode((evaluation.data, evaluation.sha256, evaluation.scores.examples))
-    return hashlib.sha256(told).hexdigest()[:16]
+    encoded = msgspec.json.encode((evaluation.data, evaluation.sha256, evaluation.scores.examples))
+    return hashlib.sha256(encoded).hexdigest()[:16]
 
 
 def read_evaluations(run: RunDir) -> list[EvaluationSummary]:
-    """All that hold together, the oldest first; what the rows scored is left where it is."""
-    found = []
+    """Read all valid evaluations without the scores of their rows, the oldest first."""
+    evaluations = []
     for path in run.evaluations.glob("*.json") if run.evaluations.is_dir() else ():
         with contextlib.suppress(OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             data = read_plain(path, max_bytes=MAX_EVALUATION_BYTES)
-            found.append(msgspec.json.decode(data, type=EvaluationSummary))
-    return sorted(found, key=lambda item: item.time)
+            evaluations.append(msgspec.json.decode(data, type=EvaluationSummary))
+    return sorted(evaluations, key=lambda item: item.time)
 
 
 EVALUATION_TITLES = ("data", "rows", "eval loss", "perplexity", "95 % interval", "base perplexity")
 
 
-def evaluation_cells(found: EvaluationSummary) -> tuple[str, ...]:
-    """An evaluation as people read it, a text for each of `EVALUATION_TITLES`."""
-    interval = format_interval(interval_of(found.eval_loss_interval))
-    perplexity, base = format_perplexity(found.perplexity), format_perplexity(found.base_perplexity)
-    return found.data.path, f"{found.rows:,}", format_loss(found.eval_loss), perplexity, interval, base
+def evaluation_cells(evaluation: EvaluationSummary) -> tuple[str, ...]:
+    """Write an evaluation for people: a text for each of `EVALUATION_TITLES`."""
+    interval = format_interval(interval_of(evaluation.eval_loss_interval))
+    perplexity, base = format_perplexity(evaluation.perplexity), format_perplexity(evaluation.base_perplexity)
+    return evaluation.data.path, f"{evaluation.rows:,}", format_loss(evaluation.eval_loss), perplexity, interval, base
 
 
-def evaluation_fields(found: EvaluationSummary) -> dict[str, object]:
-    """An evaluation as the JSON outputs give it: all but what each row scored."""
-    return {name: getattr(found, name) for name in EvaluationSummary.__struct_fields__}
+def evaluation_fields(evaluation: EvaluationSummary) -> dict[str, object]:
+    """Return an evaluation for JSON outputs: everything except the scores of each row."""
+    return {name: getattr(evaluation, name) for name in EvaluationSummary.__struct_fields__}
 
 
-def evaluate_on(run: RunDir, data: DataSpec, told: Callable[[ScoreProgress], None]) -> ExtraEvaluation:
-    """Score the adapter of a run on `data`, and keep what came of it.
+def evaluate_on(run: RunDir, data: DataSpec, on_progress: Callable[[ScoreProgress], None]) -> ExtraEvaluation:
+    """Score the adapter of a run on `data`, and save the result.
 
-    `told` hears how far it is, and may raise to end it.
+    `on_progress` gets each `ScoreProgress`, and may raise to end the evaluation.
 
     Raises:
         RoundError: the run has no adapter.
@@ -128,7 +128,7 @@ def evaluate_on(run: RunDir, data: DataSpec, told: Callable[[ScoreProgress], Non
     with WorkerProcess("engine.training.workers.score", "the evaluation") as process:
         process.send(ScoreRequest(str(run.path), data))
         while isinstance(reply := process.receive(_replies), ScoreProgress):
-            told(reply)
+            on_progress(reply)
     assert isinstance(reply, ExtraEvaluation)
     write_evaluation(run, reply)
     return reply

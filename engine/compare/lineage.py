@@ -1,4 +1,4 @@
-"""Which round came from which: families of rounds as trees, in an order that reads as the story of what was tried."""
+"""Families of rounds as trees: each round below the one it came from, in an order that tells what was tried."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Kin(Struct, frozen=True, kw_only=True):
     """A round's place in its family.
 
     Attributes:
-        number: of the round, or of one that is gone and that others came from.
-        round: None for one that is gone.
+        number: of the round, or of a deleted one that others came from.
+        round: None for a deleted one.
         parent: the round it came from; None for the first of a family.
-        depth: how many branches it is away from the first round.
-        branches: whether it begins a branch of its own, at one depth more than its parent; else it goes on in the line
-            of its parent, below what branches off there.
+        depth: number of branches between it and the first round.
+        branches: whether it begins a branch of its own, one deeper than its parent; else it continues its parent's
+            line, below the branches there.
         goes_on: whether any round came from it.
-        circular: the parent it names itself came from it, so that it is taken for the first.
+        circular: the parent that it names came from it, so that it is shown as the first of a family.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Kin(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True):
-    """A field of the spec that is not what it was in the round it came from, both as people read them."""
+    """A field of the spec that differs from the parent's, with both values as people read them."""
 
     key: str
     old: str
@@ -46,14 +46,14 @@ class Change(Struct, frozen=True):
 
 
 def families(rounds: Iterable[Round]) -> list[list[Kin]]:
-    """Every family, by its first round's number, each in reading order.
+    """Return every family, by its first round's number, each in reading order.
 
-    A round stands below the one it came from. Where several came from one, the line that most rounds follow is told
-    last and keeps its depth, so that n rounds are never deeper than log2(n); the others branch off above it, by number.
-    Rounds whose parent is gone are kept together beneath its number. Linear in the rounds, without recursion.
+    A round is below the one it came from. Where several came from one, the line with most rounds comes last and keeps
+    its depth, so that n rounds are never deeper than log2(n); the others branch off above it, by number. Rounds whose
+    parent was deleted stay together below its number. Linear in the number of rounds, without recursion.
     """
-    known = {round_.number: round_ for round_ in rounds}
-    parents = {number: round_.parent for number, round_ in known.items()}
+    by_number = {round_.number: round_ for round_ in rounds}
+    parents = {number: round_.parent for number, round_ in by_number.items()}
     for parent in [*parents.values()]:
         if parent is not None:
             parents.setdefault(parent, None)
@@ -67,8 +67,8 @@ def families(rounds: Iterable[Round]) -> list[list[Kin]]:
         [
             Kin(
                 number=number,
-                round=known.get(number),
-                parent=known.get(parent) if (parent := parents[number]) is not None else None,
+                round=by_number.get(number),
+                parent=by_number.get(parent) if (parent := parents[number]) is not None else None,
                 depth=depth,
                 branches=branches,
                 goes_on=bool(children[number]),
@@ -82,7 +82,7 @@ def families(rounds: Iterable[Round]) -> list[list[Kin]]:
 
 
 def family_of(rounds: Iterable[Round], number: int) -> list[Kin]:
-    """The family that round `number` belongs to; one that is gone has those that came from it.
+    """Return the family of round `number`; a deleted round has the family of those that came from it.
 
     Raises:
         RoundError: there is no such round.
@@ -94,7 +94,7 @@ def family_of(rounds: Iterable[Round], number: int) -> list[Kin]:
 
 
 def _cut_circles(parents: dict[int, int | None]) -> set[int]:
-    """Take the parent from the lowest number of each circle, as a file edited by hand may have; returns these."""
+    """Remove the parent of the lowest number in each circle, which a file edited by hand may have; return these."""
     cut: set[int] = set()
     met_from: dict[int, int] = {}
     for start in sorted(parents):
@@ -112,7 +112,7 @@ def _cut_circles(parents: dict[int, int | None]) -> set[int]:
 
 
 def _sizes(parents: Mapping[int, int | None], children: Mapping[int, list[int]]) -> dict[int, int]:
-    """How many rounds came from each, itself among them."""
+    """Count the rounds that came from each round, including itself."""
     order = [number for number, parent in parents.items() if parent is None]
     for number in order:  # which grows meanwhile: parents before their children
         order.extend(children[number])
@@ -126,21 +126,21 @@ def _sizes(parents: Mapping[int, int | None], children: Mapping[int, list[int]])
 def _in_reading_order(
     first: int, children: Mapping[int, list[int]], sizes: Mapping[int, int]
 ) -> list[tuple[int, int, bool]]:
-    """(number, depth, whether it branches off) of all that came from `first`."""
-    told: list[tuple[int, int, bool]] = []
+    """Return (number, depth, whether it branches off) of all rounds that came from `first`."""
+    order: list[tuple[int, int, bool]] = []
     ahead = [(first, 0, False)]
     while ahead:
         number, depth, branches = ahead.pop()
-        told.append((number, depth, branches))
+        order.append((number, depth, branches))
         if line := children[number]:
             main = max(line, key=lambda child: (sizes[child], child))
             ahead.append((main, depth, False))
             ahead.extend((child, depth + 1, True) for child in reversed(line) if child != main)
-    return told
+    return order
 
 
 def changes(kin: Kin) -> list[Change]:
-    """What differs in its spec from the round it came from; empty for the first of a family."""
+    """Return the fields of a round's spec that differ from its parent's; empty for the first of a family."""
     if kin.round is None or kin.parent is None:
         return []
     return [
@@ -151,20 +151,20 @@ def changes(kin: Kin) -> list[Change]:
 
 @cache
 def field_name(key: str) -> str:
-    """peft's or transformers' own name of a field, with its group where another field has the same."""
+    """Return peft's or transformers' own name of a field, with its group where another field has the same name."""
     name = spec_fields()[key].name
     return key if sum(field.name == name for field in spec_fields().values()) > 1 else name
 
 
 def kin_fields(kin: Kin) -> dict[str, object]:
-    """A round's place as the JSON output gives it, null where unknown; a change of perplexity is in percent."""
+    """Return a round's place for JSON outputs, null where unknown; a change of perplexity is in percent."""
     round_, parent = kin.round, kin.parent
     changed: dict[str, object] = {}
-    change = None
+    movement = None
     if parent is not None and round_ is not None:
         old, new = flatten(parent.spec), flatten(round_.spec)
-        changed = {item.key: {"old": old[item.key], "new": new[item.key]} for item in changes(kin)}
-        change = moved(parent, round_)
+        changed = {change.key: {"old": old[change.key], "new": new[change.key]} for change in changes(kin)}
+        movement = moved(parent, round_)
     base = moved_from_base(round_) if round_ is not None else None
     return {
         "number": kin.number,
@@ -177,7 +177,7 @@ def kin_fields(kin: Kin) -> dict[str, object]:
         "note": round_.note if round_ is not None else None,
         "changes": changed,
         "perplexity": round_.result.perplexity if round_ is not None else None,
-        "against_parent": change.percent if change is not None else None,
+        "against_parent": movement.percent if movement is not None else None,
         "against_base": base.percent if base is not None else None,
         "other_held_out_tokens": why_incomparable(parent, round_) if parent is not None and round_ is not None else "",
     }

@@ -30,29 +30,29 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 Test = Callable[[Round], bool]
 
 
-def filter_rounds(rounds: Iterable[Round], expression: str, known: Rounds | None = None) -> list[Round]:
-    """The rounds that meet every term: `column<op>value` compares, `column:text` contains, a bare word is searched for.
+def filter_rounds(rounds: Iterable[Round], expression: str, all_rounds: Rounds | None = None) -> list[Round]:
+    """Return the rounds that meet every term: `column<op>value` compares, `column:text` contains, a bare word searches.
 
-    A round that lacks a value meets no comparison of it. Of a list, such as the tags, `=` asks for one of its words.
+    A round that lacks a value meets no comparison of it. For a list, such as the tags, `=` means one of its words.
 
     Args:
-        known: all rounds by number, for columns that compare a round with others; `rounds` if None.
+        all_rounds: all rounds by number, for columns that compare a round with others; `rounds` if None.
 
     Raises:
-        SpecError: an unknown column, or a number expected and not given.
+        SpecError: a column is unknown, or a number is missing.
     """
-    listed = list(rounds)
-    known = by_number(listed) if known is None else known
-    for test in [_test(term, known) for term in expression.split()]:
-        listed = list(filter(test, listed))
-    return listed
+    matching = list(rounds)
+    all_rounds = by_number(matching) if all_rounds is None else all_rounds
+    for test in [_test(term, all_rounds) for term in expression.split()]:
+        matching = list(filter(test, matching))
+    return matching
 
 
 def by_number(rounds: Iterable[Round]) -> Rounds:
     return {round_.number: round_ for round_ in rounds}
 
 
-def _test(term: str, known: Rounds) -> Test:
+def _test(term: str, rounds: Rounds) -> Test:
     match = TERM.match(term)
     if match is None:
         word = term.casefold()
@@ -60,56 +60,56 @@ def _test(term: str, known: Rounds) -> Test:
     name, sign, text = match.groups()
     column = find_column(name)
     if column.numeric:
-        return _compare_numbers(column, sign, text, known)
-    wanted = text.casefold()
+        return _compare_numbers(column, sign, text, rounds)
+    word = text.casefold()
     if sign == ":":
-        return lambda round_: wanted in column.text(round_, known).casefold()
+        return lambda round_: word in column.text(round_, rounds).casefold()
     if sign not in ("=", "!="):
-        raise SpecError(f"{term!r}: {column.key} is no number, use =, != or :")
-    return lambda round_: (wanted in _words(column, round_, known)) is (sign == "=")
+        raise SpecError(f"{term!r}: {column.key} is not a number: use =, != or :")
+    return lambda round_: (word in _words(column, round_, rounds)) is (sign == "=")
 
 
 def _searched(round_: Round) -> str:
-    """All text of a round that a word is looked for in."""
+    """Return all text of a round that a bare word is searched in."""
     spec = round_.spec
     texts = (round_.name, round_.status, *round_.tags, round_.note, round_.message, spec.model.path, spec.data.path)
     return "\n".join(texts).casefold()
 
 
-def _words(column: Column, round_: Round, known: Rounds) -> set[str]:
-    """What a text column equals: the whole text, or each word of a list."""
-    value = column.value(round_, known)
-    listed = value if isinstance(value, tuple) else ()
-    return {text.casefold() for text in (column.text(round_, known), *listed)}
+def _words(column: Column, round_: Round, rounds: Rounds) -> set[str]:
+    """Return the texts that `=` matches in a column: the whole text, and each word of a list."""
+    value = column.value(round_, rounds)
+    words = value if isinstance(value, tuple) else ()
+    return {text.casefold() for text in (column.text(round_, rounds), *words)}
 
 
-def _compare_numbers(column: Column, sign: str, text: str, known: Rounds) -> Test:
+def _compare_numbers(column: Column, sign: str, text: str, rounds: Rounds) -> Test:
     try:
         bound = float(text)
     except ValueError:
-        raise SpecError(f"{column.key}{sign}{text}: {text!r} is no number") from None
+        raise SpecError(f"{column.key}{sign}{text}: {text!r} is not a number") from None
     compare = COMPARE[sign]
 
     def test(round_: Round) -> bool:
-        value = column.value(round_, known)
+        value = column.value(round_, rounds)
         return value is not None and compare(value, bound)
 
     return test
 
 
-def sort_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) -> list[Round]:
-    """By a column, `-column` for the largest first; rounds without a value come last either way.
+def sort_rounds(rounds: Iterable[Round], key: str, all_rounds: Rounds | None = None) -> list[Round]:
+    """Sort by a column, `-column` for the largest first; rounds without a value come last either way.
 
     Args:
-        known: as for `filter_rounds`.
+        all_rounds: as for `filter_rounds`.
 
     Raises:
-        SpecError: an unknown column.
+        SpecError: the column is unknown.
     """
     column = find_column(key.removeprefix("-"))
-    listed = list(rounds)
-    others = by_number(listed) if known is None else known
-    values = [(column.value(round_, others), round_) for round_ in listed]
+    rounds = list(rounds)
+    others = by_number(rounds) if all_rounds is None else all_rounds
+    values = [(column.value(round_, others), round_) for round_ in rounds]
     ordered = [(value, round_) for value, round_ in values if value is not None]
     if not column.numeric:
         ordered = [(column.text(round_, others).casefold(), round_) for _, round_ in ordered]
@@ -118,12 +118,12 @@ def sort_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) 
 
 
 class Group(Struct, frozen=True):
-    """Rounds that are equal in a column, `text` being what it says of each ("" where it is unknown).
+    """Rounds that are equal in a column; `text` is their common value for people ("" where it is unknown).
 
     Attributes:
         best: the one with the lowest perplexity; None if none has any, or they were measured on different tokens.
-        apart: whether they were.
-        seeds: how far chance alone moves their perplexity, if they differ in nothing but the seed.
+        mixed: whether they were measured on different held-out tokens.
+        seeds: the spread of their perplexity, if they differ in nothing but the seed.
     """
 
     text: str
@@ -137,7 +137,7 @@ class Group(Struct, frozen=True):
         return f"{len(self.rounds)} round{'s' * (len(self.rounds) != 1)}"
 
     def heading(self, title: str) -> str:
-        """`lr 2e-4 · 3 rounds · best perplexity 3.16 (round 2)`, `title` being the name of the column."""
+        """Write `lr 2e-4 · 3 rounds · best perplexity 3.16 (round 2)`; `title` is the name of the column."""
         parts = [f"{title} {clean_line(self.text) or '–'}", self.counted]
         if self.seeds is not None:
             parts.append(f"perplexity {self.seeds.text} over {self.seeds.seeds} seeds")
@@ -148,25 +148,25 @@ class Group(Struct, frozen=True):
         return " · ".join(parts)
 
 
-def group_rounds(rounds: Iterable[Round], key: str, known: Rounds | None = None) -> list[Group]:
-    """The rounds by what they have in a column, in the order of its values, within a group in their own.
+def group_rounds(rounds: Iterable[Round], key: str, all_rounds: Rounds | None = None) -> list[Group]:
+    """Group the rounds by a column, in the order of its values; each group keeps the order of `rounds`.
 
     Args:
-        known: as for `filter_rounds`.
+        all_rounds: as for `filter_rounds`.
 
     Raises:
-        SpecError: an unknown column.
+        SpecError: the column is unknown.
     """
     column = find_column(key)
-    listed = list(rounds)
-    others = by_number(listed) if known is None else known
+    rounds = list(rounds)
+    others = by_number(rounds) if all_rounds is None else all_rounds
     members: dict[str, list[Round]] = {}
-    told: dict[object, str] = {}  # a value that is known reads the same in all rounds
-    for round_ in listed:
+    text_by_value: dict[object, str] = {}  # a value that is known reads the same in all rounds
+    for round_ in rounds:
         value = column.value(round_, others)
-        text = told[value] if value in told else column.text(round_, others)
+        text = text_by_value[value] if value in text_by_value else column.text(round_, others)
         if value is not None:
-            told[value] = text
+            text_by_value[value] = text
         members.setdefault(text, []).append(round_)
     heads = sort_rounds([group[0] for group in members.values()], key, others)
     texts = [column.text(head, others) for head in heads]

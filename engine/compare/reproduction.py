@@ -1,4 +1,4 @@
-"""Whether a run came out as another of the same spec did, step by step, and what was not the same about the two."""
+"""Two runs of the same spec compared step by step, and the differences of their origins."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from msgspec import Struct
 from engine.runs.events import AnyEvent, Evaluated, Provenance, Step
 from engine.runs.provenance import differences
 
-Verdict = Literal["identical", "within tolerance", "different", "nothing to compare"]
+Agreement = Literal["identical", "within tolerance", "different", "nothing to compare"]
 STEP_TOLERANCE = 1e-2  # of a step's loss, relative: other kernels round otherwise, and it adds up over the steps
 EVAL_TOLERANCE = 1e-3  # of an eval loss, which is a mean over many more tokens
 
 
 class Reproduction(Struct, frozen=True):
-    """Two runs held against each other.
+    """The comparison of two runs.
 
     Attributes:
-        steps, evaluations: how many both have.
+        steps, evaluations: number that both have.
         first_step: the first whose losses are not the same to the last digit, None if all are.
         step_difference, eval_difference: the largest relative difference of two losses.
         verdict: `different` also where one of them has steps or evaluations that the other lacks.
-        origins: (what, in the first, in the second) where they do not come from the same.
+        origins: (name, value in the first, value in the second) where their origins differ.
     """
 
     steps: int
@@ -32,20 +32,20 @@ class Reproduction(Struct, frozen=True):
     first_step: int | None
     step_difference: float
     eval_difference: float
-    verdict: Verdict
+    verdict: Agreement
     origins: list[tuple[str, str, str]]
 
 
 def reproduction(first: Sequence[AnyEvent], second: Sequence[AnyEvent]) -> Reproduction:
-    """How the second run came out beside the first, by the events of each."""
+    """Compare the second run with the first, by the events of each."""
     ours, theirs = _step_losses(first), _step_losses(second)
     evals, other_evals = _eval_losses(first), _eval_losses(second)
-    steps = {step: _apart(ours[step], theirs[step]) for step in ours if step in theirs}
-    measured = {step: _apart(evals[step], other_evals[step]) for step in evals if step in other_evals}
+    steps = {step: _relative_difference(ours[step], theirs[step]) for step in ours if step in theirs}
+    measured = {step: _relative_difference(evals[step], other_evals[step]) for step in evals if step in other_evals}
     return Reproduction(
         steps=len(steps),
         evaluations=len(measured),
-        first_step=next((step for step, apart in steps.items() if apart), None),
+        first_step=next((step for step, difference in steps.items() if difference), None),
         step_difference=max(steps.values(), default=0.0),
         eval_difference=max(measured.values(), default=0.0),
         verdict=_verdict(steps, measured, ours.keys() == theirs.keys() and evals.keys() == other_evals.keys()),
@@ -54,27 +54,27 @@ def reproduction(first: Sequence[AnyEvent], second: Sequence[AnyEvent]) -> Repro
 
 
 def _step_losses(events: Sequence[AnyEvent]) -> dict[int, float]:
-    """By step; of one that a resumed run took anew, the last."""
-    return {item.step: math.nan if item.loss is None else item.loss for item in events if isinstance(item, Step)}
+    """Return the loss of each step; the last one where a resumed run repeated the step."""
+    return {event.step: math.nan if event.loss is None else event.loss for event in events if isinstance(event, Step)}
 
 
 def _eval_losses(events: Sequence[AnyEvent]) -> dict[int, float]:
-    measured = [item for item in events if isinstance(item, Evaluated)]
-    return {item.step: math.nan if item.eval_loss is None else item.eval_loss for item in measured}
+    measured = [event for event in events if isinstance(event, Evaluated)]
+    return {event.step: math.nan if event.eval_loss is None else event.eval_loss for event in measured}
 
 
 def _origin(events: Sequence[AnyEvent]) -> Provenance:
-    return next((item for item in reversed(events) if isinstance(item, Provenance)), Provenance(time=0.0))
+    return next((event for event in reversed(events) if isinstance(event, Provenance)), Provenance(time=0.0))
 
 
-def _apart(first: float, second: float) -> float:
-    """The relative difference; 0 for two that are no numbers, infinite where one is none."""
+def _relative_difference(first: float, second: float) -> float:
+    """Return the relative difference; 0 if both are NaN, infinite if one is."""
     if math.isnan(first) or math.isnan(second):
         return 0.0 if math.isnan(first) and math.isnan(second) else math.inf
     return abs(first - second) / max(abs(first), abs(second)) if first != second else 0.0
 
 
-def _verdict(steps: Mapping[int, float], evaluations: Mapping[int, float], complete: bool) -> Verdict:
+def _verdict(steps: Mapping[int, float], evaluations: Mapping[int, float], complete: bool) -> Agreement:
     if not steps and not evaluations:
         return "nothing to compare"
     if not complete:

@@ -1,4 +1,4 @@
-"""Rounds that differ in nothing but the seed: how far chance alone moves a result."""
+"""Groups of rounds that differ in nothing but the seed: the spread of their perplexities is due to chance."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SeedGroup(Struct, frozen=True):
 
     Attributes:
         rounds: by number.
-        mean, deviation: of the perplexities of the seeds, the latter that of a sample (divided by n − 1). A seed that
-            was trained several times counts once, with the mean of its rounds.
+        mean, deviation: of the perplexities of the seeds; the deviation is that of a sample (divided by n − 1). A seed
+            that was trained several times counts once, with the mean of its rounds.
     """
 
     rounds: tuple[Round, ...]
@@ -30,12 +30,12 @@ class SeedGroup(Struct, frozen=True):
 
     @property
     def seeds(self) -> int:
-        """How many there are."""
+        """Number of different seeds."""
         return len({round_.spec.train.seed for round_ in self.rounds})
 
     @property
     def text(self) -> str:
-        """`3.10 ± 0.12`: the deviation with two digits that mean something, and the mean as far as that goes."""
+        """`3.10 ± 0.12`: the deviation with two significant digits, and the mean with as many decimals."""
         if not self.deviation:
             return f"{format_perplexity(self.mean)} ± 0"
         decimals = max(0, 1 - math.floor(math.log10(self.deviation)))
@@ -43,9 +43,9 @@ class SeedGroup(Struct, frozen=True):
 
 
 def seed_groups(rounds: Iterable[Round]) -> list[SeedGroup]:
-    """The groups that there are, in the order of their first rounds.
+    """Find the groups, in the order of their first rounds.
 
-    `train.seed` alone is left open: another `data.seed` holds other rows out.
+    Only `train.seed` may differ: another `data.seed` holds other rows out.
     """
     measured = [round_ for round_ in rounds if round_.result.perplexity is not None]
     tokens = held_out_groups(measured)
@@ -54,25 +54,25 @@ def seed_groups(rounds: Iterable[Round]) -> list[SeedGroup]:
         train = msgspec.structs.replace(round_.spec.train, seed=0)
         spec = msgspec.structs.replace(round_.spec, train=train)
         together.setdefault((spec, tokens[round_.number]), []).append(round_)
-    found = []
-    for listed in together.values():
+    groups = []
+    for members in together.values():
         by_seed: dict[int, list[float]] = {}
-        for item in listed:
-            assert item.result.perplexity is not None
-            by_seed.setdefault(item.spec.train.seed, []).append(item.result.perplexity)
+        for round_ in members:
+            assert round_.result.perplexity is not None
+            by_seed.setdefault(round_.spec.train.seed, []).append(round_.result.perplexity)
         if len(by_seed) > 1:
             values = list(map(statistics.mean, by_seed.values()))
-            found.append(SeedGroup(tuple(listed), statistics.mean(values), statistics.stdev(values)))
-    return found
+            groups.append(SeedGroup(tuple(members), statistics.mean(values), statistics.stdev(values)))
+    return groups
 
 
 def seeds_alone(rounds: Iterable[Round]) -> SeedGroup | None:
-    """The group that the rounds are, if those of them that were measured differ in nothing but the seed."""
+    """Return the rounds as one group if those that were measured differ in nothing but the seed, else None."""
     measured = [round_ for round_ in rounds if round_.result.perplexity is not None]
     if len(measured) < 2 or not all(_same_but_seed(measured[0].spec, round_.spec) for round_ in measured):
         return None
-    found = seed_groups(measured)
-    return found[0] if found and len(found[0].rounds) == len(measured) else None
+    groups = seed_groups(measured)
+    return groups[0] if groups and len(groups[0].rounds) == len(measured) else None
 
 
 def _same_but_seed(first: Spec, second: Spec) -> bool:

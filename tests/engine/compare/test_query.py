@@ -65,9 +65,9 @@ def test_filter_keeps_the_rounds_that_meet_every_term(expression: str, expected:
     [
         ("pplx<3", "no column 'pplx'"),
         ("seed=42", "data.seed or train.seed"),
-        ("ppl<low", "perplexity<low: 'low' is no number"),
-        ("ppl<", "'' is no number"),
-        ("name<b", "'name<b': name is no number, use =, != or :"),
+        ("ppl<low", "perplexity<low: 'low' is not a number"),
+        ("ppl<", "'' is not a number"),
+        ("name<b", "'name<b': name is not a number: use =, != or :"),
     ],
 )
 def test_filter_that_makes_no_sense_is_refused(expression: str, message: str) -> None:

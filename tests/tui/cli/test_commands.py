@@ -395,7 +395,7 @@ def test_doctor_tells_the_device_in_words_and_json(
         (["new", "--preset", "nano", "--set", "data.samples=999999"], "set it to at most"),
         (["show", "x"], "invalid int value: 'x'"),
         (["ls", "--sort", "speed"], "there is no column 'speed'"),
-        (["ls", "--filter", "ppl<low"], "'low' is no number"),
+        (["ls", "--filter", "ppl<low"], "'low' is not a number"),
         (["export", "-o", "/no/such/directory/file.md"], "which cannot be written"),
         (["stop", "1"], "there is no round 1"),
     ],

@@ -108,7 +108,7 @@ async def test_filter_follows_what_is_typed_and_a_wrong_one_leaves_the_table(
         assert "2 shown: wide" in shown(pilot, "#title")
         await pilot.press("space", *"ppl<")
         assert numbers(pilot) == [1, 3]
-        assert "'' is no number" in shown(pilot, ".line-hint")
+        assert "'' is not a number" in shown(pilot, ".line-hint")
         await pilot.press("enter")
         assert pilot.app.screen.query("LineEditor")
         await pilot.press("3", ".", "5", "enter")

@@ -1,7 +1,7 @@
-"""Two sides before a judge who does not know which is which: the same prompts, answered by both.
+"""A blind test: a judge compares two sides' answers to the same prompts without knowing which side gave which.
 
-The sides are two rounds, or a round and its base model. The order of the prompts, and who stands on the left, come from
-a random seed that is kept with the judgements: the same again whenever the judge goes on, and not to be guessed.
+The sides are two rounds, or a round and its base model. The order of the prompts, and the side on the left, come from a
+random seed that is saved with the judgements, so that they stay the same when the judge goes on, and cannot be guessed.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Choice = Literal["left", "right", "tie", "skip"]
 ADVICE = "train with --set generation.examples=50, for example"
 
 
-class Reply(Struct, frozen=True):
-    """The answer that was expected, and the one that was given."""
+class PromptAnswer(Struct, frozen=True):
+    """The expected answer to a prompt, and the side's."""
 
     expected: str
     text: str
 
 
-class Said(Struct, frozen=True):
-    """What a side said to prompts, and after which step that was."""
+class SideAnswers(Struct, frozen=True):
+    """A side's answers after a training step, by prompt."""
 
     step: int
-    replies: Mapping[str, Reply]
+    answers_by_prompt: Mapping[str, PromptAnswer]
 
 
 class Pair(Struct, frozen=True):
-    """A prompt, the answer that was expected, and those of both sides, as they are shown; `key` hashes the prompt."""
+    """A prompt, its expected answer and those of both sides, as they are shown; `key` is the hash of the prompt."""
 
     key: str
     prompt: str
@@ -57,8 +57,8 @@ class Contest(Struct, frozen=True):
     """Two sides, and the prompts that they answered differently.
 
     Attributes:
-        alike: how many they answered with the same text, which are not asked and count for nothing.
-        sampled: whether these are the few short samples of training, for want of scored answers.
+        alike: number of prompts that they answered with the same text; these are not judged.
+        sampled: whether these are the few short samples of training, as there are no scored answers.
     """
 
     first: Side
@@ -69,28 +69,28 @@ class Contest(Struct, frozen=True):
 
 
 def open_contest(workspace: Workspace, one: Round, other: Round | None) -> Contest:
-    """The contest of two rounds, or of a round and its base model where `other` is None.
+    """Return the contest of two rounds, or of a round and its base model if `other` is None.
 
-    The scored answers of both are taken, if they are to some of the same prompts, else the samples of both.
+    It uses the scored answers of both if these have prompts in common, else the samples of both.
 
     Raises:
-        RoundError: there is nothing to judge; says how there would be.
+        RoundError: there is nothing to judge; says how to get answers.
     """
     rounds = (one, other or one)
-    told = [_said_by(workspace, one, base=False), _said_by(workspace, rounds[1], base=other is None)]
-    for round_, said in zip(rounds, told, strict=True):
-        if not any(item.replies for item in said):
-            raise RoundError(_told_silent(round_))
+    answers = [_answers_of(workspace, one, base=False), _answers_of(workspace, rounds[1], base=other is None)]
+    for round_, own_answers in zip(rounds, answers, strict=True):
+        if not any(item.answers_by_prompt for item in own_answers):
+            raise RoundError(_no_answers(round_))
     sides = [Side(item.spec.model.path, item.id) for item in rounds]
     if other is None:
         sides[1] = Side(one.spec.model.path)
-    for (first, second), sampled in zip(zip(*told, strict=True), (False, True), strict=True):
-        if common := [prompt for prompt in first.replies if prompt in second.replies]:
+    for (first, second), sampled in zip(zip(*answers, strict=True), (False, True), strict=True):
+        if common := [prompt for prompt in first.answers_by_prompt if prompt in second.answers_by_prompt]:
             contest = _contest(sides, (first, second), common, sampled)
             if not contest.pairs:
                 raise RoundError(
                     f"{_named(one, other)} gave the same answers to all {contest.alike} prompts, so there is nothing "
-                    f"to judge: more prompts may tell them apart; {ADVICE}"
+                    f"to judge: more prompts may show a difference; {ADVICE}"
                 )
             return contest
     raise RoundError(
@@ -99,18 +99,20 @@ def open_contest(workspace: Workspace, one: Round, other: Round | None) -> Conte
     )
 
 
-def _contest(sides: Sequence[Side], told: Sequence[Said], prompts: Sequence[str], sampled: bool) -> Contest:
-    standing = [
-        Side(side.model, side.run, said.step if side.run else 0) for side, said in zip(sides, told, strict=True)
+def _contest(sides: Sequence[Side], answers: Sequence[SideAnswers], prompts: Sequence[str], sampled: bool) -> Contest:
+    with_steps = [
+        Side(side.model, side.run, own_answers.step if side.run else 0)
+        for side, own_answers in zip(sides, answers, strict=True)
     ]
-    order = (0, 1) if standing[0] <= standing[1] else (1, 0)
-    first, second = (told[place].replies for place in order)
+    order = (0, 1) if with_steps[0] <= with_steps[1] else (1, 0)
+    first, second = (answers[index].answers_by_prompt for index in order)
     pairs = [
         Pair(_hash(prompt), *map(_shown, (prompt, first[prompt].expected, first[prompt].text, second[prompt].text)))
         for prompt in prompts
     ]
-    asked = tuple(pair for pair in pairs if pair.first != pair.second)
-    return Contest(standing[order[0]], standing[order[1]], asked, len(pairs) - len(asked), sampled)
+    different = tuple(pair for pair in pairs if pair.first != pair.second)
+    first_side, second_side = (with_steps[index] for index in order)
+    return Contest(first_side, second_side, different, len(pairs) - len(different), sampled)
 
 
 def _hash(prompt: str) -> str:
@@ -118,28 +120,28 @@ def _hash(prompt: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Both sides' texts in the same way: harmless, without the spaces that end lines."""
+    """Clean a text for the screen, both sides' in the same way, and strip the spaces at the ends of lines."""
     return clean("\n".join(line.rstrip() for line in text.strip().splitlines()))
 
 
-def _said_by(workspace: Workspace, round_: Round, *, base: bool) -> tuple[Said, Said]:
-    """The scored answers and the samples of a round's last adapter, or of its base model."""
+def _answers_of(workspace: Workspace, round_: Round, *, base: bool) -> tuple[SideAnswers, SideAnswers]:
+    """Read the scored answers and the samples of a round's last adapter, or of its base model."""
     run = workspace.run_dir(round_.id)
     snapshot = RunSnapshot(read_events(run.events, Started, Answered, Sampled, Saved))
-    scored = [item.step for item in snapshot.answered if (item.step == 0) == base]
-    sampled = [item.step for item in snapshot.samples if (item.step == 0) == base]
-    kept = [item.step for item in snapshot.saved if item.final and item.step in sampled]
-    scored_step, sampled_step = (scored or [0])[-1], (kept or sampled or [0])[-1]
+    scored = [event.step for event in snapshot.answered if (event.step == 0) == base]
+    sampled = [event.step for event in snapshot.samples if (event.step == 0) == base]
+    final = [event.step for event in snapshot.saved if event.final and event.step in sampled]
+    scored_step, sampled_step = (scored or [0])[-1], (final or sampled or [0])[-1]
     answers = read_answers(run, scored_step) if scored else []
-    samples = [item for item in snapshot.samples if sampled and item.step == sampled_step]
-    return Said(scored_step, _replies(answers)), Said(sampled_step, _replies(samples))
+    samples = [event for event in snapshot.samples if sampled and event.step == sampled_step]
+    return SideAnswers(scored_step, _answers_by_prompt(answers)), SideAnswers(sampled_step, _answers_by_prompt(samples))
 
 
-def _replies(told: Iterable[Answer | Sampled]) -> dict[str, Reply]:
-    return {item.prompt: Reply(item.expected, item.text) for item in told}
+def _answers_by_prompt(answers: Iterable[Answer | Sampled]) -> dict[str, PromptAnswer]:
+    return {answer.prompt: PromptAnswer(answer.expected, answer.text) for answer in answers}
 
 
-def _told_silent(round_: Round) -> str:
+def _no_answers(round_: Round) -> str:
     if round_.status is Status.IMPORTED:
         return f"round {round_.number} was imported without its answers, so there is nothing to judge: {ADVICE}"
     return f"round {round_.number} has no answers to held-out prompts yet, so there is nothing to judge: {ADVICE}"
@@ -150,24 +152,24 @@ def _named(one: Round, other: Round | None) -> str:
 
 
 class Session:
-    """A judge's way through a contest: each prompt once, from where it was left.
+    """A judge's way through a contest: each prompt once, continued after an interruption.
 
-    What it makes of a choice counts once it is `keep`t: nothing moves on before that is written.
+    `judge` and `take_back` return a line to write; after it was written, `keep` moves on.
     """
 
     def __init__(self, contest: Contest, judgements: Judgements) -> None:
         sides = (contest.first, contest.second)
-        before = [item for item in judgements.given if (item.first, item.second) == sides]
+        before = [judgement for judgement in judgements.valid if (judgement.first, judgement.second) == sides]
         self.contest = contest
         self.seed = before[-1].seed if before else new_seed()
         keys = {pair.key for pair in contest.pairs}
-        self._given = {item.prompt: item for item in before if item.prompt in keys}
-        self._ordered = sorted(contest.pairs, key=lambda pair: _drawn(self.seed, "order", pair.key))
-        self._waiting = [pair for pair in self._ordered if pair.key not in self._given]
+        self._judged = {judgement.prompt: judgement for judgement in before if judgement.prompt in keys}
+        self._ordered = sorted(contest.pairs, key=lambda pair: _keyed_hash(self.seed, "order", pair.key))
+        self._waiting = [pair for pair in self._ordered if pair.key not in self._judged]
 
     @property
     def current(self) -> Pair | None:
-        """What is asked now; None when all were asked."""
+        """The pair to judge now; None when all were judged."""
         return self._waiting[0] if self._waiting else None
 
     @property
@@ -176,23 +178,23 @@ class Session:
 
     @property
     def done(self) -> int:
-        """How many have a verdict or were skipped."""
+        """Number of pairs that have a verdict or were skipped."""
         return self.total - len(self._waiting)
 
     @property
     def skipped(self) -> int:
-        return sum(item.verdict == "skip" for item in self._given.values())
+        return sum(judgement.verdict == "skip" for judgement in self._judged.values())
 
     def first_on_left(self, pair: Pair) -> bool:
-        """One random bit for each prompt."""
-        return _drawn(self.seed, "left", pair.key)[0] % 2 == 0
+        """Return a random bit that is the same for a prompt each time."""
+        return _keyed_hash(self.seed, "left", pair.key)[0] % 2 == 0
 
     def answers(self, pair: Pair) -> tuple[str, str]:
-        """What stands on the left, and on the right."""
+        """Return the answer on the left, and the one on the right."""
         return (pair.first, pair.second) if self.first_on_left(pair) else (pair.second, pair.first)
 
     def judge(self, choice: Choice) -> Judgement:
-        """The judgement of what is asked now, to be written."""
+        """Return the judgement of the current pair, to be written."""
         pair = self._waiting[0]
         first_on_left = self.first_on_left(pair)
         verdict: Preference = "tie" if choice == "tie" else "skip"
@@ -205,38 +207,38 @@ class Session:
         )  # fmt: skip
 
     def take_back(self) -> Retraction | None:
-        """What takes back the last judgement, to be written; None if there is none."""
-        last = next(reversed(self._given.values()), None)
+        """Return the retraction of the last judgement, to be written; None if there is no judgement."""
+        last = next(reversed(self._judged.values()), None)
         return None if last is None else Retraction(id=last.id, time=time.time())
 
     def keep(self, line: Judgement | Retraction) -> None:
-        """The line was written: go on to the next prompt, or back to the one whose judgement was taken back."""
+        """Move on after `line` was written: to the next prompt, or back to the one of a retracted judgement."""
         if isinstance(line, Judgement):
-            self._given.pop(line.prompt, None)
-            self._given[line.prompt] = line
+            self._judged.pop(line.prompt, None)
+            self._judged[line.prompt] = line
             self._waiting = [pair for pair in self._waiting if pair.key != line.prompt]
             return
-        gone = next(key for key, item in self._given.items() if item.id == line.id)
-        del self._given[gone]
-        back = next(pair for pair in self._ordered if pair.key == gone)
-        self._waiting = [back, *(pair for pair in self._waiting if pair is not back)]
+        prompt = next(key for key, judgement in self._judged.items() if judgement.id == line.id)
+        del self._judged[prompt]
+        retracted = next(pair for pair in self._ordered if pair.key == prompt)
+        self._waiting = [retracted, *(pair for pair in self._waiting if pair is not retracted)]
 
     def ask_skipped(self) -> None:
-        """Ask once more for what was skipped."""
-        skipped = {key for key, item in self._given.items() if item.verdict == "skip"}
+        """Put the skipped pairs at the end of those to judge."""
+        skipped = {key for key, judgement in self._judged.items() if judgement.verdict == "skip"}
         self._waiting += [pair for pair in self._ordered if pair.key in skipped and pair not in self._waiting]
 
     @property
     def rate(self) -> WinRate:
-        """How the first side did."""
-        verdicts = [item.verdict for item in self._given.values()]
+        """The win rate of the first side."""
+        verdicts = [judgement.verdict for judgement in self._judged.values()]
         return WinRate(verdicts.count("first"), verdicts.count("tie"), verdicts.count("second"))
 
 
 def new_seed() -> str:
-    """What nobody can guess."""
+    """Return a random seed that cannot be guessed."""
     return secrets.token_hex(16)
 
 
-def _drawn(seed: str, purpose: str, key: str) -> bytes:
+def _keyed_hash(seed: str, purpose: str, key: str) -> bytes:
     return hashlib.sha256(f"{seed} {purpose} {key}".encode()).digest()

@@ -1,7 +1,7 @@
-"""What people preferred of two answers to the same prompt: `judgements.jsonl` of a workspace, only ever appended to.
+"""Judgements of pairs of answers: `judgements.jsonl` of a workspace, which is only ever appended to.
 
-One line is one judgement, or takes one back. Any number of processes may write: each line goes in whole under a lock,
-is forced to disk before it counts as given, and is taken out again where the disk refuses.
+Each line is a judgement or retracts one. Any number of processes may write: a line is written whole under a lock, is
+forced to disk before it counts, and is removed again if the disk refuses.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Preference = Literal["first", "second", "tie", "skip"]
 
 
 class Contestant(NamedTuple):
-    """Who answers: the round of a run, by its id, or else a base model, by its path."""
+    """One who answers: the round of a run, by its id, or else a base model, by its path."""
 
     run: str | None
     model: str
 
 
 class Side(Struct, frozen=True, order=True, omit_defaults=True):
-    """Whose answers these are: those of base model `model`, or, with `run`, of that round's adapter after `step`."""
+    """One side of a test: the answers of base model `model`, or, with `run`, of that round's adapter after `step`."""
 
     model: str
     run: str = ""
@@ -49,13 +49,13 @@ class Judgement(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="g
     """A judgement.
 
     Attributes:
-        id: by which it can be taken back.
+        id: names it in a `Retraction`.
         time: in seconds since the epoch.
         prompt: hash of the prompt.
-        first, second: the lesser side and the greater, whichever was asked for first.
-        first_on_left: where they stood.
-        seed: decides the order of the prompts and who stands where, for all judgements of these two sides.
-        prompts: how many there are to judge of these two sides.
+        first, second: the two sides in their sort order.
+        first_on_left: whether the first side's answer was on the left.
+        seed: decides the order of the prompts and the side on the left, for all judgements of these two sides.
+        prompts: number of prompts to judge for these two sides.
     """
 
     id: str
@@ -70,7 +70,7 @@ class Judgement(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="g
 
 
 class Retraction(Struct, frozen=True, kw_only=True, tag_field="judgement", tag="retracted"):
-    """The judgement of that id was taken back."""
+    """A line that takes back the judgement of the same id."""
 
     id: str
     time: float
@@ -80,30 +80,30 @@ _decoder: msgspec.json.Decoder[Judgement | Retraction] = msgspec.json.Decoder(Ju
 
 
 class Judgements(Struct, frozen=True):
-    """The judgements that stand, in the order they were given: none taken back, and one for a prompt and two sides.
+    """The valid judgements in the order of their lines: not retracted, and the last for its prompt and sides.
 
-    `unread` counts the lines that this version does not understand, among them what a crash left of one.
+    `unread` counts the lines that this version does not understand, such as one that a crash cut short.
     """
 
-    given: tuple[Judgement, ...] = ()
+    valid: tuple[Judgement, ...] = ()
     unread: int = 0
 
 
 def read_judgements(path: Path) -> Judgements:
-    """All judgements of a workspace, none if there is no such file.
+    """Read all judgements of a workspace; empty if the file does not exist.
 
     Raises:
-        StoreError: it cannot be read, or what has its name is a link or no file.
+        StoreError: the file cannot be read, or is a link or a directory.
     """
     try:
         data = read_plain(path, max_bytes=MAX_JUDGEMENTS_BYTES)
     except FileNotFoundError:
         return Judgements()
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({reason_of(error)}): put it right, or aside") from error
+        raise StoreError(f"{path} cannot be read ({reason_of(error)}): repair it, or move it away") from error
     lines = [line for line in data.split(b"\n") if line.strip()]
-    read = [found for line in lines if (found := _decode(line)) is not None]
-    return Judgements(_standing(read), len(lines) - len(read))
+    decoded = [record for line in lines if (record := _decode(line)) is not None]
+    return Judgements(_valid(decoded), len(lines) - len(decoded))
 
 
 def _decode(line: bytes) -> Judgement | Retraction | None:
@@ -113,30 +113,30 @@ def _decode(line: bytes) -> Judgement | Retraction | None:
         return None
 
 
-def _standing(lines: Iterable[Judgement | Retraction]) -> tuple[Judgement, ...]:
-    given: dict[tuple[Side, Side, str], Judgement] = {}
+def _valid(lines: Iterable[Judgement | Retraction]) -> tuple[Judgement, ...]:
+    valid: dict[tuple[Side, Side, str], Judgement] = {}
     keys: dict[str, tuple[Side, Side, str]] = {}
     for line in lines:
         if isinstance(line, Judgement):
             key = keys[line.id] = (line.first, line.second, line.prompt)
-            given.pop(key, None)
-            given[key] = line
-        elif line.id in keys and (last := given.get(keys[line.id])) is not None and last.id == line.id:
-            del given[keys[line.id]]
-    return tuple(given.values())
+            valid.pop(key, None)
+            valid[key] = line
+        elif line.id in keys and (last := valid.get(keys[line.id])) is not None and last.id == line.id:
+            del valid[keys[line.id]]
+    return tuple(valid.values())
 
 
 def append_judgement(path: Path, line: Judgement | Retraction) -> None:
     """Add a line and force it to disk.
 
     Raises:
-        StoreError: the disk refuses, or what has the file's name is a link or no file; the file is as it was.
+        StoreError: the disk refuses, or the path is a link or a directory; the file is as it was.
     """
     try:
         _append(path, msgspec.json.encode(line) + b"\n")
     except OSError as error:
         raise StoreError(
-            f"the judgement could not be written to {path} ({reason_of(error)}): give it again when that is mended"
+            f"the judgement could not be written to {path} ({reason_of(error)}): judge again when that is fixed"
         ) from error
 
 

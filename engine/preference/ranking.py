@@ -2,9 +2,9 @@
 
 The chance that i is preferred to j is worth_i / (worth_i + worth_j) (R. A. Bradley and M. E. Terry, Rank analysis of
 incomplete block designs, Biometrika 39, 1952); a tie is half a win for both, which makes the intervals a little wider
-than need be. As a prior each has one tie with a phantom of worth 1 (G. Phelan and J. T. Whelan, Hierarchical Bayesian
-Bradley-Terry for applications in Major League Baseball, 2017): so also one who never lost has a finite worth, and those
-who were never judged against each other, even through others, a place beside each other, if by the prior alone.
+than necessary. As a prior each has one tie with a phantom of worth 1 (G. Phelan and J. T. Whelan, Hierarchical Bayesian
+Bradley-Terry for applications in Major League Baseball, 2017): so one who never lost has a finite worth too, and two
+who were never judged against each other, even through others, can be ordered, if by the prior alone.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ Values = NDArray[np.float64]
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where one stands.
+    """The place of one contestant in the ranking.
 
     Attributes:
         round: None for a base model.
-        called: what it is called in a sentence.
+        called: its name in a sentence.
         rate: against all others together.
-        worth: by the model, the geometric mean of all being 1, and the ends of its 95 % interval.
+        worth: by the model; the geometric mean of all is 1.
+        low, high: the ends of the 95 % interval of `worth`.
     """
 
     contestant: Contestant
@@ -46,7 +47,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
     @property
     def fields(self) -> dict[str, object]:
-        """As JSON for others to read; `round` is its number, null for a base model."""
+        """The fields of the JSON output; `round` is its number, null for a base model."""
         return {
             "round": self.round.number if self.round is not None else None,
             "name": self.round.name if self.round is not None else "",
@@ -63,13 +64,14 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Ranking(Struct, frozen=True):
-    """All that were judged.
+    """The ranking of all contestants.
 
     Attributes:
         places: the best first.
-        duels: of each two, the better placed first.
-        groups: how many there are of those judged against each other, if through others; more than 1 is not one order.
-        left_out: judgements of rounds that are gone, or of answers before the last that were judged of a round.
+        duels: for each two, the better placed first.
+        groups: number of groups whose members were judged against each other, directly or through others; with more
+            than 1 there is not one order.
+        left_out: number of judgements of deleted rounds, or of answers of an earlier adapter of a round.
     """
 
     places: tuple[Place, ...] = ()
@@ -79,7 +81,7 @@ class Ranking(Struct, frozen=True):
 
     @property
     def sentences(self) -> list[str]:
-        """What is to be said of each two."""
+        """A sentence on each two that were judged against each other."""
         return [preference_words(first.called, second.called, rate) for first, second, rate in self.duels]
 
 
@@ -89,19 +91,19 @@ def worth_text(worth: float) -> str:
 
 
 def rank(judgements: Judgements, rounds: Sequence[Round]) -> Ranking:
-    """The order of all that were judged; what was skipped counts for nothing."""
-    known = {item.id: item for item in rounds}
-    counted, left_out = countable(judgements, known)
-    fought = duels(counted)
-    places = sorted(_places(fought, known), key=lambda place: -place.worth)
-    return Ranking(tuple(places), _between(places, fought), _groups(fought), left_out)
+    """Rank all contestants; skipped prompts do not count."""
+    rounds_by_id = {item.id: item for item in rounds}
+    counted, left_out = countable(judgements, rounds_by_id)
+    all_duels = duels(counted)
+    places = sorted(_places(all_duels, rounds_by_id), key=lambda place: -place.worth)
+    return Ranking(tuple(places), _between(places, all_duels), _groups(all_duels), left_out)
 
 
-def _places(fought: Duels, known: Mapping[str, Round]) -> Iterator[Place]:
-    rates, worths = totals(fought), bradley_terry(fought)
+def _places(all_duels: Duels, rounds_by_id: Mapping[str, Round]) -> Iterator[Place]:
+    rates, worths = totals(all_duels), bradley_terry(all_duels)
     bases = sum(one.run is None for one in worths)
     for one, (worth, low, high) in worths.items():
-        round_ = known.get(one.run or "")
+        round_ = rounds_by_id.get(one.run or "")
         base = "the base model" if bases == 1 else f"the base model {one.model}"
         called = f"round {round_.number}" if round_ is not None else base
         yield Place(
@@ -109,19 +111,19 @@ def _places(fought: Duels, known: Mapping[str, Round]) -> Iterator[Place]:
         )  # fmt: skip
 
 
-def _between(places: Sequence[Place], fought: Duels) -> tuple[tuple[Place, Place, WinRate], ...]:
-    """How each two that were judged against each other did, by their places."""
-    found = []
+def _between(places: Sequence[Place], all_duels: Duels) -> tuple[tuple[Place, Place, WinRate], ...]:
+    """Return each two that were judged against each other, in the order of their places, with their win rate."""
+    pairs = []
     for better, worse in itertools.combinations(places, 2):
-        if (rate := fought.get((better.contestant, worse.contestant))) is not None:
-            found.append((better, worse, rate))
-        elif (rate := fought.get((worse.contestant, better.contestant))) is not None:
-            found.append((better, worse, rate.reversed))
-    return tuple(found)
+        if (rate := all_duels.get((better.contestant, worse.contestant))) is not None:
+            pairs.append((better, worse, rate))
+        elif (rate := all_duels.get((worse.contestant, better.contestant))) is not None:
+            pairs.append((better, worse, rate.reversed))
+    return tuple(pairs)
 
 
-def _groups(fought: Duels) -> int:
-    """How many parts the graph of the duels falls into."""
+def _groups(all_duels: Duels) -> int:
+    """Count the connected parts of the graph of duels."""
     leader: dict[Contestant, Contestant] = {}
 
     def find(one: Contestant) -> Contestant:
@@ -129,23 +131,23 @@ def _groups(fought: Duels) -> int:
             one = leader[one]
         return one
 
-    for first, second in fought:
+    for first, second in all_duels:
         leader[find(first)] = find(second)
     return sum(find(one) == one for one in list(leader))
 
 
-def bradley_terry(fought: Duels) -> dict[Contestant, tuple[float, float, float]]:
-    """The worth of each and the ends of its 95 % interval, from the observed Fisher information.
+def bradley_terry(all_duels: Duels) -> dict[Contestant, tuple[float, float, float]]:
+    """Compute the worth of each and the ends of its 95 % interval, from the observed Fisher information.
 
     The posterior has one maximum, as the prior joins all of them (D. R. Hunter, MM algorithms for generalized
     Bradley-Terry models, Annals of Statistics 32, 2004), which Newton's method finds in the logarithms of the worths.
     """
-    everyone = sorted({one for pair in fought for one in pair}, key=str)
+    everyone = sorted({one for pair in all_duels for one in pair}, key=str)
     if not everyone:
         return {}
     index = {one: place for place, one in enumerate(everyone)}
     wins = np.zeros((len(everyone), len(everyone)))
-    for (first, second), rate in fought.items():
+    for (first, second), rate in all_duels.items():
         wins[index[first], index[second]] += rate.wins + rate.ties / 2
         wins[index[second], index[first]] += rate.losses + rate.ties / 2
     logs = _most_likely(wins)
@@ -158,7 +160,7 @@ def bradley_terry(fought: Duels) -> dict[Contestant, tuple[float, float, float]]
 
 
 def _most_likely(wins: Values) -> Values:
-    """The logarithms of the worths with the highest posterior, given wins [of the row, against the column]."""
+    """Find the logarithms of the worths with the highest posterior, from wins [of the row, against the column]."""
     logs = np.zeros(len(wins))
     for _ in range(STEPS):
         value, gradient, information = _posterior(logs, wins)
@@ -174,7 +176,7 @@ def _most_likely(wins: Values) -> Values:
 
 
 def _posterior(logs: Values, wins: Values) -> tuple[float, Values, Values]:
-    """Log posterior but for a constant, its gradient, and the negative of its second derivatives."""
+    """Return the log posterior without its constant, its gradient, and the negative of its second derivatives."""
     ahead = logs[:, None] - logs[None, :]
     chance, chance_of_phantom = 1 / (1 + np.exp(-ahead)), 1 / (1 + np.exp(-logs))
     judged = wins + wins.T

@@ -1,4 +1,4 @@
-"""How often one of two is preferred, how sure that is, and how many judgements more would settle it."""
+"""Win rates: the share of judgements that prefer one of two, its interval, and the judgements needed to settle it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WinRate(Struct, frozen=True):
 
     @property
     def reversed(self) -> WinRate:
-        """As the other sees it."""
+        """The same judgements from the other's side."""
         return WinRate(self.losses, self.ties, self.wins)
 
     @property
@@ -51,15 +51,15 @@ class WinRate(Struct, frozen=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether one is preferred, beyond chance."""
+        """True if one is preferred beyond chance."""
         low, high = self.interval
         return not low <= 0.5 <= high
 
     @property
     def more_to_settle(self) -> int | None:
-        """How many judgements more would tell the two apart four times out of five, if the rate is as it looks.
+        """Number of further judgements that would settle this rate, if it is the true one, four times out of five.
 
-        None where it is settled, or where they are preferred equally often. (R. J. Connor, Sample size for testing
+        None if it is settled, or if they are preferred equally often. (R. J. Connor, Sample size for testing
         differences in proportions for the paired-sample design, Biometrics 43, 1987.)
         """
         if self.is_settled or self.wins == self.losses:
@@ -69,20 +69,20 @@ class WinRate(Struct, frozen=True):
         return max(1, math.ceil((errors / difference) ** 2) - self.count)
 
 
-def _end(of: WinRate, towards: float) -> float:
-    """The end of Tango's interval in the direction of -1 or 1, by bisection: beyond it the score test refuses."""
-    if not of.count:
+def _end(rate: WinRate, towards: float) -> float:
+    """Find the end of Tango's interval towards -1 or 1, by bisection: beyond it the score test rejects."""
+    if not rate.count:
         return towards
-    inside, outside = (of.wins - of.losses) / of.count, towards
+    inside, outside = (rate.wins - rate.losses) / rate.count, towards
     for _ in range(HALVINGS):
         middle = (inside + outside) / 2
-        inside, outside = (middle, outside) if abs(_score(of, middle)) <= Z else (inside, middle)
+        inside, outside = (middle, outside) if abs(_score(rate, middle)) <= Z else (inside, middle)
     return (inside + outside) / 2
 
 
-def _score(of: WinRate, difference: float) -> float:
-    """Tango's statistic for a difference of win and loss probabilities, standard normal if that is the true one."""
-    n, wins, losses = of.count, of.wins, of.losses
+def _score(rate: WinRate, difference: float) -> float:
+    """Compute Tango's statistic for a difference of win and loss probabilities; standard normal if that is true."""
+    n, wins, losses = rate.count, rate.wins, rate.losses
     a = 2 * n
     b = -wins - losses + (2 * n - wins + losses) * difference
     c = -losses * difference * (1 - difference)
@@ -96,47 +96,49 @@ Duels = Mapping[tuple[Contestant, Contestant], WinRate]
 
 
 def finished(judgements: Judgements) -> Judgements:
-    """Without those of two sides that are judged still: how it goes is not to be told by the way."""
-    asked = Counter((item.first, item.second) for item in judgements.given)
-    whole = tuple(item for item in judgements.given if asked[item.first, item.second] >= item.prompts)
+    """Leave out the sides whose prompts are not all judged yet: a judge must not see a result before the end."""
+    judged = Counter((judgement.first, judgement.second) for judgement in judgements.valid)
+    whole = tuple(
+        judgement for judgement in judgements.valid if judged[judgement.first, judgement.second] >= judgement.prompts
+    )
     return Judgements(whole, judgements.unread)
 
 
 def countable(judgements: Judgements, runs: Container[str]) -> tuple[list[Judgement], int]:
-    """What counts, and how many judgements beside that do not.
+    """Return the judgements that count, and the number of those that do not.
 
-    Left out are rounds that are none of `runs`, as they were deleted, and answers of a round before the last that were
-    judged, which another adapter gave. What was skipped is no judgement.
+    Judgements do not count if a round of theirs was deleted, so that it is not in `runs`, or if a later adapter of the
+    round was judged too. Skipped prompts are in neither.
     """
-    asked = [item for item in judgements.given if item.verdict != "skip"]
+    judged = [judgement for judgement in judgements.valid if judgement.verdict != "skip"]
     last: dict[str, int] = {}
-    for side in (side for item in asked for side in (item.first, item.second)):
+    for side in (side for judgement in judged for side in (judgement.first, judgement.second)):
         last[side.run] = max(side.step, last.get(side.run, 0))
 
     def counts(side: Side) -> bool:
         return not side.run or (side.run in runs and side.step == last[side.run])
 
-    counted = [item for item in asked if counts(item.first) and counts(item.second)]
-    return counted, len(asked) - len(counted)
+    counted = [judgement for judgement in judged if counts(judgement.first) and counts(judgement.second)]
+    return counted, len(judged) - len(counted)
 
 
-def duels(given: Iterable[Judgement]) -> Duels:
-    """Each two that were judged against each other, with how the first did; what was skipped is left out."""
+def duels(judgements: Iterable[Judgement]) -> Duels:
+    """Return each two that were judged against each other with the win rate of the first; skipped prompts are out."""
     counts: dict[tuple[Contestant, Contestant], Counter[str]] = {}
-    for item in given:
-        if item.verdict != "skip":
-            key = (item.first.contestant, item.second.contestant)
-            counts.setdefault(key, Counter())[item.verdict] += 1
+    for judgement in judgements:
+        if judgement.verdict != "skip":
+            key = (judgement.first.contestant, judgement.second.contestant)
+            counts.setdefault(key, Counter())[judgement.verdict] += 1
     return {key: WinRate(count["first"], count["tie"], count["second"]) for key, count in counts.items()}
 
 
-def totals(fought: Duels) -> dict[Contestant, WinRate]:
-    """How each did against all others together."""
-    found: dict[Contestant, WinRate] = {}
-    for (first, second), rate in fought.items():
-        found[first] = found.get(first, WinRate()) + rate
-        found[second] = found.get(second, WinRate()) + rate.reversed
-    return found
+def totals(all_duels: Duels) -> dict[Contestant, WinRate]:
+    """Return the win rate of each contestant against all others together."""
+    total_by_contestant: dict[Contestant, WinRate] = {}
+    for (first, second), rate in all_duels.items():
+        total_by_contestant[first] = total_by_contestant.get(first, WinRate()) + rate
+        total_by_contestant[second] = total_by_contestant.get(second, WinRate()) + rate.reversed
+    return total_by_contestant
 
 
 def rate_text(rate: WinRate) -> str:
@@ -151,15 +153,15 @@ def interval_text(rate: WinRate) -> str:
 
 
 def preference_words(first: str, second: str, rate: WinRate) -> str:
-    """What the judgements of two say, in one sentence; `first` and `second` are what they are called."""
+    """Say in one sentence which of two is preferred; `first` and `second` are their names."""
     if not rate.count:
         return f"nothing was judged of {first} and {second}"
     if rate.rate < 0.5:
         first, second, rate = second, first, rate.reversed
     if rate.is_settled:
         return f"{first} is preferred to {second}: {rate_text(rate)}"
-    told = f"no difference between {first} and {second} at this size: {first} is preferred in {rate_text(rate)}"
+    sentence = f"no difference between {first} and {second} at this size: {first} is preferred in {rate_text(rate)}"
     more = rate.more_to_settle
     if more is None:
-        return told
-    return f"{told}; about {more:,} more {'judgement' if more == 1 else 'judgements'} would settle it"
+        return sentence
+    return f"{sentence}; about {more:,} more {'judgement' if more == 1 else 'judgements'} would settle it"

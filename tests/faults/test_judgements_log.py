@@ -55,7 +55,7 @@ def test_judge_who_is_killed_goes_on_where_they_were(tmp_path: Path, tried: Trie
         news = dict(line.split() for line in lines if line.endswith("\n"))
         asked_twice += len(news.keys() & told.keys())
         told |= news
-        kept = {item.prompt: item.verdict for item in read_judgements(path).given}
+        kept = {item.prompt: item.verdict for item in read_judgements(path).valid}
         lost += sum(kept.get(prompt) != verdict for prompt, verdict in told.items())
         session = Session(contest(), read_judgements(path))
         assert session.done == len(kept) and (session.current is None or session.current.key not in kept)
@@ -74,11 +74,11 @@ def test_full_disk_takes_back_the_judgement_it_has_no_room_for(tmp_path: Path, s
     )
     told = [line.split()[0] for line in done.stdout.splitlines()]
     kept = read_judgements(copy)
-    tried("F5", "a disk that fills up while it is judged", 1, len(set(told) - {item.prompt for item in kept.given}))
+    tried("F5", "a disk that fills up while it is judged", 1, len(set(told) - {item.prompt for item in kept.valid}))
     assert "no space left on device" in done.stderr
-    assert [item.prompt for item in kept.given] == told and len(told) > 20
+    assert [item.prompt for item in kept.valid] == told and len(told) > 20
     assert kept.unread == 0 and copy.read_bytes().endswith(b"\n")
     session = Session(contest(), kept)
     assert session.current is not None and session.current.key not in told
     append_judgement(copy, session.judge("left"))
-    assert len(read_judgements(copy).given) == len(told) + 1
+    assert len(read_judgements(copy).valid) == len(told) + 1

@@ -36,13 +36,13 @@ def test_judgements_read_back_in_order(path: Path) -> None:
 def test_judgement_that_was_taken_back_does_not_count(path: Path) -> None:
     for line in (preferred("a", "first"), preferred("b", "tie"), Retraction(id="a", time=2.0)):
         append_judgement(path, line)
-    assert read_judgements(path).given == (preferred("b", "tie"),)
+    assert read_judgements(path).valid == (preferred("b", "tie"),)
 
 
 def test_later_judgement_of_the_same_takes_the_place_of_the_earlier(path: Path) -> None:
     for line in (preferred("a", "skip"), preferred("b", "tie"), preferred("a", "second", mark="again")):
         append_judgement(path, line)
-    assert read_judgements(path).given == (preferred("b", "tie"), preferred("a", "second", mark="again"))
+    assert read_judgements(path).valid == (preferred("b", "tie"), preferred("a", "second", mark="again"))
 
 
 def test_lines_that_are_no_judgement_are_counted_and_passed_over(path: Path) -> None:
@@ -57,9 +57,9 @@ def test_lines_that_are_no_judgement_are_counted_and_passed_over(path: Path) -> 
 def test_whole_last_line_without_its_newline_counts(path: Path) -> None:
     append_judgement(path, preferred("a", "first"))
     path.write_bytes(path.read_bytes().rstrip())
-    assert read_judgements(path).given == (preferred("a", "first"),)
+    assert read_judgements(path).valid == (preferred("a", "first"),)
     append_judgement(path, preferred("b", "tie"))
-    assert read_judgements(path).given == (preferred("a", "first"), preferred("b", "tie"))
+    assert read_judgements(path).valid == (preferred("a", "first"), preferred("b", "tie"))
 
 
 @pytest.mark.parametrize("taken", [0, 1, 20])
@@ -83,7 +83,7 @@ def test_refused_write_leaves_the_file_as_it_was(
             append_judgement(path, preferred("b", "tie"))
     assert path.read_bytes() == content
     append_judgement(path, preferred("b", "tie"))
-    assert read_judgements(path).given == (preferred("a", "first"), preferred("b", "tie"))
+    assert read_judgements(path).valid == (preferred("a", "first"), preferred("b", "tie"))
 
 
 def test_what_is_no_file_is_neither_read_nor_written(path: Path, tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_two_judges_at_once_lose_nothing(path: Path) -> None:
     writers = [subprocess.Popen([*command, name], env=ENVIRONMENT) for name in ("one", "other")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     found = read_judgements(path)
-    assert (len(found.given), found.unread) == (120, 0)
+    assert (len(found.valid), found.unread) == (120, 0)

@@ -47,7 +47,7 @@ async def until_asked(pilot: AppPilot, number: int) -> None:
 
 
 def given(cockpit: Cockpit) -> tuple[Judgement, ...]:
-    return read_judgements(cockpit.workspace.judgements).given
+    return read_judgements(cockpit.workspace.judgements).valid
 
 
 def key_for(pilot: AppPilot, word: str, keys: tuple[str, str] = ("left", "right")) -> str:
@@ -240,7 +240,7 @@ async def test_judgement_that_the_disk_refuses_is_given_again(
         told = [str(item.message) for item in pilot.app._notifications]
         path = idle_cockpit.workspace.judgements
         assert told == [
-            f"the judgement could not be written to {path} (no space left on device): give it again when that is mended"
+            f"the judgement could not be written to {path} (no space left on device): judge again when that is fixed"
         ]
         assert shown(pilot, "#prompt") == asked
         await pilot.press("t")

@@ -1,6 +1,6 @@
-"""A round as a document of the store, and as `runs/<id>/spec.json`, also where a later version wrote it.
+"""Rounds as documents of the store and as `runs/<id>/spec.json`, also where a later version wrote them.
 
-What this version does not know in a document is passed over in reading and kept in changing.
+Fields that this version does not know are ignored when reading and preserved when changing.
 """
 
 from __future__ import annotations
@@ -20,37 +20,36 @@ _decoder = msgspec.json.Decoder(Round)
 
 
 def to_round(number: int, document: Mapping[str, Any]) -> Round:
-    """The round of a document; raises StoreError, which names the round, if it does not hold together."""
+    """Decode the round of a document; raises StoreError, which names the round, if the document is not valid."""
     try:
         try:
             round_ = _decoder.decode(document.raw) if isinstance(document, Record) else msgspec.convert(document, Round)
-        except msgspec.ValidationError:  # perhaps by nothing but a setting that a later version has
+        except msgspec.ValidationError:  # perhaps only because of a setting of a later version
             round_ = msgspec.convert(known_fields(document), Round)
         if round_.number != number:
             raise msgspec.ValidationError(f"its number is {round_.number}")
         return round_
     except msgspec.ValidationError as error:
         raise StoreError(
-            f"round {number} in experiments.json does not hold together ({error}): correct it there, or run "
-            "`loratui rebuild`"
+            f"round {number} in experiments.json is not valid ({error}): correct it there, or run `loratui rebuild`"
         ) from error
 
 
-def sharing(round_: Round, known: dict[Any, Any]) -> Round:
-    """The round made of the equal parts that are `known` already: of ten thousand rounds few have a spec of their own.
+def share_equal_parts(round_: Round, parts: dict[Any, Any]) -> Round:
+    """Replace the parts of a round by equal objects of `parts`: of ten thousand rounds few have a spec of their own.
 
     Args:
-        known: specs, parts of specs and plans by themselves, to which those of the round are added.
+        parts: maps specs, parts of specs and plans to themselves; those of the round are added.
     """
-    spec = known.get(round_.spec)
+    spec = parts.get(round_.spec)
     if spec is None:
-        spec = Spec(*(known.setdefault(part, part) for part in msgspec.structs.astuple(round_.spec)))
-        known[spec] = spec
-    return msgspec.structs.replace(round_, spec=spec, plan=known.setdefault(round_.plan, round_.plan))
+        spec = Spec(*(parts.setdefault(part, part) for part in msgspec.structs.astuple(round_.spec)))
+        parts[spec] = spec
+    return msgspec.structs.replace(round_, spec=spec, plan=parts.setdefault(round_.plan, round_.plan))
 
 
 def new_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = ()) -> Round:
-    """The round of a queued spec."""
+    """Make the round of a queued spec."""
     return Round(
         id=queued.id,
         number=queued.number,

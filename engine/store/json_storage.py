@@ -1,8 +1,8 @@
 """TinyDB's JSON file, replaced whole and never overwritten in place, with backups of what was replaced.
 
 Beside `experiments.json` lie `.bak1`, what it was before the last change, and `.bak2` and `.bak3`, which give way once
-the next newer is an hour, a day newer. A backup is a hard link to the file that is replaced: it costs no writing, and
-is never a part of a file; on file systems without links it is a copy. Only what was read whole becomes a backup.
+the next newer is an hour, a day newer. A backup is a hard link to the file that is replaced: it costs no writing and is
+never incomplete; on file systems without links it is a copy. Only a file that was read whole becomes a backup.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Signature = tuple[int, int, int]
 
 
 class Record(Mapping[str, Any]):
-    """A document as it stands in the file: decoded only when it is looked into, and written back byte for byte."""
+    """A document as bytes of the file: decoded only when a field is read, and written back byte for byte."""
 
     __slots__ = ("_fields", "raw")
 
@@ -72,13 +72,13 @@ Tables = dict[str, dict[str, Record]]
 
 
 class AtomicJSONStorage(Storage):
-    """TinyDB's storage over one file. A parse is kept for as long as the file's (inode, size, mtime) stay the same.
+    """TinyDB's storage over one file. A parse stays cached while the file's (inode, size, mtime) are the same.
 
-    Reading needs no lock; everything that writes is for the holder of the store's lock.
+    Reading needs no lock; every method that writes is for the holder of the store's lock.
 
     Attributes:
-        path: the file, which may be a link to where it lies.
-        unsure: why what was written last may not outlive a loss of power; "" as long as it will.
+        path: the file, or a link to it.
+        unsure: why the last write may be lost when the power fails; "" if it is safe on the disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,22 +88,22 @@ class AtomicJSONStorage(Storage):
 
     @property
     def target(self) -> Path:
-        """Where the file lies: what replaces it, and what is kept of it, belong there, and a link stays a link."""
+        """The path of the file behind any link: replacements and backups go beside it, and a link stays a link."""
         try:
             return Path(os.path.realpath(self.path, strict=True))
         except FileNotFoundError:
             return Path(os.path.realpath(self.path))
-        except OSError as error:  # not to be taken for no link
+        except OSError as error:  # must not look like a missing link
             raise StoreError(f"{self.path} cannot be read: {reason_of(error)}") from error
 
     @property
     def backups(self) -> list[Path]:
-        """Newest first, whether they are there or not."""
+        """The paths of the backups, newest first, whether they exist or not."""
         target = self.target
         return [target.with_name(f"{target.name}.bak{age}") for age in (1, 2, 3)]
 
     def signature(self) -> Signature | None:
-        """What changes whenever the file does; None while there is no file."""
+        """Return a value that changes whenever the file does; None while the file does not exist."""
         try:
             return _signature(os.stat(self.path))
         except FileNotFoundError:
@@ -120,14 +120,14 @@ class AtomicJSONStorage(Storage):
         return self._parsed[1]
 
     def write(self, data: Mapping[str, Mapping[str, Mapping[str, Any]]], aside: Path | None = None) -> None:
-        """Replace the file. What it was becomes a backup, or has the name `aside` from now on.
+        """Replace the file. The old one becomes a backup, or is renamed to `aside`.
 
         Raises:
             StoreError: the disk refuses, or another program changed the file since it was read; it is then as it was.
         """
         tables = {name: {key: _as_record(table[key]) for key in sorted(table, key=int)} for name, table in data.items()}
         target = self.target
-        known, self._parsed = self._parsed, None
+        before, self._parsed = self._parsed, None
         try:
             with temporary_file(target, _render(tables)) as temporary:
                 now = time.time_ns()  # the kernel's own clock ticks too seldom to tell two quick writes apart
@@ -135,9 +135,9 @@ class AtomicJSONStorage(Storage):
                 signature = _signature(os.stat(temporary))
                 if aside is not None:
                     _set_aside(target, aside)
-                elif known is not None and (found := self.signature()) is not None:
-                    if found != known[0]:
-                        raise StoreError(f"{self.path} was changed meanwhile by another program: try again")
+                elif before is not None and (signature_now := self.signature()) is not None:
+                    if signature_now != before[0]:
+                        raise StoreError(f"{self.path} was changed by another program meanwhile: try again")
                     self._keep_backup(target)
                 os.replace(temporary, target)
         except OSError as error:
@@ -146,14 +146,14 @@ class AtomicJSONStorage(Storage):
         self._sync(target.parent)
 
     def _sync(self, directory: Path) -> None:
-        """The new file is in its place by now: a failure here must not be taken for a write that did not happen."""
+        """Force the new file's name to disk; a failure is not one of the write, as the new file is in its place."""
         try:
             sync(directory)
             self.unsure = ""
         except OSError as error:
             self.unsure = (
-                f"{self.path} is written, but may be as before after a loss of power, as the disk does not "
-                f"confirm it ({reason_of(error)}): look after the disk"
+                f"{self.path} is written, but the disk does not confirm it ({reason_of(error)}), so that a power "
+                f"failure may undo it: check the disk"
             )
 
     def _keep_backup(self, target: Path) -> None:
@@ -163,9 +163,9 @@ class AtomicJSONStorage(Storage):
         temporary = temporary_beside(target)
         link_or_copy(target, temporary)
         try:
-            for younger, older, apart in ((hour_old, day_old, DAY_SECONDS), (newest, hour_old, HOUR_SECONDS)):
+            for younger, older, seconds in ((hour_old, day_old, DAY_SECONDS), (newest, hour_old, HOUR_SECONDS)):
                 with suppress(FileNotFoundError):
-                    if _apart(younger, older) >= apart:
+                    if _seconds_between(younger, older) >= seconds:
                         os.replace(younger, older)
             os.replace(temporary, newest)
         except OSError:
@@ -174,14 +174,14 @@ class AtomicJSONStorage(Storage):
             raise
 
     def free_name(self, ending: str) -> Path:
-        """A name beside the file that nothing has, with the time of day and `ending` in it."""
+        """Return a free name beside the file, with the time of day and `ending` in it."""
         target = self.target
         name = f"{target.name}.{time.strftime('%Y%m%d-%H%M%S')}"
         names = (f"{name}{f'-{count}' if count > 1 else ''}.{ending}" for count in itertools.count(1))
         return next(path for path in map(target.with_name, names) if not os.path.lexists(path))
 
     def settle(self) -> None:
-        """Wait until the file has not changed for a moment: an editor or git may be in the midst of writing it."""
+        """Wait until the file has not changed for a moment: an editor or git may be writing it."""
         deadline = time.monotonic() + SETTLE_LIMIT_SECONDS
         while (signature := self.signature()) is not None and time.monotonic() < deadline:
             age = time.time() - signature[2] / 1e9
@@ -190,7 +190,7 @@ class AtomicJSONStorage(Storage):
             time.sleep(SETTLE_SECONDS - age)
 
     def sweep(self) -> None:
-        """Remove the temporary files that killed writers left."""
+        """Remove temporary files of killed writers."""
         with suppress(OSError):
             sweep(self.target)
 
@@ -207,30 +207,30 @@ def _set_aside(target: Path, aside: Path) -> None:
         os.rename(target, aside)
 
 
-def _apart(younger: Path, older: Path) -> float:
-    """Seconds between two backups; without end if there is no older one, or the clock was set back."""
-    at = younger.stat().st_mtime
+def _seconds_between(younger: Path, older: Path) -> float:
+    """Return the seconds between two backups; infinite if the older one is missing, or the clock was set back."""
+    modified = younger.stat().st_mtime
     try:
-        seconds = at - older.stat().st_mtime
+        seconds = modified - older.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
     return seconds if seconds >= 0 else float("inf")
 
 
 def read_tables(path: Path) -> Tables:
-    """The tables of a file.
+    """Read the tables of a file.
 
     Raises:
-        StoreNewer: it is laid out in a way that only a later version knows.
-        StoreDamaged: it is no file of loratui's.
-        StoreMissing: it is not there.
-        StoreError: it cannot be read at all, which says nothing about what is in it.
+        StoreNewer: a later version wrote it in a layout that this one does not know.
+        StoreDamaged: its content is not that of a store.
+        StoreMissing: it does not exist.
+        StoreError: the system cannot read it, whatever its content is.
     """
     try:
         data = read_plain(path, max_bytes=MAX_STORE_BYTES, follow_link=True)
         _check_utf8(data)
         tables = _decode(data)
-        if not _is_rendered(tables, data):  # not as it is written here, so what a parse passes over is looked for
+        if not _is_rendered(tables, data):  # another program wrote it: check for what the decoder accepts
             json.loads(data, object_pairs_hook=_refuse_duplicates, parse_int=str, parse_float=str)
         return tables
     except (NoPlainFile, msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -245,7 +245,7 @@ def read_tables(path: Path) -> Tables:
 
 
 def _check_utf8(data: bytes) -> None:
-    """Raises UnicodeDecodeError for what is no UTF-8; piece by piece, as a copy of a large file is kept by the heap."""
+    """Raise UnicodeDecodeError if `data` is not UTF-8; in pieces, as the heap would keep a copy of a large file."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(data), PIECE_BYTES):
         decoder.decode(data[start : start + PIECE_BYTES])
@@ -253,7 +253,7 @@ def _check_utf8(data: bytes) -> None:
 
 
 def _is_rendered(tables: Tables, data: bytes) -> bool:
-    """Whether `data` is what `_render` makes of the tables, byte for byte."""
+    """Return True if `data` is the output of `_render` for the tables, byte for byte."""
     at = 0
     for piece in _render(tables):
         end = at + len(bytes(piece))
@@ -267,53 +267,53 @@ def _decode(data: bytes) -> Tables:
     try:
         raw = msgspec.json.decode(data, type=dict[str, dict[str, msgspec.Raw]])
         if not all(KEY.fullmatch(key) for table in raw.values() for key in table):
-            raise msgspec.ValidationError("a record whose key is no number")
-        if not all(bytes(item).startswith(b"{") for table in raw.values() for item in table.values()):
-            raise msgspec.ValidationError("a record that is no object")
+            raise msgspec.ValidationError("a record whose key is not a number")
+        if not all(bytes(document).startswith(b"{") for table in raw.values() for document in table.values()):
+            raise msgspec.ValidationError("a record that is not an object")
         if "rounds" not in raw:
             raise msgspec.ValidationError("it has no rounds")
     except msgspec.ValidationError:
         refuse_newer(_schema_anywhere(msgspec.json.decode(data)))
         raise
-    return {name: {key: Record(item) for key, item in table.items()} for name, table in raw.items()}
+    return {name: {key: Record(document) for key, document in table.items()} for name, table in raw.items()}
 
 
 def _schema_anywhere(parsed: Any) -> object:
-    """The number of the layout, also in one that a later version has changed."""
-    places = [parsed]
+    """Find the number of the layout, also in a layout that a later version has changed."""
+    levels = [parsed]
     for name in ("meta", "1"):
-        places.append(places[-1].get(name) if isinstance(places[-1], dict) else None)
-    return next((place["schema"] for place in places if isinstance(place, dict) and "schema" in place), None)
+        levels.append(levels[-1].get(name) if isinstance(levels[-1], dict) else None)
+    return next((level["schema"] for level in levels if isinstance(level, dict) and "schema" in level), None)
 
 
 def refuse_newer(schema: object) -> None:
-    """Raises StoreNewer if `schema`, as found in a file, is the number of a layout of a later version."""
+    """Raise StoreNewer if `schema`, as read from a file, is the layout of a later version."""
     if isinstance(schema, int) and schema > SCHEMA:
         raise StoreNewer(
-            f"experiments.json is of a newer loratui (schema {schema}, this one knows {SCHEMA}) and is not changed by "
-            "this one: update loratui"
+            f"experiments.json is of a newer loratui (schema {schema}, this one knows {SCHEMA}) and cannot be changed "
+            "by this one: update loratui"
         )
 
 
 def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise ValueError("a key that is there twice")
+        raise ValueError("the same key twice in an object")
     return fields
 
 
 def _as_record(document: Mapping[str, Any]) -> Record:
-    """As it stands in the file, two levels deep."""
+    """Encode a document as in the file, indented two levels deep."""
     if isinstance(document, Record):
         return document
     return Record(msgspec.json.format(msgspec.json.encode(document), indent=1).replace(b"\n", b"\n  "))
 
 
 def _render(tables: Tables) -> Iterator[Buffer]:
-    """The file, in pieces: JSON with an indent of one space per level."""
+    """Yield the file in pieces: JSON with an indent of one space per level."""
     yield b"{"
-    for place, (name, table) in enumerate(tables.items()):
-        yield b"%s\n %s: {" % (b"," if place else b"", msgspec.json.encode(name))
+    for index, (name, table) in enumerate(tables.items()):
+        yield b"%s\n %s: {" % (b"," if index else b"", msgspec.json.encode(name))
         for row, (key, record) in enumerate(table.items()):
             yield b'%s\n  "%s": ' % (b"," if row else b"", key.encode())
             yield record.raw

@@ -1,4 +1,4 @@
-"""Rounds from what is left of them: their run directories, beside the documents of an old store."""
+"""Recovery of rounds from their run directories and from the documents of an old store."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from engine.store.documents import new_round, to_round
 from engine.store.json_storage import KEY, Tables
 from engine.store.trash import removed_in
 
-ANNOTATIONS = ("name", "note", "tags", "pinned")  # what a person says of a round, which decides nothing
+ANNOTATIONS = ("name", "note", "tags", "pinned")  # what a person writes about a round; no effect on training
 Documents = Mapping[str, Mapping[str, Any]]
 
 
-class Salvage(Struct, frozen=True):
-    """What came of it: the documents, and in words which rounds have another number now ("" if none)."""
+class Recovered(Struct, frozen=True):
+    """The recovered documents, and a sentence on the rounds that have another number now ("" if none)."""
 
     documents: Documents
-    told: str
+    renumbered: str
 
 
 def rounds_of_runs(workspace: Workspace) -> list[Round]:
-    """The rounds of all run directories whose spec can be read, by number, the earlier of equals first."""
+    """Read the rounds of all run directories whose spec can be read, by number, the earlier of equals first."""
     try:
         runs = [RunDir(spec.parent) for spec in workspace.runs_dir.glob("*/spec.json")]
     except OSError as error:
@@ -41,7 +41,7 @@ def rounds_of_runs(workspace: Workspace) -> list[Round]:
 
 
 def _read_run(run: RunDir) -> Round | None:
-    """A round from its run directory, whose name is its id; one that never began comes back held."""
+    """Read a round from its run directory, whose name is its id; one that never started becomes held."""
     if not ROUND_ID.fullmatch(run.path.name):
         return None
     try:
@@ -53,7 +53,7 @@ def _read_run(run: RunDir) -> Round | None:
     if snapshot.started is None:
         return new_round(queued, Status.HELD)
     ended = snapshot.status is not None
-    # Without a last word it may still be training: as `running` the runner looks for its engine and records the end.
+    # Without a final event it may still train: for a running round the runner finds the engine and records the end.
     return msgspec.structs.replace(
         new_round(queued, snapshot.status or Status.RUNNING, tuple(snapshot.warnings)),
         result=result_of(snapshot, run),
@@ -64,16 +64,16 @@ def _read_run(run: RunDir) -> Round | None:
     )
 
 
-def bring_back(old: Tables, backup: Tables, found: list[Round], last_number: int, stale: bool) -> Salvage:
-    """The rounds of `old`, as `backup` has them where they do not hold together, and those of `found` that it lacks.
+def recover(old: Tables, backup: Tables, from_runs: list[Round], last_number: int, stale: bool) -> Recovered:
+    """Combine the rounds of `old`, those of `backup` where `old` is broken, and those that only run directories have.
 
-    No round is left out but those that were deleted: one whose number another has gets the next free one, and a
-    document that does not hold together stays as it is if nothing better is found.
+    Only deleted rounds are left out: a round whose number is in use gets the next free one, and a broken document stays
+    as it is if there is no better one.
 
     Args:
-        found: as from `rounds_of_runs`.
-        last_number: the highest number that was ever given.
-        stale: whether `old` may be older than the run directories, which then have the last word.
+        from_runs: the result of `rounds_of_runs`.
+        last_number: the highest number that was ever used.
+        stale: whether `old` may be older than the run directories, which then overrule it.
     """
     result: dict[str, Mapping[str, Any]] = {}
     keys: dict[str, str] = {}
@@ -82,28 +82,28 @@ def bring_back(old: Tables, backup: Tables, found: list[Round], last_number: int
         result[key] = document if round_of(key, document) is not None else better
         if (round_ := round_of(key, result[key])) is not None:
             keys[round_.id] = key
-    gone = {item.id for item in removed_in(old)} - set(keys)
-    found = [round_ for round_ in found if round_.id not in gone]
-    last = max([last_number, *(round_.number for round_ in found if KEY.fullmatch(str(round_.number)))])
+    deleted = {removed.id for removed in removed_in(old)} - set(keys)
+    from_runs = [round_ for round_ in from_runs if round_.id not in deleted]
+    last = max([last_number, *(round_.number for round_ in from_runs if KEY.fullmatch(str(round_.number)))])
     renumbered = []
-    for round_ in found:
+    for round_ in from_runs:
         key = keys.get(round_.id, str(round_.number))
-        known = result.get(key)
+        current = result.get(key)
         if round_.id in keys:
             if stale:
-                with suppress(msgspec.ValidationError):  # beside what it knows it holds a number too large to hold
-                    result[key] = merged(known, _news(round_))
-        elif KEY.fullmatch(key) and (known is None or _is_broken_record_of(round_, key, known)):
+                with suppress(msgspec.ValidationError):  # an unknown field holds a number that is too large
+                    result[key] = merged(current, _newer_fields(round_))
+        elif KEY.fullmatch(key) and (current is None or _is_broken_record_of(round_, key, current)):
             result[key] = msgspec.to_builtins(round_)
         else:
             last += 1
             renumbered.append(f"round {round_.number} of runs/{round_.id} is round {last} now")
             result[str(last)] = msgspec.to_builtins(msgspec.structs.replace(round_, number=last))
-    return Salvage(result, ", ".join(renumbered) + (", as its number was not to be had" if renumbered else ""))
+    return Recovered(result, ", ".join(renumbered) + (", as its number was in use" if renumbered else ""))
 
 
 def round_of(key: str, document: Mapping[str, Any]) -> Round | None:
-    """The round of a document, None if this version cannot read it."""
+    """Return the round of a document, None if this version cannot read it."""
     try:
         return to_round(int(key), document)
     except StoreError:
@@ -117,8 +117,8 @@ def _is_broken_record_of(round_: Round, key: str, document: Mapping[str, Any]) -
         return True
 
 
-def _news(round_: Round) -> dict[str, Any]:
-    """What a run directory knows better than an old document. Of a round that never began that is what it is called."""
+def _newer_fields(round_: Round) -> dict[str, Any]:
+    """Return the fields in which a run directory overrules an old document; only annotations if it never started."""
     fields: dict[str, Any] = msgspec.to_builtins(round_)
     ran = () if round_.status is Status.HELD else ("status", "result", "message", "started", "ended", "process")
     return {name: fields[name] for name in (*ANNOTATIONS, *ran)}

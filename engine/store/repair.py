@@ -1,6 +1,6 @@
-"""A store's file that is damaged, or made anew: its rounds from its backups and from `runs/`.
+"""Repair of a damaged store, and its rebuilding, from backups and from `runs/`.
 
-Everything here is for the holder of the store's lock.
+All functions are for the holder of the store's lock.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ import msgspec
 from engine.errors import StoreDamaged, StoreMissing
 from engine.files.paths import Workspace
 from engine.store.json_storage import KEY, SCHEMA, AtomicJSONStorage, Tables, read_tables, refuse_newer
-from engine.store.recovery import Salvage, bring_back, rounds_of_runs
+from engine.store.recovery import Recovered, recover, rounds_of_runs
 
 
-def mend(storage: AtomicJSONStorage, workspace: Workspace, reason: str) -> Tables:
-    """Keep a damaged file under another name, and bring the rounds back; `reason` says how it is damaged."""
+def repair(storage: AtomicJSONStorage, workspace: Workspace, reason: str) -> Tables:
+    """Rename a damaged file and write one with the rounds of its backup and `runs/`; `reason` says what is damaged."""
     backup, name = newest_backup(storage)
     refuse_newer(meta_of(backup).get("schema"))
     aside = storage.free_name("damaged")
-    salvage = bring_back(backup, backup, rounds_of_runs(workspace), last_number(backup), stale=True)
-    count = len(salvage.documents)
-    told = (
-        f"{storage.path} was damaged ({reason}) and is kept as {aside.name}: {count} round{'s' * (count != 1)} came "
-        f"back from {' and '.join([*([name] if name else []), 'runs/'])}"
+    recovered = recover(backup, backup, rounds_of_runs(workspace), last_number(backup), stale=True)
+    count = len(recovered.documents)
+    sources = " and ".join([*([name] if name else []), "runs/"])
+    notice = (
+        f"{storage.path} was damaged ({reason}) and is kept as {aside.name}: {count} round{'s' * (count != 1)} "
+        f"recovered from {sources}" + (f"; {recovered.renumbered}" if recovered.renumbered else "")
     )
-    notices = [*notices_of(meta_of(backup)), told + (f"; {salvage.told}" if salvage.told else "")]
-    _write_salvage(storage, backup, salvage, notices, aside)
+    notices = [*notices_of(meta_of(backup)), notice]
+    _write_recovered(storage, backup, recovered, notices, aside)
     return storage.read()
 
 
 def rebuild(storage: AtomicJSONStorage, workspace: Workspace) -> Path | None:
-    """Make the file anew from what it holds, the newest backup and `runs/`; returns where the old one lies."""
+    """Write the file again from its rounds, the newest backup and `runs/`; returns the path of the old file."""
     backup, _ = newest_backup(storage)
     try:
         old, stale = storage.read(), False
@@ -44,15 +45,15 @@ def rebuild(storage: AtomicJSONStorage, workspace: Workspace) -> Path | None:
         old, stale = backup, True
     refuse_newer(meta_of(old).get("schema"))
     aside = storage.free_name("old") if os.path.lexists(storage.target) else None
-    salvage = bring_back(old, backup, rounds_of_runs(workspace), last_number(old), stale)
-    _write_salvage(storage, old, salvage, [text for text in (salvage.told,) if text], aside)
+    recovered = recover(old, backup, rounds_of_runs(workspace), last_number(old), stale)
+    _write_recovered(storage, old, recovered, [text for text in (recovered.renumbered,) if text], aside)
     return aside
 
 
-def _write_salvage(
-    storage: AtomicJSONStorage, old: Tables, salvage: Salvage, notices: list[str], aside: Path | None
+def _write_recovered(
+    storage: AtomicJSONStorage, old: Tables, recovered: Recovered, notices: list[str], aside: Path | None
 ) -> None:
-    tables = {**old, "rounds": salvage.documents}
+    tables = {**old, "rounds": recovered.documents}
     meta = {"schema": SCHEMA, **meta_of(old), "last_number": max(last_number(old), last_number(tables))}
     if notices or "notices" in meta:
         meta["notices"] = notices
@@ -60,9 +61,10 @@ def _write_salvage(
 
 
 def newest_backup(storage: AtomicJSONStorage) -> tuple[Tables, str]:
-    """What the newest backup that is whole holds, and its name; nothing and "" if there is none.
+    """Read the newest valid backup and return its tables and name; empty and "" if there is none.
 
-    One that the disk does not give back now is not passed over: that would be to give up what is in it.
+    Raises:
+        StoreError: the disk does not give a backup back now; an older one would lose rounds.
     """
     for backup in storage.backups:
         with suppress(StoreMissing, StoreDamaged):
@@ -71,7 +73,7 @@ def newest_backup(storage: AtomicJSONStorage) -> tuple[Tables, str]:
 
 
 def meta_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the file says of itself."""
+    """Return the fields of the table `meta`."""
     try:
         return dict(tables.get("meta", {}).get("1", {}))
     except msgspec.ValidationError:  # a number that is too large to hold
@@ -79,12 +81,12 @@ def meta_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def notices_of(meta: Mapping[str, Any]) -> list[str]:
-    listed = meta.get("notices")
-    return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
+    notices = meta.get("notices")
+    return [text for text in notices if isinstance(text, str)] if isinstance(notices, list) else []
 
 
 def last_number(tables: Mapping[str, Mapping[str, Any]]) -> int:
-    """The highest number ever given; `meta` remembers those of removed rounds."""
-    remembered = meta_of(tables).get("last_number", 0)
-    known = remembered if isinstance(remembered, int) and KEY.fullmatch(str(remembered)) else 0
-    return max(known, *map(int, tables.get("rounds", {})), 0)
+    """Return the highest number that was ever used; `meta` has it where that round was removed."""
+    stored = meta_of(tables).get("last_number", 0)
+    remembered = stored if isinstance(stored, int) and KEY.fullmatch(str(stored)) else 0
+    return max(remembered, *map(int, tables.get("rounds", {})), 0)

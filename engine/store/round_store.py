@@ -1,8 +1,8 @@
 """The index of rounds, `experiments.json`: TinyDB over a storage that locks and replaces, never overwrites in place.
 
 TinyDB's own storage rewrites the file in place and knows no other process; here every change is one read-modify-write
-under a lock, and readers find the old file or the new one. A file that is damaged is kept under another name, and the
-rounds come back from its backup and from `runs/`. Per-step values never come here.
+under a lock, and readers see the old file or the new one. A damaged file is renamed, and its rounds are recovered from
+the backup and from `runs/`. Per-step values are never stored here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError, reason
 from engine.files.paths import Workspace
 from engine.runs.spec_file import merged
 from engine.spec.round import Round, Status
-from engine.store.documents import sharing, to_round
+from engine.store.documents import share_equal_parts, to_round
 from engine.store.json_storage import SCHEMA, AtomicJSONStorage, Signature, Tables, refuse_newer
-from engine.store.repair import last_number, mend, meta_of, notices_of, rebuild
-from engine.store.trash import Removed, forget, put_back, removed_in, take_out
+from engine.store.repair import last_number, meta_of, notices_of, rebuild, repair
+from engine.store.trash import Removed, forget, move_from_trash, move_to_trash, removed_in
 
 LOCK_SECONDS = 30.0
 POLL_SECONDS = 0.01
@@ -35,12 +35,12 @@ POLL_SECONDS = 0.01
 class RoundStore:
     """The rounds of one workspace. Any number of processes and threads may use it at once.
 
-    With `readonly` nothing is ever written, nor locked, and a damaged file stays as it is.
+    With `readonly` nothing is ever written or locked, and a damaged file stays as it is.
 
     Raises:
-        ReadOnly: from every method that writes, where `readonly`.
-        StoreMissing, StoreError: from every method, when the file is absent, or cannot be read or written. A damaged
-            file is mended by the first who uses it, which `notices` then tells.
+        ReadOnly: from every method that writes, if `readonly`.
+        StoreMissing, StoreError: from every method, if the file is missing, or cannot be read or written. A damaged
+            file is repaired at its first use, and `notices` says so.
     """
 
     def __init__(self, workspace: Workspace, *, readonly: bool = False) -> None:
@@ -50,153 +50,154 @@ class RoundStore:
         self._storage = AtomicJSONStorage(self._path)
         self._locks: dict[Path, FileLock] = {}
         self._swept = False
-        self._listed: tuple[Tables, list[Round], list[str]] | None = None
+        self._cached: tuple[Tables, list[Round], list[str]] | None = None
 
     def exists(self) -> bool:
         return self._path.exists()
 
     def check_writable(self) -> None:
-        """Raises ReadOnly where nothing is to be changed."""
+        """Raise ReadOnly if the workspace is open for reading only."""
         if self._readonly:
             raise ReadOnly(f"{self._path.parent} is open for reading only: leave --readonly out to change it")
 
     def signature(self) -> Signature | None:
-        """Changes whenever a round does; cheap enough to ask for often."""
+        """Return a value that changes whenever a round does; cheap enough to call often."""
         return self._storage.signature()
 
     def create(self, rounds: tuple[Round, ...] = ()) -> None:
-        """Make `experiments.json`; raises StoreError if it is there already."""
+        """Create `experiments.json`; raises StoreError if it exists."""
         documents = {str(round_.number): msgspec.to_builtins(round_) for round_ in rounds}
         with self._locked():
             if self.exists():
-                raise StoreError(f"{self._path} is there already")
+                raise StoreError(f"{self._path} exists already")
             meta = {"schema": SCHEMA, "last_number": last_number({"rounds": documents})}
             self._storage.write({"rounds": documents, "meta": {"1": meta}})
 
     def rounds(self) -> list[Round]:
-        """All rounds by number; those that do not hold together are left out, and `notices` tells of them."""
-        return list(self._list()[0])
+        """Return all rounds by number; broken ones are left out, and `notices` names them."""
+        return list(self._load()[0])
 
     def notices(self) -> list[str]:
-        """What the person should know of the file, one sentence each: how it was mended, and what is wrong with it."""
-        _, broken = self._list()
+        """Return sentences about the file: how it was repaired, and what is wrong with it."""
+        _, broken = self._load()
         meta = meta_of(self._storage.read())
-        told = notices_of(meta)
+        notices = notices_of(meta)
         if broken:
-            told.append(broken[0] + (f"; {len(broken) - 1} more are like it" if len(broken) > 1 else ""))
+            notices.append(broken[0] + (f"; so are {len(broken) - 1} more" if len(broken) > 1 else ""))
         try:
             refuse_newer(meta.get("schema"))
         except StoreError as error:
-            told.append(error.message)
-        return [*told, self._storage.unsure] if self._storage.unsure else told
+            notices.append(error.message)
+        return [*notices, self._storage.unsure] if self._storage.unsure else notices
 
     def dismiss(self) -> None:
-        """Tell no more, neither here nor in other processes, of how the file was mended."""
+        """Drop the notices of repairs, for other processes too."""
         self._storage.unsure = ""
-        with self._changing() as draft:
+        with self._draft() as draft:
             if meta_of(self._storage.read()).get("notices"):
                 _set_meta(draft, notices=[])
 
     def get(self, number: int) -> Round:
-        """One round; raises RoundError if there is none with this number."""
+        """Return one round; raises RoundError if the number is unknown."""
         document = self._read()["rounds"].get(str(number))
         if document is None:
             raise RoundError(f"there is no round {number}: `loratui ls` lists them")
         return to_round(number, document)
 
     def add(self, make: Callable[[int], Round]) -> Round:
-        """Add the round that `make` builds for the number it is given; numbers are never used twice."""
-        with self._changing() as draft:
+        """Add the round that `make` returns for its number; numbers are never used twice."""
+        with self._draft() as draft:
             number = 1 + last_number(self._storage.read())
             round_ = make(number)
             draft.table("rounds").insert(Document(msgspec.to_builtins(round_), doc_id=number))
             return round_
 
     def update(self, number: int, allowed: frozenset[Status] | None = None, **changes: Any) -> Round:
-        """Change fields of one round; what this version does not know of it stays.
+        """Change fields of one round; fields that this version does not know stay.
 
         Raises:
-            RoundError: no such round, or its status is none of `allowed`; nothing is then changed.
+            RoundError: the number is unknown, or the status is not in `allowed`; nothing is changed.
         """
-        with self._changing() as draft:
+        with self._draft() as draft:
             round_ = self.get(number)
             if allowed is not None and round_.status not in allowed:
                 words = " or ".join(sorted(allowed))
                 raise RoundError(f"round {number} is {round_.status}: only one that is {words} allows this")
-            return self._change(draft, {number: changes})[number]
+            return self._put_changes(draft, {number: changes})[number]
 
     def update_each(self, changes: Callable[[list[Round]], Mapping[int, Mapping[str, Any]]]) -> list[Round]:
         """Change fields of several rounds at once: all of the changes are written, or none.
 
         Args:
-            changes: given all rounds by number, says which fields of which rounds become what. It is called under the
-                lock, so what it decides on is still so when it is written. Nothing is written when it names no round.
+            changes: gets all rounds by number and returns the new values of fields, by round and field. It is called
+                under the lock, so that no other process changes the rounds before the write. Nothing is written if it
+                returns no round.
 
         Returns:
-            All rounds by number, as they are afterwards.
+            All rounds by number, after the change.
 
         Raises:
-            RoundError: `changes` names a round that does not exist, or raises it itself; nothing is then changed.
+            RoundError: `changes` names a round that does not exist, or raises it itself; nothing is changed.
         """
-        with self._changing() as draft:
+        with self._draft() as draft:
             rounds = self.rounds()
-            changed = self._change(draft, changes(rounds))
+            changed = self._put_changes(draft, changes(rounds))
             return [changed.get(round_.number, round_) for round_ in rounds]
 
     def remove(self, number: int, forbidden: frozenset[Status]) -> Round:
-        """Delete one round and return it; `restore` brings it back until it is forgotten.
+        """Move one round to the trash and return it; `restore` brings it back until `forget` deletes it.
 
         Raises:
-            RoundError: there is none, or its status is `forbidden`.
+            RoundError: the number is unknown, or the status is `forbidden`.
         """
-        with self._changing() as draft:
+        with self._draft() as draft:
             round_ = self.get(number)
             if round_.status in forbidden:
                 raise RoundError(f"round {number} is {round_.status}: stop it first with `loratui stop {number}`")
             _set_meta(draft, schema=SCHEMA, last_number=last_number(self._storage.read()))
-            take_out(draft, self._storage.read(), number)
+            move_to_trash(draft, self._storage.read(), number)
             return round_
 
     def removed(self) -> list[Removed]:
-        """The deleted rounds that can be brought back, by number."""
+        """Return the rounds in the trash, by number."""
         return removed_in(self._read())
 
     def restore(self, number: int) -> Round:
-        """Bring a deleted round back as it was; raises RoundError if it cannot be."""
-        with self._changing() as draft:
-            return to_round(number, put_back(draft, number))
+        """Bring a round back from the trash; raises RoundError if it is not there."""
+        with self._draft() as draft:
+            return to_round(number, move_from_trash(draft, number))
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """Let deleted rounds not be brought back any more."""
-        with self._changing() as draft:
+        """Delete rounds in the trash for good."""
+        with self._draft() as draft:
             forget(draft, numbers)
 
     def rebuild(self) -> tuple[int, Path | None]:
-        """Make the file anew: its rounds where they hold together, else as the backup has them, and those of `runs/`.
+        """Write the file again: its valid rounds, those of the backup where one is broken, and those of `runs/`.
 
         Returns:
-            How many rounds there are now, and where the old file lies (None if there was none).
+            The number of rounds now, and the path of the old file (None if there was none).
         """
         with self._locked():
             aside = rebuild(self._storage, self._workspace)
-            return len(self._list()[0]), aside
+            return len(self._load()[0]), aside
 
-    def _list(self) -> tuple[list[Round], list[str]]:
-        """The rounds by number, and what is wrong with those that do not hold together."""
+    def _load(self) -> tuple[list[Round], list[str]]:
+        """Return the rounds by number, and a sentence on each that is broken."""
         tables = self._read()
-        if self._listed is None or self._listed[0] is not tables:
+        if self._cached is None or self._cached[0] is not tables:
             rounds, broken = [], []
-            known: dict[Any, Any] = {}
+            parts: dict[Any, Any] = {}
             for key, document in tables["rounds"].items():
                 try:
-                    rounds.append(sharing(to_round(int(key), document), known))
+                    rounds.append(share_equal_parts(to_round(int(key), document), parts))
                 except StoreError as error:
                     broken.append(error.message)
-            self._listed = tables, sorted(rounds, key=lambda round_: round_.number), broken
-        return self._listed[1], self._listed[2]
+            self._cached = tables, sorted(rounds, key=lambda round_: round_.number), broken
+        return self._cached[1], self._cached[2]
 
     def _read(self) -> Tables:
-        """What the file holds; a damaged one is mended first, if it can be and anything tells that it is ours."""
+        """Read the file; a damaged one is repaired first, if it is writable and there are signs that it is a store."""
         try:
             return self._storage.read()
         except StoreDamaged:
@@ -211,11 +212,11 @@ class RoundStore:
             try:
                 return self._storage.read()  # whoever was writing has finished
             except StoreDamaged as error:
-                return mend(self._storage, self._workspace, error.reason)
+                return repair(self._storage, self._workspace, error.reason)
 
     @contextmanager
-    def _changing(self) -> Iterator[TinyDB]:
-        """A draft of the file, in memory; at the end it is written, at once, if anything in it was changed."""
+    def _draft(self) -> Iterator[TinyDB]:
+        """Yield a draft of the file, in memory; at the end it is written in one go if anything in it was changed."""
         self._read()
         with self._locked():
             tables = self._storage.read()
@@ -226,14 +227,14 @@ class RoundStore:
                 yield draft
             except msgspec.ValidationError as error:
                 raise StoreError(
-                    f"{self._path} holds what cannot be written again and is as before: {error}"
+                    f"{self._path} has a value that cannot be written, and is as before: {error}"
                 ) from error
             changed: Any = draft.storage.read()
             if changed != tables:
                 self._storage.write(changed)
 
-    def _change(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, Round]:
-        """Put the changes into the draft; returns the rounds as they become, so that nothing is read after a write."""
+    def _put_changes(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, Round]:
+        """Put the changes into the draft and return the changed rounds, so that nothing is read after the write."""
         documents = {}
         for number, fields in changes.items():
             self.get(number)
@@ -244,7 +245,7 @@ class RoundStore:
 
     @property
     def _lock_path(self) -> Path:
-        """Beside the file itself, so that two workspaces with links to one file have one lock."""
+        """The lock's path, beside the file itself, so that two workspaces with links to one file share the lock."""
         target = self._storage.target
         return target.with_name(f"{target.name}.lock")
 
@@ -271,13 +272,13 @@ class RoundStore:
         finally:
             try:
                 lock.release()
-            except OSError:  # what was written stands; tried once more, and else let go when the process ends
+            except OSError:  # the write is done; try once more, else the lock is free when the process ends
                 with suppress(OSError):
                     lock.release(force=True)
 
 
 def _put(table: Table, documents: list[Document]) -> None:
-    """Insert documents in the place of those with their ids; unlike TinyDB's update it changes none that others see."""
+    """Replace documents by id; unlike TinyDB's update it leaves the old documents, which others may hold, unchanged."""
     table.remove(doc_ids=[document.doc_id for document in documents if table.contains(doc_id=document.doc_id)])
     table.insert_multiple(documents)
 

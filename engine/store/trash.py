@@ -1,6 +1,6 @@
-"""Rounds that were deleted and can be brought back: their documents in the store's table `removed`, `runs/` untouched.
+"""The trash: documents of removed rounds in the store's table `removed`, while their `runs/` stay untouched.
 
-As a document goes from table to table in one write, a deleted round is in exactly one of them, whatever dies when.
+A document moves between the tables in one write, so that a round is in exactly one of them, whatever process dies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TABLE = "removed"
 
 
 class Removed(Struct, frozen=True):
-    """A deleted round: its number, its id, which names its run directory, and when, in seconds since the epoch."""
+    """A round in the trash: its number, its id, which names its run directory, and when, in seconds since the epoch."""
 
     number: int
     id: str
@@ -29,40 +29,40 @@ class Removed(Struct, frozen=True):
 
 
 def removed_in(tables: Tables) -> list[Removed]:
-    """The deleted rounds of a store by number; documents that do not hold together are passed over."""
-    found = []
+    """Return the rounds in the trash by number; broken documents are skipped."""
+    removed_rounds = []
     for key, document in tables.get(TABLE, {}).items():
         try:
-            found.append(msgspec.convert({**document, "number": int(key)}, Removed))
+            removed_rounds.append(msgspec.convert({**document, "number": int(key)}, Removed))
         except msgspec.ValidationError:
             continue
-    return found
+    return removed_rounds
 
 
-def take_out(draft: TinyDB, tables: Tables, number: int) -> None:
-    """Move a round of the draft to the deleted ones."""
+def move_to_trash(draft: TinyDB, tables: Tables, number: int) -> None:
+    """Move a round of the draft to the trash."""
     document: dict[str, Any] = {**tables["rounds"][str(number)], "removed": time.time()}
     draft.table("rounds").remove(doc_ids=[number])
     forget(draft, [number])
     draft.table(TABLE).insert(Document(document, doc_id=number))
 
 
-def put_back(draft: TinyDB, number: int) -> dict[str, Any]:
-    """Move a deleted round back among the others, and return its document.
+def move_from_trash(draft: TinyDB, number: int) -> dict[str, Any]:
+    """Move a round of the draft out of the trash, and return its document.
 
     Raises:
-        RoundError: it was not deleted, or its files are deleted too by now.
+        RoundError: it is not in the trash, or was deleted for good.
     """
-    found = draft.table(TABLE).get(doc_id=number)
-    if not isinstance(found, Document):
-        raise RoundError(f"round {number} cannot be brought back: it was not deleted, or for good")
-    document = {key: value for key, value in found.items() if key != "removed"}
+    stored = draft.table(TABLE).get(doc_id=number)
+    if not isinstance(stored, Document):
+        raise RoundError(f"round {number} cannot be restored: it was not removed, or is deleted for good")
+    document = {key: value for key, value in stored.items() if key != "removed"}
     forget(draft, [number])
     draft.table("rounds").insert(Document(document, doc_id=number))
     return document
 
 
 def forget(draft: TinyDB, numbers: Iterable[int]) -> None:
-    """Let no deleted round of these numbers be brought back any more."""
+    """Delete the rounds of these numbers from the trash for good."""
     table = draft.table(TABLE)
     table.remove(doc_ids=[number for number in numbers if table.contains(doc_id=number)])

@@ -305,7 +305,7 @@ def test_purge_deletes_for_good_what_was_removed_here(idle_cockpit: Cockpit, nan
     idle_cockpit.remove(gone.number)
     idle_cockpit.purge()
     assert run_dirs(idle_cockpit) == [kept.id, elsewhere.id]
-    with pytest.raises(RoundError, match=f"round {gone.number} cannot be brought back"):
+    with pytest.raises(RoundError, match=f"round {gone.number} cannot be restored"):
         idle_cockpit.restore(gone.number)
     assert idle_cockpit.restore(elsewhere.number) == elsewhere
 
@@ -442,7 +442,7 @@ def test_round_id_that_leads_elsewhere_touches_nothing(idle_cockpit: Cockpit, ro
     idle_cockpit.store.add(lambda number: make_round(number, id=round_id))
     before, files = content(idle_cockpit), sorted(idle_cockpit.workspace.root.rglob("*"))
     for operate in (idle_cockpit.remove, lambda number: idle_cockpit.annotate(number, note="x")):
-        with pytest.raises(StoreError, match=r"round 1 in experiments\.json does not hold together"):
+        with pytest.raises(StoreError, match=r"round 1 in experiments\.json is not valid"):
             operate(1)
     assert content(idle_cockpit) == before
     assert sorted(idle_cockpit.workspace.root.rglob("*")) == files

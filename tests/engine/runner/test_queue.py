@@ -413,7 +413,7 @@ def test_round_with_an_impossible_id_does_not_block_the_others(
     workspace.store_path.write_bytes(json.dumps(document).encode())
     assert [run.path.parent for run in run(workspace)] == [workspace.runs_dir]
     assert [(round_.number, round_.status) for round_ in store.rounds()] == [(2, Status.FINISHED)]
-    assert "round 1 in experiments.json does not hold together" in store.notices()[0]
+    assert "round 1 in experiments.json is not valid" in store.notices()[0]
     assert not (workspace.root / "elsewhere").exists()
 
 

@@ -48,7 +48,7 @@ def test_damaged_store_is_kept_and_comes_back_from_its_backup(
     assert aside.read_bytes() == content
     (told,) = store.notices()
     assert told.startswith(f"{workspace.store_path} was damaged (")
-    assert told.endswith(f"is kept as {aside.name}: 1 round came back from experiments.json.bak1 and runs/")
+    assert told.endswith(f"is kept as {aside.name}: 1 round recovered from experiments.json.bak1 and runs/")
     assert "\n" not in told
     assert RoundStore(workspace).rounds() == rounds[:1]
     assert add(store).number == 2
@@ -151,7 +151,7 @@ def test_file_of_a_newer_version_is_read_and_not_written(
     assert store.rounds() == rounds
     assert ["schema 2, this one knows 1" in notice for notice in store.notices()] == [True]
     for name in ("add", "update", "update_each", "remove"):
-        with pytest.raises(StoreNewer, match="is not changed by this one: update loratui"):
+        with pytest.raises(StoreNewer, match="cannot be changed by this one: update loratui"):
             ASKS[name](store)
     with pytest.raises(StoreNewer):
         store.rebuild()
@@ -184,8 +184,8 @@ def test_one_broken_round_does_not_take_the_others_along(
     broken = document["rounds"]["2"]
     damage(workspace.store_path, json.dumps(document).encode())
     assert store.rounds() == [rounds[0], third]
-    assert ["round 2 in experiments.json does not hold together" in notice for notice in store.notices()] == [True]
-    with pytest.raises(StoreError, match=r"round 2 in experiments\.json does not hold together.*lora\.r"):
+    assert ["round 2 in experiments.json is not valid" in notice for notice in store.notices()] == [True]
+    with pytest.raises(StoreError, match=r"round 2 in experiments\.json is not valid.*lora\.r"):
         store.get(2)
     store.update(1, note="changed")
     assert add(store).number == 4
@@ -255,7 +255,7 @@ def test_damaged_backup_is_passed_over_for_an_older_one(store: RoundStore, works
     damage(workspace.root / "experiments.json.bak1", b"{")
     damage(workspace.store_path, b"{")
     assert store.rounds() == kept[:1]
-    assert "came back from experiments.json.bak2" in store.notices()[0]
+    assert "recovered from experiments.json.bak2" in store.notices()[0]
 
 
 def test_half_written_file_is_waited_for(

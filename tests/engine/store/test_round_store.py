@@ -70,7 +70,7 @@ def test_round_is_kept_as_it_is(store: RoundStore, workspace: Workspace) -> None
 def test_create_refuses_what_is_there(store: RoundStore, workspace: Workspace) -> None:
     add(store)
     before = content(workspace)
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="exists already"):
         RoundStore(workspace).create()
     assert content(workspace) == before
 

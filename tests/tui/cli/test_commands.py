@@ -333,7 +333,7 @@ def test_store_that_was_mended_is_told_in_a_line_beside_the_output(
     (line,) = printed.err.splitlines()
     (aside,) = workspace.root.glob("experiments.json.*.damaged")
     assert line.startswith(f"loratui: {workspace.store_path} was damaged (")
-    assert line.endswith(f"is kept as {aside.name}: 2 rounds came back from experiments.json.bak1 and runs/")
+    assert line.endswith(f"is kept as {aside.name}: 2 rounds recovered from experiments.json.bak1 and runs/")
     assert cli("show", "7") == 2
     told = capsys.readouterr().err.splitlines()  # again, as no person has seen it yet: the output is no terminal
     assert told == [line, "loratui: there is no round 7: `loratui ls` lists them"]

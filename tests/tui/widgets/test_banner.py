@@ -64,13 +64,13 @@ async def test_mended_store_is_told_until_it_is_dismissed(
         assert banner(pilot) == ""
         assert "Dismiss" not in footer(pilot)
         damage(idle_cockpit.workspace.store_path, b"{")
-        await until(pilot, lambda: "1 round came back from experiments.json.bak1" in banner(pilot), "the notice")
+        await until(pilot, lambda: "1 round recovered from experiments.json.bak1" in banner(pilot), "the notice")
         await until_rows(pilot, 1)
         assert "Dismiss" in footer(pilot)
         assert "Try again" not in footer(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the other screen")
-        await until(pilot, lambda: "came back" in banner(pilot), "the notice there too")
+        await until(pilot, lambda: "recovered" in banner(pilot), "the notice there too")
         await pilot.press("ctrl+g")
         await until(pilot, lambda: banner(pilot) == "", "no notice")
         await pilot.press("escape")
@@ -166,5 +166,5 @@ async def test_round_that_does_not_hold_together_is_named_beside_the_others(
     damage(path, path.read_bytes().replace(b'"status": "held"', b'"status": "[/]\\u001b[31m"', 1))
     async with open_app(idle_cockpit) as pilot:
         await until_rows(pilot, 1)
-        await until(pilot, lambda: "round 1 in experiments.json does not hold together" in banner(pilot), "the notice")
+        await until(pilot, lambda: "round 1 in experiments.json is not valid" in banner(pilot), "the notice")
         assert "\x1b" not in banner(pilot)

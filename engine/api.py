@@ -1,6 +1,6 @@
-"""What a front end may do to a workspace: queue, move, stop, resume, hold, release, remove, annotate, rebuild.
+"""The operations of a workspace: queue, move, stop, resume, hold, release, remove, annotate, rebuild.
 
-The TUI and the command line are two front ends over these; neither has its own copy.
+The app and the command line are two front ends over them; neither has a copy of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import LoratuiError, RoundError, SpecError, StoreError, reason_of
+from engine.errors import LoratuiError, ProcessError, RoundError, SpecError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
@@ -30,18 +30,18 @@ from engine.store.round_store import RoundStore
 from engine.store.trash import Removed
 from engine.text.redact import holds_secret
 
-LEFT_SECONDS = 3600.0  # a temporary file of this age is nobody's any more
-REMOVED_SECONDS = 86400.0  # a front end that was killed leaves what it removed: kept so long, in case it is missed
+STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
+TRASH_SECONDS = 86400.0  # rounds that a killed front end removed can be restored for so long
 
 
 class Cockpit:
-    """One workspace as a front end sees it. `start` brings the runner up; tests pass their own.
+    """One workspace as a front end sees it. `start` starts the runner; tests pass their own.
 
-    With `readonly` it can be looked at and nothing else: no runner is started, and nothing is written or locked.
+    With `readonly` it can only be looked at: no runner is started, and nothing is written or locked.
 
     Raises:
-        ReadOnly: from every method that would change something, where `readonly`.
-        LoratuiError: from every method, in one sentence, with nothing half done.
+        ReadOnly: from every method that would change something, if `readonly`.
+        LoratuiError: from every method, in one sentence; a failed method has changed nothing.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Cockpit:
     def queue(
         self, spec: Spec, *, name: str = "", note: str = "", parent: int | None = None, hold: bool = False
     ) -> Round:
-        """Check `spec`, give it a number and a run directory, and queue it, or keep it held."""
+        """Check `spec`, give it a number and a run directory, and queue it; with `hold` it is held."""
         checked = checks.check(spec)
         _check_text(spec, name, note)
-        made: list[RunDir] = []
+        run_dirs: list[RunDir] = []
 
         def make(number: int) -> Round:
             queued = QueuedRound(
@@ -72,60 +72,60 @@ class Cockpit:
                 plan=checked.plan,
                 spec=spec,
             )
-            made.append(self._write_run_dir(queued))
+            run_dirs.append(self._write_run_dir(queued))
             return new_round(queued, Status.HELD if hold else Status.QUEUED, checked.warnings)
 
         try:
             round_ = self.store.add(make)
         except BaseException:
-            for run in made:
+            for run in run_dirs:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
-        with suppress(LoratuiError):  # it is queued; the front end tells when it finds no runner
+        with suppress(LoratuiError):  # it is queued; the front end says so when no runner is at work
             self.wake_runner()
         return round_
 
     def wake_runner(self) -> None:
-        """Start the runner if there is something for it to do."""
+        """Start the runner if a round waits for it."""
         if not self.readonly and needs_runner(self.store.rounds()):
             try:
                 self._start(self.workspace)
             except OSError as error:
-                raise LoratuiError(f"no runner could be started, so nothing is trained: {reason_of(error)}") from error
+                raise ProcessError(f"no runner could be started, so nothing is trained: {reason_of(error)}") from error
 
     def stop(self, number: int) -> Round:
-        """End a round: a queued one at once, a running one after its step, with adapter and checkpoint saved."""
+        """Stop a round: a queued one at once, a running one after its step, with adapter and checkpoint saved."""
         try:
             return self.store.update(
-                number, WAITING, status=Status.STOPPED, message="stopped before it began", ended=time.time()
+                number, WAITING, status=Status.STOPPED, message="stopped before it started", ended=time.time()
             )
-        except RoundError:  # it runs, perhaps since a moment ago
+        except RoundError:  # it is running by now
             round_ = self.store.update(number, frozenset({Status.RUNNING}), status=Status.STOPPING)
-        self.wake_runner()  # who passes it on, and may have died
+        self.wake_runner()  # it stops the engine, and may have died
         return round_
 
     def resume(self, number: int) -> Round:
-        """Queue a round again that ended early, behind all others; it continues from its newest valid checkpoint."""
+        """Queue a round that ended early again, at the end; it continues from its newest valid checkpoint."""
         round_ = self.store.update(number, RESUMABLE, status=Status.QUEUED, message="", ended=None, turn=time.time())
         self.wake_runner()
         return round_
 
     def waiting(self) -> list[Round]:
-        """The queue: rounds that are queued or held, as their turns come."""
-        return in_queue_order(item for item in self.store.rounds() if item.status in WAITING)
+        """Return the queue: rounds that are queued or held, in their order."""
+        return in_queue_order(round_ for round_ in self.store.rounds() if round_.status in WAITING)
 
     def move(self, number: int, place: int) -> Round:
-        """Put a waiting round at a place of the queue, 1 being the next to run; past the end is the end.
+        """Move a waiting round to a position in the queue: 1 is the next to run, a number past the end is the end.
 
         Raises:
-            RoundError: it does not wait, or there is no such place.
+            RoundError: it does not wait, or the position is below 1.
         """
         if place < 1:
             raise RoundError(f"place {place} is not in the queue: 1 is the next to run")
         return self._reorder(number, lambda _: place - 1)
 
     def shift(self, number: int, by: int) -> Round:
-        """Let a waiting round come so many places later in the queue, or earlier by a negative number.
+        """Move a waiting round `by` positions back in the queue, or forward by a negative number.
 
         Raises:
             RoundError: it does not wait.
@@ -134,18 +134,18 @@ class Cockpit:
 
     def _reorder(self, number: int, new_index: Callable[[int], int]) -> Round:
         def turns(rounds: list[Round]) -> dict[int, dict[str, Any]]:
-            waiting = in_queue_order(item for item in rounds if item.status in WAITING)
-            index = next((index for index, item in enumerate(waiting) if item.number == number), None)
+            waiting = in_queue_order(round_ for round_ in rounds if round_.status in WAITING)
+            index = next((index for index, round_ in enumerate(waiting) if round_.number == number), None)
             if index is None:
                 raise RoundError(f"round {number} does not wait in the queue: `loratui queue` lists those that do")
             moved = waiting.pop(index)
             waiting.insert(new_index(index), moved)
             return _turns_in_order(waiting)
 
-        return next(item for item in self.store.update_each(turns) if item.number == number)
+        return next(round_ for round_ in self.store.update_each(turns) if round_.number == number)
 
     def hold(self, number: int) -> Round:
-        """Keep a queued round from being started."""
+        """Hold a queued round, so that it is not started."""
         return self.store.update(number, frozenset({Status.QUEUED}), status=Status.HELD)
 
     def release(self, number: int) -> Round:
@@ -160,9 +160,9 @@ class Cockpit:
         return self.release(number) if round_.status is Status.HELD else round_
 
     def remove(self, number: int) -> Round:
-        """Take a round out of the table; one that runs must be stopped first.
+        """Move a round to the trash; a running one must be stopped first.
 
-        `restore` brings it back with all that is in its run directory, until `purge` deletes that.
+        `restore` brings it back with its whole run directory, until `purge` deletes that.
         """
         self._refuse_links(number, self.store.get(number).id)
         round_ = self.store.remove(number, forbidden=ACTIVE)
@@ -170,38 +170,40 @@ class Cockpit:
         return round_
 
     def restore(self, number: int) -> Round:
-        """Bring back a round that was removed, as it was; raises RoundError if it is deleted for good."""
+        """Restore a removed round as it was; raises RoundError if it is deleted for good."""
         round_ = self.store.restore(number)
         self._removed.discard(number)
         self.wake_runner()  # it may have been queued
         return round_
 
     def purge(self) -> None:
-        """Delete for good the rounds that were removed here, and those removed elsewhere `REMOVED_SECONDS` ago.
+        """Delete for good the rounds that this object removed, and those removed elsewhere `TRASH_SECONDS` ago.
 
-        A front end calls it when it is left: what is deleted can be brought back until then.
+        A front end calls it when it exits: removed rounds can be restored until then.
         """
         if self.readonly:
             return
-        before = time.time() - REMOVED_SECONDS
-        gone = [item for item in self.store.removed() if item.number in self._removed or item.removed < before]
-        if not gone:
+        before = time.time() - TRASH_SECONDS
+        to_delete = [
+            removed for removed in self.store.removed() if removed.number in self._removed or removed.removed < before
+        ]
+        if not to_delete:
             return
-        self.store.forget(item.number for item in gone)
+        self.store.forget(removed.number for removed in to_delete)
         self._removed.clear()
-        errors = [error for item in gone if (error := self._delete_run(item)) is not None]
+        errors = [error for removed in to_delete if (error := self._delete_run(removed)) is not None]
         if errors:
             raise errors[0]
 
-    def _delete_run(self, item: Removed) -> LoratuiError | None:
-        """Delete a run directory; what stands against it comes back, so that others are deleted all the same."""
+    def _delete_run(self, removed: Removed) -> LoratuiError | None:
+        """Delete a run directory; an error is returned, not raised, so that the others are deleted too."""
         try:
-            self._refuse_links(item.number, item.id)
-            path = self.workspace.run_dir(item.id).path
+            self._refuse_links(removed.number, removed.id)
+            path = self.workspace.run_dir(removed.id).path
             if path.is_dir():
                 shutil.rmtree(path)
         except OSError as error:
-            return StoreError(f"round {item.number} is deleted, but {path} could not be: {reason_of(error)}")
+            return StoreError(f"round {removed.number} is deleted, but {path} could not be: {reason_of(error)}")
         except LoratuiError as error:
             return error
         return None
@@ -222,29 +224,30 @@ class Cockpit:
         tags: Sequence[str] | None = None,
         pinned: bool | None = None,
     ) -> Round:
-        """Change what the person says of a round, in the table and in its run directory; None leaves it as it is.
+        """Change the name, note, tags or pin of a round, in the store and in its run directory; None changes nothing.
 
         Raises:
-            SpecError: a tag that is empty or has a space in it, or text that is no UTF-8 or holds a token.
+            SpecError: a tag is empty or has a space in it, or a text is not UTF-8 or contains a token.
         """
-        given: dict[str, Any] = {
+        new_values: dict[str, Any] = {
             "name": name,
             "note": note,
             "tags": None if tags is None else _checked_tags(tags),
             "pinned": pinned,
         }
-        changes = {key: value for key, value in given.items() if value is not None}
+        changes = {key: value for key, value in new_values.items() if value is not None}
         _check_text(*changes.values())
         run = self.workspace.run_dir(self.store.get(number).id)
         round_ = self.store.update(number, **changes)
         if run.spec.is_file():
             try:
-                sweep(run.spec, age_seconds=LEFT_SECONDS)
+                sweep(run.spec, age_seconds=STALE_SECONDS)
                 queued, fields = read_queued(run)
                 write_atomically(run.spec, encode_queued(msgspec.structs.replace(queued, **changes), fields))
             except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
                 raise StoreError(
-                    f"what was changed of round {number} is in the table, but not in {run.spec}: {reason_of(error)}"
+                    f"the change of round {number} is saved in experiments.json, but not in {run.spec}: "
+                    f"{reason_of(error)}"
                 ) from error
         return round_
 
@@ -254,15 +257,15 @@ class Cockpit:
         return share(self.workspace)
 
     def unshare(self) -> None:
-        """Let nobody but the owner read the workspace any more."""
+        """Let only the owner read the workspace."""
         self.store.check_writable()
         unshare(self.workspace)
 
     def rebuild(self) -> tuple[int, Path | None]:
-        """Make `experiments.json` anew: its rounds where they hold together, else from its backup, and from `runs/`.
+        """Write `experiments.json` again: its valid rounds, its backup's where one is broken, and those of `runs/`.
 
         Returns:
-            How many rounds there are now, and where the old file was put aside (None if there was none).
+            The number of rounds now, and the path of the old file (None if there was none).
         """
         return self.store.rebuild()
 
@@ -278,19 +281,17 @@ class Cockpit:
 
 
 def _turns_in_order(waiting: list[Round]) -> dict[int, dict[str, Any]]:
-    """The turns to give so that rounds come in this order; the same turns as they have, as far as they differ."""
-    turns = sorted(item.turn or 0.0 for item in waiting)
+    """Return turns that put rounds in this order: their own turns, sorted, and made different where they are equal."""
+    turns = sorted(round_.turn or 0.0 for round_ in waiting)
     for index in range(1, len(turns)):
         turns[index] = max(turns[index], math.nextafter(turns[index - 1], math.inf))
-    return {item.number: {"turn": turn} for item, turn in zip(waiting, turns, strict=True)}
+    return {round_.number: {"turn": turn} for round_, turn in zip(waiting, turns, strict=True)}
 
 
 def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     for tag in tags:
         if tag.split() != [tag]:
-            raise SpecError(
-                f"tag {tag!r} is no single word: write it without spaces, such as {'-'.join(tag.split())!r}"
-            )
+            raise SpecError(f"tag {tag!r} must be one word: write it without spaces, such as {'-'.join(tag.split())!r}")
     return tuple(dict.fromkeys(tags))
 
 
@@ -298,9 +299,9 @@ def _check_text(*texts: object) -> None:
     try:
         encoded = msgspec.json.encode(texts)
     except UnicodeEncodeError as error:
-        raise SpecError(f"{error.object!r} is not valid UTF-8 text: write it anew") from error
+        raise SpecError(f"{error.object!r} is not valid UTF-8 text: type it again") from error
     if holds_secret(encoded.decode()):
         raise SpecError(
-            "a token or a password stands in the spec, the name or the note, which may be passed on: take it out, and "
-            "set it in the environment, as HF_TOKEN for example"
+            "the spec, the name or the note contains a token or a password, and others may read it: remove it, and set "
+            "it in the environment, such as in HF_TOKEN"
         )

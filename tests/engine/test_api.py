@@ -373,7 +373,7 @@ def test_annotations_stand_in_the_table_and_in_the_run_directory(idle_cockpit: C
 @pytest.mark.parametrize("tag", ["", " ", "two words", "line\nbreak", " lr"])
 def test_tag_that_is_no_single_word_is_refused(idle_cockpit: Cockpit, nano_spec: Spec, tag: str) -> None:
     round_ = idle_cockpit.queue(nano_spec)
-    with pytest.raises(SpecError, match="is no single word"):
+    with pytest.raises(SpecError, match="must be one word"):
         idle_cockpit.annotate(1, tags=["good", tag])
     assert idle_cockpit.store.get(1) == round_
 

@@ -73,7 +73,7 @@ def test_round_that_holds_a_token_is_refused(
             (tmp_path / TOKEN).mkdir()
             write_rows(tmp_path / TOKEN / "rows.jsonl")
         spec = change_spec(spec, **{field.replace(".", "__"): str(value) if value else f"{TOKEN} {{prompt}}"})
-    with pytest.raises(SpecError, match="a token or a password stands in the spec") as caught:
+    with pytest.raises(SpecError, match="the spec, the name or the note contains a token or a password") as caught:
         idle_cockpit.queue(spec, name=told["name"], note=told["note"])
     kept = [path for path in idle_cockpit.workspace.root.rglob("*") if path.is_file() and TOKEN in path.read_text()]
     tried("S8", "a token in a spec, name or note", 1, len(kept))

@@ -45,6 +45,30 @@ class TrainingError(LoratuiError):
     title = "The round failed"
 
 
+class ConfigError(LoratuiError):
+    """A configuration file that cannot be read, or holds a value that is not allowed."""
+
+    title = "The configuration cannot be used"
+
+
+class ConversationError(LoratuiError):
+    """A saved conversation that cannot be read, named or turned into a training example."""
+
+    title = "The conversation cannot be used"
+
+
+class FileError(LoratuiError):
+    """A file named by the person that cannot be written."""
+
+    title = "The file cannot be written"
+
+
+class ProcessError(LoratuiError):
+    """A process that the system refuses to start."""
+
+    title = "A process could not be started"
+
+
 class ProcessEnded(LoratuiError):
     """A worker process that ended and can answer nothing more."""
 

@@ -1,7 +1,6 @@
-"""Calling somebody who is not looking: the `[notify]` table of the configuration, and the command in it.
+"""Notifications: the `[notify]` table of the configuration, and the command in it.
 
-The command is run by the runner, which is there when nobody is logged in; the bell and OSC 9 are the terminal's, and so
-the app's.
+The runner runs the command, so that it works when nobody is logged in; the bell and OSC 9 are the app's.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from platformdirs import user_config_path
 
 from engine.alerts.run_monitor import Alarm, Kind
-from engine.errors import LoratuiError, reason_of
+from engine.errors import ConfigError, reason_of
 from engine.files.atomic import NoPlainFile, read_plain
+from engine.files.paths import config_path
 from engine.text.sanitize import clean_line
 
 COMMAND_SECONDS = 30.0
@@ -31,13 +30,13 @@ MAX_CHARACTERS = 500  # of a message
 
 
 class Notify(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to call, and for what.
+    """The person's choice of notifications.
 
     Attributes:
-        bell: the terminal's bell.
-        osc9: a notification of the terminal's, where it has any (OSC 9).
-        command: a program with its arguments, "" for none; the message is put behind them.
-        on: the kinds of occasion.
+        bell: ring the terminal's bell.
+        osc9: show a notification of the terminal, if it supports OSC 9.
+        command: a program with its arguments, "" for none; the message is added as its last argument.
+        on: the kinds of alarm to notify about.
     """
 
     bell: bool = True
@@ -46,23 +45,18 @@ class Notify(Struct, frozen=True, forbid_unknown_fields=True):
     on: tuple[Kind, ...] = tuple(Kind)
 
     def __post_init__(self) -> None:
-        """Raise ValueError, which msgspec passes on, for a command with a quotation that does not end."""
+        """Raise ValueError, which msgspec passes on, for a command with an unclosed quotation mark."""
         try:
             shlex.split(self.command)
         except ValueError as error:
             raise ValueError(f"command {self.command!r}: {error}") from error
 
 
-def config_path() -> Path:
-    """Where the person's configuration lies: `~/.config/loratui/config.toml` on Linux."""
-    return user_config_path("loratui") / "config.toml"
-
-
 def read_notify(path: Path | None = None) -> Notify:
-    """The `[notify]` table; the defaults where there is none.
+    """Read the `[notify]` table; the defaults if there is none.
 
     Raises:
-        LoratuiError: the file cannot be read, or does not hold together.
+        ConfigError: the file cannot be read, or a value in it is not valid.
     """
     path = path or config_path()
     try:
@@ -71,16 +65,16 @@ def read_notify(path: Path | None = None) -> Notify:
     except FileNotFoundError:
         return Notify()
     except OSError as error:
-        raise LoratuiError(f"{path} cannot be read: {reason_of(error)}") from error
+        raise ConfigError(f"{path} cannot be read: {reason_of(error)}") from error
     except (NoPlainFile, ValueError, RecursionError) as error:  # TOML's, msgspec's and Unicode's are ValueErrors
-        raise LoratuiError(f"[notify] in {path} does not hold together: {error}") from error
+        raise ConfigError(f"[notify] in {path} is not valid: {error}") from error
 
 
 def call_by_command(alarm: Alarm) -> None:
-    """Run the configured command for an alarm of a kind that it is wanted for; never fails, and waits for nothing."""
+    """Run the configured command if it is configured for this kind of alarm; never fails and never waits."""
     try:
         notify = read_notify()
-    except LoratuiError as error:
+    except ConfigError as error:
         with contextlib.suppress(OSError):  # of a log on a full disk
             print(error.message, flush=True)
         return
@@ -89,10 +83,10 @@ def call_by_command(alarm: Alarm) -> None:
 
 
 def run_command(command: str, alarm: Alarm, environment: Mapping[str, str] = os.environ) -> threading.Thread | None:
-    """Run a command apart from this process and without a shell; end it and all it started after `COMMAND_SECONDS`.
+    """Run a command in a session of its own, without a shell; kill it and its children after `COMMAND_SECONDS`.
 
-    `command` is one that `Notify` took. The message is its last argument, and in LORATUI_MESSAGE; LORATUI_EVENT is the
-    kind, LORATUI_ROUND the number. Of what it writes nothing is kept.
+    `command` is one that `Notify` accepted. The message is its last argument, and in LORATUI_MESSAGE; LORATUI_EVENT is
+    the kind, LORATUI_ROUND the number. Its output is discarded.
 
     Returns:
         The thread that waits for it; None if it could not be started.
@@ -101,7 +95,7 @@ def run_command(command: str, alarm: Alarm, environment: Mapping[str, str] = os.
     if not words:
         return None
     message = clean_line(alarm.message)[:MAX_CHARACTERS]
-    told = {"LORATUI_ROUND": str(alarm.number), "LORATUI_EVENT": str(alarm.kind), "LORATUI_MESSAGE": message}
+    variables = {"LORATUI_ROUND": str(alarm.number), "LORATUI_EVENT": str(alarm.kind), "LORATUI_MESSAGE": message}
     try:
         process = subprocess.Popen(
             [*words, message],
@@ -109,12 +103,12 @@ def run_command(command: str, alarm: Alarm, environment: Mapping[str, str] = os.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**environment, **told},
+            env={**environment, **variables},
         )
     except (OSError, ValueError):
         return None
     thread = threading.Thread(target=_await_end, args=(process,), name="notify")
-    with contextlib.suppress(RuntimeError):  # there may be no room for another thread
+    with contextlib.suppress(RuntimeError):  # the system may refuse another thread
         thread.start()
     return thread
 

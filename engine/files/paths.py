@@ -7,11 +7,18 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
+from platformdirs import user_config_path
+
 from engine.errors import RoundError
 
 FILE_MODE = 0o640  # of new files in a workspace; the umask decides whether the group may read them
 ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 CHECKPOINT_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")  # by the step it was written after
+
+
+def config_path() -> Path:
+    """Return the path of the person's configuration: `~/.config/loratui/config.toml` on Linux."""
+    return user_config_path("loratui") / "config.toml"
 
 
 class Workspace:

@@ -236,7 +236,7 @@ def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    from engine.alerts.notify import config_path
+    from engine.files.paths import config_path
     from tui.app import LoratuiApp
     from tui.keymap_table import as_config, table_of_keys
 

@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Struct
 from platformdirs import user_state_path
 
-from engine.alerts.notify import Notify, config_path
+from engine.alerts.notify import Notify
 from engine.errors import reason_of
 from engine.files.atomic import NoPlainFile, read_plain, write_atomically
+from engine.files.paths import config_path
 
 MAX_BYTES = 1024 * 1024
 DEFAULT_THEME = "loratui-dark"

@@ -1,1 +1,1 @@
-"""What is worth a notification, and how it is sent."""
+"""Alarms of runs, and the notifications that are sent for them."""

@@ -1,12 +1,12 @@
-"""When a run has stopped getting better.
+"""Detection of plateaus: a run that has stopped getting better.
 
 By the eval loss: it has not become lower in `EVALUATIONS` evaluations in a row.
 
 By the training loss: over the last third of the steps since warm-up, a line is fitted to it by least squares
 (y = a + b·x). With its standard error se(b) = sqrt(Σr² / (n − 2) / Σ(x − x̄)²), the loss falls over that third by no
 more than (−b + 2·se(b)) · (x_last − x_first), in some 98 of 100 cases. It is a plateau if even that is less than `GAIN`
-of the mean loss. A short or a noisy run has a wide error, and so is not said to be on one; nor is one of which less
-than `LEAST_SHARE` is done, as the loss of a long run falls slowly.
+of the mean loss. A short or noisy run has a wide error, so that no plateau is found; a run of which less than
+`LEAST_SHARE` is done is never on one, as the loss of a long run falls slowly.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class LossTrend:
         self.steps = 0
 
     def extend(self, steps: Sequence[int], losses: Sequence[float]) -> None:
-        """Take rising steps and their losses; one that is no finite number counts for nothing."""
+        """Add rising steps and their losses; a loss that is not finite is skipped."""
         if not math.isfinite(sum(losses)):
-            kept = [index for index, loss in enumerate(losses) if math.isfinite(loss)]
-            steps, losses = [steps[index] for index in kept], [losses[index] for index in kept]
+            finite = [index for index, loss in enumerate(losses) if math.isfinite(loss)]
+            steps, losses = [steps[index] for index in finite], [losses[index] for index in finite]
         start = bisect_right(steps, self._warmup)
         while start < len(losses):
             end = min(len(losses), start + self._width - self._count)
@@ -57,7 +57,7 @@ class LossTrend:
             self._width *= 2
 
     def has_flattened(self, total_steps: int | None = None) -> bool:
-        """Whether the last third of it is a plateau; `total_steps` is how many the run will have, if that is known."""
+        """Return True if the last third is a plateau; `total_steps` is the run's planned number, None if unknown."""
         if self.steps < max(LEAST_STEPS, LEAST_SHARE * (total_steps or 0)):
             return False
         first, last = self._bins[0][0], self._bins[-1][0]
@@ -65,7 +65,7 @@ class LossTrend:
 
 
 def is_flat(points: Sequence[tuple[float, float]]) -> bool:
-    """Whether the loss, the second of each pair, falls by less than `GAIN` over them, as the module says."""
+    """Return True if the loss, the second of each pair, falls by less than `GAIN`, as the module describes."""
     n = len(points)
     if n < 3:
         return False

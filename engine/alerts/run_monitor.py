@@ -1,4 +1,4 @@
-"""A run watched from outside, in little memory: how far it is, and what somebody who is not looking should be told."""
+"""A run watched from outside, in little memory: its progress, and its alarms for somebody who is not looking."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from engine.runs.events import AnyEvent, Evaluated, Phase, Prepared, Started, St
 from engine.spec.round import ACTIVE, Round, Status
 from engine.text.humanize import format_perplexity
 
-CHECK_GROWTH = 1.05  # a plateau is looked for whenever there are so many times as many steps
+CHECK_GROWTH = 1.05  # the factor of steps after which the next check for a plateau is made
 
 
 class Kind(StrEnum):
-    """What is worth calling somebody for."""
+    """A kind of alarm."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 class Alarm(Struct, frozen=True):
-    """One such occasion of a round, in a sentence that names the round."""
+    """An alarm of a round, with a sentence that names the round."""
 
     kind: Kind
     number: int
@@ -37,10 +37,12 @@ class Alarm(Struct, frozen=True):
 
 
 class RunProgress(Struct, frozen=True):
-    """How far a run is; None where that is not known.
+    """The progress of a run; None where it is not known.
 
-    `phase` is what it does besides its steps, "" while it trains; `remaining_seconds` are of the steps still ahead, at
-    the mean pace of those so far; `disk_need` is of its checkpoints.
+    Attributes:
+        phase: its work besides training steps, "" while it trains.
+        remaining_seconds: of the steps still to do, at the mean pace of those so far.
+        disk_need: of its checkpoints.
     """
 
     phase: str = ""
@@ -51,9 +53,9 @@ class RunProgress(Struct, frozen=True):
 
 
 class RunMonitor:
-    """Follows one run. Of each kind there is one alarm at most, until the round is taken up again.
+    """Follows one run. It raises each kind of alarm at most once, until the round is resumed.
 
-    `since`, in seconds since the epoch: what happened before it is known, and no alarm.
+    Events before `since`, in seconds since the epoch, raise no alarm.
     """
 
     def __init__(self, round_: Round, run: RunDir, since: float) -> None:
@@ -63,7 +65,7 @@ class RunMonitor:
         self._round = round_
         self._since = since
         self._run = run
-        self._told: set[Kind] = set()
+        self._sent: set[Kind] = set()
         self._begin()
 
     def _begin(self) -> None:
@@ -81,7 +83,7 @@ class RunMonitor:
         match event:
             case Started():
                 self._phase = None
-                self._told.clear()
+                self._sent.clear()
                 self._begin()
             case Phase():
                 self._phase = event
@@ -98,9 +100,9 @@ class RunMonitor:
         return [self._alarm(kind, words) for kind, words in alarms if self._is_news(kind, event.time)]
 
     def _is_news(self, kind: Kind, time: float) -> bool:
-        new = kind not in self._told
-        self._told.add(kind)
-        return new and time >= self._since
+        is_first = kind not in self._sent
+        self._sent.add(kind)
+        return is_first and time >= self._since
 
     def _alarm(self, kind: Kind, words: str) -> Alarm:
         return Alarm(kind, self._round.number, f"{title(self._round)}{words}")
@@ -109,7 +111,7 @@ class RunMonitor:
         alarms = []
         if not math.isfinite(sum(losses)):
             broken = next(index for index, loss in enumerate(losses) if not math.isfinite(loss))
-            alarms.append((Kind.NAN, f"the training loss is no finite number at step {steps[broken]:,}"))
+            alarms.append((Kind.NAN, f"the training loss is not finite at step {steps[broken]:,}"))
         self._trend.extend(steps, losses)
         if self._trend.steps >= self._check_at:
             self._check_at = CHECK_GROWTH * self._trend.steps
@@ -120,7 +122,7 @@ class RunMonitor:
     def _judge_evaluation(self, event: Evaluated) -> list[tuple[Kind, str]]:
         loss = event.eval_loss
         if loss is None or not math.isfinite(loss):
-            return [(Kind.NAN, f"the eval loss is no finite number at step {event.step:,}")]
+            return [(Kind.NAN, f"the eval loss is not finite at step {event.step:,}")]
         if event.step == 0:
             return []  # the base model's
         if loss < self._best:
@@ -129,36 +131,36 @@ class RunMonitor:
         self._without_gain += 1
         if self._without_gain < EVALUATIONS:
             return []
-        told = f"the eval loss has not become lower than {self._best:.4f} in {self._without_gain} evaluations"
-        return [(Kind.PLATEAU, told)]
+        message = f"the eval loss has not fallen below {self._best:.4f} in {self._without_gain} evaluations"
+        return [(Kind.PLATEAU, message)]
 
     @property
     def _total_steps(self) -> int | None:
-        """As the engine counts them, or as they were planned until it does."""
+        """The total as the engine counts it, or as planned until the engine does."""
         return self._prepared.total_steps if self._prepared is not None else self._round.plan.total_steps
 
     def progress(self) -> RunProgress:
-        """As of the last poll; looks at the disk, so not for a UI thread."""
+        """Return the progress at the last poll; it looks at the disk, so do not call it in a UI thread."""
         total = self._total_steps
         last, phase = self._last_step, self._phase.name if self._phase is not None else ""
-        left = None
+        remaining = None
         if last is not None and total is not None and last.step > 0:
-            left = max(0, total - last.step) * last.train_seconds / last.step
+            remaining = max(0, total - last.step) * last.train_seconds / last.step
         return RunProgress(
             phase="" if phase == "training" else phase,
             step=last.step if last is not None else None,
             total_steps=total,
-            remaining_seconds=left,
+            remaining_seconds=remaining,
             disk_need=disk_need(self._round, self._prepared, last.step if last is not None else 0, self._run),
         )
 
 
 def ending_alarm(round_: Round) -> Alarm | None:
-    """What to tell of a round that has ended; None of one that somebody stopped, or that has not ended."""
+    """Return the alarm for the end of a round; None if somebody stopped it, or it has not ended."""
     result = round_.result
     if round_.status is Status.FINISHED:
-        better = f": perplexity {format_perplexity(result.perplexity)}" if result.perplexity is not None else ""
-        return Alarm(Kind.FINISHED, round_.number, f"{title(round_)}finished{better}")
+        measured = f": perplexity {format_perplexity(result.perplexity)}" if result.perplexity is not None else ""
+        return Alarm(Kind.FINISHED, round_.number, f"{title(round_)}finished{measured}")
     if round_.status in (Status.FAILED, Status.INTERRUPTED):
         why = f": {round_.message}" if round_.message else ""
         return Alarm(Kind.FAILED, round_.number, f"{title(round_)}{round_.status}{why}")
@@ -166,12 +168,12 @@ def ending_alarm(round_: Round) -> Alarm | None:
 
 
 def endings(before: Sequence[Round], now: Sequence[Round]) -> list[Alarm]:
-    """What to tell of the rounds that have ended between two looks at the store."""
+    """Return the alarms of the rounds that have ended between two reads of the store."""
     open_then = {round_.id for round_ in before if round_.status in ACTIVE or round_.status is Status.QUEUED}
-    told = [ending_alarm(round_) for round_ in now if round_.id in open_then]
-    return [alarm for alarm in told if alarm is not None]
+    alarms = [ending_alarm(round_) for round_ in now if round_.id in open_then]
+    return [alarm for alarm in alarms if alarm is not None]
 
 
 def title(round_: Round) -> str:
-    """How a sentence about a round begins."""
+    """Return the start of a sentence about a round."""
     return f"round {round_.number}{f' ({round_.name})' if round_.name else ''}: "

@@ -1,7 +1,7 @@
-"""One engine at work, seen by the runner: started or found again, watched, told to stop, and gone with all it started.
+"""The process of an engine, as the runner sees it: start or find it, watch it, stop it, and clear away its children.
 
-The lock of the run directory is taken before the engine exists and is handed to it: whoever finds it free knows that no
-engine trains the round, and whoever finds it held that one does, even if nobody lived to write down which.
+The lock of the run directory is acquired before the engine exists and is inherited by it: if the lock is free, no
+engine trains the round; if it is locked, one does, even if no runner lived to write down which.
 """
 
 from __future__ import annotations
@@ -33,40 +33,40 @@ class RunningEngine:
 
     Attributes:
         exit_code: negative for a signal; None while it runs, and for an engine that an earlier runner started.
-        killed: why it had to be killed, "" if it was not.
-        pids: those of the engine and of what it has started, as far as they were seen.
+        killed: the reason why it was killed, "" if it was not.
+        pids: those of the engine and its children, as far as they were seen.
     """
 
-    def __init__(self, run: RunDir, patience: StallLimits | None = None) -> None:
+    def __init__(self, run: RunDir, limits: StallLimits | None = None) -> None:
         self.run = run
         self.exit_code: int | None = None
         self.killed = ""
         self.pids: set[int] = set()
         self._child: subprocess.Popen[bytes] | None = None
-        self._known: ProcessIdentity | None = None
-        self._pulse = LivenessMonitor(run, patience)
+        self._process: ProcessIdentity | None = None
+        self._monitor = LivenessMonitor(run, limits)
         self._tail = RunTail(run.events)
         self._new_events: list[AnyEvent | Steps] = []
         self._read_events()
         self._deadline: float | None = None
-        self._asked_at = 0.0
+        self._interrupted_at = 0.0
 
     @property
     def process(self) -> ProcessIdentity | None:
-        """Who the engine is; None while that is not known, or when it is gone."""
-        if self._known is None:
+        """The engine's identity; None while it is not known, or when the engine is gone."""
+        if self._process is None:
             members = processes_with(RUN_VARIABLE, str(self.run.path))
-            self._known = next((member for member in members if _leads_its_session(member)), None)
-        return self._known
+            self._process = next((member for member in members if _leads_its_session(member)), None)
+        return self._process
 
     def adopt(self, process: ProcessIdentity | None) -> None:
-        """Take `process`, which the round was last trained by, for the engine if it lives."""
+        """Take `process`, the last one that trained the round, as the engine if it is alive."""
         if process is not None and is_alive(process):
-            self._known = process
+            self._process = process
 
     def begin(self, child: subprocess.Popen[bytes]) -> None:
-        """Take a child that was just started for the engine; its parent alone learns its exit code."""
-        self._child, self._known = child, identify(child.pid)
+        """Take a child that was just started as the engine; only its parent gets its exit code."""
+        self._child, self._process = child, identify(child.pid)
 
     def is_running(self) -> bool:
         if self._child is not None:
@@ -77,7 +77,7 @@ class RunningEngine:
 
     def _read_events(self) -> None:
         events = self._tail.poll()
-        self._pulse.take(events)
+        self._monitor.take(events)
         self._new_events += events
 
     def new_events(self) -> list[AnyEvent | Steps]:
@@ -87,25 +87,25 @@ class RunningEngine:
         return events
 
     def stall(self) -> Stall | None:
-        """What sign of life has been missing for too long."""
-        return self._pulse.look()
+        """Return the sign of life that has been missing for too long, None if there is one."""
+        return self._monitor.look()
 
     def stop(self) -> None:
-        """Ask it to end after its step, for as long as this is called; kill it when that took too long."""
+        """Interrupt it, so that it ends after its step; repeated calls kill an engine that takes too long."""
         process, now = self.process, time.monotonic()
         if process is None:
-            return  # it has only just been forked, and is asked once it can be
+            return  # it has only just been forked: the next call interrupts it
         if self._deadline is None:
-            self._deadline = now + GRACE_SECONDS + 2 * self._pulse.step_seconds
+            self._deadline = now + GRACE_SECONDS + 2 * self._monitor.step_seconds
         if now > self._deadline:
             self.kill(f"did not stop within {GRACE_SECONDS:.0f} s")
-        elif now >= self._asked_at + INSIST_SECONDS or not self._asked_at:
-            self._asked_at = now  # again and again, as one that is being started may not listen yet
+        elif now >= self._interrupted_at + INSIST_SECONDS or not self._interrupted_at:
+            self._interrupted_at = now  # repeated, as an engine that is starting may not handle it yet
             send_signal(process, signal.SIGINT)
-            send_signal(process, signal.SIGCONT)  # one that was frozen could not hear
+            send_signal(process, signal.SIGCONT)  # a frozen process receives no signals
 
     def kill(self, reason: str) -> None:
-        """End it with all that it started, at once; the log gets to know where it was."""
+        """Kill it and its children at once, after it has written its stacks to the log."""
         self.killed = self.killed or reason
         if (process := self.process) is not None and send_signal(process, signal.SIGCONT):
             send_signal(process, signal.SIGUSR2)  # which writes the stacks of its threads into the log
@@ -115,7 +115,7 @@ class RunningEngine:
         self.clear_away()
 
     def clear_away(self) -> bool:
-        """Kill what the engine has left behind; whether nothing is left."""
+        """Kill the children that the engine left behind; return True if none remains."""
         members: list[ProcessIdentity] = []
 
         def none_left() -> bool:
@@ -128,19 +128,17 @@ class RunningEngine:
         return _wait(none_left, KILL_SECONDS)
 
 
-def launch(
-    run: RunDir, command: list[str], gpu: str | None, patience: StallLimits | None = None
-) -> RunningEngine | None:
-    """Start an engine in a session of its own, on one GPU if one is named; None if the round has one already.
+def launch(run: RunDir, command: list[str], gpu: str | None, limits: StallLimits | None = None) -> RunningEngine | None:
+    """Start an engine in a session of its own, on one GPU if `gpu` names one; None if the round has an engine already.
 
-    It has no terminal and no pipe, and is not ended with this process.
+    It has no terminal and no pipe, and outlives this process.
 
     Raises:
-        OSError: it cannot be started, or what the run has said before cannot be read.
+        OSError: it cannot be started, or the run's earlier events cannot be read.
     """
     run.path.mkdir(parents=True, exist_ok=True)
-    engine = RunningEngine(run, patience)
-    lock = acquire_inheritable_lock(run.lock)
+    engine = RunningEngine(run, limits)
+    lock = lock_to_hand_on(run.lock)
     if lock is None:
         return None
     environment = {**os.environ, RUN_VARIABLE: str(run.path), LOCK_VARIABLE: str(lock)}
@@ -166,7 +164,7 @@ def _leads_its_session(process: ProcessIdentity) -> bool:
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether `condition` has come to hold within `seconds`."""
+    """Wait until `condition` is true; return False if it is not within `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

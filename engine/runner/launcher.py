@@ -1,4 +1,4 @@
-"""Start the detached runner of a workspace, and tell whether one is at work."""
+"""Start the detached runner of a workspace, and check whether one is at work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNFINISHED = ACTIVE | {Status.QUEUED}
 
 
 def start_runner(workspace: Workspace, command: list[str] | None = None) -> None:
-    """Make sure that what is queued gets trained: start a detached runner unless one is at work.
+    """Start a detached runner, which trains the queue, unless one is at work.
 
     It survives this process, its terminal and its SSH session: own session, no inherited terminal or pipe.
     """
@@ -35,7 +35,7 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> None
 
 
 def runner_is_alive(workspace: Workspace) -> bool:
-    """Whether a runner holds the workspace's lock."""
+    """Return True if a runner holds the workspace's lock."""
     if not workspace.runner_lock.exists():
         return False
     try:
@@ -46,5 +46,5 @@ def runner_is_alive(workspace: Workspace) -> bool:
 
 
 def needs_runner(rounds: list[Round]) -> bool:
-    """Whether any of the rounds waits to be trained, or to have its end recorded."""
+    """Return True if any of the rounds waits to be trained, or for its end to be recorded."""
     return any(round_.status in UNFINISHED for round_ in rounds)

@@ -1,8 +1,8 @@
-"""A sign of life: a file that a process touches every few seconds, and what it means when that stops.
+"""Signs of life of a run: a heartbeat file that its process touches every few seconds, and its training steps.
 
-A process that was frozen, or whose machine swaps, does not beat; one whose main thread waits for ever still does. So a
-run is also asked for its steps. Time is what the watching process has lived through: a clock that is set, or a machine
-that slept, makes no run look dead.
+A process that is frozen, or whose machine swaps, has no heartbeat; one whose main thread waits for ever still has. So
+both are watched. Time is measured by the watching process while it runs: a clock that is set, or a machine that slept,
+makes no run look dead.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from engine.runs.events import AnyEvent, Phase, Step
 
 
 class StallLimits(Struct, frozen=True):
-    """How long a run may go without a sign of life, in seconds, before it is said, and before it is ended.
+    """The seconds without a sign of life after which a run is reported as stalled, and after which it is killed.
 
-    A step may take `step_said`, or `step_said_times` the longest step so far if that is more; likewise for the end.
+    A step may take `step_warned`, or `step_warned_times` the longest step so far if that is more; likewise for
+    `step_ended`.
     """
 
-    beat_said: float = 60.0
+    beat_warned: float = 60.0
     beat_ended: float = 600.0
-    step_said: float = 600.0
-    step_said_times: float = 20.0
+    step_warned: float = 600.0
+    step_warned_times: float = 20.0
     step_ended: float = 3600.0
     step_ended_times: float = 100.0
 
 
 class Stall(Struct, frozen=True):
-    """What an engine lacks ("has taken no step"), for how many seconds by now, and whether it is past hope."""
+    """A missing sign of life ("has taken no step"), the seconds since the last one, and whether to kill the engine."""
 
     missing: str
     seconds: float
@@ -40,13 +41,13 @@ class Stall(Struct, frozen=True):
 
 
 class LivenessMonitor:
-    """Watches the signs of life of one run. `clock` gives seconds that this process lived through."""
+    """Watches the signs of life of one run. `clock` returns seconds during which this process ran."""
 
     def __init__(
-        self, run: RunDir, patience: StallLimits | None = None, clock: Callable[[], float] = time.monotonic
+        self, run: RunDir, limits: StallLimits | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._run = run
-        self._patience = patience or StallLimits()
+        self._limits = limits or StallLimits()
         self._clock = clock
         self._training = False
         self.step_seconds = 0.0
@@ -54,7 +55,7 @@ class LivenessMonitor:
         self._beat_at = self._step_at = clock()
 
     def take(self, events: Iterable[AnyEvent | Steps]) -> None:
-        """Take the run's new events; those from before it was watched count as new, too."""
+        """Take the run's new events; those from before the watch began count from now."""
         now = self._clock()
         for event in events:
             match event:
@@ -69,16 +70,16 @@ class LivenessMonitor:
             self._step_at = self._beat_at = now
 
     def look(self) -> Stall | None:
-        """What is missing by now, if it has been missing for too long."""
-        now, patience = self._clock(), self._patience
+        """Return the sign of life that has been missing for too long, None if there is one."""
+        now, limits = self._clock(), self._limits
         if (beat := self._last_beat()) != self._beat:
             self._beat, self._beat_at = beat, now
         silent = now - self._beat_at
-        if beat is not None and silent > patience.beat_said:
-            return Stall("has shown no sign of life", silent, silent > patience.beat_ended)
+        if beat is not None and silent > limits.beat_warned:
+            return Stall("has shown no sign of life", silent, silent > limits.beat_ended)
         waited = now - self._step_at
-        if self._training and waited > max(patience.step_said, patience.step_said_times * self.step_seconds):
-            limit = max(patience.step_ended, patience.step_ended_times * self.step_seconds)
+        if self._training and waited > max(limits.step_warned, limits.step_warned_times * self.step_seconds):
+            limit = max(limits.step_ended, limits.step_ended_times * self.step_seconds)
             return Stall("has taken no step", waited, waited > limit)
         return None
 

@@ -1,4 +1,4 @@
-"""How a run ended, in the engine's own last word, or else by what is seen from outside."""
+"""The outcome of a run: from the engine's final event, or else from what the runner sees."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OOM_KILL_COUNTS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 
 
 def oom_kills() -> int:
-    """How often the kernel has killed a process for want of memory since boot, on this machine or in this container."""
+    """Count the processes that the kernel killed for lack of memory since boot, on this machine or in the container."""
     count = 0
     for file in OOM_KILL_COUNTS:
         try:
@@ -32,29 +32,29 @@ def oom_kills() -> int:
 
 
 def stall_words(stall: Stall) -> str:
-    """What is said of a run that shows no sign of life, or takes no step."""
+    """Write the message of a run that shows no sign of life, or takes no step."""
     since = time.strftime("%H:%M", time.localtime(time.time() - stall.seconds))
     return f"stalled: the engine {stall.missing} since {since}"
 
 
 def ending_of(
-    round_: Round, run: RunDir, engine: RunningEngine | None, started_by: ProcessIdentity | None, oom_before: int
+    round_: Round, run: RunDir, engine: RunningEngine | None, started_by: ProcessIdentity | None, oom_kills_before: int
 ) -> dict[str, Any]:
-    """The fields of a round whose engine is gone.
+    """Return the new fields of a round whose engine is gone.
 
     Args:
-        round_: as the store has it.
-        engine: as it was watched; None if it could not be found any more.
-        started_by: who the engine was.
-        oom_before: `oom_kills()` when it was begun to be watched.
+        round_: as in the store.
+        engine: the engine that was watched; None if it was never found.
+        started_by: the engine's process.
+        oom_kills_before: `oom_kills()` when watching began.
     """
     snapshot = RunSnapshot(RunTail(run.events).poll())
-    # An engine that died before its first word must not be given the last word of an earlier run of the round.
+    # The final event of an earlier run of the round is not that of an engine that died before its first event.
     spoke = snapshot.started is not None and started_by is not None and snapshot.started.process == started_by
     status, message = snapshot.status, snapshot.message
     if status is None or not spoke:
         at = f" at step {snapshot.last_step.step}" if spoke and snapshot.last_step else ""
-        status, message = _seen_from_outside(round_, run, engine, started_by, at, oom_before)
+        status, message = _seen_from_outside(round_, run, engine, started_by, at, oom_kills_before)
     return {
         "status": status,
         "message": message,
@@ -71,9 +71,9 @@ def _seen_from_outside(
     engine: RunningEngine | None,
     started_by: ProcessIdentity | None,
     at: str,
-    oom_before: int,
+    oom_kills_before: int,
 ) -> tuple[Status, str]:
-    """Status and sentence for an engine that left no last word; `at` is " at step N" if it is known."""
+    """Return status and message for an engine without a final event; `at` is " at step N" if the step is known."""
     stopping = round_.status is Status.STOPPING
     if engine is not None and engine.killed:
         return Status.STOPPED if stopping else Status.INTERRUPTED, f"killed{at}, as it {engine.killed}"
@@ -83,17 +83,17 @@ def _seen_from_outside(
     if code is None:
         if started_by is not None and started_by.boot_id != boot_id():
             return Status.INTERRUPTED, f"the machine was restarted{at}: resume it"
-        return Status.INTERRUPTED, f"the engine was gone{at} when it was looked for: resume it"
+        return Status.INTERRUPTED, f"the engine was gone{at} when the runner looked for it: resume it"
     if code < 0:
-        likely = ", likely the kernel's out-of-memory killer" if _by_oom_killer(code, oom_before) else ""
+        likely = ", likely the kernel's out-of-memory killer" if _by_oom_killer(code, oom_kills_before) else ""
         return Status.INTERRUPTED, f"killed by signal {-code} ({_signal_name(-code)}){at}{likely}: resume it"
     if code == EXIT_MUTE:
         return Status.FAILED, f"the disk refused what the engine had to write{at}: free some space and resume"
     return Status.FAILED, f"the engine ended with exit code {code}{at} and no reason: see {run.log}"
 
 
-def _by_oom_killer(exit_code: int, oom_before: int) -> bool:
-    return exit_code == -signal.SIGKILL and oom_kills() > oom_before
+def _by_oom_killer(exit_code: int, oom_kills_before: int) -> bool:
+    return exit_code == -signal.SIGKILL and oom_kills() > oom_kills_before
 
 
 def _signal_name(number: int) -> str:

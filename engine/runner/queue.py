@@ -1,9 +1,9 @@
 """The queue runner: one detached process per workspace that trains what is queued, round after round.
 
-It holds a lock for as long as it lives, is started by whichever front end queues work, records each result whether or
-not anyone watches, and ends when nothing is queued. A machine with several GPUs trains as many rounds at once. A round
-that was running when a runner died is taken over: its engine is awaited if it lives, and recorded from its events if it
-does not.
+It holds a lock as long as it lives, is started by the front end that queues work, records each result whether or not
+anyone watches, and ends when nothing is queued. A machine with several GPUs trains one round on each at once. A round
+whose runner died is taken over by the next runner: it waits for the engine if it lives, and records the end from its
+events if it does not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from engine.system.process import ProcessIdentity
 from engine.text.humanize import format_duration
 
 POLL_SECONDS = 0.25
-PLACE_SECONDS = 5.0
+SLOT_SECONDS = 5.0
 LOCK_SECONDS = 2.0
 RETRY_SECONDS = 5.0
 RETRIES = 120
@@ -43,13 +43,13 @@ T = TypeVar("T")
 
 
 def engine_command(run: RunDir) -> list[str]:
-    """How the engine of a round is started. `-P` keeps a stray `engine.py` in the current directory out."""
+    """Return the command that starts the engine of a round. `-P` ignores an `engine.py` in the current directory."""
     resume = ["--resume"] if run.events.exists() else []
     return [sys.executable, "-P", "-m", "engine.training", str(run.path), *resume]
 
 
 class _Job:
-    """A round in training, and the engine that trains it: `process`, or who says in its events after `since`."""
+    """A round in training and its engine: `process`, or the one that starts it in its events after `since`."""
 
     def __init__(self, round_: Round, engine: RunningEngine, process: ProcessIdentity | None, since: float) -> None:
         self.number = round_.number
@@ -58,36 +58,36 @@ class _Job:
         self.engine = engine
         self.watch = RunMonitor(round_, engine.run, time.time())
         self.process = process
-        self.oom_before = oom_kills()
-        self.missing = round_.message  # what was last said to be amiss
-        self.refused = ""  # why its events could not be read
+        self.oom_kills_before = oom_kills()
+        self.missing = round_.message  # the last reported stall
+        self.refused = ""  # the reason why its events cannot be read
 
 
 class Runner:
-    """Trains the queue of one workspace; see the module. `command` builds the engine's argv, `call` tells somebody."""
+    """Trains the queue of one workspace; see the module. `command` builds the engine's argv, `call` sends an alarm."""
 
     def __init__(
         self,
         workspace: Workspace,
         command: EngineCommand = engine_command,
-        places: GpuSlots | None = None,
-        patience: StallLimits | None = None,
+        slots: GpuSlots | None = None,
+        limits: StallLimits | None = None,
         call: Callable[[Alarm], object] = call_by_command,
     ) -> None:
         self._call = call
         self._workspace = workspace
         self._store = RoundStore(workspace)
         self._command = command
-        self._places = places or GpuSlots()
-        self._patience = patience
+        self._slots = slots or GpuSlots()
+        self._limits = limits
         self._jobs: list[_Job] = []
-        self._look_for_place_at = 0.0
+        self._next_look_at = 0.0
 
     def run(self) -> None:
-        """Train until nothing is left, unless another runner is at work."""
+        """Train until the queue is empty, unless another runner is at work."""
         self._workspace.runs_dir.mkdir(exist_ok=True)
-        # The queue is asked once more after the lock is let go: a round added meanwhile by a front end that still
-        # saw the lock held is not left behind.
+        # Check the queue once more after releasing the lock: a front end that saw the lock held may have added a round
+        # meanwhile, and started no runner.
         while needs_runner(self._rounds()):
             try:
                 with FileLock(self._workspace.runner_lock, timeout=LOCK_SECONDS):
@@ -109,13 +109,13 @@ class Runner:
             time.sleep(POLL_SECONDS)
 
     def _start_next(self) -> bool:
-        """Start the round that is next in the queue if there is a place for it; whether to ask again at once."""
-        queued = in_queue_order(item for item in self._rounds() if item.status is Status.QUEUED)
-        if not queued or time.monotonic() < self._look_for_place_at:
+        """Start the next round of the queue if there is a slot for it; return True to try the one after it at once."""
+        queued = in_queue_order(round_ for round_ in self._rounds() if round_.status is Status.QUEUED)
+        if not queued or time.monotonic() < self._next_look_at:
             return False
-        is_free, gpu = self._places.free(job.gpu for job in self._jobs)
+        is_free, gpu = self._slots.free(job.gpu for job in self._jobs)
         if not is_free:
-            self._look_for_place_at = time.monotonic() + (PLACE_SECONDS if len(self._jobs) else POLL_SECONDS)
+            self._next_look_at = time.monotonic() + (SLOT_SECONDS if len(self._jobs) else POLL_SECONDS)
             return False
         self._start(queued[0], gpu)
         return True
@@ -126,13 +126,13 @@ class Runner:
         try:
             round_ = self._update(round_.number, frozenset({Status.QUEUED}), **fields, gpu=gpu)
         except RoundError:
-            return  # held or removed since the queue was read
+            return  # it was held or removed meanwhile
         try:
-            engine = launch(run, self._command(run), gpu, self._patience)
+            engine = launch(run, self._command(run), gpu, self._limits)
         except OSError as error:
             self._fail(round_.number, f"the engine could not be started: {error}")
             return
-        if engine is None:  # one that was started by hand, or that nobody lived to write down
+        if engine is None:  # it has one, started by hand or by a runner that died
             self._take_over(round_, since=0.0)
             return
         job = _Job(round_, engine, engine.process, since=math.inf)
@@ -140,16 +140,16 @@ class Runner:
         self._update(round_.number, process=job.process)
 
     def _take_over(self, round_: Round, since: float) -> None:
-        """Watch an engine whose runner died, or that said after `since` that it trains the round."""
+        """Watch an engine whose runner died, or one that started the round after `since`."""
         run = self._workspace.run_dir(round_.id)
         try:
-            engine = RunningEngine(run, self._patience)
-            known = round_.process or _last_process(run, since)
+            engine = RunningEngine(run, self._limits)
+            process = round_.process or _last_process(run, since)
         except OSError as error:
             self._fail(round_.number, f"{run.events} cannot be read: {error.strerror}")
             return
-        engine.adopt(known)
-        self._jobs.append(_Job(round_, engine, known, since))
+        engine.adopt(process)
+        self._jobs.append(_Job(round_, engine, process, since))
 
     def _fail(self, number: int, message: str) -> None:
         self._tell_end(self._update(number, status=Status.FAILED, message=message, process=None, ended=time.time()))
@@ -159,7 +159,7 @@ class Runner:
             self._call(alarm)
 
     def _look_after(self, job: _Job) -> None:
-        """Watch a running engine, and record the end once it has come."""
+        """Watch an engine, and record the round's end once it has ended."""
         try:
             if job.engine.is_running():
                 self._watch(job)
@@ -174,7 +174,7 @@ class Runner:
                 self._jobs.remove(job)
 
     def _watch(self, job: _Job) -> None:
-        """Pass on a wish to stop, and say what is amiss."""
+        """Stop the engine if the person wants that, and report a stall."""
         engine = job.engine
         round_ = self._store_get(job.number)
         if engine.process is None:
@@ -194,45 +194,45 @@ class Runner:
             self._update(job.number, message=stall_words(stall) if stall is not None else "")
 
     def _record(self, job: _Job) -> None:
-        """Write down how a round ended, once nothing is left of its engine, on the GPU neither."""
+        """Record how a round ended, after killing its engine's children and waiting for their GPU memory."""
         engine = job.engine
         engine.clear_away()
         if job.process is None:
             job.process = _last_process(engine.run, job.since)
-        fields = ending_of(self._store_get(job.number), engine.run, engine, job.process, job.oom_before)
+        fields = ending_of(self._store_get(job.number), engine.run, engine, job.process, job.oom_kills_before)
         pids = engine.pids | ({job.process.pid} if job.process is not None else set())
-        if engine.killed and (held := self._places.still_held(pids)):
-            fields["message"] += f"; {held} is still not free"
+        if engine.killed and (memory := self._slots.still_held(pids)):
+            fields["message"] += f"; {memory} is still not free"
         self._tell_end(self._update(job.number, **fields))
         self._jobs.remove(job)
-        self._look_for_place_at = 0.0
+        self._next_look_at = 0.0
 
     def _rounds(self) -> list[Round]:
-        return self._patiently(self._store.rounds)
+        return self._retried(self._store.rounds)
 
     def _store_get(self, number: int) -> Round:
-        return self._patiently(lambda: self._store.get(number))
+        return self._retried(lambda: self._store.get(number))
 
     def _update(self, number: int, allowed: frozenset[Status] | None = None, **changes: Any) -> Round:
-        return self._patiently(lambda: self._store.update(number, allowed, **changes))
+        return self._retried(lambda: self._store.update(number, allowed, **changes))
 
-    def _patiently(self, act: Callable[[], T]) -> T:
-        """Do it, again and again while the disk refuses: nobody may be there to start another runner."""
-        said = ""
+    def _retried(self, act: Callable[[], T]) -> T:
+        """Call `act`, repeatedly while the disk refuses: nobody may be there to start another runner."""
+        printed = ""
         for _ in range(RETRIES):
             try:
                 return act()
             except StoreMissing:
                 raise
             except StoreError as error:
-                if said != str(error):
-                    said = str(error)
-                    print(said, flush=True)
+                if printed != str(error):
+                    printed = str(error)
+                    print(printed, flush=True)
                 time.sleep(RETRY_SECONDS)
         return act()
 
 
 def _last_process(run: RunDir, since: float) -> ProcessIdentity | None:
-    """The engine that last took the round up, if that was after `since`, in seconds since the epoch."""
+    """Return the process that last started the round, if it was after `since`, in seconds since the epoch."""
     started = [event for event in read_events(run.events, Started) if isinstance(event, Started)]
     return started[-1].process if started and started[-1].time >= since else None

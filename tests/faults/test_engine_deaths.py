@@ -34,16 +34,16 @@ from tests.support.rounds import make_round
 from tests.support.waiting import DEADLINE_SECONDS, await_status, await_true
 
 PATIENCE = StallLimits(
-    beat_said=0.5, beat_ended=1.5, step_said=0.5, step_said_times=0.1, step_ended=1.5, step_ended_times=0.3
+    beat_warned=0.5, beat_ended=1.5, step_warned=0.5, step_warned_times=0.1, step_ended=1.5, step_ended_times=0.3
 )
 Times = Callable[[int, int], int]
 Follow = Callable[[Script], None]
 
 
 @contextmanager
-def runner(workspace: Workspace, patience: StallLimits | None = None) -> Iterator[threading.Thread]:
+def runner(workspace: Workspace, limits: StallLimits | None = None) -> Iterator[threading.Thread]:
     """A runner in a thread, that has ended when the context has."""
-    thread = threading.Thread(target=Runner(workspace, fake_engine_command, patience=patience).run, daemon=True)
+    thread = threading.Thread(target=Runner(workspace, fake_engine_command, limits=limits).run, daemon=True)
     thread.start()
     yield thread
     thread.join(DEADLINE_SECONDS)
@@ -102,7 +102,7 @@ def test_stalled_round_that_goes_on_is_told_no_more(
 ) -> None:
     script(Script(steps=100_000, step_seconds=0.01))
     run = queue(workspace, nano_spec)
-    with runner(workspace, StallLimits(beat_said=0.5, beat_ended=1000.0)):
+    with runner(workspace, StallLimits(beat_warned=0.5, beat_ended=1000.0)):
         await_steps(run, 2)
         (engine,) = members(run)
         os.kill(engine.pid, signal.SIGSTOP)

@@ -56,7 +56,7 @@ def started(at: float, resumed_from: int | None = None) -> Started:
 
 def test_loss_that_is_no_number_is_told_once(told: Told) -> None:
     assert told.say(started(BEGIN), step(1), step(2)) == []
-    expected = Alarm(Kind.NAN, 7, "round 7 (long): the training loss is no finite number at step 3")
+    expected = Alarm(Kind.NAN, 7, "round 7 (long): the training loss is not finite at step 3")
     assert told.say(step(3, math.nan)) == [expected]
     assert told.say(step(4, math.inf), evaluated(4, math.nan)) == []
 
@@ -75,7 +75,7 @@ def test_what_happened_before_anyone_watched_is_no_news(empty_directory: Path) -
 
 def test_eval_loss_without_a_gain_is_a_plateau(told: Told) -> None:
     assert told.say(evaluated(0, 1.0), evaluated(10, 2.0), evaluated(20, 1.5), evaluated(30, 1.6)) == []
-    message = "round 7 (long): the eval loss has not become lower than 1.5000 in 2 evaluations"
+    message = "round 7 (long): the eval loss has not fallen below 1.5000 in 2 evaluations"
     assert told.say(evaluated(40, 1.5)) == [Alarm(Kind.PLATEAU, 7, message)]
     assert told.say(evaluated(50, 1.7)) == []
 

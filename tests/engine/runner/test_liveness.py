@@ -15,7 +15,7 @@ from tests.support.steps import step as make_step
 from tests.support.waiting import await_true
 
 LIMITS = StallLimits(
-    beat_said=60, beat_ended=600, step_said=100, step_said_times=20, step_ended=1000, step_ended_times=100
+    beat_warned=60, beat_ended=600, step_warned=100, step_warned_times=20, step_ended=1000, step_ended_times=100
 )
 
 

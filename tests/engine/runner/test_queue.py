@@ -375,7 +375,7 @@ def test_round_whose_engine_is_gone_is_recorded(
         (True, Status.STOPPING): (Status.FINISHED, ""),
         (False, Status.RUNNING): (
             Status.INTERRUPTED,
-            "the engine was gone at step 3 when it was looked for: resume it",
+            "the engine was gone at step 3 when the runner looked for it: resume it",
         ),
         (False, Status.STOPPING): (Status.STOPPED, "stopped at step 3"),
     }

@@ -1,1 +1,1 @@
-"""Chat with adapters: the worker process, the conversation, and its files."""
+"""Chat with adapters: the client of the worker process, the conversation, and its files."""

@@ -15,14 +15,14 @@ from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, R
 from engine.system.process import has_variable
 from engine.system.worker_process import WorkerProcess
 
-CHAT_VARIABLE = "LORATUI_TALK"  # tells such a process from an engine that trains
+CHAT_VARIABLE = "LORATUI_TALK"  # set in a process that chats, not in an engine that trains
 
 
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
 def talks_among(pids: Iterable[int]) -> frozenset[int]:
-    """Those of these processes that hold a model to talk to."""
+    """Return those of these processes that are chat processes."""
     return frozenset(pid for pid in pids if has_variable(pid, CHAT_VARIABLE))
 
 
@@ -30,30 +30,30 @@ class ChatClient(WorkerProcess):
     """A base model with adapters that answers questions, one at a time."""
 
     def __init__(self, request: LoadRequest) -> None:
-        """Start the process; raises LoratuiError if the machine refuses that."""
+        """Start the process; raises LoratuiError if the system refuses that."""
         super().__init__("engine.training.workers.chat", "the model", {CHAT_VARIABLE: "1"})
         self._answering = False
         self.send(request)
 
     def loaded(self) -> Loaded:
-        """Wait until the model is there, with those of the adapters that can be used.
+        """Wait until the model is loaded, with the adapters that can be used.
 
         Raises:
-            ProcessEnded: the process died of it.
+            ProcessEnded: the process died while loading.
             LoratuiError: the model cannot be used, in one sentence.
         """
         reply = self.receive(_replies)
         assert isinstance(reply, Loaded)
         return reply
 
-    def ask(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
-        """The answer as it is made, the last item a `Complete`. Take all of them before the next question.
+    def ask(self, request: AnswerRequest) -> Iterator[TextDelta | Complete]:
+        """Yield the answer as it is generated, at last a `Complete`. Take all of it before the next request.
 
         Raises:
-            ProcessEnded: the process died, and answers no other question either.
-            LoratuiError: this question cannot be answered, such as one of a conversation that is too long.
+            ProcessEnded: the process died; there is no answer to other requests either.
+            LoratuiError: this request cannot be answered, for example as the conversation is too long.
         """
-        self.send(question)
+        self.send(request)
         self._answering = True
         try:
             while isinstance(reply := self.receive(_replies), TextDelta):
@@ -64,7 +64,7 @@ class ChatClient(WorkerProcess):
         yield reply
 
     def stop(self) -> None:
-        """End the answer that is being made after its next token; nothing happens if there is none."""
+        """Stop the current answer after its next token; does nothing between answers."""
         if self._answering:
             self.signal(signal.SIGINT)
 

@@ -1,4 +1,4 @@
-"""A conversation with adapters side by side, as data: who speaks, what was said, and how it is asked."""
+"""A conversation with adapters side by side, as data: its speakers, messages, answers and settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from engine.chat.protocol import AnswerRequest, Complete, Ending, Message
 from engine.spec.schema import PROMPT_TEMPLATE, ModelSpec, Seed
@@ -19,7 +19,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class ChatSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """How questions are asked; options as transformers' `GenerationConfig` spells them."""
+    """The settings of answers; the options have the names of transformers' `GenerationConfig`."""
 
     temperature: Annotated[
         float, Meta(ge=0, le=10, description="0 takes the likeliest token each time; more leaves more to chance.")
@@ -45,12 +45,12 @@ class ChatSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Speaker(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who answers.
+    """One who answers: a round or the base model.
 
     Attributes:
         key: the id of a round, `BASE` for the base model.
         number, name: of the round; None and "" for the base model.
-        prompt_template: what it is asked in where the settings leave that to it, `auto` for the chat template.
+        prompt_template: its prompt template where the settings say `auto`; `auto` here is the chat template.
     """
 
     key: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]*\Z", max_length=100)]
@@ -60,7 +60,7 @@ class Speaker(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def adapter(self) -> str | None:
-        """The name that the talking process is asked for it by."""
+        """The adapter's name in the chat process, None for the base model."""
         return None if self.key == BASE else self.key
 
     @property
@@ -70,11 +70,11 @@ class Speaker(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChatAnswer(Struct, frozen=True, forbid_unknown_fields=True):
-    """What one speaker said to a message.
+    """One speaker's answer to a message.
 
     Attributes:
-        prompt_tokens, tokens, seconds: as `engine.chat.client.Complete` has them; 0 where its process died over it.
-        refusal: why there is no answer, or no more of one; "" if there is.
+        prompt_tokens, tokens, seconds: as in `engine.chat.protocol.Complete`; 0 if its process died meanwhile.
+        refusal: why the answer is missing or incomplete; "" if it is whole.
     """
 
     text: Text
@@ -85,8 +85,8 @@ class ChatAnswer(Struct, frozen=True, forbid_unknown_fields=True):
     refusal: Annotated[str, Meta(max_length=10_000)] = ""
 
     @property
-    def is_one(self) -> bool:
-        """Whether something was answered, be it nothing."""
+    def is_answered(self) -> bool:
+        """True if there is an answer, even an empty one."""
         return bool(self.text or not self.refusal)
 
     @property
@@ -95,14 +95,14 @@ class ChatAnswer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the person said, and the answers by the keys of those who gave them."""
+    """A message of the person, and the answers by the keys of their speakers."""
 
-    said: Text
+    message: Text = field(name="said")
     answers: dict[str, ChatAnswer] = {}
 
 
 class Chat(Struct, frozen=True, forbid_unknown_fields=True):
-    """All there is to go on with it. `created` is in seconds since the epoch."""
+    """A conversation that can be continued. `created` is in seconds since the epoch."""
 
     model: ModelSpec
     speakers: Annotated[tuple[Speaker, ...], Meta(min_length=1, max_length=MAX_SPEAKERS + 1)]
@@ -112,42 +112,42 @@ class Chat(Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1] = 1
 
     def speaker(self, key: str) -> Speaker:
-        """The speaker of that key; raises KeyError if there is none."""
-        found = next((item for item in self.speakers if item.key == key), None)
-        if found is None:
+        """Return the speaker of that key; raises KeyError if there is none."""
+        speaker = next((speaker for speaker in self.speakers if speaker.key == key), None)
+        if speaker is None:
             raise KeyError(key)
-        return found
+        return speaker
 
     def template_of(self, speaker: Speaker) -> str:
-        """What `speaker` is asked in, as `data.prompt_template`."""
+        """Return the prompt template of `speaker`, as `data.prompt_template`."""
         own = self.settings.prompt_template
         return speaker.prompt_template if own == "auto" else own
 
     def messages_of(self, key: str) -> tuple[Message, ...]:
-        """What one speaker has heard and said, the system prompt in front: its own answers, nobody else's.
+        """Return one speaker's side of the conversation: the system prompt, then messages and its own answers.
 
-        A message that it did not answer, as it came later or refused it, is not part of that.
+        Messages that it did not answer, as it joined later or refused, are left out.
         """
-        heard = [item for item in self.exchanges if (answer := item.answers.get(key)) and answer.is_one]
-        return self._messages(key, heard)
+        exchanges = [item for item in self.exchanges if (answer := item.answers.get(key)) and answer.is_answered]
+        return self._messages(key, exchanges)
 
     def example_of(self, key: str) -> tuple[Message, ...]:
-        """One speaker's side as a training example, without what it left unanswered; empty if that is all."""
-        learned = [item for item in self.exchanges if (answer := item.answers.get(key)) and answer.text.strip()]
-        return self._messages(key, learned) if learned else ()
+        """Return one speaker's side as a training example, without empty answers; empty if it has no others."""
+        exchanges = [item for item in self.exchanges if (answer := item.answers.get(key)) and answer.text.strip()]
+        return self._messages(key, exchanges) if exchanges else ()
 
     def _messages(self, key: str, exchanges: Sequence[Exchange]) -> tuple[Message, ...]:
         messages = [Message("system", self.settings.system)] if self.settings.system.strip() else []
         for exchange in exchanges:
-            messages += [Message("user", exchange.said), Message("assistant", exchange.answers[key].text)]
+            messages += [Message("user", exchange.message), Message("assistant", exchange.answers[key].text)]
         return tuple(messages)
 
-    def question(self, key: str, said: str) -> AnswerRequest:
-        """What `key` is to be asked when the person says `said`."""
+    def request(self, key: str, message: str) -> AnswerRequest:
+        """Make the request to speaker `key` for an answer to `message`."""
         speaker, settings = self.speaker(key), self.settings
         return AnswerRequest(
             adapter=speaker.adapter,
-            messages=(*self.messages_of(key), Message("user", said)),
+            messages=(*self.messages_of(key), Message("user", message)),
             prompt_template=self.template_of(speaker),
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -155,45 +155,45 @@ class Chat(Struct, frozen=True, forbid_unknown_fields=True):
             seed=settings.seed,
         )
 
-    def with_message(self, said: str) -> Chat:
-        """With a message that nobody has answered yet."""
-        return msgspec.structs.replace(self, exchanges=(*self.exchanges, Exchange(said)))
+    def with_message(self, message: str) -> Chat:
+        """Return the conversation with a new message without answers."""
+        return msgspec.structs.replace(self, exchanges=(*self.exchanges, Exchange(message)))
 
     def with_answer(self, key: str, answer: ChatAnswer) -> Chat:
-        """With an answer to the last message."""
+        """Return the conversation with an answer to the last message."""
         *before, last = self.exchanges
         answered = msgspec.structs.replace(last, answers={**last.answers, key: answer})
         return msgspec.structs.replace(self, exchanges=(*before, answered))
 
-    def taken_back(self) -> tuple[Chat, str]:
-        """Without the last exchange, and what was said in it; raises IndexError if there is none."""
-        said = self.exchanges[-1].said
-        return msgspec.structs.replace(self, exchanges=self.exchanges[:-1]), said
+    def without_last(self) -> tuple[Chat, str]:
+        """Return the conversation without the last exchange, and its message; raises IndexError if there is none."""
+        message = self.exchanges[-1].message
+        return msgspec.structs.replace(self, exchanges=self.exchanges[:-1]), message
 
-    def anew(self, created: float) -> Chat:
-        """The same speakers and settings, and nothing said yet."""
+    def restarted(self, created: float) -> Chat:
+        """Return a conversation with the same speakers and settings, without messages."""
         return msgspec.structs.replace(self, exchanges=(), created=created)
 
     def with_base(self, beside: bool) -> Chat:
-        """With the base model beside the others, asked as the first of them is; or without it."""
-        others = tuple(item for item in self.speakers if item.key != BASE)
+        """Return the conversation with the base model beside the others, with the template of the first; or without."""
+        others = tuple(speaker for speaker in self.speakers if speaker.key != BASE)
         base = (Speaker(BASE, None, prompt_template=others[0].prompt_template),) if beside else ()
         return msgspec.structs.replace(self, speakers=(*others, *base))
 
     def with_settings(self, settings: ChatSettings) -> Chat:
-        """Asked in another way from now on."""
+        """Return the conversation with other settings from now on."""
         return msgspec.structs.replace(self, settings=settings)
 
     def called(self, key: str) -> str:
-        """What a speaker is called, also one that takes part no more."""
-        found = next((item for item in self.speakers if item.key == key), None)
-        return found.called if found is not None else Speaker(key, None).called
+        """Return a speaker's name, also of one that no longer takes part."""
+        speaker = next((speaker for speaker in self.speakers if speaker.key == key), None)
+        return speaker.called if speaker is not None else Speaker(key, None).called
 
     @property
     def has_base(self) -> bool:
-        return any(item.key == BASE for item in self.speakers)
+        return any(speaker.key == BASE for speaker in self.speakers)
 
 
 def answer_of(complete: Complete) -> ChatAnswer:
-    """An answer at its end, as a conversation holds it."""
+    """Make a conversation's answer of a finished one."""
     return ChatAnswer(complete.text, complete.prompt_tokens, complete.tokens, complete.seconds, complete.ending)

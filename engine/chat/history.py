@@ -1,4 +1,4 @@
-"""Conversations as files in the workspace: kept, read again, and made into training examples."""
+"""Conversations as files in the workspace: saved, read again, and made into training examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.chat.conversation import Chat
-from engine.errors import LoratuiError, StoreError, reason_of
+from engine.errors import ConversationError, FileError, StoreError, reason_of
 from engine.files.atomic import NoPlainFile, link_or_copy, read_plain, sync, temporary_file, write_atomically
 from engine.files.paths import FILE_MODE, Workspace
 from engine.text.redact import redact
@@ -28,7 +28,7 @@ _decoder = msgspec.json.Decoder(Chat)
 
 
 class SavedChat(Struct, frozen=True):
-    """A conversation that was found in a file: its path, and what is in it or a sentence on why that cannot be read."""
+    """A conversation in a file: its path, and the conversation or a sentence on why it cannot be read."""
 
     path: Path
     conversation: Chat | None
@@ -36,25 +36,25 @@ class SavedChat(Struct, frozen=True):
 
 
 def check_name(name: str) -> None:
-    """Raise LoratuiError for what is no name for a conversation."""
+    """Raise ConversationError if a conversation cannot have this name."""
     if not NAME.fullmatch(name) or name != name.strip():
-        raise LoratuiError(
+        raise ConversationError(
             f"a conversation cannot be called {name!r}: use letters, digits, spaces, '.', '-' and '_', a letter or "
             f"digit first"
         )
 
 
 def default_name(conversation: Chat) -> str:
-    """`20261126-105730-round-3`, by when it began and with whom."""
-    numbers = "-".join(str(item.number) for item in conversation.speakers if item.number is not None)
+    """Return `20261126-105730-round-3`: when the conversation began, and with which rounds."""
+    numbers = "-".join(str(speaker.number) for speaker in conversation.speakers if speaker.number is not None)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(conversation.created))}-round-{numbers}"
 
 
-class Keeper:
-    """Keeps one conversation in a file as it goes on; not from two threads at once.
+class ChatFile:
+    """The file of one conversation, saved again and again; not from two threads at once.
 
-    The file is its own: it is replaced only while it holds what was last written or read here, and no other file ever
-    is. Tokens and passwords are left out of it, as from all that is written down.
+    It overwrites only its own file, and only while that holds what this object last wrote or read. Tokens and passwords
+    are redacted, as in every file.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -64,20 +64,21 @@ class Keeper:
 
     @property
     def name(self) -> str:
-        """What its file is called, "" while there is none."""
+        """The file's name without its ending, "" while there is no file."""
         return self._path.stem if self._path is not None else ""
 
     def read(self, path: Path) -> Chat:
-        """The conversation in a file, which is then its own; raises LoratuiError as `read_conversation`."""
+        """Read the conversation in a file, which becomes this object's; raises ConversationError if it is broken."""
         data, conversation = _read(path)
         self._path, self._digest = path, hashlib.sha256(data).digest()
         return conversation
 
-    def keep(self, conversation: Chat, name: str = "") -> Path:
-        """Write it, under `name` from now on if that is given; returns the file.
+    def save(self, conversation: Chat, name: str = "") -> Path:
+        """Write the conversation, under `name` from now on unless that is ""; returns the file.
 
         Raises:
-            StoreError: the name is none or is taken, it is too long, or the disk refuses; what was kept is kept.
+            ConversationError: the name is not allowed.
+            StoreError: the name is in use, the conversation is too large, or the disk refuses; the old file stays.
         """
         data = _encode(conversation)
         if name:
@@ -86,14 +87,14 @@ class Keeper:
             return self._write(data, name or self.name or default_name(conversation), bool(name))
         except OSError as error:
             directory = self._workspace.conversations_dir
-            raise StoreError(f"the conversation is not kept in {directory}: {reason_of(error)}") from error
+            raise StoreError(f"the conversation could not be saved in {directory}: {reason_of(error)}") from error
 
-    def _write(self, data: bytes, name: str, wanted: bool) -> Path:
+    def _write(self, data: bytes, name: str, is_exact: bool) -> Path:
         directory = make_directory(self._workspace)
         own = self._path if self._path is not None and self._is_own(self._path) else None
         path = directory / f"{name}.json"
         if own is None or own != path:
-            path = _write_new(path, data, wanted)
+            path = _write_new(path, data, is_exact)
             if own is not None:
                 own.unlink()
         else:
@@ -109,7 +110,7 @@ class Keeper:
 
 
 def make_directory(workspace: Workspace) -> Path:
-    """Where conversations lie, made if need be; raises OSError if it cannot be, or is a link."""
+    """Create the directory of conversations if it is missing; raises OSError, or StoreError if it is a link."""
     directory = workspace.conversations_dir
     directory.mkdir(mode=0o750, exist_ok=True)
     if directory.is_symlink():
@@ -117,28 +118,30 @@ def make_directory(workspace: Workspace) -> Path:
     return directory
 
 
-def _write_new(path: Path, data: bytes, wanted: bool) -> Path:
-    """Write a file that was not there; where the name is not exactly what is `wanted`, the next that is free."""
+def _write_new(path: Path, data: bytes, is_exact: bool) -> Path:
+    """Write a new file; if its name is in use, raise StoreError with `is_exact`, else take the next free name."""
     for number in range(1, 1000):
         free = path if number == 1 else path.with_name(f"{path.stem}-{number}.json")
         with temporary_file(free, [data]) as temporary:
             try:
                 link_or_copy(temporary, free)
             except FileExistsError:
-                if wanted:
+                if is_exact:
                     raise StoreError(f"there is a conversation {path.stem!r} already: choose another name") from None
                 temporary.unlink(missing_ok=True)
                 continue
             temporary.unlink()
         sync(path.parent)
         return free
-    raise StoreError(f"{path} and a thousand like it are there already: move some away")
+    raise StoreError(f"{path} and a thousand files like it exist already: move some away")
 
 
 def _encode(conversation: Chat) -> bytes:
     data = msgspec.json.format(_to_json(msgspec.to_builtins(conversation)), indent=1) + b"\n"
     if len(data) > MAX_BYTES:
-        raise StoreError(f"the conversation has more than {MAX_BYTES // 1024**2} MiB, too many to keep: begin anew")
+        raise StoreError(
+            f"the conversation has more than {MAX_BYTES // 1024**2} MiB, too many to save: start a new one"
+        )
     return data
 
 
@@ -161,61 +164,62 @@ def _read(path: Path) -> tuple[bytes, Chat]:
     try:
         data = read_plain(path, max_bytes=MAX_BYTES)
         conversation = _decoder.decode(data)
-        if len({item.key for item in conversation.speakers}) < len(conversation.speakers):
-            raise NoPlainFile("a speaker is in it twice")
+        if len({speaker.key for speaker in conversation.speakers}) < len(conversation.speakers):
+            raise NoPlainFile("it names a speaker twice")
         return data, conversation
     except OSError as error:
-        raise LoratuiError(f"the conversation {path} cannot be read: {reason_of(error)}") from error
+        raise ConversationError(f"the conversation {path} cannot be read: {reason_of(error)}") from error
     except (NoPlainFile, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LoratuiError(
-            f"the conversation {path} does not hold together ({error}): correct it, or move it away"
+        raise ConversationError(
+            f"the conversation {path} is not valid ({error}): correct it, or move it away"
         ) from error
 
 
 def find_conversations(workspace: Workspace) -> list[SavedChat]:
-    """The conversations of a workspace, the latest changed first, at most `LISTED`; the broken ones say why.
+    """Read the conversations of a workspace, the latest changed first, at most `LISTED`; broken ones say why.
 
     Raises:
-        LoratuiError: the directory cannot be read.
+        ConversationError: the directory cannot be read.
     """
     try:
-        entries = [item for item in os.scandir(workspace.conversations_dir) if _is_listed(item)]
-        entries.sort(key=lambda item: item.stat(follow_symlinks=False).st_mtime, reverse=True)
+        entries = [entry for entry in os.scandir(workspace.conversations_dir) if _is_listed(entry)]
+        entries.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime, reverse=True)
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise LoratuiError(f"{workspace.conversations_dir} cannot be read: {reason_of(error)}") from error
-    return list(_kept(Path(entry.path) for entry in entries[:LISTED]))
+        raise ConversationError(f"{workspace.conversations_dir} cannot be read: {reason_of(error)}") from error
+    return list(_read_all(Path(entry.path) for entry in entries[:LISTED]))
 
 
 def _is_listed(entry: os.DirEntry[str]) -> bool:
     return entry.name.endswith(".json") and not entry.name.startswith(".")
 
 
-def _kept(paths: Iterable[Path]) -> Iterable[SavedChat]:
+def _read_all(paths: Iterable[Path]) -> Iterable[SavedChat]:
     for path in paths:
         try:
             yield SavedChat(path, _read(path)[1])
-        except LoratuiError as error:
+        except ConversationError as error:
             yield SavedChat(path, None, error.message)
 
 
 def append_example(path: Path, conversation: Chat, key: str) -> None:
-    """Append one speaker's side to a JSON lines file, as a row in the form of `messages`.
+    """Append one speaker's side to a JSON lines file, as a row with `messages`.
 
-    It is one write, behind what is there whatever that ends with; a file that is not there is made.
+    It is one write, on a line of its own even if the last line has no end; a missing file is created.
 
     Raises:
-        LoratuiError: there is nothing in it to learn, or the file cannot be written.
+        ConversationError: the speaker has not answered yet.
+        FileError: the file cannot be written.
     """
     messages = conversation.example_of(key)
     if not messages:
-        raise LoratuiError(f"{conversation.speaker(key).called} has said nothing yet that could be learned")
+        raise ConversationError(f"{conversation.speaker(key).called} has given no answer yet to learn from")
     row = _to_json({"messages": msgspec.to_builtins(messages)}) + b"\n"
     try:
         _append(path, row)
     except OSError as error:
-        raise LoratuiError(f"the example could not be written to {path}: {reason_of(error)}") from error
+        raise FileError(f"the example could not be written to {path}: {reason_of(error)}") from error
 
 
 def _append(path: Path, row: bytes) -> None:
@@ -224,13 +228,13 @@ def _append(path: Path, row: bytes) -> None:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise LoratuiError(f"the example could not be written to {path}: it is no file")
+            raise FileError(f"the example could not be written to {path}: it is not a file")
         if status.st_size and os.pread(descriptor, 1, status.st_size - 1) != b"\n":
             row = b"\n" + row
-        if (written := os.write(descriptor, row)) < len(row):  # a full disk takes what fits: it is taken back
+        if (written := os.write(descriptor, row)) < len(row):  # a full disk takes only a part: remove it
             if os.fstat(descriptor).st_size == status.st_size + written:
                 os.ftruncate(descriptor, status.st_size)
-            raise LoratuiError(f"the example could not be written to {path}: there is no room left on the disk")
+            raise FileError(f"the example could not be written to {path}: the disk is full")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

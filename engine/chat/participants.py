@@ -1,4 +1,4 @@
-"""Which rounds can be talked to: those that left an adapter, on one base model, each asked as it was trained."""
+"""The participants of a chat: rounds with an adapter, on one base model, each with the template of its training."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ ADAPTER_FILE = "adapter_config.json"
 
 
 def begin(workspace: Workspace, rounds: Sequence[Round]) -> Chat:
-    """A conversation with the adapters of `rounds`, side by side.
+    """Begin a conversation with the adapters of `rounds`, side by side.
 
     Raises:
-        RoundError: too many, one that has no adapter, or several that cannot be had in one process.
+        RoundError: there are too many, one has no adapter, or they cannot share a process.
     """
     if len(rounds) > MAX_SPEAKERS:
-        raise RoundError(f"{len(rounds)} rounds are marked, and at most {MAX_SPEAKERS} are talked to side by side")
+        raise RoundError(f"{len(rounds)} rounds are marked: choose at most {MAX_SPEAKERS} to talk to side by side")
     for round_ in rounds:
         check_adapter(workspace, round_)
         _check_together(rounds[0], round_, alone=len(rounds) == 1)
     speakers = tuple(
-        Speaker(item.id, item.number, item.name, trained_template(workspace.run_dir(item.id), item.spec.data))
-        for item in rounds
+        Speaker(round_.id, round_.number, round_.name, trained_template(workspace.run_dir(round_.id), round_.spec.data))
+        for round_ in rounds
     )
     return Chat(rounds[0].spec.model, speakers, time.time())
 
 
 def check_adapter(workspace: Workspace, round_: Round) -> None:
-    """Raises RoundError, with the way out, for a round without an adapter in its run directory."""
+    """Raise RoundError, with the way out, for a round without an adapter in its run directory."""
     if round_.status is Status.IMPORTED:
         raise RoundError(f"round {round_.number} was imported without its adapter: train it here to talk to it")
     run = workspace.run_dir(round_.id)
@@ -61,36 +61,36 @@ def _check_together(first: Round, round_: Round, alone: bool) -> None:
     if round_.spec.model != first.spec.model:
         raise RoundError(
             f"rounds {first.number} and {round_.number} differ in their base model "
-            f"({_told(first)} and {_told(round_)}): talk to them one after the other"
+            f"({_model_words(first)} and {_model_words(round_)}): talk to them one after the other"
         )
     if not alone and round_.spec.lora.bias != "none":
         raise RoundError(
-            f"round {round_.number} trained biases of the base model (lora.bias {round_.spec.lora.bias}), which others "
-            f"beside it would speak with too: talk to it alone"
+            f"round {round_.number} trained biases of the base model (lora.bias {round_.spec.lora.bias}), which would "
+            f"change the answers of others beside it: talk to it alone"
         )
 
 
 def check_base(rounds: Sequence[Round], conversation: Chat) -> None:
-    """Raises RoundError where the base model cannot be had beside the rounds of a conversation."""
-    keys = {item.key for item in conversation.speakers}
+    """Raise RoundError if the base model cannot answer beside the rounds of a conversation."""
+    keys = {speaker.key for speaker in conversation.speakers}
     for round_ in rounds:
         if round_.id in keys and round_.spec.lora.bias != "none":
             raise RoundError(
                 f"round {round_.number} trained biases of the base model (lora.bias {round_.spec.lora.bias}), which "
-                f"would then speak with them: talk to the base model beside another round"
+                f"would change the base model's answers: talk to the base model beside another round"
             )
 
 
-def _told(round_: Round) -> str:
+def _model_words(round_: Round) -> str:
     model = round_.spec.model
     return f"{model.path}, {model.dtype}{', 4 bits' if model.load_in_4bit else ''}"
 
 
 def trained_template(run: RunDir, data: DataSpec) -> str:
-    """What the prompts of a round were written in, as `data.prompt_template`; `auto` where nobody knows any more.
+    """Return the prompt template that a round was trained with, as `data.prompt_template`; `auto` if it is unknown.
 
-    `auto` in its spec goes by the form of its rows: as the engine found them, or, where an earlier engine did not
-    write that down, as the data file has them now.
+    `auto` in its spec depends on the format of its rows: the one that the engine recorded, or, for an earlier engine
+    that recorded none, the one of the data file now.
     """
     if data.prompt_template != "auto":
         return data.prompt_template
@@ -98,8 +98,8 @@ def trained_template(run: RunDir, data: DataSpec) -> str:
         prepared = [event for event in read_events(run.events, Prepared) if isinstance(event, Prepared)]
     except OSError:
         prepared = []
-    found = prepared[-1].data_format if prepared else ""
-    return template_of(found or _format_now(data), "auto")
+    data_format = prepared[-1].data_format if prepared else ""
+    return template_of(data_format or _format_now(data), "auto")
 
 
 def _format_now(data: DataSpec) -> str:
@@ -116,47 +116,49 @@ def _format_now(data: DataSpec) -> str:
 
 
 def find_speakers(workspace: Workspace, rounds: Sequence[Round], conversation: Chat) -> tuple[Chat, dict[str, str]]:
-    """A conversation that was kept, on the base model of its rounds as they are here, and who of it is silent now.
+    """Match a saved conversation with the rounds of this workspace, and with the base model in their specs.
 
-    What a file says of the base model is not believed: it may name code to run.
+    The base model in the file is not trusted: it may name code to run.
 
     Returns:
-        The conversation, and by the keys of speakers that cannot be asked a sentence on each.
+        The conversation, and a sentence on each speaker that cannot answer now, by the speaker's key.
     """
-    here = {item.id: item for item in rounds}
+    here = {round_.id: round_ for round_ in rounds}
     silent: dict[str, str] = {}
-    found: list[Round] = []
+    answering: list[Round] = []
     for speaker in conversation.speakers:
         if speaker.key == BASE:
             continue
         round_ = here.get(speaker.key)
         try:
             if round_ is None:
-                raise RoundError(f"{speaker.called} of this conversation is not in this workspace: begin a new one")
+                raise RoundError(f"{speaker.called} of this conversation is not in this workspace: start a new one")
             check_adapter(workspace, round_)
-            _check_together(found[0] if found else round_, round_, alone=len(conversation.speakers) == 1)
-            found.append(round_)
+            _check_together(answering[0] if answering else round_, round_, alone=len(conversation.speakers) == 1)
+            answering.append(round_)
         except LoratuiError as error:
             silent[speaker.key] = error.message
-    if not found:
+    if not answering:
         if conversation.has_base:
-            silent[BASE] = "the base model is asked beside one of the rounds of a conversation, and none is here"
+            silent[BASE] = (
+                "the base model answers only beside a round of the conversation, and none is in this workspace"
+            )
         return conversation, silent
-    names = {item.id: item for item in found}
+    names = {round_.id: round_ for round_ in answering}
     speakers = tuple(
-        msgspec.structs.replace(item, number=names[item.key].number, name=names[item.key].name)
-        if item.key in names
-        else item
-        for item in conversation.speakers
+        msgspec.structs.replace(speaker, number=names[speaker.key].number, name=names[speaker.key].name)
+        if speaker.key in names
+        else speaker
+        for speaker in conversation.speakers
     )
-    return msgspec.structs.replace(conversation, model=found[0].spec.model, speakers=speakers), silent
+    return msgspec.structs.replace(conversation, model=answering[0].spec.model, speakers=speakers), silent
 
 
 def load_request_of(workspace: Workspace, conversation: Chat, silent: Sequence[str] = ()) -> LoadRequest:
-    """What the talking process is to open: the base model and the adapters of those who are not `silent`."""
+    """Make the request to load the base model and the adapters of the speakers that are not `silent`."""
     adapters = {
-        item.key: str(workspace.run_dir(item.key).adapter)
-        for item in conversation.speakers
-        if item.adapter is not None and item.key not in silent
+        speaker.key: str(workspace.run_dir(speaker.key).adapter)
+        for speaker in conversation.speakers
+        if speaker.adapter is not None and speaker.key not in silent
     }
     return LoadRequest(conversation.model, adapters)

@@ -1,4 +1,4 @@
-"""What goes to the process that chats and what comes back, one JSON document a line."""
+"""The messages to and from the process that chats, one JSON document a line."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Ending = Literal["complete", "cut", "stopped"]
 
 
 class Message(Struct, frozen=True):
-    """One turn of a conversation, in transformers' spelling."""
+    """One turn of a conversation, with transformers' field names."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class LoadRequest(Struct, frozen=True, tag="load"):
-    """The base model, and the directories of the adapters to be had on it by the names they are asked by."""
+    """A request to load a base model, and adapters from their directories by name."""
 
     model: ModelSpec
     adapters: dict[str, str]
 
 
 class AnswerRequest(Struct, frozen=True, tag="question"):
-    """What is said next, and how the answer is to be made; options as transformers' `GenerationConfig` spells them.
+    """A request for an answer; the options have the names of transformers' `GenerationConfig`.
 
     Attributes:
-        adapter: which of the adapters answers, None for the base model.
+        adapter: the name of the adapter that answers, None for the base model.
         messages: the conversation so far, the last from the user.
-        prompt_template: how it is written, as `data.prompt_template`; `auto` is the chat template.
+        prompt_template: as `data.prompt_template`; `auto` is the chat template.
         temperature: 0 takes the most likely token each time.
     """
 
@@ -46,12 +46,12 @@ class AnswerRequest(Struct, frozen=True, tag="question"):
 
 
 class Loaded(Struct, frozen=True, tag="loaded"):
-    """The model is there.
+    """The model is loaded.
 
     Attributes:
-        device, dtype: where it is, and in which precision.
-        positions: how many tokens a conversation may have, None if that is not known.
-        unusable: a sentence on each adapter that could not be put on it, by the adapter's name.
+        device, dtype: its device and precision.
+        positions: the most tokens that a conversation may have, None if unknown.
+        unusable: a sentence on each adapter that does not fit the model, by the adapter's name.
     """
 
     device: str
@@ -61,19 +61,19 @@ class Loaded(Struct, frozen=True, tag="loaded"):
 
 
 class TextDelta(Struct, frozen=True, tag="text"):
-    """Some more of an answer's text."""
+    """The next part of an answer's text."""
 
     text: str
 
 
 class Complete(Struct, frozen=True, tag="complete"):
-    """An answer is at its end.
+    """A finished answer.
 
     Attributes:
-        text: all of it.
-        prompt_tokens, tokens: of what was said before, and of the answer.
-        seconds: from the question to the end.
-        ending: it was said to its end, cut at `max_new_tokens` or the model's last position, or stopped.
+        text: the whole answer.
+        prompt_tokens, tokens: number of tokens of the prompt, and of the answer.
+        seconds: from the request to the end.
+        ending: `complete`, `cut` at `max_new_tokens` or the model's last position, or `stopped` by the person.
     """
 
     text: str

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from engine.api import Cockpit
 from engine.chat.conversation import BASE, ChatSettings
-from engine.chat.history import Keeper
+from engine.chat.history import ChatFile
 from engine.spec.presets import EMBEDDED, embedded_model
 from tests.support.chat_pilot import say, talking, transcript
 from tests.support.pilot import OpenApp, shown, until
@@ -50,4 +50,4 @@ async def test_nano_is_talked_to_stopped_and_asked_too_much(open_app: OpenApp, i
         conversation = screen.conversation
         await pilot.press("escape")
     (path,) = idle_cockpit.workspace.conversations_dir.glob("*.json")
-    assert Keeper(idle_cockpit.workspace).read(path) == conversation
+    assert ChatFile(idle_cockpit.workspace).read(path) == conversation

@@ -26,10 +26,10 @@ def test_each_speaker_hears_its_own_earlier_answers() -> None:
         .with_answer(THREE.key, ChatAnswer("1 of 3"))
         .with_answer(EIGHT.key, ChatAnswer("1 of 8"))
     )
-    assert heard(talk.question(THREE.key, "two?").messages) == [
+    assert heard(talk.request(THREE.key, "two?").messages) == [
         ("user", "one?"), ("assistant", "1 of 3"), ("user", "two?"),
     ]  # fmt: skip
-    assert heard(talk.question(EIGHT.key, "two?").messages)[1] == ("assistant", "1 of 8")
+    assert heard(talk.request(EIGHT.key, "two?").messages)[1] == ("assistant", "1 of 8")
 
 
 def test_what_a_speaker_refused_or_came_too_late_for_is_not_what_it_heard() -> None:
@@ -44,34 +44,34 @@ def test_what_a_speaker_refused_or_came_too_late_for_is_not_what_it_heard() -> N
 
 def test_system_prompt_is_in_front_for_everybody() -> None:
     talk = msgspec.structs.replace(TALK, settings=ChatSettings(system="Be brief."))
-    assert heard(talk.question(EIGHT.key, "one?").messages) == [("system", "Be brief."), ("user", "one?")]
+    assert heard(talk.request(EIGHT.key, "one?").messages) == [("system", "Be brief."), ("user", "one?")]
 
 
 def test_each_is_asked_in_its_own_template_unless_the_person_chose_one() -> None:
     talk = TALK.with_base(True)
-    assert [talk.question(item.key, "a").prompt_template for item in talk.speakers] == [
+    assert [talk.request(item.key, "a").prompt_template for item in talk.speakers] == [
         "alpaca", "chat_template", "alpaca",
     ]  # fmt: skip
     own = msgspec.structs.replace(talk, settings=ChatSettings(prompt_template="{prompt} ->"))
-    assert {own.question(item.key, "a").prompt_template for item in own.speakers} == {"{prompt} ->"}
+    assert {own.request(item.key, "a").prompt_template for item in own.speakers} == {"{prompt} ->"}
 
 
 def test_question_carries_the_settings_and_the_adapters_name() -> None:
     settings = ChatSettings(temperature=0.0, top_p=0.5, max_new_tokens=7, seed=9)
     talk = msgspec.structs.replace(TALK, settings=settings).with_base(True)
-    question = talk.question(THREE.key, "a")
+    question = talk.request(THREE.key, "a")
     assert (question.adapter, question.temperature, question.top_p, question.max_new_tokens, question.seed) == (
         THREE.key, 0.0, 0.5, 7, 9,
     )  # fmt: skip
-    assert talk.question(BASE, "a").adapter is None
+    assert talk.request(BASE, "a").adapter is None
 
 
 def test_last_exchange_is_taken_back_with_what_was_said() -> None:
     talk = TALK.with_message("one?").with_answer(THREE.key, ChatAnswer("1")).with_message("two?")
-    before, text = talk.taken_back()
-    assert (text, [item.said for item in before.exchanges]) == ("two?", ["one?"])
+    before, text = talk.without_last()
+    assert (text, [item.message for item in before.exchanges]) == ("two?", ["one?"])
     with pytest.raises(IndexError):
-        TALK.taken_back()
+        TALK.without_last()
 
 
 def test_example_is_one_speakers_side_without_what_was_not_answered() -> None:

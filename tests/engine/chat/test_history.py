@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.chat.conversation import Chat, ChatAnswer, Speaker
-from engine.chat.history import Keeper, append_example, find_conversations
+from engine.chat.history import ChatFile, append_example, find_conversations
 from engine.dataset.load import read_rows
 from engine.dataset.rows import Conversation as Row
 from engine.dataset.rows import Turn
@@ -29,56 +29,56 @@ def names(workspace: Workspace) -> list[str]:
 
 
 def test_conversation_comes_back_as_it_was(workspace: Workspace) -> None:
-    path = Keeper(workspace).keep(TWO)
+    path = ChatFile(workspace).save(TWO)
     assert path.parent == workspace.root / "conversations"
     assert path.name.endswith("-round-3.json")
-    assert Keeper(workspace).read(path) == TWO
+    assert ChatFile(workspace).read(path) == TWO
     assert [stat.S_IMODE(item.stat().st_mode) for item in (path, path.parent)] == [0o600, 0o700]
 
 
 def test_it_goes_on_in_its_own_file_and_another_gets_another(workspace: Workspace) -> None:
-    keeper = Keeper(workspace)
-    path = keeper.keep(ONE)
-    assert keeper.keep(TWO) == path
-    other = Keeper(workspace).keep(ONE)
+    keeper = ChatFile(workspace)
+    path = keeper.save(ONE)
+    assert keeper.save(TWO) == path
+    other = ChatFile(workspace).save(ONE)
     assert other.name == f"{path.stem}-2.json"
-    assert Keeper(workspace).keep(TALK.with_message("anew")).name == f"{path.stem}-3.json"
-    assert [Keeper(workspace).read(item) for item in (path, other)] == [TWO, ONE]
+    assert ChatFile(workspace).save(TALK.with_message("anew")).name == f"{path.stem}-3.json"
+    assert [ChatFile(workspace).read(item) for item in (path, other)] == [TWO, ONE]
     assert len(names(workspace)) == 3, "nothing else is left there"
 
 
 def test_file_that_somebody_else_changed_is_not_replaced(workspace: Workspace) -> None:
-    keeper = Keeper(workspace)
-    path = keeper.keep(ONE)
+    keeper = ChatFile(workspace)
+    path = keeper.save(ONE)
     path.write_text("mine now")
-    assert keeper.keep(TWO).name == f"{path.stem}-2.json"
+    assert keeper.save(TWO).name == f"{path.stem}-2.json"
     assert path.read_text() == "mine now"
 
 
 def test_conversation_that_was_read_goes_on_in_its_file(workspace: Workspace) -> None:
-    path = Keeper(workspace).keep(ONE)
-    keeper = Keeper(workspace)
+    path = ChatFile(workspace).save(ONE)
+    keeper = ChatFile(workspace)
     keeper.read(path)
-    assert keeper.keep(TWO) == path
+    assert keeper.save(TWO) == path
     assert names(workspace) == [path.name]
 
 
 def test_name_of_ones_own_moves_the_file_and_takes_nobody_elses(workspace: Workspace) -> None:
-    keeper = Keeper(workspace)
-    keeper.keep(ONE)
-    assert keeper.keep(ONE, "lamps and bridges").name == "lamps and bridges.json"
+    keeper = ChatFile(workspace)
+    keeper.save(ONE)
+    assert keeper.save(ONE, "lamps and bridges").name == "lamps and bridges.json"
     assert names(workspace) == ["lamps and bridges.json"]
-    assert keeper.keep(TWO).name == "lamps and bridges.json"
-    assert keeper.keep(TWO, keeper.name).name == "lamps and bridges.json"
-    other = Keeper(workspace)
-    other.keep(TALK.with_message("other"))
+    assert keeper.save(TWO).name == "lamps and bridges.json"
+    assert keeper.save(TWO, keeper.name).name == "lamps and bridges.json"
+    other = ChatFile(workspace)
+    other.save(TALK.with_message("other"))
     with pytest.raises(StoreError, match="there is a conversation 'lamps and bridges' already"):
-        other.keep(TALK.with_message("other"), "lamps and bridges")
+        other.save(TALK.with_message("other"), "lamps and bridges")
     for name in ("../up", ".hidden", "a/b", " a", "a\nb", ""):
         if name:
             with pytest.raises(LoratuiError, match="cannot be called"):
-                other.keep(ONE, name)
-    assert Keeper(workspace).read(workspace.conversations_dir / "lamps and bridges.json") == TWO
+                other.save(ONE, name)
+    assert ChatFile(workspace).read(workspace.conversations_dir / "lamps and bridges.json") == TWO
     assert len(names(workspace)) == 2
 
 
@@ -87,11 +87,11 @@ def test_secret_is_left_out(workspace: Workspace, monkeypatch: pytest.MonkeyPatc
     talk = TALK.with_message("my key is hf_abcdefghijklmnopqrstuv").with_answer(
         THREE.key, ChatAnswer('yes: quoted"secret"value and http://a')
     )
-    path = Keeper(workspace).keep(talk)
+    path = ChatFile(workspace).save(talk)
     append_example(tmp_path / "rows.jsonl", talk, THREE.key)
     for text in (path.read_text(), (tmp_path / "rows.jsonl").read_text()):
         assert "hf_abc" not in text and "secret" not in text and text.count("[redacted]") == 2
-    assert Keeper(workspace).read(path).exchanges[0].said == "my key is [redacted]"
+    assert ChatFile(workspace).read(path).exchanges[0].message == "my key is [redacted]"
 
 
 def forged(**fields: object) -> bytes:
@@ -112,18 +112,18 @@ def forged(**fields: object) -> bytes:
     ],
 )  # fmt: skip
 def test_broken_file_is_told_in_a_sentence(workspace: Workspace, content: bytes) -> None:
-    good = Keeper(workspace).keep(ONE)
+    good = ChatFile(workspace).save(ONE)
     broken = good.with_name("broken.json")
     broken.write_bytes(content)
-    with pytest.raises(LoratuiError, match=rf"the conversation {broken} does not hold together \(.*\): correct it"):
-        Keeper(workspace).read(broken)
+    with pytest.raises(LoratuiError, match=rf"the conversation {broken} is not valid \(.*\): correct it"):
+        ChatFile(workspace).read(broken)
     found = {item.path.name: item for item in find_conversations(workspace)}
     assert found[good.name].conversation == ONE
-    assert found["broken.json"].conversation is None and "does not hold together" in found["broken.json"].problem
+    assert found["broken.json"].conversation is None and "is not valid" in found["broken.json"].problem
 
 
 def test_what_is_no_plain_file_is_not_read(workspace: Workspace) -> None:
-    good = Keeper(workspace).keep(ONE)
+    good = ChatFile(workspace).save(ONE)
     (good.parent / "link.json").symlink_to(good)
     os.mkfifo(good.parent / "pipe.json")
     problems = {item.path.name: item.problem for item in find_conversations(workspace)}
@@ -134,7 +134,7 @@ def test_directory_that_is_a_link_is_not_followed(workspace: Workspace, tmp_path
     (tmp_path / "elsewhere").mkdir()
     workspace.conversations_dir.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="is a link, which is never followed"):
-        Keeper(workspace).keep(ONE)
+        ChatFile(workspace).save(ONE)
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
@@ -144,8 +144,8 @@ def test_there_are_none_in_a_new_workspace(workspace: Workspace) -> None:
 
 def test_disk_that_refuses_is_told(workspace: Workspace) -> None:
     workspace.conversations_dir.write_text("a file in the directory's place")
-    with pytest.raises(StoreError, match=r"the conversation is not kept in .*: file exists"):
-        Keeper(workspace).keep(TWO)
+    with pytest.raises(StoreError, match=r"the conversation could not be saved in .*: file exists"):
+        ChatFile(workspace).save(TWO)
 
 
 @pytest.mark.parametrize("before", [b"", b'{"messages": []}\n', b'{"messages": []}'])
@@ -174,7 +174,7 @@ def test_examples_are_rows_that_the_engine_trains_on(tmp_path: Path) -> None:
 
 
 def test_example_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LoratuiError, match="round 3 has said nothing yet"):
+    with pytest.raises(LoratuiError, match="round 3 has given no answer yet"):
         append_example(tmp_path / "rows.jsonl", TALK, THREE.key)
     assert not (tmp_path / "rows.jsonl").exists()
     os.mkfifo(tmp_path / "pipe")

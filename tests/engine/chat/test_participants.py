@@ -97,7 +97,7 @@ def test_rounds_that_cannot_be_had_together_are_told(workspace: Workspace) -> No
     with pytest.raises(RoundError, match=r"round 4 trained biases .*talk to it alone"):
         begin(workspace, [rounds[0], rounds[3]])
     assert begin(workspace, [rounds[3]]).speakers[0].number == 4
-    with pytest.raises(RoundError, match="5 rounds are marked, and at most 4"):
+    with pytest.raises(RoundError, match="5 rounds are marked: choose at most 4"):
         begin(workspace, [rounds[0]] * 5)
 
 

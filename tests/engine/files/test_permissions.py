@@ -11,7 +11,7 @@ import pytest
 
 from engine.api import Cockpit
 from engine.chat.conversation import Chat, Speaker
-from engine.chat.history import Keeper
+from engine.chat.history import ChatFile
 from engine.errors import LoratuiError, ReadOnly
 from engine.files.paths import Workspace
 from engine.files.permissions import is_shared, set_umask, share, unshare
@@ -133,10 +133,10 @@ def test_colleague_of_the_group_reads_and_others_do_not(nano_spec: Spec) -> None
 
 def test_conversations_are_shared_and_taken_back_like_runs(workspace: Workspace) -> None:
     talk = Chat(ModelSpec("some/model"), (Speaker("0003-c0ffee", 3),))
-    kept = [Keeper(workspace).keep(talk)]
+    kept = [ChatFile(workspace).save(talk)]
     share(workspace)
     set_umask(workspace)
-    kept.append(Keeper(workspace).keep(talk))
+    kept.append(ChatFile(workspace).save(talk))
     assert [stat.S_IMODE(path.stat().st_mode) for path in kept] == [0o640, 0o640]
     unshare(workspace)
     assert "conversations" not in " ".join(open_to_others(workspace.root))

@@ -16,7 +16,7 @@ from engine.api import Cockpit
 from engine.chat.conversation import BASE, Chat, ChatSettings
 from engine.chat.history import (
     EXAMPLES,
-    Keeper,
+    ChatFile,
     append_example,
     check_name,
     default_name,
@@ -74,7 +74,7 @@ class TalkScreen(TalkingScreen):
 
     def __init__(self, cockpit: Cockpit, conversation: Chat, rounds: Sequence[Round]) -> None:
         super().__init__(cockpit, conversation, rounds)
-        self._keeper = Keeper(cockpit.workspace)
+        self._keeper = ChatFile(cockpit.workspace)
         self._kept = conversation  # as far as it is in its file
         self._writing = asyncio.Lock()
 
@@ -112,7 +112,7 @@ class TalkScreen(TalkingScreen):
         conversation, keeper = self.conversation, self._keeper
         try:
             async with self._writing:  # in the order in which it went on
-                path = await asyncio.to_thread(keeper.keep, conversation, name)
+                path = await asyncio.to_thread(keeper.save, conversation, name)
         except StoreError as error:
             self.post_message(WriteRefused(error, self._keep_on))
             return None
@@ -187,16 +187,16 @@ class TalkScreen(TalkingScreen):
         if self.message.value.strip():
             self.notify("something is typed: send it or clear it (ctrl+u) first", severity="warning", markup=False)
             return
-        self.conversation, said = self.conversation.taken_back()
+        self.conversation, said = self.conversation.without_last()
         self.message.put(said)
         self.show()
 
     @work(group="leave", exclusive=True)
     async def action_anew(self) -> None:
         if await self._may_go("Begin anew"):
-            self._take_up(self.conversation.anew(time.time()), Keeper(self.cockpit.workspace), self.silent)
+            self._take_up(self.conversation.restarted(time.time()), ChatFile(self.cockpit.workspace), self.silent)
 
-    def _take_up(self, conversation: Chat, keeper: Keeper, silent: dict[str, str]) -> None:
+    def _take_up(self, conversation: Chat, keeper: ChatFile, silent: dict[str, str]) -> None:
         """Go on with another conversation, on the model that is loaded if it can be."""
         same = self.conversation.model == conversation.model and {item.key for item in conversation.speakers} <= {
             BASE, *(item.key for item in self.conversation.speakers)
@@ -241,7 +241,7 @@ class TalkScreen(TalkingScreen):
             await self._take_up_kept(found[place].path)
 
     async def _take_up_kept(self, path: Path) -> None:
-        keeper = Keeper(self.cockpit.workspace)
+        keeper = ChatFile(self.cockpit.workspace)
         try:
             conversation = await asyncio.to_thread(keeper.read, path)
             found = await asyncio.to_thread(find_speakers, self.cockpit.workspace, self._rounds, conversation)

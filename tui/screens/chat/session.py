@@ -182,9 +182,9 @@ class TalkingScreen(WorkspaceScreen):
         self.show()
 
     def _put_questions(self) -> None:
-        said = self.conversation.exchanges[-1].said
+        said = self.conversation.exchanges[-1].message
         if self._talk is not None:
-            self._ask(self._talk, {key: self.conversation.question(key, said) for key in self._asked}, self._sitting)
+            self._ask(self._talk, {key: self.conversation.request(key, said) for key in self._asked}, self._sitting)
 
     @work(thread=True, group="talk")
     def _ask(self, talk: ChatClient, questions: Mapping[str, AnswerRequest], sitting: int) -> None:

@@ -32,5 +32,5 @@ def beginning_of(conversation: Chat) -> str:
     """With whom it is, how long it is by now, and how it began."""
     with_whom = ", ".join(item.called for item in conversation.speakers)
     many = len(conversation.exchanges)
-    first = conversation.exchanges[0].said if conversation.exchanges else ""
+    first = conversation.exchanges[0].message if conversation.exchanges else ""
     return f"{with_whom} · {many} exchange{'s' * (many != 1)} · {first}"

@@ -44,7 +44,7 @@ def columns_of(width: int, number: int) -> int:
 
 def exchange_rows(exchange: Exchange, frame: Frame) -> list[Row]:
     """The rows of one exchange, and an empty one behind it."""
-    rows: list[Row] = [[(line, "said")] for line in wrapped(f"› {exchange.said}", frame.width)]
+    rows: list[Row] = [[(line, "said")] for line in wrapped(f"› {exchange.message}", frame.width)]
     speakers = _speakers_in(exchange, frame)
     columns = columns_of(frame.width, len(speakers))
     blocks = [_block(item, exchange, frame, (frame.width - len(RULE) * (columns - 1)) // columns, len(speakers) > 1)

@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList
 
 from engine.api import Cockpit
 from engine.chat.conversation import BASE, Chat
-from engine.chat.history import Keeper
+from engine.chat.history import ChatFile
 from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, TextDelta
 from engine.dataset.load import read_rows
 from engine.dataset.rows import Conversation as ConversationRow
@@ -108,7 +108,7 @@ def told(pilot: AppPilot) -> str:
 
 def kept(cockpit: Cockpit) -> list[Chat]:
     directory = cockpit.workspace.conversations_dir
-    return [Keeper(cockpit.workspace).read(path) for path in sorted(directory.glob("*.json"))]
+    return [ChatFile(cockpit.workspace).read(path) for path in sorted(directory.glob("*.json"))]
 
 
 async def test_selected_round_is_talked_to_and_hears_what_was_said_before(
@@ -257,7 +257,7 @@ async def test_last_exchange_is_taken_back_into_the_line(open_app: OpenApp, two:
         assert screen.message.value == "one␊two"
         await pilot.press("!", "enter")
         await answered(pilot, screen)
-        assert [item.said for item in screen.conversation.exchanges] == ["one\ntwo!"]
+        assert [item.message for item in screen.conversation.exchanges] == ["one\ntwo!"]
         assert len(director.asked[1].messages) == 1
 
 
@@ -423,7 +423,7 @@ async def test_conversation_that_cannot_be_kept_is_told_kept_later_and_not_left_
     async with open_app(two) as pilot:
         screen = await talking(pilot)
         await say(pilot, screen, "hello")
-        await until(pilot, lambda: "the conversation is not kept in" in shown(pilot, "#banner"), "the banner")
+        await until(pilot, lambda: "the conversation could not be saved in" in shown(pilot, "#banner"), "the banner")
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
         await pilot.press("n")
@@ -510,7 +510,7 @@ async def test_kept_conversation_with_a_round_that_is_gone_can_be_read_and_expor
         answers = {"0009-gone": next(iter(screen.conversation.exchanges[0].answers.values()))}
         exchange = msgspec.structs.replace(screen.conversation.exchanges[0], answers=answers)
         foreign = msgspec.structs.replace(screen.conversation, speakers=speakers, exchanges=(exchange,))
-        Keeper(two.workspace).keep(foreign, "foreign")
+        ChatFile(two.workspace).save(foreign, "foreign")
         await screen._take_up_kept(two.workspace.conversations_dir / "foreign.json")
         await until(
             pilot, lambda: "round 9 of this conversation is not in this workspace" in shown(pilot, "#speakers"), "9"

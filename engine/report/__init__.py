@@ -1,1 +1,1 @@
-"""What leaves loratui as a file: tables, comparisons, write-ups, charts."""
+"""Documents for others: tables, comparisons, write-ups and charts as files."""

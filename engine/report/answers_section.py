@@ -1,4 +1,4 @@
-"""What the models of rounds answered, as parts of their write-up: scores, what people preferred, samples."""
+"""The sections of a write-up on answers: scores, judgements of people, samples."""
 
 from __future__ import annotations
 
@@ -23,65 +23,66 @@ Runs = Mapping[int, RunSnapshot]  # by the number of the round
 
 
 def fenced(text: str, language: str) -> str:
-    """`text` line by line, in a block that nothing within it can close."""
+    """Put `text` in a code block that nothing within it can close."""
     cleaned = clean(text)
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", cleaned))]))
     return f"{fence}{language}\n{cleaned}\n{fence}"
 
 
 def answer_scores(rounds: Sequence[Round], runs: Runs) -> Iterator[str]:
-    """How near the answers to held-out prompts came to the expected ones, and how that was counted."""
-    answered = [item for item in rounds if item.result.generation]
+    """Yield the scores of answers to held-out prompts against the expected ones, and how they were computed."""
+    answered = [round_ for round_ in rounds if round_.result.generation]
     if not answered:
         return
-    stands = {key: find_leaders(answered, key) for key in TEXT_SCORES}
-    rows = [[f"round {item.number}", str(item.spec.generation.examples)] for item in answered]
-    for row, item in zip(rows, answered, strict=True):
-        for key, found in stands.items():
-            text = columns()[key].text(item)
-            text = f"**{text}**" if item.number in found.best else text
-            row.append(f"{INCOMPARABLE} {text}" if item.number in found.incomparable else text)
+    leaders_by_key = {key: find_leaders(answered, key) for key in TEXT_SCORES}
+    rows = [[f"round {round_.number}", str(round_.spec.generation.examples)] for round_ in answered]
+    for row, round_ in zip(rows, answered, strict=True):
+        for key, leaders in leaders_by_key.items():
+            text = columns()[key].text(round_)
+            text = f"**{text}**" if round_.number in leaders.best else text
+            row.append(f"{INCOMPARABLE} {text}" if round_.number in leaders.incomparable else text)
     bases: dict[tuple[str, ...], list[int]] = {}
-    for item in answered:
-        base = tuple(format_text_score(key, item.result.base_generation.get(key)) for key in TEXT_SCORES)
-        bases.setdefault((str(item.spec.generation.examples), *base), []).append(item.number)
+    for round_ in answered:
+        base = tuple(format_text_score(key, round_.result.base_generation.get(key)) for key in TEXT_SCORES)
+        bases.setdefault((str(round_.spec.generation.examples), *base), []).append(round_.number)
     names = ["base model" if len(bases) == 1 else f"base model of {name_rounds(numbers)}" for numbers in bases.values()]
     rows = [[name, *base] for name, base in zip(names, bases, strict=True)] + rows
     yield markdown_table(["", "prompts", *TEXT_SCORES.values()], rows, [False, *[True] * (1 + len(TEXT_SCORES))])
     yield "Greedy answers; BLEU and chrF go to 100, ROUGE (F1) to 1, and more is better."
-    if any(found.best for found in stands.values()):
+    if any(leaders.best for leaders in leaders_by_key.values()):
         yield "**Bold**: the best where the prompts are the same."
-    if any(found.incomparable for found in stands.values()):
+    if any(leaders.incomparable for leaders in leaders_by_key.values()):
         yield f"{INCOMPARABLE}: to other prompts, or of another length, than most."
     signatures = {
-        (TEXT_SCORES[name], told)
-        for item in answered
-        for found in runs[item.number].answered
-        for name, told in found.signatures.items()
+        (TEXT_SCORES[name], signature)
+        for round_ in answered
+        for event in runs[round_.number].answered
+        for name, signature in event.signatures.items()
         if name in TEXT_SCORES
     }
     if signatures:
-        yield "Counted by " + "; ".join(f"{name} {escape_markdown(told)}" for name, told in sorted(signatures)) + "."
+        texts = [f"{name} {escape_markdown(signature)}" for name, signature in sorted(signatures)]
+        yield f"Computed by {'; '.join(texts)}."
 
 
 def samples(rounds: Sequence[Round], runs: Runs) -> Iterator[str]:
-    """What the rounds answered last to the prompts that they share, prompt by prompt."""
-    said: dict[str, dict[str, str]] = {}
+    """Yield the last answers of the rounds to the prompts that they share, prompt by prompt."""
+    answers_by_prompt: dict[str, dict[str, str]] = {}
     for round_ in rounds:
         sampled = runs[round_.number].samples
         last = sampled[-1].step if sampled else 0
-        for item in sampled:
-            if item.step in (0, last):
-                answers = said.setdefault(item.prompt, {"expected": item.expected})
-                who = "base model" if item.step == 0 else f"round {round_.number}"
-                answers.setdefault(who, item.text)
-    for prompt, answers in list(said.items())[:SHOWN_PROMPTS]:
+        for sample in sampled:
+            if sample.step in (0, last):
+                answers = answers_by_prompt.setdefault(sample.prompt, {"expected": sample.expected})
+                who = "base model" if sample.step == 0 else f"round {round_.number}"
+                answers.setdefault(who, sample.text)
+    for prompt, answers in list(answers_by_prompt.items())[:SHOWN_PROMPTS]:
         rows = [[who, escape_markdown(text) or "(nothing)"] for who, text in answers.items()]
         yield f"{fenced(prompt.strip(), 'text')}\n\n{markdown_table(['', 'answer'], rows)}"
 
 
 def judgements(workspace: Workspace, rounds: Sequence[Round]) -> str:
-    """What people preferred who did not know whose answers they saw, of these rounds and their base models alone.
+    """Write the ranking of these rounds and their base models by blind judgements; "" if there are none.
 
     Raises:
         StoreError: the judgements cannot be read.
@@ -97,5 +98,5 @@ def judgements(workspace: Workspace, rounds: Sequence[Round]) -> str:
     if not rows:
         return ""
     table = markdown_table(["", "judgements", "preferred", "95 %", "worth (95 %)"], rows)
-    told = [f"- {escape_markdown(f'{sentence[:1].upper()}{sentence[1:]}.')}" for sentence in ranking.sentences]
-    return f"{table}\n\nWorth by a Bradley-Terry model: {WORTH_EXPLAINED}\n\n" + "\n".join(told)
+    items = [f"- {escape_markdown(f'{sentence[:1].upper()}{sentence[1:]}.')}" for sentence in ranking.sentences]
+    return f"{table}\n\nWorth by a Bradley-Terry model: {WORTH_EXPLAINED}\n\n" + "\n".join(items)

@@ -1,6 +1,6 @@
-"""The curves of some rounds as a picture, asked from a process that draws, so that matplotlib is imported nowhere else.
+"""Client of the process that draws the curves of rounds: it alone imports matplotlib.
 
-The process is `python -P -m engine.report.chart_process`: an `Order` goes in, a `Picture` comes out
+The process is `python -P -m engine.report.chart_process`: it reads a `ChartRequest` and writes a `ChartFile`
 (`engine.system.worker_process`).
 """
 
@@ -22,7 +22,7 @@ FORMATS: tuple[Format, ...] = ("svg", "png")
 
 
 class ChartRun(Struct, frozen=True):
-    """A round's run to draw, by the name it has in the legend; `events` is the path of its log."""
+    """A run to draw: its round's number, its name in the legend, and the path of its events."""
 
     number: int
     label: str
@@ -30,14 +30,14 @@ class ChartRun(Struct, frozen=True):
 
 
 class ChartRequest(Struct, frozen=True):
-    """What is to be drawn, and as which kind of file."""
+    """A request to draw runs as a file of the given format."""
 
     runs: tuple[ChartRun, ...]
     format: Format
 
 
 class ChartFile(Struct, frozen=True, tag="picture"):
-    """`data` is the file's content, empty if there is no curve at all; `curveless`, the places of runs without one."""
+    """A drawn file: its content, empty if no run has a curve, and the indices of the runs without one."""
 
     data: bytes
     curveless: tuple[int, ...]
@@ -47,18 +47,20 @@ _answers = msgspec.json.Decoder(ChartFile | Refusal)
 
 
 def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> ChartFile:
-    """The curves of `rounds` over each other, a panel for each metric that was recorded.
+    """Draw the curves of `rounds` over each other, one panel for each recorded metric.
 
     Raises:
         LoratuiError: the process could not be started, or ended without a picture.
     """
-    runs = tuple(ChartRun(item.number, label_of(item), str(workspace.run_dir(item.id).events)) for item in rounds)
-    with WorkerProcess("engine.report.chart_process", "the picture") as process:
-        process.send(ChartRequest(runs, format_))
-        picture: ChartFile = process.receive(_answers)
+    runs = tuple(
+        ChartRun(round_.number, label_of(round_), str(workspace.run_dir(round_.id).events)) for round_ in rounds
+    )
+    with Dialogue("engine.report.chart_process", "the picture") as dialogue:
+        dialogue.send(ChartRequest(runs, format_))
+        picture: ChartFile = dialogue.receive(_answers)
     return picture
 
 
 def label_of(round_: Round) -> str:
-    """A round in the legend: `round 2: half the rate`."""
+    """Return a round's name in the legend: `round 2: half the rate`."""
     return f"round {round_.number}" + (f": {clean_line(round_.name)}" if round_.name.strip() else "")

@@ -1,4 +1,4 @@
-"""Curves on paper: a figure by matplotlib that is read in black and white and by the colour-blind too."""
+"""Drawing of curves with matplotlib, readable in black and white and with colour blindness."""
 
 from __future__ import annotations
 
@@ -63,40 +63,43 @@ LABEL_LETTERS = 60
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # https://www.w3.org/TR/xml/#charsets
 
 
-def draw_chart(order: ChartRequest) -> ChartFile:
-    """What `engine.report.chart_client` is asked for.
+def draw_chart(request: ChartRequest) -> ChartFile:
+    """Draw the file that `engine.report.chart_client` requests.
 
     Raises:
         OSError: a log cannot be read.
     """
-    runs = [(item, RunSnapshot(RunTail(Path(item.events)).poll())) for item in order.runs]
-    series = [Series(plain(item.label), run.curve, run.evaluations) for item, run in runs]
-    drawn = [place for place, item in enumerate(series) if metrics_of([item])]
-    curveless = tuple(place for place in range(len(series)) if place not in drawn)
-    if not drawn:
+    snapshots = [RunSnapshot(RunTail(Path(run.events)).poll()) for run in request.runs]
+    series = [
+        Series(plain(run.label), snapshot.curve, snapshot.evaluations)
+        for run, snapshot in zip(request.runs, snapshots, strict=True)
+    ]
+    with_curve = [index for index, run_series in enumerate(series) if metrics_of([run_series])]
+    curveless = tuple(place for place in range(len(series)) if place not in with_curve)
+    if not with_curve:
         return ChartFile(b"", curveless)
-    title = f"Curves of {name_rounds([order.runs[place].number for place in drawn])}"
-    return ChartFile(render(title, [series[place] for place in drawn], order.format), curveless)
+    title = f"Curves of {name_rounds([request.runs[place].number for place in with_curve])}"
+    return ChartFile(render(title, [series[place] for place in with_curve], request.format), curveless)
 
 
 def plain(text: str) -> str:
-    """`text` on one line, as a picture can hold it: cleaned, of letters that XML allows, and not too long."""
+    """Return `text` for a picture: one line, cleaned, with only the characters that XML allows, and not too long."""
     text = NO_XML.sub("\ufffd", clean_line(text))
     return text if len(text) <= LABEL_LETTERS else text[: LABEL_LETTERS - 1].rstrip() + "…"
 
 
-def points_by_step(item: Series, metric: Metric) -> Points:
-    """A metric of a run against its optimizer steps."""
-    return points_of(item, x_of_steps(item.curve, Along.STEP), metric, Along.STEP)
+def points_by_step(series: Series, metric: Metric) -> Points:
+    """Return the points of a metric of a run against its optimizer steps."""
+    return points_of(series, x_of_steps(series.curve, Along.STEP), metric, Along.STEP)
 
 
 def metrics_of(series: Sequence[Series]) -> list[Metric]:
-    """The metrics that any of the runs recorded."""
-    return [metric for metric in Metric if any(len(points_by_step(item, metric).y) for item in series)]
+    """Return the metrics that any of the runs recorded."""
+    return [metric for metric in Metric if any(len(points_by_step(run_series, metric).y) for run_series in series)]
 
 
 def render(title: str, series: Sequence[Series], format_: str) -> bytes:
-    """A file of that format. Equal curves give equal bytes."""
+    """Return a file of that format as bytes. Equal curves give equal bytes."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -113,12 +116,12 @@ def render(title: str, series: Sequence[Series], format_: str) -> bytes:
 def _installed(families: Sequence[str]) -> list[str]:
     from matplotlib.font_manager import fontManager
 
-    there = {font.name for font in fontManager.ttflist}
-    return [family for family in families if family in there]
+    names = {font.name for font in fontManager.ttflist}
+    return [family for family in families if family in names]
 
 
 def figure_of(title: str, series: Sequence[Series]) -> Figure:
-    """A panel for each metric, two beside each other, beneath a title and a legend that holds for all of them."""
+    """Draw one panel for each metric, two side by side, with a title above and a common legend below."""
     metrics = metrics_of(series)
     columns = min(2, len(metrics))
     rows = -(-len(metrics) // columns)
@@ -147,7 +150,7 @@ def colour_of(place: int) -> str:
 
 
 def dashes_of(place: int) -> Any:
-    """As matplotlib names a line style, or its dashes and gaps in points."""
+    """Return matplotlib's name of a line style, or its dashes and gaps in points."""
     return DASHES[place % len(DASHES)]
 
 
@@ -175,13 +178,13 @@ def _draw_panel(axes: Axes, metric: Metric, series: Sequence[Series]) -> None:
                 axes.plot(*_thinned(points), color=colour_of(place), gid=f"{name}-raw", **AS_MEASURED)
             points = _last_of_each_bin(points._replace(y=smooth(points.y, span)))
         axes.plot(*_thinned(points), gid=name, **style)
-    told = [metric.value]
+    title = [metric.value]
     if smoothed:
-        told[0] += f", smoothed over {SMOOTHED_OVER:.0%} of the steps"
-        told += ["pale: raw"] * (len(series) <= FEW)
+        title[0] += f", smoothed over {SMOOTHED_OVER:.0%} of the steps"
+        title += ["pale: raw"] * (len(series) <= FEW)
     if lost:
-        told.append("×: no number")
-    axes.set_title("; ".join(told), loc="left")
+        title.append("×: not finite")
+    axes.set_title("; ".join(title), loc="left")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(UNITS[metric])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -193,13 +196,13 @@ def _draw_panel(axes: Axes, metric: Metric, series: Sequence[Series]) -> None:
 
 
 def _thinned(points: Points) -> Iterator[np.ndarray[tuple[int], np.dtype[np.floating]]]:
-    """x and y of what can be seen: the extremes of each bin."""
-    kept = keep_extremes(points.steps, points.y, bin_width(float(points.steps[-1]), POINTS))
-    yield np.asarray(points.x[kept], np.float64)
-    yield np.asarray(points.y[kept], np.float64)
+    """Yield x and y of the points that are visible: the extremes of each bin."""
+    indices = keep_extremes(points.steps, points.y, bin_width(float(points.steps[-1]), POINTS))
+    yield np.asarray(points.x[indices], np.float64)
+    yield np.asarray(points.y[indices], np.float64)
 
 
 def _last_of_each_bin(points: Points) -> Points:
-    """What smoothing has made of the values up to there; its first few, which are hardly smoothed, are not shown."""
+    """Return the last smoothed value of each bin, without the first few, which are hardly smoothed."""
     width = bin_width(float(points.steps[-1]), POINTS)
     return points.only(np.arange(len(points.y)) % width == width - 1) if width < len(points.y) else points

@@ -12,14 +12,14 @@ from engine.system.worker_process import Refusal
 
 
 def main() -> None:
-    """Draw the order on the standard input."""
+    """Draw the request on the standard input."""
     os.chdir("/")  # where no matplotlibrc lies
     from engine.report.chart_drawing import draw_chart  # matplotlib, in this process alone
 
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=ChartRequest)
+    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=ChartRequest)
     answer: ChartFile | Refusal
     try:
-        answer = draw_chart(order)
+        answer = draw_chart(request)
     except OSError as error:
         answer = Refusal(f"{error.filename} cannot be read, so that nothing is drawn: {error.strerror}")
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")

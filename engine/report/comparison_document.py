@@ -1,4 +1,4 @@
-"""The comparison of a few rounds as a document: what differs between them, and a picture of their curves beside it."""
+"""The comparison of a few rounds as a document: their differences, and a picture of their curves beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
 from engine.compare.diff import ComparedField, check_count, compared_fields
 from engine.compare.verdict import Verdict, curveless_lines
-from engine.errors import LoratuiError
+from engine.errors import FileError
 from engine.files.atomic import write_bytes
 from engine.files.paths import Workspace
 from engine.report.chart_client import FORMATS, Format, draw
@@ -20,25 +20,25 @@ from engine.text.markdown import as_sentence, escape_markdown, markdown_table
 
 
 def picture_beside(path: Path, format_: Format = "svg") -> Path:
-    """Where the picture of the document at `path` lies.
+    """Return the path of the picture for the document at `path`.
 
     Raises:
-        LoratuiError: `path` names a picture itself, or what is no file.
+        FileError: `path` has the ending of a picture, or is a directory or device.
     """
-    if path.suffix.lower() in {f".{known}" for known in FORMATS}:
-        raise LoratuiError(f"{path} would be the picture: name the Markdown file, and the picture is written beside it")
+    if path.suffix.lower() in {f".{name}" for name in FORMATS}:
+        raise FileError(f"{path} would be the picture: name the Markdown file, and the picture is written beside it")
     if path.exists() and not path.is_file():
-        raise LoratuiError(f"{path} is no file, and a picture cannot be written beside it: name a file")
+        raise FileError(f"{path} is not a file, so no picture can be written beside it: name a file")
     return path.with_name(f"{path.stem}.{format_}")
 
 
 def write_comparison(workspace: Workspace, rounds: Sequence[Round], path: Path, format_: Format = "svg") -> Path | None:
-    """Write the document at `path` and, beside it, the picture, if there is any curve; returns where that is.
+    """Write the document to `path` and, if there is a curve, the picture beside it; returns the path of the picture.
 
-    What is there already is replaced: ask before.
+    Existing files are replaced: ask before.
 
     Raises:
-        LoratuiError: too few or too many rounds, or the picture or a file could not be made.
+        LoratuiError: there are too few or too many rounds, or the picture or a file could not be made.
     """
     check_count(rounds)
     beside = picture_beside(path, format_)
@@ -46,32 +46,34 @@ def write_comparison(workspace: Workspace, rounds: Sequence[Round], path: Path, 
     curveless = [rounds[place] for place in picture.curveless]
     from engine.compare.significance import verdicts
 
-    found = verdicts(workspace, rounds)
-    document = to_document(rounds, beside.name if picture.data else None, curveless, found)
+    verdict_list = verdicts(workspace, rounds)
+    document = to_document(rounds, beside.name if picture.data else None, curveless, verdict_list)
     files = [(beside, picture.data)] * bool(picture.data) + [(path, document.encode())]
     for file, content in files:
         try:
             write_bytes(file, content)
         except OSError as error:
-            raise LoratuiError(f"{file} could not be written: {error.strerror}") from error
+            raise FileError(f"{file} could not be written: {error.strerror}") from error
     return beside if picture.data else None
 
 
 def to_document(
     rounds: Sequence[Round], picture: str | None, curveless: Sequence[Round] = (), verdicts: Sequence[Verdict] = ()
 ) -> str:
-    """GitHub Markdown: a column per round, what differs, the picture of that name beside it, what is shared, notes.
+    """Write GitHub Markdown: the differences with a column per round, the picture, shared settings, notes.
 
     Args:
-        verdicts: on each round, whether it really differs from the first.
+        picture: the picture's file name, None if there is none.
+        curveless: the rounds without a curve.
+        verdicts: one for each round, on its difference from the first.
     """
-    numbers = name_rounds([item.number for item in rounds])
+    numbers = name_rounds([round_.number for round_ in rounds])
     fields = compared_fields(rounds, verdicts)
     differing = [field for field in fields if field.differs]
     parts = [f"# {numbers.capitalize()} side by side", _table(rounds, differing)]
     if any(field.best for field in differing):
         parts.append("**Bold**: the best among the rounds measured on the same held-out tokens.")
-    parts += [f"{INCOMPARABLE}: {as_sentence(told)}" for told in incomparable_reasons(rounds, rounds[0])]
+    parts += [f"{INCOMPARABLE}: {as_sentence(reason)}" for reason in incomparable_reasons(rounds, rounds[0])]
     if sentences := [verdict.sentence for verdict in verdicts if verdict.word]:
         parts.append("## Is the difference real?\n\n" + "\n".join(f"- {as_sentence(text)}" for text in sentences))
     if picture is not None:

@@ -24,7 +24,7 @@ from engine.text.sanitize import clean, escape_json
 Format = Literal["markdown", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("markdown", "csv", "json")
 
-TOLD = ("train.learning_rate", "train.num_train_epochs", "train.warmup_steps", "lora.r", "lora.lora_alpha")
+MAIN_FIELDS = ("train.learning_rate", "train.num_train_epochs", "train.warmup_steps", "lora.r", "lora.lora_alpha")
 SHORT = {
     "train.learning_rate": "learning rate",
     "train.num_train_epochs": "epochs",
@@ -38,19 +38,19 @@ BATCH = ("train.per_device_train_batch_size", "train.gradient_accumulation_steps
 
 
 def export_rounds(rounds: Sequence[Round], format_: Format) -> str:
-    """The rounds as one document, ending in a newline."""
+    """Return the rounds as one document, with a newline at the end."""
     return {"markdown": to_markdown, "csv": to_csv, "json": to_json}[format_](rounds)
 
 
 def write_export(path: Path, text: str) -> None:
-    """Put an export at `path`, as `write_bytes` does."""
+    """Write an export to `path`, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
 def round_fields(round_: Round) -> dict[str, Any]:
-    """A round as the JSON outputs give it, its result's unknown values null.
+    """Return a round for JSON outputs; unknown values of its result are null.
 
-    `result.nonfinite` is there where a value is null as it was no finite number.
+    `result.nonfinite` is present if a value is null because it was not finite.
     """
     fields: dict[str, Any] = msgspec.to_builtins(round_)
     del fields["process"]
@@ -60,28 +60,29 @@ def round_fields(round_: Round) -> dict[str, Any]:
 
 
 def to_json(rounds: Iterable[Round]) -> str:
-    return json_text([round_fields(item) for item in rounds]) + "\n"
+    return json_text([round_fields(round_) for round_ in rounds]) + "\n"
 
 
 def json_text(value: object) -> str:
-    """`value` as indented JSON that is harmless on a terminal too."""
+    """Return `value` as indented JSON without characters that control a terminal."""
     return escape_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def to_csv(rounds: Iterable[Round]) -> str:
-    """One row per round, one column per field, raw numbers, each text in quotation marks.
+    """Write one row per round and one column per field: raw numbers, texts in quotation marks.
 
-    A text that a spreadsheet would run is begun with `'` (https://owasp.org/www-community/attacks/CSV_Injection).
-    Hidden characters are symbols, as `engine.text.sanitize.clean` has them.
+    A text that a spreadsheet would run as a formula gets a `'` in front
+    (https://owasp.org/www-community/attacks/CSV_Injection). Hidden characters become symbols
+    (`engine.text.sanitize.clean`).
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([*columns(), "warnings", "adapter_dir"])
-    listed = list(rounds)
-    known = {round_.number: round_ for round_ in listed}
-    for round_ in listed:
+    rounds = list(rounds)
+    by_number = {round_.number: round_ for round_ in rounds}
+    for round_ in rounds:
         flags = round_.result.nonfinite
-        cells = [flags.get(key) or column.value(round_, known) for key, column in columns().items()]
+        cells = [flags.get(key) or column.value(round_, by_number) for key, column in columns().items()]
         extra = ["; ".join(round_.warnings), round_.result.adapter_dir]
         writer.writerow([_csv_cell(value) for value in (*cells, *extra)])
     return out.getvalue()
@@ -95,10 +96,10 @@ def _csv_cell(value: Any) -> Any:
 
 
 def to_markdown(rounds: Sequence[Round]) -> str:
-    """GitHub tables of what differs between the rounds and how they did, the settings they share, and their notes."""
+    """Write GitHub Markdown: a table of differences and results, the shared settings, and the notes."""
     parts = ["# LoRA rounds", main_table(rounds)]
     parts += table_legend(rounds)
-    if shared := shared_settings(rounds, (*TOLD, *BATCH)):
+    if shared := shared_settings(rounds, (*MAIN_FIELDS, *BATCH)):
         parts.append("## Shared by all rounds\n\n" + shared)
     if notes := notes_of(rounds):
         parts.append("## Notes\n\n" + notes)
@@ -106,15 +107,15 @@ def to_markdown(rounds: Sequence[Round]) -> str:
 
 
 def main_table(rounds: Sequence[Round]) -> str:
-    """A row for each round: what differs between them, and how they did; `table_legend` says what the marks mean."""
-    others = [key for key in differing_keys(rounds) if key not in (*TOLD, *BATCH)]
+    """Write a row for each round with the settings that differ and the results; `table_legend` explains the marks."""
+    others = [key for key in differing_keys(rounds) if key not in (*MAIN_FIELDS, *BATCH)]
     titles = [
         "round",
         "name",
         "tags",
-        *(SHORT[key] for key in TOLD[:1]),
+        *(SHORT[key] for key in MAIN_FIELDS[:1]),
         "batch × accum",
-        *(SHORT[key] for key in TOLD[1:]),
+        *(SHORT[key] for key in MAIN_FIELDS[1:]),
     ]
     titles += [*others, "status", "time", "eval loss", *MEASURED]
     leaders = find_leaders(rounds, "perplexity")
@@ -129,17 +130,17 @@ def main_table(rounds: Sequence[Round]) -> str:
 
 
 def table_legend(rounds: Sequence[Round]) -> list[str]:
-    """What the marks in the table mean, and why rounds do not compare, in paragraphs."""
+    """Explain the marks in the table, and why rounds are not comparable, in paragraphs."""
     leaders = find_leaders(rounds, "perplexity")
-    told = []
+    paragraphs = []
     if leaders.best:
-        told.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
+        paragraphs.append("**Bold**: the lowest perplexity among the rounds measured on the same held-out tokens.")
     if any(round_.result.eval_loss_interval for round_ in rounds):
-        told.append("95 % interval: within which the perplexity is on other examples of the kind, 95 times of 100.")
+        paragraphs.append("95 % interval: the perplexity on other examples of this kind lies in it 95 times of 100.")
     first = next((round_ for round_ in rounds if round_.number == leaders.reference), None)
     if first is not None:
-        told += [f"{INCOMPARABLE}: {as_sentence(reason)}" for reason in incomparable_reasons(rounds, first)]
-    return told
+        paragraphs += [f"{INCOMPARABLE}: {as_sentence(reason)}" for reason in incomparable_reasons(rounds, first)]
+    return paragraphs
 
 
 def _main_row(round_: Round, others: list[str], leaders: Leaders) -> list[str]:
@@ -149,8 +150,8 @@ def _main_row(round_: Round, others: list[str], leaders: Leaders) -> list[str]:
     perplexity = f"**{perplexity}**" if round_.number in leaders.best else perplexity
     return [
         str(round_.number), escape_markdown(round_.name), escape_markdown(" ".join(round_.tags)),
-        format_value(values[TOLD[0]]), batch,
-        *(format_value(values[key]) for key in TOLD[1:]),
+        format_value(values[MAIN_FIELDS[0]]), batch,
+        *(format_value(values[key]) for key in MAIN_FIELDS[1:]),
         *(escape_markdown(describe_value(key, values[key])) for key in others),
         str(round_.status), format_duration(result.train_seconds), measured_text(result, "eval_loss"),
         f"{INCOMPARABLE} {perplexity}" if round_.number in leaders.incomparable else perplexity, interval,
@@ -158,24 +159,24 @@ def _main_row(round_: Round, others: list[str], leaders: Leaders) -> list[str]:
     ]  # fmt: skip
 
 
-def shared_settings(rounds: Sequence[Round], told: Sequence[str] = ()) -> str:
-    """A table of the fields of the spec that are the same in all rounds, those that were told already left out."""
+def shared_settings(rounds: Sequence[Round], excluded: Sequence[str] = ()) -> str:
+    """Write a table of the spec's fields that are the same in all rounds, without those in `excluded`."""
     if not rounds:
         return ""
-    differing = {*differing_keys(rounds), *told}
+    differing = {*differing_keys(rounds), *excluded}
     values = flatten(rounds[0].spec)
-    kept = [key for key in spec_fields() if key not in differing]
-    rows = [[f"`{key}`", escape_markdown(describe_value(key, values[key]))] for key in kept]
+    keys = [key for key in spec_fields() if key not in differing]
+    rows = [[f"`{key}`", escape_markdown(describe_value(key, values[key]))] for key in keys]
     return markdown_table(["setting", "value"], rows)
 
 
 def notes_of(rounds: Sequence[Round]) -> str:
-    """A list of what was written down and said of each round, with the one it came from."""
+    """Write a list of each round's note, message and warnings, with its parent."""
     lines = []
     for round_ in rounds:
         origin = f" (from round {round_.parent})" if round_.parent is not None else ""
         texts = [round_.note, round_.message, *round_.warnings]
-        told = "; ".join(escape_markdown(text) for text in texts if text.strip())
-        if told:
-            lines.append(f"- **Round {round_.number}**{origin}: {told}")
+        text = "; ".join(escape_markdown(part) for part in texts if part.strip())
+        if text:
+            lines.append(f"- **Round {round_.number}**{origin}: {text}")
     return "\n".join(lines)

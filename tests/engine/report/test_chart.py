@@ -132,7 +132,7 @@ def test_losses_that_are_no_number_are_marked(workspace: Workspace) -> None:
     write_run(workspace, rounds[1], 1, STEPS, loss=math.nan)
     picture = draw(workspace, rounds, "svg")
     assert picture.curveless == ()
-    assert any(text.endswith("×: no number") for text in texts(picture.data))
+    assert any(text.endswith("×: not finite") for text in texts(picture.data))
     assert "train-loss-1" in groups(picture.data) and "train-loss-2" not in groups(picture.data)
 
 

@@ -126,7 +126,7 @@ def test_too_few_or_too_many_rounds_are_refused(
 def test_path_that_takes_no_picture_beside_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LoratuiError, match="would be the picture: name the Markdown file"):
         picture_beside(tmp_path / "x.SVG")
-    with pytest.raises(LoratuiError, match="is no file"):
+    with pytest.raises(LoratuiError, match="is not a file"):
         picture_beside(Path("/dev/null"))
     assert picture_beside(tmp_path / "x.md", "png") == tmp_path / "x.png"
 

@@ -126,7 +126,7 @@ def test_scored_answers_stand_beside_the_base_models_and_say_how_they_were_count
         ["round 3", "8", "≁ 90.0", "", "≁ 0.500", "", ""],
     ]
     assert "| **30.0** |" in document and "| ≁ 90.0 |" in document
-    assert "Counted by BLEU nrefs:1\\|x." in document
+    assert "Computed by BLEU nrefs:1\\|x." in document
 
 
 def test_warnings_that_all_rounds_have_are_told_once(workspace: Workspace) -> None:

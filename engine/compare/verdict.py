@@ -14,7 +14,7 @@ from msgspec import Struct
 from engine.compare.columns import not_finite
 from engine.compare.comparability import moved, why_incomparable
 from engine.spec.round import Round, Status
-from engine.text.humanize import format_perplexity, listed
+from engine.text.humanize import format_perplexity, name_rounds
 
 if TYPE_CHECKING:
     from engine.compare.paired_bootstrap import PairedScores
@@ -112,14 +112,14 @@ def verdicts_by_word(first: Round, verdicts: Sequence[tuple[Round, Verdict]]) ->
     numbers_by_word: dict[str, list[int]] = {}
     for round_, verdict in verdicts:
         numbers_by_word.setdefault(verdict.word, []).append(round_.number)
-    parts = "; ".join(f"{word}: {listed(numbers)}" for word, numbers in numbers_by_word.items())
+    parts = "; ".join(f"{word}: {name_rounds(numbers)}" for word, numbers in numbers_by_word.items())
     return f"against round {first.number}, {parts}"
 
 
 def unknown_line(rounds: Sequence[Round]) -> str:
     """Name the rounds whose scores are missing."""
     differ = "differs" if len(rounds) == 1 else "differ"
-    numbers = listed([round_.number for round_ in rounds])
+    numbers = name_rounds([round_.number for round_ in rounds])
     return f"whether {numbers} really {differ} is unknown: no held-out scores to compare"
 
 
@@ -127,5 +127,5 @@ def curveless_lines(rounds: Sequence[Round]) -> list[str]:
     """Name the rounds without a curve: the imported ones on one line, the others on another."""
     imported = [round_.number for round_ in rounds if round_.status is Status.IMPORTED]
     others = [round_.number for round_ in rounds if round_.status is not Status.IMPORTED]
-    lines = [f"imported without a run, so without a curve: {listed(imported)}"] if imported else []
-    return lines + ([f"without a curve: {listed(others)}"] if others else [])
+    lines = [f"imported without a run, so without a curve: {name_rounds(imported)}"] if imported else []
+    return lines + ([f"without a curve: {name_rounds(others)}"] if others else [])

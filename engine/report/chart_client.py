@@ -55,9 +55,9 @@ def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> Char
     runs = tuple(
         ChartRun(round_.number, label_of(round_), str(workspace.run_dir(round_.id).events)) for round_ in rounds
     )
-    with Dialogue("engine.report.chart_process", "the picture") as dialogue:
-        dialogue.send(ChartRequest(runs, format_))
-        picture: ChartFile = dialogue.receive(_answers)
+    with WorkerProcess("engine.report.chart_process", "the picture") as process:
+        process.send(ChartRequest(runs, format_))
+        picture: ChartFile = process.receive(_answers)
     return picture
 
 

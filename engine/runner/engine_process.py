@@ -138,7 +138,7 @@ def launch(run: RunDir, command: list[str], gpu: str | None, limits: StallLimits
     """
     run.path.mkdir(parents=True, exist_ok=True)
     engine = RunningEngine(run, limits)
-    lock = lock_to_hand_on(run.lock)
+    lock = acquire_inheritable_lock(run.lock)
     if lock is None:
         return None
     environment = {**os.environ, RUN_VARIABLE: str(run.path), LOCK_VARIABLE: str(lock)}

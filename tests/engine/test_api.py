@@ -288,36 +288,36 @@ def test_resume_clears_the_old_ending(woken: tuple[Cockpit, list[Workspace]]) ->
 
 
 def test_removed_round_comes_back_as_it_was(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
-    kept, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec, note="why")
-    files = sorted(idle_cockpit.workspace.run_dir(gone.id).path.rglob("*"))
-    assert idle_cockpit.remove(gone.number) == gone
-    assert idle_cockpit.store.rounds() == [kept]
-    assert Cockpit(idle_cockpit.workspace, lambda _: None).restore(gone.number) == gone
-    assert idle_cockpit.store.rounds() == [kept, gone]
-    assert sorted(idle_cockpit.workspace.run_dir(gone.id).path.rglob("*")) == files
+    remaining, removed = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec, note="why")
+    files = sorted(idle_cockpit.workspace.run_dir(removed.id).path.rglob("*"))
+    assert idle_cockpit.remove(removed.number) == removed
+    assert idle_cockpit.store.rounds() == [remaining]
+    assert Cockpit(idle_cockpit.workspace, lambda _: None).restore(removed.number) == removed
+    assert idle_cockpit.store.rounds() == [remaining, removed]
+    assert sorted(idle_cockpit.workspace.run_dir(removed.id).path.rglob("*")) == files
     idle_cockpit.purge()
-    assert idle_cockpit.store.rounds() == [kept, gone] and run_dirs(idle_cockpit) == [kept.id, gone.id]
+    assert idle_cockpit.store.rounds() == [remaining, removed] and run_dirs(idle_cockpit) == [remaining.id, removed.id]
 
 
 def test_purge_deletes_for_good_what_was_removed_here(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
-    kept, gone, elsewhere = (idle_cockpit.queue(nano_spec) for _ in range(3))
+    remaining, removed, elsewhere = (idle_cockpit.queue(nano_spec) for _ in range(3))
     Cockpit(idle_cockpit.workspace, lambda _: None).remove(elsewhere.number)
-    idle_cockpit.remove(gone.number)
+    idle_cockpit.remove(removed.number)
     idle_cockpit.purge()
-    assert run_dirs(idle_cockpit) == [kept.id, elsewhere.id]
-    with pytest.raises(RoundError, match=f"round {gone.number} cannot be restored"):
-        idle_cockpit.restore(gone.number)
+    assert run_dirs(idle_cockpit) == [remaining.id, elsewhere.id]
+    with pytest.raises(RoundError, match=f"round {removed.number} cannot be restored"):
+        idle_cockpit.restore(removed.number)
     assert idle_cockpit.restore(elsewhere.number) == elsewhere
 
 
 def test_purge_deletes_what_another_front_end_left_a_day_ago(
     idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = idle_cockpit.queue(nano_spec)
-    idle_cockpit.remove(gone.number)
+    removed = idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(removed.number)
     other = Cockpit(idle_cockpit.workspace, lambda _: None)
     other.purge()
-    assert run_dirs(other) == [gone.id]
+    assert run_dirs(other) == [removed.id]
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 86401)
     other.purge()
@@ -325,19 +325,19 @@ def test_purge_deletes_what_another_front_end_left_a_day_ago(
 
 
 def test_rebuild_brings_no_removed_round_back(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
-    kept, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
-    idle_cockpit.remove(gone.number)
+    remaining, removed = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(removed.number)
     idle_cockpit.rebuild()
-    assert idle_cockpit.store.rounds() == [kept]
-    assert idle_cockpit.restore(gone.number) == gone
+    assert idle_cockpit.store.rounds() == [remaining]
+    assert idle_cockpit.restore(removed.number) == removed
 
 
 def test_removed_round_comes_back_when_the_store_is_lost(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
-    gone = idle_cockpit.queue(nano_spec)
-    idle_cockpit.remove(gone.number)
+    removed = idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(removed.number)
     lose_store(idle_cockpit)
     idle_cockpit.rebuild()
-    assert [round_.id for round_ in idle_cockpit.store.rounds()] == [gone.id]
+    assert [round_.id for round_ in idle_cockpit.store.rounds()] == [removed.id]
 
 
 def lose_store(cockpit: Cockpit) -> None:
@@ -348,8 +348,8 @@ def lose_store(cockpit: Cockpit) -> None:
 def test_one_run_directory_that_cannot_be_deleted_keeps_no_other(
     idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
 ) -> None:
-    linked, gone = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
-    for round_ in (linked, gone):
+    linked, removed = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
+    for round_ in (linked, removed):
         idle_cockpit.remove(round_.number)
     run = idle_cockpit.workspace.run_dir(linked.id).path
     run.rename(tmp_path / "elsewhere")
@@ -477,12 +477,12 @@ def test_note_leaves_what_a_newer_version_wrote(idle_cockpit: Cockpit, nano_spec
     document["tags"] = ["from", "tomorrow"]
     document["spec"]["lora"]["later"] = document["spec"]["later"] = document["plan"]["later"] = {"x": 1}
     file.write_text(json.dumps(document))
-    left, fresh = (file.with_name(f".spec.json.{digit * 16}.tmp") for digit in "01")
-    for path in (left, fresh):
+    stale, fresh = (file.with_name(f".spec.json.{digit * 16}.tmp") for digit in "01")
+    for path in (stale, fresh):
         path.touch()
-    os.utime(left, (0, 0))
+    os.utime(stale, (0, 0))
     idle_cockpit.annotate(1, note="why")
-    assert (left.exists(), fresh.exists()) == (False, True)
+    assert (stale.exists(), fresh.exists()) == (False, True)
     assert json.loads(file.read_bytes()) == {**document, "note": "why"}
     for path in idle_cockpit.workspace.root.glob("experiments.json*"):
         path.unlink()
@@ -506,7 +506,7 @@ def test_runner_that_cannot_be_started_does_not_undo_the_queueing(workspace: Wor
 def test_broken_spec_file_does_not_break_a_note(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     spec = idle_cockpit.workspace.run_dir(idle_cockpit.queue(nano_spec).id).spec
     spec.write_bytes(b"{broken")
-    with pytest.raises(StoreError, match=r"is in the table, but not in .*spec\.json"):
+    with pytest.raises(StoreError, match=r"is saved in experiments.json, but not in .*spec\.json"):
         idle_cockpit.annotate(1, note="x")
     assert spec.read_bytes() == b"{broken"
 
@@ -589,13 +589,13 @@ def test_rebuild_keeps_the_rounds_beside_a_broken_one(reference_workspace: Works
 
 def test_rebuilt_twice_in_a_second_keeps_both_old_files(idle_cockpit: Cockpit) -> None:
     workspace = idle_cockpit.workspace
-    kept = []
+    old_files = []
     for number in range(3):
         workspace.store_path.write_bytes(b"broken %d" % number)
         _, aside = idle_cockpit.rebuild()
         assert aside is not None
-        kept.append(aside)
-    assert [aside.read_bytes() for aside in kept] == [b"broken 0", b"broken 1", b"broken 2"]
+        old_files.append(aside)
+    assert [aside.read_bytes() for aside in old_files] == [b"broken 0", b"broken 1", b"broken 2"]
 
 
 def test_rebuild_that_fails_leaves_the_old_file(idle_cockpit: Cockpit, monkeypatch: pytest.MonkeyPatch) -> None:

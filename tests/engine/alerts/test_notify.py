@@ -60,10 +60,10 @@ def test_command_gets_the_message_and_no_shell(tmp_path: Path, message: str) -> 
     assert thread is not None
     thread.join()
     arguments, environment = json.loads(out.read_text())
-    told = arguments[-1]
-    assert arguments == ["first", "second word", told] and told.isprintable() and told[:5] == message[:5]
+    sent = arguments[-1]
+    assert arguments == ["first", "second word", sent] and sent.isprintable() and sent[:5] == message[:5]
     names = ("LORATUI_ROUND", "LORATUI_EVENT", "LORATUI_MESSAGE")
-    assert [environment[name] for name in names] == ["12", "finished", told]
+    assert [environment[name] for name in names] == ["12", "finished", sent]
     assert not list(tmp_path.glob("*hacked*"))
 
 

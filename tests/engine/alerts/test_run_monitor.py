@@ -30,74 +30,74 @@ def evaluated(number: int, loss: float) -> Evaluated:
     return Evaluated(time=BEGIN + number, step=number, eval_loss=loss, perplexity=math.exp(loss), supervised_tokens=9)
 
 
-class Told:
+class Watched:
     """A run to write events of, and what its watch tells."""
 
     def __init__(self, run: RunDir, since: float = BEGIN) -> None:
         run.path.mkdir(parents=True)
         self.writer = EventWriter(run.events)
         self.tail = RunTail(run.events)
-        self.watch = RunMonitor(ROUND, run, since)
+        self.monitor = RunMonitor(ROUND, run, since)
 
-    def say(self, *events: AnyEvent) -> list[Alarm]:
+    def append(self, *events: AnyEvent) -> list[Alarm]:
         for event in events:
             self.writer.append(event)
-        return self.watch.take(self.tail.poll())
+        return self.monitor.take(self.tail.poll())
 
 
 @pytest.fixture
-def told(empty_directory: Path) -> Told:
-    return Told(RunDir(empty_directory / "runs" / "0007"))
+def watched(empty_directory: Path) -> Watched:
+    return Watched(RunDir(empty_directory / "runs" / "0007"))
 
 
 def started(at: float, resumed_from: int | None = None) -> Started:
     return Started(time=at, process=own_identity(), resumed_from=resumed_from)
 
 
-def test_loss_that_is_no_number_is_told_once(told: Told) -> None:
-    assert told.say(started(BEGIN), step(1), step(2)) == []
+def test_loss_that_is_not_finite_is_reported_once(watched: Watched) -> None:
+    assert watched.append(started(BEGIN), step(1), step(2)) == []
     expected = Alarm(Kind.NAN, 7, "round 7 (long): the training loss is not finite at step 3")
-    assert told.say(step(3, math.nan)) == [expected]
-    assert told.say(step(4, math.inf), evaluated(4, math.nan)) == []
+    assert watched.append(step(3, math.nan)) == [expected]
+    assert watched.append(step(4, math.inf), evaluated(4, math.nan)) == []
 
 
-def test_round_taken_up_again_is_told_of_again(told: Told) -> None:
-    assert [alarm.kind for alarm in told.say(started(BEGIN), step(1, math.nan))] == [Kind.NAN]
-    assert told.say(started(BEGIN + 5, resumed_from=0)) == []
-    assert [alarm.kind for alarm in told.say(step(2, math.nan))] == [Kind.NAN]
+def test_resumed_round_is_reported_again(watched: Watched) -> None:
+    assert [alarm.kind for alarm in watched.append(started(BEGIN), step(1, math.nan))] == [Kind.NAN]
+    assert watched.append(started(BEGIN + 5, resumed_from=0)) == []
+    assert [alarm.kind for alarm in watched.append(step(2, math.nan))] == [Kind.NAN]
 
 
 def test_what_happened_before_anyone_watched_is_no_news(empty_directory: Path) -> None:
-    told = Told(RunDir(empty_directory / "runs" / "0007"), since=BEGIN + 3.5)
-    assert told.say(started(BEGIN), step(1), step(2), step(3, math.nan)) == []
-    assert told.say(step(4, math.nan)) == []
+    watched = Watched(RunDir(empty_directory / "runs" / "0007"), since=BEGIN + 3.5)
+    assert watched.append(started(BEGIN), step(1), step(2), step(3, math.nan)) == []
+    assert watched.append(step(4, math.nan)) == []
 
 
-def test_eval_loss_without_a_gain_is_a_plateau(told: Told) -> None:
-    assert told.say(evaluated(0, 1.0), evaluated(10, 2.0), evaluated(20, 1.5), evaluated(30, 1.6)) == []
+def test_eval_loss_without_a_gain_is_a_plateau(watched: Watched) -> None:
+    assert watched.append(evaluated(0, 1.0), evaluated(10, 2.0), evaluated(20, 1.5), evaluated(30, 1.6)) == []
     message = "round 7 (long): the eval loss has not fallen below 1.5000 in 2 evaluations"
-    assert told.say(evaluated(40, 1.5)) == [Alarm(Kind.PLATEAU, 7, message)]
-    assert told.say(evaluated(50, 1.7)) == []
+    assert watched.append(evaluated(40, 1.5)) == [Alarm(Kind.PLATEAU, 7, message)]
+    assert watched.append(evaluated(50, 1.7)) == []
 
 
-def test_flat_training_loss_is_a_plateau(told: Told) -> None:
-    alarms = told.say(*(step(number) for number in range(1, 201)))
+def test_flat_training_loss_is_a_plateau(watched: Watched) -> None:
+    alarms = watched.append(*(step(number) for number in range(1, 201)))
     assert [alarm.kind for alarm in alarms] == [Kind.PLATEAU]
     assert "flat over the last third" in alarms[0].message
 
 
-def test_progress_is_known(told: Told) -> None:
+def test_progress_is_known(watched: Watched) -> None:
     prepared = Prepared(
         time=BEGIN, device="cpu", dtype="float32", parameters=1, trainable_parameters=1, train_samples=1,
         eval_samples=1, total_steps=100, steps_per_epoch=50,
     )  # fmt: skip
-    told.say(started(BEGIN))
-    assert told.watch.progress() == RunProgress("", None, ROUND.plan.total_steps, None)
-    told.say(prepared, *(step(number, 1 / number) for number in range(1, 26)))
+    watched.append(started(BEGIN))
+    assert watched.monitor.progress() == RunProgress("", None, ROUND.plan.total_steps, None)
+    watched.append(prepared, *(step(number, 1 / number) for number in range(1, 26)))
     need = DiskNeed(2, 12, 4, measured=False)  # after 50 and 100 steps, of a single trained parameter
-    assert told.watch.progress() == RunProgress("", 25, 100, 75 * 2.0, need)
-    told.say(Phase(time=BEGIN, name="evaluating"))
-    assert told.watch.progress().phase == "evaluating"
+    assert watched.monitor.progress() == RunProgress("", 25, 100, 75 * 2.0, need)
+    watched.append(Phase(time=BEGIN, name="evaluating"))
+    assert watched.monitor.progress().phase == "evaluating"
 
 
 @pytest.mark.parametrize(

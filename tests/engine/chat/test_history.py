@@ -117,9 +117,9 @@ def test_broken_file_is_told_in_a_sentence(workspace: Workspace, content: bytes)
     broken.write_bytes(content)
     with pytest.raises(LoratuiError, match=rf"the conversation {broken} is not valid \(.*\): correct it"):
         ChatFile(workspace).read(broken)
-    found = {item.path.name: item for item in find_conversations(workspace)}
-    assert found[good.name].conversation == ONE
-    assert found["broken.json"].conversation is None and "is not valid" in found["broken.json"].problem
+    saved = {item.path.name: item for item in find_conversations(workspace)}
+    assert saved[good.name].conversation == ONE
+    assert saved["broken.json"].conversation is None and "is not valid" in saved["broken.json"].problem
 
 
 def test_what_is_no_plain_file_is_not_read(workspace: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""Which rounds can be talked to, and how each is asked."""
+"""Participants of a chat: rounds with an adapter, and the template of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trained(workspace: Workspace, number: int = 1, data_format: str = "", **sett
 
 
 @pytest.mark.parametrize(
-    ("settings", "found", "template"),
+    ("settings", "data_format", "template"),
     [
         ({"data__prompt_template": "{prompt} ->"}, "alpaca", "{prompt} ->"),
         ({"data__prompt_template": "chat_template"}, "alpaca", "chat_template"),
@@ -49,9 +49,9 @@ def trained(workspace: Workspace, number: int = 1, data_format: str = "", **sett
     ],
 )
 def test_round_is_asked_as_it_was_trained(
-    workspace: Workspace, settings: dict[str, Any], found: str, template: str
+    workspace: Workspace, settings: dict[str, Any], data_format: str, template: str
 ) -> None:
-    round_ = trained(workspace, data_format=found, **settings)
+    round_ = trained(workspace, data_format=data_format, **settings)
     (speaker,) = begin(workspace, [round_]).speakers
     assert (speaker.key, speaker.number, speaker.prompt_template) == (round_.id, 1, template)
 
@@ -112,30 +112,30 @@ def test_adapter_behind_a_link_is_not_followed(workspace: Workspace) -> None:
 
 def test_kept_conversation_goes_on_with_those_who_are_here(workspace: Workspace) -> None:
     rounds = [trained(workspace, number) for number in (1, 2, 3)]
-    kept = begin(workspace, rounds).with_base(True)
+    saved = begin(workspace, rounds).with_base(True)
     shutil.rmtree(workspace.run_dir(rounds[1].id).adapter)
-    found, silent = find_speakers(workspace, rounds[1:], kept)
-    assert found == kept
+    matched, silent = find_speakers(workspace, rounds[1:], saved)
+    assert matched == saved
     assert "round 1 of this conversation is not in this workspace" in silent[rounds[0].id]
     assert "round 2 has no adapter" in silent[rounds[1].id]
-    opening = load_request_of(workspace, found, list(silent))
+    opening = load_request_of(workspace, matched, list(silent))
     assert opening.adapters == {rounds[2].id: str(workspace.run_dir(rounds[2].id).adapter)}
 
 
 def test_base_model_that_a_file_names_is_not_believed(workspace: Workspace) -> None:
     """It may name code to run; the round's own does not."""
     round_ = trained(workspace)
-    kept = begin(workspace, [round_]).with_base(True)
-    model = msgspec.structs.replace(kept.model, path="evil/model", trust_remote_code=True)
-    forged = msgspec.structs.replace(kept, model=model)
-    found, silent = find_speakers(workspace, [round_], forged)
-    assert (load_request_of(workspace, found).model, silent) == (round_.spec.model, {})
+    saved = begin(workspace, [round_]).with_base(True)
+    model = msgspec.structs.replace(saved.model, path="evil/model", trust_remote_code=True)
+    forged = msgspec.structs.replace(saved, model=model)
+    matched, silent = find_speakers(workspace, [round_], forged)
+    assert (load_request_of(workspace, matched).model, silent) == (round_.spec.model, {})
     _, silent = find_speakers(workspace, [], forged)
     assert set(silent) == {round_.id, BASE}
 
 
 def test_round_whose_base_changed_is_silent(workspace: Workspace) -> None:
     rounds = [trained(workspace, 1), trained(workspace, 2)]
-    kept = begin(workspace, rounds)
+    saved = begin(workspace, rounds)
     rounds[1] = msgspec.structs.replace(rounds[1], spec=change_spec(rounds[1].spec, model__path="other"))
-    assert "differ in their base model" in find_speakers(workspace, rounds, kept)[1][rounds[1].id]
+    assert "differ in their base model" in find_speakers(workspace, rounds, saved)[1][rounds[1].id]

@@ -35,7 +35,7 @@ def test_paired_interval_covers_a_small_difference_and_finds_it(monkeypatch: pyt
     """0.02 nats between two models, where the loss itself is only known to 0.2: pairing is what finds it."""
     monkeypatch.setattr(bootstrap, "DRAWS", 1000)
     generator = np.random.default_rng(3)
-    covered = found = 0
+    covered = detected = 0
     for _ in range(300):
         nats, tokens = held_out(200, generator)
         differences = tokens * generator.normal(-0.02, 0.05, 200)
@@ -43,16 +43,16 @@ def test_paired_interval_covers_a_small_difference_and_finds_it(monkeypatch: pyt
         assert alone is not None and paired is not None
         assert alone.high - alone.low > 0.1
         covered += paired.low <= -0.02 <= paired.high
-        found += not paired.holds_zero
+        detected += not paired.holds_zero
     assert covered / 300 == pytest.approx(0.95, abs=0.035)
-    assert found / 300 > 0.9
+    assert detected / 300 > 0.9
 
 
 def test_ends_are_those_of_a_plain_bootstrap() -> None:
     """Resamples of rows drawn with replacement, one by one, each studentised by its own residuals."""
     nats, tokens = held_out(300, np.random.default_rng(4))
-    found = mean_per_token(list(nats), list(tokens))
-    assert found is not None
+    interval = mean_per_token(list(nats), list(tokens))
+    assert interval is not None
     value = nats.sum() / tokens.sum()
     generator = np.random.default_rng(5)
     studentised = []
@@ -62,9 +62,9 @@ def test_ends_are_those_of_a_plain_bootstrap() -> None:
         error = math.sqrt(np.square(nats[rows] - drawn * tokens[rows]).sum()) / tokens[rows].sum()
         studentised.append((drawn - value) / error)
     low, high = np.quantile(studentised, [0.975, 0.025])
-    assert found.value == pytest.approx(value)
-    assert found.low == pytest.approx(value - low * found.error, abs=0.08 * (found.high - found.low))
-    assert found.high == pytest.approx(value - high * found.error, abs=0.08 * (found.high - found.low))
+    assert interval.value == pytest.approx(value)
+    assert interval.low == pytest.approx(value - low * interval.error, abs=0.08 * (interval.high - interval.low))
+    assert interval.high == pytest.approx(value - high * interval.error, abs=0.08 * (interval.high - interval.low))
 
 
 def test_same_examples_give_the_same_interval() -> None:

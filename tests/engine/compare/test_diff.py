@@ -1,4 +1,4 @@
-"""What compares with what, what differs, and how results moved."""
+"""Comparability, differences and movements of rounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_best_is_the_earliest_of_the_lowest() -> None:
     "setting",
     [{"model__path": "other"}, {"data__path": "other"}, {"data__seed": 1}, {"data__supervised_tokens": "all"}],
 )
-def test_best_is_told_among_rounds_that_compare(setting: dict[str, object]) -> None:
+def test_best_is_among_comparable_rounds(setting: dict[str, object]) -> None:
     rounds = [make_round(1), make_round(2, result=Result(perplexity=3.0))]
     apart = make_round(3, spec=make_spec(**setting), result=Result(perplexity=1.5))
     beside = make_round(4, spec=make_spec(**setting), result=Result(perplexity=1.6))
@@ -105,11 +105,11 @@ def test_rows_that_rounds_say_they_were_measured_on_decide() -> None:
 
 
 def test_round_that_does_not_say_its_rows_goes_by_its_spec() -> None:
-    silent, told, elsewhere = of_rows(1, None), of_rows(2, "a"), of_rows(3, None, data__seed=1)
-    assert are_comparable(silent, told) and not are_comparable(silent, elsewhere)
-    groups = held_out_groups([silent, told, elsewhere])
+    silent, named, elsewhere = of_rows(1, None), of_rows(2, "a"), of_rows(3, None, data__seed=1)
+    assert are_comparable(silent, named) and not are_comparable(silent, elsewhere)
+    groups = held_out_groups([silent, named, elsewhere])
     assert groups[1] == groups[2] != groups[3]
-    groups = held_out_groups([silent, told, of_rows(4, "b")])
+    groups = held_out_groups([silent, named, of_rows(4, "b")])
     assert len(set(groups.values())) == 3, "of two sets of rows it is not known which they were"
 
 
@@ -126,8 +126,8 @@ def test_all_that_differs_is_named() -> None:
 
 def test_those_that_do_not_compare_with_most_stand_apart() -> None:
     rounds = [of_rows(1, "a"), of_rows(2, "b", 2.0), of_rows(3, "b", 4.0), make_round(4, Status.QUEUED)]
-    found = find_leaders(rounds, "perplexity")
-    assert found == Leaders(best=frozenset({2}), incomparable=frozenset({1}), reference=2)
+    leaders = find_leaders(rounds, "perplexity")
+    assert leaders == Leaders(best=frozenset({2}), incomparable=frozenset({1}), reference=2)
     assert find_leaders(rounds[:2], "perplexity").incomparable == {2}, (
         "of equally many the earliest are those held against"
     )
@@ -145,8 +145,8 @@ def test_best_answers_are_those_that_score_highest_on_the_same_prompts() -> None
         answered(1, 20.0), answered(2, 30.0), answered(3, 90.0, rows="b"), answered(4, 80.0, generation__examples=4),
         answered(5, 70.0, generation__max_new_tokens=1), make_round(6),
     ]  # fmt: skip
-    found = find_leaders(rounds, "bleu")
-    assert found == Leaders(best=frozenset({2}), incomparable=frozenset({3, 4, 5}), reference=1)
+    leaders = find_leaders(rounds, "bleu")
+    assert leaders == Leaders(best=frozenset({2}), incomparable=frozenset({3, 4, 5}), reference=1)
     assert best_rounds(rounds[2:], "bleu") == frozenset(), "nothing compares with any of them"
 
 

@@ -29,10 +29,10 @@ def scored(idle_cockpit: Cockpit) -> Cockpit:
 
 def test_summary_is_read_without_the_scores_and_read_as_people_do(scored: Cockpit) -> None:
     """exp(1.05) is 2.858, exp(1.16) 3.190."""
-    found = read_evaluations(scored.workspace.run_dir(scored.store.get(1).id))
-    assert [type(item) for item in found] == [EvaluationSummary] * 2
-    assert evaluation_cells(found[0]) == ("a.jsonl", "1,200", "1.1000", "3.30", "2.86–3.19", "5.47")
-    assert {"scores", "base_scores"}.isdisjoint(evaluation_fields(found[0]))
+    evaluations = read_evaluations(scored.workspace.run_dir(scored.store.get(1).id))
+    assert [type(item) for item in evaluations] == [EvaluationSummary] * 2
+    assert evaluation_cells(evaluations[0]) == ("a.jsonl", "1,200", "1.1000", "3.30", "2.86–3.19", "5.47")
+    assert {"scores", "base_scores"}.isdisjoint(evaluation_fields(evaluations[0]))
 
 
 def test_show_has_them_beside_the_rounds_own_result(scored: Cockpit, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,8 +46,13 @@ def test_show_has_them_beside_the_rounds_own_result(scored: Cockpit, capsys: pyt
         ["b.jsonl", "1,200", "1.1000", "3.00", "2.86–3.19", "5.47"],
     ]
     assert main(["show", "2", "--json", *where]) == 0
-    (told,) = json.loads(capsys.readouterr().out)["evaluations"]
-    assert (told["data"]["path"], told["rows"], told["perplexity"], told["sha256"]) == ("a.jsonl", 1200, 3.4, "c0ffee")
+    (evaluation,) = json.loads(capsys.readouterr().out)["evaluations"]
+    assert (evaluation["data"]["path"], evaluation["rows"], evaluation["perplexity"], evaluation["sha256"]) == (
+        "a.jsonl",
+        1200,
+        3.4,
+        "c0ffee",
+    )
     assert main(["show", "3", "--json", *where]) == 0
     assert json.loads(capsys.readouterr().out)["evaluations"] == []
 

@@ -27,7 +27,7 @@ def born(parents: dict[int, int | None]) -> list[Round]:
     return [make_round(number, parent=parent) for number, parent in parents.items()]
 
 
-def told(parents: dict[int, int | None]) -> list[list[tuple[int, int, bool]]]:
+def order(parents: dict[int, int | None]) -> list[list[tuple[int, int, bool]]]:
     return [[(kin.number, kin.depth, kin.branches) for kin in family] for family in families(born(parents))]
 
 
@@ -47,18 +47,18 @@ def test_reference_rounds_are_one_line_with_what_changed_and_how_it_moved(refere
 
 
 def test_side_branches_are_told_before_the_line_that_goes_furthest() -> None:
-    assert told({1: None, 2: 1, 3: 2, 4: 3, 5: 1, 6: 5, 7: 1}) == [
+    assert order({1: None, 2: 1, 3: 2, 4: 3, 5: 1, 6: 5, 7: 1}) == [
         [(1, 0, False), (5, 1, True), (6, 1, False), (7, 1, True), (2, 0, False), (3, 0, False), (4, 0, False)]
     ]
 
 
 def test_of_equal_lines_the_later_goes_on() -> None:
-    assert told({1: None, 2: 1, 3: 1}) == [[(1, 0, False), (2, 1, True), (3, 0, False)]]
+    assert order({1: None, 2: 1, 3: 1}) == [[(1, 0, False), (2, 1, True), (3, 0, False)]]
 
 
 def test_rounds_that_came_from_nothing_each_begin_a_family() -> None:
-    assert told({2: None, 1: None, 3: 2}) == [[(1, 0, False)], [(2, 0, False), (3, 0, False)]]
-    assert told({}) == []
+    assert order({2: None, 1: None, 3: 2}) == [[(1, 0, False)], [(2, 0, False), (3, 0, False)]]
+    assert order({}) == []
 
 
 def test_rounds_whose_parent_was_deleted_stay_a_family() -> None:

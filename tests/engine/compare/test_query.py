@@ -102,11 +102,11 @@ def test_sort_by_an_unknown_column_is_refused(key: str) -> None:
 @given(st.text())
 def test_any_expression_filters_or_is_refused(expression: str) -> None:
     try:
-        kept = filter_rounds(ROUNDS, expression)
+        matching = filter_rounds(ROUNDS, expression)
     except SpecError as error:
         assert error.message
     else:
-        assert [round_ for round_ in ROUNDS if round_ in kept] == kept
+        assert [round_ for round_ in ROUNDS if round_ in matching] == matching
 
 
 def test_equals_asks_for_one_of_the_words_of_a_list() -> None:

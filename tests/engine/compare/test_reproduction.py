@@ -20,16 +20,16 @@ def run(losses: list[float | None], evals: list[float], **origin: Any) -> list[A
 
 
 def test_same_losses_are_identical() -> None:
-    found = reproduction(run([2.0, 1.5, None], [3.0, 1.0]), run([2.0, 1.5, None], [3.0, 1.0]))
-    assert (found.verdict, found.steps, found.evaluations, found.first_step) == ("identical", 3, 2, None)
-    assert (found.step_difference, found.eval_difference) == (0.0, 0.0)
+    result = reproduction(run([2.0, 1.5, None], [3.0, 1.0]), run([2.0, 1.5, None], [3.0, 1.0]))
+    assert (result.verdict, result.steps, result.evaluations, result.first_step) == ("identical", 3, 2, None)
+    assert (result.step_difference, result.eval_difference) == (0.0, 0.0)
 
 
 def test_losses_that_differ_in_the_last_digits_are_within_tolerance() -> None:
-    found = reproduction(run([2.0, 1.0], [3.0, 1.0]), run([2.0, 1.009], [3.0, 1.0009]))
-    assert (found.verdict, found.first_step) == ("within tolerance", 2)
-    assert found.step_difference == pytest.approx(0.009 / 1.009)
-    assert found.eval_difference == pytest.approx(0.0009 / 1.0009)
+    result = reproduction(run([2.0, 1.0], [3.0, 1.0]), run([2.0, 1.009], [3.0, 1.0009]))
+    assert (result.verdict, result.first_step) == ("within tolerance", 2)
+    assert result.step_difference == pytest.approx(0.009 / 1.009)
+    assert result.eval_difference == pytest.approx(0.0009 / 1.0009)
 
 
 @pytest.mark.parametrize(

@@ -43,23 +43,23 @@ def test_same_prompts_are_paired_whichever_round_is_named_first(idle_cockpit: Co
 
 
 def test_round_meets_its_base_model(idle_cockpit: Cockpit) -> None:
-    found = open_contest(idle_cockpit.workspace, answered(idle_cockpit, 1), None)
-    assert found.first == Side("some/model")
-    assert [(pair.first, pair.second) for pair in found.pairs] == [(f"base to {p}", f"1 to {p}") for p in PROMPTS]
+    contest = open_contest(idle_cockpit.workspace, answered(idle_cockpit, 1), None)
+    assert contest.first == Side("some/model")
+    assert [(pair.first, pair.second) for pair in contest.pairs] == [(f"base to {p}", f"1 to {p}") for p in PROMPTS]
 
 
 def test_samples_stand_in_where_one_has_no_scored_answers(idle_cockpit: Cockpit) -> None:
     first, second = answered(idle_cockpit, 1, scored=False), answered(idle_cockpit, 2, scored=False)
     write_spoken(idle_cockpit.workspace, second, {"other": ("a", "b")})
-    found = open_contest(idle_cockpit.workspace, first, second)
-    assert (len(found.pairs), found.sampled) == (12, True)
+    contest = open_contest(idle_cockpit.workspace, first, second)
+    assert (len(contest.pairs), contest.sampled) == (12, True)
 
 
 def test_answers_alike_are_not_asked_for(idle_cockpit: Cockpit) -> None:
     first = answered(idle_cockpit, 1, {"a": "same \n text", "b": "one", "only here": "x"})
     second = answered(idle_cockpit, 2, {"a": "same\n text", "b": "two", "only there": "x"})
-    found = open_contest(idle_cockpit.workspace, first, second)
-    assert ([pair.prompt for pair in found.pairs], found.alike) == (["b"], 1)
+    contest = open_contest(idle_cockpit.workspace, first, second)
+    assert ([pair.prompt for pair in contest.pairs], contest.alike) == (["b"], 1)
 
 
 def test_what_cannot_be_judged_is_told_with_what_to_do(idle_cockpit: Cockpit) -> None:

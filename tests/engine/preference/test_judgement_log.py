@@ -62,15 +62,15 @@ def test_whole_last_line_without_its_newline_counts(path: Path) -> None:
     assert read_judgements(path).valid == (preferred("a", "first"), preferred("b", "tie"))
 
 
-@pytest.mark.parametrize("taken", [0, 1, 20])
+@pytest.mark.parametrize("written", [0, 1, 20])
 @pytest.mark.parametrize("before", [b"", b'{"torn'])
 def test_refused_write_leaves_the_file_as_it_was(
-    path: Path, monkeypatch: pytest.MonkeyPatch, taken: int, before: bytes
+    path: Path, monkeypatch: pytest.MonkeyPatch, written: int, before: bytes
 ) -> None:
     append_judgement(path, preferred("a", "first"))
     with path.open("ab") as file:
         file.write(before)
-    content, write_to, calls = path.read_bytes(), os.write, iter([taken])
+    content, write_to, calls = path.read_bytes(), os.write, iter([written])
 
     def refuse(descriptor: int, data: bytes) -> int:
         if count := next(calls, 0):
@@ -114,5 +114,5 @@ def test_two_judges_at_once_lose_nothing(path: Path) -> None:
     command = [sys.executable, "-P", "-c", WRITER, str(path)]
     writers = [subprocess.Popen([*command, name], env=ENVIRONMENT) for name in ("one", "other")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
-    found = read_judgements(path)
-    assert (len(found.valid), found.unread) == (120, 0)
+    judgements = read_judgements(path)
+    assert (len(judgements.valid), judgements.unread) == (120, 0)

@@ -33,12 +33,12 @@ def test_two_are_as_their_wins_say_with_the_prior() -> None:
 
 
 def log_posterior(fought: Duels, logs: Mapping[Contestant, float]) -> float:
-    told = 0.0
+    log_likelihood = 0.0
     for (first, second), rate in fought.items():
         ahead = logs[first] - logs[second]
-        told -= (rate.wins + rate.ties / 2) * math.log1p(math.exp(-ahead))
-        told -= (rate.losses + rate.ties / 2) * math.log1p(math.exp(ahead))
-    return told - sum(math.log1p(math.exp(log)) - log / 2 for log in logs.values())
+        log_likelihood -= (rate.wins + rate.ties / 2) * math.log1p(math.exp(-ahead))
+        log_likelihood -= (rate.losses + rate.ties / 2) * math.log1p(math.exp(ahead))
+    return log_likelihood - sum(math.log1p(math.exp(log)) - log / 2 for log in logs.values())
 
 
 FOUGHT: Duels = {
@@ -100,8 +100,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 def test_large_graphs_that_hang_together_by_a_thread_are_solved() -> None:
     chain = [Contestant(str(number), "") for number in range(40)]
     worths = bradley_terry({(first, second): WinRate(99, 0, 1) for first, second in itertools.pairwise(chain)})
-    found = [worths[one][0] for one in chain]
-    assert found == sorted(found, reverse=True)
+    ranking = [worths[one][0] for one in chain]
+    assert ranking == sorted(ranking, reverse=True)
     assert all(math.isfinite(end) for ends in worths.values() for end in ends)
 
 
@@ -114,7 +114,7 @@ def judgements(*listed: Judgement) -> Judgements:
 
 
 def test_rounds_and_their_base_are_put_in_order() -> None:
-    found = rank(
+    ranking = rank(
         judgements(
             *(preferred(str(place), "second") for place in range(6)),
             *(preferred(str(place), "second", sides=(BASE, FIRST)) for place in range(6)),
@@ -122,22 +122,22 @@ def test_rounds_and_their_base_are_put_in_order() -> None:
         ),
         rounds_of(1, 2, 3),
     )
-    assert [place.called for place in found.places] == ["round 2", "round 1", "the base model"]
-    assert [place.rate for place in found.places] == [WinRate(6, 0, 0), WinRate(6, 0, 6), WinRate(0, 0, 6)]
-    assert (found.groups, found.left_out) == (1, 0)
-    assert found.sentences == [
+    assert [place.called for place in ranking.places] == ["round 2", "round 1", "the base model"]
+    assert [place.rate for place in ranking.places] == [WinRate(6, 0, 0), WinRate(6, 0, 6), WinRate(0, 0, 6)]
+    assert (ranking.groups, ranking.left_out) == (1, 0)
+    assert ranking.sentences == [
         "round 2 is preferred to round 1: 100 % of 6 (95 %: 61–100 %)",
         "round 1 is preferred to the base model: 100 % of 6 (95 %: 61–100 %)",
     ]
-    assert found.places[2].fields["round"] is None and found.places[2].fields["model"] == "some/model"
-    assert found.places[0].fields["win_rate"] == 1.0
+    assert ranking.places[2].fields["round"] is None and ranking.places[2].fields["model"] == "some/model"
+    assert ranking.places[0].fields["win_rate"] == 1.0
 
 
 def test_rounds_that_are_gone_and_earlier_answers_are_left_out() -> None:
     later = Side("some/model", "0001-00c0ffee", 20)
     listed = judgements(preferred("a", "first"), preferred("b", "first", sides=(later, SECOND)))
-    found = rank(listed, rounds_of(1, 2))
-    assert (found.left_out, [place.rate.count for place in found.places]) == (1, [1, 1])
+    ranking = rank(listed, rounds_of(1, 2))
+    assert (ranking.left_out, [place.rate.count for place in ranking.places]) == (1, [1, 1])
     gone = rank(listed, rounds_of(1))
     assert (gone.left_out, gone.places, gone.groups) == (2, (), 0)
     assert rank(judgements(), rounds_of(1)).sentences == []
@@ -145,16 +145,16 @@ def test_rounds_that_are_gone_and_earlier_answers_are_left_out() -> None:
 
 def test_groups_that_never_met_are_counted() -> None:
     others = Side("some/model", "0003-00c0ffee", 10), Side("some/model", "0004-00c0ffee", 10)
-    found = rank(judgements(preferred("a", "first"), preferred("a", "first", sides=others)), rounds_of(1, 2, 3, 4))
-    assert (found.groups, len(found.places)) == (2, 4)
+    ranking = rank(judgements(preferred("a", "first"), preferred("a", "first", sides=others)), rounds_of(1, 2, 3, 4))
+    assert (ranking.groups, len(ranking.places)) == (2, 4)
 
 
 def test_base_models_are_told_apart() -> None:
     other = Side("other/model")
-    found = rank(
+    ranking = rank(
         judgements(preferred("a", "first", sides=(BASE, FIRST)), preferred("a", "first", sides=(other, SECOND))),
         rounds_of(1, 2),
     )
-    assert {place.called for place in found.places} == {
+    assert {place.called for place in ranking.places} == {
         "round 1", "round 2", "the base model some/model", "the base model other/model",
     }  # fmt: skip

@@ -44,13 +44,13 @@ def texts(svg: bytes) -> list[str]:
 
 def styles(svg: bytes, panel: str) -> list[tuple[str, str]]:
     """Colour and dashes of each smoothed line of a panel."""
-    found = []
+    styles = []
     for name, group in groups(svg).items():
         if re.fullmatch(rf"{panel}-\d+", name):
             (path,) = [element for element in group.findall(f"{SVG}path")]
             style = dict(part.strip().split(": ") for part in path.get("style", "").split(";") if part.strip())
-            found.append((style["stroke"], style.get("stroke-dasharray", "")))
-    return found
+            styles.append((style["stroke"], style.get("stroke-dasharray", "")))
+    return styles
 
 
 def test_every_run_has_a_line_in_every_panel_with_title_labels_and_legend(workspace: Workspace) -> None:
@@ -59,16 +59,16 @@ def test_every_run_has_a_line_in_every_panel_with_title_labels_and_legend(worksp
     names = groups(picture.data)
     for panel in (*PANELS, "peak-memory"):
         assert len([name for name in names if re.fullmatch(rf"{panel}-\d+", name)]) == 3, panel
-    told = texts(picture.data)
-    assert "Curves of rounds 1, 2 and 3" in told
-    assert {"round 1: try 1", "round 2: try 2", "round 3: try 3"} <= set(told)
-    assert {"train loss", "eval loss", "learning rate"} <= set(told) and "optimizer step" in told
-    assert {"nats per token", "nats per held-out token", "GiB"} <= set(told)
+    labels = texts(picture.data)
+    assert "Curves of rounds 1, 2 and 3" in labels
+    assert {"round 1: try 1", "round 2: try 2", "round 3: try 3"} <= set(labels)
+    assert {"train loss", "eval loss", "learning rate"} <= set(labels) and "optimizer step" in labels
+    assert {"nats per token", "nats per held-out token", "GiB"} <= set(labels)
 
 
 def test_memory_that_was_not_recorded_has_no_panel(workspace: Workspace) -> None:
-    told = texts(draw(workspace, rounds_with_runs(workspace, 2), "svg").data)
-    assert "GiB" not in told and "tokens/s" in told
+    labels = texts(draw(workspace, rounds_with_runs(workspace, 2), "svg").data)
+    assert "GiB" not in labels and "tokens/s" in labels
 
 
 def test_ten_lines_are_told_apart_by_colour_and_dashes_together(workspace: Workspace) -> None:

@@ -21,7 +21,7 @@ from tests.support.rounds import make_round, make_spec
 
 
 def images(document: str) -> list[str]:
-    """What the pictures of a document link to."""
+    """Return the targets of the pictures in a document."""
     return [str(token.attrs["src"]) for token in flat(parse(document)) if token.type == "image"]
 
 
@@ -29,11 +29,11 @@ def test_table_holds_what_differs_between_the_reference_rounds(reference_workspa
     rounds = RoundStore(reference_workspace).rounds()[1:4]
     main, shared = tables_of(to_document(rounds, None, rounds))
     assert main[0] == ["field", "round 2", "round 3", "round 4"]
-    told = {row[0]: row[1:] for row in main[1:]}
-    assert told["train.learning_rate"] == ["5e-5", "2e-5", "5e-5"]
-    assert told["perplexity"] == ["3.16", "3.19", "3.62"]
-    assert told["against round 2"] == ["–", "+0.9 %", "+14.6 %"]
-    assert "train.per_device_train_batch_size" not in told and "name" not in told
+    by_field = {row[0]: row[1:] for row in main[1:]}
+    assert by_field["train.learning_rate"] == ["5e-5", "2e-5", "5e-5"]
+    assert by_field["perplexity"] == ["3.16", "3.19", "3.62"]
+    assert by_field["against round 2"] == ["–", "+0.9 %", "+14.6 %"]
+    assert "train.per_device_train_batch_size" not in by_field and "name" not in by_field
     assert ["train.per_device_train_batch_size", "8"] in shared and ["model.dtype", "float16"] in shared
     both = {row[0] for row in main} & {row[0] for row in shared}
     assert not both
@@ -61,8 +61,8 @@ def test_what_does_not_compare_and_has_no_curve_is_said() -> None:
 
 
 def test_whether_a_difference_is_real_is_in_the_table_and_in_a_sentence() -> None:
-    told = "round 2 is better than round 1: perplexity -9.5 %"
-    document = to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict("better", told, "better")])
+    sentence = "round 2 is better than round 1: perplexity -9.5 %"
+    document = to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict("better", sentence, "better")])
     assert "| is it real? | – | better |" in document
     assert "\n## Is the difference real?\n\n- Round 2 is better than round 1: perplexity -9.5 %.\n" in document
     assert "real?" not in to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict()])
@@ -97,10 +97,10 @@ def test_hostile_text_stays_text(text: str) -> None:
     rounds = [make_round(1, spec=spec, name=text, note=text), make_round(2, name="b", warnings=(text,))]
     document = to_document(rounds, "x.svg")
     main, _ = tables_of(document)
-    told = {row[0]: row[1:] for row in main[1:]}
+    by_field = {row[0]: row[1:] for row in main[1:]}
     assert {len(row) for row in main} == {3}
-    assert told["name"] == [folded(text) or "–", "b"]
-    assert told["model.path"][0] == told["data.path"][0] == folded(text)
+    assert by_field["name"] == [folded(text) or "–", "b"]
+    assert by_field["model.path"][0] == by_field["data.path"][0] == folded(text)
     tokens = flat(parse(document))
     assert {token.content for token in tokens if token.type == "html_inline"} <= {COMMENT}
     assert not {"link_open", "html_block", "em_open", "s_open", "fence"} & {token.type for token in tokens}

@@ -69,7 +69,7 @@ def test_result_that_does_not_compare_is_marked_and_explained() -> None:
     main = tables_of(document)[0]
     assert [row[main[0].index("perplexity")] for row in main[1:]] == ["3.32", "2.72", "≁ 2.72", ""]
     assert [row[main[0].index("95 % interval")] for row in main[1:]] == ["", "2.46–3.00", "2.46–3.00", ""]
-    assert "95 % interval: within which" in document
+    assert "95 % interval: the perplexity on" in document
     assert "\n≁: Round 3 was measured on other held-out tokens than round 1: other examples (data.seed).\n" in document
     assert "≁" not in to_markdown(rounds[:2]) and "95 %" not in to_markdown(rounds[:1])
 

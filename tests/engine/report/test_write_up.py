@@ -81,7 +81,9 @@ def test_what_is_said_of_a_difference_is_what_the_rows_say(idle_cockpit: Cockpit
     )
 
 
-def told(workspace: Workspace, round_: Round, answers: dict[int, str], prompt: str = "Why?", **origin: str) -> Round:
+def record_run(
+    workspace: Workspace, round_: Round, answers: dict[int, str], prompt: str = "Why?", **origin: str
+) -> Round:
     run = workspace.run_dir(round_.id)
     run.path.mkdir(parents=True, exist_ok=True)
     writer = EventWriter(run.events)
@@ -94,8 +96,8 @@ def told(workspace: Workspace, round_: Round, answers: dict[int, str], prompt: s
 
 def test_samples_stand_side_by_side_and_machines_apart(workspace: Workspace) -> None:
     rounds = [
-        told(workspace, make_round(1), {0: "base", 5: "early", 9: "late"}),
-        told(workspace, make_round(2), {0: "base", 9: "other"}, device="A100"),
+        record_run(workspace, make_round(1), {0: "base", 5: "early", 9: "late"}),
+        record_run(workspace, make_round(2), {0: "base", 9: "other"}, device="A100"),
     ]
     samples, machines = tables_of(to_report(workspace, rounds))[-2:]
     assert samples == [
@@ -138,7 +140,7 @@ def test_warnings_that_all_rounds_have_are_told_once(workspace: Workspace) -> No
 
 def test_chapters_come_by_number_and_hashes_are_short(workspace: Workspace) -> None:
     rounds = [make_round(1), make_round(2, parent=1), make_round(3, parent=1), make_round(4, parent=2)]
-    told(workspace, rounds[0], {}, device="a" * 64)
+    record_run(workspace, rounds[0], {}, device="a" * 64)
     document = to_report(workspace, rounds)
     assert [text for text in headings(document) if text.startswith("Round ")] == [f"Round {n}" for n in (1, 2, 3, 4)]
     assert ["device", f"{'a' * 16}…"] in tables_of(document)[-1]
@@ -182,7 +184,7 @@ def test_hostile_text_stays_text(workspace: Workspace, text: str) -> None:
     spec = make_spec(model__path=text, data__path=text)
     parent = make_round(1, spec=make_spec(), name="a")
     round_ = make_round(2, spec=spec, parent=1, name=text, note=text, message=text, warnings=(text,))
-    told(workspace, round_, {0: text, 3: text}, prompt=text, device=text)
+    record_run(workspace, round_, {0: text, 3: text}, prompt=text, device=text)
     document = to_report(workspace, [parent, round_])
     tokens = flat(parse(document))
     assert {token.content for token in tokens if token.type == "html_inline"} <= {COMMENT}

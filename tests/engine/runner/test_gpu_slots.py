@@ -47,9 +47,9 @@ def test_round_does_not_wait_for_strangers_when_they_have_all() -> None:
 
 @pytest.mark.parametrize("allowed", ["0,2", "GPU-00,GPU-22", "GPU-0, GPU-2"])
 def test_gpus_that_the_person_did_not_allow_are_not_touched(allowed: str) -> None:
-    found = slots(gpu(0), gpu(1), gpu(2), allowed=allowed)
-    assert [item.index for item in found.gpus()] == [0, 2]
-    assert found.free(["GPU-00", "GPU-22"])[0] is False
+    allowed_slots = slots(gpu(0), gpu(1), gpu(2), allowed=allowed)
+    assert [item.index for item in allowed_slots.gpus()] == [0, 2]
+    assert allowed_slots.free(["GPU-00", "GPU-22"])[0] is False
 
 
 def test_one_gpu_allowed_by_name_is_no_choice() -> None:

@@ -84,14 +84,14 @@ def test_configured_command_is_run_with_nobody_there(
     workspace: Workspace, queue: Callable[..., Round], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    said = tmp_path / "said"
+    output = tmp_path / "said"
     (tmp_path / "loratui").mkdir()
-    command = f"sh -c 'echo \"$LORATUI_EVENT $LORATUI_ROUND\" >> {said}' sh"
+    command = f"sh -c 'echo \"$LORATUI_EVENT $LORATUI_ROUND\" >> {output}' sh"
     (tmp_path / "loratui" / "config.toml").write_text(f"[notify]\ncommand = {json.dumps(command)}\n")
     queue()
     run(workspace, Script(steps=2))
-    await_true(said.exists, "the command")
-    await_true(lambda: said.read_text() == "finished 1\n", "its words")
+    await_true(output.exists, "the command")
+    await_true(lambda: output.read_text() == "finished 1\n", "its words")
 
 
 def statuses(store: RoundStore) -> list[Status]:

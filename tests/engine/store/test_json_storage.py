@@ -90,9 +90,9 @@ def test_older_backups_are_an_hour_and_a_day_apart(store: RoundStore, workspace:
     def written_at(hours: float) -> None:
         os.utime(workspace.store_path, (1e9 + hours * HOUR_SECONDS,) * 2)
 
-    def kept() -> list[float]:
-        found = (backup(workspace, age) for age in (1, 2, 3))
-        return [round((path.stat().st_mtime - 1e9) / HOUR_SECONDS, 1) for path in found if path.exists()]
+    def backup_ages() -> list[float]:
+        paths = (backup(workspace, age) for age in (1, 2, 3))
+        return [round((path.stat().st_mtime - 1e9) / HOUR_SECONDS, 1) for path in paths if path.exists()]
 
     written_at(-1)
     for hours, expected in [
@@ -109,7 +109,7 @@ def test_older_backups_are_an_hour_and_a_day_apart(store: RoundStore, workspace:
     ]:
         add(store)
         written_at(hours)
-        assert kept() == expected
+        assert backup_ages() == expected
 
 
 @pytest.mark.parametrize("refusal", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])

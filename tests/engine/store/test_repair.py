@@ -46,10 +46,10 @@ def test_damaged_store_is_kept_and_comes_back_from_its_backup(
     assert store.rounds() == rounds[:1]
     (aside,) = asides(workspace)
     assert aside.read_bytes() == content
-    (told,) = store.notices()
-    assert told.startswith(f"{workspace.store_path} was damaged (")
-    assert told.endswith(f"is kept as {aside.name}: 1 round recovered from experiments.json.bak1 and runs/")
-    assert "\n" not in told
+    (notice,) = store.notices()
+    assert notice.startswith(f"{workspace.store_path} was damaged (")
+    assert notice.endswith(f"is kept as {aside.name}: 1 round recovered from experiments.json.bak1 and runs/")
+    assert "\n" not in notice
     assert RoundStore(workspace).rounds() == rounds[:1]
     assert add(store).number == 2
     assert len(asides(workspace)) == 1
@@ -208,7 +208,7 @@ def test_number_that_is_too_large_to_hold_is_never_rounded(
             damage(workspace.store_path, content)
             assert store.rounds() == rounds
             for name in names:
-                with pytest.raises(StoreError, match=r"holds what cannot be written again and is as before: .* range"):
+                with pytest.raises(StoreError, match=r"has a value that cannot be written, and is as before: .* range"):
                     ASKS[name](store)
             assert workspace.store_path.read_bytes() == content
             assert store.update(2, note="y").note == "y"
@@ -251,10 +251,10 @@ def test_second_damage_does_not_hide_the_first(store: RoundStore, workspace: Wor
 
 
 def test_damaged_backup_is_passed_over_for_an_older_one(store: RoundStore, workspace: Workspace) -> None:
-    kept = [add(store), add(store), add(store)]
+    rounds = [add(store), add(store), add(store)]
     damage(workspace.root / "experiments.json.bak1", b"{")
     damage(workspace.store_path, b"{")
-    assert store.rounds() == kept[:1]
+    assert store.rounds() == rounds[:1]
     assert "recovered from experiments.json.bak2" in store.notices()[0]
 
 
@@ -374,7 +374,7 @@ HOSTILE_SPECS: dict[str, bytes | None] = {
 def test_run_whose_spec_cannot_be_read_is_passed_over(
     idle_cockpit: Cockpit, nano_spec: Spec, content: bytes | None
 ) -> None:
-    kept = idle_cockpit.queue(nano_spec)
+    round_ = idle_cockpit.queue(nano_spec)
     spec = idle_cockpit.workspace.run_dir("0002-x").spec
     spec.parent.mkdir()
     if content is None:
@@ -382,7 +382,7 @@ def test_run_whose_spec_cannot_be_read_is_passed_over(
     else:
         spec.write_bytes(content)
     assert idle_cockpit.rebuild()[0] == 1
-    assert idle_cockpit.store.rounds() == [kept]
+    assert idle_cockpit.store.rounds() == [round_]
 
 
 def test_rebuild_takes_a_broken_round_from_the_backup(

@@ -209,10 +209,10 @@ def test_what_a_newer_version_wrote_survives_an_update(store: RoundStore, worksp
     workspace.store_path.write_text(json.dumps(document))
     store.update(1, note="touched")
     add(store)
-    kept = json.loads(content(workspace))
-    assert kept["rounds"]["1"]["tags"] == ["from", "tomorrow"]
-    assert kept["rounds"]["1"]["note"] == "touched"
-    assert kept["later"] == {"1": {"x": 1}}
+    document = json.loads(content(workspace))
+    assert document["rounds"]["1"]["tags"] == ["from", "tomorrow"]
+    assert document["rounds"]["1"]["note"] == "touched"
+    assert document["later"] == {"1": {"x": 1}}
 
 
 later = st.dictionaries(
@@ -242,14 +242,14 @@ def test_what_a_newer_version_wrote_within_survives_when_all_around_it_changes(
     }  # fmt: skip
     assert store.update(1, **changed) == msgspec.structs.replace(make_round(1), **changed)
     store.update_each(lambda _: {1: {"result": Result(perplexity=3.0), "spec": spec}})
-    kept = json.loads(content(workspace))["rounds"]["1"]
+    document = json.loads(content(workspace))["rounds"]["1"]
     for path, fields in parts.items():
-        place = kept
+        place = document
         for name in filter(None, path.split(".")):
             place = place[name]
         assert {name: place[name] for name in fields} == fields
-    assert kept["spec"]["lora"]["r"] == 64
-    assert (kept["result"]["eval_loss"], kept["result"]["perplexity"]) == (None, 3.0)
+    assert document["spec"]["lora"]["r"] == 64
+    assert (document["result"]["eval_loss"], document["result"]["perplexity"]) == (None, 3.0)
 
 
 def test_missing_store_is_told_apart(empty_directory: Path) -> None:
@@ -336,12 +336,12 @@ def test_lock_that_cannot_be_used_is_named(store: RoundStore, workspace: Workspa
 def test_lock_held_too_long_is_told(store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.05)
     waiting = RoundStore(workspace)
-    told: list[str] = []
+    refusals: list[str] = []
 
     def wait() -> None:
         with pytest.raises(StoreError) as caught:
             add(waiting)
-        told.append(caught.value.message)
+        refusals.append(caught.value.message)
 
     def make(number: int) -> Round:
         thread = threading.Thread(target=wait)
@@ -350,7 +350,7 @@ def test_lock_held_too_long_is_told(store: RoundStore, workspace: Workspace, mon
         return make_round(number)
 
     store.add(make)
-    assert len(told) == 1 and "has been held by another process" in told[0]
+    assert len(refusals) == 1 and "has been held by another process" in refusals[0]
     assert numbers(store) == [1]
 
 

@@ -444,7 +444,7 @@ async def test_loss_that_turns_to_nan_is_told_once(
         writer.close()
         await until(pilot, lambda: len(pilot.app._notifications) == 1, "the toast")
         (note,) = pilot.app._notifications
-        assert "no finite number" in note.message and note.severity == "error"
+        assert "is not finite" in note.message and note.severity == "error"
 
 
 def test_every_kind_has_a_severity() -> None:

@@ -14,7 +14,7 @@ from engine.errors import StoreError
 from engine.runs.spec_file import QueuedRound, known_fields
 from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
-from engine.store.json_storage import Record
+from engine.store.json_format import Record
 
 _decoder = msgspec.json.Decoder(Round)
 

@@ -16,7 +16,7 @@ from engine.runs.snapshot import RunSnapshot, result_of
 from engine.runs.spec_file import merged, read_queued
 from engine.spec.round import Round, Status
 from engine.store.documents import new_round, to_round
-from engine.store.json_storage import KEY, Tables
+from engine.store.json_format import KEY, Tables
 from engine.store.trash import removed_in
 
 ANNOTATIONS = ("name", "note", "tags", "pinned")  # what a person writes about a round; no effect on training

@@ -15,7 +15,8 @@ import msgspec
 
 from engine.errors import StoreDamaged, StoreMissing
 from engine.files.paths import Workspace
-from engine.store.json_storage import KEY, SCHEMA, AtomicJSONStorage, Tables, read_tables, refuse_newer
+from engine.store.json_format import KEY, SCHEMA, Tables, read_tables, refuse_newer
+from engine.store.json_storage import AtomicJSONStorage
 from engine.store.recovery import Recovered, recover, rounds_of_runs
 
 

@@ -24,7 +24,8 @@ from engine.files.paths import Workspace
 from engine.runs.spec_file import merged
 from engine.spec.round import Round, Status
 from engine.store.documents import share_equal_parts, to_round
-from engine.store.json_storage import SCHEMA, AtomicJSONStorage, Signature, Tables, refuse_newer
+from engine.store.json_format import SCHEMA, Tables, refuse_newer
+from engine.store.json_storage import AtomicJSONStorage, Signature
 from engine.store.repair import last_number, meta_of, notices_of, rebuild, repair
 from engine.store.trash import Removed, forget, move_from_trash, move_to_trash, removed_in
 

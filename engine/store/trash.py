@@ -15,7 +15,7 @@ from tinydb import TinyDB
 from tinydb.table import Document
 
 from engine.errors import RoundError
-from engine.store.json_storage import Tables
+from engine.store.json_format import Tables
 
 TABLE = "removed"
 

@@ -14,7 +14,8 @@ from tinydb import TinyDB
 from engine.errors import StoreError
 from engine.files.paths import Workspace
 from engine.spec.round import ACTIVE
-from engine.store.json_storage import HOUR_SECONDS, AtomicJSONStorage, read_tables
+from engine.store.json_format import read_tables
+from engine.store.json_storage import HOUR_SECONDS, AtomicJSONStorage
 from engine.store.round_store import RoundStore
 from tests.support.rounds import make_round
 

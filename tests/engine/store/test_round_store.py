@@ -23,7 +23,8 @@ from engine.files.paths import Workspace
 from engine.spec.plan import make_plan
 from engine.spec.round import ACTIVE, Result, Round, Status
 from engine.store import round_store as store_module
-from engine.store.json_storage import AtomicJSONStorage, Tables
+from engine.store.json_format import Tables
+from engine.store.json_storage import AtomicJSONStorage
 from engine.store.round_store import RoundStore
 from engine.system.process import ProcessIdentity
 from tests.support.processes import ROOT

@@ -151,7 +151,7 @@ async def test_store_that_cannot_be_read_for_a_while_leaves_the_table(
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr("engine.store.json_storage.read_plain", refuse)
+            patch.setattr("engine.store.json_format.read_plain", refuse)
             os.utime(idle_cockpit.workspace.store_path)
             await until(pilot, lambda: "cannot be read: input/output error" in banner(pilot), "the error")
             assert pilot.app.screen.query_one(RoundTable).row_count == 2

@@ -97,7 +97,7 @@ def make_huge(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("replace", "why"),
-    [(make_directory, "it is a directory"), (make_pipe, "no file but a pipe"), (make_huge, "more than 512 MiB")],
+    [(make_directory, "it is a directory"), (make_pipe, "not a file but a pipe"), (make_huge, "more than 512 MiB")],
 )
 def test_what_is_no_file_at_all_is_moved_aside(
     store: RoundStore, workspace: Workspace, rounds: list[Round], replace: Callable[[Path], None], why: str

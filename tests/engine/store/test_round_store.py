@@ -263,7 +263,7 @@ def test_missing_store_is_told_apart(empty_directory: Path) -> None:
     assert not store.exists()
 
 
-@pytest.mark.parametrize("refusing", ["os.replace", "os.fsync", "os.link", "engine.store.json_storage.staged"])
+@pytest.mark.parametrize("refusing", ["os.replace", "os.fsync", "os.link", "engine.store.json_storage.temporary_file"])
 def test_write_that_fails_leaves_the_old_state_and_says_so(
     store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, refusing: str
 ) -> None:

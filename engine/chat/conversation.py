@@ -22,19 +22,19 @@ class ChatSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of answers; the options have the names of transformers' `GenerationConfig`."""
 
     temperature: Annotated[
-        float, Meta(ge=0, le=10, description="0 takes the likeliest token each time; more leaves more to chance.")
+        float, Meta(ge=0, le=10, description="0 takes the most likely token each time; higher is more random.")
     ] = 0.7
     top_p: Annotated[
-        float, Meta(gt=0, le=1, description="Of the likeliest tokens only those that make up this share.")
+        float, Meta(gt=0, le=1, description="Choose among the most likely tokens with this probability in all.")
     ] = 0.95
     max_new_tokens: Annotated[int, Meta(ge=1, le=4096, description="Longest answer in tokens.")] = 512
-    seed: Annotated[Seed, Meta(description="Chance of an answer: the same again with the same seed.")] = 0
+    seed: Annotated[Seed, Meta(description="Random seed: the same seed gives the same answer again.")] = 0
     prompt_template: Annotated[
         str,
         Meta(
             pattern=PROMPT_TEMPLATE,
             max_length=10_000,
-            description="auto asks each round as it was trained, and the base model as the first of them.",
+            description="auto asks each round as it was trained, and the base model as the first round.",
             extra={
                 "allowed": r"auto, alpaca, chat_template, or your own text up to the answer, with {prompt} in it and "
                 r"\n for a line break"

@@ -17,7 +17,7 @@ KINDS = {  # causes of other held-out tokens, and the fields that decide them
     "another prompt template": ("data.prompt_template",),
 }
 EXAMPLES = "other examples"  # the cause where any other field of the data differs
-UNSEEN = "other examples or another tokenizer (what data.path or model.path names has changed in between)"
+UNSEEN = "other examples or another tokenizer (the files of data.path or model.path have changed in between)"
 
 
 def are_comparable(first: Round, second: Round) -> bool:

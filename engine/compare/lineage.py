@@ -90,7 +90,7 @@ def family_of(rounds: Iterable[Round], number: int) -> list[Kin]:
     for family in families(rounds):
         if any(kin.number == number for kin in family):
             return family
-    raise RoundError(f"there is no round {number}: `loratui ls` lists those there are")
+    raise RoundError(f"there is no round {number}: `loratui ls` lists them")
 
 
 def _cut_circles(parents: dict[int, int | None]) -> set[int]:

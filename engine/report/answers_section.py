@@ -48,11 +48,11 @@ def answer_scores(rounds: Sequence[Round], runs: Runs) -> Iterator[str]:
     names = ["base model" if len(bases) == 1 else f"base model of {name_rounds(numbers)}" for numbers in bases.values()]
     rows = [[name, *base] for name, base in zip(names, bases, strict=True)] + rows
     yield markdown_table(["", "prompts", *TEXT_SCORES.values()], rows, [False, *[True] * (1 + len(TEXT_SCORES))])
-    yield "Greedy answers; BLEU and chrF go to 100, ROUGE (F1) to 1, and more is better."
+    yield "Greedy answers; BLEU and chrF go to 100, ROUGE (F1) to 1; higher is better."
     if any(leaders.best for leaders in leaders_by_key.values()):
-        yield "**Bold**: the best where the prompts are the same."
+        yield "**Bold**: the best among the rounds with the same prompts."
     if any(leaders.incomparable for leaders in leaders_by_key.values()):
-        yield f"{INCOMPARABLE}: to other prompts, or of another length, than most."
+        yield f"{INCOMPARABLE}: answers to other prompts, or of another length, than those of most rounds."
     signatures = {
         (TEXT_SCORES[name], signature)
         for round_ in answered

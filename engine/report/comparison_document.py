@@ -80,7 +80,7 @@ def to_document(
         parts.append(f"![Curves of {numbers}]({quote(picture)})")
     parts += [as_sentence(line) for line in curveless_lines(curveless)]
     if shared := shared_settings(rounds):
-        parts.append("## The same in all of them\n\n" + shared)
+        parts.append("## Settings that all rounds share\n\n" + shared)
     if notes := notes_of(rounds):
         parts.append("## Notes\n\n" + notes)
     return "\n\n".join(parts) + "\n"

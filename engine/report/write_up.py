@@ -80,14 +80,14 @@ def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[
         "Setup": "\n\n".join(_setup(rounds)),
         "Rounds": "\n\n".join([main_table(rounds), *table_legend(rounds)]),
         "Curves": "\n\n".join(f"![Curves of the rounds]({quote(name)})" for name in pictures),
-        "What was changed, and what came of it": "\n\n".join(_story(workspace, rounds)),
+        "Changes and their results": "\n\n".join(_story(workspace, rounds)),
         "Several seeds": _seeds(rounds),
         "On other data": _elsewhere(workspace, rounds),
         "Answers to held-out prompts": "\n\n".join(answer_scores(rounds, runs)),
         "Human judgement": judgements(workspace, rounds),
         "Samples": "\n\n".join(samples(rounds, runs)),
         "Environment": _environment(rounds, runs),
-        "To do it again": "\n\n".join(_commands(rounds)),
+        "How to reproduce": "\n\n".join(_commands(rounds)),
     }
     title = f"# {_named(rounds).capitalize()}" if rounds else "# No rounds"
     parts = [title, *_summary(rounds), *(f"## {name}\n\n{text}" for name, text in sections.items() if text)]

@@ -88,7 +88,7 @@ def _seen_from_outside(
         likely = ", likely the kernel's out-of-memory killer" if _by_oom_killer(code, oom_kills_before) else ""
         return Status.INTERRUPTED, f"killed by signal {-code} ({_signal_name(-code)}){at}{likely}: resume it"
     if code == EXIT_MUTE:
-        return Status.FAILED, f"the disk refused what the engine had to write{at}: free some space and resume"
+        return Status.FAILED, f"the engine could not write to the disk{at}: free some space and resume"
     return Status.FAILED, f"the engine ended with exit code {code}{at} and no reason: see {run.log}"
 
 

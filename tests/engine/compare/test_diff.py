@@ -98,7 +98,7 @@ def test_rows_that_rounds_say_they_were_measured_on_decide() -> None:
     assert are_comparable(first, same) and why_incomparable(first, same) == ""
     assert not are_comparable(first, other)
     assert why_incomparable(first, other) == (
-        "other examples or another tokenizer (what data.path or model.path names has changed in between)"
+        "other examples or another tokenizer (the files of data.path or model.path have changed in between)"
     )
     groups = held_out_groups([first, same, other])
     assert groups[1] == groups[2] != groups[3]

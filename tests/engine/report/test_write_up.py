@@ -41,8 +41,8 @@ def test_reference_rounds_read_as_the_story_they_are(reference_workspace: Worksp
     document = to_report(reference_workspace, rounds)
     assert headings(document) == [
         "Rounds 1 to 5", "Setup", "Base model", "Data", "LoRA", "Training", "Scored answers", "Rounds",
-        "What was changed, and what came of it",
-        *(f"Round {number}: tinyllama-alpaca" for number in range(1, 6)), "To do it again",
+        "Changes and their results",
+        *(f"Round {number}: tinyllama-alpaca" for number in range(1, 6)), "How to reproduce",
     ]  # fmt: skip
     base, data, _, _, _, main, *changed = tables_of(document)
     assert ["model.path", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"] in base

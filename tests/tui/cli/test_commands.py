@@ -135,7 +135,7 @@ def test_lineage_of_no_round_is_refused_in_a_sentence(
     reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reference("lineage", "9") == 2
-    assert capsys.readouterr().err == "loratui: there is no round 9: `loratui ls` lists those there are\n"
+    assert capsys.readouterr().err == "loratui: there is no round 9: `loratui ls` lists them\n"
 
 
 def test_export_with_curves_writes_document_and_picture(

@@ -1,1 +1,1 @@
-"""What can be known of a spec, its data and its base model before training."""
+"""Check a spec, its data and its base model before training."""

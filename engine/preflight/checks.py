@@ -1,4 +1,4 @@
-"""What can be known about a spec's model and data before training, without torch and without the network."""
+"""Check a spec's model and data before training, without torch and without the network."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MANY_CHECKPOINTS = 20
 
 
 class Preflight(Struct, frozen=True):
-    """The plan of a spec that passed, and what the person should know before starting it.
+    """The plan of a spec that passed the checks, and warnings to read before starting it.
 
-    `rows` is what local data holds, None while only the hub knows.
+    `rows` counts the rows of local data; None for a dataset of the hub.
     """
 
     plan: Plan
@@ -31,10 +31,10 @@ class Preflight(Struct, frozen=True):
 
 
 def check(spec: Spec) -> Preflight:
-    """Plan `spec`, or say what stands against it.
+    """Check `spec` and plan it.
 
     Raises:
-        SpecError, DatasetError, ModelError: in one sentence, with the way out.
+        SpecError, DatasetError, ModelError: it cannot be trained; one sentence, with the way out.
     """
     check_pissa_precision(spec, spec.model.dtype)
     check_4_bits(spec)
@@ -45,15 +45,16 @@ def check(spec: Spec) -> Preflight:
     plan = make_plan(spec, number)
     if plan.train_samples == 0:
         raise SpecError(
-            f"data.eval_fraction is {spec.data.eval_fraction}: none of {number} rows would be left to train on",
+            f"data.eval_fraction is {spec.data.eval_fraction}: none of {number} rows would be left to train on: set it "
+            f"lower",
             "data.eval_fraction",
         )
-    told = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
-    return Preflight(plan, (*(text for text in told if text), *plan_warnings(spec, plan)), rows)
+    data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
+    return Preflight(plan, (*filter(None, data_warnings), *plan_warnings(spec, plan)), rows)
 
 
 def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
-    """What a person would want to know about a plan that can be run."""
+    """Return warnings about a plan that can be run."""
     warnings = []
     if spec.model.trust_remote_code:
         warnings.append(
@@ -67,7 +68,7 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
     if spec.train.lr_scheduler_type == "constant" and spec.train.warmup_steps:
         warnings.append(
             f"train.lr_scheduler_type is constant, which has no warm-up: train.warmup_steps "
-            f"{format_value(spec.train.warmup_steps)} counts only with constant_with_warmup, linear or cosine"
+            f"{format_value(spec.train.warmup_steps)} is used only with constant_with_warmup, linear or cosine"
         )
     warnings.extend(_checkpoint_warnings(spec.train, plan))
     patience, evaluations = spec.train.early_stopping_patience, plan.evaluations
@@ -77,33 +78,33 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
             f"ends the round early"
         )
     if spec.data.path != EMBEDDED and local_data_file(spec.data.path) is None and spec.data.samples is None:
-        warnings.append("data.samples is empty: the steps are known once the hub dataset is loaded")
+        warnings.append("data.samples is empty: the number of steps is known once the hub dataset is loaded")
     return warnings
 
 
 def _checkpoint_warnings(train: TrainSpec, plan: Plan) -> list[str]:
-    """What the plan does about a spec that by itself would save nothing before the end, and about one that saves much.
+    """Warn that checkpoints are added to a spec that would save none before the end, or that it saves very many.
 
-    A round of a single step has no checkpoint before its end, and nothing is said of it.
+    A round of a single step has no checkpoint before its end, which needs no warning.
     """
     checkpoints = plan.checkpoints
     if checkpoints is None:
-        told = "a checkpoint is written halfway and at the end all the same"
-        return [f"train.save_strategy is no: {told}"] if train.save_strategy == "no" else []
+        warning = "train.save_strategy is no: a checkpoint is still written halfway and at the end"
+        return [warning] if train.save_strategy == "no" else []
     if plan.total_steps != 1 and checkpoints.besides and not checkpoints.every:
-        asked = {
+        reason = {
             "no": "train.save_strategy is no",
             "epoch": f"train.save_strategy is epoch, and no epoch ends before the last step, {plan.total_steps}",
             "steps": f"train.save_steps is {train.save_steps}, and the round has {plan.total_steps} steps",
         }[train.save_strategy]
-        return [f"{asked}: so that something is kept if the run dies, checkpoints are written {checkpoints}"]
+        return [f"{reason}: checkpoints are written {checkpoints}, so that a run that dies can be resumed"]
     if train.save_total_limit is None and len(checkpoints) > MANY_CHECKPOINTS:
-        return [f"{len(checkpoints):,} checkpoints will be kept: train.save_total_limit keeps only the newest"]
+        return [f"{len(checkpoints):,} checkpoints will be kept: set train.save_total_limit to keep only the newest"]
     return []
 
 
 def check_4_bits(spec: Spec) -> None:
-    """Raise SpecError if the base model cannot be held in 4 bits, as the package that does so is missing."""
+    """Raise SpecError if the package that holds a base model in 4 bits is missing."""
     if spec.model.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise SpecError(
             "model.load_in_4bit needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', "
@@ -113,7 +114,7 @@ def check_4_bits(spec: Spec) -> None:
 
 
 def check_pissa_precision(spec: Spec, dtype: str) -> None:
-    """Raise SpecError if PiSSA would split base weights of a precision in which the parts do not add up again."""
+    """Raise SpecError if PiSSA would split base weights in a precision in which the parts do not add up exactly."""
     init = spec.lora.init_lora_weights
     if not init.startswith("pissa"):
         return
@@ -125,7 +126,7 @@ def check_pissa_precision(spec: Spec, dtype: str) -> None:
         )
     if dtype not in ("float32", "auto"):
         raise SpecError(
-            f"lora.init_lora_weights is {init}, which splits the base weights, and in {dtype} the parts would not add "
-            f"up to them again: set model.dtype to float32",
+            f"lora.init_lora_weights is {init}, which splits the base weights, and in {dtype} the parts do not add up "
+            f"to them exactly: set model.dtype to float32",
             "model.dtype",
         )

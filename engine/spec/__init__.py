@@ -1,1 +1,1 @@
-"""What a round is: its hyperparameters and their bounds, its plan, its presets."""
+"""Define a round: its hyperparameters and their bounds, its plan, its presets."""

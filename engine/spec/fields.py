@@ -1,4 +1,4 @@
-"""The fields of a spec as a person meets them: what each means, which values it takes, and how its text is read."""
+"""Describe the fields of a spec for people: their meaning, their allowed values, and how their text is read."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ NUMBER_WORDS = {int: "a whole number", float: "a number"}
 
 
 class SpecField(Struct, frozen=True):
-    """One hyperparameter as a person meets it.
+    """One hyperparameter, described for people.
 
-    `allowed` says in words which values pass; `choices` is empty unless the field is a choice among words; `empty` is
-    the word for a value left empty, such as "all" or "off", and "" where a value must be given.
+    `allowed` says in words which values are valid; `choices` is empty unless the field is a choice among words; `empty`
+    is the word for an empty value, such as "all" or "off", and "" where a value is required.
     """
 
     key: str
@@ -61,14 +61,14 @@ class SpecField(Struct, frozen=True):
 
 
 def _unwrap(annotation: Any) -> tuple[Any, Meta]:
-    """The bare type and its merged constraints; None as an alternative is told by `extra["empty"]`."""
+    """Return the bare type and its merged constraints; `extra["empty"]` stands for the alternative None."""
     args = get_args(annotation)
     if type(None) in args:
         annotation = next(arg for arg in args if arg is not type(None))
     metas: list[Meta] = []
     while get_origin(annotation) is Annotated:
         inner = get_args(annotation)
-        metas.extend(item for item in inner[1:] if isinstance(item, Meta))
+        metas.extend(meta for meta in inner[1:] if isinstance(meta, Meta))
         annotation = inner[0]
     merged = {
         name: value
@@ -80,7 +80,7 @@ def _unwrap(annotation: Any) -> tuple[Any, Meta]:
 
 
 def _allowed(bare: Any, meta: Meta) -> str:
-    """The values a number field takes, in words."""
+    """Describe the valid values of a number field in words."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     bounds = [
         f"{word} {format_value(bound)}" for name, word in words.items() if (bound := getattr(meta, name)) is not None
@@ -89,7 +89,7 @@ def _allowed(bare: Any, meta: Meta) -> str:
 
 
 def _words(bare: Any) -> dict[str, Any]:
-    """The values of a field that is a choice among a few, by the word for each; empty for any other field."""
+    """Return the values of a choice field by the word for each; empty for any other field."""
     if bare is bool:
         return {"true": True, "false": False}
     if get_origin(bare) is Literal:
@@ -117,7 +117,7 @@ def _describe(key: str, annotation: Any) -> SpecField:
 
 @cache
 def spec_fields() -> dict[str, SpecField]:
-    """Every hyperparameter by its dotted key, in the order of the spec."""
+    """Return every hyperparameter by its dotted key, in the order of the spec."""
     return {
         f"{section}.{name}": _describe(f"{section}.{name}", annotation)
         for section, struct in SECTIONS.items()
@@ -131,9 +131,9 @@ def _annotations(section: str) -> dict[str, Any]:
 
 
 def format_value(value: object) -> str:
-    """A value as a person types it: `2e-4`, `0.1`, `3`, `q_proj, v_proj`, `true`, and nothing for None.
+    """Format a value as a person types it: `2e-4`, `0.1`, `3`, `q_proj, v_proj`, `true`; "" for None.
 
-    `parse_value` reads the text back to the same value.
+    `parse_value` reads the text back as the same value.
     """
     if value is None:
         return ""
@@ -142,12 +142,12 @@ def format_value(value: object) -> str:
     if isinstance(value, float):
         return _format_float(value)
     if isinstance(value, (tuple, list)):
-        return ", ".join(str(item) for item in value)
+        return ", ".join(map(str, value))
     return str(value)
 
 
 def describe_value(key: str, value: object) -> str:
-    """`format_value`, and for None the word for what it means in the field `key`, such as `all` or `off`."""
+    """Format a value of the field `key`, and None as the word for its meaning there, such as `all` or `off`."""
     return spec_fields()[key].empty if value is None else format_value(value)
 
 
@@ -164,10 +164,10 @@ def _format_float(value: float) -> str:
 
 
 def parse_value(key: str, text: str) -> Any:
-    """The value that `text` means for the field `key`.
+    """Return the value that `text` means for the field `key`.
 
     Raises:
-        SpecError: no such field, or a text that names none of the field's values; says which are allowed.
+        SpecError: an unknown field, or a text that is not a valid value; the message says which are allowed.
     """
     field = spec_fields().get(key)
     if field is None:
@@ -176,17 +176,17 @@ def parse_value(key: str, text: str) -> Any:
 
 
 def parse_setting(struct: type[Struct], name: str, text: str) -> Any:
-    """As `parse_value`, for a field of any struct that describes its fields as a spec does."""
+    """Do the same as `parse_value` for a field of any struct that describes its fields as a spec does."""
     return _parse(describe_setting(struct, name), get_type_hints(struct, include_extras=True)[name], text)
 
 
 def describe_setting(struct: type[Struct], name: str) -> SpecField:
-    """A field of any struct that describes its fields as a spec does."""
+    """Describe a field of any struct that describes its fields as a spec does."""
     return _describe(name, get_type_hints(struct, include_extras=True)[name])
 
 
 def _parse(field: SpecField, annotation: Any, text: str) -> Any:
-    if field.kind != "template":  # whose spaces at the ends are meant
+    if field.kind != "template":  # spaces at the ends of a template are part of it
         text = text.strip()
     refusal = SpecError(f"{field.key} is {text!r}: it must be {field.allowed}", field.key)
     try:
@@ -212,7 +212,7 @@ def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
 
 
 def _read_int(text: str) -> int:
-    """A whole number, `2,600` and `1e3` among them."""
+    """Read a whole number, also as `2,600` or `1e3`."""
     plain = text.replace(",", "") if THOUSANDS.fullmatch(text) else _plain_number(text)
     number = float(plain) if "e" in plain.lower() else int(plain)
     if number != int(number):
@@ -221,7 +221,7 @@ def _read_int(text: str) -> int:
 
 
 def _read_float(text: str) -> float:
-    """A number, `2×10^-4` and `10 %` among them."""
+    """Read a number, also as `2×10^-4` or `10 %`."""
     plain = _plain_number(text.removesuffix("%"))
     value = float(Decimal(plain) / 100) if text.endswith("%") else float(plain)
     if not math.isfinite(value):
@@ -230,7 +230,7 @@ def _read_float(text: str) -> float:
 
 
 def _plain_number(text: str) -> str:
-    """A number as Python writes it, from what people write: `2e−4`, `2 E-4`, `2×10^-4`, `2*10**-4`, `2·10⁻⁴`."""
+    """Rewrite a number for Python, from what people type: `2e−4`, `2 E-4`, `2×10^-4`, `2*10**-4`, `2·10⁻⁴`."""
     text = text.translate(TYPED_SIGNS).strip()
     if power := TIMES_TEN.fullmatch(text):
         return f"{power['mantissa'] or 1}e{power['exponent']}"
@@ -245,15 +245,15 @@ def _module_names(text: str) -> tuple[str, ...]:
 
 
 def flatten(spec: Spec) -> dict[str, Any]:
-    """The spec's values by dotted key, in order."""
+    """Return the spec's values by dotted key, in order."""
     return {key: getattr(getattr(spec, field.group), field.name) for key, field in spec_fields().items()}
 
 
 def build_spec(values: dict[str, Any]) -> Spec:
-    """A spec from values by dotted key; what is left out keeps its default.
+    """Build a spec from values by dotted key; missing fields keep their defaults.
 
     Raises:
-        SpecError: a field that does not exist, a value that is not allowed, or no model or data named.
+        SpecError: an unknown field, a value that is not allowed, or no model or data.
     """
     nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for key, value in values.items():
@@ -269,7 +269,7 @@ def build_spec(values: dict[str, Any]) -> Spec:
 
 
 def changed_keys(spec: Spec, other: Spec) -> list[str]:
-    """Dotted keys whose values differ between two specs, in the order of the spec."""
+    """Return the dotted keys whose values differ between two specs, in the order of the spec."""
     sections = ((section, getattr(spec, section), getattr(other, section)) for section in SECTIONS)
     return [
         f"{section}.{name}"

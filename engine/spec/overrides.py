@@ -1,4 +1,4 @@
-"""A spec's changes as the command line takes them: `--set KEY=VALUE`, written to be pasted and read from what is."""
+"""Write changes of a spec as `--set KEY=VALUE` for the command line, and read them from it or from pasted text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from engine.spec.fields import build_spec, changed_keys, flatten, format_value, 
 from engine.spec.schema import Spec
 
 COMMANDS = ("loratui new", "loratui run", "loratui preview")
-TAKEN = {"--set": "settings", "--name": "name", "--note": "note"}
+OPTIONS = {"--set": "settings", "--name": "name", "--note": "note"}
 WITHOUT_VALUE = frozenset({"--json", "--hold"})
 
 
 class PastedLine(Struct, frozen=True):
-    """What a line says: fields by their keys as text, a name and a note if it has them, and what is of no use here."""
+    """A pasted line: the texts of fields by their keys, its name and note if any, and the parts not used here."""
 
     settings: dict[str, str]
     name: str | None = None
@@ -26,25 +26,25 @@ class PastedLine(Struct, frozen=True):
 
 
 def set_line(spec: Spec, base: Spec) -> str:
-    """`--set` for each field in which `spec` differs from `base`, quoted for a shell; "" if there is none."""
+    """Write `--set` for each field in which `spec` differs from `base`, quoted for a shell; "" without any."""
     return set_words(flatten(spec), changed_keys(base, spec))
 
 
 def set_words(values: dict[str, object], keys: list[str]) -> str:
-    """`--set` for each of `keys` with its value, quoted for a shell."""
+    """Write `--set` for each of `keys` with its value, quoted for a shell."""
     return " ".join(f"--set {shlex.quote(f'{key}={format_value(values[key])}')}" for key in keys)
 
 
 def is_set_line(text: str) -> bool:
-    """Whether a text is meant as a line of settings rather than as a value."""
+    """Return True if a text looks like a line of settings rather than a value."""
     return text.lstrip().startswith(("--set ", "--set=", *COMMANDS))
 
 
 def read_set_line(text: str) -> PastedLine:
-    """The settings in a line, which may be a whole command, go over several lines, and quote as in a shell.
+    """Read the settings in a line, which may be a whole command, span several lines, and be quoted as in a shell.
 
     Raises:
-        SpecError: it is no such line, or names a field that does not exist.
+        SpecError: the text is not such a line, or names an unknown field.
     """
     try:
         words = shlex.split(text.replace("\\\r\n", " ").replace("\\\n", " "))
@@ -52,39 +52,39 @@ def read_set_line(text: str) -> PastedLine:
         raise SpecError(f"the pasted line cannot be read ({error}): copy it whole, with its quotes") from error
     if " ".join(words[:2]) in COMMANDS:
         words = words[2:]
-    found: dict[str, list[str]] = {"settings": [], "name": [], "note": []}
+    values: dict[str, list[str]] = {"settings": [], "name": [], "note": []}
     left_out: list[str] = []
     while words:
         option, equals, value = words.pop(0).partition("=")
-        if option not in TAKEN and (option in WITHOUT_VALUE or equals or not option.startswith("-")):
+        if option not in OPTIONS and (option in WITHOUT_VALUE or equals or not option.startswith("-")):
             left_out.append(f"{option}{equals}{value}")
             continue
         if not equals:
             if not words:
                 raise SpecError(f"the pasted line ends after {option}: copy it whole")
             value = words.pop(0)
-        if option in TAKEN:
-            found[TAKEN[option]].append(value)
+        if option in OPTIONS:
+            values[OPTIONS[option]].append(value)
         else:
             left_out.append(f"{option} {value}")
-    name, note = (found[part][-1] if found[part] else None for part in ("name", "note"))
-    return PastedLine(dict(map(_key_and_text, found["settings"])), name, note, tuple(left_out))
+    name, note = (values[part][-1] if values[part] else None for part in ("name", "note"))
+    return PastedLine(dict(map(_key_and_text, values["settings"])), name, note, tuple(left_out))
 
 
 def _key_and_text(setting: str) -> tuple[str, str]:
     key, equals, text = setting.partition("=")
     if not equals:
-        raise SpecError(f"the pasted line has --set {setting!r}, which sets nothing: --set takes KEY=VALUE")
+        raise SpecError(f"the pasted line has --set {setting!r}, which sets no field: --set takes KEY=VALUE")
     if key.strip() not in spec_fields():
-        raise SpecError(f"the pasted line sets {key!r}, and there is no such field: it was left as it is")
+        raise SpecError(f"the pasted line sets {key!r}, which is not a field: nothing was changed")
     return key.strip(), text
 
 
 def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
-    """`base` (the defaults if None) with `KEY=VALUE` settings applied, later ones winning.
+    """Apply `KEY=VALUE` settings to `base` (to the defaults if None); later settings win.
 
     Raises:
-        SpecError: a setting without `=`, an unknown key, a value that is not allowed, no model or data named.
+        SpecError: a setting without `=`, an unknown key, a value that is not allowed, or no model or data.
     """
     values: dict[str, Any] = flatten(base) if base is not None else {}
     for setting in settings:

@@ -1,4 +1,4 @@
-"""What follows from a spec before a step is taken: samples, steps, warm-up, checkpoints. Arithmetic only."""
+"""Compute what follows from a spec before training: samples, steps, warm-up, checkpoints. Arithmetic only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SHOWN = 6
 
 
 class Checkpoints(Struct, frozen=True):
-    """After which steps a checkpoint is written. A rule, as a long round has more of them than one would list.
+    """The steps after which a checkpoint is written, as a rule, because a long round has too many of them to list.
 
     Attributes:
-        every: after each multiple of one of these.
-        besides: after these single steps too; the last step of the round is always among them.
+        every: a checkpoint after each multiple of one of these.
+        besides: a checkpoint also after these single steps; the last step of the round is always among them.
     """
 
     every: tuple[int, ...]
@@ -28,7 +28,7 @@ class Checkpoints(Struct, frozen=True):
         return step in self.besides or any(step % period == 0 for period in self.every)
 
     def __iter__(self) -> Iterator[int]:
-        """The steps in order, of a million one by one: take only as many as are needed."""
+        """Yield the steps in order; there may be a million."""
         step, last = 0, max(self.besides, default=0)
         while step < last:
             ahead = [period * (step // period + 1) for period in self.every]
@@ -36,7 +36,7 @@ class Checkpoints(Struct, frozen=True):
             yield step
 
     def __len__(self) -> int:
-        """How many there are, by inclusion and exclusion of the steps that periods share."""
+        """Count the steps, by inclusion and exclusion of those that periods share."""
         last = max(self.besides, default=0)
         shared = (
             (1 if size % 2 else -1) * (last // math.lcm(*periods))
@@ -47,7 +47,7 @@ class Checkpoints(Struct, frozen=True):
         return len(alone) + sum(shared)
 
     def __str__(self) -> str:
-        """`after steps 74, 148, 222`, the first few and the last where there are many."""
+        """Describe the steps: `after steps 74, 148, 222`; of many, the first few and the last."""
         shown = [f"{step:,}" for step in itertools.islice(self, SHOWN)]
         if len(self) > SHOWN:
             shown[-1:] = ["…", f"{max(self.besides):,}"]
@@ -55,7 +55,7 @@ class Checkpoints(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """The numbers that follow from a spec. Those that need the count of rows are None while it is unknown.
+    """The numbers that follow from a spec; those that depend on the count of rows are None while it is unknown.
 
     Attributes:
         train_samples, eval_samples: rows trained on and held out.
@@ -63,7 +63,7 @@ class Plan(Struct, frozen=True):
         steps_per_epoch, total_steps: optimizer steps; a partial last batch is a step.
         warmup_steps: steps over which the learning rate rises.
         warmup_share: warmup_steps / total_steps; above 1 the peak learning rate is never reached.
-        checkpoints: after which steps a checkpoint is written; None too in rounds planned by earlier versions.
+        checkpoints: the steps after which a checkpoint is written; also None in rounds planned by earlier versions.
     """
 
     train_samples: int | None
@@ -77,40 +77,40 @@ class Plan(Struct, frozen=True):
 
     @property
     def evaluations(self) -> int | None:
-        """How often the held-out rows are evaluated: at the end of each epoch, and of the round."""
+        """Count the evaluations on held-out rows: at the end of each epoch, and of the round."""
         if self.total_steps is None or not self.steps_per_epoch:
             return None
         return math.ceil(self.total_steps / self.steps_per_epoch)
 
 
 def split_sizes(rows: int, eval_fraction: float) -> tuple[int, int]:
-    """(train, eval) rows, as `datasets.Dataset.train_test_split(test_size=eval_fraction)` cuts them."""
+    """Return (train, eval) rows, as `datasets.Dataset.train_test_split(test_size=eval_fraction)` splits them."""
     held_out = math.ceil(eval_fraction * rows)
     return rows - held_out, held_out
 
 
 def resolve_warmup(warmup_steps: float, total_steps: int) -> int:
-    """Warm-up in steps; below 1 it is a share of all steps (transformers' `TrainingArguments.get_warmup_steps`)."""
+    """Return the warm-up in steps; below 1 it is a share of all steps, as in transformers' `get_warmup_steps`."""
     return int(warmup_steps) if warmup_steps >= 1 else math.ceil(total_steps * warmup_steps)
 
 
 def plan_checkpoints(train: TrainSpec, steps_per_epoch: int, total_steps: int) -> Checkpoints:
-    """At least one checkpoint before the end, halfway where the spec asks for none, and one at the end.
+    """Plan at least one checkpoint before the end (halfway if the spec asks for none), and one at the end.
 
-    With `load_best_model_at_end` there is one at each evaluation, to go back to.
+    With `load_best_model_at_end` there is one at each evaluation, so that any evaluated adapter can be restored.
     """
     if total_steps == 0:
         return Checkpoints((), ())
-    asked = {"no": (), "epoch": (steps_per_epoch,), "steps": (train.save_steps,)}[train.save_strategy]
+    periods = {"no": (), "epoch": (steps_per_epoch,), "steps": (train.save_steps,)}[train.save_strategy]
     if train.load_best_model_at_end:
-        asked = (*asked, steps_per_epoch)
-    every = tuple(sorted({period for period in asked if period < total_steps}))
+        periods = (*periods, steps_per_epoch)
+    every = tuple(sorted({period for period in periods if period < total_steps}))
     halfway = () if every or total_steps == 1 else (total_steps // 2,)
     return Checkpoints(every, (*halfway, total_steps))
 
 
 def make_plan(spec: Spec, rows: int | None) -> Plan:
-    """The plan of `spec` over `rows` usable rows; None where only training itself will tell."""
+    """Plan `spec` for `rows` usable rows, None if their number is unknown until training."""
     effective_batch = spec.train.per_device_train_batch_size * spec.train.gradient_accumulation_steps
     if rows is None:
         return Plan(None, None, effective_batch, None, None, None, None)

@@ -1,4 +1,4 @@
-"""A round: its spec, its status, its result, its note."""
+"""Define a round: its spec, its status, its result, its note."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.system.process import ProcessIdentity
 
 
 class Status(StrEnum):
-    """Where a round stands."""
+    """The status of a round."""
 
     HELD = "held"
     QUEUED = "queued"
@@ -36,23 +36,23 @@ RESUMABLE = frozenset({Status.STOPPED, Status.FAILED, Status.INTERRUPTED})
 
 
 class Result(Struct, frozen=True):
-    """What a round came to; None where unknown.
+    """The result of a round; None where unknown.
 
     Attributes:
         step: the optimizer step whose adapter was measured; None too in rounds of version 0.1.0.
         eval_loss: mean negative log-likelihood per supervised held-out token, in nats.
-        eval_loss_interval: within which it is with 95 % confidence over other examples of the kind, in nats; exp of
-            its ends is that of the perplexity (`engine.compare.bootstrap`).
+        eval_loss_interval: its 95 % confidence interval over other examples of the same kind, in nats; exp of its ends
+            gives that of the perplexity (`engine.compare.bootstrap`).
         perplexity: exp(eval_loss).
-        base_perplexity: the same of the base model before training.
-        train_seconds: wall time of the training steps, evaluations left out.
-        trained_tokens: tokens that went through the model in training, padding left out.
+        base_perplexity: perplexity of the base model before training.
+        train_seconds: wall time of the training steps, without evaluations.
+        trained_tokens: tokens that went through the model in training, without padding.
         peak_memory_bytes: the device's highest allocation (CUDA), else the process's highest resident size.
-        adapter_dir: where the adapter lies, relative to the workspace.
-        generation, base_generation: how near the answers of the adapter and of the base model to held-out prompts came
-            to the expected ones, by metric, as in `engine.runs.events.Answered`.
-        held_out_rows: which tokens the losses are over, as in `engine.runs.events.Provenance`.
-        nonfinite: which of these is None as it was no finite number: nan, inf or -inf.
+        adapter_dir: directory of the adapter, relative to the workspace.
+        generation, base_generation: scores by metric of the answers of adapter and base model to held-out prompts, as
+            in `engine.runs.events.Answered`.
+        held_out_rows: hash of the tokens that the losses are over, as in `engine.runs.events.Provenance`.
+        nonfinite: for each figure that is None because it was not finite, its value: nan, inf or -inf.
     """
 
     eval_loss: float | None = None
@@ -74,32 +74,29 @@ Measured = TypeVar("Measured", bound=Struct)
 
 
 def with_nonfinite(measured: Measured) -> Measured:
-    """`measured` with None in the place of each number that is not finite, and in `nonfinite` which it was.
-
-    JSON has no such numbers.
-    """
+    """Replace each number that is not finite, which JSON cannot write, by None, and record it in `nonfinite`."""
     fields: dict[str, Any] = msgspec.structs.asdict(measured)
     numbers = {name: value for name, value in fields.items() if isinstance(value, float)}
-    told = {name: repr(value) for name, value in numbers.items() if not math.isfinite(value)}
-    if not told:
+    nonfinite = {name: repr(value) for name, value in numbers.items() if not math.isfinite(value)}
+    if not nonfinite:
         return measured
-    return msgspec.structs.replace(measured, **dict.fromkeys(told), nonfinite=fields["nonfinite"] | told)
+    return msgspec.structs.replace(measured, **dict.fromkeys(nonfinite), nonfinite=fields["nonfinite"] | nonfinite)
 
 
 class Round(Struct, frozen=True, kw_only=True):
     """One record of the store.
 
     Attributes:
-        id: names the run directory `runs/<id>`, and can name nothing outside it; never reused.
-        number: what a person calls it by; unique in the workspace.
-        tags: words of the person's own, each once.
-        pinned: whether the person wants it on top of the table.
-        parent: the number of the round it was cloned from.
-        message: one sentence on why it ended as it did, or what it is doing.
-        warnings: what the engine had to say about the data or the spec.
-        process: the engine training it, while it runs.
-        gpu: UUID of the GPU it was given, None if it was given none in particular.
-        turn: orders the queue, lowest first: when it was queued, unless it was moved; None counts as 0.
+        id: name of the run directory `runs/<id>`, which cannot lead out of `runs/`; never reused.
+        number: the number that people call it by; unique in the workspace.
+        tags: the person's own words, each once.
+        pinned: True if the person keeps it on top of the table.
+        parent: number of the round it was cloned from.
+        message: one sentence on why it ended, or what it is doing.
+        warnings: the engine's warnings about the data or the spec.
+        process: the engine that trains it, while it runs.
+        gpu: UUID of the GPU that was assigned to it, None without a particular one.
+        turn: place in the queue, lowest first: the time it was queued, unless it was moved; None counts as 0.
         created, started, ended: seconds since the epoch.
     """
 
@@ -125,5 +122,5 @@ class Round(Struct, frozen=True, kw_only=True):
 
 
 def in_queue_order(rounds: Iterable[Round]) -> list[Round]:
-    """Rounds as their turns come."""
+    """Sort rounds by their turn in the queue."""
     return sorted(rounds, key=lambda round_: (round_.turn or 0.0, round_.number))

@@ -1,7 +1,7 @@
-"""What decides a round: the spec.
+"""Define the spec, which decides a round.
 
-The structs are the single source: types and bounds validate, descriptions explain a field wherever it is shown, and
-peft's and transformers' own option names are kept where one of their options is meant.
+The structs are the only source: their types and bounds validate, and their descriptions explain a field wherever it is
+shown. Options of peft and transformers keep the names they have there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from engine.errors import SpecError
 
 ModuleNames = tuple[Annotated[str, Meta(min_length=1)], ...]
-# Of str.format's language nothing but these names, so that no row or spec reaches into an object.
+# Of str.format's language only these names are allowed, so that no row or spec can reach into an object.
 PROMPT_TEMPLATE = (
     r"^(auto|alpaca|chat_template|(?=([^{}]|\{\{|\}\}|\{input\})*\{(instruction|prompt)\})"
     r"([^{}]|\{\{|\}\}|\{(instruction|input|prompt)\})*)\Z"
@@ -43,21 +43,21 @@ class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """The rows, how they are split, and which of their tokens are learned."""
+    """The rows, their split, and which of their tokens are learned."""
 
     path: Annotated[
         str, Meta(min_length=1, description="Training data: a .json, .jsonl, .csv or .parquet file, or a hub dataset.")
     ]
     format: Annotated[
         DataFormat,
-        Meta(description="Form of the rows; auto tells it by their columns."),
+        Meta(description="Format of the rows; auto detects it by their columns."),
     ] = "auto"
     prompt_template: Annotated[
         str,
         Meta(
             pattern=PROMPT_TEMPLATE,
             description="Prompt of a row; auto: Alpaca's for Alpaca rows, the tokenizer's chat template for "
-            "conversations, others as they stand.",
+            "conversations, others unchanged.",
             extra={
                 "allowed": r"auto, alpaca, chat_template, or your own text up to the response, with {prompt} or "
                 r"{instruction} and {input} in it and \n for a line break"
@@ -68,7 +68,7 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     eval_fraction: Annotated[
         float, Meta(gt=0, lt=1, description="Share of the rows held out for perplexity, never trained on.")
     ] = 0.1
-    max_length: Annotated[int, Meta(ge=8, description="Longest row in tokens; what is longer is cut off.")] = 512
+    max_length: Annotated[int, Meta(ge=8, description="Longest row in tokens; longer rows are cut.")] = 512
     supervised_tokens: Annotated[
         Literal["response", "all"],
         Meta(description="Which tokens the loss and the perplexity count: the response's, or all."),
@@ -89,9 +89,9 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
         ModuleNames | Literal["all-linear"],
         Meta(description="Modules that get an adapter: names with commas between, or all-linear."),
     ] = ("q_proj", "v_proj")
-    bias: Annotated[Literal["none", "all", "lora_only"], Meta(description="Which biases are trained along.")] = "none"
+    bias: Annotated[Literal["none", "all", "lora_only"], Meta(description="Which biases are trained too.")] = "none"
     use_dora: Annotated[
-        bool, Meta(description="DoRA: train the length of each weight row apart from its direction; slower.")
+        bool, Meta(description="DoRA: train the length of each weight row separately from its direction; slower.")
     ] = False
     init_lora_weights: Annotated[
         Literal["true", "gaussian", "pissa", "pissa_niter_16"],
@@ -111,7 +111,7 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     learning_rate: Annotated[
         float,
-        Meta(gt=0, le=10, description="Peak learning rate; where it goes from there, lr_scheduler_type says."),
+        Meta(gt=0, le=10, description="Peak learning rate; lr_scheduler_type decides how it changes."),
     ] = 2e-4
     per_device_train_batch_size: Annotated[
         int, Meta(ge=1, description="Rows in one micro-batch; times accumulation it is the effective batch.")
@@ -122,7 +122,7 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 8
     num_train_epochs: Annotated[
         float,
-        Meta(gt=0, le=10000, description="How often the training rows are gone through; may be a fraction."),
+        Meta(gt=0, le=10000, description="Passes over the training rows; may be a fraction."),
     ] = 3.0
     warmup_steps: Annotated[
         float,
@@ -130,21 +130,21 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.0
     lr_scheduler_type: Annotated[
         Literal["linear", "cosine", "constant", "constant_with_warmup"],
-        Meta(description="How the learning rate goes on after warm-up; constant has no warm-up."),
+        Meta(description="How the learning rate changes after warm-up; constant has no warm-up."),
     ] = "linear"
     weight_decay: Annotated[
         float,
-        Meta(ge=0, le=1, description="AdamW's decay of the weights towards 0, biases and norms left out."),
+        Meta(ge=0, le=1, description="AdamW's decay of the weights towards 0; not for biases and norms."),
     ] = 0.0
     max_grad_norm: Annotated[
-        float, Meta(ge=0, description="A gradient longer than this is scaled down to it; 0 leaves it as it is.")
+        float, Meta(ge=0, description="A gradient with a larger norm is scaled down to this norm; 0 is off.")
     ] = 1.0
     logging_steps: Annotated[
         int, Meta(ge=1, description="Write the mean loss to the log every N steps; the curve has every step.")
     ] = 10
     save_strategy: Annotated[
         Literal["no", "epoch", "steps"],
-        Meta(description="When checkpoints are written; at least one before the end, and one at the end, always are."),
+        Meta(description="When checkpoints are written; always at least one before the end, and one at the end."),
     ] = "epoch"
     save_steps: Annotated[int, Meta(ge=1, description="Steps between checkpoints when save_strategy is steps.")] = 50
     save_total_limit: (
@@ -175,7 +175,7 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Slice the effective batch as written (fixed), or as memory allows; results are the same."),
     ] = "auto"
     torch_compile: Annotated[
-        bool, Meta(description="Compile the model: pays in long runs only, as it starts minutes later.")
+        bool, Meta(description="Compile the model: training starts minutes later, which pays off in long runs only.")
     ] = False
     seed: Annotated[Seed, Meta(description="Seed of the adapter's start, the order of rows and dropout.")] = 42
 
@@ -206,24 +206,24 @@ DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gz")
 
 
 def decode_spec(nested: Any) -> Spec:
-    """A spec from its nested JSON form.
+    """Convert the nested JSON form of a spec.
 
     Raises:
-        SpecError: names the field and what is wrong with it.
+        SpecError: the message names the field and what is wrong with it.
     """
     try:
         return msgspec.convert(nested, Spec)
     except msgspec.ValidationError as error:
-        raise SpecError(f"the spec does not hold together: {error}") from error
+        raise SpecError(f"the spec is not valid: {error}") from error
 
 
 def looks_local(path: str) -> bool:
-    """Whether a `model.path` or `data.path` means a place on this machine rather than a name on the hub."""
+    """Return True if a `model.path` or `data.path` means a local path rather than a name on the hub."""
     return path.startswith((".", "/", "~")) or path.lower().endswith(DATA_SUFFIXES) or path.count("/") > 1
 
 
 def with_absolute_paths(spec: Spec, directory: Path) -> Spec:
-    """The spec with its local paths made absolute, so that it means the same in another process."""
+    """Make the local paths of a spec absolute, so that it means the same in another process."""
 
     def absolute(path: str) -> str:
         candidate = os.path.join(directory, os.path.expanduser(path))

@@ -1,4 +1,4 @@
-"""What a machine has for training, and what it lacks, without importing torch into this process."""
+"""Examine what this machine has and lacks for training, without importing torch into this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEVICE_TIMEOUT_SECONDS = 120.0
 
 
 class Finding(Struct, frozen=True):
-    """One thing looked at; `advice` says what to do about it, None if all is well."""
+    """One thing that was examined; `advice` says what to do about it, None if all is well."""
 
     name: str
     value: str
@@ -31,7 +31,7 @@ class Finding(Struct, frozen=True):
 
 
 def examine(workspace: Workspace) -> list[Finding]:
-    """Everything that decides whether and how a round trains here."""
+    """Examine everything that decides whether and how a round trains here."""
     return [
         Finding("Python", f"{sys.version.split()[0]} at {sys.executable}"),
         *_torch(),
@@ -44,19 +44,23 @@ def examine(workspace: Workspace) -> list[Finding]:
 
 
 def _torch() -> list[Finding]:
-    """Version and device as the engine will see them, asked in a process of its own."""
+    """Ask a process of its own for torch's version and device, as the engine will see them."""
     try:
         answer = subprocess.run(
             [sys.executable, "-P", "-m", "engine.training.runtime.device"],
             capture_output=True, timeout=DEVICE_TIMEOUT_SECONDS, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        told = msgspec.json.decode(answer.stdout, type=dict[str, str])
+        device = msgspec.json.decode(answer.stdout, type=dict[str, str])
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
         return [Finding("torch", "does not start", "install it again: make install")]
-    advice = None if told["device"] != "cpu" else "training runs on the CPU: fit for the nano preset, slow beyond"
+    slow = "training runs on the CPU: fast enough for the preset nano, slow for larger models"
     return [
-        Finding("torch", told["torch"]),
-        Finding("device", f"{told['device']}: {told['name']}, dtype auto is {told['dtype']}", advice),
+        Finding("torch", device["torch"]),
+        Finding(
+            "device",
+            f"{device['device']}: {device['name']}, dtype auto is {device['dtype']}",
+            slow if device["device"] == "cpu" else None,
+        ),
     ]
 
 
@@ -88,11 +92,11 @@ def _disk(workspace: Workspace) -> Finding:
 
 
 def _lingering() -> Finding:
-    """Whether training outlives the last logout."""
-    user, found = getpass.getuser(), lingering()
-    if found == "no systemd":
-        return Finding("lingering", "no systemd login manager here: logging out ends nothing")
-    if found == "on":
+    """Find out whether training outlives the last logout."""
+    user, state = getpass.getuser(), lingering()
+    if state == "no systemd":
+        return Finding("lingering", "no systemd login manager here: logging out ends no process")
+    if state == "on":
         return Finding("lingering", f"on for {user}: training outlives the last logout")
     return Finding("lingering", f"off for {user}", "the last logout may end training: loginctl enable-linger")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def acquire_inheritable_lock(path: Path) -> int | None:
-    """Lock a file (flock(2)) by a descriptor that a child may be given; None if another process holds the lock.
+    """Lock a file and return a descriptor that a child can inherit; None if another process holds the lock.
 
-    The lock lives until all who have the descriptor have closed it or ended, however they end.
+    The lock lasts until every process that has the descriptor has closed it or ended, however it ended.
 
     Raises:
-        OSError: the file cannot be made or opened, or a link lies in its place.
+        OSError: the file cannot be created or opened, or is a link.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
@@ -28,7 +28,7 @@ def acquire_inheritable_lock(path: Path) -> int | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock on a file."""
+    """Return True if some process holds the lock on a file."""
     try:
         descriptor = acquire_inheritable_lock(path) if path.exists() else None
     except OSError:

@@ -1,7 +1,7 @@
-"""GPUs as NVML sees them. `python -P -m engine.system.nvml` answers each line it is sent with a line of JSON.
+"""Ask NVML about GPUs. `python -P -m engine.system.nvml` answers each line of its input with a line of JSON.
 
-NVML, NVIDIA's own interface (nvidia-ml-py), has been seen to hang and to crash the process that asked it, so that is a
-process of its own; `engine.system.telemetry` talks to it.
+NVML, NVIDIA's own interface (nvidia-ml-py), sometimes hangs or crashes the process that asks it. So this is a process
+of its own, which `engine.system.telemetry` talks to.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from typing import Any, BinaryIO
 import msgspec
 from msgspec import Struct
 
-NOT_TOLD = ("NotSupported", "NoPermission", "FunctionNotFound", "ArgumentVersionMismatch", "NoData")
+UNAVAILABLE = ("NotSupported", "NoPermission", "FunctionNotFound", "ArgumentVersionMismatch", "NoData")
 NO_DRIVER = ("LibraryNotFound", "DriverNotLoaded", "GpuNotFound")
-# NVML's clocks event reasons (nvml.h, nvmlClocksEventReason*), as far as they mean a card slower than it could be. Left
-# out are idle (0x1) and the clocks that somebody chose or that a group of cards shares (0x2, 0x10, 0x100).
-HARDWARE_SLOWDOWN = 0x8  # set beside each of the two that name its cause
+# NVML's clocks event reasons (nvml.h, nvmlClocksEventReason*) that mean a card runs slower than it could. Left out are
+# idle (0x1) and clocks that somebody chose or that a group of cards shares (0x2, 0x10, 0x100).
+HARDWARE_SLOWDOWN = 0x8  # also set with each of the two reasons that name its cause
 HARDWARE_CAUSES = {0x40: "thermal (hardware)", 0x80: "power brake"}
 SLOWED_BY = {0x4: "power cap", 0x20: "thermal", **HARDWARE_CAUSES}
 
 
 class GpuProcess(Struct, frozen=True):
-    """A process that computes on a GPU; `memory_bytes` of that GPU, None where the card does not tell."""
+    """A process that computes on a GPU; `memory_bytes` of that GPU, None where the card does not report it."""
 
     pid: int
     memory_bytes: int | None
 
 
 class GpuSample(Struct, frozen=True):
-    """One GPU at one moment, memory in bytes, utilisation in percent; None where the card does not tell.
+    """One GPU at one moment, memory in bytes, utilisation in percent; None where the card does not report a figure.
 
     Attributes:
-        uuid: names the card itself, whatever its index is in one program or another; "" where it does not tell.
-        power_limit_watts: what the driver enforces.
-        throttling: what holds its clocks down, in words; empty for nothing.
-        driver: version of the driver, "" where it does not tell.
+        uuid: identifies the card, whose index may differ between programs; "" if unknown.
+        power_limit_watts: the limit that the driver enforces.
+        throttling: the reasons why its clocks are slowed, in words; empty without any.
+        driver: version of the driver, "" if unknown.
     """
 
     index: int
@@ -58,7 +58,7 @@ class GpuSample(Struct, frozen=True):
 
 
 class GpuAnswer(Struct, frozen=True):
-    """The GPUs, or in one sentence why there are none; `final` if there will be none however often one asks."""
+    """The GPUs, or one sentence on why there are none; `final` if asking again will not change that."""
 
     gpus: tuple[GpuSample, ...] = ()
     absence: str = ""
@@ -66,17 +66,17 @@ class GpuAnswer(Struct, frozen=True):
 
 
 class Nvml:
-    """NVML, loaded when it is first asked."""
+    """The library NVML, loaded at the first question."""
 
     def __init__(self) -> None:
         self._nvml: Any = None
 
     def answer(self) -> GpuAnswer:
-        """The GPUs now. After an absence NVML is to be loaded anew, in another process."""
+        """Return the GPUs as they are now. After an absence, another process must load NVML again."""
         try:
             if self._nvml is None:
                 self._open()
-        except Exception as error:  # its errors have no common cause: no library, no driver, versions that differ
+        except Exception as error:  # the errors have no common class: no library, no driver, version mismatch
             return GpuAnswer(absence=f"no NVIDIA GPU: {error}", final=_is_final(error))
         try:
             gpus = self._cards()
@@ -91,13 +91,13 @@ class Nvml:
         self._nvml = pynvml
 
     def _cards(self) -> tuple[GpuSample, ...]:
-        """Every card, a card that does not answer saying so in the place of its name; raises if none answers."""
+        """Sample every card; the name of one that does not answer says so. Raises if none answers."""
         cards: list[GpuSample] = []
         errors: list[Exception] = []
         for index in range(self._nvml.nvmlDeviceGetCount()):
             try:
                 cards.append(self._card(index))
-            except Exception as error:  # a card that fell off the bus takes no other with it
+            except Exception as error:  # the others still answer if one card fell off the bus
                 errors.append(error)
                 cards.append(GpuSample(index, f"does not answer: {error}", None, None, None, None, None))
         if errors and len(errors) == len(cards):
@@ -128,7 +128,7 @@ class Nvml:
         )
 
     def _throttling(self, handle: Any) -> tuple[str, ...] | None:
-        """By the question's new name, or by the one that drivers before 535 know."""
+        """Ask by the function's new name, or by the one that drivers before 535 know."""
         for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
             reasons = self._ask(getattr(self._nvml, name), handle)
             if reasons is not None:
@@ -136,15 +136,15 @@ class Nvml:
         return None
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
-        """An answer, None where this card, this driver or this user is not given one."""
+        """Return an answer, None where this card, driver or user gets none."""
         try:
             return question(*arguments)
-        except _errors(self._nvml, NOT_TOLD):
+        except _errors(self._nvml, UNAVAILABLE):
             return None
 
 
 def throttle_words(reasons: int) -> tuple[str, ...]:
-    """What NVML's bits for clocks event reasons say of a card that is slower than it could be."""
+    """Translate NVML's bits for clocks event reasons into words, as far as they mean a slower card."""
     words = [word for bit, word in SLOWED_BY.items() if reasons & bit]
     if reasons & HARDWARE_SLOWDOWN and not any(reasons & bit for bit in HARDWARE_CAUSES):
         words.append("hardware slowdown")
@@ -152,36 +152,36 @@ def throttle_words(reasons: int) -> tuple[str, ...]:
 
 
 def _errors(nvml: Any, names: tuple[str, ...]) -> tuple[type[Exception], ...]:
-    """NVML's errors of these names."""
+    """Return NVML's error classes of these names."""
     return tuple(getattr(nvml, f"NVMLError_{name}") for name in names)
 
 
 def _text(value: object) -> str:
-    """What older versions give as bytes."""
+    """Decode a text, which older versions of NVML return as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether there is no package, library or driver, which no waiting changes."""
+    """Return True if the package, library or driver is missing, which waiting does not change."""
     nvml = sys.modules.get("pynvml")
     return nvml is None or isinstance(error, _errors(nvml, NO_DRIVER))
 
 
 def _serve(requests: SimpleQueue[bytes], out: BinaryIO) -> None:
-    nvml, told = Nvml(), GpuAnswer()
+    nvml, answer = Nvml(), GpuAnswer()
     with contextlib.suppress(OSError):  # nobody reads any more
-        while not told.absence:
+        while not answer.absence:
             requests.get()
-            told = nvml.answer()
-            out.write(msgspec.json.encode(told) + b"\n")
+            answer = nvml.answer()
+            out.write(msgspec.json.encode(answer) + b"\n")
             out.flush()
     os._exit(0)
 
 
 def main() -> None:
-    """Answer until the standard input closes, be NVML hung or not: this process outlives no one who asks it."""
+    """Answer until the standard input closes, even while NVML hangs: the process ends with the one that asks."""
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # what a library prints must not mix with the answers
     requests: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_serve, args=(requests, out), daemon=True).start()
     for line in sys.stdin.buffer:

@@ -1,8 +1,8 @@
-"""Who a process is, so that no stranger is ever taken for ours: boot id, pid and start time together.
+"""Identify a process by boot id, pid and start time together, so that no other process is taken for ours.
 
 A pid alone is reused, and psutil's `create_time()` moves with the wall clock; field 22 of `/proc/<pid>/stat` counts
-clock ticks since boot and does not (proc(5)). What belongs together is known by a lock that is handed from process to
-process, and by a variable in the environment that every child inherits.
+clock ticks since boot and does not (proc(5)). Processes that belong together share an inherited lock, and a variable in
+the environment that every child inherits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ProcessIdentity(Struct, frozen=True):
-    """One process of one boot of this machine; `start_ticks` counts from that boot."""
+    """One process in one boot of this machine; `start_ticks` counts from that boot."""
 
     boot_id: str
     pid: int
@@ -28,12 +28,12 @@ class ProcessIdentity(Struct, frozen=True):
 
 
 def boot_id() -> str:
-    """Names this boot of the machine."""
+    """Return the id of this boot of the machine."""
     return BOOT_ID.read_text().strip() if BOOT_ID.exists() else sys.platform
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Start time of a live process; None when there is none, or only its zombie."""
+    """Return the start time of a live process; None if there is no such process, or only a zombie."""
     if not BOOT_ID.exists():  # no /proc, as on macOS, whose kernel keeps the start time itself
         try:
             return int(psutil.Process(pid).create_time() * 100)
@@ -47,25 +47,25 @@ def _start_ticks(pid: int) -> int | None:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """The identity of a live process, None if there is none with this pid."""
+    """Return the identity of a live process, None if no live process has this pid."""
     ticks = _start_ticks(pid)
     return None if ticks is None else ProcessIdentity(boot_id(), pid, ticks)
 
 
 def own_identity() -> ProcessIdentity:
-    """The identity of the calling process."""
+    """Return the identity of the calling process."""
     identity = identify(os.getpid())
     assert identity is not None
     return identity
 
 
 def is_alive(process: ProcessIdentity) -> bool:
-    """Whether exactly this process still runs; a zombie counts as dead."""
+    """Return True if exactly this process still runs; a zombie counts as dead."""
     return identify(process.pid) == process
 
 
 def send_signal(process: ProcessIdentity, signum: signal.Signals) -> bool:
-    """Signal exactly this process; False if it is gone. Where the system has pidfds no other can be hit by a race."""
+    """Signal exactly this process; False if it has ended. With pidfds no race can hit another process."""
     if not hasattr(os, "pidfd_open"):
         if is_alive(process):
             os.kill(process.pid, signum)
@@ -76,7 +76,7 @@ def send_signal(process: ProcessIdentity, signum: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     try:
-        if not is_alive(process):  # asked after the pidfd was taken: it cannot change beneath us any more
+        if not is_alive(process):  # checked after the pidfd was opened, so that the pid cannot be reused in between
             return False
         signal.pidfd_send_signal(handle, signum)
         return True
@@ -87,17 +87,17 @@ def send_signal(process: ProcessIdentity, signum: signal.Signals) -> bool:
 
 
 def has_variable(pid: int, variable: str) -> bool:
-    """Whether a live process of this user was started with an environment variable, or inherited it."""
+    """Return True if a live process of this user has an environment variable, set or inherited at its start."""
     with contextlib.suppress(psutil.Error, OSError):
         return variable in psutil.Process(pid).environ()
     return False
 
 
 def processes_with(variable: str, value: str) -> list[ProcessIdentity]:
-    """Live processes of this user that were started with an environment variable of this value, or inherited it."""
-    found = []
+    """Return the live processes of this user that have an environment variable of this value."""
+    members = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(variable) == value and (identity := identify(process.pid)) is not None:
-                found.append(identity)
-    return found
+                members.append(identity)
+    return members

@@ -1,4 +1,4 @@
-"""What the engine of a round takes of main memory, with all that it has started."""
+"""Measure the main memory of a round's engine and all processes that it has started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.system.process import ProcessIdentity, is_alive
 
-TREE_SECONDS = 10.0  # looking for children goes through every process there is
+TREE_SECONDS = 10.0  # a search for children goes through all processes of the machine
 
 
 class TreeSample(Struct, frozen=True):
@@ -25,7 +25,7 @@ class TreeSample(Struct, frozen=True):
 
 
 class ProcessTree:
-    """Samples the tree of one process after another; looks for new members every `TREE_SECONDS`."""
+    """Sample the tree of a process, which may change; look for new children every `TREE_SECONDS`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class ProcessTree:
         self._looked_at = 0.0
 
     def sample(self, root: ProcessIdentity | None) -> TreeSample | None:
-        """The tree beneath `root` now; None if there is none, or if it has ended."""
+        """Return the tree of `root` as it is now; None without a root, or if it has ended."""
         if root is None or not is_alive(root):
             self._root = None
             return None

@@ -1,7 +1,7 @@
-"""What becomes of processes when their user logs out, as systemd decides it (logind.conf(5), loginctl(1)).
+"""Keep a process alive when its user logs out, as far as systemd allows it (logind.conf(5), loginctl(1)).
 
-With lingering on, the user's service manager lives on after the last logout, and with it what runs in scopes of its
-own beneath it. With lingering off a process is better left in its session, which by itself ends nothing.
+With lingering on, the user's service manager survives the last logout, and so do the scopes that it manages. With
+lingering off a process is better left in its session, which by itself ends nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Lingering = Literal["on", "off", "no systemd"]
 
 
 def lingering() -> Lingering:
-    """Whether the user's processes may outlive the last logout."""
+    """Ask whether the user's processes may outlive the last logout."""
     answer = _ask(["loginctl", "show-user", getpass.getuser(), "--property=Linger", "--value"])
     if answer is None:
         return "no systemd"
@@ -24,9 +24,9 @@ def lingering() -> Lingering:
 
 
 def move_to_own_scope(name: str) -> bool:
-    """Take this process out of its login session into a scope of the user's service manager; whether that was done.
+    """Move this process from its login session into a scope of the user's service manager; True if that worked.
 
-    logind ends sessions, and systemd-oomd whole groups of processes: in a scope of its own neither takes it along.
+    logind ends sessions, and systemd-oomd whole groups of processes: a process in its own scope survives both.
     """
     pid = str(os.getpid())
     manager = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]
@@ -35,7 +35,7 @@ def move_to_own_scope(name: str) -> bool:
 
 
 def _ask(command: list[str]) -> str | None:
-    """What a program of systemd answers; None if it is not there or refuses."""
+    """Return the output of a program of systemd; None if the program is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):

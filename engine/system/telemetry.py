@@ -1,6 +1,6 @@
-"""Load of this machine: processor and memory through psutil, GPUs from a process that asks NVML.
+"""Measure the load of this machine: processor and memory through psutil, GPUs through a process that asks NVML.
 
-Whatever becomes of that process, the one that asks it goes on; a sample without GPUs says why.
+Whatever happens to that process, this one goes on; a sample without GPUs says why.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from engine.system.nvml import GpuAnswer, GpuProcess, GpuSample
 __all__ = ["GpuProcess", "GpuSample", "MachineSample", "Telemetry", "sample_gpus"]
 
 COMMAND = (sys.executable, "-P", "-m", "engine.system.nvml")
-ANSWER_SECONDS = 1.0  # that a sample waits for; what comes later is taken by a later sample
-HUNG_SECONDS = 30.0  # a driver that has to wake several cards may take ten
+ANSWER_SECONDS = 1.0  # how long a sample waits; a later sample takes an answer that comes later
+HUNG_SECONDS = 30.0  # a driver that has to wake several cards may take ten seconds
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 2.0, 300.0
 MAX_ANSWER_BYTES = 1024 * 1024
 END_SECONDS = 1.0
@@ -43,9 +43,9 @@ class MachineSample(Struct, frozen=True):
 
 
 class Telemetry:
-    """Samples the machine. Blocking for up to `ANSWER_SECONDS`, so ask from a worker thread, always the same.
+    """Samples of the machine. Each blocks for up to `ANSWER_SECONDS`: call it from one worker thread.
 
-    `command` starts the process that asks NVML, `clock` gives monotonic seconds.
+    `command` starts the process that asks NVML, `clock` returns monotonic seconds.
     """
 
     def __init__(self, command: Sequence[str] = COMMAND, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,7 +57,7 @@ class Telemetry:
         self._probe.close()
 
     def sample(self) -> MachineSample:
-        """The machine now."""
+        """Return the load now."""
         memory = psutil.virtual_memory()
         answer = self._probe.ask(ANSWER_SECONDS)
         return MachineSample(
@@ -70,7 +70,7 @@ class Telemetry:
 
 
 def sample_gpus(timeout: float = 10.0, command: Sequence[str] = COMMAND) -> tuple[tuple[GpuSample, ...], str]:
-    """The GPUs now, and in one sentence why there are none, or "". Blocking for up to `timeout` seconds."""
+    """Return the GPUs now, and one sentence on why there are none, or "". Blocks for up to `timeout` seconds."""
     probe = _Probe(command, time.monotonic)
     try:
         answer = probe.ask(timeout)
@@ -79,29 +79,29 @@ def sample_gpus(timeout: float = 10.0, command: Sequence[str] = COMMAND) -> tupl
     return answer.gpus, answer.absence
 
 
-class _Failed(Exception):
-    """What is wrong with the process that asks NVML, in one sentence."""
+class _ProbeError(Exception):
+    """A failure of the process that asks NVML, in one sentence."""
 
 
 class _Probe:
-    """The process that asks NVML: started when it is needed, and again, ever less often, when it fails."""
+    """The process that asks NVML: started when it is needed, and again after a failure, at growing intervals."""
 
     def __init__(self, command: Sequence[str], clock: Callable[[], float]) -> None:
         self._command, self._clock = list(command), clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked_at: float | None = None  # when the answer that is still to come was asked for
+        self._asked_at: float | None = None  # when the question was sent whose answer is still to come
         self._unread = b""
         self._last = GpuAnswer()
         self._failures = 0
         self._retry_at = -float("inf")
 
     def ask(self, timeout: float) -> GpuAnswer:
-        """The GPUs as they are, or why they are not known, after at most `timeout` seconds."""
+        """Return the GPUs, or why they are unknown, after at most `timeout` seconds."""
         if self._clock() < self._retry_at:
             return self._last
         try:
             self._last = self._ask(timeout)
-        except _Failed as error:
+        except _ProbeError as error:
             self._last = GpuAnswer(absence=str(error))
         if self._last.final:
             self.close()
@@ -121,7 +121,7 @@ class _Probe:
             if self._asked_at is None:
                 self._send()
         except OSError as error:
-            raise _Failed(f"GPU load is not known: the process that asks NVML does not start: {error}") from error
+            raise _ProbeError(f"GPU load is not known: the process that asks NVML does not start: {error}") from error
         assert self._asked_at is not None
         line = self._read_line(timeout)
         waited = self._clock() - self._asked_at
@@ -129,11 +129,11 @@ class _Probe:
             return GpuAnswer(absence="GPU load is not known: the NVIDIA driver has not answered yet")
         self._asked_at = None
         if line is None:
-            raise _Failed(f"GPU load is not known: the NVIDIA driver has not answered for {waited:.0f} s")
+            raise _ProbeError(f"GPU load is not known: the NVIDIA driver has not answered for {waited:.0f} s")
         try:
             return msgspec.json.decode(line, type=GpuAnswer)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise _Failed("GPU load is not known: the process that asks NVML answered with no sample") from None
+            raise _ProbeError("GPU load is not known: the process that asks NVML answered with no sample") from None
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
@@ -142,18 +142,18 @@ class _Probe:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            start_new_session=True,  # a Ctrl+C is not for it: it ends with its standard input
+            start_new_session=True,  # Ctrl+C must not reach it: it ends with its standard input
         )
         self._unread = b""
 
     def _send(self) -> None:
         assert self._process is not None and self._process.stdin is not None
         self._asked_at = self._clock()
-        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which the next read finds out
             self._process.stdin.write(b"\n")
 
     def _read_line(self, timeout: float) -> bytes | None:
-        """The next line of its answers, None if there is none within `timeout` seconds; _Failed if it ended."""
+        """Return the next line of its answers, None if none comes within `timeout` seconds; _ProbeError if it ended."""
         assert self._process is not None and self._process.stdout is not None
         deadline = time.monotonic() + timeout
         with selectors.DefaultSelector() as selector:
@@ -164,13 +164,13 @@ class _Probe:
                 data = os.read(self._process.stdout.fileno(), 65536)
                 if not data or len(self._unread) > MAX_ANSWER_BYTES:
                     self._asked_at = None
-                    raise _Failed(f"GPU load is not known: the process that asks NVML {self._end()}")
+                    raise _ProbeError(f"GPU load is not known: the process that asks NVML {self._end()}")
                 self._unread += data
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
     def _end(self) -> str:
-        """How it ended, as a verb; one that goes on writing is none of ours."""
+        """Wait for its end and describe it with a verb; a process that goes on writing is not ours."""
         assert self._process is not None
         try:
             code = self._process.wait(END_SECONDS)
@@ -186,5 +186,5 @@ class _Probe:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # held on to by the driver, it is reaped by Popen later
+        with contextlib.suppress(subprocess.TimeoutExpired):  # if the driver holds it, Popen reaps it later
             process.wait(END_SECONDS)

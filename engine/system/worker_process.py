@@ -1,6 +1,6 @@
-"""Asking a process of its own that imports what is heavy: lines of JSON go in, and lines of JSON come out.
+"""Ask a worker process, which imports the heavy libraries, by lines of JSON, and read lines of JSON from it.
 
-Nothing heavy is imported here, its memory is given back when it ends, and a crash in it is one sentence.
+This process imports nothing heavy, the worker's memory is free again when it ends, and a crash in it is one sentence.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from msgspec import Struct
 
 from engine.errors import LoratuiError, ProcessEnded
 
-END_SECONDS = 5.0  # from the end of its output to its own
+END_SECONDS = 5.0  # from the end of its output to its exit
 T = TypeVar("T")
 
 
 class Refusal(Struct, frozen=True, tag="refusal"):
-    """Why there is no answer, in one sentence: the process sends it in an answer's place."""
+    """One sentence on why the process cannot answer, sent instead of an answer."""
 
     message: str
 
 
 class WorkerProcess:
-    """The process `python -P -m MODULE`. Close it, from any thread: what is being asked then ends too.
+    """The process `python -P -m MODULE`. Closing it, from any thread, also ends a `receive` that waits.
 
-    It ends by itself, too, when whoever asks it is gone: its standard input ends then.
+    It ends by itself when the process that asks it has ended, because its standard input ends then.
     """
 
     def __init__(self, module: str, what: str, variables: Mapping[str, str] | None = None) -> None:
-        """Start it; `what` names it in errors, such as "the preview", `variables` are added to its environment.
+        """Start it. `what` is its name in errors, such as "the preview"; `variables` are added to its environment.
 
         Raises:
             LoratuiError: the machine refuses to start it.
@@ -48,7 +48,7 @@ class WorkerProcess:
                 [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                 env={**os.environ, **(variables or {})},
-                start_new_session=True,  # a Ctrl+C is not for it
+                start_new_session=True,  # Ctrl+C must not reach it
             )  # fmt: skip
         except OSError as error:
             self._errors.close()
@@ -59,7 +59,7 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, *requests: object) -> None:
-        """Put requests to it, a line each; if it has ended, `receive` tells."""
+        """Send requests, a line each; if it has ended, `receive` raises."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             for request in requests:
@@ -67,11 +67,11 @@ class WorkerProcess:
             self._process.stdin.flush()
 
     def receive(self, answers: msgspec.json.Decoder[T]) -> T:
-        """Wait for its next line, of a type that has `Refusal` in it.
+        """Wait for its next line; the type of `answers` includes `Refusal`.
 
         Raises:
             ProcessEnded: it ended without an answer.
-            LoratuiError: it refuses.
+            LoratuiError: it refused.
         """
         assert self._process.stdout is not None
         try:
@@ -95,14 +95,14 @@ class WorkerProcess:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
     def signal(self, number: int) -> None:
-        """Send it a signal; nothing happens if it has ended."""
+        """Send it a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
     def close(self) -> None:
-        """End it."""
+        """End it at once."""
         self._process.kill()
-        with contextlib.suppress(OSError), self._process:  # closes its pipes too; what was not sent is not missed
+        with contextlib.suppress(OSError), self._process:  # the context closes its pipes too
             self._errors.close()
 
     def __enter__(self) -> Any:

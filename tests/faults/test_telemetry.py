@@ -56,8 +56,8 @@ ASKED = (
 )  # fmt: skip
 ERRORS = sorted(value for name, value in vars(pynvml).items() if name.startswith("NVML_ERROR_"))
 FINAL = {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_GPU_NOT_FOUND}
-NOT_TOLD = {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
-NOT_TOLD |= {pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH, pynvml.NVML_ERROR_NO_DATA}
+UNAVAILABLE = {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
+UNAVAILABLE |= {pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH, pynvml.NVML_ERROR_NO_DATA}
 CRASH = "import ctypes; ctypes.string_at(0)"  # a real one, in the thread that asks
 
 Command = Callable[[str], list[str]]
@@ -139,7 +139,7 @@ def test_each_error_of_nvml_in_each_question(command: Command, tried: Tried, tim
         for question in questions:
             gpus, absence = sample_gpus(command=command(f"if name == {question!r}: raise NVMLError({number})"))
             reported = str(pynvml.NVMLError(number)) in absence and "\n" not in absence
-            expected = bool(gpus) if number in NOT_TOLD and question not in ("init", "count", "handle") else reported
+            expected = bool(gpus) if number in UNAVAILABLE and question not in ("init", "count", "handle") else reported
             if not expected or (gpus and absence):
                 wrong.append((number, question, gpus, absence))
     tried(

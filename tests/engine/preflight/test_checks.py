@@ -46,7 +46,7 @@ def test_hub_names_are_planned_without_the_network() -> None:
     assert (checked.plan.total_steps, checked.warnings) == (222, ())
     unknown = checks.check(make_spec(data__samples=None))
     assert unknown.plan.total_steps is None
-    assert unknown.warnings == ("data.samples is empty: the steps are known once the hub dataset is loaded",)
+    assert unknown.warnings == ("data.samples is empty: the number of steps is known once the hub dataset is loaded",)
 
 
 def test_linear_modules_are_the_matrices_without_embedding_and_head(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_missing_data_is_refused(nano_spec: Spec) -> None:
 
 
 def test_fraction_that_leaves_no_training_row_is_refused(nano_spec: Spec) -> None:
-    with pytest.raises(SpecError, match=r"none of 40 rows would be left") as caught:
+    with pytest.raises(SpecError, match=r"none of 40 rows would be left to train on: set it lower") as caught:
         checks.check(change_spec(nano_spec, data__eval_fraction=0.99))
     assert caught.value.key == "data.eval_fraction"
 
@@ -236,28 +236,30 @@ def test_spec_that_would_save_nothing_before_the_end_is_told_what_is_done_about_
     spec = change_spec(
         nano_spec, train__save_strategy=strategy, train__save_steps=every, train__num_train_epochs=epochs
     )
-    done = "so that something is kept if the run dies, checkpoints are written"
-    assert checks.check(spec).warnings == (() if words is None else (words.format(done),))
+    resumable = ", so that a run that dies can be resumed"
+    assert checks.check(spec).warnings == (
+        () if words is None else (words.format("checkpoints are written") + resumable,)
+    )
 
 
 def test_strategy_that_saves_nothing_is_told_while_the_rows_are_unknown() -> None:
     spec = make_spec(data__samples=None, train__save_strategy="no")
     assert checks.check(spec).warnings[0] == (
-        "train.save_strategy is no: a checkpoint is written halfway and at the end all the same"
+        "train.save_strategy is no: a checkpoint is still written halfway and at the end"
     )
 
 
 @pytest.mark.parametrize(("limit", "warned"), [(None, True), (3, False)])
 def test_checkpoints_that_would_fill_the_disk_are_warned_of(nano_spec: Spec, limit: int | None, warned: bool) -> None:
     spec = change_spec(nano_spec, train__save_steps=1, train__num_train_epochs=100.0, train__save_total_limit=limit)
-    warning = "900 checkpoints will be kept: train.save_total_limit keeps only the newest"
+    warning = "900 checkpoints will be kept: set train.save_total_limit to keep only the newest"
     assert checks.check(spec).warnings == ((warning,) if warned else ())
 
 
 def test_warmup_of_a_constant_schedule_is_warned_of(nano_spec: Spec) -> None:
     spec = change_spec(nano_spec, train__lr_scheduler_type="constant", train__warmup_steps=3.0)
     assert checks.check(spec).warnings == (
-        "train.lr_scheduler_type is constant, which has no warm-up: train.warmup_steps 3 counts only with "
+        "train.lr_scheduler_type is constant, which has no warm-up: train.warmup_steps 3 is used only with "
         "constant_with_warmup, linear or cosine",
     )
     assert checks.check(change_spec(spec, train__lr_scheduler_type="constant_with_warmup")).warnings == ()
@@ -277,8 +279,8 @@ def test_patience_that_never_ends_is_warned_of(nano_spec: Spec, epochs: float, p
     [
         (
             {"model__dtype": "bfloat16"},
-            "lora.init_lora_weights is pissa, which splits the base weights, and in bfloat16 the parts would not add "
-            "up to them again: set model.dtype to float32",
+            "lora.init_lora_weights is pissa, which splits the base weights, and in bfloat16 the parts do not add up "
+            "to them exactly: set model.dtype to float32",
         ),
         (
             {"model__load_in_4bit": True},

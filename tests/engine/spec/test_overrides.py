@@ -47,28 +47,28 @@ def test_pasted_lines_are_read(text: str, settings: dict[str, str]) -> None:
     assert read_set_line(text).settings == settings
 
 
-def test_name_and_note_are_taken_and_the_rest_is_named() -> None:
+def test_name_and_note_are_read_and_the_rest_is_named() -> None:
     line = read_set_line('loratui new --from 3 --json --name wide --note "why not" --set lora.r=16')
     assert (line.name, line.note) == ("wide", "why not")
     assert line.left_out == ("--from 3", "--json")
 
 
 @pytest.mark.parametrize("text", ["2e-4", "q_proj", "", "loratui", "-- set", "--settle"])
-def test_values_are_no_lines(text: str) -> None:
+def test_value_is_not_read_as_a_line(text: str) -> None:
     assert not is_set_line(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("--set lora.r", "--set takes KEY=VALUE"),
-        ("--set lora.R=1", "there is no such field"),
+        ("--set lora.R=1", "which is not a field"),
         ("--set 'lora.r=1", "copy it whole, with its quotes"),
         ("--set lora.r=1 --set", "ends after --set"),
     ],
 )
-def test_what_cannot_be_read_is_told(text: str, told: str) -> None:
-    with pytest.raises(SpecError, match=told):
+def test_line_that_cannot_be_read_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
         read_set_line(text)
 
 

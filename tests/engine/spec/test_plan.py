@@ -124,14 +124,14 @@ def test_plan_holds_together(
     assert plan.train_samples <= plan.steps_per_epoch * batch * accumulation
     assert plan.total_steps == epochs * plan.steps_per_epoch
     assert 0 <= plan.warmup_steps <= plan.total_steps
-    # A rule that says of each step what a list of them would, with one before the end and one at the end.
+    # The rule agrees with a list of steps, with one before the end and one at the end.
     steps = [step for step in range(1, plan.total_steps + 1) if step in plan.checkpoints]
     assert list(plan.checkpoints) == steps and len(plan.checkpoints) == len(steps)
     if plan.total_steps:
         assert steps[-1] == plan.total_steps
         assert len(steps) > 1 or plan.total_steps == 1
-    asked = {"no": [], "epoch": [plan.steps_per_epoch], "steps": [every]}[strategy] + [plan.steps_per_epoch] * best
-    for period in asked:
+    periods = {"no": [], "epoch": [plan.steps_per_epoch], "steps": [every]}[strategy] + [plan.steps_per_epoch] * best
+    for period in periods:
         assert set(range(period, plan.total_steps + 1, period)) <= set(steps)
     # Batch and accumulation may be traded for each other: only their product counts.
     assert plan_of(accumulation, batch) == plan

@@ -19,42 +19,44 @@ CPU = {"torch": "2.11", "device": "cpu", "name": "x86_64", "dtype": "float32"}
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
-    """What the programs asked answer: output, exit code, or an error."""
-    given: Answers = {"engine.training.runtime.device": json.dumps(GPU), "loginctl": "yes\n"}
+    """The answers of other programs: output, exit code and output, or an error."""
+    answers: Answers = {"engine.training.runtime.device": json.dumps(GPU), "loginctl": "yes\n"}
 
     def ask(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
-        answer = given[command[0] if command[0] == "loginctl" else command[-1]]
+        answer = answers[command[0] if command[0] == "loginctl" else command[-1]]
         if isinstance(answer, Exception):
             raise answer
         code, output = answer if isinstance(answer, tuple) else (0, answer)
         return subprocess.CompletedProcess(command, code, output if options.get("text") else output.encode(), "")
 
     monkeypatch.setattr("engine.system.doctor.subprocess.run", ask)
-    return given
+    return answers
 
 
 def finding(name: str, directory: Path) -> Finding:
-    (found,) = (item for item in examine(Workspace(directory)) if item.name == name)
-    return found
+    (match,) = (finding for finding in examine(Workspace(directory)) if finding.name == name)
+    return match
 
 
-def test_everything_is_looked_at(answers: Answers, tmp_path: Path) -> None:
-    names = [item.name for item in examine(Workspace(tmp_path))]
+def test_everything_is_examined(answers: Answers, tmp_path: Path) -> None:
+    names = [finding.name for finding in examine(Workspace(tmp_path))]
     assert {"Python", "torch", "device", "NVML", "terminal", "disk", "lingering", "transformers", "peft"} <= set(names)
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize(("told", "advised"), [(GPU, False), (CPU, True)])
-def test_device_is_what_the_engine_sees(answers: Answers, tmp_path: Path, told: dict[str, str], advised: bool) -> None:
-    answers["engine.training.runtime.device"] = json.dumps(told)
+@pytest.mark.parametrize(("engine_sees", "advised"), [(GPU, False), (CPU, True)])
+def test_device_is_what_the_engine_sees(
+    answers: Answers, tmp_path: Path, engine_sees: dict[str, str], advised: bool
+) -> None:
+    answers["engine.training.runtime.device"] = json.dumps(engine_sees)
     device = finding("device", tmp_path)
-    assert device.value == f"{told['device']}: {told['name']}, dtype auto is {told['dtype']}"
+    assert device.value == f"{engine_sees['device']}: {engine_sees['name']}, dtype auto is {engine_sees['dtype']}"
     assert (device.advice is not None) is advised
     assert finding("torch", tmp_path) == Finding("torch", "2.11")
 
 
 @pytest.mark.parametrize("answer", [(1, ""), (0, "[]"), OSError(), subprocess.TimeoutExpired("x", 1.0)])
-def test_torch_that_does_not_start_is_told(answers: Answers, tmp_path: Path, answer: object) -> None:
+def test_torch_that_does_not_start_is_reported(answers: Answers, tmp_path: Path, answer: object) -> None:
     answers["engine.training.runtime.device"] = answer
     assert finding("torch", tmp_path).advice == "install it again: make install"
 
@@ -71,7 +73,7 @@ def test_lingering_is_advised_where_logging_out_ends_training(
 
 
 @pytest.mark.parametrize(("throttling", "advised"), [(None, False), ((), False), (("thermal", "power cap"), True)])
-def test_driver_is_told_and_what_slows_a_card_down(
+def test_driver_and_what_slows_a_card_down_are_shown(
     answers: Answers,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -80,12 +82,12 @@ def test_driver_is_told_and_what_slows_a_card_down(
 ) -> None:
     card = GpuSample(0, "T4", 1, 15 * 2**30, 0, 40, 20.0, throttling=throttling, driver="550.54")
     monkeypatch.setattr(doctor, "sample_gpus", lambda: ((card,), ""))
-    told = finding("NVML", tmp_path)
-    assert told.value == "T4 with 15.0 GiB; driver 550.54"
-    assert ("GPU 0 is slowed down by thermal and power cap" in (told.advice or "")) is advised
+    nvml = finding("NVML", tmp_path)
+    assert nvml.value == "T4 with 15.0 GiB; driver 550.54"
+    assert ("GPU 0 is slowed down by thermal and power cap" in (nvml.advice or "")) is advised
 
 
-def test_full_disk_is_told(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding("disk", tmp_path).value.endswith(f"free at {tmp_path}")
     monkeypatch.setattr(doctor, "LOW_DISK_BYTES", 2**60)
     assert finding("disk", tmp_path).advice is not None

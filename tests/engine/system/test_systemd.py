@@ -25,14 +25,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"), [("echo yes", "on"), ("echo no", "off"), ("echo no such user >&2; exit 1", "no systemd")]
+    ("answer", "state"), [("echo yes", "on"), ("echo no", "off"), ("echo no such user >&2; exit 1", "no systemd")]
 )
-def test_lingering_is_what_loginctl_says(install: Install, answer: str, found: str) -> None:
+def test_lingering_is_what_loginctl_says(install: Install, answer: str, state: str) -> None:
     install("loginctl", answer)
-    assert lingering() == found
+    assert lingering() == state
 
 
-def test_machine_without_systemd_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_machine_without_systemd_is_recognized(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert lingering() == "no systemd"
     assert not move_to_own_scope("loratui-runner")
@@ -40,11 +40,11 @@ def test_machine_without_systemd_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_process_is_moved_into_a_scope_of_its_own_where_lingering_is_on(install: Install, tmp_path: Path) -> None:
     install("loginctl", "echo yes")
-    install("busctl", f'for word; do echo "$word"; done > {tmp_path}/asked')
+    install("busctl", f'for word; do echo "$word"; done > {tmp_path}/request')
     assert move_to_own_scope("loratui-runner")
-    asked = (tmp_path / "asked").read_text().split()
-    assert asked[:2] == ["--user", "call"]
-    assert asked[5:] == [
+    request = (tmp_path / "request").read_text().split()
+    assert request[:2] == ["--user", "call"]
+    assert request[5:] == [
         *("StartTransientUnit", "ssa(sv)a(sa(sv))", f"loratui-runner-{os.getpid()}.scope", "fail"),
         *("1", "PIDs", "au", "1", str(os.getpid()), "0"),
     ]
@@ -52,9 +52,9 @@ def test_process_is_moved_into_a_scope_of_its_own_where_lingering_is_on(install:
 
 def test_process_stays_in_its_session_where_lingering_is_off(install: Install, tmp_path: Path) -> None:
     install("loginctl", "echo no")
-    install("busctl", f"touch {tmp_path}/asked")
+    install("busctl", f"touch {tmp_path}/request")
     assert not move_to_own_scope("loratui-runner")
-    assert not (tmp_path / "asked").exists()
+    assert not (tmp_path / "request").exists()
 
 
 def test_service_manager_that_refuses_leaves_the_process_where_it_is(install: Install) -> None:

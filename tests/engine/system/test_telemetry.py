@@ -88,8 +88,8 @@ class FakeNvml(ModuleType):
         return b"550.54"
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[object]:
-        known = SimpleNamespace(pid=4711, usedGpuMemory=2**30)
-        return [] if handle else [known, SimpleNamespace(pid=4712, usedGpuMemory=None)]
+        process = SimpleNamespace(pid=4711, usedGpuMemory=2**30)
+        return [] if handle else [process, SimpleNamespace(pid=4712, usedGpuMemory=None)]
 
 
 FIRST = GpuSample(
@@ -189,19 +189,19 @@ def test_driver_without_a_card(nvml: FakeNvml) -> None:
 
 
 def test_card_that_falls_off_the_bus_takes_no_other_with_it(nvml: FakeNvml) -> None:
-    asked = Nvml()
-    assert asked.answer().gpus == (FIRST, SECOND)
+    library = Nvml()
+    assert library.answer().gpus == (FIRST, SECOND)
     nvml.lost[0] = NVMLError("GPU is lost")
     lost = GpuSample(0, "does not answer: GPU is lost", None, None, None, None, None)
-    assert asked.answer() == GpuAnswer((lost, SECOND))
+    assert library.answer() == GpuAnswer((lost, SECOND))
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo"])
 def test_only_card_that_falls_off_the_bus_is_an_absence(nvml: FakeNvml, function: str) -> None:
-    asked = Nvml()
-    assert asked.answer().gpus
+    library = Nvml()
+    assert library.answer().gpus
     nvml.failing[function] = NVMLError("GPU is lost")
-    assert asked.answer() == GpuAnswer(absence="the GPU stopped answering: GPU is lost")
+    assert library.answer() == GpuAnswer(absence="the GPU stopped answering: GPU is lost")
 
 
 def test_machine_is_sampled() -> None:

@@ -132,8 +132,8 @@ def test_pissa_is_written_as_peft_converts_it(model: Path, tmp_path: Path, rslor
         ),
         (
             {"model__dtype": "bfloat16"},
-            "lora.init_lora_weights is pissa, which splits the base weights, and in bfloat16 the parts would not add "
-            "up to them again: set model.dtype to float32",
+            "lora.init_lora_weights is pissa, which splits the base weights, and in bfloat16 the parts do not add up "
+            "to them exactly: set model.dtype to float32",
         ),
     ],
 )

@@ -41,7 +41,7 @@ def test_command_line_takes_them(idle_cockpit: Cockpit, nano_spec: Spec) -> None
     assert (idle_cockpit.store.get(1).spec, idle_cockpit.store.get(1).name) == (nano_spec, "mine")
 
 
-@pytest.mark.parametrize(("name", "told"), [("bad", "does not hold together"), ("none", "choose one of nano")])
+@pytest.mark.parametrize(("name", "told"), [("bad", "is not valid"), ("none", "choose one of nano")])
 def test_command_line_says_what_is_wrong(
     idle_cockpit: Cockpit, capsys: pytest.CaptureFixture[str], name: str, told: str
 ) -> None:

@@ -300,7 +300,7 @@ async def test_pasted_line_fills_in_its_fields_wherever_one_is(
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("--set lora.R=3", "there is no such field"), ("--set lora.bias=some", "it must be one of none, all, lora_only")],
+    [("--set lora.R=3", "which is not a field"), ("--set lora.bias=some", "it must be one of none, all, lora_only")],
 )
 async def test_pasted_line_that_cannot_be_taken_is_told(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, text: str, told: str

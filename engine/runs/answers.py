@@ -1,4 +1,4 @@
-"""What a model answered to held-out prompts, and how near it came, kept beside a run."""
+"""Store a model's answers to held-out prompts, and their scores, beside a run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Answer(Struct, frozen=True):
 
 
 def write_answers(run: RunDir, step: int, answers: Sequence[Answer]) -> None:
-    """Keep the answers of the model after `step`, one JSON object a line; raises OSError if the disk refuses."""
+    """Write the answers of the model after `step`, one JSON object a line; raises OSError if the disk refuses."""
     run.answers.mkdir(exist_ok=True)
     write_atomically(run.answers / f"step-{step}.jsonl", msgspec.json.Encoder().encode_lines(answers))
 
 
 def read_answers(run: RunDir, step: int) -> list[Answer]:
-    """The answers of the model after `step`; empty if there are none, or none that hold together."""
+    """Return the answers of the model after `step`; empty if there are none or the file is damaged."""
     try:
         data = read_plain(run.answers / f"step-{step}.jsonl", max_bytes=MAX_ANSWERS_BYTES)
         return msgspec.json.Decoder(Answer).decode_lines(data)

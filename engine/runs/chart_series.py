@@ -1,6 +1,6 @@
-"""The numbers of a chart's curves: what is measured, against what, smoothed, and binned so that spikes are kept.
+"""Compute the points of a chart's curves: a metric against an axis, smoothed, and binned so that spikes are kept.
 
-Arrays that nothing had to be left out of are views of the run's own: while one is held, the run takes no step.
+An array without gaps is a view of the run's own array, which cannot grow while the view exists.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Numbers: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
 StepNumbers: TypeAlias = NDArray[np.int64]
 
 GIB = 2.0**30
-VAST, TINY = 1e30, 1e-30  # what is not within them is no measurement, and nothing that could be drawn
-PART = 8192  # values at once, which a processor's cache holds
+VAST, TINY = 1e30, 1e-30  # values outside these bounds are not measurements, and cannot be drawn
+PART = 8192  # values that are processed at once: they fit a processor's cache
 
 
 class Series(NamedTuple):
-    """One run on a chart, by the name it has there."""
+    """One run on a chart, with its label there."""
 
     label: str
     curve: Curve
@@ -35,7 +35,7 @@ class Series(NamedTuple):
 
 
 class Metric(Enum):
-    """What a chart can show of a run."""
+    """A metric of a run that a chart can show."""
 
     TRAIN_LOSS = "train loss"
     EVAL_LOSS = "eval loss"
@@ -45,11 +45,11 @@ class Metric(Enum):
     MEMORY = "peak memory"
 
 
-NOISY = (Metric.TRAIN_LOSS, Metric.GRAD_NORM, Metric.TOKENS_PER_SECOND)  # what there is to smooth
+NOISY = (Metric.TRAIN_LOSS, Metric.GRAD_NORM, Metric.TOKENS_PER_SECOND)  # worth smoothing
 
 
 class Along(Enum):
-    """What a chart shows a metric against; time is that of training, in seconds."""
+    """The x axis of a chart; time is training time, in seconds."""
 
     STEP = "step"
     EPOCH = "epoch"
@@ -57,9 +57,9 @@ class Along(Enum):
 
 
 class Points(NamedTuple):
-    """A metric of one run: steps, where they lie on the x axis, and values, all of one length and all finite.
+    """A metric of one run: steps, their x coordinates, and values, all of the same length and finite.
 
-    `lost` are the steps whose value is no number.
+    `lost` are the steps whose value is not finite.
     """
 
     steps: StepNumbers
@@ -67,15 +67,15 @@ class Points(NamedTuple):
     y: Numbers
     lost: Sequence[int] = ()
 
-    def only(self, wanted: NDArray[np.bool]) -> Points:
-        """Those that are `wanted`."""
-        if wanted.all():
+    def only(self, mask: NDArray[np.bool]) -> Points:
+        """Return the points where `mask` is True."""
+        if mask.all():
             return self
-        return Points(self.steps[wanted], self.x[wanted], self.y[wanted], self.lost)
+        return Points(self.steps[mask], self.x[mask], self.y[mask], self.lost)
 
 
 def x_of_steps(curve: Curve, along: Along) -> Numbers:
-    """Where on the x axis the steps of a curve lie."""
+    """Return the x coordinates of the steps of a curve."""
     with np.errstate(all="ignore"):
         if along is Along.TIME:
             return np.cumsum(np.frombuffer(curve.seconds, np.float32), dtype=np.float64)
@@ -83,7 +83,10 @@ def x_of_steps(curve: Curve, along: Along) -> Numbers:
 
 
 def x_at(curve: Curve, x: Numbers, steps: Sequence[int], along: Along) -> Numbers:
-    """Where `steps` lie, given where those of the curve do; in time, a step it does not have is at the one before."""
+    """Return the x coordinates of `steps`; `x` are those of the curve's steps.
+
+    On the time axis a step that the curve does not have gets the coordinate of the step before it.
+    """
     if along is not Along.TIME:
         with np.errstate(all="ignore"):
             return np.multiply(steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
@@ -91,9 +94,12 @@ def x_at(curve: Curve, x: Numbers, steps: Sequence[int], along: Along) -> Number
 
 
 def points_of(series: Series, x: Numbers, metric: Metric, along: Along) -> Points:
-    """The metric of a run whose steps lie at `x`. A loss or norm that is no number is lost; others are not there."""
+    """Return the points of a metric; `x` are the coordinates of the run's steps.
+
+    A loss or norm that is not finite is lost; of other metrics such a value is left out.
+    """
     if metric is Metric.EVAL_LOSS:
-        return held_out(series, x, along)
+        return eval_loss_points(series, x, along)
     steps = np.frombuffer(series.curve.steps, np.int64)
     y = _values(series.curve, metric)
     usable = np.abs(y) < VAST
@@ -102,14 +108,14 @@ def points_of(series: Series, x: Numbers, metric: Metric, along: Along) -> Point
     return Points(steps, x, y, lost).only(usable)
 
 
-def held_out(series: Series, x: Numbers, along: Along) -> Points:
-    """The eval losses of a run whose steps lie at `x`, at the steps where they were measured."""
-    lost = [item.step for item in series.evaluations if item.eval_loss is None]
-    measured = [(item.step, item.eval_loss) for item in series.evaluations if item.eval_loss is not None]
+def eval_loss_points(series: Series, x: Numbers, along: Along) -> Points:
+    """Return the eval losses of a run at the steps where they were measured; `x` are the coordinates of its steps."""
+    lost = [evaluated.step for evaluated in series.evaluations if evaluated.eval_loss is None]
+    measured = [(event.step, event.eval_loss) for event in series.evaluations if event.eval_loss is not None]
     steps = [step for step, _ in measured]
-    places = x_at(series.curve, x, steps, along)
-    points = Points(np.array(steps, np.int64), places, np.array([loss for _, loss in measured], float), lost)
-    return points.only((np.abs(places) < VAST) & (np.abs(points.y) < VAST))
+    coordinates = x_at(series.curve, x, steps, along)
+    points = Points(np.array(steps, np.int64), coordinates, np.array([loss for _, loss in measured], float), lost)
+    return points.only((np.abs(coordinates) < VAST) & (np.abs(points.y) < VAST))
 
 
 def _values(curve: Curve, metric: Metric) -> Numbers:
@@ -127,11 +133,11 @@ def _values(curve: Curve, metric: Metric) -> Numbers:
 
 
 def smooth(values: Numbers, span: int) -> NDArray[np.float32]:
-    """Exponential moving average over about `span` values (2 at least), whose start is not drawn towards zero.
+    """Return the exponential moving average over about `span` values (at least 2), not biased towards 0 at the start.
 
     With w = 1 - 2 / (span + 1): y[t] = (x[t] + w x[t-1] + w² x[t-2] + ...) / (1 + w + w² + ...). This is pandas'
     `ewm(span=span, adjust=True).mean()`, TensorBoard's smoothing with weight w, and the bias correction of Adam (Kingma
-    and Ba 2015, section 3). No value changes by what comes after it.
+    and Ba 2015, section 3). Later values never change earlier results.
     """
     smoothed = np.empty(len(values), np.float32)
     decay = 1.0 - 2.0 / (span + 1.0)
@@ -140,7 +146,7 @@ def smooth(values: Numbers, span: int) -> NDArray[np.float32]:
     for begin in range(0, len(values), PART):
         sums = np.array(values[begin : begin + PART], np.float64)
         shift = 1
-        while shift < len(sums):  # each pass doubles how many values a sum is of
+        while shift < len(sums):  # each pass doubles the number of values in a sum
             sums[shift:] = sums[shift:] + decay**shift * sums[:-shift]
             shift *= 2
         sums += carried * powers[: len(sums)]
@@ -150,37 +156,37 @@ def smooth(values: Numbers, span: int) -> NDArray[np.float32]:
 
 
 def bin_width(steps: float, bins: int) -> int:
-    """The power of two that cuts `steps` into at least `bins` parts, and fewer than twice as many; at least 1."""
+    """Return the power of two, at least 1, that cuts `steps` into at least `bins` parts, but not twice as many."""
     return 1 << max(0, math.floor(math.log2(min(max(1.0, steps / max(1, bins)), 2.0**62))))
 
 
 def keep_extremes(steps: StepNumbers, values: Numbers, width: int) -> NDArray[np.intp]:
-    """The indices of the least and the greatest value of each bin, so that every spike is kept.
+    """Return the indices of the least and the greatest value of each bin, so that every spike is kept.
 
-    A bin is `width` steps that begin at a multiple of `width`: what comes later changes the last bin and adds others.
-    `width` is a power of two, `values` are numbers.
+    A bin is `width` steps, a power of two, that begin at a multiple of `width`: later steps change only the last bin
+    and add new ones. `values` has no NaN.
     """
     if width <= 1 or len(steps) < 3:
         return np.arange(len(steps))
-    kept: set[int] = set()
+    indices: set[int] = set()
     for begin, end in pairwise([0, *_begins_of_bins(steps, width.bit_length() - 1).tolist(), len(steps)]):
         part = values[begin:end]
-        kept |= {begin + int(part.argmin()), begin + int(part.argmax())}
-    return np.array(sorted(kept), np.intp)
+        indices |= {begin + int(part.argmin()), begin + int(part.argmax())}
+    return np.array(sorted(indices), np.intp)
 
 
 def _begins_of_bins(steps: StepNumbers, bits: int) -> NDArray[np.intp]:
-    """Where in `steps` each bin of `1 << bits` steps but the first begins."""
+    """Return the indices at which each bin of `1 << bits` steps begins, without the first."""
     first, last = int(steps[0]) >> bits, int(steps[-1]) >> bits
     if last - first >= len(steps):  # most of the bins are empty
         return np.flatnonzero(np.diff(steps >> bits)) + 1
     begins = np.searchsorted(steps, np.arange(first + 1, last + 1) << bits)
-    return begins[np.diff(begins, prepend=0) > 0]  # not those of empty bins
+    return begins[np.diff(begins, prepend=0) > 0]  # without empty bins
 
 
-def nearest(x: Numbers, wanted: float) -> int:
-    """The index of the value of a rising, not empty `x` that is nearest to `wanted`."""
-    index = int(np.searchsorted(x, wanted))
-    if index and (index == len(x) or wanted - x[index - 1] <= x[index] - wanted):
+def nearest(x: Numbers, target: float) -> int:
+    """Return the index of the value nearest to `target` in `x`, which rises and is not empty."""
+    index = int(np.searchsorted(x, target))
+    if index and (index == len(x) or target - x[index - 1] <= x[index] - target):
         return index - 1
     return index

@@ -1,4 +1,4 @@
-"""A run's steps as flat arrays, which a million of them fit into."""
+"""Hold a run's steps in flat arrays, compact enough for a million steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.runs.events import Step, decode_event
 
 
 class _Point(Struct, frozen=True, gc=False, tag_field="event", tag="step"):
-    """Of a step event only what a curve keeps."""
+    """The fields of a step event that a curve keeps."""
 
     step: int
     loss: float | None
@@ -28,19 +28,19 @@ class _Point(Struct, frozen=True, gc=False, tag_field="event", tag="step"):
 
 
 _points = msgspec.json.Decoder(_Point)
-ROW_BYTES = 8 + 6 * 4  # of a step as `Curve.packed` has it
+ROW_BYTES = 8 + 6 * 4  # of a step in `Curve.packed`
 
 
 class Curve:
     """Values per step as flat arrays; NaN where one is missing or was not finite.
 
-    Single precision, seven digits, is more than a chart or a table shows.
+    Single precision has seven digits, more than a chart or a table shows.
 
     Attributes:
         steps: optimizer steps, rising.
         losses, learning_rates, grad_norms, tokens, seconds, memory_bytes: of each, as in `engine.runs.events.Step`.
-        epochs_per_step: what a step adds to the epoch; 0 as long as there is none.
-        revision: differs whenever anything else does.
+        epochs_per_step: the share of an epoch that a step is; 0 while there is no step.
+        revision: changes with every other change.
     """
 
     def __init__(self) -> None:
@@ -58,36 +58,36 @@ class Curve:
         return len(self.steps)
 
     def append(self, step: Step) -> None:
-        """Take one step more, unless one of its numbers is greater than any that training comes to."""
+        """Append a step, unless one of its numbers is too large for its array, which training never comes to."""
         with suppress(OverflowError):
             self.extend(_curve_of([step], step))
 
     def extend(self, other: Curve) -> None:
-        """Take the steps of `other` too."""
+        """Append the steps of `other`."""
         for mine, others in zip(self.columns(), other.columns(), strict=True):
             mine.extend(others)
         self.epochs_per_step = other.epochs_per_step or self.epochs_per_step
         self.revision += 1
 
     def keep_until(self, step: int) -> None:
-        """Forget the steps after `step`, which a resumed run takes anew."""
-        kept = bisect_right(self.steps, step)
+        """Forget the steps after `step`, which a resumed run repeats."""
+        length = bisect_right(self.steps, step)
         for values in self.columns():
-            del values[kept:]
+            del values[length:]
         self.revision += 1
 
     def packed(self) -> bytes:
-        """The columns one behind the other, in the byte order of this machine."""
+        """Return the columns one after the other, in the byte order of this machine."""
         return b"".join(column.tobytes() for column in self.columns())
 
     def columns(self) -> tuple[array[Any], ...]:
-        """The arrays themselves, the steps first."""
+        """Return the arrays themselves, the steps first."""
         values = self.losses, self.learning_rates, self.grad_norms, self.tokens, self.seconds, self.memory_bytes
         return self.steps, *values
 
 
 class Steps:
-    """Consecutive steps read at once: what a curve keeps of each, and the last one whole."""
+    """Consecutive steps that were read at once: their curve, and the whole event of the last."""
 
     def __init__(self, curve: Curve, last: Step) -> None:
         self.curve = curve
@@ -95,19 +95,19 @@ class Steps:
 
     @property
     def time(self) -> float:
-        """Of the last step, as events have it."""
+        """Return the time of the last step, as events do."""
         return self.last.time
 
     def go_on(self, steps: Steps) -> None:
-        """Take the steps that come after these too."""
+        """Append the steps that follow."""
         self.curve.extend(steps.curve)
         self.last = steps.last
 
 
 def read_steps(lines: bytes) -> Steps | None:
-    """The steps that whole `lines` are, one each; None if any of them is no step event.
+    """Read whole lines that are one step event each; return None if any of them is something else.
 
-    Decoded in one go and in part, which takes a quarter of the time that events take one by one.
+    Only the fields of a curve are decoded, all lines at once: a quarter of the time of decoding events one by one.
     """
     last = decode_event(lines[lines.rfind(b"\n", 0, len(lines) - 1) + 1 :])
     if not isinstance(last, Step):
@@ -116,12 +116,12 @@ def read_steps(lines: bytes) -> Steps | None:
         curve = _curve_of(_points.decode_lines(lines), last)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return None
-    gapless = last.step - curve.steps[0] + 1 == len(curve)  # which is known at once, and lines have to be counted
+    gapless = last.step - curve.steps[0] + 1 == len(curve)  # a quick check, before the lines are counted
     return Steps(curve, last) if gapless or len(curve) == len(lines.splitlines()) else None
 
 
-def unpacked_steps(content: bytes, last: Step) -> Steps:
-    """The steps whose curve, packed, is `content`; `last` is the last of them."""
+def unpack_steps(content: bytes, last: Step) -> Steps:
+    """Return the steps whose packed curve is `content`; `last` is the last of them."""
     curve, rest = Curve(), memoryview(content)
     count = len(content) // ROW_BYTES
     for column in curve.columns():
@@ -137,7 +137,7 @@ def _epochs_per_step(last: Step) -> float:
 
 
 def _curve_of(points: Sequence[_Point | Step], last: Step) -> Curve:
-    """Column by column, each at once: half of the time that a million steps take is spent here."""
+    """Build a curve column by column, each at once: half of the time for a million steps is spent here."""
     curve = Curve()
     curve.steps.fromlist([point.step for point in points])
     _fill(curve.losses, [point.loss for point in points])
@@ -152,6 +152,6 @@ def _curve_of(points: Sequence[_Point | Step], last: Step) -> Curve:
 
 def _fill(column: array[float], values: Sequence[float | None]) -> None:
     try:
-        column.fromlist(cast("list[float]", values))  # as it mostly is
+        column.fromlist(cast("list[float]", values))  # mostly there is no None among them
     except TypeError:
         column.fromlist([math.nan if value is None else value for value in values])

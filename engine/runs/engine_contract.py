@@ -1,4 +1,4 @@
-"""What the runner and the engine agree on: environment variables, exit code, lock, heartbeat."""
+"""Define what the runner and the engine agree on: environment variables, exit code, lock, heartbeat."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ BEAT_SECONDS = 5.0
 
 
 def inherit_lock(run: RunDir) -> bool:
-    """In an engine: whether it was given the lock of `run` when it was started, which it then keeps to itself."""
+    """Return True if this engine inherited the lock of `run`; its own children will not inherit it."""
     try:
         descriptor = int(os.environ.pop(LOCK_VARIABLE, ""))
-        given, there = os.fstat(descriptor), os.stat(run.lock)
+        inherited, lock = os.fstat(descriptor), os.stat(run.lock)
     except (ValueError, OSError):
         return False
-    if (given.st_dev, given.st_ino) != (there.st_dev, there.st_ino):
+    if (inherited.st_dev, inherited.st_ino) != (lock.st_dev, lock.st_ino):
         return False
     os.set_inheritable(descriptor, False)
     return True
 
 
 class Heartbeat:
-    """Touches `path` every `BEAT_SECONDS` from a thread, for as long as the context lasts."""
+    """A thread that touches `path` every `BEAT_SECONDS` while the context lasts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,13 +47,13 @@ class Heartbeat:
         self.end()
 
     def end(self) -> None:
-        """Beat no more."""
+        """Stop the thread."""
         self._over.set()
         self._thread.join()
 
     def _beat(self) -> None:
         while True:
-            with contextlib.suppress(OSError):  # a full disk still lets a file that is there be touched
+            with contextlib.suppress(OSError):  # even a full disk lets an existing file be touched
                 os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE))
                 os.utime(self._path, follow_symlinks=False)
             if self._over.wait(BEAT_SECONDS):

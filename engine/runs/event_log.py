@@ -1,6 +1,6 @@
 """Append to a run's `events.jsonl`, and follow it as it grows.
 
-A line is whole once its newline is written: a torn last line is trimmed before the next append and left unread by the
+A line is whole once its newline is written: a torn last line is cut off before the next append, and not read by the
 tail. Every event is flushed at once and forced to disk every `FSYNC_SECONDS`.
 """
 
@@ -19,15 +19,15 @@ from engine.runs.events import AnyEvent, Step, decode_event, encode_event, line_
 from engine.runs.step_columns import BlockWriter
 
 FSYNC_SECONDS = 2.0
-READ_BYTES = 256 * 1024  # which a processor's cache holds, and whose decoding keeps no other thread waiting
+READ_BYTES = 256 * 1024  # fits a processor's cache, and is decoded without blocking other threads for long
 LONGEST_LINE = 4 * 1024 * 1024  # bytes
 
 
 class EventWriter:
-    """The only writer of one run's events. `clock` gives monotonic seconds.
+    """The only writer of one run's events. `clock` returns monotonic seconds.
 
     Raises:
-        OSError: the file cannot be written, or what has its name is a link or no file.
+        OSError: the file cannot be written, or is a link or not a regular file.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +44,7 @@ class EventWriter:
         self._blocks = BlockWriter(RunDir(path.parent).steps, self._descriptor)
 
     def append(self, event: AnyEvent) -> None:
-        """Write one event whole, or raise OSError if the disk refuses it; no part of it is then left."""
+        """Write one event whole; raises OSError if the disk refuses, and then leaves no part of it."""
         line = encode_event(event)
         rest = memoryview(line)
         try:
@@ -71,29 +71,29 @@ class EventWriter:
 
 
 def _trim_torn_line(descriptor: int) -> None:
-    """Cut off what follows the last newline, such as half a line or the zeros that a crash of the machine leaves."""
+    """Cut off everything after the last newline, such as half a line or the zeros that a machine's crash leaves."""
     size = tail_start = os.fstat(descriptor).st_size
     newline = -1
     while tail_start > 0 and newline < 0:
         end, tail_start = tail_start, max(0, tail_start - 65536)
         newline = os.pread(descriptor, end - tail_start, tail_start).rfind(b"\n")
-    kept = tail_start + newline + 1
-    if kept < size:
-        os.ftruncate(descriptor, kept)
+    end_of_line = tail_start + newline + 1
+    if end_of_line < size:
+        os.ftruncate(descriptor, end_of_line)
 
 
 class LineTail:
-    """Follows a file that grows: each `poll` gives the whole lines since the last, about `READ_BYTES` of them.
+    """A reader of a file that grows: each `read` or `poll` returns the next whole lines, about `READ_BYTES` of them.
 
-    A file that does not exist yet, or that shrank, is read from its beginning once it is there.
+    A file that does not exist yet, or that shrank, is read from its beginning.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.offset = 0  # where the first line that is not read begins
+        self.offset = 0  # where the first unread line begins
 
     def read(self, until: int | None = None) -> bytes:
-        """Whole new lines; an unfinished last one waits for its end. At `until` a line begins that is not read."""
+        """Return new whole lines up to the offset `until`, at which a line must begin."""
         try:
             with open(self.path, "rb", opener=open_nonblocking) as file:
                 if file.seek(0, os.SEEK_END) < self.offset:
@@ -106,25 +106,25 @@ class LineTail:
             self.offset = 0
             return b""
         end = data.rfind(b"\n") + 1
-        if not end and len(data) == LONGEST_LINE:  # no line of ours, pass over it
+        if not end and len(data) == LONGEST_LINE:  # not a line of ours: skip it
             end = len(data)
         self.offset += end
         return data[:end]
 
     def poll(self) -> list[bytes]:
-        """As `read`, line by line, without their newlines."""
+        """Return new whole lines one by one, without their newlines."""
         return self.read().splitlines()
 
 
 class EventTail:
-    """Follows a run's events, or only those of `kinds`, and then without decoding the others."""
+    """A reader of a run's events, or only of those of `kinds`, without decoding the others."""
 
     def __init__(self, path: Path, kinds: tuple[type[AnyEvent], ...] = ()) -> None:
         self._lines = LineTail(path)
         self._starts = tuple(map(line_start, kinds)) or (b"",)
 
     def poll(self) -> list[AnyEvent]:
-        """New events in order; lines that are no event are passed over. Empty when caught up."""
+        """Return the new events in order; lines that are not an event are skipped. Empty when caught up."""
         events: list[AnyEvent] = []
         while lines := self._lines.poll():
             events.extend(events_of(line for line in lines if line.startswith(self._starts)))
@@ -132,10 +132,10 @@ class EventTail:
 
 
 def events_of(lines: Iterable[bytes]) -> Iterator[AnyEvent]:
-    """The events that `lines` are; those that are none are passed over."""
+    """Decode lines as events; lines that are not an event are skipped."""
     return (event for line in lines if (event := decode_event(line)) is not None)
 
 
 def read_events(path: Path, *kinds: type[AnyEvent]) -> list[AnyEvent]:
-    """The events of a run so far, only those of `kinds` if any are given; empty if it has none."""
+    """Return the events of a run so far, or only those of `kinds`; empty if it has none."""
     return EventTail(path, kinds).poll()

@@ -1,7 +1,7 @@
-"""What the engine says while it trains, one JSON object per line of `events.jsonl`.
+"""Define the events that the engine writes while it trains, one JSON object per line of `events.jsonl`.
 
-A run's state is a replay of its events. A number that is not finite is written as null, as JSON has none, and named in
-`nonfinite`; logs of earlier versions have the null alone.
+A run's state is a replay of its events. A number that is not finite is written as null, since JSON has no such number,
+and recorded in `nonfinite`; logs of earlier versions have only the null.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from engine.system.process import ProcessIdentity
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
-    """Something that happened. `time` is in seconds since the epoch."""
+    """Base of all events. `time` is in seconds since the epoch."""
 
     time: float
 
 
 class Started(Event, frozen=True, kw_only=True):
-    """An engine took the round up; `resumed_from` is the step of the checkpoint it continues from."""
+    """An engine started the round; `resumed_from` is the step of the checkpoint that it continues from."""
 
     process: ProcessIdentity
     resumed_from: int | None = None
 
 
 class Phase(Event, frozen=True, kw_only=True):
-    """What the engine is busy with outside the steps, and how far it is: `done` of `total`, 0 when not counted."""
+    """Work of the engine outside the steps, and its progress: `done` of `total`, 0 if it is not counted."""
 
     name: Literal[
         "loading", "tokenising", "evaluating base", "training", "evaluating", "sampling", "answering", "saving"
@@ -43,14 +43,14 @@ class Prepared(Event, frozen=True, kw_only=True):
 
     Attributes:
         device: cuda, mps or cpu.
-        dtype: precision the base model is held in.
-        parameters, trainable_parameters: of base model with adapter, and of those the adapter's.
-        train_samples, eval_samples: rows after dropping the unusable.
+        dtype: precision of the base model.
+        parameters, trainable_parameters: number of parameters of base model and adapter, and of the adapter alone.
+        train_samples, eval_samples: usable rows.
         total_steps, steps_per_epoch: optimizer steps.
-        micro_batch_tokens: the most that go through the model at once, a single longer row aside.
-        gradient_checkpointing: whether activations are recomputed.
-        estimated_memory_bytes: the peak to expect, as `Result.peak_memory_bytes`.
-        data_format: the form the rows were found in, one of `data.format`; "" where an earlier version did not say.
+        micro_batch_tokens: the most tokens that go through the model at once, unless a single row is longer.
+        gradient_checkpointing: True if activations are recomputed.
+        estimated_memory_bytes: the expected peak, as `Result.peak_memory_bytes`.
+        data_format: the detected format of the rows, one of `data.format`; "" in logs of earlier versions.
     """
 
     device: str
@@ -68,17 +68,17 @@ class Prepared(Event, frozen=True, kw_only=True):
 
 
 class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the numbers of a run come from beside its spec; None where it is not known.
+    """Everything besides the spec that the numbers of a run depend on; None where it is unknown.
 
     Attributes:
         model_revision: the commit of a model from the hub.
         weights: SHA-256 over the names and SHA-256s of the base model's safetensors files.
-        data: SHA-256 of the data file; None for a dataset from the hub, whose rows are told by the next two.
+        data: SHA-256 of the data file; None for a dataset of the hub, whose rows the next two identify.
         train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised.
         libraries: versions by name, Python's too.
-        device: what the device is called by those who sell it.
-        driver: version of the NVIDIA driver, and of CUDA.
-        git: the commit that the workspace has checked out, and whether files were changed since.
+        device: the product name of the device.
+        driver: versions of the NVIDIA driver and of CUDA.
+        git: the commit that the workspace has checked out, and if files were changed since.
         command: the command line that trains the same spec.
     """
 
@@ -100,11 +100,11 @@ class Step(Event, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         loss: mean negative log-likelihood per supervised token of the step's rows, in nats.
         grad_norm: 2-norm of the adapter's gradient before clipping.
-        tokens: tokens of the step, padding left out.
+        tokens: tokens of the step, without padding.
         seconds: wall time of the step.
         train_seconds, trained_tokens: sums since the first step, over all runs of the round.
         memory_bytes: as `Result.peak_memory_bytes`.
-        nonfinite: as in `Result`, of `loss` and `grad_norm`.
+        nonfinite: as in `Result`, for `loss` and `grad_norm`.
     """
 
     step: int
@@ -123,7 +123,7 @@ class Step(Event, frozen=True, kw_only=True, omit_defaults=True):
 class Evaluated(Event, frozen=True, kw_only=True, omit_defaults=True):
     """Perplexity over the held-out rows; step 0 is the base model before training.
 
-    `eval_loss_interval` is as in `Result`, and so is `nonfinite`, of `eval_loss` and `perplexity`.
+    `eval_loss_interval` and `nonfinite` (for `eval_loss` and `perplexity`) are as in `Result`.
     """
 
     step: int
@@ -135,11 +135,11 @@ class Evaluated(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sampled(Event, frozen=True, kw_only=True):
-    """What the model answers, greedily, to the prompt of a held-out row; step 0 is the base model before training.
+    """The model's greedy answer to the prompt of a held-out row; step 0 is the base model before training.
 
     Attributes:
         prompt, expected: the row's own prompt and answer.
-        text: the answer as far as `train.sample_tokens` go.
+        text: the first `train.sample_tokens` tokens of the model's answer.
     """
 
     step: int
@@ -152,9 +152,9 @@ class Answered(Event, frozen=True, kw_only=True):
     """Answers to held-out prompts were scored; step 0 is the base model before training.
 
     Attributes:
-        examples: how many prompts.
+        examples: number of prompts.
         scores: by metric, each on its library's own scale: `bleu`, `chrf`, `rouge1`, `rouge2`, `rougeL`.
-        signatures: how sacrebleu counted, by metric.
+        signatures: sacrebleu's signatures, which say how it counted, by metric.
     """
 
     step: int
@@ -172,34 +172,34 @@ class Saved(Event, frozen=True, kw_only=True):
 
 
 class Warned(Event, frozen=True, kw_only=True):
-    """Something the person should know that does not end the round."""
+    """A warning to the person that does not end the round."""
 
     message: str
 
 
 class Finished(Event, frozen=True, kw_only=True):
-    """The round is complete; `message` says what is not plain from the spec, such as an early end."""
+    """The round is complete; `message` says what the spec does not show, such as an early end."""
 
     result: Result
     message: str = ""
 
 
 class Stopped(Event, frozen=True, kw_only=True):
-    """The person asked for the end; `step` is the last one done."""
+    """The person stopped the round; `step` is the last complete one."""
 
     step: int
     message: str
 
 
 class Interrupted(Event, frozen=True, kw_only=True):
-    """Something other than the person ended the run; it can be resumed."""
+    """Something other than the person ended the run, which can be resumed."""
 
     step: int
     message: str
 
 
 class Failed(Event, frozen=True, kw_only=True):
-    """The round cannot go on; `message` is one sentence, the traceback is in the log."""
+    """The round cannot go on; `message` is one sentence, and the traceback is in the log."""
 
     message: str
 
@@ -224,19 +224,19 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode_event(event: AnyEvent) -> bytes:
-    """One line of JSON, its newline included."""
+    """Encode an event as one line of JSON with its newline."""
     if isinstance(event, (Step, Evaluated)):
         event = with_nonfinite(event)
     return msgspec.json.encode(event) + b"\n"
 
 
 def line_start(kind: type[AnyEvent]) -> bytes:
-    """How every line of an event of this kind begins."""
+    """Return the bytes with which every line of an event of this kind begins."""
     return f'{{"event":"{kind.__struct_config__.tag}"'.encode()
 
 
 def decode_event(line: bytes) -> AnyEvent | None:
-    """The event of one line; None for a line this version does not understand, such as a newer version's event."""
+    """Decode one line; None if this version does not understand it, such as a newer version's event."""
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Where a round's numbers come from beside its spec: libraries, driver, revision of the workspace, the command."""
+"""Record what a round's numbers depend on besides its spec: libraries, driver, git commit, command line."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ REQUIRED = ("model.path", "data.path")
 
 
 def library_versions() -> dict[str, str]:
-    """Python's version and those of the libraries that the numbers depend on; those that are not there left out."""
-    found = {"python": sys.version.split()[0]}
+    """Return Python's version and those of the installed libraries that the numbers depend on."""
+    versions = {"python": sys.version.split()[0]}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def command_of(spec: Spec) -> str:
-    """The command line that trains `spec` again, with all that is not as it is by default."""
-    values, usual = flatten(spec), flatten(Spec(spec.model.__class__("-"), spec.data.__class__("-")))
-    changed = [key for key in values if key in REQUIRED or values[key] != usual[key]]
+    """Return the command line that trains `spec` again, with every field that is not at its default."""
+    values, defaults = flatten(spec), flatten(Spec(spec.model.__class__("-"), spec.data.__class__("-")))
+    changed = [key for key in values if key in REQUIRED or values[key] != defaults[key]]
     settings = [f"--set {shlex.quote(f'{key}={format_value(values[key])}')}" for key in changed]
     return " ".join(["loratui run", *settings])
 
 
 def git_state(directory: Path) -> str | None:
-    """The commit that `directory` has checked out, and whether files of it were changed; None if it is in no git.
+    """Return the commit that `directory` has checked out, and if its files were changed; None outside of git.
 
-    A repository may name programs in its own configuration for git to run. So git is given another with nothing in it,
-    on the same objects and a copy of the index.
+    A repository's own configuration may name programs that git runs. So git works on an empty configuration, with the
+    same objects and a copy of the index.
     """
-    where = _git(directory, "rev-parse", "HEAD", "--show-toplevel", "--git-path", "index", "--git-path", "objects")
-    if where is None or len(lines := where.splitlines()) != 4:
+    output = _git(directory, "rev-parse", "HEAD", "--show-toplevel", "--git-path", "index", "--git-path", "objects")
+    if output is None or len(lines := output.splitlines()) != 4:
         return None
     commit, top, index, objects = lines[0], *(Path(directory, line).resolve() for line in lines[1:])
     with tempfile.TemporaryDirectory(prefix="loratui-git-") as temporary:
@@ -82,8 +82,8 @@ def _git(directory: Path, *words: str) -> str | None:
 
 
 def provenance_lines(provenance: Provenance) -> list[tuple[str, str]]:
-    """(what, value) of all that is known, for people."""
-    told = {
+    """Return (name, value) of everything that is known, for people."""
+    values = {
         "model revision": provenance.model_revision,
         "weights": provenance.weights,
         "data": provenance.data,
@@ -94,11 +94,11 @@ def provenance_lines(provenance: Provenance) -> list[tuple[str, str]]:
         "git": provenance.git,
     }
     libraries = [(name, number) for name, number in provenance.libraries.items()]
-    return [*((name, value) for name, value in told.items() if value), *libraries, ("command", provenance.command)]
+    return [*((name, value) for name, value in values.items() if value), *libraries, ("command", provenance.command)]
 
 
 def differences(first: Provenance, second: Provenance) -> list[tuple[str, str, str]]:
-    """(what, in the first, in the second) where two rounds do not come from the same; the command left out."""
+    """Return (name, first value, second value) of everything in which two rounds differ, except the command."""
     ours, theirs = dict(provenance_lines(first)), dict(provenance_lines(second))
     names: Sequence[str] = [*ours, *(name for name in theirs if name not in ours)]
     return [

@@ -1,4 +1,4 @@
-"""Follow a run's events as `RunSnapshot` takes them: consecutive steps at once, as there may be a million."""
+"""Follow a run's events, with consecutive steps joined, since there may be a million of them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from engine.runs.event_log import LineTail, events_of
 from engine.runs.events import AnyEvent, Step, line_start
 from engine.runs.step_columns import Block, read_blocks
 
-MUCH_BYTES = 1024 * 1024  # to read, which takes longer than to look for blocks
+MUCH_BYTES = 1024 * 1024  # of unread log, from which on looking for blocks saves time
 STEP = line_start(Step)
-OTHERS = re.compile(rb"\n(?!" + re.escape(STEP) + rb")")  # where another line begins, or the last has ended
+OTHERS = re.compile(rb"\n(?!" + re.escape(STEP) + rb")")  # where a line of another kind begins, or the text ends
 
 
 class RunTail:
-    """Follows the events of one run."""
+    """A reader of the events of one run."""
 
     def __init__(self, path: Path) -> None:
         self._lines = LineTail(path)
 
     def poll(self) -> list[AnyEvent | Steps]:
-        """New events in order; lines that are no event are passed over. Empty when caught up."""
+        """Return the new events in order; lines that are not an event are skipped. Empty when caught up."""
         news: list[AnyEvent | Steps] = []
         for block in self._blocks():
             _join(news, _read(self._lines, block.begin))
-            if self._lines.offset != block.begin:  # no line begins there, or the log shrank
+            if self._lines.offset != block.begin:  # the block does not start at a line, or the log shrank
                 break
             _join(news, [block.steps])
             self._lines.offset = block.end
@@ -37,7 +37,7 @@ class RunTail:
         return news
 
     def _blocks(self) -> Iterator[Block]:
-        """Steps that need not be parsed, if there is much to read."""
+        """Yield blocks of steps that need not be parsed, if there is much to read."""
         path, offset = self._lines.path, self._lines.offset
         with suppress(OSError):
             if path.stat().st_size - offset >= MUCH_BYTES:
@@ -45,7 +45,7 @@ class RunTail:
 
 
 def _read(tail: LineTail, until: int | None = None) -> Iterator[AnyEvent | Steps]:
-    unbroken = True  # so far: the next lines are likely to be nothing but steps too, and nothing else is looked for
+    unbroken = True  # only steps so far: the next lines are likely to be steps as well, and are tried as such first
     while lines := tail.read(until):
         if unbroken and (steps := read_steps(lines)) is not None:
             yield steps
@@ -57,7 +57,7 @@ def _read(tail: LineTail, until: int | None = None) -> Iterator[AnyEvent | Steps
 
 
 def _parts(lines: bytes) -> Iterator[tuple[bool, bytes]]:
-    """Runs of lines that begin as steps do, and each line between them that does not."""
+    """Split lines into (True, consecutive lines that look like steps) and (False, each other line)."""
     begin, others = 0, [] if lines.startswith(STEP) else [0]
     for other in (*others, *(match.end() for match in OTHERS.finditer(lines))):
         if other > begin:
@@ -68,15 +68,15 @@ def _parts(lines: bytes) -> Iterator[tuple[bool, bytes]]:
 
 
 def _join(news: list[AnyEvent | Steps], more: Iterable[AnyEvent | Steps]) -> None:
-    """Put `more` behind `news`, steps that follow on steps into one."""
-    for item in more:
-        if isinstance(item, Steps) and news and isinstance(before := news[-1], Steps):
-            before.go_on(item)
+    """Append `more` to `news`, and join steps that follow on steps."""
+    for event in more:
+        if isinstance(event, Steps) and news and isinstance(before := news[-1], Steps):
+            before.go_on(event)
         else:
-            news.append(item)
+            news.append(event)
 
 
 def _steps_of(lines: bytes) -> Iterator[AnyEvent | Steps]:
-    """Lines that begin as steps do; if any of them is damaged, the others one by one."""
+    """Read lines that look like steps; if any of them is damaged, read the others one by one."""
     steps = read_steps(lines)
     return iter([steps]) if steps is not None else events_of(lines.splitlines())

@@ -1,4 +1,4 @@
-"""What each held-out example scored, kept beside a run."""
+"""Store the score of each held-out row beside a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MAX_SCORES_BYTES = 256 * 1024 * 1024
 
 
 class Scores(Struct, frozen=True):
-    """One evaluation, example by example.
+    """The scores of one evaluation, row by row.
 
     Attributes:
-        examples: a hash of each example's tokens and of which of them are supervised: equal for what can be compared,
-            whatever file, template or tokenizer it came from.
-        tokens: supervised tokens of each.
-        nlls: sum of their negative log-likelihood, in nats; None where it was no finite number.
+        examples: a hash of each row's tokens and of which of them are supervised: equal for rows that can be compared,
+            whatever file, template or tokenizer they came from.
+        tokens: supervised tokens of each row.
+        nlls: sum of their negative log-likelihoods, in nats; None where it was not finite.
     """
 
     examples: tuple[str, ...]
@@ -29,17 +29,17 @@ class Scores(Struct, frozen=True):
         if not len(self.examples) == len(self.tokens) == len(self.nlls):
             raise ValueError("its lists differ in length")
         if min(self.tokens, default=1) < 1:
-            raise ValueError("an example without a supervised token")
+            raise ValueError("it has a row without a supervised token")
 
 
 def write_scores(run: RunDir, step: int, scores: Scores) -> None:
-    """Keep the scores of the evaluation after `step`; raises OSError if the disk refuses."""
+    """Write the scores of the evaluation after `step`; raises OSError if the disk refuses."""
     run.scores.mkdir(exist_ok=True)
     write_atomically(run.scores / f"step-{step}.json", msgspec.json.encode(scores))
 
 
 def read_scores(run: RunDir, step: int) -> Scores | None:
-    """The scores of the evaluation after `step`; None if there are none, or none that hold together."""
+    """Return the scores of the evaluation after `step`; None if there are none or the file is damaged."""
     try:
         data = read_plain(run.scores / f"step-{step}.json", max_bytes=MAX_SCORES_BYTES)
         return msgspec.json.decode(data, type=Scores)

@@ -1,4 +1,4 @@
-"""A run as it stands: the replay of its events."""
+"""Replay a run's events into its present state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RATE_STEPS = 20
 
 
 def measured_by(base: Evaluated | None, tuned: Evaluated | None) -> Result:
-    """What the evaluations of the base model and of the adapter say in a result."""
+    """Return a result with the figures of the evaluations of base model and adapter."""
     flags = dict(tuned.nonfinite) if tuned is not None else {}
     if base is not None and "perplexity" in base.nonfinite:
         flags["base_perplexity"] = base.nonfinite["perplexity"]
@@ -47,7 +47,7 @@ def measured_by(base: Evaluated | None, tuned: Evaluated | None) -> Result:
 
 
 class RunSnapshot:
-    """What a run's events add up to so far."""
+    """The state of a run after its events so far."""
 
     def __init__(self, events: Iterable[AnyEvent | Steps] = ()) -> None:
         self.started: Started | None = None
@@ -60,7 +60,7 @@ class RunSnapshot:
         self.samples: list[Sampled] = []
         self.answered: list[Answered] = []
         self.saved: list[Saved] = []
-        self._step_of: dict[int, Step | None] = {}  # as it was when each checkpoint was written
+        self._step_of: dict[int, Step | None] = {}  # the last step when each checkpoint was written
         self.warnings: list[str] = []
         self.ending: Ending | None = None
         self.last_time: float | None = None
@@ -68,7 +68,7 @@ class RunSnapshot:
             self.apply(event)
 
     def apply(self, event: AnyEvent | Steps) -> None:
-        """Fold one event in, or consecutive steps."""
+        """Apply one event, or consecutive steps."""
         self.last_time = event.time
         match event:
             case Started():
@@ -102,18 +102,18 @@ class RunSnapshot:
                 self.ending = event
 
     def _restart(self, event: Started) -> None:
-        kept = event.resumed_from if event.resumed_from is not None else -1  # begun anew, it measures the base anew
+        last = event.resumed_from if event.resumed_from is not None else -1  # a new start evaluates the base again
         self.started, self.ending, self.phase = event, None, None
-        self.curve.keep_until(kept)
-        self.evaluations = [evaluated for evaluated in self.evaluations if evaluated.step <= kept]
-        self.samples = [sampled for sampled in self.samples if sampled.step <= kept]
-        self.answered = [answered for answered in self.answered if answered.step <= kept]
-        if not self.last_step or self.last_step.step > kept:
-            self.last_step = self._step_of.get(kept)
+        self.curve.keep_until(last)
+        self.evaluations = [evaluated for evaluated in self.evaluations if evaluated.step <= last]
+        self.samples = [sampled for sampled in self.samples if sampled.step <= last]
+        self.answered = [answered for answered in self.answered if answered.step <= last]
+        if not self.last_step or self.last_step.step > last:
+            self.last_step = self._step_of.get(last)
 
     @property
     def status(self) -> Status | None:
-        """How the run ended, None while it has not said so."""
+        """Return how the run ended, None if it has not reported its end."""
         match self.ending:
             case Finished():
                 return Status.FINISHED
@@ -127,17 +127,17 @@ class RunSnapshot:
 
     @property
     def message(self) -> str:
-        """The sentence the run ended with."""
+        """Return the sentence with which the run ended, "" without one."""
         return "" if self.ending is None else self.ending.message
 
     @property
     def result(self) -> Result:
-        """The result so far; complete once the run is finished, without an adapter until then."""
+        """Return the result so far; complete once the run is finished, and without an adapter until then."""
         rows = self.provenance.held_out_rows or None if self.provenance is not None else None
         if isinstance(self.ending, Finished):
             return msgspec.structs.replace(self.ending.result, held_out_rows=rows or self.ending.result.held_out_rows)
-        base = next((item for item in self.evaluations if item.step == 0), None)
-        tuned = next((item for item in reversed(self.evaluations) if item.step > 0), None)
+        base = next((evaluated for evaluated in self.evaluations if evaluated.step == 0), None)
+        tuned = next((evaluated for evaluated in reversed(self.evaluations) if evaluated.step > 0), None)
         step = self.last_step
         return msgspec.structs.replace(
             measured_by(base, tuned),
@@ -148,22 +148,22 @@ class RunSnapshot:
         )
 
     def best_first(self) -> list[Evaluated]:
-        """The evaluations of the adapter by eval loss, the earlier of equals first; those without a loss left out."""
-        measured = [item for item in self.evaluations if item.step > 0 and item.eval_loss is not None]
-        return sorted(measured, key=lambda item: (item.eval_loss, item.step))
+        """Return the adapter's evaluations by eval loss, the earlier of equals first, without those that have none."""
+        measured = [event for event in self.evaluations if event.step > 0 and event.eval_loss is not None]
+        return sorted(measured, key=lambda event: (event.eval_loss, event.step))
 
     def evaluations_without_gain(self) -> int:
-        """How many evaluations there were since the best, as transformers' `EarlyStoppingCallback` counts them."""
+        """Count the evaluations since the best, as transformers' `EarlyStoppingCallback` does."""
         best = self.best_first()[:1]
-        return sum(item.step > best[0].step for item in self.evaluations) if best else 0
+        return sum(evaluated.step > best[0].step for evaluated in self.evaluations) if best else 0
 
     def tokens_per_second(self) -> float | None:
-        """Over the last steps."""
+        """Return the training speed over the last steps."""
         seconds = sum(self.curve.seconds[-RATE_STEPS:])
         return sum(self.curve.tokens[-RATE_STEPS:]) / seconds if seconds > 0 else None
 
     def remaining_seconds(self) -> float | None:
-        """Of the training steps still ahead, at the pace of the last ones; None before the first."""
+        """Estimate the time of the remaining steps from the last ones; None before the first."""
         if self.prepared is None or not len(self.curve):
             return None
         recent = self.curve.seconds[-RATE_STEPS:]
@@ -171,7 +171,7 @@ class RunSnapshot:
 
 
 def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:
-    """What a run came to, finished or not, with the adapter it has left."""
+    """Return the result of a run, finished or not, with the adapter that it wrote."""
     adapter = next((saved.path for saved in reversed(snapshot.saved) if saved.final), None)
     if snapshot.result.adapter_dir is not None or adapter is None:
         return snapshot.result

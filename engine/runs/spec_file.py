@@ -1,4 +1,4 @@
-"""`spec.json` of a run directory: the round as it was queued."""
+"""Read and write `spec.json` of a run directory, the round as it was queued."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class QueuedRound(Struct, frozen=True, kw_only=True):
 
 
 def known_fields(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A document without the fields of its spec that only a later version knows; of other parts they do no harm."""
+    """Drop the fields of a document's spec that only a later version knows; unknown fields elsewhere do no harm."""
     fields = dict(document)
     groups = {field.name: field.type.__struct_fields__ for field in msgspec.structs.fields(Spec)}
     if isinstance(spec := fields.get("spec"), dict):
@@ -45,35 +45,35 @@ def known_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def merged(old: object, new: object) -> Any:
-    """`new` with what only `old` has: fields, at any depth, that the writer of `new` does not know."""
+def merge_fields(old: object, new: object) -> Any:
+    """Add to `new` the fields, at any depth, that only `old` has, because the writer of `new` does not know them."""
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return new
-    return {**old, **{name: merged(old.get(name), value) for name, value in new.items()}}
+    return {**old, **{name: merge_fields(old.get(name), value) for name, value in new.items()}}
 
 
 def read_queued(run: RunDir) -> tuple[QueuedRound, dict[str, Any]]:
-    """A run's `spec.json`, and all of its fields.
+    """Read a run's `spec.json`; returns also all of its fields.
 
     Raises:
-        ValueError: it is not what loratui wrote (msgspec's errors are ValueErrors, too).
+        ValueError: loratui did not write it (msgspec's errors are ValueErrors).
         OSError: it cannot be read.
     """
     try:
         fields = msgspec.json.decode(read_plain(run.spec), type=dict[str, Any])
         return msgspec.convert(known_fields(fields), QueuedRound), fields
     except RecursionError as error:
-        raise NoPlainFile("it nests too deep") from error
+        raise NoPlainFile("it is nested too deeply") from error
 
 
 def encode_queued(queued: QueuedRound, fields: Mapping[str, Any] | None = None) -> bytes:
-    """What to write to `spec.json`; `fields` are those it had."""
-    document = merged(fields or {}, msgspec.to_builtins(queued))
+    """Return the new content of `spec.json`, whose fields were `fields`."""
+    document = merge_fields(fields or {}, msgspec.to_builtins(queued))
     return msgspec.json.format(msgspec.json.encode(document), indent=1)
 
 
 def read_spec(run: RunDir) -> Spec:
-    """The spec in the run directory; raises SpecError if it cannot be read."""
+    """Return the spec in the run directory; raises SpecError if it cannot be read."""
     try:
         return decode_spec(msgspec.json.decode(read_plain(run.spec))["spec"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:  # msgspec's errors are ValueErrors

@@ -1,9 +1,9 @@
 """Keep a run's steps as columns beside its log, in `steps.bin`, so that a reader need not parse their lines.
 
-The file is a row of blocks. Each stands for consecutive lines of the log that are steps and nothing else, and holds
-what `read_steps` makes of them. The log stays the truth: the file may be missing, lag behind, be torn, damaged or of
-another log. A block counts only if the log has, in its place, the very bytes that it was made of; the first block of
-which that is not true ends the row.
+The file is a sequence of blocks. Each stands for consecutive lines of the log that are steps, and holds their curve as
+`read_steps` reads it. The log stays the truth: the file may be missing, lag behind, be torn or damaged, or belong to
+another log. A block is valid only if the log still has, at the same place, the bytes that it was made from; the first
+invalid block ends the sequence.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from msgspec import Struct
 
 from engine.files.atomic import open_nonblocking
 from engine.files.paths import FILE_MODE
-from engine.runs.curve import ROW_BYTES, Steps, read_steps, unpacked_steps
+from engine.runs.curve import ROW_BYTES, Steps, read_steps, unpack_steps
 from engine.runs.events import Step, decode_event
 
-BLOCK_BYTES = 1024 * 1024  # the most of the log that one block stands for
-FEWEST_STEPS = 64  # which are worth a block
+BLOCK_BYTES = 1024 * 1024  # of the log, for one block at most
+FEWEST_STEPS = 64  # fewer are not worth a block
 BEGINNING = b"steps\0\0\1"  # of each block
 MARK = int.from_bytes(BEGINNING, "little")  # a machine of the other byte order reads another number
 HEADER = struct.Struct("=QQQQ")  # mark, begin and end of the lines in the log, how many steps
-CHECKSUM = struct.Struct("=I")  # of header, columns and lines; behind the columns
+CHECKSUM = struct.Struct("=I")  # of header, columns and lines; follows the columns
 
 
 class Block(Struct, frozen=True):
-    """The steps that the log's bytes from `begin` to `end` are; its own end in its file is `place`."""
+    """The steps in the log's bytes from `begin` to `end`; the block itself ends at `place` in its file."""
 
     begin: int
     end: int
@@ -41,13 +41,13 @@ class Block(Struct, frozen=True):
 
 
 class BlockWriter:
-    """Keeps the blocks of a log that is appended to; a disk that refuses them ends that and nothing else.
+    """A writer of the blocks of a growing log; if the disk refuses a block it writes no more, and the log goes on.
 
-    `path` is made once there is a first block, and blocks in it that are not of the log are then cut off.
+    `path` is created with the first block, and blocks in it that do not match the log are then cut off.
     """
 
     def __init__(self, path: Path, log: int) -> None:
-        """`log` is the descriptor that the log is written with, and can be read with too."""
+        """Take `log`, the descriptor with which the log is written and can be read."""
         self._path = path
         self._log = log
         self._descriptor: int | None = None
@@ -56,7 +56,7 @@ class BlockWriter:
         self._end = 0  # of these lines in the log
 
     def take(self, line: bytes) -> None:
-        """Take the line of a step that was appended to the log just now."""
+        """Take the line of a step that was just appended to the log."""
         end = os.lseek(self._log, 0, os.SEEK_CUR)
         if end - len(line) != self._end or len(self._lines) + len(line) > BLOCK_BYTES:
             self.flush()
@@ -64,13 +64,13 @@ class BlockWriter:
         self._end = end
 
     def flush(self) -> None:
-        """Write a block of what was taken since the last, if it is worth one."""
+        """Write a block of the lines taken since the last one, if there are enough."""
         lines = bytes(self._lines)
         self._lines.clear()
         if self._refused or lines.count(b"\n") < FEWEST_STEPS or (steps := read_steps(lines)) is None:
             return
         try:
-            self._write(_packed(steps, self._end - len(lines), lines))
+            self._write(_pack(steps, self._end - len(lines), lines))
         except OSError:
             self._refused = True
 
@@ -80,19 +80,19 @@ class BlockWriter:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
             self._descriptor = os.open(self._path, flags, FILE_MODE)
             if not BEGINNING.startswith(os.pread(self._descriptor, len(BEGINNING), 0)):
-                raise OSError(errno.EEXIST, "it is somebody's own", str(self._path))
-            kept = max((block.place for block in blocks_in(self._descriptor, self._log)), default=0)
-            os.ftruncate(self._descriptor, kept)
+                raise OSError(errno.EEXIST, "it is another program's file", str(self._path))
+            end = max((block.place for block in blocks_in(self._descriptor, self._log)), default=0)
+            os.ftruncate(self._descriptor, end)
         size = os.fstat(self._descriptor).st_size
         try:
             if os.write(self._descriptor, block) < len(block):
-                raise OSError(errno.ENOSPC, "a part of the block is left", str(self._path))
+                raise OSError(errno.ENOSPC, "the block was not written whole", str(self._path))
         except OSError:
-            os.ftruncate(self._descriptor, size)  # the room is the log's
+            os.ftruncate(self._descriptor, size)  # leave the space to the log
             raise
 
     def close(self) -> None:
-        """Write what is left, too."""
+        """Write the last block and close the file."""
         self.flush()
         if self._descriptor is not None:
             with suppress(OSError):
@@ -100,13 +100,13 @@ class BlockWriter:
             self._descriptor = None
 
 
-def _packed(steps: Steps, begin: int, lines: bytes) -> bytes:
+def _pack(steps: Steps, begin: int, lines: bytes) -> bytes:
     block = HEADER.pack(MARK, begin, begin + len(lines), len(steps.curve)) + steps.curve.packed()
     return block + CHECKSUM.pack(zlib.crc32(lines, zlib.crc32(block)))
 
 
 def read_blocks(path: Path, log: Path, offset: int) -> Iterator[Block]:
-    """As `blocks_in`, of files that may be missing, or be something else by now: then there are no more."""
+    """Yield the blocks as `blocks_in` does, and none if a file is missing or has become something else."""
     with (
         suppress(OSError),
         open(path, "rb", opener=_open_no_link) as blocks,
@@ -116,10 +116,10 @@ def read_blocks(path: Path, log: Path, offset: int) -> Iterator[Block]:
 
 
 def blocks_in(descriptor: int, log: int, offset: int = 0) -> Iterator[Block]:
-    """The blocks of lines from `offset` on in their order, up to the first that is not of the log.
+    """Yield the blocks of lines from `offset` on, up to the first that does not match the log.
 
     Raises:
-        OSError: one of the open files cannot be read, or not from any place in it.
+        OSError: one of the open files cannot be read, or is not seekable.
     """
     size, place = os.fstat(log).st_size, 0
     while len(header := os.pread(descriptor, HEADER.size, place)) == HEADER.size:
@@ -137,7 +137,7 @@ def blocks_in(descriptor: int, log: int, offset: int = 0) -> Iterator[Block]:
         last = decode_event(lines[lines.rfind(b"\n", 0, -1) + 1 :])
         if not isinstance(last, Step):
             return
-        yield Block(begin, end, unpacked_steps(columns, last), place)
+        yield Block(begin, end, unpack_steps(columns, last), place)
 
 
 def _open_no_link(path: str, flags: int) -> int:

@@ -1,4 +1,4 @@
-"""Follow a run's text log, as it is written: also a last line that goes on, as progress bars do."""
+"""Follow a run's text log while it is written, also a last line that still changes, such as a progress bar."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ READ_BYTES = 512 * 1024
 
 
 class LogTail:
-    """Each `poll` gives the text since the last, of what there is the last `READ_BYTES` at most.
+    """A reader of a text file that grows: each `poll` returns the new text, at most its last `READ_BYTES`.
 
-    A file that does not exist yet, or that shrank, is read anew once it is there. Bytes that are no UTF-8 become
-    U+FFFD.
+    A file that does not exist yet, or that shrank, is read from its beginning. Bytes that are not UTF-8 become U+FFFD.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,21 +24,21 @@ class LogTail:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def poll(self) -> str:
-        """New text, "" if there is none; raises OSError if the file is there and cannot be read."""
+        """Return the new text, "" without any; raises OSError if the file exists and cannot be read."""
         try:
             with open(self.path, "rb", opener=open_nonblocking) as file:
                 size = file.seek(0, os.SEEK_END)
                 if size < self._offset:
                     self._offset = 0
-                passed = max(0, size - self._offset - READ_BYTES)
-                file.seek(self._offset + passed)
+                skipped = max(0, size - self._offset - READ_BYTES)
+                file.seek(self._offset + skipped)
                 data = file.read(READ_BYTES)
         except FileNotFoundError:
             self._offset = 0
             return ""
-        self._offset += passed + len(data)
-        if not passed:
+        self._offset += skipped + len(data)
+        if not skipped:
             return self._decoder.decode(data)
         self._decoder.reset()
-        begun = data.find(b"\n") + 1  # of the line at which it is taken up, what is left means nothing
-        return f"\n… {format_bytes(passed + begun)} of the log are passed over …\n" + self._decoder.decode(data[begun:])
+        begin = data.find(b"\n") + 1  # of the first whole line
+        return f"\n… {format_bytes(skipped + begin)} of the log are skipped …\n" + self._decoder.decode(data[begin:])

@@ -13,7 +13,7 @@ from engine.errors import StoreError, reason_of
 from engine.files.paths import ROUND_ID, RunDir, Workspace
 from engine.runs.run_tail import RunTail
 from engine.runs.snapshot import RunSnapshot, result_of
-from engine.runs.spec_file import merged, read_queued
+from engine.runs.spec_file import merge_fields, read_queued
 from engine.spec.round import Round, Status
 from engine.store.documents import new_round, to_round
 from engine.store.json_format import KEY, Tables
@@ -92,7 +92,7 @@ def recover(old: Tables, backup: Tables, from_runs: list[Round], last_number: in
         if round_.id in keys:
             if stale:
                 with suppress(msgspec.ValidationError):  # an unknown field holds a number that is too large
-                    result[key] = merged(current, _newer_fields(round_))
+                    result[key] = merge_fields(current, _newer_fields(round_))
         elif KEY.fullmatch(key) and (current is None or _is_broken_record_of(round_, key, current)):
             result[key] = msgspec.to_builtins(round_)
         else:

@@ -21,7 +21,7 @@ from tinydb.table import Document, Table
 
 from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError, reason_of
 from engine.files.paths import Workspace
-from engine.runs.spec_file import merged
+from engine.runs.spec_file import merge_fields
 from engine.spec.round import Round, Status
 from engine.store.documents import share_equal_parts, to_round
 from engine.store.json_format import SCHEMA, Tables, refuse_newer
@@ -240,7 +240,7 @@ class RoundStore:
         for number, fields in changes.items():
             self.get(number)
             old = self._storage.read()["rounds"][str(number)]
-            documents[number] = merged(old, msgspec.to_builtins(dict(fields)))
+            documents[number] = merge_fields(old, msgspec.to_builtins(dict(fields)))
         _put(draft.table("rounds"), [Document(document, doc_id=number) for number, document in documents.items()])
         return {number: to_round(number, document) for number, document in documents.items()}
 

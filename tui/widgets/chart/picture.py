@@ -22,7 +22,7 @@ from engine.runs.chart_series import (
     Points,
     Series,
     bin_width,
-    held_out,
+    eval_loss_points,
     keep_extremes,
     nearest,
     points_of,
@@ -213,7 +213,7 @@ class Shown:
         return ScatterPlot(line.x[indices], line.y[indices], None, mark_of(number), style)
 
     def _held_out(self, number: int, style: Styles) -> ScatterPlot:
-        points = held_out(self.series[number], self._x[number], self.view.along)
+        points = eval_loss_points(self.series[number], self._x[number], self.view.along)
         low, high = self.window
         points = points.only((points.x >= low) & (points.x <= high) & ((points.y > TINY) | (not self.view.logarithmic)))
         many = len(self.series) > 1

@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test test-faults check format install install-dev bench peers nano screenshots clean
+.PHONY: run test tests test-fast test-faults test-chance check check-beside format install install-dev bench peers nano screenshots clean
 
 run: install workspace ## open loratui on your rounds in workspace/, which starts with the five that ship
 	@$(BIN)/loratui workspace
@@ -13,13 +13,30 @@ workspace:
 	@mkdir -m 700 $@
 	@git show HEAD:experiments.json > $@/experiments.json 2>/dev/null || cp experiments.json $@
 
-# Three processes, on two processors too, as a third of what tests do is waiting; a thread each. The files in their
-# order, which has the short ones at the end, so that no process is left alone with a long one.
-test: check ## everything there is to run
+# Style, types and layers are checked beside the tests, a third of whose time is waiting.
+test: install-dev ## everything there is to run, but what depends on chance only a few times
+	@$(MAKE) --no-print-directory -j 2 tests check-beside
+
+# Three processes on two processors, a thread each. A file stays in one process, as its tests share rounds.
+tests: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=10
+
+check-beside:
+	@printed=$$($(MAKE) --no-print-directory check 2>&1); status=$$?; echo "$$printed"; exit $$status
+
+test-fast: install-dev ## what a small change needs, in under a minute: no torch, hardly a process
+	$(BIN)/ruff check
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist load $(FAST)
+
+FAST := tests/engine --ignore tests/engine/report --ignore tests/engine/runner --ignore tests/engine/store \
+	--ignore tests/engine/preflight/test_target_modules.py tests/tui/views tests/tui/settings/test_config.py \
+	tests/tui/widgets/test_key_footer.py tests/tui/screens/rounds/test_screen.py
 
 test-faults: install-dev ## kills, full disks and hostile text, hundreds of times; ends with a table (up to 20 minutes)
 	$(BIN)/pytest -n 2 --dist load --long --timeout 1200 tests/faults
+
+test-chance: install-dev ## a thousand examples where the tests draw them, and a model that torch compiles (10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load --long --timeout 1200 -m "hypothesis or long" --ignore tests/faults
 
 check: install-dev ## style, types, layers
 	$(BIN)/ruff check

@@ -24,6 +24,9 @@ from tests.support.rounds import (
     write_nano_spec,
 )
 
+TESTS = Path(__file__).parent
+# Folders whose tests take long come first, so that no process is left alone with them at the end.
+LONGEST_FIRST = ("end_to_end", "benchmarks", "faults", "training", "tui", "engine")
 # The same examples on every machine.
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, max_examples=25)
 hypothesis_settings.register_profile("long", derandomize=True, deadline=None, max_examples=1000)
@@ -46,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).parts[0], len(order)))
     if not config.getoption("long"):
         for item in items:
             if "long" in item.keywords:
@@ -141,7 +146,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
 
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this process starts of `engine.training` during the test is forked, which spares the imports."""
+    """Fork what this process starts of `engine.training` or `benchmarks` during the test, which spares the imports."""
     monkeypatch.setattr(subprocess, "Popen", popen)
 
 

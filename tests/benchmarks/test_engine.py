@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from peft import get_peft_model
 from torch.nn import functional
 from transformers import AutoTokenizer
 
+from benchmarks.comparison import main
 from benchmarks.contenders.task import load_rows, lora_config
 from benchmarks.flops import counter
 from benchmarks.ruler import fewest_flops, load_base, row_losses
@@ -28,18 +31,36 @@ ROWS = 40
 SETTINGS = (f"data.max_length={POSITIONS}", "train.learning_rate=1e-2", "lora.lora_dropout=0")
 
 
-def compare(directory: Path, model: Path, contenders: str) -> tuple[dict[str, Any], str]:
-    """What one run writes and prints."""
-    data = write_rows(directory / "rows.jsonl", make_rows(ROWS))
-    found = directory / "found.json"
-    command = [
-        sys.executable, "benchmarks/engine.py", "--model", str(model), "--data", str(data), "--rows", str(ROWS),
-        "--repeats", "1", "--device", "cpu", "--threads", "1", "--contenders", contenders, "--json", str(found),
-        "--keep", str(directory / "kept"), *(f"--set={setting}" for setting in SETTINGS),
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    return json.loads(found.read_text()), done.stdout
+Compare = Callable[[str], tuple[dict[str, Any], str]]
+
+
+@pytest.fixture
+def compare(tiny_model: Path, tmp_path: Path, forked_workers: None, capsys: pytest.CaptureFixture[str]) -> Compare:
+    """Compare contenders by the benchmark, whose processes are forked; return what it writes and prints."""
+
+    def run(contenders: str) -> tuple[dict[str, Any], str]:
+        data = write_rows(tmp_path / "rows.jsonl", make_rows(ROWS))
+        report = tmp_path / "report.json"
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            code = main([
+                "--model", str(tiny_model), "--data", str(data), "--rows", str(ROWS), "--repeats", "1",
+                "--device", "cpu", "--threads", "1", "--contenders", contenders, "--json", str(report),
+                "--keep", str(tmp_path / "kept"), *(f"--set={setting}" for setting in SETTINGS),
+            ])  # fmt: skip
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        printed, errors = capsys.readouterr()
+        assert code == 0, errors
+        return json.loads(report.read_text()), printed
+
+    return run
+
+
+def test_script_is_run_from_the_repository() -> None:
+    command = [sys.executable, "benchmarks/engine.py", "--help"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--contenders" in printed
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
@@ -54,34 +75,34 @@ def test_fewest_operations_are_those_of_each_row_counted(tiny_model: Path, tmp_p
     assert fewest_flops(spec, rows) == counted > 0
 
 
-def test_engine_and_reference_are_measured_on_the_same_rows(tiny_model: Path, tmp_path: Path) -> None:
-    found, printed = compare(tmp_path, tiny_model, "reference,loratui")
+def test_engine_and_reference_are_measured_on_the_same_rows(compare: Compare, tmp_path: Path) -> None:
+    report, printed = compare("reference,loratui")
     events = read_events(RunDir(tmp_path / "kept" / "loratui").events)
     steps = [event for event in events if isinstance(event, Step)]
     evaluated = [event for event in events if isinstance(event, Evaluated)]
-    ruler = found["ruler"]
+    ruler = report["ruler"]
     assert ruler["tokens"] == steps[-1].trained_tokens
     assert ruler["eval_tokens"] == evaluated[-1].supervised_tokens
     assert ruler["base_loss"] == pytest.approx(evaluated[0].eval_loss, rel=1e-4)
-    assert found["losses"]["loratui"] == pytest.approx(evaluated[-1].eval_loss, rel=1e-4)
-    assert found["losses"]["reference"] < ruler["base_loss"]
+    assert report["losses"]["loratui"] == pytest.approx(evaluated[-1].eval_loss, rel=1e-4)
+    assert report["losses"]["reference"] < ruler["base_loss"]
     for name in ("reference", "loratui"):
-        (figures,) = found["runs"][name]
+        (figures,) = report["runs"][name]
         assert len(figures["step_seconds"]) == len(steps) == 2
         assert sum(figures["step_seconds"]) <= figures["evaluated_seconds"] < figures["wall_seconds"]
         assert figures["peak_memory_bytes"] > 1 << 26
     # 36 rows padded to 160, against the tokens they have, and each layer's forward computed twice
     padding = 36 * POSITIONS / ruler["tokens"]
-    assert found["flops"]["reference"] > padding * ruler["fewest_flops"]
-    assert found["flops"]["loratui"] >= ruler["fewest_flops"]
+    assert report["flops"]["reference"] > padding * ruler["fewest_flops"]
+    assert report["flops"]["loratui"] >= ruler["fewest_flops"]
     assert [line.split(":")[0] in ("met", "NOT met") for line in printed.splitlines()[-3:]] == [True] * 3
 
 
 @pytest.mark.skipif(find_spec("trl") is None, reason="trl is not installed: pip install -e '.[bench]'")
-def test_trl_trains_the_same_rows(tiny_model: Path, tmp_path: Path) -> None:
-    found, _ = compare(tmp_path, tiny_model, "trl")
-    assert len(found["runs"]["trl"][0]["step_seconds"]) == 2
-    assert found["losses"]["trl"] < found["ruler"]["base_loss"]
+def test_trl_trains_the_same_rows(compare: Compare) -> None:
+    report, _ = compare("trl")
+    assert len(report["runs"]["trl"][0]["step_seconds"]) == 2
+    assert report["losses"]["trl"] < report["ruler"]["base_loss"]
 
 
 def test_attention_on_the_cpu_is_counted_as_its_matrix_products() -> None:

@@ -21,7 +21,7 @@ from tests.support.processes import ROOT
 
 PADDING = "-" * 8000  # room for the command lines of the processes that are forked
 SET_CHILD_SUBREAPER = 36  # of prctl(2)
-WORKERS = "engine.training"
+FORKED = ("engine.training", "benchmarks")  # packages
 start_process = subprocess.Popen
 
 
@@ -114,7 +114,7 @@ def run_forked(
 
 
 def popen(words: Any, *arguments: Any, **options: Any) -> subprocess.Popen[Any]:
-    """As `subprocess.Popen`, but forks what is `python -P -m engine.training...`."""
-    if isinstance(words, list) and words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(WORKERS):
+    """Start a process as `subprocess.Popen` does, but by a fork if it is a module of `FORKED` that Python runs."""
+    if isinstance(words, list) and words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(FORKED):
         return ForkedProcess(words, *arguments, **options)
     return start_process(words, *arguments, **options)

@@ -31,16 +31,18 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, int]]
     return requests
 
 
-def wait_for_threads() -> None:
-    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+def prefetch_and_wait(path: Path) -> None:
+    """Prefetch the weights, and wait for the thread that does it; test runners have threads of their own."""
+    others = set(threading.enumerate())
+    prefetch_weights(ModelSpec(str(path)))
+    for thread in set(threading.enumerate()) - others:
         thread.join(5.0)
 
 
 def test_all_weights_are_requested_and_nothing_else(tmp_path: Path, requests: dict[str, list[tuple[int, int]]]) -> None:
     for name, size in (("one.safetensors", 2 * STEP_BYTES + 1), ("two.safetensors", 3), ("model.bin", 9)):
         (tmp_path / name).write_bytes(bytes(size))
-    prefetch_weights(ModelSpec(str(tmp_path)))
-    wait_for_threads()
+    prefetch_and_wait(tmp_path)
     assert requests == {
         "one.safetensors": [(step * STEP_BYTES, STEP_BYTES) for step in range(3)],
         "two.safetensors": [(0, STEP_BYTES)],
@@ -73,6 +75,5 @@ def test_file_that_cannot_be_read_is_skipped(tmp_path: Path, requests: dict[str,
     prefetch_files(sorted(tmp_path.iterdir()))
     assert requests == {"whole.safetensors": [(0, STEP_BYTES)]}
     for path in (tmp_path / "nothing", Path("somebody/something")):
-        prefetch_weights(ModelSpec(str(path)))
-    wait_for_threads()
+        prefetch_and_wait(path)
     assert list(requests) == ["whole.safetensors"]

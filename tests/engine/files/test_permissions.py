@@ -61,7 +61,7 @@ def test_workspace_is_its_owners_until_it_is_shared(cockpit: Cockpit) -> None:
     assert {mode & 0o027 for mode in modes(root).values()} == {0}, "the group may not write, nor others read"
 
 
-def test_what_is_made_in_a_shared_workspace_is_shared(cockpit: Cockpit, nano_spec: Spec) -> None:
+def test_new_files_in_a_shared_workspace_are_shared(cockpit: Cockpit, nano_spec: Spec) -> None:
     cockpit.share()
     set_umask(cockpit.workspace)
     cockpit.queue(nano_spec)
@@ -77,8 +77,8 @@ def test_sharing_ends_for_what_is_there_and_what_comes(cockpit: Cockpit, nano_sp
     assert open_to_others(cockpit.workspace.root) == [] and not is_shared(cockpit.workspace)
 
 
-def test_runs_that_everybody_may_read_is_no_sign(cockpit: Cockpit) -> None:
-    """As TensorBoard makes it."""
+def test_runs_directory_that_everybody_may_read_is_not_a_mark(cockpit: Cockpit) -> None:
+    """TensorBoard makes it like this."""
     cockpit.workspace.runs_dir.chmod(0o755)
     set_umask(cockpit.workspace)
     cockpit.annotate(1, note="private")
@@ -94,7 +94,7 @@ def test_sharing_changes_nothing_through_a_link(cockpit: Cockpit, tmp_path: Path
     assert stat.S_IMODE(precious.stat().st_mode) == 0o600
 
 
-def test_sign_that_is_a_link_is_none(cockpit: Cockpit, tmp_path: Path) -> None:
+def test_mark_that_is_a_link_does_not_count(cockpit: Cockpit, tmp_path: Path) -> None:
     cockpit.workspace.shared_sign.symlink_to(tmp_path / "elsewhere")
     assert not is_shared(cockpit.workspace)
     with pytest.raises(LoratuiError, match="could not be shared"):
@@ -112,7 +112,7 @@ def test_readonly_workspace_is_not_shared(cockpit: Cockpit) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a colleague")
 def test_colleague_of_the_group_reads_and_others_do_not(nano_spec: Spec) -> None:
-    """As the kernel sees it: a process of another user, in the group and not."""
+    """Let the kernel judge: a process of another user reads, once in the group and once outside."""
     group = 54321
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
@@ -133,10 +133,10 @@ def test_colleague_of_the_group_reads_and_others_do_not(nano_spec: Spec) -> None
 
 def test_conversations_are_shared_and_taken_back_like_runs(workspace: Workspace) -> None:
     talk = Chat(ModelSpec("some/model"), (Speaker("0003-c0ffee", 3),))
-    kept = [ChatFile(workspace).save(talk)]
+    files = [ChatFile(workspace).save(talk)]
     share(workspace)
     set_umask(workspace)
-    kept.append(ChatFile(workspace).save(talk))
-    assert [stat.S_IMODE(path.stat().st_mode) for path in kept] == [0o640, 0o640]
+    files.append(ChatFile(workspace).save(talk))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o640, 0o640]
     unshare(workspace)
     assert "conversations" not in " ".join(open_to_others(workspace.root))

@@ -51,11 +51,11 @@ def test_every_bin_keeps_its_least_and_its_greatest_value_and_no_other(
 ) -> None:
     width = 2**power
     steps, values = np.arange(first, first + len(losses)), np.array(losses, np.float32)
-    kept = keep_extremes(steps, values, width)
-    assert list(kept) == sorted(set(kept))
+    indices = keep_extremes(steps, values, width)
+    assert list(indices) == sorted(set(indices))
     for begin in range(first // width * width, first + len(losses), width):
         inside = [index for index, number in enumerate(steps) if begin <= number < begin + width]
-        chosen = [index for index in kept if index in inside]
+        chosen = [index for index in indices if index in inside]
         assert 1 <= len(chosen) <= max(2, len(inside) if len(losses) < 3 else 0)
         assert {min(losses[index] for index in inside), max(losses[index] for index in inside)} == {
             min(losses[index] for index in chosen),
@@ -66,13 +66,13 @@ def test_every_bin_keeps_its_least_and_its_greatest_value_and_no_other(
 def test_one_spike_of_a_million_steps_survives() -> None:
     values = np.ones(1_000_000, np.float32)
     values[[123_456, 765_432]] = 50.0, -7.0
-    kept = keep_extremes(np.arange(1, 1_000_001), values, bin_width(1_000_000, 60))
-    assert {123_456, 765_432} <= set(kept.tolist())
-    assert len(kept) <= 4 * 60
+    indices = keep_extremes(np.arange(1, 1_000_001), values, bin_width(1_000_000, 60))
+    assert {123_456, 765_432} <= set(indices.tolist())
+    assert len(indices) <= 4 * 60
 
 
 @given(LOSSES, LOSSES, st.integers(1, 5))
-def test_what_is_appended_changes_no_bin_but_the_last(before: list[float], after: list[float], power: int) -> None:
+def test_appended_steps_change_only_the_last_bin(before: list[float], after: list[float], power: int) -> None:
     width = 2**power
     values = np.array(before + after, np.float32)
     steps = np.arange(1, len(values) + 1)
@@ -135,7 +135,7 @@ def test_smoothing_goes_on_from_part_to_part() -> None:
     assert np.abs(smooth(values, 500) - expected).max() < 1e-6
 
 
-def test_smoothed_values_do_not_change_by_what_comes_after() -> None:
+def test_later_values_do_not_change_smoothed_ones() -> None:
     values = np.random.default_rng(1).normal(size=PART + 500)
     assert np.array_equal(smooth(values, 40)[:PART], smooth(values[:PART], 40))
 
@@ -152,7 +152,7 @@ def test_metrics_are_those_of_the_steps() -> None:
     assert shown(series, Metric.MEMORY).y.tolist() == pytest.approx([1.0, 1.0])
 
 
-def test_losses_that_are_no_number_are_left_out_and_named() -> None:
+def test_losses_that_are_not_finite_are_left_out_and_named() -> None:
     points = shown(series_of(step(1), step(2, loss=None), step(3), step(4, loss=None)), Metric.TRAIN_LOSS)
     assert (points.steps.tolist(), points.x.tolist(), points.lost) == ([1, 3], [1.0, 3.0], [2, 4])
 
@@ -193,7 +193,7 @@ def test_run_without_steps_has_no_points() -> None:
 # what a curve keeps
 
 
-def test_curve_takes_steps_on_once_nobody_looks_at_its_arrays() -> None:
+def test_curve_grows_again_once_no_view_of_its_arrays_exists() -> None:
     series = series_of(step(1), step(2))
     assert shown(series, Metric.TRAIN_LOSS).y.tolist() == [1.0, 1.0]
     series.curve.append(step(3))
@@ -202,16 +202,16 @@ def test_curve_takes_steps_on_once_nobody_looks_at_its_arrays() -> None:
 
 def test_curve_says_when_it_has_changed() -> None:
     curve = Curve()
-    seen = [curve.revision]
+    revisions = [curve.revision]
     curve.append(step(1))
-    seen.append(curve.revision)
+    revisions.append(curve.revision)
     curve.append(step(2))
-    seen.append(curve.revision)
+    revisions.append(curve.revision)
     curve.keep_until(1)
-    assert len({*seen, curve.revision}) == 4
+    assert len({*revisions, curve.revision}) == 4
 
 
-def test_numbers_beyond_any_that_training_comes_to_are_left_out() -> None:
+def test_numbers_too_large_for_the_arrays_are_left_out() -> None:
     curve = Curve()
     curve.append(step(2**70))
     curve.append(step(1, tokens=10**400))
@@ -221,4 +221,4 @@ def test_numbers_beyond_any_that_training_comes_to_are_left_out() -> None:
 
 def test_nearest_value_is_found_from_either_side() -> None:
     x = np.array([1.0, 2.0, 4.0])
-    assert [nearest(x, wanted) for wanted in (-5, 1.4, 1.6, 2.9, 3.1, 99)] == [0, 0, 1, 1, 2, 2]
+    assert [nearest(x, target) for target in (-5, 1.4, 1.6, 2.9, 3.1, 99)] == [0, 0, 1, 1, 2, 2]

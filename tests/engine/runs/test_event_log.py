@@ -89,10 +89,8 @@ def test_disk_is_forced_at_intervals_and_at_the_end(log: Path, monkeypatch: pyte
     assert forced == [2.0, 4.1, 9.0, 9.5]
 
 
-@pytest.mark.parametrize("taken", [0, 1, 20])
-def test_refused_write_is_an_error_that_leaves_no_part_behind(
-    log: Path, monkeypatch: pytest.MonkeyPatch, taken: int
-) -> None:
+@pytest.mark.parametrize("written", [0, 1, 20])
+def test_refused_write_is_an_error_and_leaves_no_part(log: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
     write(log, FIRST[0])
     writer = EventWriter(log)
     write_to = os.write
@@ -100,7 +98,7 @@ def test_refused_write_is_an_error_that_leaves_no_part_behind(
     def refuse(descriptor: int, data: bytes) -> int:
         if len(data) <= 30:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_to(descriptor, data[:taken]) if taken else refuse(descriptor, b"")
+        return write_to(descriptor, data[:written]) if written else refuse(descriptor, b"")
 
     with monkeypatch.context() as patch:
         patch.setattr("os.write", refuse)
@@ -124,12 +122,12 @@ def test_link_in_the_place_of_a_log_is_not_followed(log: Path, tmp_path: Path) -
         EventWriter(log)
 
 
-def test_runs_steps_come_at_once_and_the_rest_in_its_place(log: Path) -> None:
+def test_consecutive_steps_come_joined_and_other_events_in_their_place(log: Path) -> None:
     events: list[AnyEvent] = [FIRST[0], *(step(n) for n in range(1, 6)), NEXT, step(6, loss=None), FIRST[2]]
     write(log, *events)
     news = RunTail(log).poll()
-    assert [type(item) for item in news] == [Warned, Steps, Warned, Steps, Warned]
-    assert [item.last for item in news if isinstance(item, Steps)] == [step(5), step(6, loss=None)]
+    assert [type(event) for event in news] == [Warned, Steps, Warned, Steps, Warned]
+    assert [event.last for event in news if isinstance(event, Steps)] == [step(5), step(6, loss=None)]
     fast, slow = RunSnapshot(news), RunSnapshot(events)
     assert (fast.last_step, fast.last_time) == (slow.last_step, slow.last_time)
     for name in ("steps", "losses", "learning_rates", "grad_norms", "tokens", "seconds", "memory_bytes"):
@@ -154,7 +152,7 @@ def test_damaged_line_among_steps_takes_no_other_with_it(log: Path, damage: byte
     assert list(RunSnapshot(RunTail(log).poll()).curve.steps) == [1, 2, 3, 4]
 
 
-def test_lines_that_are_no_event_are_passed_over(log: Path) -> None:
+def test_lines_that_are_not_an_event_are_skipped(log: Path) -> None:
     log.write_bytes(
         encode_event(FIRST[0]) + b'\n\xff\xfe\n{"event":"teleported","time":1}\nnull\n\0\0\n' + encode_event(NEXT)
     )
@@ -171,7 +169,7 @@ def test_file_may_appear_late(tmp_path: Path) -> None:
     assert tail.poll() == [NEXT]
 
 
-def test_file_that_shrank_is_read_anew(log: Path) -> None:
+def test_file_that_shrank_is_read_from_its_beginning(log: Path) -> None:
     tail = EventTail(log)
     write(log, *FIRST)
     assert tail.poll() == FIRST

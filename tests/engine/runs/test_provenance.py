@@ -35,7 +35,7 @@ def test_commit_of_an_unchanged_workspace(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("staged", [True, False])
-def test_changed_file_is_told(repository: Path, staged: bool) -> None:
+def test_changed_file_is_reported(repository: Path, staged: bool) -> None:
     (repository / "data.json").write_text("[1]")
     if staged:
         git(repository, "add", ".")
@@ -50,7 +50,7 @@ def test_state_of_a_directory_within_and_of_a_second_worktree(repository: Path, 
     assert (git_state(repository / "sub"), git_state(tmp_path / "other")) == (commit, f"{commit} with changes")
 
 
-def test_directory_in_no_git_has_no_state(tmp_path: Path) -> None:
+def test_directory_outside_of_git_has_no_state(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
 
 
@@ -87,11 +87,11 @@ def test_command_trains_the_same_spec_again() -> None:
 
 
 def test_versions_are_those_installed() -> None:
-    found = library_versions()
-    assert (found["peft"], found["numpy"]) == (version("peft"), version("numpy"))
+    versions = library_versions()
+    assert (versions["peft"], versions["numpy"]) == (version("peft"), version("numpy"))
 
 
-def test_differences_name_what_is_not_the_same() -> None:
+def test_differences_name_what_differs() -> None:
     first = Provenance(time=1.0, weights="aa", libraries={"torch": "2.1", "peft": "1"}, device="T4", command="x")
     second = Provenance(time=2.0, weights="aa", libraries={"torch": "2.2"}, device="T4", git="c", command="y")
     assert differences(first, second) == [

@@ -59,13 +59,13 @@ def saved(number: int, path: str = "", final: bool = False) -> Saved:
 
 def test_run_without_events_knows_nothing() -> None:
     run = RunSnapshot()
-    known = [run.started, run.phase, run.prepared, run.last_step, run.status, run.last_time]
-    known += [run.tokens_per_second(), run.remaining_seconds()]
-    assert known == [None] * 8
+    state = [run.started, run.phase, run.prepared, run.last_step, run.status, run.last_time]
+    state += [run.tokens_per_second(), run.remaining_seconds()]
+    assert state == [None] * 8
     assert (run.message, run.result, len(run.curve)) == ("", Result(), 0)
 
 
-def test_running_run_tells_how_far_it_is() -> None:
+def test_running_run_shows_its_progress() -> None:
     training = Phase(time=950.0, name="training")
     run = RunSnapshot([started(), PREPARED, evaluated(0, 3.0), training, step(1, loss=2.5), step(2, loss=2.0)])
     assert run.status is None
@@ -112,17 +112,17 @@ def test_ending_gives_status_and_message(ending: AnyEvent, status: Status, messa
 
 @pytest.mark.parametrize("ending", [[], [Finished(time=9.0, result=Result(perplexity=2.72))]])
 def test_result_says_which_rows_it_is_over(ending: list[AnyEvent]) -> None:
-    told = [Provenance(time=1.0, held_out_rows="before"), Provenance(time=2.0, held_out_rows="c0ffee")]
-    assert RunSnapshot([started(), *told, *ending]).result.held_out_rows == "c0ffee"
+    provenance = [Provenance(time=1.0, held_out_rows="before"), Provenance(time=2.0, held_out_rows="c0ffee")]
+    assert RunSnapshot([started(), *provenance, *ending]).result.held_out_rows == "c0ffee"
     assert RunSnapshot([started(), Provenance(time=1.0), *ending]).result.held_out_rows is None
 
 
-def test_same_warning_is_told_once() -> None:
+def test_same_warning_is_kept_once() -> None:
     warnings = [Warned(time=1.0, message=text) for text in ("a", "b", "a")]
     assert RunSnapshot(warnings).warnings == ["a", "b"]
 
 
-def test_resumed_run_takes_the_steps_after_its_checkpoint_anew() -> None:
+def test_resumed_run_repeats_the_steps_after_its_checkpoint() -> None:
     before: list[AnyEvent] = [
         *(started(), PREPARED, evaluated(0, 3.0)),
         *(step(number, loss=float(number)) for number in range(1, 6)),
@@ -181,7 +181,7 @@ def test_steps_that_took_no_time_have_no_pace() -> None:
 def test_best_is_the_earliest_of_the_lowest_and_never_the_base() -> None:
     losses = [(0, 0.5), (10, 2.0), (20, 1.5), (30, 1.7), (40, 1.5)]
     run = RunSnapshot([evaluated(number, loss) for number, loss in losses])
-    assert [item.step for item in run.best_first()] == [20, 40, 30, 10]
+    assert [evaluated.step for evaluated in run.best_first()] == [20, 40, 30, 10]
     assert run.evaluations_without_gain() == 2
     assert RunSnapshot([evaluated(0, 0.5)]).evaluations_without_gain() == 0
 
@@ -196,6 +196,6 @@ def test_evaluations_without_gain_are_counted_as_transformers_counts_its_patienc
     assert run.evaluations_without_gain() == counter
 
 
-def test_finished_round_says_what_is_not_plain_from_its_spec() -> None:
+def test_finished_round_says_what_its_spec_does_not_show() -> None:
     run = RunSnapshot([started(), Finished(time=1.0, result=Result(), message="ended early after step 2 of 3")])
     assert (run.status, run.message) == (Status.FINISHED, "ended early after step 2 of 3")

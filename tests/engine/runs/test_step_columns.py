@@ -1,4 +1,4 @@
-"""That a run read with the columns beside its log is the run that its log alone is, whatever befalls either file."""
+"""A run is the same with the columns beside its log as from the log alone, whatever happens to either file."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ ODD = [
     step(8, loss=math.inf, grad_norm=None),
     step(9, loss=1e300),
     step(2**63),
-    msgspec.structs.replace(step(10), learning_rate=math.nan),  # which makes its line no event
+    msgspec.structs.replace(step(10), learning_rate=math.nan),  # whose line is then not an event
     msgspec.structs.replace(step(11), memory_bytes=None),
 ]
-Told = list[AnyEvent | tuple[list[bytes], float, Step]]
+Joined = list[AnyEvent | tuple[list[bytes], float, Step]]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks() -> Iterator[None]:
-    """Any run has some."""
+    """Make blocks so small that every run has some."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_columns, "BLOCK_BYTES", 2500)
         patch.setattr(step_columns, "FEWEST_STEPS", 3)
@@ -67,36 +67,36 @@ def many(count: int, first: int = 1) -> list[AnyEvent]:
     return [step(number, loss=1 / number) for number in range(first, first + count)]
 
 
-def told(news: Iterable[AnyEvent | Steps]) -> Told:
-    """What was read, steps that follow on steps as one, as where reading was in parts says nothing."""
-    result: Told = []
+def joined(news: Iterable[AnyEvent | Steps]) -> Joined:
+    """Join consecutive steps, since it does not matter in which parts they were read."""
+    result: Joined = []
     curve: Curve | None = None
-    for item in news:
-        if not isinstance(item, Step | Steps) or (isinstance(item, Step) and item.step >= 2**63):
-            result.append(item)
+    for event in news:
+        if not isinstance(event, Step | Steps) or (isinstance(event, Step) and event.step >= 2**63):
+            result.append(event)
             curve = None
             continue
         if curve is None:
             curve = Curve()
             result.append(([], 0.0, step(0)))
-        curve.append(item) if isinstance(item, Step) else curve.extend(item.curve)
-        last = item if isinstance(item, Step) else item.last
+        curve.append(event) if isinstance(event, Step) else curve.extend(event.curve)
+        last = event if isinstance(event, Step) else event.last
         result[-1] = [column.tobytes() for column in curve.columns()], curve.epochs_per_step, last
     return result
 
 
-def alone(log: Path) -> Told:
-    """What the log says without the columns."""
+def alone(log: Path) -> Joined:
+    """Read the log without the columns."""
     copy = log.parent.with_name("alone") / log.name
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(log, copy)
-    return told(RunTail(copy).poll())
+    return joined(RunTail(copy).poll())
 
 
 def check(log: Path) -> None:
-    """Reading both is as reading the log alone, and goes on at the same place."""
+    """Check that reading both is like reading the log alone, and goes on at the same place."""
     tail = RunTail(log)
-    assert told(tail.poll()) == alone(log)
+    assert joined(tail.poll()) == alone(log)
     assert tail.poll() == []
 
 
@@ -104,14 +104,14 @@ def spans(log: Path, offset: int = 0) -> list[tuple[int, int]]:
     return [(block.begin, block.end) for block in read_blocks(columns_of(log), log, offset)]
 
 
-def kept_bytes(log: Path) -> int:
-    """Of the columns' file, as far as it is believed."""
+def valid_bytes(log: Path) -> int:
+    """Return how much of the columns' file is valid."""
     return max((block.place for block in read_blocks(columns_of(log), log, 0)), default=0)
 
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bytes each parsing of lines was of."""
+    """Collect the number of bytes of each parsing of lines."""
     sizes: list[int] = []
 
     def read(lines: bytes) -> Steps | None:
@@ -126,7 +126,7 @@ def test_steps_are_not_parsed_where_their_columns_are_kept(log: Path, parsed: li
     write(log, OTHER, *many(50), OTHER, *many(50, 51), OTHER)
     expected = alone(log)
     parsed.clear()
-    assert told(RunTail(log).poll()) == expected
+    assert joined(RunTail(log).poll()) == expected
     assert parsed == [len(encode_event(OTHER))] * 3
     assert sum(end - begin for begin, end in spans(log)) == log.stat().st_size - sum(parsed)
 
@@ -144,7 +144,7 @@ def test_reader_that_stands_within_a_block_takes_those_behind_it(log: Path, pars
     news += tail.poll()
     assert sum(parsed) == middle - len(b"".join(map(encode_event, many(15))))
     assert len(rest) > 3
-    assert told(news) == alone(log)
+    assert joined(news) == alone(log)
 
 
 def test_run_of_few_steps_has_no_columns(log: Path) -> None:
@@ -170,31 +170,31 @@ def test_columns_are_there_while_the_run_goes_on(log: Path) -> None:
             news += tail.poll()
     assert spans(log)
     writer.close()
-    assert told(news + tail.poll()) == alone(log)
+    assert joined(news + tail.poll()) == alone(log)
 
 
-def test_resumed_run_keeps_what_was_kept(log: Path) -> None:
+def test_resumed_run_keeps_its_columns(log: Path) -> None:
     write(log, *many(40))
-    kept = columns_of(log).read_bytes()
+    before = columns_of(log).read_bytes()
     write(log, OTHER, *many(40, 20))
-    assert columns_of(log).read_bytes().startswith(kept)
+    assert columns_of(log).read_bytes().startswith(before)
     assert spans(log)[-1][1] == log.stat().st_size
     check(log)
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 100, b"half of a block", HEADER.pack(MARK, 0, 2000, 20)])
-def test_resumed_run_cuts_off_what_is_no_block(log: Path, tail: bytes) -> None:
+def test_resumed_run_cuts_off_what_is_not_a_block(log: Path, tail: bytes) -> None:
     write(log, *many(40))
-    kept = columns_of(log).read_bytes()
-    columns_of(log).write_bytes(kept + tail)
+    before = columns_of(log).read_bytes()
+    columns_of(log).write_bytes(before + tail)
     check(log)
     write(log, *many(40, 41))
-    assert columns_of(log).read_bytes().startswith(kept)
-    assert not columns_of(log).read_bytes().startswith(kept + tail)
+    assert columns_of(log).read_bytes().startswith(before)
+    assert not columns_of(log).read_bytes().startswith(before + tail)
     assert spans(log)[-1][1] == log.stat().st_size
 
 
-def test_columns_of_a_log_that_a_crash_shortened_are_made_anew(log: Path) -> None:
+def test_columns_of_a_log_that_a_crash_shortened_are_written_again(log: Path) -> None:
     write(log, *many(60))
     os.truncate(log, log.stat().st_size // 2)
     check(log)
@@ -204,10 +204,10 @@ def test_columns_of_a_log_that_a_crash_shortened_are_made_anew(log: Path) -> Non
 
 
 def test_refused_append_moves_no_step(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer, write_to, taken = EventWriter(log), os.write, iter(range(10**6))
+    writer, write_to, writes = EventWriter(log), os.write, iter(range(10**6))
 
     def refuse(descriptor: int, data: Any) -> int:
-        if next(taken) % 3 == 1 and len(data) < 400:
+        if next(writes) % 3 == 1 and len(data) < 400:
             write_to(descriptor, data[:20])
             raise OSError(errno.ENOSPC, "No space left on device")
         return write_to(descriptor, data)
@@ -278,7 +278,7 @@ def test_run_that_is_followed_is_what_its_log_says(tmp_path_factory: Any, pieces
     for piece in pieces:
         run.do(*piece)
     run.writer.close()
-    assert told(run.news + run.tail.poll()) == alone(run.log)
+    assert joined(run.news + run.tail.poll()) == alone(run.log)
     check(run.log)
 
 
@@ -319,7 +319,7 @@ def damage(path: Path, how: str, part: float) -> None:
     path.write_bytes(data)
 
 
-def test_columns_cut_or_changed_at_any_byte_are_not_believed(log: Path) -> None:
+def test_columns_cut_or_changed_at_any_byte_are_not_used(log: Path) -> None:
     write(log, *many(15))
     whole, expected = columns_of(log).read_bytes(), alone(log)
     assert len(spans(log)) == 2
@@ -328,7 +328,7 @@ def test_columns_cut_or_changed_at_any_byte_are_not_believed(log: Path) -> None:
         changed[place] ^= 1 << place % 8
         for content in (whole[:place], changed):
             columns_of(log).write_bytes(content)
-            assert told(RunTail(log).poll()) == expected
+            assert joined(RunTail(log).poll()) == expected
             assert len(spans(log)) < 2
 
 
@@ -358,7 +358,7 @@ def sealed(begin: int, end: int, lines: bytes, log: bytes) -> bytes:
     return block + CHECKSUM.pack(zlib.crc32(log[begin:end], zlib.crc32(block)))
 
 
-def test_block_that_begins_within_a_line_or_ends_with_no_step_is_not_believed(log: Path) -> None:
+def test_block_that_begins_within_a_line_or_does_not_end_with_a_step_is_not_used(log: Path) -> None:
     write(log, *many(3), OTHER)
     content = log.read_bytes()
     lines = content[: -len(encode_event(OTHER))]
@@ -379,10 +379,10 @@ def test_disk_that_refuses_columns_costs_the_run_nothing(
     def refuse(descriptor: int, data: Any) -> int:
         if os.path.samestat(os.fstat(descriptor), log.stat()) or next(blocks) != place:
             return write_to(descriptor, data)
-        taken = write_to(descriptor, data[:50])
+        written = write_to(descriptor, data[:50])
         if error is not None:
             raise OSError(error, os.strerror(error))
-        return taken
+        return written
 
     def truncate(descriptor: int, size: int) -> None:
         raise OSError(errno.EIO, "it does not")
@@ -396,7 +396,7 @@ def test_disk_that_refuses_columns_costs_the_run_nothing(
         writer.close()
     assert log.read_bytes() == b"".join(map(encode_event, events))
     assert len(spans(log)) == place
-    assert stuck or columns_of(log).stat().st_size == kept_bytes(log)
+    assert stuck or columns_of(log).stat().st_size == valid_bytes(log)
     check(log)
     write(log, *many(60, 61))
     assert spans(log)[-1][1] == log.stat().st_size
@@ -421,7 +421,7 @@ def test_columns_that_are_refused_as_they_are_closed_cost_nothing(log: Path, mon
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory", "link to nothing"])
-def test_what_is_no_file_in_the_place_of_the_columns_is_left_alone(log: Path, tmp_path: Path, kind: str) -> None:
+def test_directory_link_or_pipe_in_the_place_of_the_columns_is_left_alone(log: Path, tmp_path: Path, kind: str) -> None:
     mine, path = tmp_path / "mine", columns_of(log)
     if kind == "pipe":
         os.mkfifo(path)
@@ -452,22 +452,22 @@ def test_strange_file_of_that_name_is_left_alone(log: Path) -> None:
 def test_process_killed_at_any_write_leaves_a_run_that_can_be_read(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the files are with none, some or all bytes of a write there."""
-    write_to, left = os.write, tmp_path / "left" / log.name
+    """Copy the files with none, some or almost all bytes of each write, as a kill would leave them."""
+    write_to, copy = os.write, tmp_path / "copy" / log.name
 
     def killed(descriptor: int, data: Any) -> int:
         path = log if os.path.samestat(os.fstat(descriptor), log.stat()) else columns_of(log)
         for size in {0, 1, len(data) // 2, len(data) - 1}:
-            shutil.rmtree(left.parent, ignore_errors=True)
-            shutil.copytree(log.parent, left.parent)
-            with left.with_name(path.name).open("ab") as file:
+            shutil.rmtree(copy.parent, ignore_errors=True)
+            shutil.copytree(log.parent, copy.parent)
+            with copy.with_name(path.name).open("ab") as file:
                 file.write(data[:size])
-            check(left)
+            check(copy)
         return write_to(descriptor, data)
 
     with monkeypatch.context() as patch:
         patch.setattr("os.write", killed)
         write(log, *many(20), OTHER, *many(20, 15))
     assert len(spans(log)) > 3
-    write(left, *many(20, 35))
-    check(left)
+    write(copy, *many(20, 35))
+    check(copy)

@@ -29,13 +29,13 @@ def test_character_cut_in_two_is_put_together(tmp_path: Path) -> None:
     assert tail.poll() == "█\n"
 
 
-def test_garbage_is_decoded_all_the_same(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_decoded_too(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_bytes(b"\xff\xfe\x00ok\n")
     assert LogTail(path).poll() == "\ufffd\ufffd\x00ok\n"
 
 
-def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
+def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     with path.open("wb") as file:
         file.write(b"first\n")
@@ -47,7 +47,7 @@ def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
     assert len(text) <= READ_BYTES
 
 
-def test_log_written_anew_is_read_anew(tmp_path: Path) -> None:
+def test_log_that_is_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_text("a long first line\n")
     tail = LogTail(path)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from textual_plot.axis_formatter import AxisFormatter
 
 SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 ROUND = (1.0, 2.0, 5.0)
@@ -46,62 +46,66 @@ def limits_of(values: NDArray[np.floating], logarithmic: bool) -> tuple[float, f
     return unit * math.floor(low / unit), unit * (math.floor(high / unit) + 1)
 
 
-class Axis(AxisFormatter):
-    """Ticks at round numbers, as many as there is room for. `write` says what a tick reads, given their distance."""
+class Axis:
+    """Ticks at round numbers, their labels written by `write(value, distance of the ticks)`."""
 
     def __init__(self, write: Callable[[float, float], str]) -> None:
         self.write = write
-        self.room = 5
 
-    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        return multiples(min_, max_, self.unit(min_, max_))
+    def labelled_ticks(self, low: float, high: float, most: int) -> list[tuple[float, str]]:
+        """Place about `most` ticks between `low` and `high`, and label them."""
+        ticks = self.ticks(low, high, most)
+        return [(tick, label) for tick, label in zip(ticks, self.labels(ticks), strict=True) if low <= tick <= high]
 
-    def unit(self, low: float, high: float) -> float:
-        """The distance of ticks between `low` and `high`."""
-        return round_up((high - low) / self.room)
+    def ticks(self, low: float, high: float, most: int) -> list[float]:
+        """Place about `most` ticks; rounding may put the first and the last just outside the limits."""
+        return multiples(low, high, self.distance(low, high, most))
 
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        unit = ticks[1] - ticks[0] if len(ticks) > 1 else abs(ticks[0]) if ticks else 1.0
-        return [self.write(tick, unit or 1.0) for tick in ticks]
+    def distance(self, low: float, high: float, most: int) -> float:
+        """Return the distance between two ticks."""
+        return round_up((high - low) / most)
+
+    def labels(self, ticks: Sequence[float]) -> list[str]:
+        """Write each tick with as many decimals as the distance of all needs."""
+        distance = ticks[1] - ticks[0] if len(ticks) > 1 else abs(ticks[0]) if ticks else 1.0
+        return [self.write(tick, distance or 1.0) for tick in ticks]
 
 
 class StepAxis(Axis):
-    """Steps are whole."""
+    """Ticks at whole steps."""
 
-    def unit(self, low: float, high: float) -> float:
-        return max(1.0, super().unit(low, high))
+    def distance(self, low: float, high: float, most: int) -> float:
+        return max(1.0, super().distance(low, high, most))
 
 
 class TimeAxis(Axis):
     """Ticks at round seconds, minutes, hours and days."""
 
-    def unit(self, low: float, high: float) -> float:
-        wanted = (high - low) / self.room
-        if wanted < 1 or wanted > SECONDS[-1]:
-            return round_up(wanted) if wanted < 1 else 86400.0 * round_up(wanted / 86400.0)
-        return next(float(unit) for unit in SECONDS if unit >= wanted)
+    def distance(self, low: float, high: float, most: int) -> float:
+        least = (high - low) / most
+        if least < 1 or least > SECONDS[-1]:
+            return round_up(least) if least < 1 else 86400.0 * round_up(least / 86400.0)
+        return next(float(distance) for distance in SECONDS if distance >= least)
 
 
 class LogAxis(Axis):
-    """Of values whose decimal logarithm is drawn: decades, or parts of them, as there is room."""
+    """Ticks at decades, or parts of them, on an axis that shows the decimal logarithm of values."""
 
-    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        decades = max_ - min_
+    def ticks(self, low: float, high: float, most: int) -> list[float]:
+        decades = high - low
         if decades < 1:
-            low, high = 10.0**min_, 10.0**max_
-            return [math.log10(tick) for tick in multiples(low, high, self.unit(low, high)) if tick > 0]
-        if 3 * decades <= self.room:
-            whole = range(math.floor(min_), math.ceil(max_) + 1)
-            ticks = [power + math.log10(factor) for power in whole for factor in ROUND]
-            return [tick for tick in ticks if min_ - 1e-9 <= tick <= max_ + 1e-9]
-        return multiples(min_, max_, max(1.0, math.ceil(decades / self.room)))
+            values = super().ticks(10.0**low, 10.0**high, most)
+            return [math.log10(value) for value in values if value > 0]
+        if 3 * decades <= most:
+            powers = range(math.floor(low), math.ceil(high) + 1)
+            ticks = [power + math.log10(factor) for power in powers for factor in ROUND]
+            return [tick for tick in ticks if low - 1e-9 <= tick <= high + 1e-9]
+        return multiples(low, high, max(1.0, math.ceil(decades / most)))
 
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+    def labels(self, ticks: Sequence[float]) -> list[str]:
         values = [10.0**tick for tick in ticks]
-        gaps = np.diff(values)
-        return [self.write(value, float(gap)) for value, gap in zip(values, [*gaps[:1], *gaps], strict=False)] or [
-            self.write(value, value) for value in values
-        ]
+        gaps = [after - before for before, after in pairwise(values)] or values[:1]
+        return [self.write(value, gap) for value, gap in zip(values, [*gaps[:1], *gaps], strict=False)]
 
 
 def write_number(value: float, unit: float) -> str:

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from engine.runs.chart_series import Along, Metric, Numbers, Points, Series, nearest, smooth, x_of_steps
 from tui.widgets.chart.picture import COLOURS, MARKS, SMOOTHING, Shown, View
-from tui.widgets.chart.plot import CurvePlot, Picture
+from tui.widgets.chart.plot import CurvePlot, PlotData
 
 __all__ = ["MARKS", "Along", "CurveChart", "Metric", "Series"]
 
@@ -123,7 +123,7 @@ class CurveChart(Widget, can_focus=True):
         if self.is_mounted:
             self.query_one(CurvePlot).redraw()
 
-    def _picture(self, width: int) -> Picture:
+    def _picture(self, width: int) -> PlotData:
         shown = self._shown()
         curves = shown.curves(lambda number, points: self._smooth(number, points, shown.span))
         picture = shown.picture(curves, width, self._style)

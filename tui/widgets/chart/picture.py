@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from textual.content import Content
-from textual_plot import HiResMode
-from textual_plot.plot_widget import LinePlot, ScatterPlot, VLinePlot
 
 from engine.runs.chart_series import (
     NOISY,
@@ -44,7 +42,7 @@ from tui.widgets.chart.axes import (
     write_power,
     write_time,
 )
-from tui.widgets.chart.plot import LOST, Picture
+from tui.widgets.chart.plot import LOST, PlotData, PlotMarks, PlotPoints
 
 SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the run's steps
 LONGEST_SPAN = 10_000_000  # beyond which the weights of single steps are lost in rounding
@@ -52,6 +50,7 @@ MARKS = "●▲■◆▼◀▶" + string.ascii_lowercase
 HELD_OUT_MARKS = "○△□◇▽◁▷" + string.ascii_uppercase
 COLOURS = 6
 MARK_CELLS = 16
+TINY_WINDOW = 1e-6  # half the width of a window that is a single point
 NAMED_STEPS = 3
 NEVER_RECORDED = {
     Metric.EVAL_LOSS: "not evaluated yet",
@@ -112,7 +111,8 @@ class Shown:
         )
         self._x = x if x is not None else [x_of_steps(item.curve, view.along) for item in series]
         self.everything = 0.0, self._end()
-        self.window = view.window or self.everything
+        low, high = view.window or self.everything
+        self.window = (low, high) if low < high else (low - TINY_WINDOW, high + TINY_WINDOW)
         points = self._points_of_metric()
         self.points = [item.only(item.y > TINY) for item in points] if view.logarithmic else points
 
@@ -150,10 +150,10 @@ class Shown:
 
     # the picture
 
-    def picture(self, curves: Sequence[Curve], width: int, style: Styles) -> Picture:
+    def picture(self, curves: Sequence[Curve], width: int, style: Styles) -> PlotData:
         """What is drawn on a plane that is `width` cells wide."""
-        lines: list[LinePlot] = []
-        marks: list[ScatterPlot] = []
+        lines: list[PlotPoints] = []
+        marks: list[PlotMarks] = []
         many = len(curves) > 1
         for number, curve in enumerate(curves):
             colour = style(colour_of(number))
@@ -167,7 +167,7 @@ class Shown:
         values = np.concatenate([item.y for item in (*lines, *marks)] or [np.empty(0)])
         low, high = self.window
         lost = [x for number in range(len(self.series)) for x in self._lost(number)]
-        return Picture(
+        return PlotData(
             lines,
             marks,
             x_limits=self.window,
@@ -176,17 +176,18 @@ class Shown:
             y_axis=_y_axis(self.view),
             lost=[x for x in lost if low <= x <= high],
             lost_style=style("lost"),
-            cursor=None if self.view.cursor is None else VLinePlot(self.view.cursor, style("cursor")),
+            cursor=self.view.cursor,
+            cursor_style=style("cursor"),
         )
 
-    def _line(self, points: Points, y: Numbers, width: int, style: str) -> LinePlot:
+    def _line(self, points: Points, y: Numbers, width: int, style: str) -> PlotPoints:
         """A curve's extremes within the window, and where it enters and leaves it."""
         low, high = self.window
         begin = max(0, int(np.searchsorted(points.x, low)) - 1)
         end = int(np.searchsorted(points.x, high, side="right")) + 1
         steps, x, y = points.steps[begin:end], points.x[begin:end], y[begin:end]
         if not len(x):
-            return LinePlot(np.empty(0), np.empty(0), HiResMode.BRAILLE, style)
+            return PlotPoints(np.empty(0), np.empty(0), style)
         x_per_step = max(TINY, float(points.x[-1]) / float(points.steps[-1] or 1))
         kept = keep_extremes(steps, y, bin_width((high - low) / x_per_step, width))
         x, y = np.asarray(x[kept], float), self._drawn(y[kept])
@@ -195,13 +196,13 @@ class Shown:
         crossing = np.clip(np.nan_to_num(np.interp(edges, x, y)), y.min(), y.max())  # whatever the order of x
         x, y = np.append(x[inside], edges), np.append(y[inside], crossing)
         order = np.argsort(x, kind="stable")
-        return LinePlot(x[order], y[order], HiResMode.BRAILLE, style)
+        return PlotPoints(x[order], y[order], style)
 
     def _drawn(self, y: Numbers) -> Numbers:
         """Values as heights on the y axis."""
         return np.log10(np.asarray(y, float)) if self.view.logarithmic else np.asarray(y, float)
 
-    def _marks(self, line: LinePlot, number: int, width: int, style: str) -> ScatterPlot:
+    def _marks(self, line: PlotPoints, number: int, width: int, style: str) -> PlotMarks:
         """Marks along a line that tell it from the others without colour, and one at its end."""
         low, high = self.window
         apart = MARK_CELLS * (high - low) / width
@@ -210,17 +211,15 @@ class Shown:
         # not by numpy.unique, which brings numpy.ma in, and its 2 MB
         indices = np.array(sorted({*np.searchsorted(line.x, places).tolist(), max(0, len(line.x) - 1)}), np.intp)
         indices = indices[indices < len(line.x)].astype(np.intp)
-        return ScatterPlot(line.x[indices], line.y[indices], None, mark_of(number), style)
+        return PlotMarks(line.x[indices], line.y[indices], style, mark_of(number))
 
-    def _held_out(self, number: int, style: Styles) -> ScatterPlot:
+    def _held_out(self, number: int, style: Styles) -> PlotMarks:
         points = eval_loss_points(self.series[number], self._x[number], self.view.along)
         low, high = self.window
         points = points.only((points.x >= low) & (points.x <= high) & ((points.y > TINY) | (not self.view.logarithmic)))
         many = len(self.series) > 1
         mark = HELD_OUT_MARKS[number % len(HELD_OUT_MARKS)] if many else MARKS[0]
-        return ScatterPlot(
-            points.x, self._drawn(points.y), None, mark, style(colour_of(number) if many else "held-out")
-        )
+        return PlotMarks(points.x, self._drawn(points.y), style(colour_of(number) if many else "held-out"), mark)
 
     def _lost(self, number: int) -> list[float]:
         lost = self.points[number].lost

@@ -1,135 +1,194 @@
-"""Curves, markers and axes on a plane: textual-plot's widget, drawn by arrays and repainted by cells."""
+"""Draw curves, marks and axes in the cells of one canvas."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-from textual.app import ComposeResult
-from textual.containers import Grid
-from textual.events import MouseScrollDown, MouseScrollUp
+from msgspec import Struct
+from textual._box_drawing import BOX_CHARACTERS, combine_quads
+from textual.events import MouseScrollDown, MouseScrollUp, Resize
+from textual.geometry import Region
 from textual.message import Message
-from textual_plot import PlotWidget
-from textual_plot.plot_widget import Legend, LinePlot, ScatterPlot, VLinePlot
+from textual.strip import Strip
+from textual_hires_canvas import TextAlign
 
+from engine.runs.chart_series import Numbers
 from tui.widgets.chart.axes import Axis
-from tui.widgets.chart.canvas import QuietCanvas
+from tui.widgets.chart.canvas import BrailleCanvas
 
 LOST = "×"
-EDGE = 0.01  # of a cell: what is greatest is drawn within the frame
+EDGE = 0.01  # cells: the greatest value is drawn inside the frame
+LEFT, RIGHT, BOTTOM = 8, 2, 1  # cells beside the frame; the labels of the axes stand on the left and below
+HEAVY = 2  # the frame's line, as `textual._box_drawing` counts: top, right, bottom, left of a cell
+SIDES = {character: sides for sides, character in reversed(BOX_CHARACTERS.items())}  # the first of several stays
 
 
-class Picture(NamedTuple):
-    """What a plot shows.
+class PlotPoints(Struct, frozen=True):
+    """Points in units of the axes, to draw a line through."""
+
+    x: Numbers
+    y: Numbers
+    style: str
+
+
+class PlotMarks(PlotPoints, frozen=True):
+    """Points to draw a character at."""
+
+    mark: str
+
+
+class PlotData(NamedTuple):
+    """Everything that a plot draws.
 
     Attributes:
         lines, marks: in the order they are drawn.
-        x_limits, y_limits: of the plane.
-        lost: where on the x axis values are no numbers.
-        cursor: a line across, or none.
+        x_limits, y_limits: the ends of the axes.
+        lost: x of the values that are not finite.
+        cursor: x of a vertical line, None for no line.
     """
 
-    lines: Sequence[LinePlot]
-    marks: Sequence[ScatterPlot]
+    lines: Sequence[PlotPoints]
+    marks: Sequence[PlotMarks]
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
     x_axis: Axis
     y_axis: Axis
     lost: Sequence[float]
     lost_style: str
-    cursor: VLinePlot | None
+    cursor: float | None
+    cursor_style: str
 
 
-class CurvePlot(PlotWidget, can_focus=False, inherit_bindings=False):
-    """Asks for its picture whenever it is drawn; it is told how many cells wide the plane is."""
+class CurvePlot(BrailleCanvas):
+    """Ask for data whenever it draws, by a function that takes the width of the plane in cells."""
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"plot--axis", "plot--tick"}
     DEFAULT_CSS = """
     CurvePlot {
-        & #plot { margin-right: 2; }
-        & > .plot--axis, & > .plot--tick { color: $text-muted; text-style: none; }
+        & > .plot--axis, & > .plot--tick { color: $text-muted; }
     }
     """
 
     class Zoomed(Message):
-        """The wheel was turned over the plot: towards the person is out. `x` is what it was turned at."""
+        """The mouse wheel was turned over the plot at `x`: `closer` is away from the person."""
 
         def __init__(self, x: float, closer: bool) -> None:
             super().__init__()
             self.x = x
             self.closer = closer
 
-    def __init__(self, picture: Callable[[int], Picture], *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._picture = picture
+    def __init__(self, data_for: Callable[[int], PlotData], *, id: str | None = None) -> None:
+        super().__init__(1, 1, id=id)
+        self._data_for = data_for
+        self.data: PlotData | None = None
 
-    def compose(self) -> ComposeResult:
-        """The parts of a PlotWidget, on canvases that repaint what changed."""
-        with Grid():
-            yield QuietCanvas(1, 1, id="margin-top")
-            yield QuietCanvas(1, 1, id="margin-left")
-            yield QuietCanvas(1, 1, id="plot")
-            yield QuietCanvas(1, 1, id="margin-bottom")
-        yield Legend(id="legend")
-
-    def on_mount(self) -> None:
-        self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 8
-
-    def redraw(self) -> None:
-        """Draw what there is now."""
-        self._rerender()
+    @property
+    def plane(self) -> Region:
+        """The cells within the frame."""
+        width, height = self._canvas_size
+        return Region(LEFT + 1, 1, max(0, width - LEFT - RIGHT - 2), max(0, height - BOTTOM - 2))
 
     @property
     def columns(self) -> int:
-        """How many cells wide the plane is."""
-        return max(1, self._scale_rectangle.width)
+        """The width of the plane in cells, at least 1."""
+        return max(1, self.plane.width)
+
+    def on_resize(self, event: Resize) -> None:
+        self.reset(self.size)
+        self.redraw()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the data as it is now."""
+        if not self.is_attached or not self.plane:
+            return
+        data = self.data = self._data_for(self.plane.width)
+        with self.batch_refresh():
+            self.reset()
+            for line in data.lines:
+                self._draw_line(data, line)
+            for marks in data.marks:
+                self._draw_marks(data, marks)
+            self._draw_axes(data)
+            for x in data.lost:
+                self.set_pixel(self._mark_column(data, x), self.plane.bottom, LOST, data.lost_style)
+
+    def render_line(self, y: int) -> Strip:
+        """Render a row; only labels reach into the margin on the right."""
+        strip = super().render_line(y)
+        return strip if y > self.plane.bottom else strip.crop(0, self.plane.right + 1)
 
     def x_at(self, screen_x: float) -> float:
-        """Of a place on the screen."""
-        return self.get_coordinate_from_pixel(int(screen_x) - self.query_one("#plot").region.x, 1)[0]
+        """The x that a column of the screen stands for."""
+        low, high = self.data.x_limits if self.data is not None else (0.0, 1.0)
+        return low + (int(screen_x) - self.region.x + 0.5 - self.plane.x) * (high - low) / self.columns
 
-    def _rerender(self) -> None:
-        """Onto the canvases alone: `PlotWidget` repaints the whole plot at each change."""
-        if self._needs_canvas_resize or not self.is_attached:
-            super()._rerender()
-        else:
-            self._render_plot()
+    def _column(self, data: PlotData, x: float) -> int:
+        """The column of `x`; the end of the axis is on the frame."""
+        low, high = data.x_limits
+        return math.floor(self.plane.x + (x - low) * self.plane.width / (high - low))
 
-    def _render_plot(self) -> None:
-        plane = self._scale_rectangle
-        if plane.width < 1 or plane.height < 1:
+    def _row(self, data: PlotData, y: float) -> int:
+        """The row of `y`; the upper end of the axis is on the frame."""
+        low, high = data.y_limits
+        return math.ceil(self.plane.bottom - 1 - (y - low) * self.plane.height / (high - low))
+
+    def _draw_line(self, data: PlotData, line: PlotPoints) -> None:
+        if not len(line.x):
             return
-        picture = self._picture(plane.width)
-        self._datasets = [*picture.lines, *picture.marks]
-        self._v_lines = [picture.cursor] if picture.cursor is not None else []
-        self._auto_x_min = self._auto_x_max = self._auto_y_min = self._auto_y_max = False
-        (self._x_min, self._x_max), (self._y_min, self._y_max) = picture.x_limits, picture.y_limits
-        self._x_formatter, self._y_formatter = picture.x_axis, picture.y_axis
-        picture.x_axis.room, picture.y_axis.room = max(2, plane.width // 10), max(2, plane.height // 3)
-        super()._render_plot()
-        canvas = self.query_one("#plot", QuietCanvas)
-        for x in picture.lost:
-            canvas.set_pixel(self._column(x), plane.bottom, LOST, picture.lost_style)
+        plane, (left, right), (low, high) = self.plane, data.x_limits, data.y_limits
+        x = plane.x + (line.x - left) * plane.width / (right - left)
+        y = plane.bottom - (line.y - low) * plane.height / (high - low)
+        x, y = np.clip(x, plane.x, plane.right - EDGE), np.clip(y, plane.y, plane.bottom - EDGE)
+        self.draw_curve(x, y, line.style)
 
-    def _column(self, x: float) -> int:
-        """Of the canvas; the greatest x belongs to the last."""
-        return min(int(self.get_pixel_from_coordinate(x, self._y_min)[0]), self._scale_rectangle.right - 1)
+    def _mark_column(self, data: PlotData, x: float) -> int:
+        return min(self._column(data, x), self.plane.right - 1)
 
-    def _render_line_plot(self, dataset: LinePlot) -> None:
-        if not len(dataset.x):
-            return
-        plane = self._scale_rectangle
-        x = plane.x + (dataset.x - self._x_min) * plane.width / (self._x_max - self._x_min)
-        y = plane.bottom - (dataset.y - self._y_min) * plane.height / (self._y_max - self._y_min)
-        self.query_one("#plot", QuietCanvas).draw_curve(
-            np.clip(x, plane.x, plane.right - EDGE), np.clip(y, plane.y, plane.bottom - EDGE), dataset.line_style
-        )
+    def _draw_marks(self, data: PlotData, marks: PlotMarks) -> None:
+        for x, y in zip(marks.x.tolist(), marks.y.tolist(), strict=True):
+            row = min(max(self._row(data, y), self.plane.y), self.plane.bottom - 1)
+            self.set_pixel(self._mark_column(data, x), row, marks.mark, marks.style)
 
-    def _render_scatter_plot(self, dataset: ScatterPlot) -> None:
-        canvas, plane = self.query_one("#plot", QuietCanvas), self._scale_rectangle
-        for x, y in zip(dataset.x.tolist(), dataset.y.tolist(), strict=True):
-            row = min(max(self.get_pixel_from_coordinate(x, y)[1], plane.y), plane.bottom - 1)
-            canvas.set_pixel(self._column(x), int(row), dataset.marker, dataset.marker_style)
+    def _draw_axes(self, data: PlotData) -> None:
+        plane, axis = self.plane, str(self.get_component_rich_style("plot--axis"))
+        top, left = plane.y - 1, plane.x - 1
+        self.draw_rectangle_box(left, top, plane.right, plane.bottom, HEAVY, axis)
+        if data.cursor is not None:
+            x = self._column(data, data.cursor)
+            self.draw_line(x, plane.y, x, plane.bottom - 1, "│", data.cursor_style)
+            self.set_pixel(x, top, "┳", axis)
+            self.set_pixel(x, plane.bottom, "┻", axis)
+        tick_style = self.get_component_rich_style("plot--tick")
+        low, high = data.x_limits
+        for tick, label in data.x_axis.labelled_ticks(low, high, max(2, plane.width // 10)):
+            x = left if tick == low else self._column(data, tick)
+            self._extend_line(x, top, (HEAVY, 0, 0, 0), axis)
+            self._extend_line(x, plane.bottom, (0, 0, HEAVY, 0), axis)
+            align = TextAlign.RIGHT if tick == high else TextAlign.CENTER
+            self.write_text(x, plane.bottom + 1, f"[{tick_style}]{label}", align)
+        low, high = data.y_limits
+        for tick, label in data.y_axis.labelled_ticks(low, high, max(2, plane.height // 3)):
+            y = plane.bottom if tick == low else self._row(data, tick)
+            self._extend_line(left, y, (0, 0, 0, HEAVY), axis)
+            self._extend_line(plane.right, y, (0, HEAVY, 0, 0), axis)
+            self.write_text(LEFT - 2, y, f"[{tick_style}]{label[: LEFT - 1]}", TextAlign.RIGHT)
 
-    def _zoom_with_mouse(self, event: MouseScrollDown | MouseScrollUp, factor: float) -> None:
-        self.post_message(self.Zoomed(self.x_at(event.screen_x), isinstance(event, MouseScrollUp)))
+    def _extend_line(self, x: int, y: int, sides: tuple[int, int, int, int], style: str) -> None:
+        """Add lines towards some sides of a cell to the lines that it has."""
+        combined = combine_quads(SIDES[self.get_pixel(x, y)[0]], sides)
+        self.set_pixel(x, y, BOX_CHARACTERS[combined], style)
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        event.stop()
+        self.post_message(self.Zoomed(self.x_at(event.screen_x), closer=True))
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        event.stop()
+        self.post_message(self.Zoomed(self.x_at(event.screen_x), closer=False))

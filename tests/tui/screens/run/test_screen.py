@@ -21,6 +21,7 @@ from tui.messages import MachineSampled, RunAdvanced
 from tui.screens.run.log_pane import LogView
 from tui.screens.run.sample_pane import SamplePane
 from tui.widgets.chart.chart import CurveChart
+from tui.widgets.chart.plot import CurvePlot
 
 Follow = Callable[[Script], None]
 
@@ -271,8 +272,7 @@ async def test_curve_has_eight_rows_on_a_small_terminal_and_else_the_screen(
     async with open_app(idle_cockpit, (80, 24)) as pilot:
         screen = await open_first(pilot)
         chart = screen.query_one(CurveChart)
-        frame = 2  # rows of the plot that its frame takes
-        assert chart.query_one("#plot").size.height - frame >= 8
+        assert chart.query_one(CurvePlot).plane.height >= 8
         await pilot.press("f")
         await pilot.pause()
         header, footer = screen.query_one("#run-header").region, screen.query_one("KeyFooter").region

@@ -24,8 +24,7 @@ from tui.widgets.chart.axes import (
 
 
 def ticks(axis: Axis, low: float, high: float, room: int = 5) -> list[str]:
-    axis.room = room
-    return axis.get_ticks_and_labels(low, high)[1]
+    return axis.labels(axis.ticks(low, high, room))
 
 
 @pytest.mark.parametrize(
@@ -100,20 +99,18 @@ def test_logarithmic_ticks_are_decades_or_parts_of_them(low: float, high: float,
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 20))
 def test_ticks_lie_within_the_axis_and_are_as_many_as_fit(low: float, size: float, room: int) -> None:
-    axis = Axis(write_number)
-    axis.room = room
-    found = axis.get_ticks(low, low + size)
-    assert len(found) <= room + 1
+    places = Axis(write_number).ticks(low, low + size, room)
+    assert len(places) <= room + 1
     slack = 1e-5 * size + 1e-6 * abs(low)
-    assert all(low - slack <= tick <= low + size + slack for tick in found)
+    assert all(low - slack <= place <= low + size + slack for place in places)
+    shown = [place for place, _ in Axis(write_number).labelled_ticks(low, low + size, room)]
+    assert shown == [place for place in places if low <= place <= low + size]
 
 
 @given(st.floats(1e-8, 1e8), st.floats(0.05, 1.0), st.sampled_from([write_number, write_power]))
 def test_labels_fit_beside_the_plot(high: float, share: float, write: Callable[[float, float], str]) -> None:
     """Seven cells, however closely one looks."""
-    axis = Axis(write)
-    axis.room = 8
-    assert all(len(label) <= 7 for label in axis.get_ticks_and_labels(high * (1 - share), high)[1])
+    assert all(len(label) <= 7 for _, label in Axis(write).labelled_ticks(high * (1 - share), high, 8))
 
 
 @given(st.floats(1e-30, 1e30))

@@ -13,15 +13,14 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Static
 from textual_hires_canvas import Canvas, HiResMode
-from textual_plot import PlotWidget
 
 from engine.runs.events import AnyEvent, Evaluated
 from engine.runs.snapshot import RunSnapshot
 from tests.support.steps import step
 from tui.widgets.chart import picture
-from tui.widgets.chart.canvas import QuietCanvas
+from tui.widgets.chart.canvas import BrailleCanvas
 from tui.widgets.chart.chart import MARKS, CurveChart, Metric, Series
-from tui.widgets.chart.plot import LOST, CurvePlot
+from tui.widgets.chart.plot import LEFT, LOST, RIGHT, CurvePlot, PlotData
 
 STEPS = 200
 
@@ -57,13 +56,21 @@ def chart(pilot: ChartPilot) -> CurveChart:
     return pilot.app.query_one(CurveChart)
 
 
-def canvas(pilot: ChartPilot, name: str = "plot") -> Canvas:
-    return pilot.app.query_one(f"#{name}", Canvas)
+def cells(pilot: ChartPilot) -> list[str]:
+    """The whole plot, line by line."""
+    return ["".join(row) for row in pilot.app.query_one(CurvePlot)._buffer]
 
 
-def rows(pilot: ChartPilot, name: str = "plot") -> list[str]:
-    """What a canvas shows, line by line."""
-    return ["".join(row) for row in canvas(pilot, name)._buffer]
+def rows(pilot: ChartPilot) -> list[str]:
+    """The frame and what is in it, line by line."""
+    return [row[LEFT : len(row) - RIGHT] for row in cells(pilot)[:-1]]
+
+
+def data(pilot: ChartPilot) -> PlotData:
+    """What was drawn last."""
+    drawn = pilot.app.query_one(CurvePlot).data
+    assert drawn is not None
+    return drawn
 
 
 def line(pilot: ChartPilot) -> str:
@@ -78,17 +85,21 @@ def why_empty(pilot: ChartPilot) -> str:
 
 def drawn(pilot: ChartPilot) -> list[tuple[float, float]]:
     """The points of the first line."""
-    dataset = pilot.app.query_one(CurvePlot)._datasets[0]
-    return list(zip(dataset.x.tolist(), dataset.y.tolist(), strict=True))
+    points = data(pilot).lines[0]
+    return list(zip(points.x.tolist(), points.y.tolist(), strict=True))
 
 
 def x_limits(pilot: ChartPilot) -> tuple[float, float]:
-    plot = pilot.app.query_one(CurvePlot)
-    return plot._x_min, plot._x_max
+    return data(pilot).x_limits
+
+
+def x_labels(pilot: ChartPilot) -> list[str]:
+    return cells(pilot)[-1].split()
 
 
 def y_labels(pilot: ChartPilot) -> list[str]:
-    return [row.strip() for row in reversed(rows(pilot, "margin-left")) if row.strip()]
+    """From the lowest to the highest."""
+    return [label for row in reversed(cells(pilot)[:-1]) if (label := row[:LEFT].strip())]
 
 
 def run_of(said: Sequence[AnyEvent], label: str = "a run") -> Series:
@@ -114,7 +125,7 @@ async def test_chart_shows_the_curve_its_axes_and_what_it_is(charted: Charted) -
         assert line(pilot) == "train loss"
         assert (drawn(pilot)[0], drawn(pilot)[-1]) == ((1.0, 3.0), (200.0, 1.0))
         assert y_labels(pilot) == ["1.0", "1.5", "2.0", "2.5", "3.0", "3.5"]
-        assert rows(pilot, "margin-bottom")[0].split() == ["0", "50", "100", "150", "200"]
+        assert x_labels(pilot) == ["0", "50", "100", "150", "200"]
         assert any("⠀" < character <= "⣿" for row in rows(pilot) for character in row)
 
 
@@ -152,7 +163,7 @@ async def test_x_key_goes_from_steps_to_epochs_to_time_and_keeps_what_is_looked_
         assert x_limits(pilot) == pytest.approx((2 * low, 2 * high))
         await pilot.press("i", "0", "i", "i")
         assert line(pilot) == "train loss · by time"
-        assert rows(pilot, "margin-bottom")[0].split() == ["0", "2m", "4m", "6m"]
+        assert x_labels(pilot) == ["0", "2m", "4m", "6m"]
 
 
 async def test_time_leaves_room_for_the_steps_that_are_ahead(charted: Charted) -> None:
@@ -174,14 +185,13 @@ async def test_log_key_draws_logarithms_and_labels_values(charted: Charted) -> N
 
 async def test_brackets_smooth_more_and_less_over_the_curve_as_it_is(charted: Charted) -> None:
     async with charted(a_run(), total=STEPS) as pilot:
-        assert len(pilot.app.query_one(CurvePlot)._datasets) == 2  # the line, and no eval losses
+        assert len(data(pilot).lines) == 1
         spans = []
         for _ in range(7):
             await pilot.press("right_square_bracket")
             spans.append(line(pilot).removeprefix("train loss · smoothed over ").removesuffix(" steps"))
         assert spans == ["2", "2", "2", "10", "20", "20", "20"]
-        assert len(pilot.app.query_one(CurvePlot)._datasets) == 3
-        raw, smoothed, _ = pilot.app.query_one(CurvePlot)._datasets
+        raw, smoothed = data(pilot).lines
         assert (raw.y[-1], smoothed.y[-1] > 1.05) == (1.0, True)
         await pilot.press(*["left_square_bracket"] * 7)
         assert line(pilot) == "train loss"
@@ -313,15 +323,15 @@ async def test_line_is_not_written_anew_when_it_says_the_same(
 
 async def test_mouse_places_the_cursor_and_zooms(charted: Charted) -> None:
     async with charted(a_run(), total=STEPS) as pilot:
-        plot = pilot.app.query_one("#plot")
-        middle = (plot.size.width // 2, plot.size.height // 2)
-        await pilot.click("#plot", offset=middle)
+        plane = pilot.app.query_one(CurvePlot).plane
+        middle = (plane.x + plane.width // 2, plane.y + plane.height // 2)
+        await pilot.click(CurvePlot, offset=middle)
         assert 95 <= (chart(pilot).view.cursor or 0) <= 105
-        await pilot._post_mouse_events([events.MouseScrollUp], "#plot", offset=middle, button=0)
+        await pilot._post_mouse_events([events.MouseScrollUp], CurvePlot, offset=middle, button=0)
         await pilot.pause()
         low, high = x_limits(pilot)
         assert high - low == pytest.approx(100.0) and low < 100 < high
-        await pilot._post_mouse_events([events.MouseScrollDown], "#plot", offset=middle, button=0)
+        await pilot._post_mouse_events([events.MouseScrollDown], CurvePlot, offset=middle, button=0)
         await pilot.pause()
         assert x_limits(pilot) == (0.0, 200.0)
 
@@ -437,22 +447,17 @@ async def test_step_more_changes_only_the_cells_about_it(charted: Charted) -> No
 async def test_no_news_draw_nothing(charted: Charted, monkeypatch: pytest.MonkeyPatch) -> None:
     run = a_run()
     async with charted(run, total=STEPS) as pilot:
-        monkeypatch.setattr(CurvePlot, "redraw", lambda _: pytest.fail("it was drawn"))
+        draws: list[CurvePlot] = []
+        monkeypatch.setattr(CurvePlot, "redraw", lambda plot: draws.append(plot))
         chart(pilot).show([run], STEPS)
+        assert not draws
 
 
 # the library beneath
 
 
-def test_what_is_overridden_of_the_library_is_there_to_be_overridden() -> None:
-    own = {"_picture", "_column"}
-    private = {name for name, value in vars(CurvePlot).items() if name.startswith("_") and callable(value)}
-    private = {name for name in private if not name.startswith("__")} - own
-    assert private >= {"_rerender", "_render_plot", "_render_line_plot", "_render_scatter_plot", "_zoom_with_mouse"}
-    assert private <= set(vars(PlotWidget))
-    used = {"_datasets", "_v_lines", "_x_min", "_y_max", "_auto_x_min", "_needs_canvas_resize", "_scale_rectangle"}
-    assert used <= set(vars(PlotWidget())) | set(vars(PlotWidget))
-    assert {"_buffer", "_styles"} <= set(vars(Canvas()))
+def test_library_still_has_the_private_names_that_are_used() -> None:
+    assert {"_buffer", "_styles", "_canvas_size"} <= set(vars(Canvas()))
 
 
 @pytest.mark.parametrize(
@@ -465,7 +470,7 @@ def test_what_is_overridden_of_the_library_is_there_to_be_overridden() -> None:
     ],
 )
 def test_curve_is_drawn_as_the_library_draws_lines(points: list[tuple[float, float]]) -> None:
-    ours, theirs = QuietCanvas(10, 5), Canvas(10, 5)
+    ours, theirs = BrailleCanvas(10, 5), Canvas(10, 5)
     x, y = zip(*points, strict=True)
     ours.draw_curve(np.array(x), np.array(y), "red")
     segments = [(*begin, *end) for begin, end in pairwise(points)]
@@ -474,7 +479,7 @@ def test_curve_is_drawn_as_the_library_draws_lines(points: list[tuple[float, flo
 
 
 def test_what_lies_outside_the_canvas_is_not_drawn() -> None:
-    ours = QuietCanvas(4, 2)
+    ours = BrailleCanvas(4, 2)
     ours.draw_curve(np.array([-3.0, 2.0, 9.0]), np.array([-1.0, 1.0, 5.0]), "red")
     assert len(ours._buffer) == 2 and all(len(row) == 4 for row in ours._buffer)
     assert any(cell != " " for row in ours._buffer for cell in row)

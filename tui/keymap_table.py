@@ -67,12 +67,12 @@ def as_config(table: Iterable[Row]) -> str:
 
 
 def _toml(keys: tuple[str, ...]) -> str:
-    quoted = [json.dumps(_written(key), ensure_ascii=False) for key in keys]
+    quoted = [json.dumps(as_typed(key), ensure_ascii=False) for key in keys]
     return quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"
 
 
-def _written(key: str) -> str:
-    """A key as people write it: `?` for `question_mark`."""
+def as_typed(key: str) -> str:
+    """Return a key as people write it: `?` for `question_mark`."""
     return character_of(key) or key
 
 

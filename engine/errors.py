@@ -52,15 +52,21 @@ class ConfigError(LoratuiError):
 
 
 class ConversationError(LoratuiError):
-    """A saved conversation that cannot be read, named or turned into a training example."""
+    """A conversation that cannot be read, named, continued or turned into a training example."""
 
     title = "The conversation cannot be used"
 
 
-class FileError(LoratuiError):
-    """A file named by the person that cannot be written."""
+class UsageError(LoratuiError):
+    """Options or arguments of a command that do not fit together."""
 
-    title = "The file cannot be written"
+    title = "The command cannot be run"
+
+
+class FileError(LoratuiError):
+    """A file or directory that cannot be read, written or shared."""
+
+    title = "A file cannot be used"
 
 
 class ProcessError(LoratuiError):

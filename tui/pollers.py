@@ -11,7 +11,7 @@ from textual.worker import get_current_worker
 
 from engine.alerts.run_monitor import Alarm, RunMonitor, RunProgress
 from engine.api import Cockpit
-from engine.errors import LoratuiError, reason_of
+from engine.errors import FileError, LoratuiError, reason_of
 from engine.runs.disk_forecast import disk_need, free_bytes
 from engine.runs.run_tail import RunTail
 from engine.runs.snapshot import RunSnapshot
@@ -90,7 +90,7 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnap
         except OSError as error:  # what is shown stays, and the disk is asked again
             news, text = [], ""
             if refused != (refused := f"{run.path} cannot be read: {reason_of(error)}"):
-                post(StoreUnreadable(LoratuiError(refused)))
+                post(StoreUnreadable(FileError(refused)))
         if news or text or round_ != told:
             post(RunAdvanced(round_, news, text, snapshot))
             told = round_
@@ -118,7 +118,7 @@ def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: 
                 message = f"{run.path} cannot be read: {reason_of(error)}"
                 if message not in refused:
                     refused.add(message)
-                    post(StoreUnreadable(LoratuiError(message)))
+                    post(StoreUnreadable(FileError(message)))
                 continue
             if news or round_.id not in told:
                 post(RunAdvanced(round_, news))

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.errors import LoratuiError, reason_of
+from engine.errors import FileError, reason_of
 from engine.files.paths import Workspace
 
 PRIVATE_UMASK, SHARED_UMASK = 0o077, 0o027
@@ -49,7 +49,7 @@ def share(workspace: Workspace) -> str:
             path.chmod(stat.S_IMODE(mode) | READ | (ENTER if stat.S_ISDIR(mode) else 0))
         group = workspace.root.stat().st_gid
     except OSError as error:
-        raise LoratuiError(f"{workspace.root} could not be shared: {reason_of(error)}") from error
+        raise FileError(f"{workspace.root} could not be shared: {reason_of(error)}") from error
     try:
         return grp.getgrgid(group).gr_name
     except KeyError:
@@ -67,7 +67,7 @@ def unshare(workspace: Workspace) -> None:
         for path in _ours(workspace):
             path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
     except OSError as error:
-        raise LoratuiError(f"{workspace.root} is still shared: {reason_of(error)}") from error
+        raise FileError(f"{workspace.root} is still shared: {reason_of(error)}") from error
 
 
 def _ours(workspace: Workspace) -> Iterator[Path]:

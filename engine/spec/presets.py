@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from platformdirs import user_config_path
 
-from engine.errors import LoratuiError, SpecError
+from engine.errors import FileError, SpecError
 from engine.files.atomic import NoPlainFile, read_plain, write_atomically
 from engine.spec.schema import Spec
 from engine.text.redact import holds_secret
@@ -90,7 +90,7 @@ def save_preset(name: str, preset: Preset, *, replace: bool = False) -> Path:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(file, document + b"\n")
     except OSError as error:
-        raise LoratuiError(
+        raise FileError(
             f"{file} could not be written ({error.strerror}): check the free space and your permissions there"
         ) from error
     return file

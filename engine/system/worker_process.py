@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from engine.errors import LoratuiError, ProcessEnded
+from engine.errors import LoratuiError, ProcessEnded, ProcessError
 
 END_SECONDS = 5.0  # from the end of its output to its exit
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class WorkerProcess:
             )  # fmt: skip
         except OSError as error:
             self._errors.close()
-            raise LoratuiError(f"{what} could not be started: {error}") from error
+            raise ProcessError(f"{what} could not be started: {error}") from error
 
     @property
     def pid(self) -> int:

@@ -16,7 +16,7 @@ from engine.compare.extra_evaluations import evaluation_fields, read_evaluations
 from engine.compare.lineage import families, family_of, kin_fields
 from engine.compare.verdict import movement
 from engine.dataset.preview import Previewer
-from engine.errors import LoratuiError
+from engine.errors import FileError, UsageError
 from engine.report.comparison_document import picture_beside, write_comparison
 from engine.report.export import export_rounds, json_text, round_fields, to_json, write_export
 from engine.runs.event_log import read_events
@@ -176,7 +176,7 @@ def edit(cockpit: Cockpit, options: argparse.Namespace) -> int:
     tags = None if options.tags is None else [word for text in options.tags for word in text.split()]
     changes = {"name": options.name, "note": options.note, "tags": tags, "pinned": options.pinned}
     if all(value is None for value in changes.values()):
-        raise LoratuiError("nothing to change is named: give --name, --note, --tag, --pin or --unpin")
+        raise UsageError("nothing to change is named: give --name, --note, --tag, --pin or --unpin")
     _print_round(cockpit.annotate(options.number, **changes), options.json, settings=False)
     return 0
 
@@ -210,19 +210,19 @@ def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
     try:
         write_export(Path(options.output), text)
     except OSError as error:
-        raise LoratuiError(f"--output is {options.output!r}, which cannot be written: {error.strerror}") from error
+        raise FileError(f"--output is {options.output!r}, which cannot be written: {error.strerror}") from error
     return 0
 
 
 def _export_curves(cockpit: Cockpit, rounds: list[Round], options: argparse.Namespace) -> int:
     if options.output is None:
-        raise LoratuiError("--curves needs -o FILE: the picture is written beside it")
+        raise UsageError("--curves needs -o FILE: the picture is written beside it")
     if options.format != "markdown":
-        raise LoratuiError(f"--curves writes Markdown, not {options.format}: leave --format out")
+        raise UsageError(f"--curves writes Markdown, not {options.format}: leave --format out")
     path = Path(options.output)
     there = [str(file) for file in (path, picture_beside(path, options.picture)) if file.exists()]
     if there and not options.force:
-        raise LoratuiError(f"{' and '.join(there)} would be replaced: --force does so")
+        raise UsageError(f"{' and '.join(there)} would be replaced: --force does so")
     picture = write_comparison(cockpit.workspace, rounds, path, options.picture)
     say(f"wrote {path}" + (f" and {picture}" if picture is not None else "; no round has a curve"))
     return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.api import Cockpit
-from engine.errors import LoratuiError, StoreMissing
+from engine.errors import LoratuiError, StoreMissing, UsageError
 from engine.files.paths import Workspace
 from engine.files.permissions import PRIVATE_UMASK, set_umask
 from engine.report.chart_client import FORMATS as PICTURES
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
     """Tells what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise LoratuiError(f"{message}: see {self.prog} -h")
+        raise UsageError(f"{message}: see {self.prog} -h")
 
 
 class ShowVersion(argparse.Action):
@@ -86,11 +86,9 @@ def _run_app(arguments: list[str], start: Start) -> int:
     options = parser.parse_args(arguments)
     workspace = Workspace(Path(options.workspace or options.directory or "."))
     if not workspace.root.is_dir():
-        raise LoratuiError(f"{options.workspace or options.directory!r} is no directory and no command: see loratui -h")
+        raise UsageError(f"{options.workspace or options.directory!r} is no directory and no command: see loratui -h")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise LoratuiError(
-            "the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe"
-        )
+        raise UsageError("the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe")
     set_umask(workspace)
     for another in ("COLUMNS", "LINES"):  # which would be believed in the place of the terminal's own size
         os.environ.pop(another, None)
@@ -116,7 +114,7 @@ def _run_command(arguments: list[str], start: Start) -> int:
     options = _parser().parse_args(arguments)
     workspace = Workspace(Path(options.workspace))
     if not workspace.root.is_dir():
-        raise LoratuiError(f"--workspace is {options.workspace!r}, which is no directory")
+        raise UsageError(f"--workspace is {options.workspace!r}, which is no directory")
     set_umask(workspace)
     command: Command = getattr(commands, {"eval": "evaluate"}.get(options.command, options.command))
     cockpit = Cockpit(workspace, start, readonly=options.readonly)

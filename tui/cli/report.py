@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from engine.api import Cockpit
-from engine.errors import LoratuiError
+from engine.errors import UsageError
 from tui.terminal.console import say
 
 
@@ -17,7 +17,7 @@ def report(cockpit: Cockpit, options: argparse.Namespace) -> int:
     path = Path(options.output)
     there = [str(file) for file in (path, *pictures_beside(rounds, path, options.picture)) if file.exists()]
     if there and not options.force:
-        raise LoratuiError(f"{' and '.join(there)} would be replaced: --force does so")
+        raise UsageError(f"{' and '.join(there)} would be replaced: --force does so")
     pictures = write_report(cockpit.workspace, rounds, path, options.picture)
     say(f"wrote {path}" + (f" and {' and '.join(map(str, pictures))}" if pictures else "; no round has a curve"))
     return 0

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCrit
 from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, Message
 from engine.dataset.rows import AlpacaRow, Turn, Unusable
 from engine.dataset.templates import render_prompt
-from engine.errors import LoratuiError, ModelError
+from engine.errors import ConversationError, ModelError
 from engine.spec.schema import DataSpec, Spec
 from engine.text.redact import redact
 from engine.training.data.chat_template import ChatTemplate, give_plain_template
@@ -111,7 +111,7 @@ class ChatModel:
         if self.positions is None:
             return question.max_new_tokens
         if prompt_tokens >= self.positions:
-            raise LoratuiError(
+            raise ConversationError(
                 f"the conversation has {prompt_tokens:,} tokens, and the model has positions for "
                 f"{self.positions:,}: start a new one"
             )
@@ -143,7 +143,7 @@ def _chat_prompt(messages: tuple[Message, ...], tokenizer: PreTrainedTokenizerBa
     try:
         return ChatTemplate(tokenizer).prompt([Turn(message.role, message.content) for message in messages])
     except Unusable as error:
-        raise LoratuiError(f"{error}: remove the system prompt, or rewrite it") from error
+        raise ConversationError(f"{error}: remove the system prompt, or rewrite it") from error
 
 
 def _plain_prompt(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -24,7 +24,7 @@ from engine.chat.history import (
     make_directory,
 )
 from engine.chat.participants import check_base, find_speakers
-from engine.errors import LoratuiError, StoreError
+from engine.errors import FileError, LoratuiError, StoreError
 from engine.spec.round import Round
 from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.screens.chat.session import TalkingScreen
@@ -297,4 +297,4 @@ class TalkScreen(TalkingScreen):
 
 def _check_file(file: str) -> None:
     if not file or "\0" in file:
-        raise LoratuiError("no file is named: give one, such as conversations/examples.jsonl")
+        raise FileError("no file is named: give one, such as conversations/examples.jsonl")

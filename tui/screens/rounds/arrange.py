@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from engine.errors import LoratuiError, SpecError, reason_of
+from engine.errors import FileError, SpecError, reason_of
 from tui.messages import ActionFailed
 from tui.screens.rounds.column_layout import ColumnLayout, read_layout, write_layout
 from tui.screens.rounds.editor_line import EditorLine
@@ -95,5 +95,5 @@ class TableControls:
         try:
             write_layout(layout)
         except OSError as error:
-            refusal = LoratuiError(f"the choice of columns could not be saved: {reason_of(error)}")
+            refusal = FileError(f"the choice of columns could not be saved: {reason_of(error)}")
             self._screen.post_message(ActionFailed(refusal))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textual import work
 
-from engine.errors import LoratuiError
+from engine.errors import FileError
 from engine.report.export import to_markdown, write_export
 from engine.spec.round import Round
 from tui.messages import ActionDone, ActionFailed
@@ -36,7 +36,7 @@ def _write(screen: WorkspaceScreen, path: Path, rounds: Sequence[Round], total: 
     try:
         write_export(path, to_markdown(rounds))
     except OSError as error:
-        screen.post_message(ActionFailed(LoratuiError(f"{path} could not be written: {error.strerror}")))
+        screen.post_message(ActionFailed(FileError(f"{path} could not be written: {error.strerror}")))
     else:
         part = f" of {len(rounds)} of {total} rounds" if len(rounds) < total else ""
         screen.post_message(ActionDone(f"the comparison{part} is in {path}"))

@@ -64,6 +64,11 @@ def make_round(number: int = 1, status: Status = Status.FINISHED, *, spec: Spec 
     return Round(number=number, status=status, spec=spec, **fields)
 
 
+def measured_on(number: int, rows: str | None, perplexity: float = 3.0, **settings: object) -> Round:
+    """Make a finished round whose result names the held-out rows it was measured on."""
+    return make_round(number, spec=make_spec(**settings), result=Result(perplexity=perplexity, held_out_rows=rows))
+
+
 def give_adapter(workspace: Workspace, round_: Round) -> Round:
     """`round_`, with a run directory in which there is an adapter, as far as can be seen without torch."""
     run = workspace.run_dir(round_.id)

@@ -146,7 +146,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
 
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fork what this process starts of `engine.training` or `benchmarks` during the test, which spares the imports."""
+    """Fork what this process starts of `SERVERS` during the test, which spares the imports."""
     monkeypatch.setattr(subprocess, "Popen", popen)
 
 

@@ -1,6 +1,7 @@
-"""A process that has imported what engines and workers need, and forks one for each request.
+"""A process that has imported what engines and workers need, or what draws charts, and forks one for each request.
 
-`python -P -m tests.support.fork_server SOCKET PADDING`: `tests.support.forking` starts it and sends the requests.
+`python -P -m tests.support.fork_server SOCKET training|charts PADDING`: `tests.support.forking` starts it and sends the
+requests.
 A request is a line of JSON, a `Request`, that comes with the descriptors of the new process.
 """
 
@@ -47,7 +48,9 @@ def main() -> None:
 
     end = FastExit()  # before the libraries are imported, as it must be
     channel = socket.socket(fileno=int(sys.argv[1]))
-    import_all()
+    {"training": import_training, "charts": import_charts}[sys.argv[2]]()
+    gc.collect()
+    gc.freeze()  # so that the pages stay shared
     end.exit_code = 0
     request = serve(channel)
     if request is None:
@@ -56,7 +59,7 @@ def main() -> None:
     end.exit_code = run(request)
 
 
-def import_all() -> None:
+def import_training() -> None:
     """Import what takes seconds, and nothing that is run as `__main__`."""
     from engine.training.runtime.imports import quieten
 
@@ -68,8 +71,11 @@ def import_all() -> None:
     import engine.training.workers.chat_model
     import engine.training.workers.scorer  # noqa: F401
 
-    gc.collect()
-    gc.freeze()  # so that the pages stay shared
+
+def import_charts() -> None:
+    """Import what draws charts, with the fonts and the two formats."""
+
+    import engine.report.chart_drawing  # noqa: F401
 
 
 def serve(channel: socket.socket) -> Request | None:

@@ -1,4 +1,4 @@
-"""Processes of ours that need torch, without the seconds that it takes to import: forked from one that has imported it.
+"""Processes of ours that need torch or matplotlib, forked from one that has imported it, as that takes seconds.
 
 `ForkedProcess` is a `subprocess.Popen` of `python -P -m MODULE ...` or `python -P -c CODE ...`; the process is a child
 of this one as any other is. What the libraries read when they are imported (HF_HOME, HF_ENDPOINT) it cannot have of its
@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -21,26 +21,28 @@ from tests.support.processes import ROOT
 
 PADDING = "-" * 8000  # room for the command lines of the processes that are forked
 SET_CHILD_SUBREAPER = 36  # of prctl(2)
-FORKED = ("engine.training", "benchmarks")  # packages
+PYTHON = sys.executable
+# The servers that fork the modules of a package.
+SERVERS = {"engine.training": "training", "benchmarks": "training", "engine.report": "charts"}
 start_process = subprocess.Popen
 
 
 class ForkServer:
-    """The process that forks; there is one for each that has tests to run."""
+    """A process that forks; each process that has tests to run starts those it needs."""
 
-    _running: ForkServer | None = None
+    _running: ClassVar[dict[str, ForkServer]] = {}
 
     @classmethod
-    def running(cls) -> ForkServer:
-        if cls._running is None:
-            cls._running = cls()
-        return cls._running
+    def running(cls, name: str) -> ForkServer:
+        if name not in cls._running:
+            cls._running[name] = cls(name)
+        return cls._running[name]
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._channel, other = socket.socketpair()
         with other:
             self._process = start_process(
-                [sys.executable, "-P", "-m", "tests.support.fork_server", str(other.fileno()), PADDING],
+                [PYTHON, "-P", "-m", "tests.support.fork_server", str(other.fileno()), name, PADDING],
                 pass_fds=(other.fileno(),),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -87,7 +89,7 @@ class ForkedProcess(subprocess.Popen[Any]):
             new_session=new_session,
             file_bytes=self._file_bytes,
         )
-        self.pid = ForkServer.running().fork(request, [*standard, *pass_fds])
+        self.pid = ForkServer.running(server_of(words) or "training").fork(request, [*standard, *pass_fds])
         self._child_created = True
         private: Any = self
         private._close_pipe_fds(*pipes)
@@ -113,8 +115,14 @@ def run_forked(
     return subprocess.CompletedProcess(words, process.returncode, printed, errors)
 
 
+def server_of(words: Any) -> str | None:
+    """Return the server that forks a command `python -P -m MODULE ...`, None if no server does."""
+    if not isinstance(words, list) or words[:3] != [PYTHON, "-P", "-m"]:
+        return None
+    return next((server for package, server in SERVERS.items() if words[3].startswith(package)), None)
+
+
 def popen(words: Any, *arguments: Any, **options: Any) -> subprocess.Popen[Any]:
-    """Start a process as `subprocess.Popen` does, but by a fork if it is a module of `FORKED` that Python runs."""
-    if isinstance(words, list) and words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(FORKED):
-        return ForkedProcess(words, *arguments, **options)
-    return start_process(words, *arguments, **options)
+    """Start a process as `subprocess.Popen` does, but by a fork where there is a server for it."""
+    start = start_process if server_of(words) is None else ForkedProcess
+    return start(words, *arguments, **options)

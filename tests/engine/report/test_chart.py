@@ -23,6 +23,7 @@ from tests.support.rounds import make_round
 
 SVG = "{http://www.w3.org/2000/svg}"
 STEPS = 60
+forked = pytest.mark.usefixtures("forked_workers")
 PANELS = ("train-loss", "eval-loss", "learning-rate", "gradient-norm", "tokens-s")
 
 
@@ -53,6 +54,7 @@ def styles(svg: bytes, panel: str) -> list[tuple[str, str]]:
     return styles
 
 
+@forked
 def test_every_run_has_a_line_in_every_panel_with_title_labels_and_legend(workspace: Workspace) -> None:
     picture = draw(workspace, rounds_with_runs(workspace, 3, memory=2**30), "svg")
     assert picture.curveless == ()
@@ -66,17 +68,20 @@ def test_every_run_has_a_line_in_every_panel_with_title_labels_and_legend(worksp
     assert {"nats per token", "nats per held-out token", "GiB"} <= set(labels)
 
 
+@forked
 def test_memory_that_was_not_recorded_has_no_panel(workspace: Workspace) -> None:
     labels = texts(draw(workspace, rounds_with_runs(workspace, 2), "svg").data)
     assert "GiB" not in labels and "tokens/s" in labels
 
 
+@forked
 def test_ten_lines_are_told_apart_by_colour_and_dashes_together(workspace: Workspace) -> None:
     drawn = styles(draw(workspace, rounds_with_runs(workspace, 10), "svg").data, "eval-loss")
     assert len(drawn) == len(set(drawn)) == 10
     assert len({dashes for _, dashes in drawn}) >= 5
 
 
+@forked
 def test_line_goes_through_what_was_measured(workspace: Workspace) -> None:
     rounds = [make_round(1), make_round(2)]
     for round_ in rounds:
@@ -92,6 +97,7 @@ def test_line_goes_through_what_was_measured(workspace: Workspace) -> None:
     assert second - first == pytest.approx((fourth - third) / 2, abs=1e-3)
 
 
+@forked
 @pytest.mark.parametrize("format_", ["svg", "png"])
 def test_same_curves_are_the_same_bytes(workspace: Workspace, format_: Format) -> None:
     rounds = rounds_with_runs(workspace, 2)
@@ -109,6 +115,7 @@ def test_settings_of_matplotlib_lying_about_change_nothing(
     assert draw(workspace, rounds, "svg") == before
 
 
+@forked
 def test_png_is_one(workspace: Workspace) -> None:
     data = draw(workspace, rounds_with_runs(workspace, 2), "png").data
     assert data.startswith(b"\x89PNG\r\n\x1a\n") and data.endswith(b"IEND\xaeB`\x82")
@@ -116,6 +123,7 @@ def test_png_is_one(workspace: Workspace) -> None:
     assert width == 1600 and 1000 < height < 2000
 
 
+@forked
 def test_rounds_without_a_run_are_named_and_not_drawn(workspace: Workspace) -> None:
     rounds = [make_round(1), *rounds_with_runs(workspace, 3)[1:]]
     workspace.run_dir(rounds[2].id).events.unlink()
@@ -126,6 +134,7 @@ def test_rounds_without_a_run_are_named_and_not_drawn(workspace: Workspace) -> N
     assert draw(workspace, [make_round(8), make_round(9)], "svg") == ChartFile(b"", (0, 1))
 
 
+@forked
 def test_losses_that_are_no_number_are_marked(workspace: Workspace) -> None:
     rounds = [make_round(1), make_round(2)]
     write_run(workspace, rounds[0], 1, STEPS)
@@ -136,6 +145,7 @@ def test_losses_that_are_no_number_are_marked(workspace: Workspace) -> None:
     assert "train-loss-1" in groups(picture.data) and "train-loss-2" not in groups(picture.data)
 
 
+@forked
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
@@ -162,6 +172,7 @@ def test_name_is_text_in_the_picture_and_nothing_else(workspace: Workspace, name
     assert draw(workspace, rounds, "png").data
 
 
+@forked
 def test_log_that_cannot_be_read_is_told_in_a_sentence(workspace: Workspace) -> None:
     rounds = rounds_with_runs(workspace, 2)
     events = workspace.run_dir(rounds[1].id).events

@@ -127,7 +127,7 @@ def test_process_answers_row_after_row(tmp_path: Path) -> None:
 def test_spec_that_cannot_be_previewed_is_refused_in_a_sentence(
     tmp_path: Path, forked_workers: None, settings: dict[str, object], sentence: str
 ) -> None:
-    """Where the hub is out of reach, as it is for processes that are forked."""
+    """The hub is out of reach, as it is for forked processes."""
     with (
         Previewer(spec_of_rows(tmp_path / "rows.jsonl", make_rows(3), **settings)) as previewer,
         pytest.raises(LoratuiError) as caught,

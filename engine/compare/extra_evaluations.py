@@ -95,7 +95,7 @@ def read_evaluations(run: RunDir) -> list[EvaluationSummary]:
         with contextlib.suppress(OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             data = read_plain(path, max_bytes=MAX_EVALUATION_BYTES)
             evaluations.append(msgspec.json.decode(data, type=EvaluationSummary))
-    return sorted(evaluations, key=lambda item: item.time)
+    return sorted(evaluations, key=lambda evaluation: evaluation.time)
 
 
 EVALUATION_TITLES = ("data", "rows", "eval loss", "perplexity", "95 % interval", "base perplexity")

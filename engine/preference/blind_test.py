@@ -79,9 +79,9 @@ def open_contest(workspace: Workspace, one: Round, other: Round | None) -> Conte
     rounds = (one, other or one)
     answers = [_answers_of(workspace, one, base=False), _answers_of(workspace, rounds[1], base=other is None)]
     for round_, own_answers in zip(rounds, answers, strict=True):
-        if not any(item.answers_by_prompt for item in own_answers):
+        if not any(side_answers.answers_by_prompt for side_answers in own_answers):
             raise RoundError(_no_answers(round_))
-    sides = [Side(item.spec.model.path, item.id) for item in rounds]
+    sides = [Side(round_.spec.model.path, round_.id) for round_ in rounds]
     if other is None:
         sides[1] = Side(one.spec.model.path)
     for (first, second), sampled in zip(zip(*answers, strict=True), (False, True), strict=True):

@@ -92,7 +92,7 @@ def worth_text(worth: float) -> str:
 
 def rank(judgements: Judgements, rounds: Sequence[Round]) -> Ranking:
     """Rank all contestants; skipped prompts do not count."""
-    rounds_by_id = {item.id: item for item in rounds}
+    rounds_by_id = {round_.id: round_ for round_ in rounds}
     counted, left_out = countable(judgements, rounds_by_id)
     all_duels = duels(counted)
     places = sorted(_places(all_duels, rounds_by_id), key=lambda place: -place.worth)

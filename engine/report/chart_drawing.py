@@ -75,11 +75,11 @@ def draw_chart(request: ChartRequest) -> ChartFile:
         for run, snapshot in zip(request.runs, snapshots, strict=True)
     ]
     with_curve = [index for index, run_series in enumerate(series) if metrics_of([run_series])]
-    curveless = tuple(place for place in range(len(series)) if place not in with_curve)
+    curveless = tuple(index for index in range(len(series)) if index not in with_curve)
     if not with_curve:
         return ChartFile(b"", curveless)
-    title = f"Curves of {name_rounds([request.runs[place].number for place in with_curve])}"
-    return ChartFile(render(title, [series[place] for place in with_curve], request.format), curveless)
+    title = f"Curves of {name_rounds([request.runs[index].number for index in with_curve])}"
+    return ChartFile(render(title, [series[index] for index in with_curve], request.format), curveless)
 
 
 def plain(text: str) -> str:
@@ -129,11 +129,11 @@ def figure_of(title: str, series: Sequence[Series]) -> Figure:
     height = rows * PANEL_HEIGHT + 0.5 + legend_rows * LEGEND_HEIGHT
     figure = Figure(figsize=(WIDTH if columns == 2 else WIDTH / 1.6, height), layout="constrained")
     figure.suptitle(title, fontsize=12, fontweight="bold")
-    for place, metric in enumerate(metrics):
-        _draw_panel(figure.add_subplot(rows, columns, place + 1), metric, series)
+    for index, metric in enumerate(metrics):
+        _draw_panel(figure.add_subplot(rows, columns, index + 1), metric, series)
     handles = [
-        Line2D([], [], color=colour_of(place), linestyle=dashes_of(place), marker=MARKERS[place % len(MARKERS)])
-        for place in range(len(series))
+        Line2D([], [], color=colour_of(index), linestyle=dashes_of(index), marker=MARKERS[index % len(MARKERS)])
+        for index in range(len(series))
     ]
     figure.legend(
         handles,
@@ -145,37 +145,37 @@ def figure_of(title: str, series: Sequence[Series]) -> Figure:
     return figure
 
 
-def colour_of(place: int) -> str:
-    return COLOURS[place % len(COLOURS)]
+def colour_of(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
 
 
-def dashes_of(place: int) -> Any:
+def dashes_of(index: int) -> Any:
     """Return matplotlib's name of a line style, or its dashes and gaps in points."""
-    return DASHES[place % len(DASHES)]
+    return DASHES[index % len(DASHES)]
 
 
 def _draw_panel(axes: Axes, metric: Metric, series: Sequence[Series]) -> None:
     smoothed = lost = False
-    for place, item in enumerate(series):
+    for index, item in enumerate(series):
         points = points_by_step(item, metric)
         if points.lost:
             lost = True
             bottom = axes.get_xaxis_transform()
             at = [0.0] * len(points.lost)
-            axes.plot(points.lost, at, "x", color=colour_of(place), transform=bottom, clip_on=False)
+            axes.plot(points.lost, at, "x", color=colour_of(index), transform=bottom, clip_on=False)
         if not len(points.y):
             continue
-        style: dict[str, Any] = {"color": colour_of(place), "linestyle": dashes_of(place)}
-        name = f"{metric.value.replace(' ', '-').replace('/', '-')}-{place + 1}"
+        style: dict[str, Any] = {"color": colour_of(index), "linestyle": dashes_of(index)}
+        name = f"{metric.value.replace(' ', '-').replace('/', '-')}-{index + 1}"
         if metric is Metric.EVAL_LOSS:
-            marker = MARKERS[place % len(MARKERS)]
+            marker = MARKERS[index % len(MARKERS)]
             axes.plot(points.x, points.y, marker=marker, gid=name, **style)
             continue
         span = round(SMOOTHED_OVER * len(points.y)) if metric in NOISY else 1
         if span > 1:
             smoothed = True
             if len(series) <= FEW:
-                axes.plot(*_thinned(points), color=colour_of(place), gid=f"{name}-raw", **AS_MEASURED)
+                axes.plot(*_thinned(points), color=colour_of(index), gid=f"{name}-raw", **AS_MEASURED)
             points = _last_of_each_bin(points._replace(y=smooth(points.y, span)))
         axes.plot(*_thinned(points), gid=name, **style)
     title = [metric.value]

@@ -43,7 +43,7 @@ def write_comparison(workspace: Workspace, rounds: Sequence[Round], path: Path, 
     check_count(rounds)
     beside = picture_beside(path, format_)
     picture = draw(workspace, rounds, format_)
-    curveless = [rounds[place] for place in picture.curveless]
+    curveless = [rounds[index] for index in picture.curveless]
     from engine.compare.significance import verdicts
 
     verdict_list = verdicts(workspace, rounds)
@@ -87,12 +87,12 @@ def to_document(
 
 
 def _table(rounds: Sequence[Round], fields: Sequence[ComparedField]) -> str:
-    titles = ["field", *(f"round {item.number}" for item in rounds)]
+    titles = ["field", *(f"round {round_.number}" for round_ in rounds)]
     return markdown_table(titles, [_row(field) for field in fields], right=[False, *[True] * len(rounds)])
 
 
 def _row(field: ComparedField) -> list[str]:
     cells = [escape_markdown(text) or "–" for text in field.texts]
-    cells = [f"{INCOMPARABLE} {cell}" if place in field.incomparable else cell for place, cell in enumerate(cells)]
-    bold = [f"**{cell}**" if place in field.best else cell for place, cell in enumerate(cells)]
+    cells = [f"{INCOMPARABLE} {cell}" if index in field.incomparable else cell for index, cell in enumerate(cells)]
+    bold = [f"**{cell}**" if index in field.best else cell for index, cell in enumerate(cells)]
     return [f"`{field.key}`" if "." in field.key else escape_markdown(field.title), *bold]

@@ -120,36 +120,36 @@ class VerdictsReached(Message):
         self.verdicts = verdicts
 
 
-class TalkNews(Message):
-    """Something came from a talking process; `sitting` counts the processes of a screen, so that it is known which."""
+class ChatNews(Message):
+    """Something came from a chat process; `session_id` counts the processes that a screen has started."""
 
-    def __init__(self, sitting: int) -> None:
+    def __init__(self, session_id: int) -> None:
         super().__init__()
-        self.sitting = sitting
+        self.session_id = session_id
 
 
-class TalkOpened(TalkNews):
-    """The base model is there, or cannot be had."""
+class ChatOpened(ChatNews):
+    """The base model is loaded, or cannot be; `outcome` says which."""
 
-    def __init__(self, sitting: int, outcome: Loaded | LoratuiError) -> None:
-        super().__init__(sitting)
+    def __init__(self, session_id: int, outcome: Loaded | LoratuiError) -> None:
+        super().__init__(session_id)
         self.outcome = outcome
 
 
-class AnswerGrew(TalkNews):
-    """The speaker of a key has said more: `text` is all of its answer so far."""
+class AnswerGrew(ChatNews):
+    """The answer of the speaker `key` has grown: `text` is all of it so far."""
 
-    def __init__(self, sitting: int, key: str, text: str) -> None:
-        super().__init__(sitting)
+    def __init__(self, session_id: int, key: str, text: str) -> None:
+        super().__init__(session_id)
         self.key = key
         self.text = text
 
 
-class AnswerEnded(TalkNews):
-    """The speaker of a key has answered, or has not, which the answer says; `died` if the process is gone over it."""
+class AnswerEnded(ChatNews):
+    """The answer of the speaker `key` is complete, or was refused; `died` is True if the process ended over it."""
 
-    def __init__(self, sitting: int, key: str, answer: ChatAnswer, *, died: bool = False) -> None:
-        super().__init__(sitting)
+    def __init__(self, session_id: int, key: str, answer: ChatAnswer, *, died: bool = False) -> None:
+        super().__init__(session_id)
         self.key = key
         self.answer = answer
         self.died = died

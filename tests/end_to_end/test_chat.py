@@ -11,7 +11,7 @@ from engine.api import Cockpit
 from engine.chat.conversation import BASE, ChatSettings
 from engine.chat.history import ChatFile
 from engine.spec.presets import EMBEDDED, embedded_model
-from tests.support.chat_pilot import say, talking, transcript
+from tests.support.chat_pilot import open_chat, say, transcript
 from tests.support.pilot import OpenApp, shown, until
 from tests.support.rounds import make_round, make_spec
 
@@ -27,7 +27,7 @@ async def test_nano_is_talked_to_stopped_and_asked_too_much(open_app: OpenApp, i
     run = idle_cockpit.workspace.run_dir(round_.id)
     get_peft_model(base, config).save_pretrained(str(run.adapter))
     async with open_app(idle_cockpit) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         assert "Alpaca's prompt" in shown(pilot, "#speakers")
         screen.conversation = screen.conversation.with_settings(ChatSettings(temperature=0.0, max_new_tokens=8))
         await pilot.press("ctrl+b")

@@ -41,8 +41,8 @@ from tui.messages import (
     SpecChecked,
     StoreUnreadable,
 )
-from tui.screens.chat.screen import TalkScreen
-from tui.screens.chat.settings_dialog import TalkSettingsScreen
+from tui.screens.chat.screen import ChatScreen
+from tui.screens.chat.settings_dialog import ChatSettingsScreen
 from tui.screens.compare.lineage_screen import LineageScreen
 from tui.screens.compare.screen import CompareScreen
 from tui.screens.compare.table import CompareTable
@@ -256,29 +256,29 @@ async def show_copies(app: CapturedApp, text: str) -> None:
     await app.push_screen(CopyScreen([Copy(f"title={text}", f"text={text}")]))
 
 
-async def show_talk(app: CapturedApp, text: str) -> None:
+async def show_chat(app: CapturedApp, text: str) -> None:
     speakers = (
         Speaker("0007-a", 7, f"name={text}", f"template={text}"), Speaker("0008-a", 8, f"other={text}"),
     )  # fmt: skip
     talk = Chat(ModelSpec(f"model={text}"), speakers).with_message(f"said={text}")
     talk = talk.with_answer("0007-a", ChatAnswer(f"answer={text}", 1, 1, 1.0))
     talk = talk.with_answer("0008-a", ChatAnswer("", refusal=f"refusal={text}"))
-    screen = TalkScreen(app.cockpit, talk, [])
+    screen = ChatScreen(app.cockpit, talk, [])
     silence(screen, "open_model")
     await app.push_screen(screen)
     screen.show()
     await app.drawn()
     screen.silent["0008-a"] = f"silent={text}"
     screen._trouble = f"trouble={text}"
-    screen._asked = ("0007-a",)
+    screen._waiting = ("0007-a",)
     screen.conversation = talk.with_message("and on")
-    screen.post_message(AnswerGrew(screen._sitting, "0007-a", f"growing={text}"))
+    screen.post_message(AnswerGrew(screen._session_id, "0007-a", f"growing={text}"))
     screen.show()
 
 
-async def show_talk_settings(app: CapturedApp, text: str) -> None:
+async def show_chat_settings(app: CapturedApp, text: str) -> None:
     settings = ChatSettings(prompt_template=f"template={text}", system=f"system={text}")
-    await app.push_screen(TalkSettingsScreen(settings))
+    await app.push_screen(ChatSettingsScreen(settings))
 
 
 async def show_choice(app: CapturedApp, text: str) -> None:
@@ -316,8 +316,8 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "TargetModulesScreen": [(show_modules, "linear other chosen")],
     "WelcomeScreen": [(show_welcome, "directory")],
     "CopyScreen": [(show_copies, "title text")],
-    "TalkScreen": [(show_talk, "model name template other said answer refusal silent trouble growing")],
-    "TalkSettingsScreen": [(show_talk_settings, "template system")],
+    "ChatScreen": [(show_chat, "model name template other said answer refusal silent trouble growing")],
+    "ChatSettingsScreen": [(show_chat_settings, "template system")],
     "ChooseScreen": [(show_choice, "question title told")],
     "TooSmallScreen": [(show_too_small, "")],
     "HelpScreen": [(show_help, "group key tooltip")],

@@ -19,7 +19,7 @@ LEAST = {
     "LineageView": (80, 12), "CompareTable": (40, 6), "RunHeader": (80, 2), "RunFigures": (28, 8), "LogPane": (80, 3),
     "MachinePanel": (80, 3), "SamplePane": (80, 10), "SpecForm": (50, 6), "PlanPanel": (30, 3), "Banner": (80, 1),
     "AnswerPair": (80, 18),
-    "Transcript": (80, 8), "TalkInput": (40, 1),
+    "Transcript": (80, 8), "ChatInput": (40, 1),
 }  # fmt: skip
 
 

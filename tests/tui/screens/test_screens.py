@@ -25,7 +25,7 @@ from scripts import screenshots
 from scripts.scenes import SCENES, AppPilot, Picture, Size, lines_of, picture, play, settle, stage
 from tests.support.layout import layout_mistakes
 from tests.support.processes import ROOT
-from tui.screens.dialogs.too_small import NEEDED
+from tui.screens.dialogs.too_small import MIN_SIZE
 from tui.settings.themes import CONTRAST, DARK, LIGHT
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
@@ -171,7 +171,7 @@ async def test_smaller_terminal_says_which_size_is_needed(name: str, album: Albu
                 assert type(pilot.app.screen).__name__ == "TooSmallScreen", (width, height)
                 if width * height > 200:
                     text = " ".join(" ".join(lines_of(pilot)).split())
-                    assert f"{NEEDED.width}×{NEEDED.height}" in text, (width, height, text)
+                    assert f"{MIN_SIZE.width}×{MIN_SIZE.height}" in text, (width, height, text)
             await pilot.resize_terminal(80, 24)
             await settle(pilot)
             assert lines_of(pilot) == before

@@ -1,1 +1,1 @@
-"""A conversation with up to four adapters."""
+"""A chat with up to four adapters."""

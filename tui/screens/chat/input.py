@@ -1,4 +1,4 @@
-"""The line in which a message is typed; a line break in it is shown as ␊."""
+"""The field in which a message is typed; it shows a line break as ␊."""
 
 from __future__ import annotations
 
@@ -11,26 +11,24 @@ from textual.widgets import Input
 from tui.widgets.sanitized_input import shown
 
 
-class TalkInput(Input):
-    """An input that keeps the line breaks of what is pasted."""
+class ChatInput(Input):
+    """An input that keeps the line breaks of pasted text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "ctrl+j", "break_line", "Line break", show=False, tooltip="A line break in the message", id="message.break"
-        ),
+        Binding("ctrl+j", "break_line", "Line break", show=False, tooltip="Insert a line break", id="message.break"),
     ]
     DEFAULT_CSS = """
-    TalkInput { height: 1; border: none; padding: 0 1; background: $surface; }
-    TalkInput:focus { background: $primary 40%; }
+    ChatInput { height: 1; border: none; padding: 0 1; background: $surface; }
+    ChatInput:focus { background: $primary 40%; }
     """
 
     @property
     def text(self) -> str:
-        """What is typed, with its line breaks and tabs."""
+        """The typed text, with its line breaks and tabs."""
         return self.value.replace("␊", "\n").replace("␉", "\t")
 
     def put(self, text: str) -> None:
-        """Have `text` in the line, the cursor behind it."""
+        """Put `text` into the field, with the cursor at its end."""
         self.value = shown(text)
         self.cursor_position = len(self.value)
 
@@ -38,7 +36,7 @@ class TalkInput(Input):
         self.insert_text_at_cursor("␊")
 
     def on_paste(self, event: Paste) -> None:
-        """All of it, not the first line alone."""
+        """Insert all lines, where Textual would insert only the first."""
         event.prevent_default()
         event.stop()
         text = shown("\n".join(event.text.splitlines()))

@@ -28,9 +28,9 @@ def open_chat(screen: WorkspaceScreen, rounds: Sequence[Round], all_rounds: Call
         return
 
     def show() -> None:
-        from tui.screens.chat.screen import TalkScreen
+        from tui.screens.chat.screen import ChatScreen
 
         if screen.is_current:
-            screen.open_above(TalkScreen(screen.cockpit, conversation, all_rounds()))
+            screen.open_above(ChatScreen(screen.cockpit, conversation, all_rounds()))
 
     screen.app.call_from_thread(show)

@@ -1,4 +1,4 @@
-"""Talking to a process that has the base model: it is opened, asked, stopped, and opened again where it died."""
+"""A chat with a process that has the base model: it is started, asked, stopped, and started again if it died."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from engine.chat.participants import load_request_of
 from engine.chat.protocol import AnswerRequest, Loaded, LoadRequest
 from engine.errors import LoratuiError
 from engine.spec.round import Round
-from tui.messages import AnswerEnded, AnswerGrew, TalkOpened
-from tui.screens.chat.input import TalkInput
+from tui.messages import AnswerEnded, AnswerGrew, ChatOpened
+from tui.screens.chat.input import ChatInput
 from tui.screens.chat.speakers_line import speakers_line
 from tui.screens.chat.transcript import Transcript
 from tui.screens.chat.worker import put_questions
@@ -34,33 +34,40 @@ FIRST_KEYS = (
     "talk.stop", "talk.back", "talk.base", "talk.settings", "talk.again", "talk.save", "talk.export", "talk.saved",
     "talk.anew", "talk.copy",
 )  # fmt: skip
-LEFT = "you left before it had answered"
+LEFT_EARLY = "you left before it had answered"
 
 
-class TalkingScreen(WorkspaceScreen):
-    """A conversation with one process, which ends with the screen.
+class ChatSessionScreen(WorkspaceScreen):
+    """A chat with one process, which ends with the screen.
 
     Attributes:
-        conversation: what was said so far.
-        silent: by the keys of speakers that cannot be asked a sentence on each.
+        conversation: the messages and answers so far.
+        silent: by their keys, the speakers that cannot answer, and why.
     """
 
     AUTO_FOCUS = "#message"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+x", "stop_answer", "Stop", tooltip="Stop the answer", priority=True, id="talk.stop"),
+        Binding("pageup", "scroll('page_up')", "Page up", show=False, tooltip="Scroll up a page", id="talk.page_up"),
         Binding(
-            "ctrl+x", "stop_answer", "Stop", tooltip="End the answer that is being given", priority=True, id="talk.stop"
+            "pagedown",
+            "scroll('page_down')",
+            "Page down",
+            show=False,
+            tooltip="Scroll down a page",
+            id="talk.page_down",
         ),
-        Binding("pageup", "scroll('page_up')", "Page up", show=False, tooltip="A page up", id="talk.page_up"),
-        Binding("pagedown", "scroll('page_down')", "Page down", show=False, tooltip="A page down", id="talk.page_down"),
-        Binding("up", "scroll('up')", "Up", show=False, tooltip="A line up", id="talk.up"),
-        Binding("down", "scroll('down')", "Down", show=False, tooltip="A line down", id="talk.down"),
-        Binding("ctrl+home", "scroll('home')", "Top", show=False, tooltip="To the beginning", id="talk.top"),
-        Binding("ctrl+end", "scroll('end')", "End", show=False, tooltip="To the end, and follow it", id="talk.end"),
+        Binding("up", "scroll('up')", "Up", show=False, tooltip="Scroll up a line", id="talk.up"),
+        Binding("down", "scroll('down')", "Down", show=False, tooltip="Scroll down a line", id="talk.down"),
+        Binding("ctrl+home", "scroll('home')", "Top", show=False, tooltip="Scroll to the first message", id="talk.top"),
+        Binding(
+            "ctrl+end", "scroll('end')", "End", show=False, tooltip="Scroll to the end, and follow it", id="talk.end"
+        ),
     ]
     DEFAULT_CSS = """
-    TalkingScreen {
+    ChatSessionScreen {
         & #speakers { height: auto; max-height: 5; padding: 0 1; border-bottom: solid $primary; }
-        & #talk-status { height: auto; max-height: 4; padding: 0 1; border-top: solid $primary; }
+        & #chat-status { height: auto; max-height: 4; padding: 0 1; border-top: solid $primary; }
     }
     """
 
@@ -69,12 +76,12 @@ class TalkingScreen(WorkspaceScreen):
         self.conversation = conversation
         self.silent: dict[str, str] = {}
         self._rounds = rounds
-        self._talk: ChatClient | None = None
-        self._sitting = 0
+        self._client: ChatClient | None = None
+        self._session_id = 0
         self._loading = False
-        self._opened: Loaded | None = None
+        self._loaded: Loaded | None = None
         self._trouble = ""
-        self._asked: tuple[str, ...] = ()  # who has still to answer the last message, the one who does in front
+        self._waiting: tuple[str, ...] = ()  # keys of those who have still to answer; the first one answers now
         self._growing: dict[str, str] = {}
         self._stopping = False
 
@@ -82,8 +89,8 @@ class TalkingScreen(WorkspaceScreen):
         yield Static(id="title", markup=False)
         yield Static(id="speakers", markup=False)
         yield Transcript(id="transcript")
-        yield Static(id="talk-status", markup=False)
-        yield TalkInput(id="message", placeholder="say something, enter sends it", compact=True)
+        yield Static(id="chat-status", markup=False)
+        yield ChatInput(id="message", placeholder="type a message, then press enter", compact=True)
         yield KeyFooter(FIRST_KEYS)
 
     def on_mount(self) -> None:
@@ -93,66 +100,66 @@ class TalkingScreen(WorkspaceScreen):
         self.close_model()
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        """The rounds as they are now, for the next conversation that is opened."""
+        """Keep the rounds as they are now for the next saved chat that is opened."""
         self._rounds = rounds
 
     @property
-    def message(self) -> TalkInput:
-        """Where the next message is typed."""
-        return self.query_one(TalkInput)
+    def message(self) -> ChatInput:
+        """The field for the next message."""
+        return self.query_one(ChatInput)
 
     @property
     def busy(self) -> bool:
-        """Whether a message waits for an answer."""
-        return bool(self._asked)
+        """True while a message waits for an answer."""
+        return bool(self._waiting)
 
     def open_model(self) -> None:
-        """Load the base model and the adapters, in the place of what is loaded."""
+        """Start a process that loads the base model and the adapters; end the one before."""
         self.close_model()
         self._loading, self._trouble = True, ""
-        self._open(self._sitting, load_request_of(self.cockpit.workspace, self.conversation, tuple(self.silent)))
+        self._open(self._session_id, load_request_of(self.cockpit.workspace, self.conversation, tuple(self.silent)))
         self.show()
 
     def close_model(self) -> None:
-        """End the process; whatever it still says is not heard."""
-        self._sitting += 1
-        talk, self._talk, self._opened, self._loading = self._talk, None, None, False
-        if talk is not None:
-            Thread(target=talk.close, name="close talk").start()  # a big model takes a while to go
+        """End the process and ignore what it still sends."""
+        self._session_id += 1
+        client, self._client, self._loaded, self._loading = self._client, None, None, False
+        if client is not None:
+            Thread(target=client.close, name="close chat").start()  # a big model takes a while to end
 
-    @work(thread=True, group="talk")
-    def _open(self, sitting: int, request: LoadRequest) -> None:
+    @work(thread=True, group="chat")
+    def _open(self, session_id: int, request: LoadRequest) -> None:
         outcome: Loaded | LoratuiError
         try:
-            talk = ChatClient(request)
-            if get_current_worker().is_cancelled or sitting != self._sitting:  # left before there was one to close
-                talk.close()
+            client = ChatClient(request)
+            if get_current_worker().is_cancelled or session_id != self._session_id:  # nobody waits for it any more
+                client.close()
                 return
-            self._talk = talk
-            outcome = talk.loaded()
+            self._client = client
+            outcome = client.loaded()
         except LoratuiError as error:
             outcome = error
-        self.post_message(TalkOpened(sitting, outcome))
+        self.post_message(ChatOpened(session_id, outcome))
 
-    @on(TalkOpened)
-    def _take_opened(self, event: TalkOpened) -> None:
-        if event.sitting != self._sitting:
+    @on(ChatOpened)
+    def _take_loaded(self, event: ChatOpened) -> None:
+        if event.session_id != self._session_id:
             return
         self._loading = False
         if isinstance(event.outcome, LoratuiError):
             self.close_model()
             self._trouble = event.outcome.message
-            self._refuse(dict.fromkeys(self._asked, self._trouble))
+            self._refuse(dict.fromkeys(self._waiting, self._trouble))
         else:
-            self._opened = event.outcome
+            self._loaded = event.outcome
             self.silent |= event.outcome.unusable
-            self._refuse({key: self.silent[key] for key in self._asked if key in self.silent})
-            if self._asked:
+            self._refuse({key: self.silent[key] for key in self._waiting if key in self.silent})
+            if self._waiting:
                 self._put_questions()
         self.show()
 
     def _refuse(self, reasons: Mapping[str, str]) -> None:
-        """Who was asked and will not answer, and why."""
+        """End the answers of those who cannot answer, with the reason for each key."""
         for key, reason in reasons.items():
             self._end_answer(key, ChatAnswer("", refusal=reason))
 
@@ -160,21 +167,24 @@ class TalkingScreen(WorkspaceScreen):
     def _send(self) -> None:
         text = self.message.text
         if self.busy:
-            self.notify("an answer is still to come: ctrl+x stops it", markup=False)
+            self.notify("an answer is still running: press ctrl+x to stop it", markup=False)
         elif not text.strip():
-            if not self._loading and self._opened is None:
+            if not self._loading and self._loaded is None:
                 self.open_model()
-        elif not (keys := [item.key for item in self.conversation.speakers if item.key not in self.silent]):
+        elif not (keys := self._able_to_answer()):
             self.notify(clean_line(next(iter(self.silent.values()))), severity="warning", markup=False)
         else:
             self.message.put("")
             self._say(text, keys)
 
+    def _able_to_answer(self) -> list[str]:
+        return [speaker.key for speaker in self.conversation.speakers if speaker.key not in self.silent]
+
     def _say(self, text: str, keys: Sequence[str]) -> None:
         self.conversation = self.conversation.with_message(text)
-        self._asked, self._growing, self._stopping = tuple(keys), {}, False
+        self._waiting, self._growing, self._stopping = tuple(keys), {}, False
         self.query_one(Transcript).to_end()
-        if self._opened is not None:
+        if self._loaded is not None:
             self._put_questions()
         elif not self._loading:
             self.open_model()
@@ -182,72 +192,73 @@ class TalkingScreen(WorkspaceScreen):
         self.show()
 
     def _put_questions(self) -> None:
-        said = self.conversation.exchanges[-1].message
-        if self._talk is not None:
-            self._ask(self._talk, {key: self.conversation.request(key, said) for key in self._asked}, self._sitting)
+        message = self.conversation.exchanges[-1].message
+        if self._client is not None:
+            questions = {key: self.conversation.request(key, message) for key in self._waiting}
+            self._ask(self._client, questions, self._session_id)
 
-    @work(thread=True, group="talk")
-    def _ask(self, talk: ChatClient, questions: Mapping[str, AnswerRequest], sitting: int) -> None:
-        put_questions(talk, questions, self.post_message, sitting)
+    @work(thread=True, group="chat")
+    def _ask(self, client: ChatClient, questions: Mapping[str, AnswerRequest], session_id: int) -> None:
+        put_questions(client, questions, self.post_message, session_id)
 
     @on(AnswerGrew)
     def _grow(self, event: AnswerGrew) -> None:
-        if event.sitting == self._sitting and event.key in self._asked:
+        if event.session_id == self._session_id and event.key in self._waiting:
             self._growing[event.key] = event.text
             self._show_transcript()
 
     @on(AnswerEnded)
     def _take_answer(self, event: AnswerEnded) -> None:
-        if event.sitting != self._sitting or event.key not in self._asked:
+        if event.session_id != self._session_id or event.key not in self._waiting:
             return
         self._stopping = False
         self._end_answer(event.key, event.answer)
-        if event.died and not self._asked:
+        if event.died and not self._waiting:
             self._trouble = event.answer.refusal
             self.close_model()
         self.show()
 
     def _end_answer(self, key: str, answer: ChatAnswer) -> None:
         self.conversation = self.conversation.with_answer(key, answer)
-        self._asked = tuple(item for item in self._asked if item != key)
+        self._waiting = tuple(other for other in self._waiting if other != key)
         self._growing.pop(key, None)
-        if not self._asked:
+        if not self._waiting:
             self.changed()
 
     def end_answers(self) -> None:
-        """Wait for no more answers: what there is of them stays."""
-        for key in self._asked:
+        """Stop waiting for answers; keep the text of each so far."""
+        for key in self._waiting:
             text = self._growing.get(key, "")
-            self._end_answer(key, ChatAnswer(text, ending="stopped" if text else "complete", refusal=LEFT))
+            self._end_answer(key, ChatAnswer(text, ending="stopped" if text else "complete", refusal=LEFT_EARLY))
         self.close_model()
 
     def changed(self) -> None:
-        """The conversation has gone on; a screen that keeps it does so here."""
+        """Take note that the conversation has changed; for a screen that saves it."""
 
     def show(self) -> None:
-        """Show all of it as it is now."""
+        """Show the chat as it is now."""
         if not self.is_attached or not self.is_running:
             return
         self.query_one("#title", Static).update(self._title())
         speakers = speakers_line(self.conversation, self.silent, self.size.width - 2)
         self.query_one("#speakers", Static).update(speakers)
-        self.query_one("#talk-status", Static).update(self._status())
+        self.query_one("#chat-status", Static).update(self._status())
         self._show_transcript()
         self.refresh_bindings()
 
     def _show_transcript(self) -> None:
-        positions = self._opened.positions if self._opened is not None else None
-        self.query_one(Transcript).show(self.conversation, positions, self._asked, self._growing)
+        positions = self._loaded.positions if self._loaded is not None else None
+        self.query_one(Transcript).show(self.conversation, positions, self._waiting, self._growing)
 
     def _title(self) -> Content:
         path = self.conversation.model.path
-        parts = [Path(path).name if path.startswith("/") else path, *self.told_in_title()]
-        if self._opened is not None:
-            parts.insert(1, f"{self._opened.dtype} on {self._opened.device}")
-        return Content.assemble(("Talk", "bold"), f"   {clean_line(' · '.join(parts))}")
+        parts = [Path(path).name if path.startswith("/") else path, *self.title_parts()]
+        if self._loaded is not None:
+            parts.insert(1, f"{self._loaded.dtype} on {self._loaded.device}")
+        return Content.assemble(("Chat", "bold"), f"   {clean_line(' · '.join(parts))}")
 
-    def told_in_title(self) -> list[str]:
-        """What else stands in the title."""
+    def title_parts(self) -> list[str]:
+        """Return more words for the title."""
         return []
 
     def on_resize(self) -> None:
@@ -257,30 +268,30 @@ class TalkingScreen(WorkspaceScreen):
         if self._trouble:
             return Content.styled(f"✗ no model, enter tries again: {clean_line(self._trouble)}", "bold $text-error")
         if self._loading:
-            waits = ", then it answers" if self.busy else ""
+            then = ", then it answers" if self.busy else ""
             return Content.styled(
-                f"loading the base model {clean_line(self.conversation.model.path)} ...{waits}", "$text-warning"
+                f"loading the base model {clean_line(self.conversation.model.path)} ...{then}", "$text-warning"
             )
         if self.busy:
-            who = self.conversation.speaker(self._asked[0]).called
-            more = f", {len(self._asked) - 1} more to come" if len(self._asked) > 1 else ""
-            what = "stopping: esc leaves" if self._stopping else f"{who} answers{more}: ctrl+x stops it"
-            return Content.styled(what, "$text-warning")
+            name = self.conversation.speaker(self._waiting[0]).called
+            more = f", {len(self._waiting) - 1} more to follow" if len(self._waiting) > 1 else ""
+            text = "stopping: esc leaves" if self._stopping else f"{name} answers{more}: ctrl+x stops it"
+            return Content.styled(text, "$text-warning")
         return self.idle_status()
 
     def idle_status(self) -> Content:
-        """What is to be known while nothing is going on."""
+        """Return the status while nothing is going on."""
         return Content("")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "stop_answer":
-            return self.busy and self._opened is not None
+            return self.busy and self._loaded is not None
         return super().check_action(action, parameters)
 
     def action_stop_answer(self) -> None:
-        if self._talk is not None:
+        if self._client is not None:
             self._stopping = True
-            self._talk.stop()
+            self._client.stop()
             self.show()
 
     def action_scroll(self, how: str) -> None:

@@ -1,4 +1,4 @@
-"""How the adapters of a conversation are asked: sampling, prompt template, system prompt."""
+"""The dialog for the settings of a chat: sampling, prompt template, system prompt."""
 
 from __future__ import annotations
 
@@ -17,30 +17,37 @@ from textual.widgets import Input, Label, Static
 from engine.chat.conversation import ChatSettings
 from engine.errors import LoratuiError
 from engine.spec.fields import describe_setting, format_value, parse_setting
-from tui.screens.chat.input import TalkInput
+from tui.screens.chat.input import ChatInput
 from tui.terminal.console import clean_line
 from tui.widgets.sanitized_input import shown
 
 NAMES = ChatSettings.__struct_fields__
 
 
-class TalkSettingsScreen(ModalScreen[ChatSettings | None]):
-    """Dismissed with the settings, or None if they are left as they were."""
+class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
+    """Dismissed with the new settings, or with None if the person cancels."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Back", tooltip="Leave the settings as they were", id="talk_settings.cancel"),
-        Binding("ctrl+s", "keep", "Keep", tooltip="Ask so from now on", priority=True, id="talk_settings.keep"),
+        Binding("escape", "cancel", "Back", tooltip="Close without changing the settings", id="talk_settings.cancel"),
+        Binding(
+            "ctrl+s",
+            "keep",
+            "Keep",
+            tooltip="Use these settings from the next message on",
+            priority=True,
+            id="talk_settings.keep",
+        ),
         Binding("down", "app.focus_next", "Down", show=False, tooltip="To the next field", id="talk_settings.down"),
-        Binding("up", "app.focus_previous", "Up", show=False, tooltip="To the field before", id="talk_settings.up"),
+        Binding("up", "app.focus_previous", "Up", show=False, tooltip="To the previous field", id="talk_settings.up"),
     ]
     DEFAULT_CSS = """
-    TalkSettingsScreen {
+    ChatSettingsScreen {
         & .dialog { width: 90; }
         & .setting { height: 1; }
         & .setting-name { width: 17; color: $text-muted; }
         & .setting Input { width: 1fr; height: 1; border: none; padding: 0 1; background: $surface; }
         & .setting Input:focus { background: $primary 40%; }
-        & #setting-told { height: 3; margin-top: 1; color: $text-muted; }
+        & #setting-help { height: 3; margin-top: 1; color: $text-muted; }
         & #setting-error { height: auto; max-height: 3; color: $text-error; text-style: bold; }
     }
     """
@@ -51,25 +58,25 @@ class TalkSettingsScreen(ModalScreen[ChatSettings | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("How they are asked", classes="dialog-title", markup=False)
+            yield Static("Chat settings", classes="dialog-title", markup=False)
             for name in NAMES:
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name", markup=False)
                     text = format_value(getattr(self._settings, name))
-                    yield TalkInput(shown(text), id=f"setting-{name}", compact=True)
-            yield Static(id="setting-told", markup=False)
+                    yield ChatInput(shown(text), id=f"setting-{name}", compact=True)
+            yield Static(id="setting-help", markup=False)
             yield Static(id="setting-error", markup=False)
-            yield Static("enter keep · ↑ ↓ other fields · esc back", classes="hint", markup=False)
+            yield Static("enter keep · ↑ ↓ other fields · esc cancel", classes="hint", markup=False)
 
     @on(DescendantFocus)
-    def _tell(self) -> None:
-        """What the field is that is typed into."""
+    def _show_help(self) -> None:
+        """Say what the field with the focus is for."""
         focused = self.focused
         name = (focused.id or "").removeprefix("setting-") if focused is not None else ""
         if name in NAMES:
             field = describe_setting(ChatSettings, name)
             takes = f"\ntakes {field.allowed}" if name != "system" else "\nctrl+j is a line break"
-            self.query_one("#setting-told", Static).update(Content(field.description + takes))
+            self.query_one("#setting-help", Static).update(Content(field.description + takes))
 
     @on(Input.Submitted)
     def action_keep(self) -> None:
@@ -81,8 +88,8 @@ class TalkSettingsScreen(ModalScreen[ChatSettings | None]):
         self.dismiss(msgspec.structs.replace(self._settings, **values))
 
     def _read(self, name: str) -> object:
-        """What was typed; as it was where nobody typed."""
-        field = self.query_one(f"#setting-{name}", TalkInput)
+        """Return the value of a field; the old one, as it was, if nothing was typed."""
+        field = self.query_one(f"#setting-{name}", ChatInput)
         before = getattr(self._settings, name)
         if field.text == format_value(before):
             return before

@@ -1,4 +1,4 @@
-"""A conversation to scroll through, which stays at its end while it grows."""
+"""The messages and answers of a chat, to scroll through; the view stays at the end while answers grow."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from textual.strip import Strip
 from engine.chat.conversation import Chat, Exchange
 from tui.screens.chat.transcript_rows import Frame, Row, exchange_rows
 
-INVITATION = "Nothing has been said yet. Type below; enter sends it."
-Drawn = tuple[Exchange, Frame]
+INVITATION = "No messages yet. Type one below and press enter."
+FramedExchange = tuple[Exchange, Frame]
 
 
 class Transcript(ScrollView, can_focus=False):
-    """Draws only the rows that are seen, and lays out only what changed: while an answer grows, the last exchange."""
+    """Draws only the visible rows, and lays out only what changed: while an answer grows, the last exchange."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "transcript--said", "transcript--speaker", "transcript--figures", "transcript--refusal", "transcript--rule",
+        "transcript--message", "transcript--speaker", "transcript--figures", "transcript--refusal", "transcript--rule",
     }  # fmt: skip
     DEFAULT_CSS = """
     Transcript {
         height: 1fr; min-height: 3; padding: 0 1; background: $background; scrollbar-size: 0 1;
         overflow-x: hidden; scrollbar-gutter: stable;
-        & .transcript--said { color: $text-accent; text-style: bold; }
+        & .transcript--message { color: $text-accent; text-style: bold; }
         & .transcript--speaker { color: $text-primary; text-style: bold; }
         & .transcript--figures { color: $text-muted; }
         & .transcript--refusal { color: $text-error; text-style: bold; }
@@ -41,9 +41,9 @@ class Transcript(ScrollView, can_focus=False):
         super().__init__(id=id)
         self._conversation: Chat | None = None
         self._positions: int | None = None
-        self._asked: tuple[str, ...] = ()
+        self._waiting: tuple[str, ...] = ()
         self._growing: Mapping[str, str] = {}
-        self._drawn: list[Drawn] = []
+        self._laid_out: list[FramedExchange] = []
         self._first_row: list[int] = []  # of each exchange
         self._rows: list[Row] = []
         self.following = True
@@ -52,43 +52,43 @@ class Transcript(ScrollView, can_focus=False):
         self,
         conversation: Chat,
         positions: int | None,
-        asked: tuple[str, ...] = (),
+        waiting: tuple[str, ...] = (),
         growing: Mapping[str, str] | None = None,
     ) -> None:
-        """Show a conversation; `asked` and `growing` are of its last exchange, as in `Frame`."""
+        """Show a chat; `waiting` and `growing` belong to its last exchange, as in `Frame`."""
         self._conversation, self._positions = conversation, positions
-        self._asked, self._growing = asked, dict(growing or {})
+        self._waiting, self._growing = waiting, dict(growing or {})
         self._lay_out()
 
     def to_end(self) -> None:
-        """Scroll to the last line, and stay there as more comes."""
+        """Scroll to the last line, and follow the end while answers grow."""
         self.following = True
         self._go_to_end()
 
     def _lay_out(self) -> None:
-        """Make anew the rows of what changed, and of all that stands beneath it."""
+        """Make the rows of the first exchange that changed and of all below it again."""
         conversation = self._conversation
-        width = self.scrollable_content_region.width  # without the scrollbar, whose place is kept free
+        width = self.scrollable_content_region.width  # without the scrollbar, whose column stays free
         if conversation is None or not width:
             return
         frame = Frame(width, conversation.speakers, self._positions)
         exchanges = conversation.exchanges
-        wanted = [(item, frame) for item in exchanges]
-        if exchanges and (self._asked or self._growing):
-            wanted[-1] = (exchanges[-1], frame._replace(asked=self._asked, growing=self._growing))
+        frames = [(exchange, frame) for exchange in exchanges]
+        if exchanges and (self._waiting or self._growing):
+            frames[-1] = (exchanges[-1], frame._replace(waiting=self._waiting, growing=self._growing))
         same = 0
-        while same < min(len(wanted), len(self._drawn)) and _alike(wanted[same], self._drawn[same]):
+        while same < min(len(frames), len(self._laid_out)) and _alike(frames[same], self._laid_out[same]):
             same += 1
         start = self._first_row[same] if same < len(self._first_row) else len(self._rows)
-        if not self._drawn:
-            start = 0  # what stood there was no exchange
+        if not self._laid_out:
+            start = 0  # only the invitation was there
         del self._rows[start:], self._first_row[same:]
-        for exchange, within in wanted[same:]:
+        for exchange, within in frames[same:]:
             self._first_row.append(len(self._rows))
             self._rows += exchange_rows(exchange, within)
-        if not wanted:
+        if not frames:
             self._rows = [[(INVITATION[:width], "figures")]]
-        self._drawn = wanted
+        self._laid_out = frames
         self.virtual_size = Size(width, len(self._rows))
         if self.following:
             self._go_to_end()
@@ -101,7 +101,7 @@ class Transcript(ScrollView, can_focus=False):
         self._lay_out()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Who scrolls away from the end is not taken back to it; who comes to it follows again."""
+        """Follow the end only while the view is there, so that a person can scroll up while answers grow."""
         super().watch_scroll_y(old_value, new_value)
         self.following = round(new_value) >= self.max_scroll_y
 
@@ -117,5 +117,5 @@ class Transcript(ScrollView, can_focus=False):
         return ground if look == "text" else ground + self.get_component_rich_style(f"transcript--{look}", partial=True)
 
 
-def _alike(one: Drawn, other: Drawn) -> bool:
+def _alike(one: FramedExchange, other: FramedExchange) -> bool:
     return one[0] is other[0] and one[1] == other[1]

@@ -1,4 +1,4 @@
-"""The lines of a conversation on a terminal: what was said, and the answers side by side or beneath each other."""
+"""The rows of a chat on a terminal: the messages, and the answers side by side or one below the other."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ from rich.cells import cell_len, chop_cells
 from engine.chat.conversation import BASE, ChatAnswer, Exchange, Speaker
 from tui.terminal.console import clean, clean_line
 
-Look = Literal["said", "speaker", "text", "figures", "refusal", "rule"]
+Look = Literal["message", "speaker", "text", "figures", "refusal", "rule"]
 Row = list[tuple[str, Look]]
 
-SPAN = 36  # cells that an answer has to have at least beside another
+MIN_WIDTH = 36  # in cells, of an answer beside another one
 RULE = " │ "
 TAB = 4
 WAITS = "…"
 
 
 class Frame(NamedTuple):
-    """What else an exchange is drawn by.
+    """The things besides an exchange that its rows depend on.
 
     Attributes:
         width: in cells.
-        speakers: those who take part now.
-        positions: how many tokens a conversation may have, None if that is not known.
-        asked, growing: of the exchange that is being answered, who is to answer and what there is of it by now.
+        speakers: of the chat as it is now.
+        positions: how many tokens a chat may have; None if that is not known.
+        waiting: keys of the speakers that have still to answer.
+        growing: the text of their answers so far, by key.
     """
 
     width: int
     speakers: tuple[Speaker, ...]
     positions: int | None
-    asked: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     growing: Mapping[str, str] = {}
 
 
 def columns_of(width: int, number: int) -> int:
-    """How many of `number` answers fit beside each other: all of them or, on a narrow terminal, one."""
-    return number if number > 1 and (width - len(RULE) * (number - 1)) // number >= SPAN else 1
+    """Return how many of `number` answers fit beside each other: all of them or, on a narrow terminal, one."""
+    return number if number > 1 and (width - len(RULE) * (number - 1)) // number >= MIN_WIDTH else 1
 
 
 def exchange_rows(exchange: Exchange, frame: Frame) -> list[Row]:
-    """The rows of one exchange, and an empty one behind it."""
-    rows: list[Row] = [[(line, "said")] for line in wrapped(f"› {exchange.message}", frame.width)]
+    """Return the rows of one exchange, with an empty row at the end."""
+    rows: list[Row] = [[(line, "message")] for line in wrapped(f"› {exchange.message}", frame.width)]
     speakers = _speakers_in(exchange, frame)
     columns = columns_of(frame.width, len(speakers))
-    blocks = [_block(item, exchange, frame, (frame.width - len(RULE) * (columns - 1)) // columns, len(speakers) > 1)
-              for item in speakers]  # fmt: skip
+    blocks = [_block(speaker, exchange, frame, (frame.width - len(RULE) * (columns - 1)) // columns, len(speakers) > 1)
+              for speaker in speakers]  # fmt: skip
     if columns == 1:
         for block in blocks:
             rows += [[], *block]
@@ -58,19 +59,19 @@ def exchange_rows(exchange: Exchange, frame: Frame) -> list[Row]:
 
 
 def _speakers_in(exchange: Exchange, frame: Frame) -> list[Speaker]:
-    """Who answered or is to; one that takes part no more stands behind the others."""
-    keys = {*exchange.answers, *frame.asked}
-    present = [item for item in frame.speakers if item.key in keys]
-    gone = [Speaker(key, None) for key in exchange.answers if key not in {item.key for item in present}]
-    return [*present, *gone]
+    """Return those who answered or will; those who have left the chat come last."""
+    keys = {*exchange.answers, *frame.waiting}
+    present = [speaker for speaker in frame.speakers if speaker.key in keys]
+    present_keys = {speaker.key for speaker in present}
+    return [*present, *(Speaker(key, None) for key in exchange.answers if key not in present_keys)]
 
 
 def _block(speaker: Speaker, exchange: Exchange, frame: Frame, width: int, named: bool) -> list[Row]:
-    """One answer: whose it is where there are several, its text, and its figures."""
+    """Return the rows of one answer: its speaker if it is `named`, its text, and its figures."""
     rows: list[Row] = []
     if named:
-        told = f"{speaker.called} {speaker.name}".rstrip() if speaker.key != BASE else "base model"
-        rows.append([(line, "speaker") for line in wrapped(clean_line(told), width)[:1]])
+        name = f"{speaker.called} {speaker.name}".rstrip() if speaker.key != BASE else "base model"
+        rows.append([(line, "speaker") for line in wrapped(clean_line(name), width)[:1]])
     answer = exchange.answers.get(speaker.key)
     text = answer.text if answer is not None else frame.growing.get(speaker.key, WAITS)
     if text:
@@ -85,7 +86,7 @@ def _block(speaker: Speaker, exchange: Exchange, frame: Frame, width: int, named
 
 
 def figures(answer: ChatAnswer, positions: int | None) -> str:
-    """`24 tokens · 12.3 tokens/s · 231 of 2,048 positions`, and how it ended if not by itself."""
+    """Return `24 tokens · 12.3 tokens/s · 231 of 2,048 positions`, and why the answer was cut if it was."""
     used = answer.prompt_tokens + answer.tokens
     parts = [f"{answer.tokens:,} token{'s' * (answer.tokens != 1)}"]
     if (rate := answer.tokens_per_second) is not None:
@@ -97,14 +98,14 @@ def figures(answer: ChatAnswer, positions: int | None) -> str:
 
 
 def _beside(blocks: Sequence[list[Row]], width: int) -> list[Row]:
-    """Blocks as columns of `width` cells."""
+    """Return blocks side by side, each `width` cells wide."""
     rows: list[Row] = []
     for number in range(max(map(len, blocks))):
         row: Row = []
-        for place, block in enumerate(blocks):
+        for column, block in enumerate(blocks):
             pieces = block[number] if number < len(block) else []
             used = sum(cell_len(text) for text, _ in pieces)
-            if place:
+            if column:
                 row.append((RULE, "rule"))
             row += [*pieces, (" " * (width - used), "text")]
         rows.append(row)
@@ -112,13 +113,13 @@ def _beside(blocks: Sequence[list[Row]], width: int) -> list[Row]:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """`text` as lines of at most `width` cells, made harmless; broken at spaces as far as there are any."""
+    """Return `text`, cleaned, as lines of at most `width` cells, broken at spaces if there are any."""
     return [line for paragraph in clean(text).split("\n") for line in _wrap(paragraph, max(1, width))]
 
 
 @lru_cache(maxsize=4096)
 def _wrap(paragraph: str, width: int) -> tuple[str, ...]:
-    """A growing answer is wrapped anew at each piece of it: of all its paragraphs only the last is not known here."""
+    """Wrap one paragraph. Cached, as a growing answer is wrapped at each update and only its last paragraph is new."""
     paragraph = paragraph.expandtabs(TAB)
     if cell_len(paragraph) <= width:
         return (paragraph,)
@@ -138,7 +139,7 @@ def _wrap(paragraph: str, width: int) -> tuple[str, ...]:
 
 
 def _words(paragraph: str) -> list[str]:
-    """Words, each with the spaces behind it; spaces at the start are a word of their own."""
+    """Return the words, each with the spaces behind it; spaces at the start are a word of their own."""
     words, start = [], 0
     for place in range(1, len(paragraph)):
         if paragraph[place - 1] == " " != paragraph[place]:

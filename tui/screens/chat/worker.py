@@ -1,4 +1,4 @@
-"""Asking a talking process, in a thread that posts what comes of it."""
+"""Asking a chat process in a thread, which posts the answers."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from tui.messages import AnswerEnded, AnswerGrew
 
 Post = Callable[[Message], object]
 
-PIECE_SECONDS = 0.1  # a person reads no faster, and each look is laid out and written to the terminal
+UPDATE_SECONDS = 0.1  # a person reads no faster, and each update is laid out and written to the terminal
 
 
-def put_questions(talk: ChatClient, questions: Mapping[str, AnswerRequest], post: Post, sitting: int) -> None:
-    """Ask one after the other, by the keys of the speakers, and post the answers as they grow and as they end.
+def put_questions(client: ChatClient, questions: Mapping[str, AnswerRequest], post: Post, session_id: int) -> None:
+    """Ask the questions, by the keys of the speakers, one after the other, and post the answers as they grow and end.
 
-    A process that dies over a question answers none of those behind it; what it said before is kept.
+    If the process dies, the text so far is the answer, and the remaining questions are answered with a refusal.
     """
     died = ""
     for key, question in questions.items():
         if died:
-            post(AnswerEnded(sitting, key, ChatAnswer("", refusal=died), died=True))
+            post(AnswerEnded(session_id, key, ChatAnswer("", refusal=died), died=True))
             continue
-        text, told = "", 0.0
+        text, posted = "", 0.0
         try:
-            for item in talk.ask(question):
-                if not isinstance(item, TextDelta):
-                    post(AnswerEnded(sitting, key, answer_of(item)))
+            for message in client.ask(question):
+                if not isinstance(message, TextDelta):
+                    post(AnswerEnded(session_id, key, answer_of(message)))
                     break
-                text += item.text
-                if (now := time.monotonic()) - told >= PIECE_SECONDS:
-                    told = now
-                    post(AnswerGrew(sitting, key, text))
+                text += message.text
+                if (now := time.monotonic()) - posted >= UPDATE_SECONDS:
+                    posted = now
+                    post(AnswerGrew(session_id, key, text))
         except LoratuiError as error:
             died = error.message if isinstance(error, ProcessEnded) else ""
             ending = ChatAnswer(text, ending="stopped" if text else "complete", refusal=error.message)
-            post(AnswerEnded(sitting, key, ending, died=bool(died)))
+            post(AnswerEnded(session_id, key, ending, died=bool(died)))

@@ -1,4 +1,4 @@
-"""A question that is answered with a line of text."""
+"""A dialog that asks for a line of text."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tui.terminal.console import clean, clean_line
 
 
 class AskScreen(ModalScreen[str | None]):
-    """Dismissed with the text, or None. `check` raises LoratuiError for a text that will not do, which is told."""
+    """Dismissed with the text, or None. `check` raises LoratuiError for a wrong text; the dialog shows the error."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Back", tooltip="Leave it as it is", id="ask.cancel")
+        Binding("escape", "cancel", "Back", tooltip="Close without an answer", id="ask.cancel")
     ]
     DEFAULT_CSS = """
     AskScreen Input { margin-top: 1; }
@@ -39,7 +39,7 @@ class AskScreen(ModalScreen[str | None]):
             yield Static(Content(clean(self._question)), classes="dialog-title", markup=False)
             yield Input(clean_line(self._text), compact=True)
             yield Static(id="ask-error", markup=False)
-            yield Static("enter save · esc back", classes="hint", markup=False)
+            yield Static("enter save · esc cancel", classes="hint", markup=False)
 
     @on(Input.Submitted)
     def _answer(self, event: Input.Submitted) -> None:

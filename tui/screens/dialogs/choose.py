@@ -1,4 +1,4 @@
-"""One of several things, each with a title and a line beneath it."""
+"""A dialog to choose one of several options, each with a title and a line below it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_CHARACTERS = 200
 
 
 class ChooseScreen(ModalScreen[int | None]):
-    """Dismissed with the place of what was chosen, or None; `options` are titles, each with what is to be known."""
+    """Dismissed with the index of the chosen option, or None; `options` are pairs of a title and a description."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "cancel", "Back", tooltip="Choose nothing", id="choose.cancel"),
-        Binding("j", "move(1)", "Down", show=False, tooltip="To the next", id="choose.down"),
-        Binding("k", "move(-1)", "Up", show=False, tooltip="To the one before", id="choose.up"),
+        Binding("escape,q", "cancel", "Back", tooltip="Close without choosing", id="choose.cancel"),
+        Binding("j", "move(1)", "Down", show=False, tooltip="To the next option", id="choose.down"),
+        Binding("k", "move(-1)", "Up", show=False, tooltip="To the previous option", id="choose.up"),
     ]
 
     def __init__(self, question: str, options: Sequence[tuple[str, str]]) -> None:
@@ -35,8 +35,8 @@ class ChooseScreen(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content(clean_line(self._question)), classes="dialog-title", markup=False)
-            yield OptionList(*(Option(_described(*option)) for option in self._options))
-            yield Static("enter choose · esc back", classes="hint", markup=False)
+            yield OptionList(*(Option(_option_text(*option)) for option in self._options))
+            yield Static("enter choose · esc cancel", classes="hint", markup=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option_index)
@@ -49,5 +49,7 @@ class ChooseScreen(ModalScreen[int | None]):
         options.action_cursor_down() if by > 0 else options.action_cursor_up()
 
 
-def _described(title: str, told: str) -> Content:
-    return Content.assemble((clean_line(title[:MAX_CHARACTERS]), "bold"), "\n", clean_line(told[:MAX_CHARACTERS]))
+def _option_text(title: str, description: str) -> Content:
+    return Content.assemble(
+        (clean_line(title[:MAX_CHARACTERS]), "bold"), "\n", clean_line(description[:MAX_CHARACTERS])
+    )

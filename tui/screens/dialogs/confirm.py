@@ -1,4 +1,4 @@
-"""A question before something that cannot be taken back."""
+"""A question before something that cannot be undone."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tui.terminal.console import clean
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Dismissed with True if the person says yes. The safe answer has the focus."""
+    """Dismissed with True if the person says yes. The button for "no" has the focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", show=False, tooltip="Do it", id="confirm.yes"),
-        Binding("n,escape", "answer(False)", "No", show=False, tooltip="Leave it as it is", id="confirm.no"),
+        Binding("n,escape", "answer(False)", "No", show=False, tooltip="Do not do it", id="confirm.no"),
         Binding(
             "left,right,up,down",
             "app.focus_next",
             "Other button",
             show=False,
-            tooltip="To the other answer",
+            tooltip="To the other button",
             id="confirm.other",
         ),
     ]

@@ -1,4 +1,4 @@
-"""What of a round can be put into the clipboard of the terminal, over SSH too (OSC 52)."""
+"""Choosing what to copy to the clipboard of the terminal, which works over SSH too (OSC 52)."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Copy(Struct, frozen=True):
     text: str
 
 
-def copies_of(round_: Round, rounds: Sequence[Round], tabled: Sequence[Round], workspace: Workspace) -> list[Copy]:
-    """What there is to copy of `round_`, one of `rounds`, and the table of those that are `tabled`."""
-    against, base = _origin(round_, rounds)
-    found = [
+def copies_of(round_: Round, rounds: Sequence[Round], in_table: Sequence[Round], workspace: Workspace) -> list[Copy]:
+    """Return what can be copied of `round_`, one of `rounds`, and a table of the rounds `in_table`."""
+    origin, base = _origin(round_, rounds)
+    copies = [
         Copy("path of the run directory", str(workspace.run_dir(round_.id).path)),
         Copy("path of the adapter", round_.result.adapter_dir or ""),
-        Copy(f"--set line against {against}", set_line(round_.spec, base)),
-        Copy(f"table of {len(tabled)} round{'s' if len(tabled) != 1 else ''} as Markdown", to_markdown(tabled)),
+        Copy(f"--set line against {origin}", set_line(round_.spec, base)),
+        Copy(f"table of {len(in_table)} round{'s' if len(in_table) != 1 else ''} as Markdown", to_markdown(in_table)),
     ]
-    return [copy for copy in found if copy.text]
+    return [copy for copy in copies if copy.text]
 
 
 def _origin(round_: Round, rounds: Sequence[Round]) -> tuple[str, Spec]:
-    """What the round came from, in words and as a spec: its parent, the preset of its name, or the defaults."""
-    parent = next((item for item in rounds if item.number == round_.parent), None)
+    """Return the name and spec of what the round came from: its parent, the preset of its name, or the defaults."""
+    parent = next((other for other in rounds if other.number == round_.parent), None)
     if parent is not None:
         return f"round {parent.number}", parent.spec
     if (preset := presets().get(round_.name)) is not None:
@@ -54,12 +54,12 @@ def _origin(round_: Round, rounds: Sequence[Round]) -> tuple[str, Spec]:
 
 
 class CopyScreen(ModalScreen[Copy | None]):
-    """Dismissed with what is to be copied, or None."""
+    """Dismissed with the chosen text, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "cancel", "Back", tooltip="Copy nothing", id="copy.cancel"),
-        Binding("j", "move(1)", "Down", show=False, tooltip="To the next", id="copy.down"),
-        Binding("k", "move(-1)", "Up", show=False, tooltip="To the one before", id="copy.up"),
+        Binding("escape,q", "cancel", "Back", tooltip="Close without copying", id="copy.cancel"),
+        Binding("j", "move(1)", "Down", show=False, tooltip="To the next text", id="copy.down"),
+        Binding("k", "move(-1)", "Up", show=False, tooltip="To the previous text", id="copy.up"),
     ]
 
     def __init__(self, copies: Sequence[Copy]) -> None:
@@ -70,7 +70,7 @@ class CopyScreen(ModalScreen[Copy | None]):
         with Vertical(classes="dialog"):
             yield Static("Copy", classes="dialog-title", markup=False)
             yield OptionList(*(Option(self._describe(copy)) for copy in self._copies))
-            yield Static("enter copy · esc back", classes="hint", markup=False)
+            yield Static("enter copy · esc cancel", classes="hint", markup=False)
 
     def _describe(self, copy: Copy) -> Content:
         first = clean_line(copy.text[:1000].strip().partition("\n")[0])

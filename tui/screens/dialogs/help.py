@@ -1,4 +1,4 @@
-"""The keys of the screen beneath, made from its bindings."""
+"""The help: all keys of a screen, made from its bindings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tui.terminal.console import clean_line
 from tui.widgets.scroll_text import Reading
 
 MAX_KEYS_WIDTH = 18
-TEXT_WIDTH = 65  # what a dialog leaves beside border, padding and scrollbar
+TEXT_WIDTH = 65  # of a dialog without border, padding and scrollbar
 GAP = 2
 
 
 class HelpScreen(ModalScreen[None]):
-    """One line per key. `groups` holds titles, and under each its keys and what they do."""
+    """One line for each key. `groups` holds titles, each with pairs of keys and what they do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark", "app.pop_screen", "Close", tooltip="Close the help", id="help.close")
@@ -35,19 +35,19 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         width = max((cell_len(keys) for _, rows in self._groups for keys, _ in rows), default=0)
-        groups = [_described(title, rows, min(width, MAX_KEYS_WIDTH)) for title, rows in self._groups]
+        groups = [_group_text(title, rows, min(width, MAX_KEYS_WIDTH)) for title, rows in self._groups]
         with Reading(classes="dialog", can_focus=True) as dialog:
             dialog.border_subtitle = "esc close · ↑ ↓ scroll"
             yield Static(Content("\n\n").join(groups), markup=False)
 
 
-def _described(title: str, rows: list[tuple[str, str]], width: int) -> Content:
-    """A title, and beneath it keys and, `width` cells further on, what they do; a long text goes on beneath itself."""
+def _group_text(title: str, rows: list[tuple[str, str]], width: int) -> Content:
+    """Return a title, and below it the keys in a column of `width` cells with what they do; long texts are wrapped."""
     lines = [Content.styled(clean_line(title), "bold $text-accent")]
     for keys, text in rows:
-        shown = clean_line(keys)
+        key_names = clean_line(keys)
         wrapped = wrap(clean_line(text), TEXT_WIDTH - width - GAP) or [""]
-        gap = " " * max(1, width + GAP - cell_len(shown))
-        lines.append(Content.assemble((shown, "bold $text-accent"), gap, wrapped[0]))
+        gap = " " * max(1, width + GAP - cell_len(key_names))
+        lines.append(Content.assemble((key_names, "bold $text-accent"), gap, wrapped[0]))
         lines += [Content(" " * (width + GAP) + line) for line in wrapped[1:]]
     return Content("\n").join(lines)

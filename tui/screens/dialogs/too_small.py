@@ -1,4 +1,4 @@
-"""What covers everything in a terminal that is too small for it."""
+"""The screen that covers everything in a terminal that is too small."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-NEEDED = Size(80, 22)  # 80x24 less the two lines that tmux or screen may take
+MIN_SIZE = Size(80, 22)  # 80x24 without the two lines that tmux or screen may take
 
 
 class TooSmallScreen(ModalScreen[None]):
-    """Says which size is needed. What lies beneath keeps what was typed, and takes no key."""
+    """Says which size is needed. The screen below it keeps what was typed, and gets no keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "app.quit", "Quit", tooltip="Leave loratui; what trains goes on training", id="small.quit"),
+        Binding("q", "app.quit", "Quit", tooltip="Leave loratui; running rounds continue", id="small.quit"),
     ]
     DEFAULT_CSS = """
     TooSmallScreen { background: $background; align: center middle; }
@@ -34,11 +34,11 @@ class TooSmallScreen(ModalScreen[None]):
 
     def _sentence(self, size: Size) -> Content:
         return Content(
-            f"loratui needs {NEEDED.width}×{NEEDED.height} characters, and this terminal has "
+            f"loratui needs {MIN_SIZE.width}×{MIN_SIZE.height} characters, and this terminal has "
             f"{size.width}×{size.height}: make it larger, or press q to leave"
         )
 
 
 def is_too_small(size: Size) -> bool:
-    """Whether a terminal of this size cannot show a screen whole."""
-    return size.width < NEEDED.width or size.height < NEEDED.height
+    """Return True if a terminal of this size cannot show a whole screen."""
+    return size.width < MIN_SIZE.width or size.height < MIN_SIZE.height

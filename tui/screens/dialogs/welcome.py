@@ -1,4 +1,4 @@
-"""The first screen of a workspace that is none yet: what loratui is, what it makes and where, and which keys start."""
+"""The welcome in a directory without a workspace: what loratui is, what it creates there, and the first keys."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from textual.widgets import Static
 
 from tui.terminal.console import clean_line
 
-WHAT = (
+INTRODUCTION = (
     "loratui fine-tunes language models with LoRA on this machine: fill in a form, start, watch the loss, and compare "
-    "the rounds in one table. What trains goes on when you leave or the connection ends."
+    "the rounds in one table. Training continues when you leave or the connection ends."
 )
-MADE = (
-    ("experiments.json", "the table of rounds, and its backups"),
-    ("runs/", "for each round its settings, log and adapter"),
+CREATED = (
+    ("experiments.json", "the table of rounds, with backups"),
+    ("runs/", "the settings, log and adapter of each round"),
 )
 
 
 class WelcomeScreen(ModalScreen[bool]):
-    """Dismissed with True if the person wants a workspace in `directory`; with `leftovers` there are runs already."""
+    """Dismissed with True if the person wants a workspace in `directory`.
+
+    Args:
+        leftovers: True if the directory has runs already.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,y", "answer(True)", "Make it", tooltip="Keep rounds in this directory", id="welcome.yes"),
-        Binding("q,escape,n", "answer(False)", "Leave", tooltip="Leave it as it is", id="welcome.no"),
+        Binding("enter,y", "answer(True)", "Create", tooltip="Create a workspace in this directory", id="welcome.yes"),
+        Binding("q,escape,n", "answer(False)", "Leave", tooltip="Leave without creating anything", id="welcome.no"),
     ]
     DEFAULT_CSS = """
     WelcomeScreen { background: $background; }
@@ -46,20 +50,15 @@ class WelcomeScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Welcome to loratui", classes="dialog-title", markup=False)
-            yield Static(WHAT, markup=False)
-            yield Static(self._places(), id="welcome-places", markup=False)
-            yield Static(
-                _keys(
-                    ("enter", "make them, and open the table" + (" on what runs/ holds" if self._leftovers else "")),
-                    ("q", "leave everything as it is"),
-                ),
-                markup=False,
-            )
+            yield Static(INTRODUCTION, markup=False)
+            yield Static(self._directory_text(), id="welcome-places", markup=False)
+            create = "create them and open the table" + (" of the rounds in runs/" if self._leftovers else "")
+            yield Static(_keys(("enter", create), ("q", "leave without creating anything")), markup=False)
             yield Static(first_steps(), id="welcome-keys", markup=False)
 
-    def _places(self) -> Content:
-        lines = [Content.assemble("In ", (clean_line(str(self._directory)), "bold"), " it makes")]
-        lines += [Content.assemble("  ", (name.ljust(18), "bold"), text) for name, text in MADE]
+    def _directory_text(self) -> Content:
+        lines = [Content.assemble("In ", (clean_line(str(self._directory)), "bold"), " it creates")]
+        lines += [Content.assemble("  ", (name.ljust(18), "bold"), text) for name, text in CREATED]
         return Content("\n").join(lines)
 
     def action_answer(self, yes: bool) -> None:
@@ -67,11 +66,11 @@ class WelcomeScreen(ModalScreen[bool]):
 
 
 def first_steps() -> Content:
-    """The keys of a first round."""
+    """Return the keys for a first round, and what they do."""
     return _keys(
         ("n", "a new round: the preset nano needs no GPU"),
-        ("Ctrl+S", "starts what the form holds"),
-        ("?  :", "every key, and every action by typing its name"),
+        ("Ctrl+S", "starts the round in the form"),
+        ("?  :", "shows all keys; finds an action by its name"),
     )
 
 

@@ -1,4 +1,4 @@
-"""A prompt and two answers to it, side by side where there is room, of which nothing tells whose they are."""
+"""A prompt and two answers to it, side by side if there is room, without a sign of whose they are."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ from tui.terminal.console import clean
 from tui.views.samples import question
 
 BESIDE_COLUMNS = 100
-NOTHING = "(nothing)"
+EMPTY = "(empty)"
 
 
 class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
-    """Scrolls prompt and answers together, so that neither answer is seen further than the other."""
+    """Scrolls the prompt and both answers together, so that as much is visible of one answer as of the other."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line further down", id="answers.down"),
-        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line up", id="answers.up"),
-        Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id="answers.page_down"),
-        Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id="answers.page_up"),
-        Binding("g,home", "scroll_home", "Top", show=False, tooltip="To the prompt", id="answers.top"),
-        Binding("G,end", "scroll_end", "Bottom", show=False, tooltip="To the end of the answers", id="answers.bottom"),
+        Binding("j,down", "scroll_down", "Down", show=False, tooltip="Scroll down a line", id="answers.down"),
+        Binding("k,up", "scroll_up", "Up", show=False, tooltip="Scroll up a line", id="answers.up"),
+        Binding(
+            "pagedown,ctrl+f",
+            "page_down",
+            "Page down",
+            show=False,
+            tooltip="Scroll down a page",
+            id="answers.page_down",
+        ),
+        Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="Scroll up a page", id="answers.page_up"),
+        Binding("g,home", "scroll_home", "Top", show=False, tooltip="Scroll to the prompt", id="answers.top"),
+        Binding(
+            "G,end", "scroll_end", "Bottom", show=False, tooltip="Scroll to the end of the answers", id="answers.bottom"
+        ),
     ]
     DEFAULT_CSS = """
     AnswerPair { padding: 0 1; background: $background; }
@@ -38,7 +47,7 @@ class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
     AnswerPair #both { height: auto; }
     AnswerPair .answer { border: round $primary; padding: 0 1; width: 1fr; }
     AnswerPair.-beside #both { layout: horizontal; }
-    AnswerPair #told { padding: 1; }
+    AnswerPair #message { padding: 1; }
     """
 
     def compose(self) -> ComposeResult:
@@ -47,37 +56,33 @@ class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
         with Container(id="both"):
             yield Static(id="left", classes="answer", markup=False)
             yield Static(id="right", classes="answer", markup=False)
-        yield Static(id="told", markup=False)
+        yield Static(id="message", markup=False)
 
     def on_resize(self, event: Resize) -> None:
         beside = self.app.size.width >= BESIDE_COLUMNS
         self.set_class(beside, "-beside")
-        left, right = self.query_one("#left"), self.query_one("#right")
-        if beside:
-            left.border_title = "← left"
-            right.border_title = "right →"
-        else:
-            left.border_title = "← upper"
-            right.border_title = "lower →"
+        titles = ("← left", "right →") if beside else ("← upper", "lower →")
+        for name, title in zip(("#left", "#right"), titles, strict=True):
+            self.query_one(name).border_title = title
 
     def ask(self, prompt: str, left: str, right: str, reference: str | None) -> None:
-        """Show two answers to a prompt, and the reference unless it is None."""
-        self._tell(None)
-        self.query_one("#prompt", Static).update(clean(question(prompt).strip()) or NOTHING)
-        self.query_one("#left", Static).update(clean(left) or NOTHING)
-        self.query_one("#right", Static).update(clean(right) or NOTHING)
-        shown = self.query_one("#reference", Static)
-        shown.display = reference is not None
-        shown.update(Content(f"expected: {clean(reference or '') or NOTHING}"))
+        """Show two answers to a prompt, and the reference answer unless it is None."""
+        self._show(None)
+        self.query_one("#prompt", Static).update(clean(question(prompt).strip()) or EMPTY)
+        self.query_one("#left", Static).update(clean(left) or EMPTY)
+        self.query_one("#right", Static).update(clean(right) or EMPTY)
+        expected = self.query_one("#reference", Static)
+        expected.display = reference is not None
+        expected.update(Content(f"expected: {clean(reference or '') or EMPTY}"))
 
-    def tell(self, text: RenderableType | Content) -> None:
-        """Show a text in the place of prompt and answers."""
-        self._tell(text)
+    def show_message(self, text: RenderableType | Content) -> None:
+        """Show a text instead of prompt and answers."""
+        self._show(text)
 
-    def _tell(self, text: RenderableType | Content | None) -> None:
-        told = self.query_one("#told", Static)
-        told.display = text is not None
-        told.update("" if text is None else text)
+    def _show(self, text: RenderableType | Content | None) -> None:
+        message = self.query_one("#message", Static)
+        message.display = text is not None
+        message.update("" if text is None else text)
         for name in ("#prompt", "#reference", "#both"):
             self.query_one(name).display = text is None
         self.scroll_home(animate=False)

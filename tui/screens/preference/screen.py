@@ -1,4 +1,4 @@
-"""Two answers to the same prompt, and a judge who is not told whose they are until all are judged."""
+"""The blind test: two answers to the same prompt, whose rounds stay hidden until all prompts are judged."""
 
 from __future__ import annotations
 
@@ -29,24 +29,28 @@ from tui.widgets.key_footer import KeyFooter
 
 
 class JudgeScreen(WorkspaceScreen):
-    """Answers of two rounds, or of `one` and its base model. Each judgement is written before the next prompt comes."""
+    """A blind test of two rounds, or of `one` and its base model. Each judgement is saved before the next prompt."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "judge('left')", "Left", id="judge.left", tooltip="The left answer is better, or the upper"),
+        Binding("left,h", "judge('left')", "Left", id="judge.left", tooltip="The left (or upper) answer is better"),
         Binding(
-            "right,l", "judge('right')", "Right", id="judge.right", tooltip="The right answer is better, or the lower"
+            "right,l", "judge('right')", "Right", id="judge.right", tooltip="The right (or lower) answer is better"
         ),
         Binding("t,equals_sign", "judge('tie')", "Tie", tooltip="Neither answer is better", id="judge.tie"),
         Binding(
             "s", "skip", "Skip", id="judge.skip",
-            tooltip="Leave this prompt out; at the end: ask for what was left out once more",
+            tooltip="Skip this prompt; at the end: go back to the skipped prompts",
         ),
         Binding(
-            "enter", "reveal", "Result", id="judge.result", tooltip="Show which was preferred; asks before the end"
+            "enter", "reveal", "Result", id="judge.result",
+            tooltip="Show which round was preferred; asks first if prompts remain",
         ),
-        Binding("z", "take_back", "Take back", tooltip="Take the last judgement back", id="judge.undo"),
-        Binding("r", "reference", "Reference", tooltip="Show or hide the answer of the data", id="judge.reference"),
-        Binding("escape", "leave", "Leave", tooltip="Back to the table; every judgement is kept", id="judge.leave"),
+        Binding("z", "take_back", "Take back", tooltip="Undo the last judgement", id="judge.undo"),
+        Binding(
+            "r", "reference", "Reference", id="judge.reference",
+            tooltip="Show or hide the expected answer from the data",
+        ),
+        Binding("escape", "leave", "Leave", tooltip="Back to the table; all judgements are saved", id="judge.leave"),
     ]  # fmt: skip
 
     def __init__(self, cockpit: Cockpit, one: Round, other: Round | None) -> None:
@@ -58,12 +62,12 @@ class JudgeScreen(WorkspaceScreen):
         self._reference = False
 
     def compose(self) -> ComposeResult:
-        yield Static(Content.styled("Judge", "bold"), id="title", markup=False)
+        yield Static(Content.styled("Blind test", "bold"), id="title", markup=False)
         yield AnswerPair(id="answers")
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        self.query_one(AnswerPair).tell("reading the answers ...")
+        self.query_one(AnswerPair).show_message("reading the answers ...")
         self.query_one(AnswerPair).focus()
         self._open()
 
@@ -79,28 +83,30 @@ class JudgeScreen(WorkspaceScreen):
     @on(ContestOpened)
     def _begin(self, event: ContestOpened) -> None:
         if isinstance(event.outcome, LoratuiError):
-            told = Content.styled(f"✗ {clean(event.outcome.message)}", "bold $text-error")
-            self.query_one(AnswerPair).tell(told)
+            error = Content.styled(f"✗ {clean(event.outcome.message)}", "bold $text-error")
+            self.query_one(AnswerPair).show_message(error)
             return
         self._session = event.outcome
         self._show()
 
     def _show(self) -> None:
-        """What is asked now; at the end, that it is reached."""
+        """Show the current prompt with its answers; at the end, say that all are judged."""
         session = self._session
         assert session is not None
         self._revealed = False
         pane = self.query_one(AnswerPair)
         if (pair := session.current) is None:
             self._title(f"{session.total} of {session.total}")
-            pane.tell("All are judged: enter shows which was preferred, z takes the last judgement back.")
+            pane.show_message(
+                "All prompts are judged: enter shows which round was preferred, z undoes the last judgement."
+            )
         else:
             self._title(f"{session.done + 1} of {session.total}   which answer is better?")
             pane.ask(pair.prompt, *session.answers(pair), pair.expected if self._reference else None)
         self.refresh_bindings()
 
     def _title(self, text: str) -> None:
-        self.query_one("#title", Static).update(Content.assemble(("Judge", "bold"), f"   {text}"))
+        self.query_one("#title", Static).update(Content.assemble(("Blind test", "bold"), f"   {text}"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         session = self._session
@@ -111,16 +117,16 @@ class JudgeScreen(WorkspaceScreen):
         if action == "reveal":
             return True if session is not None and session.done and not self._revealed else None
         if action == "skip":
-            asked = session is not None and session.current is not None and not self._revealed
-            return asked or (session is not None and session.current is None and bool(session.skipped))
+            can_judge = session is not None and session.current is not None and not self._revealed
+            return can_judge or (session is not None and session.current is None and bool(session.skipped))
         return super().check_action(action, parameters)
 
     def action_judge(self, choice: Choice) -> None:
         if self._session is not None and self._session.current is not None:
-            self._ask_to_write(self._session.judge(choice))
+            self._save(self._session.judge(choice))
 
     def action_skip(self) -> None:
-        """Leave out what is asked now, or ask for what was left out."""
+        """Skip the current prompt; at the end, go back to the skipped ones."""
         if self._session is not None and self._session.current is None:
             self._session.ask_skipped()
             self._show()
@@ -129,10 +135,10 @@ class JudgeScreen(WorkspaceScreen):
 
     def action_take_back(self) -> None:
         if self._session is not None and (line := self._session.take_back()) is not None:
-            self._ask_to_write(line)
+            self._save(line)
 
-    def _ask_to_write(self, line: Judgement | Retraction) -> None:
-        """One at a time: a second key is of a pair that has not been seen."""
+    def _save(self, line: Judgement | Retraction) -> None:
+        """Save one judgement at a time: a key pressed meanwhile would judge a pair that nobody has seen yet."""
         if not self._writing:
             self._writing = True
             self._write(line)
@@ -161,18 +167,19 @@ class JudgeScreen(WorkspaceScreen):
         self._show()
 
     def action_reveal(self) -> None:
-        """Tell what came of it; before the end after asking, as the rest could not be judged blind any more."""
+        """Show the result; ask first if prompts remain, as they could not be judged blind any more."""
         session = self._session
         if session is None or session.current is None:
             self._reveal()
             return
 
-        def answered(yes: bool | None) -> None:
+        def reveal_if(yes: bool | None) -> None:
             if yes:
                 self._reveal()
 
-        question = f"{session.done} of {session.total} are judged. Once you know the result, you judge the rest by it."
-        self.app.push_screen(ConfirmScreen(question, "Show it"), answered)
+        judged = f"{session.done} of {session.total} prompts are judged"
+        question = f"{judged}. Once you know the result, you cannot judge the rest blind."
+        self.app.push_screen(ConfirmScreen(question, "Show it"), reveal_if)
 
     def _reveal(self) -> None:
         self._revealed = True
@@ -185,50 +192,52 @@ class JudgeScreen(WorkspaceScreen):
             judgements = finished(read_judgements(self.cockpit.workspace.judgements))
             self.post_message(RoundsRanked(rank(judgements, self.cockpit.store.rounds())))
         except LoratuiError:
-            self.post_message(RoundsRanked(Ranking()))  # what was judged here is known without it
+            self.post_message(RoundsRanked(Ranking()))  # the result of this test is known without the ranking
 
     @on(RoundsRanked)
-    def _tell_result(self, event: RoundsRanked) -> None:
+    def _show_result(self, event: RoundsRanked) -> None:
         if not self._revealed or self._session is None:
             return
-        told: list[RenderableType] = [Text(self._result(self._session), "bold"), *self._remarks(self._session)]
+        lines: list[RenderableType] = [Text(self._result(self._session), "bold"), *self._remarks(self._session)]
         if len(event.ranking.places) > 2:
-            told += ["", Text("All that were judged", "bold"), ranking_table(event.ranking), ""]
-            told += ranking_remarks(event.ranking)
-        self._title(f"the result of {self._session.done} of {self._session.total}")
-        self.query_one(AnswerPair).tell(Group(*(Text(part) if isinstance(part, str) else part for part in told)))
+            lines += ["", Text("All rounds that were judged", "bold"), ranking_table(event.ranking), ""]
+            lines += ranking_remarks(event.ranking)
+        self._title(f"result after {self._session.done} of {self._session.total}")
+        self.query_one(AnswerPair).show_message(
+            Group(*(Text(part) if isinstance(part, str) else part for part in lines))
+        )
 
     def _result(self, session: Session) -> str:
         contest = session.contest
-        told = preference_words(self._called(contest, 0), self._called(contest, 1), session.rate)
-        return f"{told[:1].upper()}{told[1:]}."
+        sentence = preference_words(self._side_name(contest, 0), self._side_name(contest, 1), session.rate)
+        return f"{sentence[:1].upper()}{sentence[1:]}."
 
-    def _called(self, contest: Contest, place: int) -> str:
-        run = (contest.first, contest.second)[place].run
-        rounds = [item for item in (self._one, self._other) if item is not None and item.id == run]
+    def _side_name(self, contest: Contest, side: int) -> str:
+        run = (contest.first, contest.second)[side].run
+        rounds = [one for one in (self._one, self._other) if one is not None and one.id == run]
         return f"round {rounds[0].number}" if rounds else "the base model"
 
     def _remarks(self, session: Session) -> list[str]:
         contest, rate = session.contest, session.rate
-        told = []
+        remarks = []
         if rate.count:
-            counted = [(rate.wins, self._called(contest, 0)), (rate.losses, self._called(contest, 1))]
+            counted = [(rate.wins, self._side_name(contest, 0)), (rate.losses, self._side_name(contest, 1))]
             counted.sort(reverse=True)
-            told.append(", ".join([*(f"{count} for {called}" for count, called in counted), f"{rate.ties} tied."]))
+            remarks.append(", ".join([*(f"{count} for {name}" for count, name in counted), f"{rate.ties} tied."]))
         if contest.alike:
-            told.append(f"Answered alike, so not asked and not counted: {contest.alike}.")
+            remarks.append(f"Not asked and not counted, as both answers are the same: {contest.alike}.")
         if session.skipped:
-            told.append(f"Skipped: {session.skipped}; s asks once more.")
+            remarks.append(f"Skipped: {session.skipped}; press s to go back to them.")
         if contest.sampled:
-            told.append(f"These were the few samples of training; for more prompts {ADVICE}.")
-        return told
+            remarks.append(f"The prompts were the few samples of training; for more of them {ADVICE}.")
+        return remarks
 
     @property
     def exit_message(self) -> str:
         session = self._session
         if session is None or session.current is None or not session.done:
             return ""
-        return f"{session.done} of {session.total} are judged and kept: b on the same rounds goes on from there"
+        return f"{session.done} of {session.total} judgements are saved: press b on the same rounds to continue"
 
     def action_leave(self) -> None:
         if self.exit_message:

@@ -70,7 +70,7 @@ class Annotations:
             error = refusal
         else:
             undo = annotating(self._screen.cockpit, **{field: getattr(round_, field)})
-            self._screen.undoable.append(Undoable([round_], undo, f"the old {field} of round {round_.number} is back"))
+            self._screen.undoable.append(Undoable([round_], undo, f"round {round_.number} has its old {field} again"))
         self._screen.post_message(Annotated(editor, text, error))
 
     def after_saving(self, event: Annotated) -> None:

@@ -64,7 +64,7 @@ class TableControls:
             return error.message
         return ""
 
-    def back(self) -> None:
+    def go_back(self) -> None:
         """Go back one layer: cancel the open line, or clear the filter, or the marks, or grouping and order."""
         table = self._table
         if (editor := self._line.current) is not None:

@@ -269,7 +269,7 @@ class RoundsScreen(SelectedRoundsScreen):
         self._controls.choose_columns()
 
     def action_back(self) -> None:
-        self._controls.back()
+        self._controls.go_back()
 
     @on(RoundTable.LayoutChanged)
     def _remember_layout(self, event: RoundTable.LayoutChanged) -> None:

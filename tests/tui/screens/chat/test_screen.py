@@ -1,4 +1,4 @@
-"""The conversation screen, with a talking process that says what the test lets it say."""
+"""The chat screen, with a chat process whose answers the test decides."""
 
 from __future__ import annotations
 
@@ -23,47 +23,47 @@ from engine.dataset.rows import Turn
 from engine.errors import LoratuiError, ModelError, ProcessEnded
 from engine.spec.round import Status
 from engine.spec.schema import DataSpec
-from tests.support.chat_pilot import answered, say, talking, transcript
+from tests.support.chat_pilot import answered, open_chat, say, transcript
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import give_adapter, make_round, make_spec
 from tests.support.waiting import await_true
-from tui.screens.chat.input import TalkInput
+from tui.screens.chat.input import ChatInput
 from tui.screens.chat.transcript import Transcript
 
 Say = Callable[[AnswerRequest], Iterator[TextDelta | Complete]]
 
 
 def echo(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
-    """Says by whom what was said last, and how many messages there were."""
+    """Answer with the adapter, the number of messages, and the last of them."""
     text = f"{question.adapter or BASE} heard {len(question.messages)}: {question.messages[-1].content}"
     yield TextDelta(text)
     yield Complete(text, 30, 12, 0.5, "complete")
 
 
 class Director:
-    """What the processes do that are opened during a test, and what was asked of them."""
+    """Decides what the chat processes of a test do, and records the questions to them."""
 
     def __init__(self) -> None:
         self.opens: Loaded | LoratuiError = Loaded("cpu", "float32", 2048)
         self.say: Say = echo
         self.openings: list[LoadRequest] = []
-        self.asked: list[AnswerRequest] = []
+        self.questions: list[AnswerRequest] = []
         self.open_now = 0
         self.stopped = threading.Event()
 
-    def start(self, request: LoadRequest) -> DirectedTalk:
+    def start(self, request: LoadRequest) -> DirectedChat:
         self.openings.append(request)
         self.open_now += 1
-        return DirectedTalk(self)
+        return DirectedChat(self)
 
     def until_stopped(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
-        """Begins to answer, and ends when it is stopped."""
+        """Begin to answer, and end when it is stopped."""
         yield TextDelta("I begin")
         self.stopped.wait()
         yield Complete("I begin", 5, 2, 1.0, "stopped")
 
 
-class DirectedTalk:
+class DirectedChat:
     def __init__(self, director: Director) -> None:
         self._director = director
         self._closed = False
@@ -74,7 +74,7 @@ class DirectedTalk:
         return self._director.opens
 
     def ask(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
-        self._director.asked.append(question)
+        self._director.questions.append(question)
         return self._director.say(question)
 
     def stop(self) -> None:
@@ -102,20 +102,20 @@ def two(idle_cockpit: Cockpit) -> Cockpit:
     return idle_cockpit
 
 
-def told(pilot: AppPilot) -> str:
-    return " ".join(item.message for item in pilot.app._notifications)
+def notices(pilot: AppPilot) -> str:
+    return " ".join(notice.message for notice in pilot.app._notifications)
 
 
-def kept(cockpit: Cockpit) -> list[Chat]:
+def saved_chats(cockpit: Cockpit) -> list[Chat]:
     directory = cockpit.workspace.conversations_dir
     return [ChatFile(cockpit.workspace).read(path) for path in sorted(directory.glob("*.json"))]
 
 
-async def test_selected_round_is_talked_to_and_hears_what_was_said_before(
+async def test_chat_with_the_selected_round_remembers_its_messages(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         assert director.openings[0].adapters == {"0002-00c0ffee": str(two.workspace.run_dir("0002-00c0ffee").adapter)}
         assert "round 2  chat template" in shown(pilot, "#speakers")
         assert "some/model · float32 on cpu" in shown(pilot, "#title")
@@ -124,23 +124,23 @@ async def test_selected_round_is_talked_to_and_hears_what_was_said_before(
         assert "› hello\n\n0002-00c0ffee heard 1: hello\n" in transcript(pilot)
         assert "12 tokens · 24.0 tokens/s · 42 of 2,048 positions" in transcript(pilot)
         await say(pilot, screen, "again")
-        assert [item.content for item in director.asked[1].messages] == [
+        assert [message.content for message in director.questions[1].messages] == [
             "hello", "0002-00c0ffee heard 1: hello", "again",
         ]  # fmt: skip
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
         await until(pilot, lambda: director.open_now == 0, "the end of the process")
-        assert [len(item.exchanges) for item in kept(two)] == [2]
+        assert [len(chat.exchanges) for chat in saved_chats(two)] == [2]
 
 
-async def test_marked_rounds_answer_side_by_side_and_each_hears_itself(
+async def test_marked_rounds_answer_side_by_side_and_each_remembers_its_own_answers(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     async with open_app(two, size=(120, 36)) as pilot:
-        screen = await talking(pilot, "space", "up", "space")
+        screen = await open_chat(pilot, "space", "up", "space")
         await say(pilot, screen, "hello")
         await say(pilot, screen, "again")
-        assert [(item.adapter, item.messages[-2].content) for item in director.asked[2:]] == [
+        assert [(question.adapter, question.messages[-2].content) for question in director.questions[2:]] == [
             ("0001-00c0ffee", "0001-00c0ffee heard 1: hello"), ("0002-00c0ffee", "0002-00c0ffee heard 1: hello"),
         ]  # fmt: skip
         line = next(line for line in transcript(pilot).splitlines() if "0001-00c0ffee heard 1" in line)
@@ -153,18 +153,19 @@ async def test_marked_rounds_answer_side_by_side_and_each_hears_itself(
         )
 
 
-async def test_base_model_comes_beside_and_goes(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+async def test_base_model_is_added_and_removed(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "alone")
         await pilot.press("ctrl+b")
         assert "base model" in shown(pilot, "#speakers")
         await say(pilot, screen, "both")
-        assert [(item.adapter, len(item.messages)) for item in director.asked[1:]] == [("0002-00c0ffee", 3), (None, 1)]
+        questions = [(question.adapter, len(question.messages)) for question in director.questions[1:]]
+        assert questions == [("0002-00c0ffee", 3), (None, 1)]
         await pilot.press("ctrl+b")
         await say(pilot, screen, "alone again")
-        assert len(director.asked) == 4
-        assert "base heard 1: both" in transcript(pilot), "what it said stays"
+        assert len(director.questions) == 4
+        assert "base heard 1: both" in transcript(pilot), "its answer stays"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ async def test_base_model_comes_beside_and_goes(open_app: OpenApp, two: Cockpit,
         ({"spec": make_spec(lora__bias="all")}, "trained biases of the base model"),
     ],
 )
-async def test_round_that_cannot_be_talked_to_says_why(
+async def test_round_without_a_usable_adapter_says_why(
     open_app: OpenApp, two: Cockpit, director: Director, changes: dict[str, Any], words: str
 ) -> None:
     if "status" in changes:
@@ -185,26 +186,28 @@ async def test_round_that_cannot_be_talked_to_says_why(
     async with open_app(two) as pilot:
         await until(pilot, lambda: bool(shown(pilot, "#detail")), "the rounds")
         await pilot.press("g", "space", "G", "space", "t")
-        await until(pilot, lambda: words in told(pilot), words)
+        await until(pilot, lambda: words in notices(pilot), words)
         assert on_screen(pilot, "RoundsScreen")
     assert director.openings == []
 
 
-async def test_answer_appears_as_it_is_made_and_is_stopped(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+async def test_growing_answer_is_shown_and_can_be_stopped(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     director.say = director.until_stopped
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await pilot.press(*"go", "enter")
         await until(pilot, lambda: "I begin" in transcript(pilot), "its first words")
-        assert "round 2 answers: ctrl+x stops it" in shown(pilot, "#talk-status")
+        assert "round 2 answers: ctrl+x stops it" in shown(pilot, "#chat-status")
         await pilot.press(*"more", "enter")
-        assert "still to come" in told(pilot) and screen.message.value == "more", "it waits its turn in the line"
+        assert "ctrl+x to stop it" in notices(pilot) and screen.message.value == "more", (
+            "the message stays in the field"
+        )
         await pilot.press("ctrl+x")
         await answered(pilot, screen)
         assert "2 tokens · 2.0 tokens/s · 7 of 2,048 positions · stopped" in transcript(pilot)
 
 
-async def test_escape_stops_first_and_leaves_then(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+async def test_escape_stops_the_answer_and_then_leaves(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     release = threading.Event()
 
     def deaf(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
@@ -214,71 +217,71 @@ async def test_escape_stops_first_and_leaves_then(open_app: OpenApp, two: Cockpi
 
     director.say = deaf
     async with open_app(two) as pilot:
-        await talking(pilot)
+        await open_chat(pilot)
         await pilot.press(*"go", "enter")
         await until(pilot, lambda: "I go on" in transcript(pilot), "its first words")
         await pilot.press("escape")
-        assert on_screen(pilot, "TalkScreen") and "esc leaves" in shown(pilot, "#talk-status")
+        assert on_screen(pilot, "ChatScreen") and "esc leaves" in shown(pilot, "#chat-status")
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
         release.set()
-    (conversation,) = kept(two)
+    (conversation,) = saved_chats(two)
     (answer,) = conversation.exchanges[0].answers.values()
-    assert (answer.text, answer.ending) == ("I go on", "stopped"), "what it had said is kept"
+    assert (answer.text, answer.ending) == ("I go on", "stopped"), "the text so far is saved"
 
 
 async def test_settings_are_changed_for_the_next_question(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await pilot.press("ctrl+o")
-        await until(pilot, lambda: on_screen(pilot, "TalkSettingsScreen"), "the settings")
+        await until(pilot, lambda: on_screen(pilot, "ChatSettingsScreen"), "the settings")
         for name, text in (("temperature", "11"), ("prompt_template", "alpaca"), ("system", "Be brief.␊Be kind.")):
             pilot.app.screen.query_one(f"#setting-{name}", Input).value = text
         await pilot.press("enter")
         assert "temperature is '11': it must be a number at least 0 and at most 10" in shown(pilot, "#setting-error")
         pilot.app.screen.query_one("#setting-temperature", Input).value = "0"
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: on_screen(pilot, "TalkScreen"), "the conversation")
+        await until(pilot, lambda: on_screen(pilot, "ChatScreen"), "the conversation")
         assert "round 2  Alpaca's prompt" in shown(pilot, "#speakers")
-        assert "temperature 0 · top-p 0.95" in shown(pilot, "#talk-status")
+        assert "temperature 0 · top-p 0.95" in shown(pilot, "#chat-status")
         await say(pilot, screen, "hello")
-    (question,) = director.asked
+    (question,) = director.questions
     assert (question.temperature, question.prompt_template) == (0.0, "alpaca")
-    assert [item.content for item in question.messages] == ["Be brief.\nBe kind.", "hello"]
+    assert [message.content for message in question.messages] == ["Be brief.\nBe kind.", "hello"]
 
 
-async def test_last_exchange_is_taken_back_into_the_line(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+async def test_last_message_is_taken_back_into_the_field(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "one\ntwo")
         await pilot.press("x", "ctrl+r")
-        assert "something is typed" in told(pilot) and len(screen.conversation.exchanges) == 1
+        assert "clear it with ctrl+u first" in notices(pilot) and len(screen.conversation.exchanges) == 1
         await pilot.press("backspace", "ctrl+r")
         assert screen.message.value == "one␊two"
         await pilot.press("!", "enter")
         await answered(pilot, screen)
-        assert [item.message for item in screen.conversation.exchanges] == ["one\ntwo!"]
-        assert len(director.asked[1].messages) == 1
+        assert [exchange.message for exchange in screen.conversation.exchanges] == ["one\ntwo!"]
+        assert len(director.questions[1].messages) == 1
 
 
-async def test_conversation_is_begun_anew_saved_under_a_name_and_taken_up_again(
+async def test_chat_is_started_again_saved_under_a_name_and_opened_again(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "first")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
         pilot.app.screen.query_one(Input).value = "of lamps"
         await pilot.press("enter")
-        await until(pilot, lambda: "kept as of lamps" in shown(pilot, "#title"), "the name")
+        await until(pilot, lambda: "saved as of lamps" in shown(pilot, "#title"), "the name")
         assert os.listdir(two.workspace.conversations_dir) == ["of lamps.json"]
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not screen.conversation.exchanges, "a new one")
-        assert "Nothing has been said yet" in transcript(pilot)
+        assert "No messages yet" in transcript(pilot)
         await say(pilot, screen, "second")
-        assert len(director.asked[-1].messages) == 1 and len(director.openings) == 1, "the model stays loaded"
-        assert len(kept(two)) == 2
+        assert len(director.questions[-1].messages) == 1 and len(director.openings) == 1, "the model stays loaded"
+        assert len(saved_chats(two)) == 2
         await pilot.press("ctrl+f")
         await until(pilot, lambda: on_screen(pilot, "ChooseScreen"), "the choice")
         options = pilot.app.screen.query_one(OptionList)
@@ -288,15 +291,15 @@ async def test_conversation_is_begun_anew_saved_under_a_name_and_taken_up_again(
         await pilot.press("enter")
         await until(pilot, lambda: "› first" in transcript(pilot), "the first conversation")
         await say(pilot, screen, "and on")
-        assert len(director.asked[-1].messages) == 3
-        assert sorted(len(item.exchanges) for item in kept(two)) == [1, 2], "each in its own file"
+        assert len(director.questions[-1].messages) == 3
+        assert sorted(len(chat.exchanges) for chat in saved_chats(two)) == [1, 2], "each in its own file"
 
 
 async def test_one_side_is_exported_as_rows_to_train_on(
     open_app: OpenApp, two: Cockpit, director: Director, tmp_path: Path
 ) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot, "space", "up", "space")
+        screen = await open_chat(pilot, "space", "up", "space")
         await say(pilot, screen, "hello")
         for file in ("", str(tmp_path / "rows.jsonl"), str(tmp_path / "rows.jsonl")):
             await pilot.press("ctrl+e")
@@ -306,7 +309,7 @@ async def test_one_side_is_exported_as_rows_to_train_on(
             if file:
                 pilot.app.screen.query_one(Input).value = file
             await pilot.press("enter")
-            await until(pilot, lambda: "round 2's side is an example in" in told(pilot), "the end")
+            await until(pilot, lambda: "round 2's answers are an example in" in notices(pilot), "the end")
             pilot.app.clear_notifications()
         assert (two.workspace.conversations_dir / "examples.jsonl").read_text().count("\n") == 1
         rows = read_rows(tmp_path / "rows.jsonl", DataSpec("rows.jsonl"))
@@ -322,7 +325,7 @@ async def test_last_answers_are_copied(
     copied: list[str] = []
     async with open_app(two) as pilot:
         monkeypatch.setattr(pilot.app, "copy_to_clipboard", copied.append)
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "one")
         await pilot.press("ctrl+y", "ctrl+b")
         await say(pilot, screen, "two")
@@ -332,7 +335,7 @@ async def test_last_answers_are_copied(
     ]  # fmt: skip
 
 
-async def test_refused_question_is_told_and_the_next_one_answered(
+async def test_refused_question_is_shown_and_the_next_one_answered(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     def too_long(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
@@ -342,44 +345,42 @@ async def test_refused_question_is_told_and_the_next_one_answered(
 
     director.say = too_long
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "far too long a message")
         assert "› far too long a message\n\n✗ the conversation has 9,000 tokens by now" in transcript(pilot)
         await say(pilot, screen, "short")
         assert "0002-00c0ffee heard 1: short" in transcript(pilot)
-        assert len(director.openings) == 1 and [len(item.exchanges) for item in kept(two)] == [2]
+        assert len(director.openings) == 1 and [len(chat.exchanges) for chat in saved_chats(two)] == [2]
 
 
-async def test_process_that_died_is_told_and_another_one_goes_on(
-    open_app: OpenApp, two: Cockpit, director: Director
-) -> None:
+async def test_process_that_died_is_reported_and_replaced(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     def die(question: AnswerRequest) -> Iterator[TextDelta | Complete]:
         yield TextDelta("half an ans")
         raise ProcessEnded("the model ended without an answer: Killed")
 
     director.say = die
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await pilot.press("ctrl+b")
         await say(pilot, screen, "hello")
         assert "half an ans" in transcript(pilot) and "✗ the model ended without an answer:" in transcript(pilot)
-        assert len(director.asked) == 1, "a dead process is not asked"
-        assert "enter tries again: the model ended without an answer: Killed" in shown(pilot, "#talk-status")
+        assert len(director.questions) == 1, "a dead process is not asked"
+        assert "enter tries again: the model ended without an answer: Killed" in shown(pilot, "#chat-status")
         await until(pilot, lambda: director.open_now == 0, "the end of the process")
         director.say = echo
         await say(pilot, screen, "go on")
-        assert [item.content for item in director.asked[1].messages] == ["hello", "half an ans", "go on"]
+        assert [message.content for message in director.questions[1].messages] == ["hello", "half an ans", "go on"]
         assert len(director.openings) == 2
 
 
-async def test_model_that_cannot_be_loaded_is_told_and_nothing_that_was_said_is_lost(
+async def test_model_that_cannot_be_loaded_is_reported_and_no_message_is_lost(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     director.opens = ModelError("model.path is 'some/model': there is no such directory")
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         assert "enter tries again: model.path is 'some/model': there is no such directory" in shown(
-            pilot, "#talk-status"
+            pilot, "#chat-status"
         )
         await say(pilot, screen, "hello")
         assert "✗ model.path is 'some/model': there is no such directory" in transcript(pilot)
@@ -389,39 +390,39 @@ async def test_model_that_cannot_be_loaded_is_told_and_nothing_that_was_said_is_
         await pilot.press("ctrl+r", "enter")
         await answered(pilot, screen)
         assert "0002-00c0ffee heard 1: hello" in transcript(pilot)
-        assert [len(item.exchanges) for item in kept(two)] == [1]
+        assert [len(chat.exchanges) for chat in saved_chats(two)] == [1]
 
 
-async def test_adapter_that_cannot_be_used_is_told_and_the_other_answers(
+async def test_adapter_that_cannot_be_used_is_reported_and_the_other_answers(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     director.opens = Loaded("cpu", "float32", 2048, {"0001-00c0ffee": "the adapter is damaged"})
     async with open_app(two) as pilot:
-        screen = await talking(pilot, "space", "up", "space")
+        screen = await open_chat(pilot, "space", "up", "space")
         assert "round 1  ✗ the adapter is damaged" in shown(pilot, "#speakers")
         await say(pilot, screen, "hello")
-        assert [item.adapter for item in director.asked] == ["0002-00c0ffee"]
+        assert [question.adapter for question in director.questions] == ["0002-00c0ffee"]
 
 
-async def test_what_is_left_behind_is_asked_for(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+async def test_leaving_asks_before_something_is_lost(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     async with open_app(two) as pilot:
-        await talking(pilot)
+        await open_chat(pilot)
         await pilot.press(*"half", "escape")
         await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
         await pilot.press("n")
-        await until(pilot, lambda: on_screen(pilot, "TalkScreen"), "the conversation")
+        await until(pilot, lambda: on_screen(pilot, "ChatScreen"), "the conversation")
         await pilot.press("ctrl+q")
         await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
         await pilot.press("n", "ctrl+u", "escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
 
 
-async def test_conversation_that_cannot_be_kept_is_told_kept_later_and_not_left_unasked(
+async def test_chat_that_cannot_be_saved_is_saved_later_and_not_left_without_asking(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     two.workspace.conversations_dir.write_text("a file in its place")
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "hello")
         await until(pilot, lambda: "the conversation could not be saved in" in shown(pilot, "#banner"), "the banner")
         await pilot.press("escape")
@@ -429,22 +430,24 @@ async def test_conversation_that_cannot_be_kept_is_told_kept_later_and_not_left_
         await pilot.press("n")
         two.workspace.conversations_dir.unlink()
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: "kept as" in shown(pilot, "#title"), "the file")
-        assert [item.exchanges for item in kept(two)] == [screen.conversation.exchanges]
+        await until(pilot, lambda: "saved as" in shown(pilot, "#title"), "the file")
+        assert [chat.exchanges for chat in saved_chats(two)] == [screen.conversation.exchanges]
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
 
 
-async def test_read_only_workspace_is_talked_to_and_nothing_is_written(
+async def test_chat_in_a_read_only_workspace_writes_nothing(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     async with open_app(Cockpit(two.workspace, lambda _: None, readonly=True)) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "hello")
         assert "heard 1: hello" in transcript(pilot)
         for key in ("ctrl+s", "ctrl+e"):
             await pilot.press(key)
-            await until(pilot, lambda: "is open for reading only: leave --readonly out" in told(pilot), "the refusal")
+            await until(
+                pilot, lambda: "is open for reading only: leave --readonly out" in notices(pilot), "the refusal"
+            )
             pilot.app.clear_notifications()
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
@@ -455,17 +458,17 @@ async def test_read_only_workspace_is_talked_to_and_nothing_is_written(
 
 async def test_pasted_line_breaks_are_kept(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
-        screen.query_one(TalkInput).post_message(Paste("one\r\n\ttwo\nthree"))
+        screen = await open_chat(pilot)
+        screen.query_one(ChatInput).post_message(Paste("one\r\n\ttwo\nthree"))
         await until(pilot, lambda: screen.message.value == "one␊␉two␊three", "the paste")
         await pilot.press("ctrl+j", "!", "enter")
         await answered(pilot, screen)
-    assert director.asked[0].messages[-1].content == "one\n\ttwo\nthree\n!"
+    assert director.questions[0].messages[-1].content == "one\n\ttwo\nthree\n!"
 
 
 async def test_long_lines_are_broken_before_the_scrollbar(open_app: OpenApp, two: Cockpit, director: Director) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "a" * 78 * 40)
         view = screen.query_one(Transcript)
         assert view.max_scroll_y > 0
@@ -475,11 +478,11 @@ async def test_long_lines_are_broken_before_the_scrollbar(open_app: OpenApp, two
         assert "".join(lines).count("a") >= 2 * 78 * 40
 
 
-async def test_who_scrolls_back_stays_there_while_an_answer_grows(
+async def test_view_that_is_scrolled_back_stays_while_an_answer_grows(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "line\n" * 60)
         view = screen.query_one(Transcript)
         end = view.scroll_offset.y
@@ -498,23 +501,23 @@ async def test_who_scrolls_back_stays_there_while_an_answer_grows(
         assert view.scroll_offset.y == view.max_scroll_y
 
 
-async def test_kept_conversation_with_a_round_that_is_gone_can_be_read_and_exported(
+async def test_saved_chat_with_a_deleted_round_can_be_read_and_exported(
     open_app: OpenApp, two: Cockpit, director: Director
 ) -> None:
     async with open_app(two) as pilot:
-        screen = await talking(pilot)
+        screen = await open_chat(pilot)
         await say(pilot, screen, "hello")
         speakers = tuple(
-            msgspec.structs.replace(item, key="0009-gone", number=9) for item in screen.conversation.speakers
+            msgspec.structs.replace(speaker, key="0009-gone", number=9) for speaker in screen.conversation.speakers
         )
         answers = {"0009-gone": next(iter(screen.conversation.exchanges[0].answers.values()))}
         exchange = msgspec.structs.replace(screen.conversation.exchanges[0], answers=answers)
         foreign = msgspec.structs.replace(screen.conversation, speakers=speakers, exchanges=(exchange,))
         ChatFile(two.workspace).save(foreign, "foreign")
-        await screen._take_up_kept(two.workspace.conversations_dir / "foreign.json")
+        await screen._open_saved(two.workspace.conversations_dir / "foreign.json")
         await until(
             pilot, lambda: "round 9 of this conversation is not in this workspace" in shown(pilot, "#speakers"), "9"
         )
         await pilot.press(*"hm", "enter")
-        assert "is not in this workspace" in told(pilot) and screen.message.value == "hm"
+        assert "is not in this workspace" in notices(pilot) and screen.message.value == "hm"
         assert "heard 1: hello" in transcript(pilot)

@@ -59,11 +59,11 @@ def test_answers_stand_side_by_side_where_there_is_room_and_beneath_each_other_e
     ]  # fmt: skip
 
 
-def test_answer_that_grows_or_is_to_come_is_shown_and_one_who_left_keeps_its_words() -> None:
+def test_unfinished_answers_and_those_of_removed_speakers_are_shown() -> None:
     frame = Frame(60, (THREE, EIGHT), None, (THREE.key, EIGHT.key), {THREE.key: "I beg"})
     assert texts(Exchange("go"), frame) == ["› go", "", "round 3 attention", "I beg", "", "round 8 rates", "…", ""]
-    left = Exchange("go", {THREE.key: ChatAnswer("a"), BASE: ChatAnswer("b")})
-    assert "base model" in texts(left, Frame(60, (THREE,), None))
+    with_base = Exchange("go", {THREE.key: ChatAnswer("a"), BASE: ChatAnswer("b")})
+    assert "base model" in texts(with_base, Frame(60, (THREE,), None))
 
 
 @pytest.mark.parametrize(

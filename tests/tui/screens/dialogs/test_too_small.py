@@ -1,4 +1,4 @@
-"""In a terminal that is too small everything is covered by a sentence, and is as it was once there is room again."""
+"""A terminal that is too small shows only a sentence; everything is as before once there is room again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from engine.api import Cockpit
 from engine.spec.schema import Spec
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import make_round
-from tui.screens.dialogs.too_small import NEEDED
+from tui.screens.dialogs.too_small import MIN_SIZE
 
 
 def sentence(pilot: AppPilot) -> str:
     return str(pilot.app.screen.query_one(Static).content)
 
 
-@pytest.mark.parametrize("size", [(NEEDED.width - 1, 40), (120, NEEDED.height - 1), (1, 1), (20, 5)])
+@pytest.mark.parametrize("size", [(MIN_SIZE.width - 1, 40), (120, MIN_SIZE.height - 1), (1, 1), (20, 5)])
 async def test_small_terminal_says_which_size_is_needed(
     open_app: OpenApp, idle_cockpit: Cockpit, size: tuple[int, int]
 ) -> None:
     async with open_app(idle_cockpit, size=size) as pilot:
         await until(pilot, lambda: on_screen(pilot, "TooSmallScreen"), "the cover")
-        assert f"needs {NEEDED.width}×{NEEDED.height} characters" in sentence(pilot)
+        assert f"needs {MIN_SIZE.width}×{MIN_SIZE.height} characters" in sentence(pilot)
         assert f"has {size[0]}×{size[1]}:" in sentence(pilot)
         await pilot.press("n")
         assert on_screen(pilot, "TooSmallScreen")
@@ -32,7 +32,7 @@ async def test_small_terminal_says_which_size_is_needed(
 
 
 async def test_least_size_is_enough(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
-    async with open_app(idle_cockpit, size=(NEEDED.width, NEEDED.height)) as pilot:
+    async with open_app(idle_cockpit, size=(MIN_SIZE.width, MIN_SIZE.height)) as pilot:
         await pilot.pause()
         assert on_screen(pilot, "RoundsScreen")
 

@@ -1,4 +1,4 @@
-"""What each key does that changes what a person says of a round, deletes rounds, or takes that back."""
+"""The keys that edit name, note and tags of a round, delete rounds, or undo that."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def until_closed(pilot: AppPilot) -> None:
         ("number_sign", "tags", " fast base", ("base", "fast")),
     ],
 )
-async def test_line_is_edited_in_place_and_z_brings_the_old_one_back(
+async def test_line_is_edited_in_place_and_z_restores_the_old_text(
     open_app: OpenApp, three: Cockpit, key: str, field: str, typed: str, value: object
 ) -> None:
     before = getattr(three.store.get(3), field)
@@ -73,7 +73,7 @@ async def test_escape_leaves_the_line_as_it_was(open_app: OpenApp, three: Cockpi
         assert three.store.get(3).note == "first\nsecond"
 
 
-async def test_what_was_typed_stays_until_the_store_takes_it(
+async def test_typed_text_stays_until_the_store_saves_it(
     open_app: OpenApp, three: Cockpit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> Round:
@@ -102,7 +102,7 @@ async def test_leaving_asks_while_a_line_is_unsaved(open_app: OpenApp, three: Co
         await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
 
 
-async def test_tag_that_is_refused_is_told_in_the_line(open_app: OpenApp, three: Cockpit) -> None:
+async def test_refused_tag_is_explained_in_the_line(open_app: OpenApp, three: Cockpit) -> None:
     async with open_app(three) as pilot:
         await until_numbers(pilot, 1, 2, 3)
         token = "hf_" + "a1B2" * 9
@@ -116,7 +116,7 @@ async def test_d_deletes_at_once_and_z_brings_it_back_to_its_place(open_app: Ope
         await until_numbers(pilot, 1, 2, 3)
         await pilot.press("k", "d")
         await until_numbers(pilot, 1, 3)
-        assert any("round 2 is deleted: press z to undo" in item.message for item in pilot.app._notifications)
+        assert any("round 2 is deleted: press z to undo" in notice.message for notice in pilot.app._notifications)
         assert pilot.app.screen.query_one(RoundTable).selected_number == 3
         await pilot.press("z")
         await until_numbers(pilot, 1, 2, 3)
@@ -150,7 +150,7 @@ async def test_marked_rounds_out_of_sight_are_deleted_only_after_a_yes(open_app:
         assert [round_.number for round_ in three.store.rounds()] == [2]
 
 
-async def test_several_deletions_are_taken_back_the_last_first(open_app: OpenApp, three: Cockpit) -> None:
+async def test_several_deletions_are_undone_the_last_first(open_app: OpenApp, three: Cockpit) -> None:
     async with open_app(three) as pilot:
         await until_numbers(pilot, 1, 2, 3)
         await pilot.press("d")

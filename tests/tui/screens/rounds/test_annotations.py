@@ -1,4 +1,4 @@
-"""What `Annotations` writes to the store, and what undoes it, on a screen without a table."""
+"""`Annotations` on a screen without a table: what it writes to the store, and what undoes it."""
 
 from __future__ import annotations
 

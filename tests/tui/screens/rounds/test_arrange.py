@@ -1,4 +1,4 @@
-"""What each key does to what the table shows: order, filter, groups, columns, marks."""
+"""The keys that change order, filter, groups, columns and marks of the table."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def reference(reference_workspace: Workspace) -> Cockpit:
 @pytest.fixture
 def varied(idle_cockpit: Cockpit) -> Cockpit:
     """Four rounds: two ranks, perplexities out of order, one that failed."""
-    made = (
+    outcomes = (
         (16, Result(perplexity=3.0, eval_loss=1.1, train_seconds=60.0), Status.FINISHED, "wide oscillation"),
         (8, Result(perplexity=2.0, eval_loss=0.7, train_seconds=90.0), Status.FINISHED, "narrow"),
         (16, Result(perplexity=4.0, eval_loss=1.4, train_seconds=30.0), Status.FINISHED, "wide again"),
         (8, Result(), Status.FAILED, ""),
     )
-    for parent, (rank, result, status, note) in enumerate(made):
+    for parent, (rank, result, status, note) in enumerate(outcomes):
         spec = make_spec(lora__r=rank)
         add = partial(make_round, status=status, spec=spec, result=result, note=note, parent=parent or None)
         idle_cockpit.store.add(add)
@@ -53,9 +53,9 @@ def table_of(pilot: AppPilot) -> RoundTable:
 
 
 def column(pilot: AppPilot, key: str) -> list[str]:
-    """What the rows say in a column, headings left out."""
+    """Return the texts of a column, without those of headings."""
     table = table_of(pilot)
-    place = [item.key for item in table.columns].index(key)
+    place = [column.key for column in table.columns].index(key)
     return [table.texts_at(row)[place] for row, number in enumerate(table.rows) if isinstance(number, int)]
 
 
@@ -70,7 +70,7 @@ async def until_numbers(pilot: AppPilot, *expected: int) -> None:
 async def choose(pilot: AppPilot, key: str) -> None:
     """Put the cursor of the columns on one."""
     table = table_of(pilot)
-    place = [item.key for item in table.columns].index(key)
+    place = [column.key for column in table.columns].index(key)
     await pilot.press(*["left"] * len(table.columns), *["right"] * place)
     assert table.column is not None
     assert table.column.key == key
@@ -243,15 +243,15 @@ async def test_minus_hides_and_the_columns_are_remembered(open_app: OpenApp, var
         await until_numbers(pilot, 1, 2, 3, 4)
         await choose(pilot, "train_seconds")
         await pilot.press("minus")
-        assert "train_seconds" not in [item.key for item in table_of(pilot).columns]
+        assert "train_seconds" not in [column.key for column in table_of(pilot).columns]
         await choose(pilot, "perplexity")
         await pilot.press("less_than_sign", "less_than_sign")
-        keys = [item.key for item in table_of(pilot).columns]
+        keys = [column.key for column in table_of(pilot).columns]
         assert keys.index("perplexity") == keys.index("eval_loss") - 2
         await until(pilot, lambda: read_layout() == table_of(pilot).column_layout, "the file")
     async with open_app(varied, size=WIDE) as pilot:
         await until_numbers(pilot, 1, 2, 3, 4)
-        assert [item.key for item in table_of(pilot).columns] == keys
+        assert [column.key for column in table_of(pilot).columns] == keys
 
 
 @pytest.mark.parametrize(
@@ -262,10 +262,10 @@ async def test_foreign_state_file_harms_nothing(open_app: OpenApp, varied: Cockp
     layout_path().write_bytes(content)
     async with open_app(varied) as pilot:
         await until_numbers(pilot, 1, 2, 3, 4)
-        assert {"number", "status", "note", "perplexity"} <= {item.key for item in table_of(pilot).columns}
+        assert {"number", "status", "note", "perplexity"} <= {column.key for column in table_of(pilot).columns}
 
 
-async def test_state_file_that_is_a_directory_is_told_and_harms_nothing(open_app: OpenApp, varied: Cockpit) -> None:
+async def test_state_file_that_is_a_directory_is_reported_and_harms_nothing(open_app: OpenApp, varied: Cockpit) -> None:
     layout_path().mkdir(parents=True)
     async with open_app(varied) as pilot:
         await until_numbers(pilot, 1, 2, 3, 4)
@@ -273,7 +273,7 @@ async def test_state_file_that_is_a_directory_is_told_and_harms_nothing(open_app
         await pilot.press("minus")
         await until(
             pilot,
-            lambda: any("columns could not be saved" in item.message for item in pilot.app._notifications),
+            lambda: any("columns could not be saved" in notice.message for notice in pilot.app._notifications),
             "the notice",
         )
 
@@ -287,12 +287,12 @@ async def test_v_shows_hides_and_moves_columns_at_once(open_app: OpenApp, varied
         chooser = pilot.app.screen.query_one(ColumnList)
         row = list(chooser.rows).index("lora.lora_dropout")
         await pilot.press(*["down"] * row, "space")
-        assert "lora.lora_dropout" in [item.key for item in rounds_table.columns]
+        assert "lora.lora_dropout" in [column.key for column in rounds_table.columns]
         await pilot.press("K")
         assert chooser.cursor_key == "lora.lora_dropout"
         assert list(chooser.rows).index("lora.lora_dropout") == row - 1
         await pilot.press("g", "space")
-        assert "number" in [item.key for item in rounds_table.columns]
+        assert "number" in [column.key for column in rounds_table.columns]
         await pilot.press("escape")
         assert on_screen(pilot, "RoundsScreen")
 
@@ -308,7 +308,7 @@ async def test_equals_shows_only_columns_that_differ_among_the_rounds_shown(
         await pilot.press("equals_sign")
 
         def keys() -> set[str]:
-            return {item.key for item in table_of(pilot).columns}
+            return {column.key for column in table_of(pilot).columns}
 
         assert keys() == {"number", "status", "note", "lora.lora_dropout", "train.seed"}
         assert "columns that differ" in shown(pilot, "#title")
@@ -337,8 +337,10 @@ async def test_result_that_does_not_compare_is_marked_and_the_detail_says_why(
         await until_numbers(pilot, 1, 2, 3, 4, 5)
         assert column(pilot, "perplexity") == ["3.00", "★2.00", "4.00", "", "≁1.50"]
         assert column(pilot, "eval_loss") == ["1.1000", "★0.7000", "1.4000", "", "≁0.4000"]
-        told = "≁ measured on other held-out tokens than rounds 1 and 2: another prompt template (data.prompt_template)"
-        assert told in shown(pilot, "#detail").splitlines()
+        reason = (
+            "≁ measured on other held-out tokens than rounds 1 and 2: another prompt template (data.prompt_template)"
+        )
+        assert reason in shown(pilot, "#detail").splitlines()
         await pilot.press("home")
         assert "≁" not in shown(pilot, "#detail")
 
@@ -350,7 +352,7 @@ async def test_interval_has_a_column_where_there_is_room(open_app: OpenApp, idle
     for width, there in ((80, False), (150, True)):
         async with open_app(idle_cockpit, size=(width, 30)) as pilot:
             await until_numbers(pilot, 1)
-            assert ("perplexity_interval" in [item.key for item in table_of(pilot).columns]) is there
+            assert ("perplexity_interval" in [column.key for column in table_of(pilot).columns]) is there
             assert "perplexity 3.00 (95 %: 2.86–3.19, eval loss 1.1000)" in shown(pilot, "#detail")
             if there:
                 assert column(pilot, "perplexity_interval") == ["2.86–3.19"]

@@ -14,10 +14,10 @@ Row = tuple[str, str, str]
 
 
 def rows(pilot: AppPilot) -> list[Row]:
-    """Place, number and status of each row."""
+    """Return place, number and status of each row."""
     table = pilot.app.screen.query_one(QueueTable)
-    listed = [table.texts_at(row) for row in range(table.row_count)]
-    return [(cells[0], cells[1], cells[2]) for cells in listed]
+    texts = [table.texts_at(row) for row in range(table.row_count)]
+    return [(cells[0], cells[1], cells[2]) for cells in texts]
 
 
 async def until_rows(pilot: AppPilot, *expected: Row) -> None:

@@ -40,12 +40,12 @@ async def test_reference_rounds_stand_with_settings_and_results(
     ]
     async with open_app(reference, size=size) as pilot:
         await until_rows(pilot, 5)
-        for row, wanted in zip(cells(pilot), expected, strict=True):
-            assert set(wanted[:-1]) <= set(row)
-            assert row[-1].startswith(wanted[-1])
+        for row, texts in zip(cells(pilot), expected, strict=True):
+            assert set(texts[:-1]) <= set(row)
+            assert row[-1].startswith(texts[-1])
 
 
-async def test_column_is_wide_enough_for_what_is_told_later(open_app: OpenApp, reference: Cockpit) -> None:
+async def test_column_is_wide_enough_for_words_that_come_later(open_app: OpenApp, reference: Cockpit) -> None:
     async with open_app(reference) as pilot:
         await until_rows(pilot, 5)
         assert any("imported  " in line for line in lines_of(pilot))
@@ -99,23 +99,23 @@ async def test_empty_table_says_what_to_press(open_app: OpenApp, idle_cockpit: C
         assert "press n" in shown(pilot, "#empty")
 
 
-@pytest.mark.parametrize(("key", "made"), [("enter", True), ("y", True), ("n", False), ("q", False)])
-async def test_absent_store_is_offered_to_be_made(
-    open_app: OpenApp, empty_directory: Path, key: str, made: bool
+@pytest.mark.parametrize(("key", "created"), [("enter", True), ("y", True), ("n", False), ("q", False)])
+async def test_missing_store_is_created_if_the_person_wants_it(
+    open_app: OpenApp, empty_directory: Path, key: str, created: bool
 ) -> None:
     cockpit = Cockpit(Workspace(empty_directory), lambda _: None)
     async with open_app(cockpit) as pilot:
         await until(pilot, lambda: on_screen(pilot, "WelcomeScreen"), "the offer")
-        told = shown(pilot, "#welcome-places")
-        assert str(empty_directory) in told and "experiments.json" in told and "runs/" in told
+        text = shown(pilot, "#welcome-places")
+        assert str(empty_directory) in text and "experiments.json" in text and "runs/" in text
         assert "a new round: the preset nano" in shown(pilot, "#welcome-keys")
         await pilot.press(key)
         await pilot.pause()
-        assert cockpit.store.exists() is made
-        assert pilot.app.is_running is made
+        assert cockpit.store.exists() is created
+        assert pilot.app.is_running is created
 
 
-async def test_damaged_store_is_told_and_left_alone(open_app: OpenApp, empty_directory: Path) -> None:
+async def test_damaged_store_is_reported_and_left_alone(open_app: OpenApp, empty_directory: Path) -> None:
     cockpit = Cockpit(Workspace(empty_directory), lambda _: None)
     cockpit.workspace.store_path.write_bytes(b'{"rounds": {"1": ')
     async with open_app(cockpit) as pilot:

@@ -1,4 +1,4 @@
-"""What can be done to the selected rounds, on a screen without a table."""
+"""Actions on the selected rounds, on a screen without a table."""
 
 from __future__ import annotations
 

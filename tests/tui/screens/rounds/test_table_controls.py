@@ -1,4 +1,4 @@
-"""What `TableControls` does to a table of rounds, on a screen that has nothing else."""
+"""`TableControls` on a screen that has only a table of rounds."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_back_clears_filter_then_marks_then_order(pilot: AppPilot, screen:
     table.action_mark()
     layers = [(table.view.filter, table.marked, table.view.sort)]
     for _ in range(3):
-        controls.back()
+        controls.go_back()
         layers.append((table.view.filter, table.marked, table.view.sort))
     assert layers == [("wide", [3], "-number"), ("", [3], "-number"), ("", [], "-number"), ("", [], "")]
 
@@ -111,9 +111,7 @@ async def test_chosen_columns_are_remembered_and_recalled(pilot: AppPilot, scree
     await until(pilot, lambda: screen.table.column_layout == other, "the columns of the file")
 
 
-async def test_columns_that_cannot_be_saved_are_shown_and_the_reason_is_told(
-    pilot: AppPilot, screen: TableScreen
-) -> None:
+async def test_columns_that_cannot_be_saved_give_the_reason(pilot: AppPilot, screen: TableScreen) -> None:
     layout_path().mkdir(parents=True)  # where the file would be
     screen.controls.remember_layout(ColumnLayout())
     assert isinstance(pilot.app, StandInApp)

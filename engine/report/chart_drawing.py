@@ -20,10 +20,10 @@ from matplotlib.ticker import MaxNLocator
 from engine.report.chart_client import ChartFile, ChartRequest
 from engine.runs.chart_series import (
     NOISY,
-    Along,
     Metric,
     Points,
     Series,
+    XAxis,
     bin_width,
     keep_extremes,
     points_of,
@@ -90,7 +90,7 @@ def plain(text: str) -> str:
 
 def points_by_step(series: Series, metric: Metric) -> Points:
     """Return the points of a metric of a run against its optimizer steps."""
-    return points_of(series, x_of_steps(series.curve, Along.STEP), metric, Along.STEP)
+    return points_of(series, x_of_steps(series.curve, XAxis.STEP), metric, XAxis.STEP)
 
 
 def metrics_of(series: Sequence[Series]) -> list[Metric]:

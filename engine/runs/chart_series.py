@@ -48,7 +48,7 @@ class Metric(Enum):
 NOISY = (Metric.TRAIN_LOSS, Metric.GRAD_NORM, Metric.TOKENS_PER_SECOND)  # worth smoothing
 
 
-class Along(Enum):
+class XAxis(Enum):
     """The x axis of a chart; time is training time, in seconds."""
 
     STEP = "step"
@@ -74,26 +74,26 @@ class Points(NamedTuple):
         return Points(self.steps[mask], self.x[mask], self.y[mask], self.lost)
 
 
-def x_of_steps(curve: Curve, along: Along) -> Numbers:
+def x_of_steps(curve: Curve, along: XAxis) -> Numbers:
     """Return the x coordinates of the steps of a curve."""
     with np.errstate(all="ignore"):
-        if along is Along.TIME:
+        if along is XAxis.TIME:
             return np.cumsum(np.frombuffer(curve.seconds, np.float32), dtype=np.float64)
-        return np.multiply(curve.steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
+        return np.multiply(curve.steps, curve.epochs_per_step if along is XAxis.EPOCH else 1.0)
 
 
-def x_at(curve: Curve, x: Numbers, steps: Sequence[int], along: Along) -> Numbers:
+def x_at(curve: Curve, x: Numbers, steps: Sequence[int], along: XAxis) -> Numbers:
     """Return the x coordinates of `steps`; `x` are those of the curve's steps.
 
     On the time axis a step that the curve does not have gets the coordinate of the step before it.
     """
-    if along is not Along.TIME:
+    if along is not XAxis.TIME:
         with np.errstate(all="ignore"):
-            return np.multiply(steps, curve.epochs_per_step if along is Along.EPOCH else 1.0)
+            return np.multiply(steps, curve.epochs_per_step if along is XAxis.EPOCH else 1.0)
     return np.append(0.0, x)[[bisect_right(curve.steps, step) for step in steps]]
 
 
-def points_of(series: Series, x: Numbers, metric: Metric, along: Along) -> Points:
+def points_of(series: Series, x: Numbers, metric: Metric, along: XAxis) -> Points:
     """Return the points of a metric; `x` are the coordinates of the run's steps.
 
     A loss or norm that is not finite is lost; of other metrics such a value is left out.
@@ -108,7 +108,7 @@ def points_of(series: Series, x: Numbers, metric: Metric, along: Along) -> Point
     return Points(steps, x, y, lost).only(usable)
 
 
-def eval_loss_points(series: Series, x: Numbers, along: Along) -> Points:
+def eval_loss_points(series: Series, x: Numbers, along: XAxis) -> Points:
     """Return the eval losses of a run at the steps where they were measured; `x` are the coordinates of its steps."""
     lost = [evaluated.step for evaluated in series.evaluations if evaluated.eval_loss is None]
     measured = [(event.step, event.eval_loss) for event in series.evaluations if event.eval_loss is not None]

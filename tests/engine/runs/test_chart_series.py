@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from engine.runs.chart_series import (
     PART,
-    Along,
     Metric,
     Points,
     Series,
+    XAxis,
     bin_width,
     keep_extremes,
     nearest,
@@ -38,7 +38,7 @@ def evaluated(number: int, loss: float | None) -> Evaluated:
     return Evaluated(time=1.0, step=number, eval_loss=loss, perplexity=None, supervised_tokens=1)
 
 
-def shown(series: Series, metric: Metric, along: Along = Along.STEP) -> Points:
+def shown(series: Series, metric: Metric, along: XAxis = XAxis.STEP) -> Points:
     return points_of(series, x_of_steps(series.curve, along), metric, along)
 
 
@@ -172,21 +172,21 @@ def test_eval_losses_lie_where_they_were_measured() -> None:
     events: list[AnyEvent] = [evaluated(0, 3.0)]
     events += [step(number, seconds=number) for number in (1, 2, 3, 4)]
     series = series_of(*events, evaluated(2, 2.0), evaluated(3, None), evaluated(4, 1.0))
-    points = shown(series, Metric.EVAL_LOSS, Along.TIME)
+    points = shown(series, Metric.EVAL_LOSS, XAxis.TIME)
     assert (points.steps.tolist(), points.y.tolist(), points.lost) == ([0, 2, 4], [3.0, 2.0, 1.0], [3])
     assert points.x.tolist() == [0.0, 3.0, 10.0]  # seconds of training until then
-    assert shown(series, Metric.EVAL_LOSS, Along.EPOCH).x.tolist() == pytest.approx([0.0, 0.2, 0.4])
+    assert shown(series, Metric.EVAL_LOSS, XAxis.EPOCH).x.tolist() == pytest.approx([0.0, 0.2, 0.4])
 
 
 def test_time_and_epochs_add_up_along_the_steps() -> None:
     series = series_of(*(step(number, seconds=2.0) for number in (1, 2, 3)))
-    assert shown(series, Metric.TRAIN_LOSS, Along.TIME).x.tolist() == [2.0, 4.0, 6.0]
-    assert shown(series, Metric.TRAIN_LOSS, Along.EPOCH).x.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert shown(series, Metric.TRAIN_LOSS, XAxis.TIME).x.tolist() == [2.0, 4.0, 6.0]
+    assert shown(series, Metric.TRAIN_LOSS, XAxis.EPOCH).x.tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_run_without_steps_has_no_points() -> None:
     for metric in Metric:
-        for along in Along:
+        for along in XAxis:
             assert len(shown(series_of(), metric, along).x) == 0
 
 

@@ -15,11 +15,11 @@ from textual.events import Click
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.runs.chart_series import Along, Metric, Numbers, Points, Series, nearest, smooth, x_of_steps
+from engine.runs.chart_series import Metric, Numbers, Points, Series, XAxis, nearest, smooth, x_of_steps
 from tui.widgets.chart.picture import COLOURS, MARKS, SMOOTHING, Shown, View
 from tui.widgets.chart.plot import CurvePlot, PlotData
 
-__all__ = ["MARKS", "Along", "CurveChart", "Metric", "Series"]
+__all__ = ["MARKS", "CurveChart", "Metric", "Series", "XAxis"]
 
 ZOOM = 2.0
 PAN = 0.25
@@ -164,7 +164,7 @@ class CurveChart(Widget, can_focus=True):
 
     def action_along(self) -> None:
         """The next kind of x axis, with the same steps in view and under the cursor."""
-        ways = list(Along)
+        ways = list(XAxis)
         view = self.view
         old = self._longest_x()
         view.along = ways[(ways.index(view.along) + 1) % len(ways)]

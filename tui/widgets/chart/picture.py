@@ -14,11 +14,11 @@ from engine.runs.chart_series import (
     NOISY,
     TINY,
     VAST,
-    Along,
     Metric,
     Numbers,
     Points,
     Series,
+    XAxis,
     bin_width,
     eval_loss_points,
     keep_extremes,
@@ -69,7 +69,7 @@ class View:
     """What a person chose to see; `window` and `cursor` are in units of the x axis."""
 
     metric: Metric = Metric.TRAIN_LOSS
-    along: Along = Along.STEP
+    along: XAxis = XAxis.STEP
     logarithmic: bool = False
     smoothing: int = 3
     window: Limits | None = None
@@ -121,7 +121,7 @@ class Shown:
         return [points_of(item, x, self.view.metric, self.view.along) for item, x in pairs]
 
     def _end(self) -> float:
-        if self.view.along is Along.STEP:
+        if self.view.along is XAxis.STEP:
             return float(self.last_step)
         ends: list[float] = []
         for item, x in zip(self.series, self._x, strict=True):
@@ -130,7 +130,7 @@ class Shown:
             step, reached = item.curve.steps[-1], float(x[-1])
             if len(self.series) > 1 or step >= self.last_step:
                 ends.append(reached)
-            elif self.view.along is Along.EPOCH:
+            elif self.view.along is XAxis.EPOCH:
                 ends.append(self.last_step * item.curve.epochs_per_step)
             elif TINY < (estimate := reached * self.last_step / max(1, step)) < VAST:
                 ends.append(round_up(estimate, FINE))
@@ -244,7 +244,7 @@ class Shown:
         words = [view.metric.value + (" in GiB" if view.metric is Metric.MEMORY else "")]
         words += ["log scale"] if view.logarithmic else []
         words += [f"smoothed over {write_number(self.span, self.span)} steps"] if self.span > 1 else []
-        words += [f"by {view.along.value}"] if view.along is not Along.STEP else []
+        words += [f"by {view.along.value}"] if view.along is not XAxis.STEP else []
         many = len(self.series) > 1
         names = [self._name(number, style) for number in range(len(self.series))] if many else []
         lost = [
@@ -276,9 +276,9 @@ class Shown:
 
     def _where(self, step: int, x: float) -> str:
         match self.view.along:
-            case Along.EPOCH:
+            case XAxis.EPOCH:
                 return f"step {step:,} · epoch {x:,.2f}"
-            case Along.TIME:
+            case XAxis.TIME:
                 return f"step {step:,} · {format_duration(x)}"
         return f"step {step:,}"
 
@@ -309,10 +309,10 @@ def _tell_lost(steps: Sequence[int]) -> str:
     return f"{len(steps):,} no number: step {named}" + (" …" if len(steps) > NAMED_STEPS else "")
 
 
-def _x_axis(along: Along) -> Axis:
-    if along is Along.TIME:
+def _x_axis(along: XAxis) -> Axis:
+    if along is XAxis.TIME:
         return TimeAxis(write_time)
-    return StepAxis(write_number) if along is Along.STEP else Axis(write_number)
+    return StepAxis(write_number) if along is XAxis.STEP else Axis(write_number)
 
 
 def _y_axis(view: View) -> Axis:

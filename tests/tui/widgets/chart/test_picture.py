@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.runs.chart_series import Along, Metric, Numbers, Points, Series, smooth
+from engine.runs.chart_series import Metric, Numbers, Points, Series, XAxis, smooth
 from engine.runs.events import Evaluated, Step
 from engine.runs.snapshot import RunSnapshot
 from tests.support.steps import step
@@ -53,7 +53,7 @@ def test_logs_of_any_numbers_have_a_picture(
     """Damaged or hostile ones: what is drawn is finite and lies within the limits, and there is always a word on it."""
     snapshots = [RunSnapshot(events) for events in runs]
     series = [Series("a run", run.curve, run.evaluations) for run in snapshots]
-    for metric, along, logarithmic in product(Metric, Along, (False, True)):
+    for metric, along, logarithmic in product(Metric, XAxis, (False, True)):
         view = View(metric, along, logarithmic, smoothing=len(SMOOTHING) - 1)
         begin, end = Shown(series, total, view).everything
         assert begin < end < math.inf

@@ -17,7 +17,6 @@ import regex
 from huggingface_hub import ModelCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from engine.files.paths import Workspace
 from engine.report.export import export_rounds, write_export
@@ -26,7 +25,7 @@ from engine.text.sanitize import clean
 from engine.training.model.model_card import RoundNames, model_card
 from tests.support.faults.tried import Tried
 from tests.support.hostile import HARMFUL, HIDING, MARKUP, STEERING, TEXTS
-from tests.support.markdown import ACTED_ON, COMMENT, TextNodes, flat, folded, parse, tables_of, text_of
+from tests.support.markdown import ACTED_ON, COMMENT, flat, folded, parse, tables_of, text_nodes, text_of
 from tests.support.rounds import make_round, make_spec
 
 Times = Callable[[int, int], int]
@@ -56,13 +55,12 @@ def markdown_faults(text: str) -> list[str]:
     row = dict(zip(main[0], main[1], strict=True)) if len(main) == 3 and len(main[0]) == len(main[1]) else {}
     tokens = flat(parse(document))
     notes = [text_of(token) for token in parse(document) if token.type == "inline" and token.level > 2][-1]
-    nodes = TextNodes(MarkdownIt("gfm-like", {"html": True}).render(document)).found
     faults = {
         "cell": row.get("name", "") != folded(text) or row.get("model.path") != folded(f"{text}x"),
         "note": bool(folded(text)) and notes != f"Round 1: {'; '.join([folded(text)] * 3)}",
         "markup": any(token.type in ("link_open", "image", "em_open", "s_open", "html_block") for token in tokens),
         "html": any(token.type == "html_inline" and token.content != COMMENT for token in tokens),
-        "acted on": any(ACTED_ON.search(node) for node in nodes),
+        "acted on": any(ACTED_ON.search(node) for node in text_nodes(document)),
         "steers": HARMFUL.search(document.replace("\n", "")) is not None,
     }
     return [name for name, wrong in faults.items() if wrong]
@@ -110,6 +108,7 @@ def card_faults(text: str) -> list[str]:
         "name": bool(folded(text)) and card.data.model_name != folded(text),
         "markup": any(token.type in ("link_open", "image", "html_block") for token in tokens),
         "html": any(token.type == "html_inline" and token.content != COMMENT for token in tokens),
+        "acted on": any(ACTED_ON.search(node) for node in text_nodes(card.text)),
         "steers": HARMFUL.search(card.content.replace("\n", "")) is not None,
     }
     return [name for name, wrong in faults.items() if wrong]

@@ -33,7 +33,7 @@ IGNORING_HANGUP = ["sh", "-c", f"trap '' HUP; exec {LORATUI}"]
 ENDLESS = Script(steps=1_000_000, step_seconds=0.02)
 PAYLOAD = "\x1b]52;c;MzEzMzc=\x07\x1b[31337m[bold]"
 LEAVE_SECONDS = 15.0
-KEYS = {"rounds": "", "live": ENTER, "form": "n" + ENTER, "question": "d", "start from": "n", "help": "?"}
+KEYS = {"rounds": "", "live": ENTER, "form": "n" + ENTER, "deletion": "d", "start from": "n", "help": "?"}
 
 
 @pytest.fixture
@@ -170,8 +170,11 @@ def test_signal_ends_the_front_end_and_the_terminal_is_as_before(
     reference_workspace: Workspace, signum: signal.Signals, tried: Tried, times: Times
 ) -> None:
     found, places = [], list(KEYS)[:: times(3, 1)] * times(1, 3)
-    for place in places:
-        with Terminal([LORATUI], reference_workspace.root) as terminal:
+    for number, place in enumerate(places):
+        directory = reference_workspace.root / str(number)  # a round that one deletes is not there for the next
+        directory.mkdir()
+        shutil.copy(reference_workspace.store_path, directory)
+        with Terminal([LORATUI], directory) as terminal:
             terminal.wait_for("Round 4 came out worse")
             for key in KEYS[place]:
                 terminal.type(key)

@@ -25,13 +25,24 @@ HOSTILE = [
     "1. one",
 ]
 COMMENT = "<!-- -->"
-# https://docs.github.com/en/get-started/writing-on-github: mentions, issues, emoji, mathematics
-ACTED_ON = re.compile(r"(?i)@[a-z0-9]|#[0-9]|\bgh-[0-9]|:[a-z0-9_+-]+:|\$[^\s$][^$]*\$")
+# https://docs.github.com/en/get-started/writing-on-github: mentions, issues, emoji, mathematics, and
+# https://github.github.com/gfm/#autolinks-extension-: what starts a link, with no angle brackets around it
+ACTED_ON = re.compile(
+    r"(?i)@[a-z0-9]|#[0-9]|\bgh-[0-9]|:[a-z0-9_+-]+:|\$[^\s$][^$]*\$|\bwww\.[a-z0-9]|\b(?:https?|ftp)://[a-z0-9]"
+)
+PARSER = MarkdownIt("gfm-like", {"html": True})
+assert PARSER.linkify is not None
+PARSER.linkify.set({"fuzzy_link": False})  # it would take any name with a dot for a link: `comparison.md`, in Moldova
 
 
 def parse(document: str) -> list[Token]:
-    """The tokens of a GitHub document, its links found the way GitHub does."""
-    return MarkdownIt("gfm-like", {"html": True}).parse(document)
+    """Return the tokens of a GitHub document."""
+    return PARSER.parse(document)
+
+
+def text_nodes(document: str) -> list[str]:
+    """Return the text nodes of a GitHub document once it is rendered."""
+    return TextNodes(PARSER.render(document)).found
 
 
 def flat(tokens: list[Token]) -> list[Token]:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.disks import can_mount
 from tests.support.faults.catalogue import FAULTS, NOT_TRIED
 from tests.support.faults.tried import Tried
+from tests.support.idle import waiting_for_idle as waiting_for_idle
 
 Row = tuple[str, str, int, int]
 

@@ -53,9 +53,6 @@ def leaks(written: str) -> list[str]:
     return [rest[max(0, found.start() - 20) : found.end() + 20] for found in HARMFUL.finditer(rest)]
 
 
-FRAME_SECONDS = 1 / 50  # a little longer than Textual waits from one frame to the next
-
-
 class CapturingDriver(HeadlessDriver):
     """Keeps what a terminal would be sent."""
 
@@ -87,7 +84,6 @@ class CapturedApp(LoratuiApp):
         """Let the app work off its messages, and draw."""
         pilot = Pilot(self)
         await pilot.pause()
-        await asyncio.sleep(FRAME_SECONDS)
         await pilot.pause()
 
     def take(self) -> str:

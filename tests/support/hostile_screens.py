@@ -65,6 +65,8 @@ from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.run.screen import LiveScreen
 from tui.widgets.line_editor import LineEditor
 
+MOVING = dict.fromkeys(map(ord, "\r\b\x1b"))  # what moves the cursor of a log
+
 Show = Callable[[CapturedApp, str], Awaitable[None]]
 
 
@@ -118,7 +120,9 @@ async def show_live(app: CapturedApp, text: str) -> None:
         Warned(time=1.0, message=f"warned={text}"),
         Failed(time=1.0, message=f"ended={text}"),
     ]
-    screen.post_message(RunAdvanced(round_, events, f"{text}\nlog={text}"))
+    # A carriage return in a log puts what follows over the beginning of its line, so the last line has none.
+    log = f"{text}\nlog={text}\nlog={text.translate(MOVING)}"
+    screen.post_message(RunAdvanced(round_, events, log))
     gpu = GpuSample(0, f"gpu={text}", None, None, None, None, None)
     screen.post_message(MachineSampled(MachineSample(1.0, 1, 2, (gpu,), "")))
     await app.drawn()
@@ -240,7 +244,10 @@ async def show_ask(app: CapturedApp, text: str) -> None:
     screen = AskScreen(f"question={text}", f"text={text}", refuse)
     await app.push_screen(screen)
     await app.drawn()
-    await screen.query_one(Input).action_submit()
+    field = screen.query_one(Input)
+    await field.action_submit()
+    field.action_home()  # or a text that is longer than its field is shown from its end
+    field.cursor_position = len("text=")  # the cursor is drawn apart from what stands before it
 
 
 async def show_modules(app: CapturedApp, text: str) -> None:
@@ -258,7 +265,7 @@ async def show_copies(app: CapturedApp, text: str) -> None:
 
 async def show_chat(app: CapturedApp, text: str) -> None:
     speakers = (
-        Speaker("0007-a", 7, f"name={text}", f"template={text}"), Speaker("0008-a", 8, f"other={text}"),
+        Speaker("0008-a", 8, f"other={text}"), Speaker("0007-a", 7, f"name={text}", f"template={text}"),
     )  # fmt: skip
     talk = Chat(ModelSpec(f"model={text}"), speakers).with_message(f"said={text}")
     talk = talk.with_answer("0007-a", ChatAnswer(f"answer={text}", 1, 1, 1.0))

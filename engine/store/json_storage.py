@@ -73,22 +73,37 @@ class AtomicJSONStorage(Storage):
             raise StoreError(f"{self.path} cannot be read: {reason_of(error)}") from error
 
     def read(self) -> Tables:
+        return self.read_signed()[1]
+
+    def read_signed(self) -> tuple[Signature, Tables]:
+        """Return the tables, and the signature of the file that they were read from."""
         signature = self.signature()
         if signature is None:
             raise StoreMissing(f"there is no {self.path.name} in {self.path.parent}")
-        if self._parsed is None or self._parsed[0] != signature:
-            self._parsed = signature, read_tables(self.path)
-        return self._parsed[1]
+        parsed = self._parsed  # which another thread may replace at any time
+        if parsed is None or parsed[0] != signature:
+            self._parsed = parsed = signature, read_tables(self.path)
+        return parsed
 
-    def write(self, data: Mapping[str, Mapping[str, Mapping[str, Any]]], aside: Path | None = None) -> None:
+    def write(
+        self,
+        data: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        aside: Path | None = None,
+        before: Signature | None = None,
+    ) -> None:
         """Replace the file. The old one becomes a backup, or is renamed to `aside`.
+
+        Args:
+            before: the signature of the file that `data` was made from; if it is None, that of the last read.
 
         Raises:
             StoreError: the disk refuses, or another program changed the file since it was read; it is then as it was.
         """
         tables = {name: {key: as_record(table[key]) for key in sorted(table, key=int)} for name, table in data.items()}
         target = self.target
-        before, self._parsed = self._parsed, None
+        if before is None and self._parsed is not None:
+            before = self._parsed[0]
+        self._parsed = None
         try:
             with temporary_file(target, render(tables)) as temporary:
                 now = time.time_ns()  # the kernel's own clock ticks too seldom to tell two quick writes apart
@@ -97,7 +112,7 @@ class AtomicJSONStorage(Storage):
                 if aside is not None:
                     _set_aside(target, aside)
                 elif before is not None and (signature_now := self.signature()) is not None:
-                    if signature_now != before[0]:
+                    if signature_now != before:
                         raise StoreError(f"{self.path} was changed by another program meanwhile: try again")
                     self._keep_backup(target)
                 os.replace(temporary, target)

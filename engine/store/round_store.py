@@ -220,7 +220,7 @@ class RoundStore:
         """Yield a draft of the file, in memory; at the end it is written in one go if anything in it was changed."""
         self._read()
         with self._locked():
-            tables = self._storage.read()
+            signature, tables = self._storage.read_signed()
             refuse_newer(meta_of(tables).get("schema"))
             draft = TinyDB(storage=MemoryStorage)
             draft.storage.write({name: dict(table) for name, table in tables.items()})
@@ -232,7 +232,7 @@ class RoundStore:
                 ) from error
             changed: Any = draft.storage.read()
             if changed != tables:
-                self._storage.write(changed)
+                self._storage.write(changed, before=signature)
 
     def _put_changes(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, Round]:
         """Put the changes into the draft and return the changed rounds, so that nothing is read after the write."""

@@ -23,7 +23,7 @@ from engine.files.paths import Workspace
 from engine.spec.plan import make_plan
 from engine.spec.round import ACTIVE, Result, Round, Status
 from engine.store import round_store as store_module
-from engine.store.json_format import Tables
+from engine.store.json_format import Tables, read_tables
 from engine.store.json_storage import AtomicJSONStorage
 from engine.store.round_store import RoundStore
 from engine.system.process import ProcessIdentity
@@ -151,9 +151,9 @@ def test_several_rounds_change_in_one_write(
     writes: list[Path] = []
     write = AtomicJSONStorage.write
 
-    def count(storage: AtomicJSONStorage, data: Tables) -> None:
+    def count(storage: AtomicJSONStorage, data: Tables, **options: Any) -> None:
         writes.append(storage.path)
-        write(storage, data)
+        write(storage, data, **options)
 
     monkeypatch.setattr(AtomicJSONStorage, "write", count)
 
@@ -386,6 +386,34 @@ def test_threads_of_one_process_do_not_lose_rounds(store: RoundStore) -> None:
     for thread in threads:
         thread.join()
     assert numbers(store) == list(range(1, 81))
+
+
+def test_reader_in_another_thread_that_is_slow_hinders_no_write(
+    store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began before another process wrote, and ends between the read and the write of a change."""
+    add(store)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(path: Path) -> Tables:
+        if threading.current_thread() is reader:
+            begun.set()
+            go_on.wait(60)
+        return read_tables(path)
+
+    def make(number: int) -> Round:
+        go_on.set()
+        reader.join()
+        return make_round(number)
+
+    reader = threading.Thread(target=store.rounds)
+    monkeypatch.setattr("engine.store.json_storage.read_tables", read_slowly)
+    other = RoundStore(workspace)
+    add(other)
+    reader.start()
+    assert begun.wait(60)
+    add(other)
+    assert store.add(make).number == 4
 
 
 WRITER = """

@@ -42,7 +42,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
     """Have every write of the store refused, or not any more."""
     write = AtomicJSONStorage.write
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise StoreError("experiments.json could not be written and is as before: no space left on device")
 
     return lambda wanted: monkeypatch.setattr(AtomicJSONStorage, "write", full if wanted else write)

@@ -126,7 +126,21 @@ def terminal() -> Iterator[Callable[[], str]]:
 
 
 def printed(arguments: list[str], workspace: Workspace, where: str) -> str:
-    """What a command writes to a terminal, or to two pipes."""
+    """What a command writes to a terminal, or to two pipes; a runner that it starts is ended."""
+    started: list[Workspace] = []
+
+    def start(workspace: Workspace) -> None:
+        started.append(workspace)
+        start_fake_runner(workspace)
+
+    try:
+        return _printed(arguments, workspace, where, start)
+    finally:
+        if started:
+            end_processes_of(workspace.root)
+
+
+def _printed(arguments: list[str], workspace: Workspace, where: str, start: Callable[[Workspace], None]) -> str:
     words = (
         arguments
         if "--workspace" in arguments or arguments[0] not in CASES
@@ -134,12 +148,12 @@ def printed(arguments: list[str], workspace: Workspace, where: str) -> str:
     )
     if where == "terminal":
         with terminal() as end:
-            main.main(words, start_fake_runner)
+            main.main(words, start)
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         return end()
     outputs = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(outputs[0]), contextlib.redirect_stderr(outputs[1]):
-        main.main(words, start_fake_runner)
+        main.main(words, start)
     if "--json" in words and outputs[0].getvalue():
         json.loads(outputs[0].getvalue())
     return outputs[0].getvalue() + outputs[1].getvalue()
@@ -182,6 +196,7 @@ def fill(workspace: Workspace, text: str) -> None:
     append_judgement(workspace.judgements, preferred("a", "second", sides=(Side(f"other {storable}"), judged)))
 
 
+@pytest.mark.usefixtures("forked_workers")  # which draw the curves
 @pytest.mark.parametrize("where", ["terminal", "pipe"])
 @pytest.mark.parametrize("command", [*CASES, "no command"])
 def test_hostile_text_is_printed_and_does_nothing(
@@ -215,7 +230,6 @@ def test_hostile_text_is_printed_and_does_nothing(
             found.extend(
                 (words, "defect", output) for word in ("Traceback", "where none was expected") if word in output
             )
-            end_processes_of(workspace.root)
 
     for fault, texts in (("S1", STEERING), ("S2", MARKUP), ("S3", HIDING)):
         for text in texts[:: times(len(texts), 3)]:

@@ -65,12 +65,12 @@ class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
         for name, title in zip(("#left", "#right"), titles, strict=True):
             self.query_one(name).border_title = title
 
-    def ask(self, prompt: str, left: str, right: str, reference: str | None) -> None:
+    def ask(self, prompt: str, left_answer: str, right_answer: str, reference: str | None) -> None:
         """Show two answers to a prompt, and the reference answer unless it is None."""
         self._show(None)
         self.query_one("#prompt", Static).update(clean(question(prompt).strip()) or EMPTY)
-        self.query_one("#left", Static).update(clean(left) or EMPTY)
-        self.query_one("#right", Static).update(clean(right) or EMPTY)
+        self.query_one("#left", Static).update(clean(left_answer) or EMPTY)
+        self.query_one("#right", Static).update(clean(right_answer) or EMPTY)
         expected = self.query_one("#reference", Static)
         expected.display = reference is not None
         expected.update(Content(f"expected: {clean(reference or '') or EMPTY}"))

@@ -102,23 +102,27 @@ async def test_field_one_is_in_is_in_sight(
         await until(pilot, lambda: form.region.contains_region(field.region), "the field in sight")
 
 
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [("lora.r", "0"), ("train.learning_rate", "fast"), ("data.eval_fraction", "1"), ("lora.target_modules", "")],
-)
 async def test_wrong_value_is_told_as_one_types_and_queues_nothing(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, key: str, text: str
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
+    wrong = {"lora.r": "0", "train.learning_rate": "fast", "data.eval_fraction": "1", "lora.target_modules": ""}
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        await enter(pilot, key, text)
-        message = f"{key} is {text!r}: it must be {spec_fields()[key].allowed}"
-        await until(pilot, lambda: message in shown(pilot, "#plan"), message)
-        assert message in shown(pilot, ".-invalid .field-error")
-        await enter(pilot, "train.seed", "5")
-        await pilot.press("ctrl+s")
-        focused = pilot.app.screen.focused
-        assert on_screen(pilot, "EditScreen") and focused is not None and focused.id == control_id(key)
+        for key, text in wrong.items():
+            await enter(pilot, key, text)
+            message = f"{key} is {text!r}: it must be {spec_fields()[key].allowed}"
+            await until(pilot, partial(shows, pilot, "#plan", message), message)
+            assert message in shown(pilot, ".-invalid .field-error")
+            await enter(pilot, "train.seed", "5")
+            await pilot.press("ctrl+s")
+            focused = pilot.app.screen.focused
+            assert on_screen(pilot, "EditScreen") and focused is not None and focused.id == control_id(key)
+            await pilot.press("ctrl+r")
+            await until(pilot, lambda: not pilot.app.screen.query(".-invalid"), "the value as it was")
     assert len(idle_cockpit.store.rounds()) == 1
+
+
+def shows(pilot: AppPilot, selector: str, text: str) -> bool:
+    return text in shown(pilot, selector)
 
 
 async def test_what_follows_from_the_spec_is_told_live(
@@ -145,23 +149,23 @@ async def test_what_follows_from_the_spec_is_told_live(
         await until(pilot, lambda: "adapter with the lowest eval loss" in shown(pilot, "#plan"), "the best")
 
 
-@pytest.mark.parametrize(
-    ("key", "text", "told"),
-    [
-        ("lora.target_modules", "q_proj, c_attn", "it has down_proj, gate_proj, k_proj"),
-        ("data.path", "/no/such/rows.jsonl", "no such file or directory"),
-        ("data.samples", "41", "set it to at most 40"),
-        ("model.path", "/no/such/model", "there is no config.json in it"),
-    ],
-)
 async def test_data_and_model_are_looked_at_before_the_start(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, key: str, text: str, told: str
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
+    refused = {
+        "lora.target_modules": ("q_proj, c_attn", "it has down_proj, gate_proj, k_proj"),
+        "data.path": ("/no/such/rows.jsonl", "no such file or directory"),
+        "data.samples": ("41", "set it to at most 40"),
+        "model.path": ("/no/such/model", "there is no config.json in it"),
+    }
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        await enter(pilot, key, text)
-        await until(pilot, lambda: told in shown(pilot, "#plan"), told)
-        await pilot.press("ctrl+s")
-        await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
+        for key, (text, reason) in refused.items():
+            await enter(pilot, key, text)
+            await until(pilot, partial(shows, pilot, "#plan", reason), reason)
+            pilot.app.clear_notifications()
+            await pilot.press("ctrl+s")
+            await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
+            await pilot.press("ctrl+r")
     assert len(idle_cockpit.store.rounds()) == 1
 
 
@@ -278,37 +282,42 @@ async def test_changes_are_told_as_a_set_line_and_copied(
         assert line == set_line(changed, nano_spec)
 
 
-@pytest.mark.parametrize("field", ["train.learning_rate", "lora.bias", "model.path"])
 async def test_pasted_line_fills_in_its_fields_wherever_one_is(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, field: str
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
+    line = "loratui new --from 1 --name wide --set lora.r=64 \\\n --set train.lr_scheduler_type=cosine\n"
+    wanted = {"lora.r": 64, "train.lr_scheduler_type": "cosine"}
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        form = pilot.app.screen.query_one(SpecForm)
-        form.focus_field(field)
-        await pilot.pause()
+        form, name = pilot.app.screen.query_one(SpecForm), pilot.app.screen.query_one("#name", StoredInput)
         before = form.values()
-        await paste(
-            pilot, "loratui new --from 1 --name wide --set lora.r=64 \\\n --set train.lr_scheduler_type=cosine\n"
-        )
-        wanted = {"lora.r": 64, "train.lr_scheduler_type": "cosine"}
-        await until(pilot, lambda: form.changes() == wanted, "the fields")
-        assert form.values() == before | wanted
-        assert pilot.app.screen.query_one("#name", StoredInput).text == "wide"
-        told = [note.message for note in pilot.app._notifications]
-        assert told == ["the pasted line set 2 fields; left out: --from 1"]
+        for field in ("train.learning_rate", "lora.bias", "model.path"):
+            name.value = ""
+            form.focus_field(field)
+            await pilot.pause()
+            await paste(pilot, line)
+            await until(pilot, lambda: form.changes() == wanted, "the fields")
+            assert form.values() == before | wanted
+            assert name.text == "wide"
+            messages = [note.message for note in pilot.app._notifications]
+            assert messages == ["the pasted line set 2 fields; left out: --from 1"]
+            pilot.app.clear_notifications()
+            for key in wanted:
+                form.focus_field(key)
+                await pilot.press("ctrl+r")
+            await until(pilot, lambda: form.changes() == {}, "the values as they were")
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [("--set lora.R=3", "which is not a field"), ("--set lora.bias=some", "it must be one of none, all, lora_only")],
-)
 async def test_pasted_line_that_cannot_be_taken_is_told(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, text: str, told: str
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
+    refused = {
+        "--set lora.R=3": "which is not a field", "--set lora.bias=some": "it must be one of none, all, lora_only",
+    }  # fmt: skip
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        await paste(pilot, text)
-        assert any(told in note.message for note in pilot.app._notifications)
-        assert pilot.app.screen.query_one(SpecForm).changes() == {}
+        for text, reason in refused.items():
+            await paste(pilot, text)
+            assert any(reason in note.message for note in pilot.app._notifications)
+            assert pilot.app.screen.query_one(SpecForm).changes() == {}
 
 
 async def test_pasted_value_is_a_value(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
@@ -401,15 +410,20 @@ async def test_settings_are_kept_as_a_preset_and_offered(
         assert pilot.app.screen.query_one(SpecForm).values()["lora.r"] == 64
 
 
-@pytest.mark.parametrize("key", ["ctrl+s", "ctrl+n", "ctrl+o", "ctrl+r", "ctrl+y", "ctrl+f", "escape"])
 async def test_key_that_comes_before_the_fields_does_nothing(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path, key: str
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
 ) -> None:
     async with open_app(idle_cockpit) as pilot:
-        form = EditScreen(idle_cockpit, Origin(nano_spec, "nano"), tmp_path)
-        pushed = pilot.app.push_screen(form)
-        assert not form.is_mounted
-        await pilot.app._check_bindings(key, priority=key != "escape" and key != "ctrl+r")
-        await pushed
-        await until(pilot, lambda: on_screen(pilot, "EditScreen") and form.is_mounted, "the form, as it was opened")
+        for key in ("ctrl+s", "ctrl+n", "ctrl+o", "ctrl+r", "ctrl+y", "ctrl+f", "escape"):
+            form = EditScreen(idle_cockpit, Origin(nano_spec, "nano"), tmp_path)
+            pushed = pilot.app.push_screen(form)
+            assert not form.is_mounted
+            await pilot.app._check_bindings(key, priority=key not in ("escape", "ctrl+r"))
+            await pushed
+            await until(pilot, partial(is_open, pilot, form), "the form, as it was opened")
+            await pilot.app.pop_screen()
     assert not idle_cockpit.store.rounds()
+
+
+def is_open(pilot: AppPilot, form: EditScreen) -> bool:
+    return pilot.app.screen is form and form.is_mounted

@@ -34,12 +34,12 @@ from tui.screens.form.start_from import Origin, StartFromScreen
 from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.settings.config import Config
-from tui.terminal.bell import call_sign
+from tui.terminal.bell import alert_sequence
 from tui.terminal.console import clean
 from tui.terminal.crash_log import record_crash
 from tui.terminal.driver import TerminalDriver
 from tui.terminal.filters import PlainLines
-from tui.terminal.frame_diff import Painter
+from tui.terminal.frame_diff import FrameDiff
 
 CRASHED = 1
 SEVERITIES: dict[Kind, SeverityLevel] = {
@@ -78,12 +78,12 @@ class LoratuiApp(ConfiguredApp):
         self.cockpit = cockpit
         self._directory = directory
         self._plain_lines = PlainLines()
-        self._painter = Painter()
+        self._frame_diff = FrameDiff()
         self._told_size: Size | None = None
         self._rounds: Sequence[Round] = ()
         self._progress: Mapping[int, RunProgress] = {}
         self._watching = False
-        self._told: Sequence[str] = ()
+        self._store_notices: Sequence[str] = ()
         self._notices: list[str] = []
         self._dismissed: set[str] = set()
 
@@ -99,16 +99,16 @@ class LoratuiApp(ConfiguredApp):
         self.screen_change_signal.subscribe(self, self._screen_changed)
 
     def problems_found(self) -> None:
-        self._tell(self._told)
+        self._tell(self._store_notices)
 
     def action_repaint(self) -> None:
         """Write the whole screen, whatever the terminal shows by now."""
-        self._painter.forget()
+        self._frame_diff.forget()
         self.refresh(layout=True)
 
     def on_resize(self, event: Resize) -> None:
         """Draw anew also when the size is what it was: a terminal that was smaller meanwhile lost what it showed."""
-        self._painter.forget()
+        self._frame_diff.forget()
         if event.size == self._told_size:
             self.refresh(layout=True)
         self._told_size = event.size
@@ -146,12 +146,12 @@ class LoratuiApp(ConfiguredApp):
         compositor = screen._compositor
         if isinstance(driver, TerminalDriver) and driver.terminal_size != compositor.size:
             # What is beyond its edges it would put somewhere else; that it has another size will be told.
-            self._painter.forget()
+            self._frame_diff.forget()
             self.post_display_hook()
             return
-        if self._painter.knows_nothing:
+        if self._frame_diff.knows_nothing:
             renderable = compositor.render_full_update()
-        written = self._painter.paint(renderable, self.console._color_system or ColorSystem.TRUECOLOR)
+        written = self._frame_diff.paint(renderable, self.console._color_system or ColorSystem.TRUECOLOR)
         cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
         if written or cursor != self._previous_cursor_position:
             self._previous_cursor_position = cursor
@@ -170,9 +170,9 @@ class LoratuiApp(ConfiguredApp):
         if self.is_headless:
             super()._handle_exception(error)  # which hands it to the test
             return
-        told = record_crash(error.error if isinstance(error, WorkerFailed) else error)
+        message = record_crash(error.error if isinstance(error, WorkerFailed) else error)
         if not self._exit:  # what is amiss with widgets that are being taken down is in the file, and of no interest
-            self.exit(told, CRASHED)
+            self.exit(message, CRASHED)
 
     @on(RoundsRead)
     def _show_rounds(self, event: RoundsRead) -> None:
@@ -208,7 +208,7 @@ class LoratuiApp(ConfiguredApp):
             return
         self.notify(clean(alarm.message), severity=SEVERITIES[alarm.kind], timeout=10, markup=False)
         if self._driver is not None:
-            self._driver.write(call_sign(self.settings.notify, alarm.message))
+            self._driver.write(alert_sequence(self.settings.notify, alarm.message))
 
     @on(StoreUnreadable)
     def _tell_unreadable(self, event: StoreUnreadable) -> None:
@@ -223,10 +223,10 @@ class LoratuiApp(ConfiguredApp):
 
     def _tell(self, notices: Sequence[str]) -> None:
         """Show what the store tells and what is wrong with the settings, what was dismissed and is told still aside."""
-        self._told = notices
-        told = [*notices, *self.problems]
-        self._dismissed &= set(told)
-        self._notices = [text for text in told if text not in self._dismissed]
+        self._store_notices = notices
+        sentences = [*notices, *self.problems]
+        self._dismissed &= set(sentences)
+        self._notices = [text for text in sentences if text not in self._dismissed]
         for screen in self.screen_stack:
             if isinstance(screen, WorkspaceScreen):
                 self._informed(screen)
@@ -313,7 +313,7 @@ class LoratuiApp(ConfiguredApp):
         if isinstance(self.screen, WorkspaceScreen):
             self.screen.give_up_refused()
         self._dismissed |= set(self._notices)
-        self._tell(self._told)
+        self._tell(self._store_notices)
         self._dismiss_in_store()
 
     @work(thread=True, exit_on_error=False, group="dismiss")

@@ -13,10 +13,10 @@ from tui.settings.config import DEFAULT_THEME, Config, config, remember_theme, r
 from tui.settings.themes import THEMES, without_colours
 from tui.terminal.driver import TerminalDriver
 from tui.terminal.filters import NoColours
-from tui.terminal.key_queue import KeysInTurn
+from tui.terminal.key_queue import KeyQueueApp
 
 
-class ConfiguredApp(KeysInTurn):
+class ConfiguredApp(KeyQueueApp):
     """An app with our themes and the keys of the config file. `problems` are sentences on what is wrong with that."""
 
     ENABLE_COMMAND_PALETTE = False  # Textual's; ours has an id

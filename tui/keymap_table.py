@@ -31,14 +31,14 @@ def all_kinds(app: type[DOMNode]) -> list[type[DOMNode]]:
 
 def _with_keys(base: type[DOMNode]) -> list[type[DOMNode]]:
     """Classes of ours beneath `base` whose own BINDINGS have ids, by the names of their modules."""
-    found: set[type[DOMNode]] = set()
+    kinds: set[type[DOMNode]] = set()
     rest = [base]
     while rest:
         kind = rest.pop()
         if kind.__module__.startswith("tui.") and by_id(BindingsMap(kind.__dict__.get("BINDINGS", []))):
-            found.add(kind)
+            kinds.add(kind)
         rest += kind.__subclasses__()
-    return sorted(found, key=lambda kind: (kind.__module__, kind.__name__))
+    return sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
 
 
 def table_of_keys(app: type[DOMNode]) -> list[Row]:

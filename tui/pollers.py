@@ -35,8 +35,8 @@ def pause(seconds: float) -> bool:
     """Wait between two looks; False, and at once, when the worker is to end."""
     worker = get_current_worker()
     end = time.monotonic() + seconds
-    while not worker.is_cancelled and (left := end - time.monotonic()) > 0:
-        time.sleep(min(CANCEL_SECONDS, left))
+    while not worker.is_cancelled and (remaining := end - time.monotonic()) > 0:
+        time.sleep(min(CANCEL_SECONDS, remaining))
     return not worker.is_cancelled
 
 
@@ -81,7 +81,7 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnap
     """
     run = cockpit.workspace.run_dir(current().id)
     events, log = RunTail(run.events), LogTail(run.log)
-    told: Round | None = None
+    reported_round: Round | None = None
     refused = ""
     while True:
         round_ = current()
@@ -91,9 +91,9 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnap
             news, text = [], ""
             if refused != (refused := f"{run.path} cannot be read: {reason_of(error)}"):
                 post(StoreUnreadable(FileError(refused)))
-        if news or text or round_ != told:
+        if news or text or round_ != reported_round:
             post(RunAdvanced(round_, news, text, snapshot))
-            told = round_
+            reported_round = round_
         if not pause(RUN_SECONDS):
             return
 
@@ -104,12 +104,12 @@ def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: 
     Each is told of once at least. A run that is over is read once, and again if its round is taken up anew.
     """
     tails: dict[str, RunTail] = {}
-    told: dict[str, Round] = {}
+    reported_rounds: dict[str, Round] = {}
     refused: set[str] = set()
     while True:
         for round_ in current():
             over = round_.status not in ACTIVE | WAITING
-            if over and told.get(round_.id) == round_:
+            if over and reported_rounds.get(round_.id) == round_:
                 continue
             run = cockpit.workspace.run_dir(round_.id)
             try:
@@ -120,9 +120,9 @@ def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: 
                     refused.add(message)
                     post(StoreUnreadable(FileError(message)))
                 continue
-            if news or round_.id not in told:
+            if news or round_.id not in reported_rounds:
                 post(RunAdvanced(round_, news))
-            told[round_.id] = round_
+            reported_rounds[round_.id] = round_
         if not pause(RUN_SECONDS):
             return
 
@@ -134,7 +134,7 @@ def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Po
     """
     begun = time.time()
     watched: dict[str, tuple[RunTail, RunMonitor]] = {}
-    told: dict[int, RunProgress] = {}
+    reported: dict[int, RunProgress] = {}
     while True:
         rounds = active()
         watched = {item.id: watched.get(item.id) or _watch(cockpit, item, begun) for item in rounds}
@@ -143,9 +143,9 @@ def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Po
             with suppress(OSError):  # the screen of the run reports it
                 alarms += monitor.take(tail.poll())
         progress = {item.number: watched[item.id][1].progress() for item in rounds}
-        if alarms or progress != told:
+        if alarms or progress != reported:
             post(RunsWatched(progress, alarms))
-            told = progress
+            reported = progress
         if not pause(WATCH_SECONDS):
             return
 

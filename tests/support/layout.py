@@ -16,7 +16,7 @@ LAYOUT_SECONDS = 2.0
 # The columns and rows of some widgets that have to be visible.
 LEAST = {
     "KeyFooter": (80, 1), "CurveChart": (40, 8), "RoundTable": (80, 6), "QueueTable": (80, 6), "RoundDetail": (80, 3),
-    "LineageView": (80, 12), "CompareTable": (40, 6), "RunHeader": (80, 2), "RunFigures": (28, 8), "LogPane": (80, 3),
+    "LineageTree": (80, 12), "CompareTable": (40, 6), "RunHeader": (80, 2), "RunFigures": (28, 8), "LogPane": (80, 3),
     "MachinePanel": (80, 3), "SamplePane": (80, 10), "SpecForm": (50, 6), "PlanPanel": (30, 3), "Banner": (80, 1),
     "AnswerPair": (80, 18),
     "Transcript": (80, 8), "ChatInput": (40, 1),

@@ -52,11 +52,11 @@ def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
     run = RunSnapshot(events)
     samples, evaluations = run.samples, read_evaluations(cockpit.workspace.run_dir(round_.id))
     if options.json:
-        told = {
+        extra_fields = {
             "samples": [_sample_fields(item) for item in samples], "provenance": run.provenance,
             "evaluations": [evaluation_fields(item) for item in evaluations],
         }  # fmt: skip
-        say(json_text(round_fields(round_) | told))
+        say(json_text(round_fields(round_) | extra_fields))
         return 0
     _print_round(round_, as_json=False)
     if evaluations:
@@ -160,8 +160,8 @@ def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
         table.add_column(title, justify="right" if title in ("place", "#", "steps") else "left")
     places = {round_.number: str(place) for place, round_ in enumerate(waiting, 1)}
     for round_ in listed:
-        told = (str(round_.number), str(round_.status), round_.name, columns()["total_steps"].text(round_))
-        cells = (places.get(round_.number, "now"), *told, round_.message or round_.note)
+        texts = (str(round_.number), str(round_.status), round_.name, columns()["total_steps"].text(round_))
+        cells = (places.get(round_.number, "now"), *texts, round_.message or round_.note)
         table.add_row(*(Text(clean_line(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
     PlainConsole().print(table)
     return 0
@@ -309,12 +309,12 @@ def _grid(lines: Iterable[tuple[str, str]]) -> Table:
 
 def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
     """Name and value of what a round is and came to, "" where unknown."""
-    told = ("number", "name", "status", "tags", "parent", "message", "note")
+    keys = ("number", "name", "status", "tags", "parent", "message", "note")
     result = (
         "eval_loss", "perplexity", "perplexity_interval", "base_perplexity", "train_seconds", "trained_tokens",
         "peak_memory_bytes", *TEXT_SCORES,
     )  # fmt: skip
-    lines = [(columns()[key].title, columns()[key].text(round_)) for key in told]
+    lines = [(columns()[key].title, columns()[key].text(round_)) for key in keys]
     lines += [("pinned", "true" * round_.pinned)]
     lines += [("warning", warning) for warning in round_.warnings]
     lines += [(columns()[key].title, columns()[key].text(round_)) for key in result]

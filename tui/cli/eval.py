@@ -39,11 +39,11 @@ def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if looks_local(path) or Path(path).exists():
         path = str(Path(path).expanduser().absolute())
     data = msgspec.structs.replace(round_.spec.data, path=path, samples=options.samples, format="auto")
-    found = _with_progress(cockpit, round_, data)
+    evaluation = _with_progress(cockpit, round_, data)
     if options.json:
         from engine.report.export import json_text
 
-        say(json_text(evaluation_fields(found)))
+        say(json_text(evaluation_fields(evaluation)))
         return 0
     PlainConsole().print(evaluation_table(round_, read_evaluations(cockpit.workspace.run_dir(round_.id))))
     return 0

@@ -47,8 +47,8 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
         say(group.heading(options.group))
         PlainConsole().print(_rounds_table(group.rounds, rounds, known))
     reference = find_leaders(rounds, "perplexity").reference
-    for told in incomparable_reasons(rounds, known[reference]) if reference is not None else ():
-        say(f"{INCOMPARABLE} {told}")
+    for reason in incomparable_reasons(rounds, known[reference]) if reference is not None else ():
+        say(f"{INCOMPARABLE} {reason}")
     return 0
 
 
@@ -71,6 +71,6 @@ def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds
         cells = [
             INCOMPARABLE * (round_.number in apart.get(key, ())) + columns()[key].text(round_, known) for key in listed
         ]
-        said = (clean_line(text) for text in (*cells, round_.message or round_.note))
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in said))
+        texts = (clean_line(text) for text in (*cells, round_.message or round_.note))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in texts))
     return table

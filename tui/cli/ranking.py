@@ -16,19 +16,19 @@ def ranking(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
     rounds = cockpit.store.rounds()
     judgements = read_judgements(cockpit.workspace.judgements)
-    found = rank(judgements, rounds)
+    ranking = rank(judgements, rounds)
     if options.json:
-        told = {"groups": found.groups, "left_out": found.left_out, "unread": judgements.unread}
-        say(json_text({"ranking": [place.fields for place in found.places], **told}))
+        counts = {"groups": ranking.groups, "left_out": ranking.left_out, "unread": judgements.unread}
+        say(json_text({"ranking": [place.fields for place in ranking.places], **counts}))
         return 0
-    if not found.places:
+    if not ranking.places:
         say("nothing has been judged yet: b on the table of rounds shows the answers of two side by side")
     else:
-        PlainConsole().print(ranking_table(found))
+        PlainConsole().print(ranking_table(ranking))
         say("")
-        for sentence in found.sentences:
+        for sentence in ranking.sentences:
             say(clean_line(sentence))
         say("")
-    for remark in ranking_remarks(found, judgements.unread):
+    for remark in ranking_remarks(ranking, judgements.unread):
         say(remark)
     return 0

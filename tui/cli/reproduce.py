@@ -20,12 +20,12 @@ from tui.terminal.console import PlainConsole, clean_line, say
 
 
 def reproduce(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    round_, found = _reproduce(cockpit, options.number)
+    round_, reproduction = _reproduce(cockpit, options.number)
     if options.json:
-        say(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(found)))
+        say(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(reproduction)))
     else:
-        _print(options.number, round_, found)
-    return 0 if found.verdict in ("identical", "within tolerance") else 1
+        _print(options.number, round_, reproduction)
+    return 0 if reproduction.verdict in ("identical", "within tolerance") else 1
 
 
 def _reproduce(cockpit: Cockpit, number: int) -> tuple[Round, Reproduction]:
@@ -49,23 +49,24 @@ def _events_of(cockpit: Cockpit, round_: Round) -> list[AnyEvent]:
     return read_events(cockpit.workspace.run_dir(round_.id).events, Provenance, Step, Evaluated)
 
 
-def _print(number: int, round_: Round, found: Reproduction) -> None:
+def _print(number: int, round_: Round, reproduction: Reproduction) -> None:
     """What came of it, in words, and where the two do not come from the same."""
-    what = f"{found.steps:,} steps and {found.evaluations} evaluations"
-    if found.verdict == "identical":
+    what = f"{reproduction.steps:,} steps and {reproduction.evaluations} evaluations"
+    if reproduction.verdict == "identical":
         say(f"round {round_.number} reproduces round {number}: all losses of {what} are identical")
     else:
-        since = f", the first at step {found.first_step:,}" if found.first_step is not None else ""
+        since = f", the first at step {reproduction.first_step:,}" if reproduction.first_step is not None else ""
         say(
-            f"round {round_.number} against round {number}: {found.verdict}; over {what} the losses differ by up to "
-            f"{found.step_difference:.1e}{since}, the eval losses by up to {found.eval_difference:.1e}"
+            f"round {round_.number} against round {number}: {reproduction.verdict}; over {what} the losses differ "
+            f"by up to {reproduction.step_difference:.1e}{since}, "
+            f"the eval losses by up to {reproduction.eval_difference:.1e}"
         )
-    if not found.origins:
+    if not reproduction.origins:
         say("nothing is known that was not the same")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("not the same", f"round {number}", f"round {round_.number}"):
         table.add_column(title)
-    for row in found.origins:
+    for row in reproduction.origins:
         table.add_row(*(Text(clean_line(cell)) for cell in row))
     PlainConsole().print(table)

@@ -44,41 +44,41 @@ def actions_on(screen: Screen[object]) -> list[Action]:
 
     The keys are the remapped ones. What `check_action` hides is left out; what it refuses for now is not `enabled`.
     """
-    found = []
+    actions = []
     for where, node in _nodes_of(screen):
         for binding, keys in _keys_of(node, screen.app._keymap):
             state = screen.app._check_action_state(binding.action, node)
             if state is not False:
-                found.append(Action(where, node, binding, keys, enabled=bool(state)))
-    return sorted(found, key=lambda action: action.where != THIS_SCREEN)
+                actions.append(Action(where, node, binding, keys, enabled=bool(state)))
+    return sorted(actions, key=lambda action: action.where != THIS_SCREEN)
 
 
 def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, str]:
     """By the ids of bindings that `keymap` gives a key which something else on `screen` has, a sentence each."""
     nodes = [(node, _keys_of(node, keymap)) for _, node in _nodes_of(screen)]
-    found: dict[str, str] = {}
+    clashes: dict[str, str] = {}
     for node, bindings in nodes:
         for binding, keys in bindings:
             if binding.id is None or binding.id not in keymap:
                 continue
             if binding.priority and any(map(character_of, keys)):
-                found[binding.id] = (
+                clashes[binding.id] = (
                     f"config.toml gives keys.{binding.id} the key {keymap[binding.id]!r}, which is typed into the "
                     f"fields of this screen: it keeps its own, choose one with ctrl"
                 )
                 continue
-            for other, others in nodes:
-                if other is not node and _is_pane(other) and _is_pane(node):
+            for other_node, other_bindings in nodes:
+                if other_node is not node and _is_pane(other_node) and _is_pane(node):
                     continue  # they never have the focus together
-                for taken, theirs in others:
+                for other, theirs in other_bindings:
                     both = [key for key in keys if key in theirs and key != LEAVES_A_LAYER]
-                    alike = taken.description == binding.description  # such as full screen, of a pane and of a screen
-                    if taken.id != binding.id and both and not alike:
-                        found[binding.id] = (
-                            f"config.toml gives keys.{binding.id} the key {both[0]!r}, which keys.{taken.id} has "
-                            f"({taken.description}): it keeps its own, choose another"
+                    alike = other.description == binding.description  # such as full screen, of a pane and of a screen
+                    if other.id != binding.id and both and not alike:
+                        clashes[binding.id] = (
+                            f"config.toml gives keys.{binding.id} the key {both[0]!r}, which keys.{other.id} has "
+                            f"({other.description}): it keeps its own, choose another"
                         )
-    return found
+    return clashes
 
 
 def _is_pane(node: DOMNode) -> bool:
@@ -129,7 +129,7 @@ def in_words(kind: type[DOMNode]) -> str:
 
 def readable(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """A keymap from what a person wrote, and a sentence on each key that is none."""
-    taken, problems = {}, []
+    with_names, problems = {}, []
     for name, text in keymap.items():
         keys = [key_name(key) for key in text.split(",")] if text != "," else ["comma"]
         if None in keys:
@@ -137,8 +137,8 @@ def readable(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"config.toml gives keys.{name} {text!r}, which is no key: `loratui keys` shows how they are written"
             )
         else:
-            taken[name] = ",".join(key for key in keys if key)
-    return taken, problems
+            with_names[name] = ",".join(key for key in keys if key)
+    return with_names, problems
 
 
 def character_of(key: str) -> str:

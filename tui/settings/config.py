@@ -57,19 +57,19 @@ def read_config(path: Path) -> Config:
 def _take(document: Mapping[str, Any], path: Path) -> Config:
     """Each part for itself, so that a mistake in one costs only that one."""
     problems: list[str] = []
-    taken: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     kinds = {"theme": str, "notify": Notify}
     for name, value in document.items():
         try:
             if name == "keys":
-                taken["keys"] = dict(_keys(value, problems, path))
+                settings["keys"] = dict(_keys(value, problems, path))
             elif name in kinds:
-                taken[name] = msgspec.convert(value, kinds[name])
+                settings[name] = msgspec.convert(value, kinds[name])
             else:
                 problems.append(f"{path} sets {name!r}, which is no setting: there are theme, [keys] and [notify]")
         except msgspec.ValidationError as error:
             problems.append(f"{path}, {name}: {error}")
-    return Config(**taken, problems=tuple(problems))
+    return Config(**settings, problems=tuple(problems))
 
 
 def _keys(table: object, problems: list[str], path: Path) -> Iterator[tuple[str, str]]:

@@ -135,12 +135,12 @@ class TerminalLines:
         if len(self.lines) <= KEPT_LINES and self._characters <= KEPT_CHARACTERS:
             return 0
         number = max(0, len(self.lines) - KEPT_LINES * 9 // 10)
-        left = self._characters - sum(map(len, self.lines[:number]))
-        while left > KEPT_CHARACTERS * 9 // 10 and number < len(self.lines) - len(self._rows):
-            left -= len(self.lines[number])
+        remaining = self._characters - sum(map(len, self.lines[:number]))
+        while remaining > KEPT_CHARACTERS * 9 // 10 and number < len(self.lines) - len(self._rows):
+            remaining -= len(self.lines[number])
             number += 1
         del self.lines[:number]
-        self._characters = left
+        self._characters = remaining
         self.dropped += number
         return number
 

@@ -12,7 +12,7 @@ BELL = "\x07"
 MAX_CHARACTERS = 200
 
 
-def call_sign(notify: Notify, message: str, environment: Mapping[str, str] = os.environ) -> str:
+def alert_sequence(notify: Notify, message: str, environment: Mapping[str, str] = os.environ) -> str:
     """The bell, or a notification by OSC 9 (`ESC ] 9 ; text BEL`, as iTerm2, kitty and WezTerm show it), or both.
 
     In tmux the notification is handed through to the terminal outside, which tmux does only with its option

@@ -22,7 +22,7 @@ def crash_log() -> Path:
 def record_crash(error: BaseException) -> str:
     """Append the traceback of `error` to the crash log; returns a sentence on what happened and where to read on."""
     path = crash_log()
-    told = f"{type(error).__name__} where none was expected"
+    sentence = f"{type(error).__name__} where none was expected"
     text = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} process {os.getpid()}\n"
     text += clean("".join(traceback.format_exception(error))) + "\n"
     try:
@@ -32,5 +32,5 @@ def record_crash(error: BaseException) -> str:
         with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as refused:
-        return f"{told}: {error} ({path} could not be written: {refused.strerror})"
-    return f"{told}, which is a defect: what trains goes on, and {path} tells where it happened"
+        return f"{sentence}: {error} ({path} could not be written: {refused.strerror})"
+    return f"{sentence}, which is a defect: what trains goes on, and {path} tells where it happened"

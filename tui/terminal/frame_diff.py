@@ -23,17 +23,17 @@ from tui.terminal.sgr import PLAIN, Pen, change, pen_of
 NEAR = 4  # so many cells are sooner written again than passed over
 
 
-class Cell(NamedTuple):
+class ScreenCell(NamedTuple):
     """One cell: a character with what combines with it, and how it is drawn. The right half of a wide one has ""."""
 
     text: str
     pen: Pen
 
 
-Row = list[Cell | None]  # None where nobody knows what stands there
+Row = list[ScreenCell | None]  # None where nobody knows what stands there
 
 
-class Painter:
+class FrameDiff:
     """What stands on one terminal, as far as it was written through here."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Painter:
 
         It begins wherever the cursor is, and with the plain pen, which it also ends with.
         """
-        stroke = _Stroke()
+        stroke = _FrameWriter()
         for x, y, strip in _pieces(update):
             cells = [cell for segment in strip for cell in _cells_of(segment, colours)]
             row = self._row(y, x + len(cells))
@@ -75,7 +75,7 @@ class Painter:
         return row
 
 
-class _Stroke:
+class _FrameWriter:
     """One frame: what is written, where the cursor is by then, and the pen."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class _Stroke:
         elif gap:
             self._written.append(f"\x1b[{len(gap)}C")
 
-    def _continues(self, cell: Cell | None) -> bool:
+    def _continues(self, cell: ScreenCell | None) -> bool:
         return cell is not None and cell.pen == self._pen and cell.text.isascii() and bool(cell.text)
 
     def end(self) -> str:
@@ -136,11 +136,11 @@ def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Stri
 
 
 @lru_cache(maxsize=2048)
-def _cells_of(segment: Segment, colours: ColorSystem) -> tuple[Cell, ...]:
+def _cells_of(segment: Segment, colours: ColorSystem) -> tuple[ScreenCell, ...]:
     pen = pen_of(segment.style, colours)
     if segment.text.isascii():
         return tuple(_cell(character, pen) for character in segment.text)
-    cells: list[Cell] = []
+    cells: list[ScreenCell] = []
     for start, end, width in split_graphemes(segment.text)[0]:
         text = segment.text[start:end]
         if width:
@@ -151,9 +151,9 @@ def _cells_of(segment: Segment, colours: ColorSystem) -> tuple[Cell, ...]:
 
 
 @lru_cache(maxsize=8192)
-def _cell(text: str, pen: Pen) -> Cell:
+def _cell(text: str, pen: Pen) -> ScreenCell:
     """The same object for the same cell, which makes comparing cheap."""
-    return Cell(text, pen.on_blank() if text == " " else pen)
+    return ScreenCell(text, pen.on_blank() if text == " " else pen)
 
 
 @lru_cache(maxsize=1024)
@@ -165,11 +165,16 @@ def _width_of(text: str) -> tuple[int, bool]:
 
 def _forget_halves(row: Row, start: int, end: int) -> None:
     """What is left of a wide character whose other half was written over from `start` to `end`: a terminal wipes it."""
-    if start > 0 and (left := row[start - 1]) is not None and _width_of(left.text)[0] == 2 and not _is_half(row[start]):
+    if (
+        start > 0
+        and (before := row[start - 1]) is not None
+        and _width_of(before.text)[0] == 2
+        and not _is_half(row[start])
+    ):
         row[start - 1] = None
     if end < len(row) and _is_half(row[end]) and ((last := row[end - 1]) is None or _width_of(last.text)[0] != 2):
         row[end] = None
 
 
-def _is_half(cell: Cell | None) -> bool:
+def _is_half(cell: ScreenCell | None) -> bool:
     return cell is not None and not cell.text

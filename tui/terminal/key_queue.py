@@ -23,7 +23,7 @@ LONGEST_SECONDS = 5.0  # that a key waits for what the one before it does: a for
 LAYERS = 8  # of what one key brings about, each by the one before: a screen, its widgets, their focus
 
 
-class KeysInTurn(App[str | None]):
+class KeyQueueApp(App[str | None]):
     """An app in which a key or a paste finds in place what the key before it did."""
 
     def __init__(self, driver_class: type[Driver]) -> None:

@@ -84,15 +84,15 @@ def _filled(kin: Kin, below: Part, words: Sequence[str], room: int, role: Role) 
 def fill(words: Sequence[str], room: int) -> list[str]:
     """`words` on lines of at most `room` cells; only one that is longer than a line is broken."""
     lines: list[str] = []
-    left = 0
+    room_left = 0
     for word in words:
         size = cell_len(word)
-        if lines and size < left:
+        if lines and size < room_left:
             lines[-1] += f" {word}"
-            left -= size + 1
+            room_left -= size + 1
             continue
         lines += [word] if size <= room else chop_cells(word, room)
-        left = room - cell_len(lines[-1])
+        room_left = room - cell_len(lines[-1])
     return lines
 
 
@@ -106,10 +106,10 @@ def _head(kin: Kin, round_: Round, is_best: bool, room: int) -> Iterator[tuple[P
     number: Part = (str(round_.number), "number")
     name = clean_line(round_.name)
     result = _result(kin, round_, is_best)
-    left = room - cell_len(number[0]) - 2
-    beside = left - 2 - sum(cell_len(text) for text, _ in result)
+    room_left = room - cell_len(number[0]) - 2
+    beside = room_left - 2 - sum(cell_len(text) for text, _ in result)
     if beside < min(cell_len(name), MIN_NAME):
-        yield (number, ("  ", "name"), (cut(name, left), "name"))
+        yield (number, ("  ", "name"), (cut(name, room_left), "name"))
         yield tuple(result)
         return
     name = cut(name, beside)
@@ -120,14 +120,14 @@ def _head(kin: Kin, round_: Round, is_best: bool, room: int) -> Iterator[tuple[P
 def _result(kin: Kin, round_: Round, is_best: bool) -> list[Part]:
     result = round_.result
     status = "" if round_.status in COMPLETE else str(round_.status)
-    told = measured_text(result, "perplexity")
-    if not told:
+    perplexity = measured_text(result, "perplexity")
+    if not perplexity:
         return [(status or "no result", "status")]
     parts: list[Part] = [(f"{status}  " if status else "", "status"), ("perplexity ", "result")]
     change = moved(kin.parent, round_) if kin.parent is not None else None
     if change is not None:
         parts.append((f"{format_perplexity(change.before)} → ", "result"))
-    parts.append((f"{told} ★" if is_best else told, "best" if is_best else "result"))
+    parts.append((f"{perplexity} ★" if is_best else perplexity, "best" if is_best else "result"))
     if change is not None and change.percent_text:
         parts.append((f" {change.percent_text}", "rose" if change.word == "rose" else "fell"))
     elif kin.parent is not None and not are_comparable(kin.parent, round_):
@@ -143,8 +143,8 @@ def _result(kin: Kin, round_: Round, is_best: bool) -> list[Part]:
 def _told_changes(kin: Kin, family: Sequence[Kin]) -> list[str]:
     """What was changed, or for the first round what it had in the fields that were changed after it."""
     if kin.parent is not None:
-        told = [f"{field_name(item.key)} {clean_line(item.old)} → {clean_line(item.new)}" for item in changes(kin)]
-        return listed(told) or ["the same spec"]
+        texts = [f"{field_name(item.key)} {clean_line(item.old)} → {clean_line(item.new)}" for item in changes(kin)]
+        return listed(texts) or ["the same spec"]
     if kin.round is None or kin is not family[0]:
         return []
     changed = dict.fromkeys(item.key for other in family for item in changes(other))

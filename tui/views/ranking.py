@@ -34,14 +34,14 @@ def _cells(number: int, place: Place) -> tuple[str, ...]:
 
 def ranking_remarks(ranking: Ranking, unread: int = 0) -> list[str]:
     """What is to be known of a ranking beside its table, a sentence each."""
-    told = [f"Worth: {WORTH_EXPLAINED}"] if ranking.places else []
+    remarks = [f"Worth: {WORTH_EXPLAINED}"] if ranking.places else []
     if ranking.groups > 1:
-        told.append(
+        remarks.append(
             f"These are {ranking.groups} groups that were never judged against each other, even through others: where "
             "one stands beside another is not known"
         )
     if ranking.left_out:
-        told.append(f"{ranking.left_out:,} judgements of deleted rounds or of earlier answers are left out")
+        remarks.append(f"{ranking.left_out:,} judgements of deleted rounds or of earlier answers are left out")
     if unread:
-        told.append(f"{unread:,} lines of judgements.jsonl cannot be read and are left out")
-    return told
+        remarks.append(f"{unread:,} lines of judgements.jsonl cannot be read and are left out")
+    return remarks

@@ -24,16 +24,16 @@ def sample_table(samples: Sequence[Sampled], steps: Sequence[int] | None = None)
     table.add_column(overflow="fold")
     answers = {(item.prompt, item.step): item for item in samples}
     for number, prompt in enumerate(dict.fromkeys(item.prompt for item in samples), 1):
-        told = [
+        recorded = [
             answers[prompt, step] for step in (0, *(step for step in steps if step > 0)) if (prompt, step) in answers
         ]
-        if not told:
+        if not recorded:
             continue
         if number > 1:
             table.add_row()
         table.add_row(Text(f"prompt {number}", "bold"), Text(_lines(question(prompt)), "bold"))
-        table.add_row(Text("expected", "dim"), Text(_lines(told[0].expected), "dim"))
-        for item in told:
+        table.add_row(Text("expected", "dim"), Text(_lines(recorded[0].expected), "dim"))
+        for item in recorded:
             name = Text(f"step {item.step:,}", "bold") if item.step > 0 else Text("base")
             table.add_row(name, Text(_lines(item.text)))
     return table

@@ -16,7 +16,7 @@ HELP_IDS = ("app.help", "app.palette")  # the second where the first is typed in
 GAP = 1
 
 
-class Shown(Struct, frozen=True):
+class FooterKey(Struct, frozen=True):
     """A key in the footer; `node` is what its action is done to."""
 
     key: str
@@ -43,8 +43,8 @@ class KeyFooter(Widget):
     def __init__(self, first: Sequence[str] = ()) -> None:
         super().__init__()
         self._first = {name: place for place, name in enumerate(first)}
-        self._keys: list[Shown] = []
-        self._help: Shown | None = None
+        self._keys: list[FooterKey] = []
+        self._help: FooterKey | None = None
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._take_keys)
@@ -55,11 +55,11 @@ class KeyFooter(Widget):
     def _take_keys(self, screen: Screen[object]) -> None:
         if not self.is_attached or screen is not self.screen:
             return
-        by_action: dict[str, Shown] = {}
-        ways_to_help: dict[str, Shown] = {}
+        by_action: dict[str, FooterKey] = {}
+        ways_to_help: dict[str, FooterKey] = {}
         active = screen.active_bindings.values()
         for node, binding, enabled, _ in sorted(active, key=lambda one: self._first.get(one.binding.id or "", 99)):
-            shown = Shown(self.app.get_key_display(binding), binding.description, binding.action, node, enabled)
+            shown = FooterKey(self.app.get_key_display(binding), binding.description, binding.action, node, enabled)
             if binding.id in HELP_IDS:
                 ways_to_help.setdefault(binding.id or "", shown)
             elif binding.show:
@@ -69,18 +69,18 @@ class KeyFooter(Widget):
             self._keys, self._help = [*by_action.values()], help_key
             self.refresh()
 
-    def fitting(self, width: int) -> list[Shown]:
+    def fitting(self, width: int) -> list[FooterKey]:
         """The keys that fit into `width` cells, the one for help last."""
         last = [self._help] if self._help is not None else []
         for keys in (self._keys, [key for key in self._keys if key.enabled]):
             if _width([*keys, *last]) <= width:
                 return [*keys, *last]
-        taken: list[Shown] = []
+        fitting: list[FooterKey] = []
         for key in keys:
-            if _width([*taken, key, *last]) > width:
+            if _width([*fitting, key, *last]) > width:
                 break
-            taken.append(key)
-        return [*taken, *last]
+            fitting.append(key)
+        return [*fitting, *last]
 
     def render(self) -> Content:
         fitting = self.fitting(self.size.width)
@@ -97,15 +97,15 @@ class KeyFooter(Widget):
     async def on_click(self, event: Click) -> None:
         """Do what is under the mouse."""
         fitting = self.fitting(self.size.width)
-        left = 1
+        start = 1
         for key in fitting:
             if key is self._help:
-                left = self.size.width - key.width - GAP
-            if left <= event.x < left + key.width:
+                start = self.size.width - key.width - GAP
+            if start <= event.x < start + key.width:
                 await self.app.run_action(key.action, key.node)
                 return
-            left += key.width + GAP
+            start += key.width + GAP
 
 
-def _width(keys: Sequence[Shown]) -> int:
+def _width(keys: Sequence[FooterKey]) -> int:
     return 1 + sum(key.width + GAP for key in keys)

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from tui.terminal.console import clean_line
-from tui.widgets.sanitized_input import StoredInput, shown
+from tui.widgets.sanitized_input import SanitizedInput, shown
 
 
 class LineEditor(Vertical):
@@ -63,16 +63,16 @@ class LineEditor(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static(clean_line(self._label), classes="line-label", markup=False)
-            field = StoredInput(self._stored, placeholder="", compact=True)
+            field = SanitizedInput(self._stored, placeholder="", compact=True)
             field.select_on_focus = False  # what is typed comes behind what is there
             field.cursor_position = len(field.value)
             yield field
         yield Static(self._hint, classes="line-hint", markup=False)
 
     @property
-    def field(self) -> StoredInput:
+    def field(self) -> SanitizedInput:
         """Where it is typed."""
-        return self.query_one(StoredInput)
+        return self.query_one(SanitizedInput)
 
     @property
     def text(self) -> str:

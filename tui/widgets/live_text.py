@@ -6,20 +6,20 @@ from textual.content import Content
 from textual.widgets import Static
 
 
-class RetoldText(Static):
+class LiveText(Static):
     """Has the screen laid out anew only by a text that takes more or fewer lines than the one before."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes, markup=False)
-        self._told = Content("")
+        self._shown_content = Content("")
 
-    def tell(self, told: Content) -> None:
+    def tell(self, content: Content) -> None:
         """Show `told`."""
-        if told == self._told:
+        if content == self._shown_content:
             return
-        self._told = told
+        self._shown_content = content
         before = self._lines()
-        self.update(told, layout=False)
+        self.update(content, layout=False)
         if self._lines() != before:
             self.refresh(layout=True)
 

@@ -11,7 +11,7 @@ from engine.spec.overrides import is_set_line
 from tui.terminal.console import clean
 
 
-class StoredInput(Input):
+class SanitizedInput(Input):
     """Shows what hides or steers a terminal in the stored text as symbols, and keeps that text until it is edited."""
 
     virtual_size = reactive(Size(0, 0))  # for Textual's own the screen is laid out anew at every letter

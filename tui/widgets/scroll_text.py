@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
 
-class Reading(VerticalScroll):
+class ScrollText(VerticalScroll):
     """Scrolls by lines, and to both ends."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engine.alerts.notify import Notify
-from tui.terminal.bell import call_sign
+from tui.terminal.bell import alert_sequence
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ from tui.terminal.bell import call_sign
     ],
 )
 def test_terminal_is_sent_what_was_asked_for(notify: Notify, environment: dict[str, str], written: str) -> None:
-    assert call_sign(notify, "round 1: done", environment) == written
+    assert alert_sequence(notify, "round 1: done", environment) == written
 
 
 def test_message_cannot_end_the_sequence() -> None:
-    written = call_sign(Notify(bell=False), "a\x07\x1b\\\x1b]0;title\x9cb\n" + "x" * 1000, {})
+    written = alert_sequence(Notify(bell=False), "a\x07\x1b\\\x1b]0;title\x9cb\n" + "x" * 1000, {})
     assert written.count("\x07") == 1 and written.count("\x1b") == 1 and "\x9c" not in written and len(written) < 250

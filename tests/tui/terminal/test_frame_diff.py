@@ -21,7 +21,7 @@ from textual.strip import Strip
 from engine.api import Cockpit
 from engine.files.paths import Workspace
 from tests.support.pilot import AppPilot, OpenApp, shown, until
-from tui.terminal.frame_diff import Painter
+from tui.terminal.frame_diff import FrameDiff
 
 COLUMNS, ROWS = 12, 4
 CONSOLE = Console(color_system="truecolor", force_terminal=True)
@@ -84,9 +84,9 @@ def _looks(cell: Any) -> Any:
 
 def painted(updates: Sequence[Update]) -> tuple[Shown, Shown]:
     """Two terminals after these frames: one that we painted, one that Textual did."""
-    ours, textuals, painter = Shown(), Shown(), Painter()
+    ours, textuals, diff = Shown(), Shown(), FrameDiff()
     for update in updates:
-        ours.stream.feed(painter.paint(update, ColorSystem.TRUECOLOR))
+        ours.stream.feed(diff.paint(update, ColorSystem.TRUECOLOR))
         textuals.stream.feed(update.render_segments(CONSOLE))
     return ours, textuals
 
@@ -108,32 +108,32 @@ def test_parts_of_frames_look_as_textual_has_them(first: list[Strip], parts: lis
 
 @given(st.lists(lines.filter(lambda row: "界" not in row.text), min_size=ROWS, max_size=ROWS))  # a cut may halve it
 def test_what_stands_there_is_not_written_again(rows: list[Strip]) -> None:
-    painter = Painter()
-    painter.paint(whole(rows), ColorSystem.TRUECOLOR)
-    assert painter.paint(whole(rows), ColorSystem.TRUECOLOR) == ""
-    assert painter.paint(part(rows, Region(2, 1, 5, 2)), ColorSystem.TRUECOLOR) == ""
+    diff = FrameDiff()
+    diff.paint(whole(rows), ColorSystem.TRUECOLOR)
+    assert diff.paint(whole(rows), ColorSystem.TRUECOLOR) == ""
+    assert diff.paint(part(rows, Region(2, 1, 5, 2)), ColorSystem.TRUECOLOR) == ""
 
 
 def test_only_the_cells_that_differ_are_written() -> None:
-    painter, red = Painter(), Style.parse("red")
+    diff, red = FrameDiff(), Style.parse("red")
     rows = [Strip([Segment("loss 1.234  ", red)])]
-    painter.paint(whole(rows), ColorSystem.TRUECOLOR)
-    written = painter.paint(whole([Strip([Segment("loss 1.239  ", red)])]), ColorSystem.TRUECOLOR)
+    diff.paint(whole(rows), ColorSystem.TRUECOLOR)
+    written = diff.paint(whole([Strip([Segment("loss 1.239  ", red)])]), ColorSystem.TRUECOLOR)
     assert written == "\x1b[1;10H\x1b[31m9\x1b[0m"
 
 
 def test_forgotten_screen_is_written_whole() -> None:
-    painter, rows = Painter(), [Strip([Segment("as it stood ")])]
-    first = painter.paint(whole(rows), ColorSystem.TRUECOLOR)
-    painter.forget()
-    assert painter.paint(whole(rows), ColorSystem.TRUECOLOR) == first
+    diff, rows = FrameDiff(), [Strip([Segment("as it stood ")])]
+    first = diff.paint(whole(rows), ColorSystem.TRUECOLOR)
+    diff.forget()
+    assert diff.paint(whole(rows), ColorSystem.TRUECOLOR) == first
 
 
 @pytest.mark.parametrize("text", ["e\u0301", "👍", "☺\ufe0f", "1️⃣"])
 def test_cursor_is_put_right_after_what_terminals_disagree_about(text: str) -> None:
     """Whatever width a terminal gives it, what follows stands where it should."""
     row = Strip([Segment(f"{text}rest")])
-    written = Painter().paint(LayoutUpdate([[row]], Region(0, 0, row.cell_length, 1)), ColorSystem.TRUECOLOR)
+    written = FrameDiff().paint(LayoutUpdate([[row]], Region(0, 0, row.cell_length, 1)), ColorSystem.TRUECOLOR)
     assert written == f"\x1b[1;1H{text}\x1b[{row.cell_length - 3}Grest"
 
 

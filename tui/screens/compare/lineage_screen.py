@@ -18,7 +18,7 @@ from engine.compare.lineage import Kin, family_of
 from engine.errors import RoundError
 from engine.spec.round import Round
 from tui.messages import NewRoundWanted, RunWanted
-from tui.screens.compare.lineage_tree import LineageView
+from tui.screens.compare.lineage_tree import LineageTree
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.widgets.key_footer import KeyFooter
 
@@ -39,7 +39,7 @@ class LineageScreen(WorkspaceScreen):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
-        yield LineageView(id="lineage")
+        yield LineageTree(id="lineage")
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -47,7 +47,7 @@ class LineageScreen(WorkspaceScreen):
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """The family as it is now; if the round it is of was deleted, the family of another of its members."""
-        view = self.query_one(LineageView)
+        view = self.query_one(LineageTree)
         selected = view.selected_number
         wanted = [self._number if selected is None else selected, *(kin.number for kin in self._family)]
         for number in wanted:
@@ -67,20 +67,20 @@ class LineageScreen(WorkspaceScreen):
             return Content.assemble(("Lineage", "bold"), "   these rounds were deleted: press esc")
         count = f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}"
         best = best_rounds(rounds)
-        told = [
+        perplexities = [
             f"{measured_text(item.result, 'perplexity')} in round {item.number}"
             for item in rounds
             if item.number in best
         ]
-        said = f"   ★ perplexity {', '.join(told)}" if told else ""
-        return Content.assemble(("Lineage", "bold"), f"   {count}{said}")
+        summary = f"   ★ perplexity {', '.join(perplexities)}" if perplexities else ""
+        return Content.assemble(("Lineage", "bold"), f"   {count}{summary}")
 
     @property
     def selected(self) -> Round | None:
-        number = self.query_one(LineageView).selected_number
+        number = self.query_one(LineageTree).selected_number
         return next((kin.round for kin in self._family if kin.number == number), None)
 
-    @on(LineageView.Opened)
+    @on(LineageTree.Opened)
     def _open(self) -> None:
         if self.selected is not None:
             self.post_message(RunWanted(self.selected))

@@ -30,7 +30,7 @@ STYLES: dict[Role, str] = {
 AT_ONCE = 1000  # rounds; more are laid out in a thread
 
 
-class LaidOut(Message):
+class LinesReady(Message):
     """The lines of a family for a width of the screen are made."""
 
     def __init__(self, family: Sequence[Kin], lines: list[LineageLine]) -> None:
@@ -39,7 +39,7 @@ class LaidOut(Message):
         self.lines = lines
 
 
-class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
+class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
     """The lines of a family, drawn as they come onto the screen. A round that is gone takes no cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,7 +55,7 @@ class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"lineage--line", "lineage--cursor"}
     DEFAULT_CSS = """
-    LineageView {
+    LineageTree {
         height: 1fr;
         scrollbar-size: 0 1;
         & > .lineage--cursor { background: $primary 20%; }
@@ -107,14 +107,14 @@ class LineageView(ScrollView, can_focus=True, inherit_bindings=False):
         if len(self._family) > AT_ONCE:
             self._lay_out_many(self._family, width)
         else:
-            self._take(LaidOut(self._family, lineage_lines(self._family, width)))
+            self._take(LinesReady(self._family, lineage_lines(self._family, width)))
 
     @work(thread=True, exclusive=True, group="layout")
     def _lay_out_many(self, family: Sequence[Kin], width: int) -> None:
-        self.post_message(LaidOut(family, lineage_lines(family, width)))
+        self.post_message(LinesReady(family, lineage_lines(family, width)))
 
-    @on(LaidOut)
-    def _take(self, event: LaidOut) -> None:
+    @on(LinesReady)
+    def _take(self, event: LinesReady) -> None:
         if event.family is not self._family:
             return
         self._lines = event.lines

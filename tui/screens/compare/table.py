@@ -118,7 +118,7 @@ class CompareTable(VirtualTable):
 
 def cut_start(text: str, width: int) -> str:
     """The end of `text`, which tells paths apart, in `width` cells."""
-    kept = text
-    while cell_len(kept) > width - 1:
-        kept = kept[1:]
-    return "…" + set_cell_size(kept, width - 1)
+    ending = text
+    while cell_len(ending) > width - 1:
+        ending = ending[1:]
+    return "…" + set_cell_size(ending, width - 1)

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.terminal.console import clean_line
-from tui.widgets.scroll_text import Reading
+from tui.widgets.scroll_text import ScrollText
 
 MAX_KEYS_WIDTH = 18
 TEXT_WIDTH = 65  # of a dialog without border, padding and scrollbar
@@ -36,7 +36,7 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         width = max((cell_len(keys) for _, rows in self._groups for keys, _ in rows), default=0)
         groups = [_group_text(title, rows, min(width, MAX_KEYS_WIDTH)) for title, rows in self._groups]
-        with Reading(classes="dialog", can_focus=True) as dialog:
+        with ScrollText(classes="dialog", can_focus=True) as dialog:
             dialog.border_subtitle = "esc close · ↑ ↓ scroll"
             yield Static(Content("\n\n").join(groups), markup=False)
 

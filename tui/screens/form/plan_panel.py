@@ -9,10 +9,10 @@ from engine.preflight.checks import Preflight
 from engine.spec.plan import Plan
 from engine.spec.schema import Spec
 from tui.terminal.console import clean_line
-from tui.widgets.live_text import RetoldText
+from tui.widgets.live_text import LiveText
 
 
-class PlanPanel(RetoldText):
+class PlanPanel(LiveText):
     """The plan of the spec being edited, its warnings, or why it cannot be trained."""
 
     def show(self, spec: Spec, outcome: Preflight | LoratuiError) -> None:
@@ -54,8 +54,8 @@ def plan_lines(spec: Spec, plan: Plan) -> list[str]:
 
 def _checkpoints(spec: Spec, plan: Plan) -> list[str]:
     train = spec.train
-    kept = "the adapter with the lowest eval loss" if train.load_best_model_at_end else "the adapter at the end"
+    adapter = "the adapter with the lowest eval loss" if train.load_best_model_at_end else "the adapter at the end"
     if plan.checkpoints is not None:
-        return [f"checkpoints: {plan.checkpoints} · {kept}"]
-    asked = {"no": "halfway", "epoch": "each epoch", "steps": f"each {train.save_steps} steps"}[train.save_strategy]
-    return [f"checkpoints: {asked}, and at the end · {kept}"]
+        return [f"checkpoints: {plan.checkpoints} · {adapter}"]
+    interval = {"no": "halfway", "epoch": "each epoch", "steps": f"each {train.save_steps} steps"}[train.save_strategy]
+    return [f"checkpoints: {interval}, and at the end · {adapter}"]

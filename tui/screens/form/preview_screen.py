@@ -21,7 +21,7 @@ from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean
 from tui.views.preview import SUPERVISED, preview_facts, preview_text
 from tui.widgets.key_footer import KeyFooter
-from tui.widgets.scroll_text import Reading
+from tui.widgets.scroll_text import ScrollText
 
 
 class PreviewScreen(WorkspaceScreen):
@@ -44,7 +44,7 @@ class PreviewScreen(WorkspaceScreen):
         title = Text.assemble(("Preview", "bold"), "  what is supervised is ", ("marked", SUPERVISED))
         yield Static(title, id="title", markup=False)
         yield Static("loading the data and the tokenizer ...", id="preview-facts", markup=False)
-        with Reading(id="preview-body"):
+        with ScrollText(id="preview-body"):
             yield Static(id="preview-text", markup=False)
         yield KeyFooter()
 

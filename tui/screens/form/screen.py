@@ -33,8 +33,8 @@ from tui.screens.form.target_modules import TargetModulesScreen
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean, clean_line
 from tui.widgets.key_footer import KeyFooter
-from tui.widgets.live_text import RetoldText
-from tui.widgets.sanitized_input import StoredInput, shown
+from tui.widgets.live_text import LiveText
+from tui.widgets.sanitized_input import SanitizedInput, shown
 
 TYPING_SECONDS = 0.15
 
@@ -93,15 +93,15 @@ class EditScreen(WorkspaceScreen):
                 yield Static(Content.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
                 with Horizontal(classes="head-field"):
                     yield Label("name", classes="field-name", markup=False)
-                    yield StoredInput(self._origin.name, compact=True, id="name", placeholder="what to call it")
+                    yield SanitizedInput(self._origin.name, compact=True, id="name", placeholder="what to call it")
                 with Horizontal(classes="head-field"):
                     yield Label("note", classes="field-name", markup=False)
                     yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
                 yield SpecForm(self._values, id="form")
             with Vertical(id="edit-side"):
-                yield RetoldText(id="explained")
+                yield LiveText(id="explained")
                 yield PlanPanel(id="plan")
-                yield RetoldText(id="changes")
+                yield LiveText(id="changes")
         yield KeyFooter()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -114,7 +114,7 @@ class EditScreen(WorkspaceScreen):
     @on(SpecForm.Explained)
     def _explain(self, event: SpecForm.Explained) -> None:
         field = event.field
-        self.query_one("#explained", RetoldText).tell(
+        self.query_one("#explained", LiveText).tell(
             Content.assemble((field.key, "bold"), f"  {field.description}\n", (f"takes {field.allowed}", "$text-muted"))
         )
 
@@ -139,9 +139,9 @@ class EditScreen(WorkspaceScreen):
 
     def _show_changes(self) -> None:
         line = clean_line(self._set_line())
-        told = Content.assemble(("changed: ", "$text-muted"), line) if line else Content("")
-        panel = self.query_one("#changes", RetoldText)
-        panel.tell(told)
+        changes = Content.assemble(("changed: ", "$text-muted"), line) if line else Content("")
+        panel = self.query_one("#changes", LiveText)
+        panel.tell(changes)
         panel.display = bool(line)
 
     def _read_form(self) -> Spec:
@@ -169,7 +169,7 @@ class EditScreen(WorkspaceScreen):
         spec = self._read_or_tell()
         if spec is None:
             return
-        name, note = self.query_one("#name", StoredInput).text.strip(), self.query_one(TextArea).text.strip()
+        name, note = self.query_one("#name", SanitizedInput).text.strip(), self.query_one(TextArea).text.strip()
         parent = self._origin.parent.number if self._origin.parent else None
 
         def queue() -> Round:
@@ -215,16 +215,16 @@ class EditScreen(WorkspaceScreen):
         for key, text in line.settings.items():
             form.fill(key, text)
         if line.name is not None:
-            self.query_one("#name", StoredInput).value = shown(line.name)
+            self.query_one("#name", SanitizedInput).value = shown(line.name)
         if line.note is not None:
             self.query_one(TextArea).text = clean(line.note)
-        told = f"the pasted line set {len(line.settings)} field{'s' if len(line.settings) != 1 else ''}"
+        message = f"the pasted line set {len(line.settings)} field{'s' if len(line.settings) != 1 else ''}"
         left_out = f"; left out: {' '.join(line.left_out)}" if line.left_out else ""
-        self.post_message(ActionDone(told + left_out))
+        self.post_message(ActionDone(message + left_out))
 
     @on(SpecForm.ModulesWanted)
     def _list_modules(self, event: SpecForm.ModulesWanted) -> None:
-        path = self.query_one(f"#{control_id('model.path')}", StoredInput).text.strip()
+        path = self.query_one(f"#{control_id('model.path')}", SanitizedInput).text.strip()
         self._find_modules(path, event.text)
 
     @work(thread=True, exclusive=True, group="modules")
@@ -252,7 +252,7 @@ class EditScreen(WorkspaceScreen):
         """Keep the settings as a preset, or go to the first wrong field."""
         spec = self._read_or_tell()
         if spec is not None:
-            name, note = self.query_one("#name", StoredInput).text, self.query_one(TextArea).text
+            name, note = self.query_one("#name", SanitizedInput).text, self.query_one(TextArea).text
             save_as_preset(self, spec, name, note)
 
     def action_note(self) -> None:
@@ -265,7 +265,9 @@ class EditScreen(WorkspaceScreen):
 
     @property
     def unsaved(self) -> bool:
-        typed = self.query_one(TextArea).text.strip() or self.query_one("#name", StoredInput).text != self._origin.name
+        typed = (
+            self.query_one(TextArea).text.strip() or self.query_one("#name", SanitizedInput).text != self._origin.name
+        )
         return bool(typed) or self.query_one(SpecForm).edited
 
     def action_leave(self) -> None:

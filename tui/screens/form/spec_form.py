@@ -18,8 +18,8 @@ from engine.errors import SpecError
 from engine.spec.fields import SpecField, format_value, parse_value, spec_fields
 from tui.terminal.console import clean_line
 from tui.widgets.choice import Choice
-from tui.widgets.live_text import RetoldText
-from tui.widgets.sanitized_input import StoredInput, shown
+from tui.widgets.live_text import LiveText
+from tui.widgets.sanitized_input import SanitizedInput, shown
 
 SECTION_TITLES = {
     "model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)",
@@ -42,13 +42,13 @@ class FieldRow(Widget):
         self.field = field
         self._text = text
         self._original = text
-        self._refusal = RetoldText(classes="field-error")
+        self._refusal = LiveText(classes="field-error")
 
     def compose(self) -> ComposeResult:
         if self.field.choices:
             yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
         else:
-            yield StoredInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
+            yield SanitizedInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
 
     def on_mount(self) -> None:
         self.judge(self._text)
@@ -204,7 +204,7 @@ class SpecForm(VerticalScroll, can_focus=False):
             SpecError: the field is a choice, and `text` none of it.
         """
         control = self.query_one(f"#{control_id(key)}")
-        if isinstance(control, StoredInput):
+        if isinstance(control, SanitizedInput):
             control.value = shown(text)
         elif isinstance(control, Choice):
             control.value = format_value(parse_value(key, text))
@@ -218,7 +218,7 @@ class SpecForm(VerticalScroll, can_focus=False):
     @on(Input.Changed)
     def judge_input(self, event: Input.Changed) -> None:
         event.stop()
-        assert isinstance(event.input, StoredInput)
+        assert isinstance(event.input, SanitizedInput)
         self._judge(event.input, event.input.text)
 
     @on(Choice.Changed)
@@ -235,7 +235,7 @@ class SpecForm(VerticalScroll, can_focus=False):
     def action_enter(self) -> None:
         """The list of modules where they are asked for; on to the next field everywhere else."""
         focused = self.screen.focused
-        if isinstance(focused, StoredInput) and focused.id == control_id(MODULES_KEY):
+        if isinstance(focused, SanitizedInput) and focused.id == control_id(MODULES_KEY):
             self.post_message(self.ModulesWanted(focused.text))
         else:
             self.screen.focus_next()

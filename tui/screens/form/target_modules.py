@@ -50,14 +50,14 @@ class TargetModulesScreen(ModalScreen[str | None]):
     def _describe(self, name: str) -> Content:
         mark = "[x]" if name in self._chosen else "[ ]"
         count = self._counts.get(name)
-        told = f"{count}×" if count is not None else ""
+        note = f"{count}×" if count is not None else ""
         if name == ALL_LINEAR:
-            told = "every linear layer but the output head"
+            note = "every linear layer but the output head"
         elif name not in self._counts:
-            told = "not in this model"
+            note = "not in this model"
         shown = clean_line(name)
         gap = " " * (2 + max(cell_len(clean_line(each)) for each in self._names) - cell_len(shown))
-        return Content.assemble(f"{mark} ", (shown, "bold"), gap, told)
+        return Content.assemble(f"{mark} ", (shown, "bold"), gap, note)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A click of the mouse; the keys have actions of their own."""

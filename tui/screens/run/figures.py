@@ -25,21 +25,21 @@ FIXED_LINES = 8
 NO_NUMBER = "not a number"  # where a log of an earlier version has no flag to say which
 
 
-class ToldText(Static):
+class CachedText(Static):
     """A text that is drawn anew only when it says something else."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
-        self._told = ""
+        self._text = ""
 
     def tell(self, text: Content, *, layout: bool = False) -> None:
         """Show `text`; `layout` where it may need another height."""
-        if text.plain != self._told:
-            self._told = text.plain
+        if text.plain != self._text:
+            self._text = text.plain
             self.update(text, layout=layout)
 
 
-class RunBar(ToldText):
+class RunBar(CachedText):
     """How far a run is, as a line that is thick so far; Textual's `ProgressBar` tells the two apart by colour alone."""
 
     _share = 0.0
@@ -60,27 +60,27 @@ class RunHeader(Vertical):
     """Two lines: which round and what it does; and how far it is."""
 
     def compose(self) -> ComposeResult:
-        yield ToldText(id="run-title")
+        yield CachedText(id="run-title")
         yield RunBar(id="run-progress")
-        yield ToldText(id="run-message")
+        yield CachedText(id="run-message")
 
     def show(self, round_: Round, run: RunSnapshot, elapsed: float | None, warnings: Sequence[str] = ()) -> None:
         """`elapsed` in seconds since the engine took the round up; `warnings` are told beside the run's own."""
         total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
         step = run.last_step
-        title = self.query_one("#run-title", ToldText)
+        title = self.query_one("#run-title", CachedText)
         title.tell(self._title(round_, run, total, elapsed, title.size.width or 78))
         self.query_one(RunBar).show(step.step / total if step is not None and total else 0.0)
         imported = "imported: only its result is here, not its run" if round_.status is Status.IMPORTED else ""
-        told = dict.fromkeys([imported, round_.message or run.message, *warnings, *run.warnings])
-        message = self.query_one("#run-message", ToldText)
-        said = "\n".join(clean_line(text) for text in told if text)
-        message.display = bool(said)
-        message.tell(Content.styled(said, "bold $text-warning"), layout=True)
+        messages = dict.fromkeys([imported, round_.message or run.message, *warnings, *run.warnings])
+        panel = self.query_one("#run-message", CachedText)
+        text = "\n".join(clean_line(message) for message in messages if message)
+        panel.display = bool(text)
+        panel.tell(Content.styled(text, "bold $text-warning"), layout=True)
 
     def _title(self, round_: Round, run: RunSnapshot, total: int | None, elapsed: float | None, width: int) -> Content:
         """Where it is too long, the share and the epoch are left out, then the name is cut."""
-        step, left = run.last_step, run.remaining_seconds()
+        step, remaining = run.last_step, run.remaining_seconds()
         what = activity(round_, run)
         share = epoch = so_far = ""
         if step is not None:
@@ -88,8 +88,8 @@ class RunHeader(Vertical):
             share = f" ({100 * step.step // total} %)" if total else ""
             epoch = f" · epoch {step.epoch:.2f}/{format_value(round_.spec.train.num_train_epochs)}"
         time = f" · {format_duration(elapsed)}" if elapsed is not None else ""
-        if left is not None and round_.status in ACTIVE and run.ending is None:
-            time += f", {format_duration(left)} left"
+        if remaining is not None and round_.status in ACTIVE and run.ending is None:
+            time += f", {format_duration(remaining)} left"
         number, name = f"Round {round_.number}", clean_line(round_.name)
         room = width - sum(map(cell_len, (number, "    ", what, so_far, time)))
         figures = so_far + time
@@ -103,7 +103,7 @@ class RunHeader(Vertical):
         return Content.assemble((number, "bold"), f"  {name}  " if name else "  ", (what, look), figures)
 
 
-class RunFigures(ToldText):
+class RunFigures(CachedText):
     """The numbers of the last step, and every evaluation."""
 
     def show(self, round_: Round, run: RunSnapshot) -> None:
@@ -134,10 +134,10 @@ class RunFigures(ToldText):
             lines.append(Content(f"{name:<12}{loss:>8}" + (f" {perplexity:>7}" if perplexity != loss else "")))
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
-            told = f"trains {format_count(trained)} of {format_count(everything)}"
-            lines.append(Content.styled(told, "$text-muted"))
-            told = f"{clean_line(run.prepared.dtype)} on {clean_line(run.prepared.device)}"
-            lines.append(Content.styled(told, "$text-muted"))
+            line = f"trains {format_count(trained)} of {format_count(everything)}"
+            lines.append(Content.styled(line, "$text-muted"))
+            line = f"{clean_line(run.prepared.dtype)} on {clean_line(run.prepared.device)}"
+            lines.append(Content.styled(line, "$text-muted"))
         self.tell(Content("\n").join(lines))
 
     def _shown(self, evaluations: Sequence[Evaluated]) -> list[Evaluated]:

@@ -86,12 +86,12 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.call_next(self.post_message, self.Changed())  # it is empty no more
         dropped = self._log.dropped
         first = self._log.feed(text)
-        if gone := self._log.dropped - dropped:
-            rows_gone = self._first_row[gone] if gone < len(self._first_row) else 0
-            self._forget_matches(gone)
+        if newly_dropped := self._log.dropped - dropped:
+            rows_dropped = self._first_row[newly_dropped] if newly_dropped < len(self._first_row) else 0
+            self._forget_matches(newly_dropped)
             self._lay_out(0)
             if not self.following:
-                self.scroll_to(y=max(0, self.scroll_offset.y - rows_gone), animate=False, immediate=True, force=True)
+                self.scroll_to(y=max(0, self.scroll_offset.y - rows_dropped), animate=False, immediate=True, force=True)
         else:
             self._lay_out(first)
         self._find_from(first)
@@ -129,7 +129,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.post_message(self.Changed())
 
     @property
-    def found(self) -> str:
+    def match_position(self) -> str:
         """`3 of 17`, and so on; "" if nothing is searched for."""
         if self._pattern is None:
             return ""
@@ -156,23 +156,23 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             row += 1
         return row
 
-    def _forget_matches(self, gone: int) -> None:
-        kept = bisect_left(self._matches, (gone, 0, 0))
-        self._matches = [(line - gone, start, end) for line, start, end in self._matches[kept:]]
-        self._match = max(-1, self._match - kept)
+    def _forget_matches(self, dropped: int) -> None:
+        first_kept = bisect_left(self._matches, (dropped, 0, 0))
+        self._matches = [(line - dropped, start, end) for line, start, end in self._matches[first_kept:]]
+        self._match = max(-1, self._match - first_kept)
 
     def _find_from(self, first: int) -> None:
         """Search the lines from `first` on, which changed."""
         if self._pattern is None:
             return
-        before = self.found
+        before = self.match_position
         del self._matches[bisect_left(self._matches, (first, 0, 0)) :]
         for line in range(first, len(self._log.lines)):
             if len(self._matches) >= MAX_MATCHES:
                 break
             self._matches += [(line, *match.span()) for match in self._pattern.finditer(self._log.lines[line])]
         self._match = min(self._match, len(self._matches) - 1)
-        if self.found != before:
+        if self.match_position != before:
             self.post_message(self.Changed())
 
     def _lay_out(self, first: int) -> None:
@@ -277,8 +277,8 @@ class LogPane(Vertical):
         if not view.lines:
             words[1:] = ["nothing in it"]
         words += ["wrapped"] * view.wrapping
-        if found := view.found:
-            words.append(f"{clean_line(self._searched)!r} {found}")
+        if match_position := view.match_position:
+            words.append(f"{clean_line(self._searched)!r} {match_position}")
         self.query_one("#log-title", Static).update(Content(" · ".join(words)), layout=False)
 
     def ask(self) -> None:

@@ -50,7 +50,7 @@ class MachinePanel(Static, can_focus=True):
         self._memory: dict[str, History] = {}
         self._sample: MachineSample | None = None
         self._share = RoundShare()
-        self._told: list[str] = []
+        self._painted: list[str] = []
 
     def show(self, sample: MachineSample, share: RoundShare, at: float) -> None:
         """The machine as sampled `at` seconds."""
@@ -76,8 +76,8 @@ class MachinePanel(Static, can_focus=True):
             lines = self._gpu_lines(sample, width, len(sample.gpus))
         lines += _fitting(width, [partial(_rest, sample, self._share, words) for words in Words])
         plain = [line.plain for line in lines]
-        if plain != self._told:
-            changed, self._told = len(plain) != len(self._told), plain
+        if plain != self._painted:
+            changed, self._painted = len(plain) != len(self._painted), plain
             self.update(Content("\n").join(lines), layout=changed)
 
     def _gpu_lines(self, sample: MachineSample, width: int, most: int) -> list[Content]:
@@ -214,8 +214,8 @@ def _throttling(gpu: GpuSample, words: Words) -> Content:
         return Content(f"{'throttling' if words is Words.ALL else 'clocks'} {UNTOLD}")
     if not gpu.throttling:
         return Content("not throttled" if words is Words.ALL else "")
-    told = {Words.ALL: "throttled: ", Words.FEW: "slowed: ", Words.FEWEST: "! "}[words]
-    return Content.styled(told + " and ".join(gpu.throttling), "bold $text-warning")
+    prefix = {Words.ALL: "throttled: ", Words.FEW: "slowed: ", Words.FEWEST: "! "}[words]
+    return Content.styled(prefix + " and ".join(gpu.throttling), "bold $text-warning")
 
 
 def _rest(sample: MachineSample, share: RoundShare, words: Words) -> Content:
@@ -234,9 +234,9 @@ def _disk(share: RoundShare, words: Words) -> list[str | tuple[str, str]]:
     free, need = share.disk_free, share.disk_need
     if free is None:
         return [UNTOLD]
-    told = f"{format_bytes(free)} free"
+    free_text = f"{format_bytes(free)} free"
     if need is None:
-        return [told]
+        return [free_text]
     about = "" if need.measured else "~" if words is Words.FEWEST else "about "
     size = about + format_bytes(need.total_bytes)
     what = f"{need.checkpoints:,} checkpoint{'s' * (need.checkpoints != 1)}" if need.checkpoints else "the adapter"
@@ -244,7 +244,7 @@ def _disk(share: RoundShare, words: Words) -> list[str | tuple[str, str]]:
         text = f", {what} to come {size} ({'as the newest' if need.measured else 'by the trained parameters'})"
     else:
         text = f", {what} to come {size}" if words is Words.FEW else f", needs {size}"
-    return [told, (text, "bold $text-warning") if need.total_bytes > free else text]
+    return [free_text, (text, "bold $text-warning") if need.total_bytes > free else text]
 
 
 def _fitting(width: int, makings: Sequence[Callable[[], Content]]) -> list[Content]:

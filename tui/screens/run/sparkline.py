@@ -45,8 +45,8 @@ def sparkline(shares: Sequence[float | None], cells: int) -> str:
     The scale is fixed, unlike that of Textual's `Sparkline`, which spreads its least and greatest value over it: a GPU
     that is 97 to 99 % busy is to look busy.
     """
-    told = [UNKNOWN if share is None else BLOCKS[_level(share)] for share in shares[-cells:]] if cells else []
-    return "".join(told).rjust(cells)
+    blocks = [UNKNOWN if share is None else BLOCKS[_level(share)] for share in shares[-cells:]] if cells else []
+    return "".join(blocks).rjust(cells)
 
 
 def _level(share: float) -> int:

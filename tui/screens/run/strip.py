@@ -45,7 +45,7 @@ class RunStrip(Static):
         self._rounds: Sequence[Round] = ()
         self._progress: Mapping[int, RunProgress] = {}
         self._shown: int | None = None
-        self._told = ""
+        self._painted = ""
 
     def show_rounds(self, rounds: Sequence[Round], shown: int) -> None:
         """The rounds there are, and the number of the one on the screen."""
@@ -76,8 +76,8 @@ class RunStrip(Static):
             line = self._line(*detail)
             if line.cell_length <= width:
                 break
-        if line.plain != self._told:
-            self._told = line.plain
+        if line.plain != self._painted:
+            self._painted = line.plain
             self.update(line, layout=False)
 
     def _line(self, bar: int, name: int, time: bool) -> Content:
@@ -85,8 +85,8 @@ class RunStrip(Static):
         parts = []
         for item in running:  # the time that is left to the one on the screen stands above it
             progress = self._progress.get(item.number, RunProgress())
-            told = how_far(progress, bar, time and item.number != self._shown)
-            parts.append(_of_round(item, Content.assemble(self._named(item, name), " ", told)))
+            bar_text = how_far(progress, bar, time and item.number != self._shown)
+            parts.append(_of_round(item, Content.assemble(self._named(item, name), " ", bar_text)))
         queued = [round_ for round_ in self._rounds if round_.status is Status.QUEUED]
         if waiting := [_of_round(round_, self._named(round_, name)) for round_ in queued]:
             parts.append(Content.assemble(("next ", "$text-muted"), Content(", ").join(waiting)))
@@ -101,9 +101,9 @@ class RunStrip(Static):
         return Content.styled(f"{'▶' if here else ''}{round_.number} {name}".rstrip(), "bold" if here else "")
 
 
-def _of_round(round_: Round, told: Content) -> Content:
+def _of_round(round_: Round, content: Content) -> Content:
     """`told`, so that a click on it is known to be one on the round."""
-    return told.stylize(Style.from_meta({NUMBER: round_.number}))
+    return content.stylize(Style.from_meta({NUMBER: round_.number}))
 
 
 def how_far(progress: RunProgress, bar: int, time: bool) -> Content:
@@ -114,11 +114,11 @@ def how_far(progress: RunProgress, bar: int, time: bool) -> Content:
     if not total:
         return Content(f"step {step:,}")
     filled = min(bar, bar * step // total)
-    told = f"{100 * step // total} %"
+    words = f"{100 * step // total} %"
     if progress.phase:
-        told += f" {progress.phase}"
+        words += f" {progress.phase}"
     elif time and progress.remaining_seconds is not None:
-        told += f" {format_duration(progress.remaining_seconds)} left"
+        words += f" {format_duration(progress.remaining_seconds)} left"
     return Content.assemble(
-        ("█" * filled, "$text-primary"), ("░" * (bar - filled), "$text-muted"), " " * bool(bar), told
+        ("█" * filled, "$text-primary"), ("░" * (bar - filled), "$text-muted"), " " * bool(bar), words
     )

@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.runs.chart_series import Metric, Numbers, Points, Series, XAxis, nearest, smooth, x_of_steps
-from tui.widgets.chart.picture import COLOURS, MARKS, SMOOTHING, Shown, View
+from tui.widgets.chart.contents import COLOURS, MARKS, SMOOTHING, ChartContents, ChartView
 from tui.widgets.chart.plot import CurvePlot, PlotData
 
 __all__ = ["MARKS", "CurveChart", "Metric", "Series", "XAxis"]
@@ -81,11 +81,11 @@ class CurveChart(Widget, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.view = View()
+        self.view = ChartView()
         self._series: Sequence[Series] = ()
         self._total_steps: int | None = None
         self._state: object = None
-        self._said = Content()
+        self._caption = Content()
         self._x: dict[int, tuple[object, Numbers]] = {}
         self._smoothed: dict[int, tuple[object, Numbers]] = {}
 
@@ -107,9 +107,9 @@ class CurveChart(Widget, can_focus=True):
             self._series, self._total_steps = series, total_steps
             self._redraw()
 
-    def _shown(self) -> Shown:
+    def _shown(self) -> ChartContents:
         x = [self._x_of(*item) for item in enumerate(self._series)]
-        return Shown(self._series, self._total_steps, self.view, x)
+        return ChartContents(self._series, self._total_steps, self.view, x)
 
     def _x_of(self, number: int, series: Series) -> Numbers:
         """Kept until it is another curve, longer, or along another axis."""
@@ -145,11 +145,11 @@ class CurveChart(Widget, can_focus=True):
         return self._smoothed[number][1]
 
     def _say(self, line: Content) -> None:
-        if not line.is_same(self._said):
+        if not line.is_same(self._caption):
             shown = self.query_one(".chart-line", Static)
-            if line.cell_length != self._said.cell_length:
+            if line.cell_length != self._caption.cell_length:
                 shown.styles.width = line.cell_length + 2  # Textual keeps an auto width if it is to lay out already
-            self._said = line
+            self._caption = line
             shown.update(line, layout=False)
 
     def _style(self, name: str) -> str:

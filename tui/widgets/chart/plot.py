@@ -142,8 +142,8 @@ class CurvePlot(BrailleCanvas):
     def _draw_line(self, data: PlotData, line: PlotPoints) -> None:
         if not len(line.x):
             return
-        plane, (left, right), (low, high) = self.plane, data.x_limits, data.y_limits
-        x = plane.x + (line.x - left) * plane.width / (right - left)
+        plane, (first, last), (low, high) = self.plane, data.x_limits, data.y_limits
+        x = plane.x + (line.x - first) * plane.width / (last - first)
         y = plane.bottom - (line.y - low) * plane.height / (high - low)
         x, y = np.clip(x, plane.x, plane.right - EDGE), np.clip(y, plane.y, plane.bottom - EDGE)
         self.draw_curve(x, y, line.style)
@@ -158,8 +158,8 @@ class CurvePlot(BrailleCanvas):
 
     def _draw_axes(self, data: PlotData) -> None:
         plane, axis = self.plane, str(self.get_component_rich_style("plot--axis"))
-        top, left = plane.y - 1, plane.x - 1
-        self.draw_rectangle_box(left, top, plane.right, plane.bottom, HEAVY, axis)
+        top, side = plane.y - 1, plane.x - 1
+        self.draw_rectangle_box(side, top, plane.right, plane.bottom, HEAVY, axis)
         if data.cursor is not None:
             x = self._column(data, data.cursor)
             self.draw_line(x, plane.y, x, plane.bottom - 1, "│", data.cursor_style)
@@ -168,7 +168,7 @@ class CurvePlot(BrailleCanvas):
         tick_style = self.get_component_rich_style("plot--tick")
         low, high = data.x_limits
         for tick, label in data.x_axis.labelled_ticks(low, high, max(2, plane.width // 10)):
-            x = left if tick == low else self._column(data, tick)
+            x = side if tick == low else self._column(data, tick)
             self._extend_line(x, top, (HEAVY, 0, 0, 0), axis)
             self._extend_line(x, plane.bottom, (0, 0, HEAVY, 0), axis)
             align = TextAlign.RIGHT if tick == high else TextAlign.CENTER
@@ -176,7 +176,7 @@ class CurvePlot(BrailleCanvas):
         low, high = data.y_limits
         for tick, label in data.y_axis.labelled_ticks(low, high, max(2, plane.height // 3)):
             y = plane.bottom if tick == low else self._row(data, tick)
-            self._extend_line(left, y, (0, 0, 0, HEAVY), axis)
+            self._extend_line(side, y, (0, 0, 0, HEAVY), axis)
             self._extend_line(plane.right, y, (0, HEAVY, 0, 0), axis)
             self.write_text(LEFT - 2, y, f"[{tick_style}]{label[: LEFT - 1]}", TextAlign.RIGHT)
 

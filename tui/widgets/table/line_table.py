@@ -227,13 +227,13 @@ class LineTable(ScrollView, inherit_bindings=False):
         return Strip([Segment(fit(text, width) if cell_len(text) >= width else text.center(width), self._style("row"))])
 
     def _style(self, component: str, own: str = "") -> RichStyle:
-        found = self._styles_of.get((component, own))
-        if found is None:
+        rich_style = self._styles_of.get((component, own))
+        if rich_style is None:
             style = self.get_visual_style(f"table--{component}")
             if own:
                 style += Style.parse(own.partition("$")[0] if component == "cursor" else own)
-            found = self._styles_of[component, own] = style.rich_style
-        return found
+            rich_style = self._styles_of[component, own] = style.rich_style
+        return rich_style
 
     def _strip(self, line: Line) -> Strip:
         """A line over the whole width of the content, or of the widget for a heading."""

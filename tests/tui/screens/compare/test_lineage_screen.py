@@ -11,12 +11,12 @@ from engine.files.paths import Workspace
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import make_round
 from tui.screens.compare.lineage_screen import LineageScreen
-from tui.screens.compare.lineage_tree import LineageView
+from tui.screens.compare.lineage_tree import LineageTree
 from tui.screens.rounds.table import RoundTable
 
 
-def view(pilot: AppPilot) -> LineageView:
-    return pilot.app.screen.query_one(LineageView)
+def view(pilot: AppPilot) -> LineageTree:
+    return pilot.app.screen.query_one(LineageTree)
 
 
 def lines(pilot: AppPilot) -> list[str]:
@@ -140,9 +140,9 @@ async def test_mouse_chooses_and_opens(open_app: OpenApp, reference: Cockpit) ->
     async with open_app(reference) as pilot:
         await open_lineage(pilot, 5, "g")
         y = next(y for y, line in enumerate(lines(pilot)) if "● 3" in line)
-        await pilot.click(LineageView, offset=(10, y + 1))
+        await pilot.click(LineageTree, offset=(10, y + 1))
         assert view(pilot).selected_number == 3
-        await pilot.click(LineageView, offset=(10, y))
+        await pilot.click(LineageTree, offset=(10, y))
         await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the run")
 
 

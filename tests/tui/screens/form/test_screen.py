@@ -21,7 +21,7 @@ from tui.screens.form.screen import EditScreen
 from tui.screens.form.spec_form import SpecForm, control_id
 from tui.screens.form.start_from import Origin
 from tui.widgets.choice import Choice
-from tui.widgets.sanitized_input import StoredInput
+from tui.widgets.sanitized_input import SanitizedInput
 
 OTHER_VALUES = {
     "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
@@ -243,8 +243,8 @@ async def test_stored_text_is_shown_harmless_and_kept_until_it_is_edited(
         screen = EditScreen(idle_cockpit, Origin(spec, hostile), Path("/"))
         await pilot.app.push_screen(screen)
         await pilot.pause()
-        name = screen.query_one("#name", StoredInput)
-        path = screen.query_one("#data-path", StoredInput)
+        name = screen.query_one("#name", SanitizedInput)
+        path = screen.query_one("#data-path", SanitizedInput)
         for field in (name, path):
             assert field.value == "␛[31mred\ufffd␉x"
             assert field.text == hostile
@@ -288,7 +288,7 @@ async def test_pasted_line_fills_in_its_fields_wherever_one_is(
     line = "loratui new --from 1 --name wide --set lora.r=64 \\\n --set train.lr_scheduler_type=cosine\n"
     wanted = {"lora.r": 64, "train.lr_scheduler_type": "cosine"}
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        form, name = pilot.app.screen.query_one(SpecForm), pilot.app.screen.query_one("#name", StoredInput)
+        form, name = pilot.app.screen.query_one(SpecForm), pilot.app.screen.query_one("#name", SanitizedInput)
         before = form.values()
         for field in ("train.learning_rate", "lora.bias", "model.path"):
             name.value = ""
@@ -324,7 +324,7 @@ async def test_pasted_value_is_a_value(open_app: OpenApp, idle_cockpit: Cockpit,
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
         await pilot.press("end", "ctrl+u")
         await paste(pilot, "2×10^-4")
-        assert pilot.app.screen.query_one("#train-learning_rate", StoredInput).value == "2×10^-4"
+        assert pilot.app.screen.query_one("#train-learning_rate", SanitizedInput).value == "2×10^-4"
         await until(pilot, lambda: "warm-up" in shown(pilot, "#plan"), "the plan")
 
 

@@ -17,7 +17,7 @@ from textual_hires_canvas import Canvas, HiResMode
 from engine.runs.events import AnyEvent, Evaluated
 from engine.runs.snapshot import RunSnapshot
 from tests.support.steps import step
-from tui.widgets.chart import picture
+from tui.widgets.chart import contents
 from tui.widgets.chart.canvas import BrailleCanvas
 from tui.widgets.chart.chart import MARKS, CurveChart, Metric, Series
 from tui.widgets.chart.plot import LEFT, LOST, RIGHT, CurvePlot, PlotData
@@ -358,8 +358,8 @@ async def test_eval_losses_of_several_runs_have_the_hollow_marks_of_their_lines(
 
 
 def test_no_two_of_many_runs_have_the_same_mark() -> None:
-    assert len({picture.mark_of(number) for number in range(20)}) == 20
-    assert len(picture.HELD_OUT_MARKS) == len(MARKS)
+    assert len({contents.mark_of(number) for number in range(20)}) == 20
+    assert len(contents.HELD_OUT_MARKS) == len(MARKS)
 
 
 async def test_control_characters_of_a_label_do_not_reach_the_terminal(charted: Charted) -> None:

@@ -65,7 +65,7 @@ Styles = Callable[[str], str]
 
 
 @dataclass
-class View:
+class ChartView:
     """What a person chose to see; `window` and `cursor` are in units of the x axis."""
 
     metric: Metric = Metric.TRAIN_LOSS
@@ -76,7 +76,7 @@ class View:
     cursor: float | None = None
 
 
-class Curve(NamedTuple):
+class SmoothedCurve(NamedTuple):
     """One run's points, and what its line goes through: their values, or these smoothed."""
 
     points: Points
@@ -87,7 +87,7 @@ class Curve(NamedTuple):
         return self.line is not self.points.y
 
 
-class Shown:
+class ChartContents:
     """The runs as a view has them. It holds their arrays, so it is not to be kept.
 
     Attributes:
@@ -97,7 +97,7 @@ class Shown:
     """
 
     def __init__(
-        self, series: Sequence[Series], total_steps: int | None, view: View, x: Sequence[Numbers] | None = None
+        self, series: Sequence[Series], total_steps: int | None, view: ChartView, x: Sequence[Numbers] | None = None
     ) -> None:
         """`x` is where the steps of each lie along the view's axis, if that is known already."""
         self.series = series
@@ -142,15 +142,15 @@ class Shown:
         """The points that a cursor goes along."""
         return max(self.points, key=lambda points: len(points.x), default=NO_POINTS)
 
-    def curves(self, smoother: Smoother) -> list[Curve]:
+    def curves(self, smoother: Smoother) -> list[SmoothedCurve]:
         """Every run's, smoothed by `smoother`."""
         if self.span < 2:
-            return [Curve(points, points.y) for points in self.points]
-        return [Curve(points, smoother(number, points)) for number, points in enumerate(self.points)]
+            return [SmoothedCurve(points, points.y) for points in self.points]
+        return [SmoothedCurve(points, smoother(number, points)) for number, points in enumerate(self.points)]
 
     # the picture
 
-    def picture(self, curves: Sequence[Curve], width: int, style: Styles) -> PlotData:
+    def picture(self, curves: Sequence[SmoothedCurve], width: int, style: Styles) -> PlotData:
         """What is drawn on a plane that is `width` cells wide."""
         lines: list[PlotPoints] = []
         marks: list[PlotMarks] = []
@@ -189,8 +189,8 @@ class Shown:
         if not len(x):
             return PlotPoints(np.empty(0), np.empty(0), style)
         x_per_step = max(TINY, float(points.x[-1]) / float(points.steps[-1] or 1))
-        kept = keep_extremes(steps, y, bin_width((high - low) / x_per_step, width))
-        x, y = np.asarray(x[kept], float), self._drawn(y[kept])
+        indices = keep_extremes(steps, y, bin_width((high - low) / x_per_step, width))
+        x, y = np.asarray(x[indices], float), self._drawn(y[indices])
         edges = np.array([edge for edge in self.window if x[0] < edge < x[-1]])
         inside = (x >= low) & (x <= high)
         crossing = np.clip(np.nan_to_num(np.interp(edges, x, y)), y.min(), y.max())  # whatever the order of x
@@ -255,7 +255,7 @@ class Shown:
         lines = [[Content(" · ".join(words)), *names], lost]
         return Content("\n").join(Content("  ").join(parts) for parts in lines if parts)
 
-    def readings(self, curves: Sequence[Curve], x: float, style: Styles) -> Content:
+    def readings(self, curves: Sequence[SmoothedCurve], x: float, style: Styles) -> Content:
         """The values of all runs at `x`, smoothed ones in brackets behind what they were made of."""
         parts = [Content(self.view.metric.value)]
         for number, (points, line) in enumerate(curves):
@@ -315,6 +315,6 @@ def _x_axis(along: XAxis) -> Axis:
     return StepAxis(write_number) if along is XAxis.STEP else Axis(write_number)
 
 
-def _y_axis(view: View) -> Axis:
+def _y_axis(view: ChartView) -> Axis:
     write = write_power if view.metric is Metric.LEARNING_RATE else write_number
     return LogAxis(write) if view.logarithmic else Axis(write)

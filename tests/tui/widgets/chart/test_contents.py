@@ -12,7 +12,7 @@ from engine.runs.chart_series import Metric, Numbers, Points, Series, XAxis, smo
 from engine.runs.events import Evaluated, Step
 from engine.runs.snapshot import RunSnapshot
 from tests.support.steps import step
-from tui.widgets.chart.picture import SMOOTHING, Shown, View
+from tui.widgets.chart.contents import SMOOTHING, ChartContents, ChartView
 
 WIDTH = 60
 ANY = st.floats(allow_nan=True, allow_infinity=True)
@@ -54,12 +54,12 @@ def test_logs_of_any_numbers_have_a_picture(
     snapshots = [RunSnapshot(events) for events in runs]
     series = [Series("a run", run.curve, run.evaluations) for run in snapshots]
     for metric, along, logarithmic in product(Metric, XAxis, (False, True)):
-        view = View(metric, along, logarithmic, smoothing=len(SMOOTHING) - 1)
-        begin, end = Shown(series, total, view).everything
+        view = ChartView(metric, along, logarithmic, smoothing=len(SMOOTHING) - 1)
+        begin, end = ChartContents(series, total, view).everything
         assert begin < end < math.inf
         for window in (None, (begin + part[0] * (end - begin), begin + (part[0] + part[1]) * (end - begin))):
             view.window, view.cursor = window, end / 2
-            shown = Shown(series, total, view)
+            shown = ChartContents(series, total, view)
             curves = shown.curves(partial(smoothed, shown.span))
             picture = shown.picture(curves, WIDTH, str)
             (left, right), (low, high) = picture.x_limits, picture.y_limits
@@ -72,7 +72,7 @@ def test_logs_of_any_numbers_have_a_picture(
 
 def test_line_ends_where_the_window_does() -> None:
     run = RunSnapshot([step(number, loss=float(number)) for number in range(1, 101)])
-    shown = Shown([Series("a run", run.curve)], 100, View(smoothing=0, window=(10.5, 20.25)))
+    shown = ChartContents([Series("a run", run.curve)], 100, ChartView(smoothing=0, window=(10.5, 20.25)))
     (line,) = shown.picture(shown.curves(lambda _, points: points.y), WIDTH, str).lines
     assert (line.x[0], line.x[-1]) == (10.5, 20.25)
     assert (line.y[0], line.y[-1]) == (10.5, 20.25)
@@ -83,7 +83,7 @@ def test_bins_of_a_picture_stay_while_the_run_goes_on() -> None:
     series = [Series("a run", run.curve)]
 
     def drawn() -> list[tuple[float, float]]:
-        shown = Shown(series, 10_000, View(smoothing=0))
+        shown = ChartContents(series, 10_000, ChartView(smoothing=0))
         (line,) = shown.picture(shown.curves(lambda _, points: points.y), WIDTH, str).lines
         return list(zip(line.x.tolist(), line.y.tolist(), strict=True))
 

@@ -23,21 +23,15 @@ async def work_off() -> None:
 
 
 async def wait_for_frame(min_sleep: float = FRAME_SECONDS, max_sleep: float = 1.0) -> None:
-    """Take the place of `textual._wait.wait_for_idle` where a pilot pauses."""
+    """Take the place of `textual._wait.wait_for_idle`."""
     await asyncio.sleep(FRAME_SECONDS)
-    await work_off()
-
-
-async def wait_for_key(min_sleep: float = FRAME_SECONDS, max_sleep: float = 1.0) -> None:
-    """Take its place where keys are pressed, which waits twice for each."""
-    await asyncio.sleep(FRAME_SECONDS / 2)
     await work_off()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def waiting_for_idle() -> Iterator[None]:
-    """Have pilots wait as above."""
+    """Have pilots wait for a frame and an empty event loop."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("textual.pilot.wait_for_idle", wait_for_frame)
-        patch.setattr("textual.app.wait_for_idle", wait_for_key)
+        patch.setattr("textual.app.wait_for_idle", wait_for_frame)
         yield

@@ -147,7 +147,7 @@ async def test_marked_rounds_out_of_sight_are_deleted_only_after_a_yes(open_app:
         await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
         await pilot.press("y")
         await until_numbers(pilot, 2)
-        assert [round_.number for round_ in three.store.rounds()] == [2]
+        await until(pilot, lambda: [round_.number for round_ in three.store.rounds()] == [2], "both deletions")
 
 
 async def test_several_deletions_are_undone_the_last_first(open_app: OpenApp, three: Cockpit) -> None:

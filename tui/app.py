@@ -57,7 +57,7 @@ class LoratuiApp(ConfiguredApp):
         Binding(
             "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="To the shell; fg comes back", id="app.suspend"
         ),
-        Binding("ctrl+l", "repaint", "Redraw", show=False, tooltip="Write the whole screen anew", id="app.repaint"),
+        Binding("ctrl+l", "repaint", "Redraw", show=False, tooltip="Draw the whole screen again", id="app.repaint"),
         Binding("question_mark", "help", "Help", tooltip="Show the keys of this screen", id="app.help"),
         Binding(
             "colon,ctrl+p",
@@ -107,7 +107,7 @@ class LoratuiApp(ConfiguredApp):
         self.refresh(layout=True)
 
     def on_resize(self, event: Resize) -> None:
-        """Draw anew also when the size is what it was: a terminal that was smaller meanwhile lost what it showed."""
+        """Draw the screen again even at the same size: a terminal that was smaller for a moment lost cells."""
         self._frame_diff.forget()
         if event.size == self._told_size:
             self.refresh(layout=True)
@@ -130,7 +130,7 @@ class LoratuiApp(ConfiguredApp):
         self.call_later(self._suit_the_terminal)
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
-        """Textual's hook for what is to be written to the terminal: of a frame, only the cells that differ."""
+        """Write to the terminal, of a frame only the cells that differ; overrides Textual's hook."""
         driver = self._driver
         if (
             not isinstance(renderable, LayoutUpdate | ChopsUpdate)
@@ -222,7 +222,7 @@ class LoratuiApp(ConfiguredApp):
         self.call_after_refresh(_collect_garbage)
 
     def _tell(self, notices: Sequence[str]) -> None:
-        """Show what the store tells and what is wrong with the settings, what was dismissed and is told still aside."""
+        """Show the store's notices and the problems of the settings, except those that a person dismissed."""
         self._store_notices = notices
         sentences = [*notices, *self.problems]
         self._dismissed &= set(sentences)
@@ -309,7 +309,7 @@ class LoratuiApp(ConfiguredApp):
             self.screen.try_again()
 
     def action_dismiss(self) -> None:
-        """Hide what is told, here, and for good what no one needs to be told twice."""
+        """Hide the notices that are shown, and for good those that need no repetition."""
         if isinstance(self.screen, WorkspaceScreen):
             self.screen.give_up_refused()
         self._dismissed |= set(self._notices)

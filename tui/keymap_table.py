@@ -80,7 +80,7 @@ def unknown_ids(app: type[DOMNode], keymap: Mapping[str, str]) -> list[str]:
     """A sentence on each id in `keymap` that no action has; imports everything, which takes a moment."""
     known = {binding.id for _, binding, _ in table_of_keys(app)}
     return [
-        f"config.toml sets keys.{name}, and there is no such action: `loratui keys` lists them"
+        f"config.toml sets keys.{name}, but no action has this name: `loratui keys` lists all actions"
         for name in keymap
         if name not in known
     ]

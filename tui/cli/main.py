@@ -86,7 +86,9 @@ def _run_app(arguments: list[str], start: Start) -> int:
     options = parser.parse_args(arguments)
     workspace = Workspace(Path(options.workspace or options.directory or "."))
     if not workspace.root.is_dir():
-        raise UsageError(f"{options.workspace or options.directory!r} is no directory and no command: see loratui -h")
+        raise UsageError(
+            f"{options.workspace or options.directory!r} is neither a directory nor a command: see loratui -h"
+        )
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe")
     set_umask(workspace)
@@ -114,7 +116,7 @@ def _run_command(arguments: list[str], start: Start) -> int:
     options = _parser().parse_args(arguments)
     workspace = Workspace(Path(options.workspace))
     if not workspace.root.is_dir():
-        raise UsageError(f"--workspace is {options.workspace!r}, which is no directory")
+        raise UsageError(f"--workspace is {options.workspace!r}, which is not a directory")
     set_umask(workspace)
     command: Command = getattr(commands, {"eval": "evaluate"}.get(options.command, options.command))
     cockpit = Cockpit(workspace, start, readonly=options.readonly)
@@ -176,7 +178,7 @@ def _diff(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to tell of (default: all)")
+    parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to include (default: all)")
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="the Markdown file; pictures go beside it"
     )
@@ -282,7 +284,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "share": ("let the members of the directory's group read this workspace, with --readonly", _share),
     "report": ("write up the rounds: setup, curves, what was changed and what came of it, samples", _report),
     "ranking": ("rank the rounds by which of their answers people preferred", _json),
-    "rebuild": ("make experiments.json anew from runs/", _nothing),
+    "rebuild": ("make experiments.json again from runs/", _nothing),
     "keys": ("print every action and its key, in the form of the config file", _nothing),
     "doctor": ("tell what this machine has for training", _json),
 }

@@ -134,7 +134,7 @@ def readable(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         keys = [key_name(key) for key in text.split(",")] if text != "," else ["comma"]
         if None in keys:
             problems.append(
-                f"config.toml gives keys.{name} {text!r}, which is no key: `loratui keys` shows how they are written"
+                f"config.toml gives keys.{name} {text!r}, which is not a key: `loratui keys` shows how keys are written"
             )
         else:
             with_names[name] = ",".join(key for key in keys if key)

@@ -66,7 +66,9 @@ def _take(document: Mapping[str, Any], path: Path) -> Config:
             elif name in kinds:
                 settings[name] = msgspec.convert(value, kinds[name])
             else:
-                problems.append(f"{path} sets {name!r}, which is no setting: there are theme, [keys] and [notify]")
+                problems.append(
+                    f"{path} sets {name!r}, which is not a setting: the settings are theme, [keys] and [notify]"
+                )
         except msgspec.ValidationError as error:
             problems.append(f"{path}, {name}: {error}")
     return Config(**settings, problems=tuple(problems))
@@ -85,7 +87,7 @@ def _keys(table: object, problems: list[str], path: Path) -> Iterator[tuple[str,
         if keys:
             yield name, ",".join(keys)
         else:
-            problems.append(f"{path}, keys.{name}: there is no key in it, so it keeps its own")
+            problems.append(f"{path}, keys.{name}: it names no key, so the action keeps its own")
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

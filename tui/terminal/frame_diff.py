@@ -1,8 +1,8 @@
-"""Writes to the terminal the cells that differ from what stands on it, and no others.
+"""Write to the terminal only the cells that differ from what it shows.
 
-Textual writes whole lines of whatever widget was drawn anew. At the end of a slow line that is what a person waits for:
-a chart that gained a point, or a clock, changes a few cells. So what is to be shown is compared with what was written
-last, cell by cell, and the rest is left alone.
+Textual writes whole lines of each widget that was drawn again, and over a slow line a person waits for them. A chart
+that gained a point, or a clock, changes a few cells. So each frame is compared, cell by cell, with what was written
+before, and only the differences are written.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ Row = list[ScreenCell | None]  # None where nobody knows what stands there
 
 
 class FrameDiff:
-    """What stands on one terminal, as far as it was written through here."""
+    """The cells that one terminal shows, as far as they were written by this object."""
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
 
     @property
     def knows_nothing(self) -> bool:
-        """Whether all of the screen is to be painted."""
+        """Return True if the whole screen must be painted."""
         return not self._rows
 
     def forget(self) -> None:
-        """The terminal may show anything: what is painted next is written whole."""
+        """Assume that the terminal shows anything: write the next frame whole."""
         self._rows = []
 
     def paint(self, update: LayoutUpdate | ChopsUpdate, colours: ColorSystem) -> str:
-        """What to write so that the terminal shows `update`; "" if it does.
+        """Return what to write so that the terminal shows `update`; "" if it does already.
 
         It begins wherever the cursor is, and with the plain pen, which it also ends with.
         """
@@ -164,7 +164,7 @@ def _width_of(text: str) -> tuple[int, bool]:
 
 
 def _forget_halves(row: Row, start: int, end: int) -> None:
-    """What is left of a wide character whose other half was written over from `start` to `end`: a terminal wipes it."""
+    """Forget the half of a wide character whose other half is overwritten from `start` to `end`: terminals erase it."""
     if (
         start > 0
         and (before := row[start - 1]) is not None

@@ -172,8 +172,8 @@ async def test_two_actions_may_change_keys(one_round: Cockpit, tmp_path: Path) -
 
 async def test_unknown_action_and_unreadable_key_are_told(one_round: Cockpit, tmp_path: Path) -> None:
     async with opened(one_round, tmp_path, rounds__fly="n", rounds__new="ctlr+n") as pilot:
-        await until(pilot, lambda: "sets keys.rounds.fly, and there is no such action" in notices(pilot), "the id")
-        assert "gives keys.rounds.new 'ctlr+n', which is no key" in notices(pilot)
+        await until(pilot, lambda: "sets keys.rounds.fly, but no action has this name" in notices(pilot), "the id")
+        assert "gives keys.rounds.new 'ctlr+n', which is not a key" in notices(pilot)
 
 
 @pytest.mark.parametrize("key", ["colon", "ctrl+p"])

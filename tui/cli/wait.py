@@ -63,7 +63,7 @@ def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Consol
 
 
 def _line(event: AnyEvent, round_: Round) -> str | None:
-    """What a reader of the plain output wants to know of an event, None for nothing."""
+    """Return the line of plain output for an event, None for no line."""
     match event:
         case Step() if event.step % round_.spec.train.logging_steps == 0:
             loss = measured_text(event, "loss") or "not a number"

@@ -1,1 +1,1 @@
-"""What a person can configure: config file, themes, keys."""
+"""The settings of a person: config file, themes, keys."""

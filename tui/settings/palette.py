@@ -18,7 +18,7 @@ THEME_TEXT = "Change the colours"
 
 
 class ActionProvider(Provider):
-    """What can be done now. What the screen hides or refuses is not offered."""
+    """Offer the actions that can be done now, not those that the screen hides or refuses."""
 
     def _commands(self) -> Iterator[tuple[str, str, str, IgnoreReturnCallbackType]]:
         """Name, keys, sentence and what to call."""

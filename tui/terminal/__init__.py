@@ -1,1 +1,1 @@
-"""What lies between the app and the terminal: driver, frame diff, clipboard, keys."""
+"""The layer between the app and the terminal: driver, frame diff, clipboard, keys."""

@@ -1,4 +1,4 @@
-"""What is written to the terminal to call a person who looks elsewhere."""
+"""The bell and the notification that call a person who looks elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_CHARACTERS = 200
 
 
 def alert_sequence(notify: Notify, message: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The bell, or a notification by OSC 9 (`ESC ] 9 ; text BEL`, as iTerm2, kitty and WezTerm show it), or both.
+    """Return the bell, or a notification by OSC 9 (`ESC ] 9 ; text BEL`; iTerm2, kitty, WezTerm show it), or both.
 
     In tmux the notification is handed through to the terminal outside, which tmux does only with its option
     `allow-passthrough`. The Linux console is not sent one, as it would print it.

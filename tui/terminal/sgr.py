@@ -71,7 +71,7 @@ def pen_of(style: Style | None, colours: ColorSystem) -> Pen:
 
 @lru_cache(maxsize=4096)
 def change(before: Pen, after: Pen) -> str:
-    """What makes a terminal that draws with one pen draw with another."""
+    """Return the sequence that makes a terminal change from one pen to another."""
     link = "" if before.link == after.link else after.link or LINK_END
     if before[:3] == after[:3]:
         return link

@@ -1,4 +1,4 @@
-"""What a round is doing right now, in words."""
+"""The activity of a round in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from engine.spec.round import Round, Status
 
 
 def activity(round_: Round, run: RunSnapshot) -> str:
-    """What the round is doing right now, in a few words."""
+    """Say in a few words what the round is doing right now."""
     if round_.status not in (Status.RUNNING, Status.STOPPING):
         return str(round_.status)
     if round_.status is Status.STOPPING:

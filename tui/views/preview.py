@@ -13,7 +13,7 @@ SCISSORS = "✂"
 
 
 def preview_facts(preview: Preview, warning_colour: str = "yellow", error_colour: str = "red") -> Text:
-    """What is known of the data and of the row, a line each, and the warnings."""
+    """Describe the data and the row, a line each, and the warnings."""
     lines = [_data_line(preview), _row_line(preview)]
     text = Text("\n".join(line for line in lines if line))
     for warning in preview.warnings:

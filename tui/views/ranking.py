@@ -33,7 +33,7 @@ def _cells(number: int, place: Place) -> tuple[str, ...]:
 
 
 def ranking_remarks(ranking: Ranking, unread: int = 0) -> list[str]:
-    """What is to be known of a ranking beside its table, a sentence each."""
+    """Return the remarks beside the table of a ranking, a sentence each."""
     remarks = [f"Worth: {WORTH_EXPLAINED}"] if ranking.places else []
     if ranking.groups > 1:
         remarks.append(

@@ -1,4 +1,4 @@
-"""What is wrong with the store, above everything else, for as long as it is."""
+"""A banner above everything else that says what is wrong with the store, for as long as it is."""
 
 from __future__ import annotations
 

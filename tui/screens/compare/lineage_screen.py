@@ -1,4 +1,4 @@
-"""Which round came from which: the family of one round as a tree."""
+"""The family of one round as a tree: each round under the one it came from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from the spec in the form, in a few lines."""
+"""The plan that follows from the spec in the form, in a few lines."""
 
 from __future__ import annotations
 

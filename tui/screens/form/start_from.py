@@ -1,4 +1,4 @@
-"""Where a new round starts from: a preset, or the selected round."""
+"""The choice of where a new round starts from: a preset, or the selected round."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tui.terminal.console import clean_line
 
 
 class Origin(Struct, frozen=True):
-    """What a new round starts from; `parent` if it is a clone, `name` for its name field."""
+    """The start of a new round; `parent` if it is a clone, `name` for its name field."""
 
     spec: Spec
     name: str

@@ -127,7 +127,7 @@ class MachinePanel(Static, can_focus=True):
         if not cells:
             return "", ""
         key = gpu.uuid or str(gpu.index)
-        busy, memory = (kept.get(key, History()).shares(cells) for kept in (self._busy, self._memory))
+        busy, memory = (histories.get(key, History()).shares(cells) for histories in (self._busy, self._memory))
         return f" {sparkline(busy, cells)}", f" {sparkline(memory, cells)}"
 
     def _gpu_blocks(self, sample: MachineSample, width: int) -> list[Content]:

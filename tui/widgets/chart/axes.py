@@ -1,4 +1,4 @@
-"""Where the ticks of a chart stand, and what they say."""
+"""The ticks of a chart and their labels."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class LogAxis(Axis):
 
 
 def write_number(value: float, unit: float) -> str:
-    """As many decimals as tell ticks `unit` apart: `0.25`, `1.5`, `200`, `5k`, `1.2M`, `2e-5`."""
+    """Write as many decimals as tell ticks `unit` apart: `0.25`, `1.5`, `200`, `5k`, `1.2M`, `2e-5`."""
     if unit < SMALL:
         return write_power(value, unit)
     for size, letter in ((1e6, "M"), (1e3, "k")):

@@ -180,7 +180,7 @@ class CurveChart(Widget, can_focus=True):
         self._redraw()
 
     def _longest_x(self) -> Numbers:
-        """Where the steps of the run that has most of them lie."""
+        """Return x of the steps of the longest run."""
         return max((self._x_of(*item) for item in enumerate(self._series)), key=len, default=np.empty(0))
 
     def action_logarithmic(self) -> None:

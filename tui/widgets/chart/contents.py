@@ -1,4 +1,4 @@
-"""What a chart shows of its runs: which part of which curves, in which colours and marks, and what is said of them."""
+"""The contents of a chart: the part of each curve that is in view, its colours and marks, and the text above it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ Styles = Callable[[str], str]
 
 @dataclass
 class ChartView:
-    """What a person chose to see; `window` and `cursor` are in units of the x axis."""
+    """The settings of a chart that a person changes with keys; `window` and `cursor` are in units of the x axis."""
 
     metric: Metric = Metric.TRAIN_LOSS
     along: XAxis = XAxis.STEP
@@ -151,7 +151,7 @@ class ChartContents:
     # the picture
 
     def picture(self, curves: Sequence[SmoothedCurve], width: int, style: Styles) -> PlotData:
-        """What is drawn on a plane that is `width` cells wide."""
+        """Return the data to draw on a plane that is `width` cells wide."""
         lines: list[PlotPoints] = []
         marks: list[PlotMarks] = []
         many = len(curves) > 1
@@ -228,7 +228,7 @@ class ChartContents:
     # what is said
 
     def why_empty(self) -> str:
-        """Why there is nothing to draw, and what to do about it."""
+        """Say why there is nothing to draw, and what to do about it."""
         metric = self.view.metric
         if metric is not Metric.EVAL_LOSS and not any(len(item.curve) for item in self.series):
             return "no step yet"
@@ -239,7 +239,7 @@ class ChartContents:
         return NEVER_RECORDED.get(metric, f"no {metric.value} that is a number")
 
     def title(self, style: Styles) -> Content:
-        """What is shown, the legend of several runs, and the values that are no numbers."""
+        """Return the metric, the legend of several runs, and the steps whose values are not finite."""
         view = self.view
         words = [view.metric.value + (" in GiB" if view.metric is Metric.MEMORY else "")]
         words += ["log scale"] if view.logarithmic else []

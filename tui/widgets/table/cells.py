@@ -1,4 +1,4 @@
-"""What a table consists of: columns, cells, and lines of them."""
+"""Columns, cells and lines of a table."""
 
 from __future__ import annotations
 

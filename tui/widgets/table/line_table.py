@@ -80,7 +80,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         raise NotImplementedError
 
     def gutter_of(self, row: int) -> str:
-        """What stands before the first cell, `gutter_width` wide."""
+        """Return the text before the first cell, `gutter_width` wide."""
         return ""
 
     def heading_of(self, row: int) -> str | None:
@@ -91,7 +91,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         return False
 
     def title_of(self, column: TableColumn) -> str:
-        """What the header says of a column."""
+        """Return the header of a column."""
         return column.title
 
     @property
@@ -105,7 +105,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         return len(self.rows)
 
     def texts_at(self, row: int) -> list[str]:
-        """What the cells of a row say, each whole."""
+        """Return the texts of the cells of a row, uncut."""
         return [cell.text for cell in self._cells_at(row)]
 
     def forget_cells(self) -> None:

@@ -163,5 +163,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tup
     """A round trained without a break, and its events."""
     from tests.support.rounds_to_train import make_run, train_here
 
-    run = make_run(tmp_path_factory.mktemp("reference") / "runs" / "0001-c0ffee", tiny_model)
+    # With whole answers, which tests of samples read.
+    run = make_run(tmp_path_factory.mktemp("reference") / "runs" / "0001-c0ffee", tiny_model, train__sample_tokens=40)
     return run, train_here(run)

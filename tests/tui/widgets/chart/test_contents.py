@@ -91,3 +91,11 @@ def test_bins_of_a_picture_stay_while_the_run_goes_on() -> None:
     for number in range(5001, 5301):
         run.apply(step(number, loss=math.sin(number)))
     assert drawn()[: len(before) - 2] == before[:-2]
+
+
+def test_window_on_a_single_x_has_a_width() -> None:
+    """As where no step is: along another axis its ends both fall on the last step."""
+    runs = [Series("a run", RunSnapshot([step(1), step(2)]).curve) for _ in range(2)]
+    contents = ChartContents(runs, 2, ChartView(smoothing=0, window=(2.0, 2.0)))
+    data = contents.picture(contents.curves(lambda _, points: points.y), WIDTH, str)
+    assert data.x_limits[0] < 2.0 < data.x_limits[1]

@@ -35,7 +35,7 @@ class ChooseScreen(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content(clean_line(self._question)), classes="dialog-title", markup=False)
-            yield OptionList(*(Option(_option_text(*option)) for option in self._options))
+            yield OptionList(*(Option(_describe(*option)) for option in self._options))
             yield Static("enter choose · esc cancel", classes="hint", markup=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -49,7 +49,7 @@ class ChooseScreen(ModalScreen[int | None]):
         options.action_cursor_down() if by > 0 else options.action_cursor_up()
 
 
-def _option_text(title: str, description: str) -> Content:
+def _describe(title: str, description: str) -> Content:
     return Content.assemble(
         (clean_line(title[:MAX_CHARACTERS]), "bold"), "\n", clean_line(description[:MAX_CHARACTERS])
     )

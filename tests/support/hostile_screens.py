@@ -161,7 +161,7 @@ async def show_preset_form(app: CapturedApp, text: str) -> None:
 
 async def show_preview(app: CapturedApp, text: str) -> None:
     screen = PreviewScreen(app.cockpit, make_spec())
-    screen._asked = True  # no process is started; what one would say is said below
+    screen._row_loading = True  # no process is started; what one would say is said below
     await app.push_screen(screen)
     for outcome in (LoratuiError(f"refused={text}"), preview_of(text, problem=True), preview_of(text, problem=False)):
         screen.post_message(RowPreviewed(outcome))

@@ -1,4 +1,4 @@
-"""A banner above everything else that says what is wrong with the store, for as long as it is."""
+"""A banner above everything else that says what is wrong with the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tui.terminal.console import clean_line
 
 
 class Banner(Static):
-    """Sentences, one beneath the other; nothing and no room for it while there are none."""
+    """A line for each sentence; it is hidden while there are none."""
 
     def __init__(self) -> None:
         super().__init__(id="banner", markup=False)

@@ -14,7 +14,7 @@ from tui.terminal.console import clean_line
 
 
 class Choice(Widget, can_focus=True):
-    """Shows `‹ word ›`; left, right and space go through `choices`."""
+    """Show `‹ word ›`; left, right and space go through `choices`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,l,space", "turn(1)", "Next value", show=False, tooltip="To the next value", id="choice.next"),

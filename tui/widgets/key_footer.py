@@ -1,4 +1,4 @@
-"""The keys of the screen on its last line, as many as there is room for; the key for all of them is always there."""
+"""The keys of the screen on its last line, as many as fit; the key for help is always there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from textual.events import Click
 from textual.screen import Screen
 from textual.widget import Widget
 
-HELP_IDS = ("app.help", "app.palette")  # the second where the first is typed into a field
+HELP_IDS = ("app.help", "app.palette")  # the second in a field, where the first would be typed into it
 GAP = 1
 
 
 class FooterKey(Struct, frozen=True):
-    """A key in the footer; `node` is what its action is done to."""
+    """A key in the footer; its action runs on `node`."""
 
     key: str
     word: str
@@ -31,9 +31,9 @@ class FooterKey(Struct, frozen=True):
 
 
 class KeyFooter(Widget):
-    """One line from the screen's active bindings. Where it is too short, what cannot be done now goes first.
+    """One line with the screen's active keys; if they do not fit, those that do nothing now are left out first.
 
-    `first` has the ids of bindings that come before all others, in this order, as the most important ones.
+    `first` has the ids of the most important bindings, which come before all others, in this order.
     """
 
     DEFAULT_CSS = """
@@ -70,7 +70,7 @@ class KeyFooter(Widget):
             self.refresh()
 
     def fitting(self, width: int) -> list[FooterKey]:
-        """The keys that fit into `width` cells, the one for help last."""
+        """Return the keys that fit into `width` cells, the one for help last."""
         last = [self._help] if self._help is not None else []
         for keys in (self._keys, [key for key in self._keys if key.enabled]):
             if _width([*keys, *last]) <= width:
@@ -95,7 +95,7 @@ class KeyFooter(Widget):
         return Content.assemble(*pieces)
 
     async def on_click(self, event: Click) -> None:
-        """Do what is under the mouse."""
+        """Run the action of the key under the mouse."""
         fitting = self.fitting(self.size.width)
         start = 1
         for key in fitting:

@@ -17,9 +17,9 @@ from tui.widgets.sanitized_input import SanitizedInput, shown
 
 
 class LineEditor(Vertical):
-    """A label, a field with what was there before, and beneath them a hint or what is wrong with what was typed.
+    """A label, a field that starts with the stored text, and below them a hint or why the text is wrong.
 
-    `purpose` says to the screen what the line is for.
+    `purpose` tells the screen what the line is for.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,20 +37,20 @@ class LineEditor(Vertical):
     """
 
     class Told(Message):
-        """Something that the person did to the line."""
+        """The person did something with the line."""
 
         def __init__(self, editor: LineEditor) -> None:
             super().__init__()
             self.editor = editor
 
     class Changed(Told):
-        """Something was typed."""
+        """The text changed."""
 
     class Submitted(Told):
-        """The person is done."""
+        """The person confirmed the line."""
 
     class Cancelled(Told):
-        """The person wants nothing changed."""
+        """The person wants to keep the stored text."""
 
     def __init__(self, label: str, stored: str, *, hint: str, purpose: str, number: int | None = None) -> None:
         super().__init__()
@@ -64,29 +64,29 @@ class LineEditor(Vertical):
         with Horizontal():
             yield Static(clean_line(self._label), classes="line-label", markup=False)
             field = SanitizedInput(self._stored, placeholder="", compact=True)
-            field.select_on_focus = False  # what is typed comes behind what is there
+            field.select_on_focus = False  # new text goes after the stored text
             field.cursor_position = len(field.value)
             yield field
         yield Static(self._hint, classes="line-hint", markup=False)
 
     @property
     def field(self) -> SanitizedInput:
-        """Where it is typed."""
+        """The field to type into."""
         return self.query_one(SanitizedInput)
 
     @property
     def text(self) -> str:
-        """What stands in the field; a line break, shown as ␊, is one again."""
+        """The text in the field, with line breaks again where it shows ␊."""
         field = self.field
         return field.text if field.text == self._stored else field.value.replace("␊", "\n").replace("␉", "\t")
 
     @property
     def touched(self) -> bool:
-        """Whether something else than what was there stands in the field."""
+        """True if the text differs from the stored one."""
         return self.field.value != shown(self._stored)
 
     def tell(self, wrong: str) -> None:
-        """Say what is wrong, or with "" the hint again; what was typed stays."""
+        """Say why the text is wrong, or with "" show the hint again; the text stays."""
         hint = self.query_one(".line-hint", Static)
         hint.update(Text(clean_line(wrong) or self._hint))
         hint.set_class(bool(wrong), "-wrong")

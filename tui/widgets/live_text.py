@@ -1,4 +1,4 @@
-"""A text that changes at every key."""
+"""A text that may change at every key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LiveText(Static):
         self._shown_content = Content("")
 
     def tell(self, content: Content) -> None:
-        """Show `told`."""
+        """Show `content`."""
         if content == self._shown_content:
             return
         self._shown_content = content

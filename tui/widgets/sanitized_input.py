@@ -1,4 +1,4 @@
-"""A field that begins with stored text."""
+"""A field that starts with stored text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tui.terminal.console import clean
 
 
 class SanitizedInput(Input):
-    """Shows what hides or steers a terminal in the stored text as symbols, and keeps that text until it is edited."""
+    """Show control characters of the stored text as symbols, and keep that text until it is edited."""
 
-    virtual_size = reactive(Size(0, 0))  # for Textual's own the screen is laid out anew at every letter
+    virtual_size = reactive(Size(0, 0))  # Textual's own attribute causes a layout of the screen at every letter
 
     def __init__(self, stored: str, *, placeholder: str, compact: bool, id: str | None = None) -> None:
         super().__init__(shown(stored), placeholder=placeholder, compact=compact, id=id)
@@ -22,15 +22,15 @@ class SanitizedInput(Input):
 
     @property
     def text(self) -> str:
-        """The stored text letter for letter as long as it is what is shown, else what was typed."""
+        """The exact stored text until the field is edited, then the typed one."""
         return self._stored if self.value == shown(self._stored) else self.value
 
     def on_paste(self, event: Paste) -> None:
-        """A line of settings is no value: it goes on to whoever fills in the fields that it names."""
+        """Leave a line of settings to the form, which fills in the fields that it names."""
         if is_set_line(event.text):
             event.prevent_default()
 
 
 def shown(stored: str) -> str:
-    """`stored` as it stands in the field, on one line."""
+    """Return `stored` as the field shows it, on one line."""
     return clean(stored.replace("\n", "␊").replace("\t", "␉"))

@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 
 
 class ScrollText(VerticalScroll):
-    """Scrolls by lines, and to both ends."""
+    """Scroll by lines, and to both ends."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "scroll_down", "Down", show=False, tooltip="A line down", id="reading.down"),

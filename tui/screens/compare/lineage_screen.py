@@ -46,11 +46,11 @@ class LineageScreen(WorkspaceScreen):
         self.show_rounds(self._rounds)
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        """The family as it is now; if the round it is of was deleted, the family of another of its members."""
+        """Show the family as it is now; if its round was deleted, that of another member."""
         view = self.query_one(LineageTree)
         selected = view.selected_number
-        wanted = [self._number if selected is None else selected, *(kin.number for kin in self._family)]
-        for number in wanted:
+        numbers = [self._number if selected is None else selected, *(kin.number for kin in self._family)]
+        for number in numbers:
             try:
                 self._family = family_of(rounds, number)
                 break
@@ -58,7 +58,7 @@ class LineageScreen(WorkspaceScreen):
                 continue
         else:
             self._family = []
-        view.show(self._family, wanted[0])
+        view.show(self._family, numbers[0])
         self.query_one("#title", Static).update(self._title())
 
     def _title(self) -> Content:
@@ -68,9 +68,9 @@ class LineageScreen(WorkspaceScreen):
         count = f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}"
         best = best_rounds(rounds)
         perplexities = [
-            f"{measured_text(item.result, 'perplexity')} in round {item.number}"
-            for item in rounds
-            if item.number in best
+            f"{measured_text(round_.result, 'perplexity')} in round {round_.number}"
+            for round_ in rounds
+            if round_.number in best
         ]
         summary = f"   ★ perplexity {', '.join(perplexities)}" if perplexities else ""
         return Content.assemble(("Lineage", "bold"), f"   {count}{summary}")

@@ -31,7 +31,7 @@ AT_ONCE = 1000  # rounds; more are laid out in a thread
 
 
 class LinesReady(Message):
-    """The lines of a family for a width of the screen are made."""
+    """The lines of a family are laid out for a width of the screen."""
 
     def __init__(self, family: Sequence[Kin], lines: list[LineageLine]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class LinesReady(Message):
 
 
 class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
-    """The lines of a family, drawn as they come onto the screen. A round that is gone takes no cursor."""
+    """The lines of a family, drawn as they come into view; the cursor skips deleted rounds."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", tooltip="Watch the selected round: curve, figures, log", id="lineage.open"),
@@ -84,7 +84,7 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         return self._numbers[self._cursor] if self._numbers else None
 
     def show(self, family: Sequence[Kin], select: int | None) -> None:
-        """Show `family` with the cursor on the round `select`, or where it was if that is not there."""
+        """Show `family` with the cursor on the round `select`, or where it was if `select` is not in it."""
         if family != self._family:
             self._family = family
             self._numbers = [kin.number for kin in family if kin.round is not None]
@@ -103,7 +103,7 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         width = self.size.width - 2
         if width <= 0:
             return
-        self._starts = []  # until the lines of this family are there
+        self._starts = []  # until the lines of this family are laid out
         if len(self._family) > AT_ONCE:
             self._lay_out_many(self._family, width)
         else:
@@ -127,7 +127,7 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
 
     def _span(self, index: int) -> range:
-        """The lines of a round that takes the cursor."""
+        """Return the lines of a round by its place in `_numbers`."""
         start = end = self._starts[index]
         while end < len(self._lines) and self._lines[end].number == self._numbers[index]:
             end += 1
@@ -137,12 +137,12 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         if not self._starts or not self.size.height:
             return
         lines, top, page = self._span(self._cursor), self.scroll_offset.y, self.size.height
-        wanted = lines.start if lines.start < top or len(lines) > page else max(top, lines.stop - page)
-        if wanted != top:
-            self.scroll_to(y=wanted, animate=False, force=True)
+        new_top = lines.start if lines.start < top or len(lines) > page else max(top, lines.stop - page)
+        if new_top != top:
+            self.scroll_to(y=new_top, animate=False, force=True)
 
     def move_cursor(self, index: int) -> None:
-        """Put the cursor on a round by its place among those that take it."""
+        """Put the cursor on a round by its place in `_numbers`."""
         index = max(0, min(index, len(self._numbers) - 1))
         if not self._numbers or index == self._cursor:
             return
@@ -164,18 +164,18 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
             self.move_cursor(self._at(self._starts[self._cursor] + pages * max(1, self.size.height - 2)))
 
     def _at(self, line: int) -> int:
-        """The place of the round that a line belongs to."""
+        """Return the place of the round that a line belongs to."""
         return max(0, bisect_right(self._starts, line) - 1)
 
     def action_parent(self) -> None:
-        """To the round that the selected one came from."""
+        """Go to the round that the selected one came from."""
         selected = self.selected_number
         parent = next((kin.parent for kin in self._family if kin.number == selected), None)
         if parent is not None and parent.number in self._numbers:
             self.move_cursor(self._numbers.index(parent.number))
 
     def action_child(self) -> None:
-        """To the first that came from the selected round."""
+        """Go to the first round that came from the selected one."""
         selected = self.selected_number
         for kin in self._family:
             if kin.parent is not None and kin.parent.number == selected:

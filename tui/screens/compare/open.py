@@ -1,4 +1,4 @@
-"""Opening the comparison of rounds of the table."""
+"""Open the comparison of rounds of the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tui.terminal.console import clean
 
 
 def open_comparison(screen: WorkspaceScreen, rounds: Sequence[Round]) -> None:
-    """Show `rounds` side by side above `screen`, or say there why these cannot be compared."""
+    """Show `rounds` side by side above `screen`, or say there why they cannot be compared."""
     from tui.screens.compare.screen import CompareScreen
 
     if not rounds:

@@ -37,7 +37,7 @@ def verdict_lines(rounds: Sequence[Round], verdicts: Sequence[Verdict], most: in
 
 
 def _is_shown(first: Round, round_: Round, verdict: Verdict) -> bool:
-    """Return False where there is no verdict, or where a line of `incomparable_reasons` says the same."""
+    """Return False without a verdict, or if a line of `incomparable_reasons` says the same."""
     if verdict.word in (NOT_COMPARABLE, UNKNOWN):
         return not why_incomparable(first, round_)
     return bool(verdict.word)

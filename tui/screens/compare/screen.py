@@ -77,8 +77,8 @@ class CompareScreen(WorkspaceScreen):
     def __init__(self, cockpit: Cockpit, rounds: Sequence[Round]) -> None:
         super().__init__(cockpit)
         self.rounds = list(rounds)
-        self._runs = {item.id: RunSnapshot() for item in rounds}
-        self._unread = {item.id for item in rounds if item.status is not Status.IMPORTED}
+        self._runs = {round_.id: RunSnapshot() for round_ in rounds}
+        self._unread = {round_.id for round_ in rounds if round_.status is not Status.IMPORTED}
         self._verdicts: Sequence[Verdict] = ()
         self._judged: object = None
         self._to_show = False
@@ -102,8 +102,8 @@ class CompareScreen(WorkspaceScreen):
         self._follow()
 
     def _judge(self) -> None:
-        """Find out anew what is real where a result has changed."""
-        results = [(item.id, item.result) for item in self.rounds]
+        """Compute the verdicts again if a result changed."""
+        results = [(round_.id, round_.result) for round_ in self.rounds]
         if results != self._judged:
             self._judged = results
             self._reach_verdicts(self.rounds)
@@ -114,7 +114,7 @@ class CompareScreen(WorkspaceScreen):
 
     @on(VerdictsReached)
     def _show_verdicts(self, event: VerdictsReached) -> None:
-        if [(item.id, item.result) for item in event.rounds] == self._judged:
+        if [(round_.id, round_.result) for round_ in event.rounds] == self._judged:
             self._verdicts = event.verdicts
             self._show()
 
@@ -126,9 +126,9 @@ class CompareScreen(WorkspaceScreen):
         follow_runs(self.cockpit, lambda: self.rounds, self.post_message)
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        """The rounds compared as they are now; those that were deleted stay as they were."""
-        now = {item.id: item for item in rounds}
-        changed = [now.get(item.id, item) for item in self.rounds]
+        """Show the compared rounds as they are now; deleted ones stay as they were."""
+        now = {round_.id: round_ for round_ in rounds}
+        changed = [now.get(round_.id, round_) for round_ in self.rounds]
         if changed != self.rounds:
             self.rounds = changed
             self._show()
@@ -136,19 +136,21 @@ class CompareScreen(WorkspaceScreen):
 
     @on(RunAdvanced)
     def _advance(self, event: RunAdvanced) -> None:
-        for item in event.events:
-            self._runs[event.round.id].apply(item)
+        for run_event in event.events:
+            self._runs[event.round.id].apply(run_event)
         self._unread.discard(event.round.id)
-        if not self._to_show:  # the news of several runs at once are one picture
+        if not self._to_show:  # what several runs report at once is drawn once
             self._to_show = True
             self.call_later(self._show)
 
     def _show(self) -> None:
         self._to_show = False
-        drawn = [item for item in self.rounds if len(self._runs[item.id].curve) or self._runs[item.id].evaluations]
-        marks = [MARKS[drawn.index(item) % len(MARKS)] if item in drawn else "" for item in self.rounds]
+        with_data = [
+            round_ for round_ in self.rounds if len(self._runs[round_.id].curve) or self._runs[round_.id].evaluations
+        ]
+        marks = [MARKS[with_data.index(round_) % len(MARKS)] if round_ in with_data else "" for round_ in self.rounds]
         table = self.query_one(CompareTable)
-        curveless = not drawn and not self._unread
+        curveless = not with_data and not self._unread
         beside = self.has_class("-wide") and not curveless
         room = self.size.width // 2 if beside else self.size.width
         state = self.rounds, marks, table.everything, room, self._verdicts
@@ -157,12 +159,12 @@ class CompareScreen(WorkspaceScreen):
             table.show(self.rounds, marks, room, self._verdicts)
             table.styles.height = table.row_count + 1
             self._tell_rounds()
-        self._remark([item for item in self.rounds if item not in drawn and item.id not in self._unread])
-        runs = [self._runs[item.id] for item in drawn]
-        labels = [f"round {item.number}" for item in drawn]
+        self._remark([round_ for round_ in self.rounds if round_ not in with_data and round_.id not in self._unread])
+        runs = [self._runs[round_.id] for round_ in with_data]
+        labels = [f"round {round_.number}" for round_ in with_data]
         totals = [
-            run.prepared.total_steps if run.prepared else item.plan.total_steps or 0
-            for item, run in zip(drawn, runs, strict=True)
+            run.prepared.total_steps if run.prepared else round_.plan.total_steps or 0
+            for round_, run in zip(with_data, runs, strict=True)
         ]
         series = [Series(label, run.curve, run.evaluations) for label, run in zip(labels, runs, strict=True)]
         self.query_one(CurveChart).show(series, max(totals, default=0) or None)
@@ -175,7 +177,9 @@ class CompareScreen(WorkspaceScreen):
         title = f"   {len(self.rounds)} rounds   {table.differing} fields differ, {same}"
         self.query_one("#title", Static).update(Content.assemble(("Compare", "bold"), title))
         notes = [
-            Content.assemble((f"{item.number}  ", "bold"), clean_line(item.note)) for item in self.rounds if item.note
+            Content.assemble((f"{round_.number}  ", "bold"), clean_line(round_.note))
+            for round_ in self.rounds
+            if round_.note
         ]
         self.query_one("#compare-notes", Static).update(Content("\n").join(notes))
 
@@ -206,11 +210,11 @@ class CompareScreen(WorkspaceScreen):
         chart.action_full()
 
     def action_export(self, format_: Format) -> None:
-        """Write the comparison and its picture into the workspace, after asking where that would replace a file."""
-        numbers = "-".join(str(item.number) for item in self.rounds)
+        """Write the comparison and its picture into the workspace; ask before a file is replaced."""
+        numbers = "-".join(str(round_.number) for round_ in self.rounds)
         path = self.cockpit.workspace.root / f"comparison-{numbers}.md"
-        there = [file.name for file in (path, picture_beside(path, format_)) if file.exists()]
-        if not there:
+        existing = [file.name for file in (path, picture_beside(path, format_)) if file.exists()]
+        if not existing:
             self._export(path, format_)
             return
 
@@ -218,7 +222,7 @@ class CompareScreen(WorkspaceScreen):
             if yes:
                 self._export(path, format_)
 
-        question = f"{' and '.join(there)} {'are' if len(there) > 1 else 'is'} there already. Write anew?"
+        question = f"{' and '.join(existing)} {'are' if len(existing) > 1 else 'is'} there already. Write anew?"
         self.app.push_screen(ConfirmScreen(question, "Overwrite"), answered)
 
     @work(thread=True, exclusive=True, group="export")

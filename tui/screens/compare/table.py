@@ -1,4 +1,4 @@
-"""Rounds side by side: a column each, a row for every field that is not the same in all of them."""
+"""Rounds side by side: a column for each, a row for every field that is not the same in all of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tui.widgets.table.cells import GAP, Cell, TableColumn, fit
 from tui.widgets.table.cursor_table import VirtualTable
 
 WIDEST_FIELD = 28
-NARROWEST_VALUE, WIDEST_VALUE = 10, 24  # cells of a text that is no number
+NARROWEST_VALUE, WIDEST_VALUE = 10, 24  # cells of a text, not of a number
 DIFFERS = "≠"
 
 
 class CompareTable(VirtualTable):
-    """The fields of some rounds. `everything` shows those too that are the same in all, the others then marked."""
+    """The fields of some rounds; with `everything` also those that are the same in all, and the others are marked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -51,7 +51,7 @@ class CompareTable(VirtualTable):
 
     @property
     def differing(self) -> int:
-        """How many fields are not the same in all rounds."""
+        """The number of fields that are not the same in all rounds."""
         return sum(field.differs for field in self._fields)
 
     @property
@@ -59,23 +59,23 @@ class CompareTable(VirtualTable):
         return len(self._fields) - self.differing
 
     def show(self, rounds: Sequence[Round], marks: Sequence[str], room: int, verdicts: Sequence[Verdict] = ()) -> None:
-        """Show `rounds`, each beneath its number and the mark that its curve has, in `room` cells if they fit.
+        """Show `rounds` below their numbers and the marks of their curves, in `room` cells if they fit.
 
         Args:
-            verdicts: on each round, whether it really differs from the first, as far as that is known.
+            verdicts: for each round, whether it really differs from the first, if that is known.
         """
         self._rounds, self._room, self._verdicts = rounds, room, verdicts
         self._fields = compared_fields(rounds, verdicts)
         self._shown = [field for field in self._fields if field.differs or self.everything]
         field = TableColumn("field", "field", widest=WIDEST_FIELD)
         columns = [
-            TableColumn(str(item.number), f"{mark} {item.number}".strip(), right=True)
-            for item, mark in zip(rounds, marks, strict=True)
+            TableColumn(str(round_.number), f"{mark} {round_.number}".strip(), right=True)
+            for round_, mark in zip(rounds, marks, strict=True)
         ]
         self.present([field, *columns], [field.key for field in self._shown], self.cursor_key)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A field opens nothing."""
+        """Return False for `select`: a field has nothing to open."""
         return action != "select"
 
     def cells_of(self, row: int) -> list[Cell]:
@@ -93,7 +93,7 @@ class CompareTable(VirtualTable):
 
     @property
     def _widest_value(self) -> int:
-        """What each round gets of the width, within limits."""
+        """The cells for a value of each round, within limits."""
         share = (self._room - WIDEST_FIELD) // max(1, len(self._rounds)) - GAP
         return max(NARROWEST_VALUE, min(share, WIDEST_VALUE))
 
@@ -101,13 +101,13 @@ class CompareTable(VirtualTable):
         return DIFFERS if self.everything and self._shown[row].differs else ""
 
     def cut_values(self) -> Content | None:
-        """The values of the row under the cursor, whole, if any of them had to be cut; None if all are to be read."""
+        """Return the uncut values of the row under the cursor if one of them is cut, else None."""
         if not self._shown:
             return None
         field = self._shown[self.cursor_row]
         texts = [clean_line(text) for text in field.texts]
         if field.key == VERDICT:
-            return Content("\n".join(item.sentence for item in self._verdicts if item.sentence))
+            return Content("\n".join(verdict.sentence for verdict in self._verdicts if verdict.sentence))
         if field.numeric or all(cell_len(text) <= self._widest_value for text in texts):
             return None
         parts: list[str | tuple[str, str]] = []
@@ -117,7 +117,7 @@ class CompareTable(VirtualTable):
 
 
 def cut_start(text: str, width: int) -> str:
-    """The end of `text`, which tells paths apart, in `width` cells."""
+    """Return the end of `text` in `width` cells: paths differ at their ends."""
     ending = text
     while cell_len(ending) > width - 1:
         ending = ending[1:]

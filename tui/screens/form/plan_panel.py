@@ -16,7 +16,7 @@ class PlanPanel(LiveText):
     """The plan of the spec being edited, its warnings, or why it cannot be trained."""
 
     def show(self, spec: Spec, outcome: Preflight | LoratuiError) -> None:
-        """The result of checking `spec`."""
+        """Show the result of checking `spec`."""
         if isinstance(outcome, LoratuiError):
             self.tell(_refusal(str(outcome)))
             return
@@ -27,7 +27,7 @@ class PlanPanel(LiveText):
         self.tell(Content("\n").join([*map(Content, lines), *warnings]))
 
     def show_error(self, message: str) -> None:
-        """A value that stands against making a plan at all."""
+        """Show the error of a value that makes a plan impossible."""
         self.tell(_refusal(message))
 
 
@@ -36,7 +36,7 @@ def _refusal(message: str) -> Content:
 
 
 def plan_lines(spec: Spec, plan: Plan) -> list[str]:
-    """The plan in words, three lines."""
+    """Return the plan in words, in up to three lines."""
     batch = (
         f"effective batch {plan.effective_batch} = {spec.train.per_device_train_batch_size} × "
         f"{spec.train.gradient_accumulation_steps}"

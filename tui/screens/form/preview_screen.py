@@ -25,7 +25,7 @@ from tui.widgets.scroll_text import ScrollText
 
 
 class PreviewScreen(WorkspaceScreen):
-    """Goes through the rows of `spec`. Its process has the tokenizer and ends with the screen."""
+    """Show the rows of `spec` one by one; the process that holds the tokenizer ends with the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,l,n", "move(1)", "Next row", tooltip="Show the next row", id="preview.next"),
@@ -38,7 +38,7 @@ class PreviewScreen(WorkspaceScreen):
         self._spec = spec
         self._previewer: Previewer | None = None
         self._row = 1
-        self._asked = False
+        self._row_loading = False
 
     def compose(self) -> ComposeResult:
         title = Text.assemble(("Preview", "bold"), "  what is supervised is ", ("marked", SUPERVISED))
@@ -61,7 +61,7 @@ class PreviewScreen(WorkspaceScreen):
         try:
             if self._previewer is None:
                 self._previewer = Previewer(self._spec)
-                if get_current_worker().is_cancelled:  # the screen was left before there was anything to close
+                if get_current_worker().is_cancelled:  # the person left the screen before the previewer existed
                     self._previewer.close()
             outcome: Preview | LoratuiError = self._previewer.show(row)
         except LoratuiError as error:
@@ -70,7 +70,7 @@ class PreviewScreen(WorkspaceScreen):
 
     @on(RowPreviewed)
     def _take(self, event: RowPreviewed) -> None:
-        self._asked = False
+        self._row_loading = False
         facts, text = self.query_one("#preview-facts", Static), self.query_one("#preview-text", Static)
         if isinstance(event.outcome, LoratuiError):
             facts.update(Content.styled(f"✗ {clean(event.outcome.message)}", "bold $text-error"))
@@ -83,7 +83,7 @@ class PreviewScreen(WorkspaceScreen):
         self.query_one("#preview-body").scroll_home(animate=False)
 
     def action_move(self, by: int) -> None:
-        """Show the row `by` further on; nothing while one is still being asked for."""
-        if not self._asked:
-            self._asked = True
+        """Show the row that is `by` rows further, unless one is still being loaded."""
+        if not self._row_loading:
+            self._row_loading = True
             self._show(max(1, self._row + by))

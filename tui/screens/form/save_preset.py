@@ -1,4 +1,4 @@
-"""Keeping the settings of the form as a preset: its name is asked for, and nothing is overwritten unread."""
+"""Save the settings of the form as a preset: ask for its name, and before an older one is replaced."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def save_as_preset(screen: WorkspaceScreen, spec: Spec, name: str, note: str) -> None:
-    """Ask for a name, `name` being suggested, and keep `spec` under it; `note` says what it is good for."""
+    """Ask for a name, suggesting `name`, and save `spec` under it; `note` becomes its description."""
     description = " ".join(note.split())[:MAX_DESCRIPTION] or f"saved on {time.strftime('%d %B %Y')}"
     preset = Preset(description, spec)
 
@@ -40,7 +40,7 @@ def save_as_preset(screen: WorkspaceScreen, spec: Spec, name: str, note: str) ->
 
 
 def _save(screen: WorkspaceScreen, name: str, preset: Preset) -> None:
-    """A preset of that name is read first, and overwritten only if the person says so."""
+    """Save the preset; if there is one of that name, show its description and ask first."""
 
     def write(yes: bool | None = True) -> None:
         if not yes:

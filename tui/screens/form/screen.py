@@ -40,9 +40,9 @@ TYPING_SECONDS = 0.15
 
 
 class EditScreen(WorkspaceScreen):
-    """Edits a spec and queues it. `directory` is what relative paths are relative to."""
+    """Edit a spec and queue it; relative paths start from `directory`."""
 
-    AUTO_FOCUS = f"#{control_id('train.learning_rate')}"  # from the start, or what is typed early goes to the name
+    AUTO_FOCUS = f"#{control_id('train.learning_rate')}"  # from the start, or the first keys would go into the name
     # Textual writes `ClassVar[...] | None`, which mypy takes for an attribute of instances.
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -105,7 +105,7 @@ class EditScreen(WorkspaceScreen):
         yield KeyFooter()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """No key does anything before the fields are there."""
+        """Return False until the fields are mounted."""
         return self.is_mounted and super().check_action(action, parameters)
 
     def on_mount(self) -> None:
@@ -120,7 +120,7 @@ class EditScreen(WorkspaceScreen):
 
     @on(SpecForm.Edited)
     def _plan(self) -> None:
-        """Check the spec as it stands, in a worker: data and model are looked at too."""
+        """Check the spec in a worker, which reads data and model too."""
         self._show_changes()
         panel = self.query_one(PlanPanel)
         try:
@@ -133,7 +133,7 @@ class EditScreen(WorkspaceScreen):
         self._check(self._spec)
 
     def _set_line(self) -> str:
-        """What was changed against where the form started, as the command line takes it."""
+        """Return the changes since the form opened, as arguments of the command line."""
         changes = self.query_one(SpecForm).changes()
         return set_words(changes, list(changes))
 
@@ -165,7 +165,7 @@ class EditScreen(WorkspaceScreen):
             self.query_one(PlanPanel).show(self._spec, event.outcome)
 
     def action_start(self) -> None:
-        """Queue the round; the first wrong field is gone to instead, if there is one."""
+        """Queue the round, or go to the first wrong field."""
         spec = self._read_or_tell()
         if spec is None:
             return
@@ -178,13 +178,13 @@ class EditScreen(WorkspaceScreen):
         self.carry_out(queue, RoundQueued)
 
     def action_preview(self) -> None:
-        """Show the rows of the spec as it stands, or go to the first wrong field."""
+        """Show the rows of the current spec, or go to the first wrong field."""
         spec = self._read_or_tell()
         if spec is not None:
             self.open_above(PreviewScreen(self.cockpit, spec))
 
     def _read_or_tell(self) -> Spec | None:
-        """The spec in the form; None if a field is wrong, which is then gone to and told."""
+        """Return the spec in the form; if a field is wrong, go there, say why, and return None."""
         try:
             return self._read_form()
         except SpecError as error:
@@ -201,7 +201,7 @@ class EditScreen(WorkspaceScreen):
             self.post_message(ActionDone("nothing is changed, so there is nothing to copy"))
 
     def on_paste(self, event: Paste) -> None:
-        """A pasted line of settings fills in the fields it names, whichever one has the focus."""
+        """Fill in the fields that a pasted line of settings names, whichever has the focus."""
         if not is_set_line(event.text):
             return
         event.stop()
@@ -229,7 +229,7 @@ class EditScreen(WorkspaceScreen):
 
     @work(thread=True, exclusive=True, group="modules")
     def _find_modules(self, path: str, text: str) -> None:
-        """The weights may lie on a slow disk."""
+        """Read the modules in a thread: the weights may be on a slow disk."""
         try:
             modules = model_modules(str(Path(self._directory, path)) if looks_local(path) else path)
         except ModelError as error:
@@ -249,7 +249,7 @@ class EditScreen(WorkspaceScreen):
         self.app.push_screen(TargetModulesScreen(modules, ticked), chosen)
 
     def action_save_preset(self) -> None:
-        """Keep the settings as a preset, or go to the first wrong field."""
+        """Save the settings as a preset, or go to the first wrong field."""
         spec = self._read_or_tell()
         if spec is not None:
             name, note = self.query_one("#name", SanitizedInput).text, self.query_one(TextArea).text
@@ -271,7 +271,7 @@ class EditScreen(WorkspaceScreen):
         return bool(typed) or self.query_one(SpecForm).edited
 
     def action_leave(self) -> None:
-        """Back to the table; what was typed is not thrown away unasked."""
+        """Go back to the table, but ask first if that loses changes."""
         if not self.unsaved:
             self.app.pop_screen()
             return

@@ -1,4 +1,4 @@
-"""Every hyperparameter of a spec as a line to fill in, validated as one types."""
+"""Every hyperparameter of a spec as a line to fill in, checked while the person types."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
 
 
 class FieldRow(Widget):
-    """One field: its name, its value, what it was, and beneath it what is wrong with it, if anything is.
+    """One field: its name, its value, the value before, and below it why it is wrong, if it is.
 
-    It draws the name and what the value was by itself, on both sides of the field: a widget for each would have the
-    form take three times as long to lay out, at every key. `text` is the value it starts with, against which it is
-    marked as changed.
+    It draws the texts on both sides of the field itself: with a widget for each, the layout of the form would take
+    three times as long, at every key. `text` is the value it starts with; any other is marked as changed.
     """
 
     def __init__(self, field: SpecField, text: str) -> None:
@@ -65,13 +64,13 @@ class FieldRow(Widget):
         return "bold $text-warning" if self.has_class("-changed") else "$text-muted"
 
     def _beside(self) -> Content:
-        """What stands to the right of the field."""
+        """Return the text to the right of the field."""
         if self.has_class("-changed"):
             return Content.styled(f"● was {clean_line(self._original) or self.field.empty}", "$text-warning")
         return Content.styled("enter: choose" if self.field.key == MODULES_KEY else "", "$text-muted")
 
     def judge(self, text: str) -> None:
-        """Take `text` as the field's value: mark it as changed or wrong where it is."""
+        """Take `text` as the field's value, and mark the field if that is changed or wrong."""
         self._text = text
         error = self.error
         self.set_class(error is not None, "-invalid")
@@ -84,7 +83,7 @@ class FieldRow(Widget):
 
     @property
     def value(self) -> Any:
-        """The field's value; raises SpecError if the text means none."""
+        """The field's value; raises SpecError if the text is not a valid one."""
         return parse_value(self.field.key, self._text)
 
     @property
@@ -97,7 +96,7 @@ class FieldRow(Widget):
 
     @property
     def changed(self) -> bool:
-        """Whether the value differs from the one it started with; two spellings of a number do not differ."""
+        """True if the value differs from the first one; two spellings of a number do not differ."""
         try:
             return format_value(self.value) != self._original
         except SpecError:
@@ -105,14 +104,14 @@ class FieldRow(Widget):
 
 
 def control_id(key: str) -> str:
-    """The id of the widget that edits a field: `lora.r` is `lora-r`."""
+    """Return the id of the widget that edits a field: `lora-r` for `lora.r`."""
     return key.replace(".", "-")
 
 
 class SpecForm(VerticalScroll, can_focus=False):
-    """The form. It posts `Edited` at each change and `Explained` when another field is entered."""
+    """The form; it posts `Edited` at each change and `Explained` when another field gets the focus."""
 
-    # With priority, so that what is typed right behind the key, in one packet of a slow line, goes to the next field.
+    # With priority, so that text that comes with the key, in one packet of a slow line, goes to the next field.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "down,tab",
@@ -177,17 +176,17 @@ class SpecForm(VerticalScroll, can_focus=False):
         return list(self.query(FieldRow))
 
     def values(self) -> dict[str, Any]:
-        """Every field's value by key; raises SpecError for the first that is wrong."""
+        """Return every field's value by key; raises SpecError for the first that is wrong."""
         return {row.field.key: row.value for row in self.rows}
 
     @property
     def edited(self) -> bool:
-        """Whether anything was changed since the form opened."""
+        """True if any value changed since the form opened."""
         start = {key: format_value(value) for key, value in self._values.items()}
         return any(row.error or format_value(row.value) != start[row.field.key] for row in self.rows)
 
     def changes(self) -> dict[str, Any]:
-        """The values, by key, that are allowed and differ from those the form opened with."""
+        """Return, by key, the valid values that changed since the form opened."""
         return {
             row.field.key: row.value
             for row in self.rows
@@ -198,10 +197,10 @@ class SpecForm(VerticalScroll, can_focus=False):
         self.query_one(f"#{control_id(key)}").focus()
 
     def fill(self, key: str, text: str) -> None:
-        """Put `text` into a field; a choice takes only one of its words.
+        """Put `text` into a field.
 
         Raises:
-            SpecError: the field is a choice, and `text` none of it.
+            SpecError: the field is a choice, and `text` is not one of its words.
         """
         control = self.query_one(f"#{control_id(key)}")
         if isinstance(control, SanitizedInput):
@@ -233,7 +232,7 @@ class SpecForm(VerticalScroll, can_focus=False):
         self.post_message(self.Edited())
 
     def action_enter(self) -> None:
-        """The list of modules where they are asked for; on to the next field everywhere else."""
+        """Ask for the list of modules in target_modules; anywhere else, go to the next field."""
         focused = self.screen.focused
         if isinstance(focused, SanitizedInput) and focused.id == control_id(MODULES_KEY):
             self.post_message(self.ModulesWanted(focused.text))
@@ -247,7 +246,7 @@ class SpecForm(VerticalScroll, can_focus=False):
         self.screen.focus_previous()
 
     def on_resize(self) -> None:
-        """Keep the field one is in in sight when what stands below the form takes more room."""
+        """Keep the focused field in view when the panels below the form grow."""
         focused = self.screen.focused
         if focused is not None and self in focused.ancestors:
             self.call_after_refresh(self.scroll_to_widget, focused, animate=False)

@@ -1,4 +1,4 @@
-"""The choice of where a new round starts from: a preset, or the selected round."""
+"""The choice of the start of a new round: a preset, or the selected round."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Origin(Struct, frozen=True):
 
 
 class StartFromScreen(ModalScreen[Origin | None]):
-    """Dismissed with the origin, or None if the person thought better of it."""
+    """Dismissed with the origin, or None if the person went back."""
 
     DEFAULT_CSS = """
     StartFromScreen .broken-preset { height: auto; color: $text-warning; }

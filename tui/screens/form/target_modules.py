@@ -60,11 +60,11 @@ class TargetModulesScreen(ModalScreen[str | None]):
         return Content.assemble(f"{mark} ", (shown, "bold"), gap, note)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click of the mouse; the keys have actions of their own."""
+        """Tick the clicked module; the keys have their own actions."""
         self.action_tick()
 
     def action_tick(self) -> None:
-        """`all-linear` stands for itself: ticking it unticks the others, and the other way round."""
+        """Tick or untick a module; `all-linear` unticks all others, and any other unticks `all-linear`."""
         options = self.query_one(OptionList)
         if options.highlighted is None:
             return

@@ -26,26 +26,26 @@ NO_NUMBER = "not a number"  # where a log of an earlier version has no flag to s
 
 
 class CachedText(Static):
-    """A text that is drawn anew only when it says something else."""
+    """A text that is drawn again only when it changes."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
         self._text = ""
 
     def tell(self, text: Content, *, layout: bool = False) -> None:
-        """Show `text`; `layout` where it may need another height."""
+        """Show `text`; with `layout`, its height may change."""
         if text.plain != self._text:
             self._text = text.plain
             self.update(text, layout=layout)
 
 
 class RunBar(CachedText):
-    """How far a run is, as a line that is thick so far; Textual's `ProgressBar` tells the two apart by colour alone."""
+    """The progress of a run as a line, thick up to where it is; Textual's `ProgressBar` shows that by colour alone."""
 
     _share = 0.0
 
     def show(self, share: float) -> None:
-        """`share` of the run, between 0 and 1."""
+        """Show that `share` of the run is done, between 0 and 1."""
         self._share = min(1.0, max(0.0, share))
         halves = round(2 * self._share * self.size.width)
         done = "━" * (halves // 2) + "╸" * (halves % 2)
@@ -65,7 +65,7 @@ class RunHeader(Vertical):
         yield CachedText(id="run-message")
 
     def show(self, round_: Round, run: RunSnapshot, elapsed: float | None, warnings: Sequence[str] = ()) -> None:
-        """`elapsed` in seconds since the engine took the round up; `warnings` are told beside the run's own."""
+        """Show the round; `elapsed` is in seconds since its start, `warnings` are added to the run's own."""
         total = run.prepared.total_steps if run.prepared else round_.plan.total_steps
         step = run.last_step
         title = self.query_one("#run-title", CachedText)
@@ -79,7 +79,7 @@ class RunHeader(Vertical):
         panel.tell(Content.styled(text, "bold $text-warning"), layout=True)
 
     def _title(self, round_: Round, run: RunSnapshot, total: int | None, elapsed: float | None, width: int) -> Content:
-        """Where it is too long, the share and the epoch are left out, then the name is cut."""
+        """Return the first line; if it is too long, it lacks the share and the epoch, then the name is cut."""
         step, remaining = run.last_step, run.remaining_seconds()
         what = activity(round_, run)
         share = epoch = so_far = ""
@@ -107,7 +107,7 @@ class RunFigures(CachedText):
     """The numbers of the last step, and every evaluation."""
 
     def show(self, round_: Round, run: RunSnapshot) -> None:
-        """As the run stands."""
+        """Show the figures of the run so far."""
         step, rate = run.last_step, run.tokens_per_second()
         grad_norm = f"{step.grad_norm:.3f}" if step and step.grad_norm is not None else ""
         if step and not grad_norm:
@@ -128,9 +128,9 @@ class RunFigures(CachedText):
         )
         if not run.evaluations:
             lines.append(Content.styled(_result_line(round_) or "not yet measured", "$text-muted"))
-        for item in self._shown(run.evaluations):
-            name = "base" if item.step == 0 else f"step {item.step:,}"
-            loss, perplexity = (measured_text(item, kind) or NO_NUMBER for kind in ("eval_loss", "perplexity"))
+        for evaluation in self._shown(run.evaluations):
+            name = "base" if evaluation.step == 0 else f"step {evaluation.step:,}"
+            loss, perplexity = (measured_text(evaluation, kind) or NO_NUMBER for kind in ("eval_loss", "perplexity"))
             lines.append(Content(f"{name:<12}{loss:>8}" + (f" {perplexity:>7}" if perplexity != loss else "")))
         if run.prepared is not None:
             trained, everything = run.prepared.trainable_parameters, run.prepared.parameters
@@ -141,13 +141,13 @@ class RunFigures(CachedText):
         self.tell(Content("\n").join(lines))
 
     def _shown(self, evaluations: Sequence[Evaluated]) -> list[Evaluated]:
-        """The first, which is the base model's, and as many of the last as there is room for."""
+        """Return the first, which is the base model's, and as many of the last as fit."""
         room = max(2, self.size.height - FIXED_LINES)
         return [*evaluations[:1], *evaluations[1:][-(room - 1) :]]
 
 
 def _result_line(round_: Round) -> str:
-    """The result of a round that has no events to show it, such as an imported one."""
+    """Return the result of a round that has no events to show it, such as an imported one."""
     result = round_.result
     if result.perplexity is None:
         return ""

@@ -31,11 +31,11 @@ Span = tuple[int, int, int]  # a line by its index, its characters from and to
 
 
 class LogView(ScrollView, can_focus=True, inherit_bindings=False):
-    """The lines that are kept, as far as they fit.
+    """The lines of the log that are in view.
 
     Attributes:
-        following: whether what is new is scrolled to.
-        wrapping: whether a long line goes on in the next row; else it is scrolled sideways.
+        following: whether it scrolls to new lines as they come.
+        wrapping: whether a long line continues in the next row; otherwise one scrolls sideways.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -50,12 +50,12 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     ]
 
     class Changed(Message):
-        """It follows, wraps or finds something else than before."""
+        """Following, wrapping or the matches of the search changed."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._log = TerminalLines()
-        self._rows: list[Span] = []  # what is drawn on each row
+        self._rows: list[Span] = []  # the text on each row
         self._first_row: list[int] = []  # of each line
         self._widest = 0
         self._pattern: re.Pattern[str] | None = None
@@ -66,12 +66,12 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def lines(self) -> list[str]:
-        """Without an empty last one."""
+        """The lines, without an empty last one."""
         lines = self._log.lines
         return lines if lines[-1] else lines[:-1]
 
     def clear(self) -> None:
-        """Begin anew, as with another round's log; what is searched for stays."""
+        """Start with an empty log, for another round; the search stays."""
         self._log = TerminalLines()
         self._matches, self._match = [], -1
         self.following = True
@@ -79,11 +79,11 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.post_message(self.Changed())
 
     def feed(self, text: str) -> None:
-        """Take text in as it was written."""
+        """Append text as the engine wrote it."""
         if not text:
             return
         if not self.lines:
-            self.call_next(self.post_message, self.Changed())  # it is empty no more
+            self.call_next(self.post_message, self.Changed())  # it is not empty any more
         dropped = self._log.dropped
         first = self._log.feed(text)
         if newly_dropped := self._log.dropped - dropped:
@@ -97,7 +97,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self._find_from(first)
 
     def wrap(self) -> None:
-        """Wrap long lines, or do so no more; the line on top stays on top."""
+        """Start or stop wrapping long lines; the line on top stays on top."""
         top = self._rows[self.scroll_offset.y][0] if self.scroll_offset.y < len(self._rows) else 0
         self.wrapping = not self.wrapping
         self._lay_out(0)
@@ -106,14 +106,14 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.post_message(self.Changed())
 
     def follow(self) -> None:
-        """Go to the end and stay there, or stay where it is."""
+        """Go to the end and follow it, or stop following."""
         self.following = not self.following
         if self.following:
             self._go_to_end()
         self.post_message(self.Changed())
 
     def search(self, text: str) -> None:
-        """Mark `text` wherever it stands, capitals alike, and go to the last place; "" marks nothing."""
+        """Mark every place with `text`, in any case, and go to the last; "" marks nothing."""
         self._pattern = re.compile(re.escape(text), re.IGNORECASE) if text else None
         self._matches, self._match = [], -1
         self._find_from(0)
@@ -123,14 +123,14 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.post_message(self.Changed())
 
     def next_match(self, by: int) -> None:
-        """Go to the next place, or back by a negative number; round from the last to the first."""
+        """Go `by` matches on, or back if negative; after the last comes the first."""
         if self._matches:
             self._show_match((self._match + by) % len(self._matches))
             self.post_message(self.Changed())
 
     @property
     def match_position(self) -> str:
-        """`3 of 17`, and so on; "" if nothing is searched for."""
+        """The place among the matches, such as `3 of 17`; "" without a search."""
         if self._pattern is None:
             return ""
         if not self._matches:
@@ -176,7 +176,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.post_message(self.Changed())
 
     def _lay_out(self, first: int) -> None:
-        """Say anew what stands on which row, from line `first` on."""
+        """Compute again the text on each row, from line `first` on."""
         row = self._first_row[first] if first < len(self._first_row) else len(self._rows)
         del self._rows[row:], self._first_row[first:]
         if not first:
@@ -187,7 +187,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             line = lines[index]
             self._first_row.append(len(self._rows))
             if not line and index + 1 == len(lines):
-                break  # which the next text begins
+                break  # the next text starts here
             if self.wrapping:
                 start = 0
                 for piece in chop_cells(line, width) or [""]:
@@ -209,7 +209,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self._lay_out(0)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Who scrolls away from the end is not taken back to it; who comes to it follows again."""
+        """Stop following when the person scrolls away from the end, and follow again at the end."""
         super().watch_scroll_y(old_value, new_value)
         following = round(new_value) >= self.max_scroll_y
         if following != self.following:
@@ -240,7 +240,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
 
 class LogPane(Vertical):
-    """The log beneath a line that says how it is shown, and the field to search it."""
+    """The log, above it a line that says how it is shown, below it the field to search it."""
 
     ALLOW_MAXIMIZE = True
     DEFAULT_CSS = """
@@ -305,9 +305,9 @@ class LogPane(Vertical):
 
     @property
     def searching(self) -> bool:
-        """Whether something is marked."""
+        """True while a search marks something."""
         return bool(self._searched)
 
     def forget_search(self) -> None:
-        """Mark nothing any more."""
+        """End the search, so that nothing is marked."""
         self.query_one(Input).value = ""

@@ -1,4 +1,4 @@
-"""The load of the machine: each GPU, the processor, main memory and the disk, and what of it is this round's."""
+"""The load of the machine: each GPU, the processor, main memory and the disk, with this round's part of it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from tui.screens.run.sparkline import History, sparkline
 from tui.terminal.console import clean_line
 
 UNTOLD = "n/a"
-FEW_GPUS = 3  # that even a small terminal has a line for
+FEW_GPUS = 3  # a small terminal too has a line for each of them
 
 
 class Words(Enum):
-    """In how many words something is said."""
+    """The number of words for each figure."""
 
     ALL, FEW, FEWEST = range(3)
 
 
 NAME_CHARACTERS = {Words.ALL: 60, Words.FEW: 22, Words.FEWEST: 10}
-# Cells of each history, and in how many words the rest is said: as they fit, the first that does.
+# Cells of each history, and the number of words for the rest: the first that fits is used.
 DETAIL = (
     (30, Words.ALL), (20, Words.ALL), (20, Words.FEW), (12, Words.FEW), (0, Words.FEW), (0, Words.FEWEST),
 )  # fmt: skip
 
 
 class MachinePanel(Static, can_focus=True):
-    """One line per GPU, or why there is none, and one for the rest. Given the whole screen, everything in words."""
+    """One line per GPU, or why there is none, and one for the rest; on the full screen, everything in words."""
 
     DEFAULT_CSS = """
     MachinePanel {
@@ -53,7 +53,7 @@ class MachinePanel(Static, can_focus=True):
         self._painted: list[str] = []
 
     def show(self, sample: MachineSample, share: RoundShare, at: float) -> None:
-        """The machine as sampled `at` seconds."""
+        """Show the machine as measured at the time `at`, in seconds."""
         self._sample, self._share = sample, share
         for gpu in sample.gpus:
             key = gpu.uuid or str(gpu.index)
@@ -66,7 +66,7 @@ class MachinePanel(Static, can_focus=True):
         self.draw()
 
     def draw(self) -> None:
-        """Say what was sampled last, in as many words as there is room for."""
+        """Show the last sample, in as many words as fit."""
         if (sample := self._sample) is None:
             return
         width = self.content_size.width or self.size.width or 78
@@ -81,7 +81,7 @@ class MachinePanel(Static, can_focus=True):
             self.update(Content("\n").join(lines), layout=changed)
 
     def _gpu_lines(self, sample: MachineSample, width: int, most: int) -> list[Content]:
-        """A line each, this round's first; beyond `most` GPUs only how many there are."""
+        """Return a line for each GPU, this round's first; of those after the first `most`, only the number."""
         if not sample.gpus:
             return [Content.styled(clean_line(sample.gpu_absence), "$text-warning")]
         gpus = sorted(sample.gpus, key=lambda gpu: gpu.uuid != self._share.gpu)
@@ -92,7 +92,7 @@ class MachinePanel(Static, can_focus=True):
         return lines
 
     def _gpu_line(self, gpu: GpuSample, width: int, alone: bool) -> list[Content]:
-        """On one line as much as fits; the history on a second one if it does not, and this is the only GPU."""
+        """Return one line with as much as fits; the only GPU gets a second line if its history does not."""
         makings = [partial(self._figures, gpu, cells, words) for cells, words in DETAIL if cells or not alone]
         (line,) = _fitting(width, makings)
         if not alone or line.cell_length <= width:
@@ -123,7 +123,7 @@ class MachinePanel(Static, can_focus=True):
         return Content("  ").join([part for part in parts if part.plain])
 
     def _sparks(self, gpu: GpuSample, cells: int) -> tuple[str, str]:
-        """The histories of utilisation and memory, each behind a space; "" for no cells."""
+        """Return the histories of utilisation and memory, each after a space; "" for 0 cells."""
         if not cells:
             return "", ""
         key = gpu.uuid or str(gpu.index)
@@ -131,7 +131,7 @@ class MachinePanel(Static, can_focus=True):
         return f" {sparkline(busy, cells)}", f" {sparkline(memory, cells)}"
 
     def _gpu_blocks(self, sample: MachineSample, width: int) -> list[Content]:
-        """Each GPU with a line per figure."""
+        """Return the lines of all GPUs, one for each figure."""
         if not sample.gpus:
             return self._gpu_lines(sample, width, 0)
         lines: list[Content] = []
@@ -152,27 +152,31 @@ class MachinePanel(Static, can_focus=True):
 
 
 def held_memory(gpu: GpuSample, share: RoundShare) -> dict[str, str]:
-    """What the round and those who talk hold of a GPU, in words, as far as they hold anything."""
-    held = {"round": own_memory(gpu, share), "talk": _memory_of(gpu, share.talk_pids)}
-    return {who: memory for who, memory in held.items() if memory}
+    """Return the memory of a GPU that the round and the chat use, in words; one that uses none is left out."""
+    memory_by_user = {"round": own_memory(gpu, share), "talk": _memory_of(gpu, share.talk_pids)}
+    return {user: memory for user, memory in memory_by_user.items() if memory}
 
 
 def _memory_of(gpu: GpuSample, pids: Collection[int]) -> str:
-    """What processes hold of a GPU, in words; "" if none of them is there, `n/a` if it is and that is not told."""
-    held = [process.memory_bytes for process in gpu.processes if process.pid in pids]
-    known = [memory for memory in held if memory is not None]
-    return "" if not held else format_bytes(sum(known)) if len(known) == len(held) else UNTOLD
+    """Return the memory of a GPU that processes use, in words.
+
+    It is "" if none of them uses the GPU, and `n/a` if the driver does not say how much.
+    """
+    sizes = [process.memory_bytes for process in gpu.processes if process.pid in pids]
+    measured = [size for size in sizes if size is not None]
+    return "" if not sizes else format_bytes(sum(measured)) if len(measured) == len(sizes) else UNTOLD
 
 
 def own_memory(gpu: GpuSample, share: RoundShare) -> str:
-    """What the round's processes hold of a GPU, in words; "" if it is not there, `n/a` if it is and that is not told.
+    """Return the memory of a GPU that the round's processes use, in words.
 
-    A driver that shows another namespace's pids, as in some containers, tells of none of ours.
+    It is "" if the round does not use the GPU, and `n/a` if it does and the driver does not say how much. In some
+    containers the driver shows the pids of another namespace, so none of ours is among them.
     """
     if share.tree is None:
         return ""
-    if held := _memory_of(gpu, share.tree.pids):
-        return held
+    if memory := _memory_of(gpu, share.tree.pids):
+        return memory
     return UNTOLD if share.on_gpu and share.gpu in (None, gpu.uuid) else ""
 
 
@@ -184,16 +188,16 @@ def _percent(value: int | None) -> str:
     return f"{value:3d} %" if value is not None else f"busy {UNTOLD}"
 
 
-def _used(used: int | None, total: int | None, held: Mapping[str, str], words: Words) -> str:
-    """What is used of what there is, and by whom as far as that is `held` by the round or by those who talk."""
+def _used(used: int | None, total: int | None, memory_by_user: Mapping[str, str], words: Words) -> str:
+    """Return the used and the total memory, and the parts of the round and the chat, from `memory_by_user`."""
     if used is None or not total:
         return f"memory {UNTOLD}"
     some, all_of_it = format_bytes(used), format_bytes(total)
     if words is Words.ALL:
-        shares = [f", {'this round' if who == 'round' else who} {memory}" for who, memory in held.items()]
+        shares = [f", {'this round' if user == 'round' else user} {memory}" for user, memory in memory_by_user.items()]
         return f"{some} of {all_of_it}{''.join(shares)}"
     unit = f" {all_of_it.split()[1]}"
-    shares = [f", {who} {memory.removesuffix(unit)}" for who, memory in held.items()]
+    shares = [f", {user} {memory.removesuffix(unit)}" for user, memory in memory_by_user.items()]
     return f"{some.removesuffix(unit)}/{all_of_it}{''.join(shares)}"
 
 
@@ -209,7 +213,7 @@ def _watts(gpu: GpuSample, words: Words) -> str:
 
 
 def _throttling(gpu: GpuSample, words: Words) -> Content:
-    """What holds the clocks down."""
+    """Return the reasons for which the GPU runs slower."""
     if gpu.throttling is None:
         return Content(f"{'throttling' if words is Words.ALL else 'clocks'} {UNTOLD}")
     if not gpu.throttling:
@@ -219,7 +223,7 @@ def _throttling(gpu: GpuSample, words: Words) -> Content:
 
 
 def _rest(sample: MachineSample, share: RoundShare, words: Words) -> Content:
-    """Processor, main memory, disk."""
+    """Return the line for processor, main memory and disk."""
     own = {"round": format_bytes(share.tree.resident_bytes)} if share.tree else {}
     return Content("   " if words is Words.ALL else "  ").join(
         [
@@ -248,7 +252,7 @@ def _disk(share: RoundShare, words: Words) -> list[str | tuple[str, str]]:
 
 
 def _fitting(width: int, makings: Sequence[Callable[[], Content]]) -> list[Content]:
-    """The first of the lines that fits, else the last."""
+    """Return the first line that fits, or the last one if none fits."""
     for make in makings:
         line = make()
         if line.cell_length <= width:

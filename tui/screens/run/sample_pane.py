@@ -18,7 +18,7 @@ LATEST = None
 
 
 class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
-    """Each prompt with the base model's answer and a later one beneath it, the latest until another is chosen."""
+    """Each prompt with the base model's answer and below it a later one: the latest, or the chosen one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "evaluation(-1)", "Earlier", tooltip="The answers one evaluation earlier", id="samples.left"),
@@ -49,7 +49,7 @@ class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
         yield Static(id="sample-table", markup=False)
 
     def show(self, round_: Round, samples: Sequence[Sampled]) -> None:
-        """Draw anew, unless nothing has come since the last time."""
+        """Draw the samples if there are new ones."""
         absence = "" if samples else _absence(round_)
         state = (round_.id, len(samples), absence)
         if self._shown == state:
@@ -77,8 +77,8 @@ class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
 
     @property
     def steps(self) -> list[int]:
-        """After which steps there are answers, in order; 0 is the base model."""
-        return sorted({item.step for item in self._samples})
+        """The steps after which there are answers, in order; 0 is the base model."""
+        return sorted({sample.step for sample in self._samples})
 
     @property
     def chosen(self) -> int:
@@ -94,7 +94,7 @@ class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
         return True if action != "all" or len(self.steps) > 1 else None
 
     def action_evaluation(self, by: int) -> None:
-        """Another evaluation; the latest goes on being the latest as more come."""
+        """Go to another evaluation; at the latest one, newer ones are shown as they come."""
         steps = [step for step in self.steps if step > 0]
         place = steps.index(self.chosen) + by
         if 0 <= place < len(steps):

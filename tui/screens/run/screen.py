@@ -1,4 +1,4 @@
-"""A run as it goes, or as it went: progress, curve, figures, the machine, and the log, or else its sample answers."""
+"""One run, while it trains or afterwards: progress, curve, figures, machine and log, or its sample answers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ LOG_ACTIONS = ("search", "next_match", "wrap", "follow")
 
 
 class LiveScreen(WorkspaceScreen):
-    """One round's run, and the way to the others that run or wait. Opening it late shows the whole curve all the same.
+    """The run of one round, with keys to the others that run or wait; it shows the whole curve even if opened late.
 
-    It is drawn anew once a second at most, however fast the steps come.
+    It is drawn at most once a second, however fast the steps come.
     """
 
     AUTO_FOCUS = "CurveChart"
@@ -96,7 +96,7 @@ class LiveScreen(WorkspaceScreen):
         follow_machine(self.cockpit, lambda: (self._stored, self.run), self.post_message)
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        """The store changed: a new status is shown together with the events that led to it."""
+        """Take the rounds of the changed store; a new status waits for the events that led to it."""
         self._rounds = rounds
         self._stored = next((round_ for round_ in rounds if round_.id == self.round.id), self._stored)
         for strip in self.query(RunStrip):
@@ -104,7 +104,7 @@ class LiveScreen(WorkspaceScreen):
             self.refresh_bindings()
 
     def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
-        """The strip alone: the round that is shown is followed more closely."""
+        """Update only the strip: the round on the screen is followed more closely."""
         self._progress = progress
         for strip in self.query(RunStrip):
             strip.show_progress(progress)
@@ -112,9 +112,9 @@ class LiveScreen(WorkspaceScreen):
     @on(RunAdvanced)
     def _advance(self, event: RunAdvanced) -> None:
         if event.round.id != self.round.id or event.run not in (None, self.run):
-            return  # of the round that was shown before
-        for item in event.events:
-            self.run.apply(item)
+            return  # it is of the round that was shown before
+        for run_event in event.events:
+            self.run.apply(run_event)
         self.query_one(LogView).feed(event.log)
         if event.round != self.round:
             self.round = event.round
@@ -124,7 +124,7 @@ class LiveScreen(WorkspaceScreen):
     @on(MachineSampled)
     def _show_machine(self, event: MachineSampled) -> None:
         self.query_one(MachinePanel).show(event.sample, event.share, event.at)
-        others = [item.disk_need for number, item in self._progress.items() if number != self.round.number]
+        others = [other.disk_need for number, other in self._progress.items() if number != self.round.number]
         needs = [need for need in (event.share.disk_need, *others) if need is not None]
         self._shortage = shortage(needs, event.share.disk_free, self.cockpit.workspace.root)
 
@@ -137,16 +137,16 @@ class LiveScreen(WorkspaceScreen):
         self.query_one(SamplePane).show(self.round, self.run.samples)
 
     def on_resize(self) -> None:
-        """Say as much as there is room for now."""
+        """Show as much as fits now."""
         self.call_after_refresh(self._show)
 
     def _tick(self) -> None:
-        """The header alone: elapsed time goes on between two steps."""
+        """Update only the header, as time passes between two steps too."""
         warnings = [self._shortage] if self._shortage else []
         self.query_one(RunHeader).show(self.round, self.run, self._elapsed(), warnings)
 
     def _elapsed(self) -> float | None:
-        """Seconds since the engine took the round up, until its last word."""
+        """Return the seconds from the start of the run to its last event, or until now."""
         if self.run.started is None:
             return None
         ended = self.run.ending is not None or self.round.status not in ACTIVE
@@ -166,7 +166,7 @@ class LiveScreen(WorkspaceScreen):
         return True
 
     def action_back(self) -> None:
-        """Out of the full screen, of a search, of the samples, or else back to the table."""
+        """Leave the full screen, the search or the samples, or else go back to the table."""
         if self.maximized is not None:
             self.minimize()
         elif self.query_one(LogPane).searching:
@@ -177,7 +177,7 @@ class LiveScreen(WorkspaceScreen):
             self.app.pop_screen()
 
     def action_full(self) -> None:
-        """The pane that has the focus alone on the screen, or all of them again."""
+        """Show only the pane that has the focus, or all of them again."""
         if self.maximized is not None:
             self.minimize()
         elif self.focused is not None:
@@ -185,20 +185,20 @@ class LiveScreen(WorkspaceScreen):
             self.maximize(pane, container=False)
 
     def action_samples(self) -> None:
-        """The sample answers in the place of curve, machine and log, or these again."""
+        """Show the sample answers in place of curve, machine and log, or these again."""
         self.minimize()
         self.toggle_class("-samples")
         self.query_one("#samples" if self.has_class("-samples") else "#chart").focus()
         self.refresh_bindings()
 
     def action_other(self, by: int) -> None:
-        """Another round that runs or is queued, in the order of the strip."""
-        listed = reachable(self._rounds)
-        if not listed:
+        """Go to another round that runs or is queued, in the order of the strip."""
+        rounds = reachable(self._rounds)
+        if not rounds:
             return
-        places = [place for place, round_ in enumerate(listed) if round_.id == self.round.id]
-        place = (places[0] + by) % len(listed) if places else (0 if by > 0 else len(listed) - 1)
-        self._go_to(listed[place])
+        places = [place for place, round_ in enumerate(rounds) if round_.id == self.round.id]
+        place = (places[0] + by) % len(rounds) if places else (0 if by > 0 else len(rounds) - 1)
+        self._go_to(rounds[place])
 
     @on(RunStrip.RoundClicked)
     def _take_clicked(self, event: RunStrip.RoundClicked) -> None:

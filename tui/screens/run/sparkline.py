@@ -12,16 +12,16 @@ KEPT_CELLS = 60
 
 
 class History:
-    """The mean of a share, 0 to 1, over each `CELL_SECONDS`; None where it was not known.
+    """The mean of a share, 0 to 1, over each `CELL_SECONDS`; None where it was not measured.
 
-    A cell once past stands still, so that a picture of it moves once in `CELL_SECONDS` and no more often.
+    A finished cell never changes, so that a picture of it moves only once in `CELL_SECONDS`.
     """
 
     def __init__(self) -> None:
         self._cells: deque[tuple[int, float, int]] = deque(maxlen=KEPT_CELLS)  # number, sum, count
 
     def add(self, at: float, share: float | None) -> None:
-        """`share` as it was at `at` seconds, of any clock that goes forward."""
+        """Add the share measured at the time `at`, in seconds of any clock that goes forward."""
         number = int(at // CELL_SECONDS)
         if not self._cells or self._cells[-1][0] < number:
             self._cells.append((number, 0.0, 0))
@@ -30,7 +30,7 @@ class History:
             self._cells.append((last, total + share, count + 1))
 
     def shares(self, count: int) -> list[float | None]:
-        """The last `count` cells, fewer if there are fewer."""
+        """Return the last `count` cells, or all if there are fewer."""
         if not self._cells:
             return []
         means = {number: total / count for number, total, count in self._cells if count}
@@ -40,10 +40,10 @@ class History:
 
 
 def sparkline(shares: Sequence[float | None], cells: int) -> str:
-    """One block per share between 0 and 1, the newest on the right; `UNKNOWN` where there is none.
+    """Return one block per share between 0 and 1, the newest on the right; `UNKNOWN` for None.
 
-    The scale is fixed, unlike that of Textual's `Sparkline`, which spreads its least and greatest value over it: a GPU
-    that is 97 to 99 % busy is to look busy.
+    The scale is fixed, unlike that of Textual's `Sparkline`, which goes from the least to the greatest value: a GPU
+    that is 97 to 99 % busy must look busy.
     """
     blocks = [UNKNOWN if share is None else BLOCKS[_level(share)] for share in shares[-cells:]] if cells else []
     return "".join(blocks).rjust(cells)

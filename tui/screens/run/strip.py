@@ -1,4 +1,4 @@
-"""Which rounds run, how far they are, and what waits next: one line, to go from one to the other."""
+"""The rounds that run, with their progress, and those that wait: one line, to go from one to the other."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from engine.spec.round import ACTIVE, Round, Status, in_queue_order
 from engine.text.humanize import format_duration
 from tui.terminal.console import clean_line
 
-# Cells of the bar, characters of a name, and whether the time left is told: as they fit, the first that does.
+# Cells of the bar, characters of a name, and whether the remaining time is shown: the first that fits is used.
 DETAIL = ((8, 20, True), (8, 12, True), (6, 12, False), (4, 8, False), (0, 8, False), (0, 0, False))
-NUMBER = "round"  # of what is under the mouse, as it stands in the line's style
+NUMBER = "round"  # a key of the style's meta data: which round is under the mouse
 
 
 def reachable(rounds: Sequence[Round]) -> list[Round]:
-    """The rounds that run, by number, and those that are queued, as their turns come."""
+    """Return the rounds that run, by number, and those that are queued, in the order of the queue."""
     running = [round_ for round_ in rounds if round_.status in ACTIVE]
     return [*running, *in_queue_order(round_ for round_ in rounds if round_.status is Status.QUEUED)]
 
 
 class RunStrip(Static):
-    """Hidden where there is no other round to go to."""
+    """The rounds as one line; it is hidden unless there is another round to go to."""
 
     DEFAULT_CSS = """
     RunStrip { height: 1; padding: 0 1; background: $surface; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -48,13 +48,13 @@ class RunStrip(Static):
         self._painted = ""
 
     def show_rounds(self, rounds: Sequence[Round], shown: int) -> None:
-        """The rounds there are, and the number of the one on the screen."""
+        """Show the rounds; `shown` is the number of the one on the screen."""
         self._rounds, self._shown = reachable(rounds), shown
         self.display = any(round_.number != shown for round_ in self._rounds)
         self._draw()
 
     def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
-        """How far the running ones are, by number."""
+        """Show the progress of the running rounds, by number."""
         self._progress = progress
         self._draw()
 
@@ -83,17 +83,17 @@ class RunStrip(Static):
     def _line(self, bar: int, name: int, time: bool) -> Content:
         running = [round_ for round_ in self._rounds if round_.status in ACTIVE]
         parts = []
-        for item in running:  # the time that is left to the one on the screen stands above it
-            progress = self._progress.get(item.number, RunProgress())
-            bar_text = how_far(progress, bar, time and item.number != self._shown)
-            parts.append(_of_round(item, Content.assemble(self._named(item, name), " ", bar_text)))
+        for round_ in running:  # the header shows the remaining time of the round on the screen
+            progress = self._progress.get(round_.number, RunProgress())
+            bar_text = how_far(progress, bar, time and round_.number != self._shown)
+            parts.append(_of_round(round_, Content.assemble(self._named(round_, name), " ", bar_text)))
         queued = [round_ for round_ in self._rounds if round_.status is Status.QUEUED]
         if waiting := [_of_round(round_, self._named(round_, name)) for round_ in queued]:
             parts.append(Content.assemble(("next ", "$text-muted"), Content(", ").join(waiting)))
         return Content.assemble(("J K ", "bold $text-accent"), Content(" │ ").join(parts))
 
     def _named(self, round_: Round, characters: int) -> Content:
-        """The one on the screen is marked by an arrow."""
+        """Return number and name of a round, with an arrow if it is the one on the screen."""
         name = clean_line(round_.name)
         if len(name) > characters:
             name = f"{name[: characters - 1].rstrip()}…" if characters else ""
@@ -102,12 +102,12 @@ class RunStrip(Static):
 
 
 def _of_round(round_: Round, content: Content) -> Content:
-    """`told`, so that a click on it is known to be one on the round."""
+    """Return `content`, which carries the round's number, so that a click finds the round."""
     return content.stylize(Style.from_meta({NUMBER: round_.number}))
 
 
 def how_far(progress: RunProgress, bar: int, time: bool) -> Content:
-    """A bar of so many cells, the share, and the time that is left; or what it does before its first step."""
+    """Return a bar of `bar` cells, the share and the remaining time; before the first step, the phase."""
     step, total = progress.step, progress.total_steps
     if step is None:
         return Content.styled(progress.phase or "starting", "$text-muted")

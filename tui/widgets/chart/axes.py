@@ -11,30 +11,30 @@ from numpy.typing import NDArray
 
 SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 ROUND = (1.0, 2.0, 5.0)
-SMALL = 1e-4  # what is less is written as a power of ten
+SMALL = 1e-4  # a smaller number is written as a power of ten
 FINE = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 
 
 def round_up(size: float, factors: Sequence[float] = ROUND) -> float:
-    """The least of `factors` times a power of ten that is not below `size`, which is greater than 0."""
+    """Return the least of `factors` times a power of ten that is not below `size`, which is greater than 0."""
     power = 10.0 ** math.floor(math.log10(size))
     return next((factor * power for factor in factors if factor * power >= size * (1 - 1e-9)), 10.0 * power)
 
 
 def round_down(size: float, factors: Sequence[float] = ROUND) -> float:
-    """The greatest of `factors` times a power of ten that is not above `size`, which is greater than 0."""
+    """Return the greatest of `factors` times a power of ten that is not above `size`, which is greater than 0."""
     power = 10.0 ** math.floor(math.log10(size))
     return max(factor * power for factor in factors if factor * power <= size * (1 + 1e-9))
 
 
 def multiples(low: float, high: float, unit: float) -> list[float]:
-    """The multiples of `unit` from `low` to `high`."""
+    """Return the multiples of `unit` from `low` to `high`."""
     first, last = math.ceil(low / unit - 1e-6), math.floor(high / unit + 1e-6)
     return [unit * number for number in range(first, last + 1)]
 
 
 def limits_of(values: NDArray[np.floating], logarithmic: bool) -> tuple[float, float]:
-    """Axis limits at round numbers, so that they, and with them the whole picture, move seldom as values come in."""
+    """Return axis limits at round numbers, so that the picture seldom moves as values come in."""
     if not len(values):
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
@@ -109,7 +109,7 @@ class LogAxis(Axis):
 
 
 def write_number(value: float, unit: float) -> str:
-    """Write as many decimals as tell ticks `unit` apart: `0.25`, `1.5`, `200`, `5k`, `1.2M`, `2e-5`."""
+    """Write a tick with the decimals that a distance of `unit` needs: `0.25`, `1.5`, `200`, `5k`, `1.2M`, `2e-5`."""
     if unit < SMALL:
         return write_power(value, unit)
     for size, letter in ((1e6, "M"), (1e3, "k")):
@@ -119,7 +119,7 @@ def write_number(value: float, unit: float) -> str:
 
 
 def write_power(value: float, unit: float) -> str:
-    """A learning rate: `1e-4`, `2.5e-5`, `0`."""
+    """Write a learning rate: `1e-4`, `2.5e-5`, `0`."""
     if value == 0:
         return "0"
     power = math.floor(math.log10(abs(value)) + 1e-9)
@@ -127,7 +127,7 @@ def write_power(value: float, unit: float) -> str:
 
 
 def write_time(seconds: float, unit: float) -> str:
-    """`30s`, `5m`, `1h30m`, `2d`; parts of a second as `0.5s`."""
+    """Write a time: `30s`, `5m`, `1h30m`, `2d`; parts of a second as `0.5s`."""
     if unit < 1:
         return f"{seconds:.{_decimals(unit)}f}s"
     whole = round(seconds)
@@ -141,7 +141,7 @@ def _trim(number: str) -> str:
 
 
 def _decimals(unit: float) -> int:
-    """After the point, to write multiples of `unit`, which is round."""
+    """Return the decimals that multiples of `unit`, a round number, need."""
     if unit <= 0:
         return 0
     places = max(0, -math.floor(math.log10(unit) + 1e-9))

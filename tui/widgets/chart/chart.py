@@ -1,4 +1,4 @@
-"""The chart of one run or several: any of its metrics, against steps, epochs or time, to be looked at closely."""
+"""The chart of one or more runs: any metric over steps, epochs or time, with zoom and a cursor."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CLOSEST_STEPS = 8
 
 
 class CurveChart(Widget, can_focus=True):
-    """Curves with a line above them that says what is shown or, with the cursor, what its values are.
+    """Curves, and above them a line with the title or, with the cursor, the values there.
 
-    What of the runs is shown is the widget's own, and changed by its keys: the metric, the x axis, smoothing, the part
-    that is looked at, and the cursor.
+    The view belongs to the widget, and its keys change it: the metric, the x axis, smoothing, the window and the
+    cursor.
     """
 
     DEFAULT_CSS = """
@@ -95,9 +95,9 @@ class CurveChart(Widget, can_focus=True):
         yield Static(markup=False, classes="chart-line")
 
     def show(self, series: Sequence[Series], total_steps: int | None) -> None:
-        """Draw these runs, unless nothing has come since the last time. `total_steps` is how far they will go.
+        """Draw these runs if they changed since the last time; `total_steps` is their planned length.
 
-        Of runs that are all other ones everything is shown, without a cursor.
+        If none of them was shown before, zoom and cursor are reset.
         """
         state = [(item.label, id(item.curve), item.curve.revision, len(item.evaluations)) for item in series]
         if not {id(item.curve) for item in series} & {id(item.curve) for item in self._series}:
@@ -112,7 +112,7 @@ class CurveChart(Widget, can_focus=True):
         return ChartContents(self._series, self._total_steps, self.view, x)
 
     def _x_of(self, number: int, series: Series) -> Numbers:
-        """Kept until it is another curve, longer, or along another axis."""
+        """Return x of a run's steps, computed again only for a new or longer curve or another axis."""
         curve = series.curve
         key = id(curve), curve.revision, self.view.along
         if number not in self._x or self._x[number][0] != key:
@@ -137,7 +137,7 @@ class CurveChart(Widget, can_focus=True):
         return picture
 
     def _smooth(self, number: int, points: Points, span: int) -> Numbers:
-        """Kept until it is another curve, or longer: a million values take longer to smooth than to draw."""
+        """Return the smoothed values, computed again only if the curve changed: smoothing takes longer than drawing."""
         curve = self._series[number].curve
         key = id(curve), curve.revision, self.view.metric, len(points.y), span
         if number not in self._smoothed or self._smoothed[number][0] != key:
@@ -148,7 +148,7 @@ class CurveChart(Widget, can_focus=True):
         if not line.is_same(self._caption):
             shown = self.query_one(".chart-line", Static)
             if line.cell_length != self._caption.cell_length:
-                shown.styles.width = line.cell_length + 2  # Textual keeps an auto width if it is to lay out already
+                shown.styles.width = line.cell_length + 2  # Textual keeps an auto width if a layout is already due
             self._caption = line
             shown.update(line, layout=False)
 
@@ -163,7 +163,7 @@ class CurveChart(Widget, can_focus=True):
         self._redraw()
 
     def action_along(self) -> None:
-        """The next kind of x axis, with the same steps in view and under the cursor."""
+        """Go to the next kind of x axis, with the same steps in view and under the cursor."""
         ways = list(XAxis)
         view = self.view
         old = self._longest_x()
@@ -191,7 +191,7 @@ class CurveChart(Widget, can_focus=True):
         self.view.smoothing = min(max(self.view.smoothing + by, 0), len(SMOOTHING) - 1)
         self._redraw()
 
-    # where one looks
+    # the window
 
     def action_zoom(self, by: int) -> None:
         low, high = self._shown().window
@@ -218,7 +218,7 @@ class CurveChart(Widget, can_focus=True):
         self._place_cursor(None)
 
     def _look_at(self, low: float, high: float) -> None:
-        """A part of the x axis, not less than `CLOSEST_STEPS` wide, or all of it."""
+        """Show a part of the x axis, at least `CLOSEST_STEPS` wide, or all of it."""
         shown = self._shown()
         begin, end = shown.everything
         width = max(high - low, CLOSEST_STEPS * (end - begin) / shown.last_step)
@@ -235,26 +235,26 @@ class CurveChart(Widget, can_focus=True):
     # the cursor
 
     def action_cursor(self, by: int) -> None:
-        """To the next value that is a cell away or more."""
+        """Go to the next value that is at least a cell away."""
         shown = self._shown()
         x = shown.longest.x
         low, high = shown.window
         if self.view.cursor is None:
             index = int(np.searchsorted(x, high, side="right")) - 1
         else:
-            wanted = self.view.cursor + by * (high - low) / self.query_one(CurvePlot).columns
-            index = int(np.searchsorted(x, wanted)) if by > 0 else int(np.searchsorted(x, wanted, side="right")) - 1
+            target = self.view.cursor + by * (high - low) / self.query_one(CurvePlot).columns
+            index = int(np.searchsorted(x, target)) if by > 0 else int(np.searchsorted(x, target, side="right")) - 1
         self._place_cursor_at(x, index)
 
     def action_cursor_to(self, end: int) -> None:
-        """To the first or the last value in view."""
+        """Go to the first or the last value in view."""
         shown = self._shown()
         x = shown.longest.x
         low, high = shown.window
         self._place_cursor_at(x, int(np.searchsorted(x, low) if end < 0 else np.searchsorted(x, high, "right") - 1))
 
     def on_click(self, event: Click) -> None:
-        """To the value nearest to the mouse."""
+        """Go to the value nearest to the mouse."""
         x = self._shown().longest.x
         if len(x):
             self._place_cursor_at(x, nearest(x, self.query_one(CurvePlot).x_at(event.screen_x)))
@@ -264,7 +264,7 @@ class CurveChart(Widget, can_focus=True):
             self._place_cursor(float(x[min(max(index, 0), len(x) - 1)]))
 
     def _place_cursor(self, x: float | None) -> None:
-        """And look at where it is."""
+        """Put the cursor at `x` and bring it into view; None removes it."""
         self.view.cursor = x
         window = self.view.window
         if x is None or window is None or window[0] <= x <= window[1]:

@@ -45,7 +45,7 @@ from tui.widgets.chart.axes import (
 from tui.widgets.chart.plot import LOST, PlotData, PlotMarks, PlotPoints
 
 SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the run's steps
-LONGEST_SPAN = 10_000_000  # beyond which the weights of single steps are lost in rounding
+LONGEST_SPAN = 10_000_000  # with a longer span the weights of single steps are lost in rounding
 MARKS = "●▲■◆▼◀▶" + string.ascii_lowercase
 HELD_OUT_MARKS = "○△□◇▽◁▷" + string.ascii_uppercase
 COLOURS = 6
@@ -77,7 +77,7 @@ class ChartView:
 
 
 class SmoothedCurve(NamedTuple):
-    """One run's points, and what its line goes through: their values, or these smoothed."""
+    """One run's points, and the values of its line: theirs, or the smoothed ones."""
 
     points: Points
     line: Numbers
@@ -88,18 +88,18 @@ class SmoothedCurve(NamedTuple):
 
 
 class ChartContents:
-    """The runs as a view has them. It holds their arrays, so it is not to be kept.
+    """The runs as a view shows them; it holds their arrays, so do not keep it.
 
     Attributes:
-        everything: the whole x axis, as far as the longest run will come, so that it moves seldom.
-        window: the part of it that is looked at.
-        span: how many steps curves are smoothed over; 1 is not at all.
+        everything: the whole x axis, up to the expected end of the longest run, so that it seldom moves.
+        window: the part of it that is in view.
+        span: the number of steps that curves are smoothed over; 1 means none.
     """
 
     def __init__(
         self, series: Sequence[Series], total_steps: int | None, view: ChartView, x: Sequence[Numbers] | None = None
     ) -> None:
-        """`x` is where the steps of each lie along the view's axis, if that is known already."""
+        """Take `x`, the positions of each run's steps on the view's axis, or compute them."""
         self.series = series
         self.view = view
         self.last_step = max([total_steps or 0, 1, *(item.curve.steps[-1] for item in series if len(item.curve))])
@@ -139,11 +139,11 @@ class ChartContents:
 
     @property
     def longest(self) -> Points:
-        """The points that a cursor goes along."""
+        """The points that the cursor goes along."""
         return max(self.points, key=lambda points: len(points.x), default=NO_POINTS)
 
     def curves(self, smoother: Smoother) -> list[SmoothedCurve]:
-        """Every run's, smoothed by `smoother`."""
+        """Return the curve of every run, smoothed by `smoother`."""
         if self.span < 2:
             return [SmoothedCurve(points, points.y) for points in self.points]
         return [SmoothedCurve(points, smoother(number, points)) for number, points in enumerate(self.points)]
@@ -181,7 +181,7 @@ class ChartContents:
         )
 
     def _line(self, points: Points, y: Numbers, width: int, style: str) -> PlotPoints:
-        """A curve's extremes within the window, and where it enters and leaves it."""
+        """Return a curve's extremes within the window, and the points where it enters and leaves it."""
         low, high = self.window
         begin = max(0, int(np.searchsorted(points.x, low)) - 1)
         end = int(np.searchsorted(points.x, high, side="right")) + 1
@@ -190,7 +190,7 @@ class ChartContents:
             return PlotPoints(np.empty(0), np.empty(0), style)
         x_per_step = max(TINY, float(points.x[-1]) / float(points.steps[-1] or 1))
         indices = keep_extremes(steps, y, bin_width((high - low) / x_per_step, width))
-        x, y = np.asarray(x[indices], float), self._drawn(y[indices])
+        x, y = np.asarray(x[indices], float), self._heights(y[indices])
         edges = np.array([edge for edge in self.window if x[0] < edge < x[-1]])
         inside = (x >= low) & (x <= high)
         crossing = np.clip(np.nan_to_num(np.interp(edges, x, y)), y.min(), y.max())  # whatever the order of x
@@ -198,16 +198,16 @@ class ChartContents:
         order = np.argsort(x, kind="stable")
         return PlotPoints(x[order], y[order], style)
 
-    def _drawn(self, y: Numbers) -> Numbers:
-        """Values as heights on the y axis."""
+    def _heights(self, y: Numbers) -> Numbers:
+        """Return values as heights on the y axis."""
         return np.log10(np.asarray(y, float)) if self.view.logarithmic else np.asarray(y, float)
 
     def _marks(self, line: PlotPoints, number: int, width: int, style: str) -> PlotMarks:
-        """Marks along a line that tell it from the others without colour, and one at its end."""
+        """Return marks along a line, which distinguish it without colour, and one at its end."""
         low, high = self.window
-        apart = MARK_CELLS * (high - low) / width
-        first = low + apart * (number % COLOURS + 0.5) / COLOURS
-        places = np.arange(first, min(high, float(line.x[-1])), apart) if len(line.x) else np.empty(0)
+        distance = MARK_CELLS * (high - low) / width
+        first = low + distance * (number % COLOURS + 0.5) / COLOURS
+        places = np.arange(first, min(high, float(line.x[-1])), distance) if len(line.x) else np.empty(0)
         # not by numpy.unique, which brings numpy.ma in, and its 2 MB
         indices = np.array(sorted({*np.searchsorted(line.x, places).tolist(), max(0, len(line.x) - 1)}), np.intp)
         indices = indices[indices < len(line.x)].astype(np.intp)
@@ -219,13 +219,13 @@ class ChartContents:
         points = points.only((points.x >= low) & (points.x <= high) & ((points.y > TINY) | (not self.view.logarithmic)))
         many = len(self.series) > 1
         mark = HELD_OUT_MARKS[number % len(HELD_OUT_MARKS)] if many else MARKS[0]
-        return PlotMarks(points.x, self._drawn(points.y), style(colour_of(number) if many else "held-out"), mark)
+        return PlotMarks(points.x, self._heights(points.y), style(colour_of(number) if many else "held-out"), mark)
 
     def _lost(self, number: int) -> list[float]:
         lost = self.points[number].lost
         return [float(x) for x in x_at(self.series[number].curve, self._x[number], lost, self.view.along)]
 
-    # what is said
+    # the texts
 
     def why_empty(self) -> str:
         """Say why there is nothing to draw, and what to do about it."""
@@ -256,7 +256,7 @@ class ChartContents:
         return Content("\n").join(Content("  ").join(parts) for parts in lines if parts)
 
     def readings(self, curves: Sequence[SmoothedCurve], x: float, style: Styles) -> Content:
-        """The values of all runs at `x`, smoothed ones in brackets behind what they were made of."""
+        """Return the values of all runs at `x`, each followed by the smoothed one in brackets."""
         parts = [Content(self.view.metric.value)]
         for number, (points, line) in enumerate(curves):
             value = "–"
@@ -294,17 +294,17 @@ class ChartContents:
 
 
 def colour_of(number: int) -> str:
-    """The style that a run has by its place among the runs."""
+    """Return the style of a run by its place among the runs."""
     return str(number % COLOURS + 1)
 
 
 def mark_of(number: int) -> str:
-    """The mark that a run has by its place among the runs."""
+    """Return the mark of a run by its place among the runs."""
     return MARKS[number % len(MARKS)]
 
 
 def _tell_lost(steps: Sequence[int]) -> str:
-    """`3 no number: step 4, 5, 9`."""
+    """Return a sentence such as `3 no number: step 4, 5, 9`."""
     named = ", ".join(f"{step:,}" for step in steps[:NAMED_STEPS])
     return f"{len(steps):,} no number: step {named}" + (" …" if len(steps) > NAMED_STEPS else "")
 

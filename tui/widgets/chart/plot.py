@@ -20,7 +20,7 @@ from tui.widgets.chart.axes import Axis
 from tui.widgets.chart.canvas import BrailleCanvas
 
 LOST = "×"
-EDGE = 0.01  # cells: the greatest value is drawn inside the frame
+EDGE = 0.01  # cells, so that the greatest value is drawn inside the frame
 LEFT, RIGHT, BOTTOM = 8, 2, 1  # cells beside the frame; the labels of the axes stand on the left and below
 HEAVY = 2  # the frame's line, as `textual._box_drawing` counts: top, right, bottom, left of a cell
 SIDES = {character: sides for sides, character in reversed(BOX_CHARACTERS.items())}  # the first of several stays
@@ -63,7 +63,7 @@ class PlotData(NamedTuple):
 
 
 class CurvePlot(BrailleCanvas):
-    """Ask for data whenever it draws, by a function that takes the width of the plane in cells."""
+    """A plot that asks for its data whenever it draws, by a function of the plane's width in cells."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"plot--axis", "plot--tick"}
     DEFAULT_CSS = """
@@ -73,7 +73,7 @@ class CurvePlot(BrailleCanvas):
     """
 
     class Zoomed(Message):
-        """The mouse wheel was turned over the plot at `x`: `closer` is away from the person."""
+        """The person turned the mouse wheel over the plot at `x`; `closer` to zoom in."""
 
         def __init__(self, x: float, closer: bool) -> None:
             super().__init__()
@@ -125,17 +125,17 @@ class CurvePlot(BrailleCanvas):
         return strip if y > self.plane.bottom else strip.crop(0, self.plane.right + 1)
 
     def x_at(self, screen_x: float) -> float:
-        """The x that a column of the screen stands for."""
+        """Return the x of a column of the screen."""
         low, high = self.data.x_limits if self.data is not None else (0.0, 1.0)
         return low + (int(screen_x) - self.region.x + 0.5 - self.plane.x) * (high - low) / self.columns
 
     def _column(self, data: PlotData, x: float) -> int:
-        """The column of `x`; the end of the axis is on the frame."""
+        """Return the column of `x`; the end of the axis is on the frame."""
         low, high = data.x_limits
         return math.floor(self.plane.x + (x - low) * self.plane.width / (high - low))
 
     def _row(self, data: PlotData, y: float) -> int:
-        """The row of `y`; the upper end of the axis is on the frame."""
+        """Return the row of `y`; the upper end of the axis is on the frame."""
         low, high = data.y_limits
         return math.ceil(self.plane.bottom - 1 - (y - low) * self.plane.height / (high - low))
 

@@ -22,7 +22,7 @@ class Cell(NamedTuple):
 class TableColumn(Struct, frozen=True):
     """A column: what its header says, how it is aligned, and how wide it may get.
 
-    A column with `fills` takes what the others leave of the width. One with `right` holds numbers, which are never cut.
+    A column with `fills` takes the rest of the width. One with `right` holds numbers, which are never cut.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 def fit(text: str, width: int, right: bool = False) -> str:
-    """`text` in exactly `width` cells, an ellipsis where it was cut."""
+    """Return `text` in exactly `width` cells, with an ellipsis if it was cut."""
     length = cell_len(text)
     if length > width:
         text = set_cell_size(text, width - 1).rstrip() + "…"

@@ -16,7 +16,7 @@ from tui.widgets.table.line_table import LineTable
 
 
 class VirtualTable(LineTable, can_focus=True):
-    """A cursor on a row, and where `chooses_columns`, one on a column."""
+    """A table with a cursor on a row, and with `chooses_columns` one on a column."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", tooltip="Watch the selected round: curve, figures, log", id="table.open"),
@@ -70,9 +70,9 @@ class VirtualTable(LineTable, can_focus=True):
         cursor: int | str | None,
         known: bool = False,
     ) -> None:
-        """Show these columns and rows. The cursor goes to the row of that key; if it is gone, it stays where it was.
+        """Show these columns and rows; the cursor goes to the row with the key `cursor`, or stays if there is none.
 
-        `known` rows say what they said before, in another order, or are a part of them: the columns keep their widths.
+        With `known`, the rows are those shown before, or some of them, in any order: the columns keep their widths.
         """
         before, columns_before = self.cursor_key, self.columns
         chosen = self.column
@@ -82,8 +82,8 @@ class VirtualTable(LineTable, can_focus=True):
             keys = [column.key for column in columns]
             at = keys.index(chosen.key) if chosen.key in keys else self.cursor_column
             self.cursor_column = max(0, min(at, len(columns) - 1))
-        wanted = self.cursor_row if cursor is None or cursor not in rows else rows.index(cursor)
-        self.cursor_row = self._nearest_row(wanted)
+        row = self.cursor_row if cursor is None or cursor not in rows else rows.index(cursor)
+        self.cursor_row = self._nearest_row(row)
         if known and columns == columns_before:
             self._grow()
         else:
@@ -98,13 +98,13 @@ class VirtualTable(LineTable, can_focus=True):
         self._show_cursor()
 
     def _nearest_row(self, row: int) -> int:
-        """The row itself, the next that is no heading, or else the last before."""
+        """Return the row itself, or the next that is not a heading, or else the last before it."""
         row = max(0, min(row, len(self.rows) - 1))
         candidates = itertools.chain(range(row, min(row + 2, len(self.rows))), range(row - 1, -1, -1))
         return next((candidate for candidate in candidates if self.heading_of(candidate) is None), row)
 
     def move_cursor(self, row: int) -> None:
-        """Put the cursor on a row, or the nearest that takes it, and bring it into view."""
+        """Put the cursor on a row, or on the nearest that is not a heading, and bring it into view."""
         if not self.rows:
             return
         before, self.cursor_row = self.cursor_row, self._nearest_row(row)
@@ -115,16 +115,16 @@ class VirtualTable(LineTable, can_focus=True):
         self._show_cursor()
 
     def _show_cursor(self) -> None:
-        """Scroll so far that the cursor, and a heading right above it, are in view."""
+        """Scroll until the cursor and a heading right above it are in view."""
         page = self.size.height - 1
         if page <= 0 or not self.rows:
             return
         above = self.cursor_row > 0 and self.heading_of(self.cursor_row - 1) is not None
         top, first = self.scroll_offset.y, self.cursor_row - above
-        wanted = first if first < top else max(top, self.cursor_row - page + 1)
-        wanted = max(0, min(wanted, len(self.rows) - page))
-        if wanted != top:
-            self.scroll_to(y=wanted, animate=False, force=True)
+        new_top = first if first < top else max(top, self.cursor_row - page + 1)
+        new_top = max(0, min(new_top, len(self.rows) - page))
+        if new_top != top:
+            self.scroll_to(y=new_top, animate=False, force=True)
 
     def action_move(self, by: int) -> None:
         row = self.cursor_row + by
@@ -146,15 +146,15 @@ class VirtualTable(LineTable, can_focus=True):
             self.choose_column(self.cursor_column + by)
 
     def choose_column(self, index: int) -> None:
-        """Put the cursor of the columns there and scroll it into view."""
+        """Put the column cursor on a column and scroll it into view."""
         self.cursor_column = index
         self.refresh(Region(0, 0, self.view_width, 1))
         start = self.gutter_width + sum(self._widths[:index]) + GAP * index
         end, x, fixed = start + self._widths[index], self.scroll_offset.x, self._fixed_width
-        wanted = 0 if index == 0 else min(start - fixed, max(x, end + 1 - self.view_width))
-        wanted = max(0, min(wanted, self.virtual_size.width - self.view_width))
-        if wanted != x:
-            self.scroll_to(x=wanted, animate=False, force=True)
+        new_x = 0 if index == 0 else min(start - fixed, max(x, end + 1 - self.view_width))
+        new_x = max(0, min(new_x, self.virtual_size.width - self.view_width))
+        if new_x != x:
+            self.scroll_to(x=new_x, animate=False, force=True)
 
     def action_select(self) -> None:
         if self.cursor_key is not None:
@@ -175,7 +175,7 @@ class VirtualTable(LineTable, can_focus=True):
             self.move_cursor(row)
 
     def _column_at(self, x: int) -> int | None:
-        """The column of which something stands at `x` of the screen."""
+        """Return the column that is visible at `x` of the screen, None if there is none."""
         end = self.gutter_width
         if x >= self._fixed_width:
             x += self.scroll_offset.x

@@ -1,4 +1,4 @@
-"""The lines of a table, formatted when they come onto the screen: any number of rows costs the same."""
+"""The lines of a table, formatted when they come into view: any number of rows costs the same."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ KEPT = 2000  # formatted rows
 
 
 class LineTable(ScrollView, inherit_bindings=False):
-    """Rows under a header, on Textual's line API. The first column stays while the others scroll beneath it.
+    """Rows under a header, on Textual's line API; the first column stays in place while the others scroll.
 
-    A subclass says by `cells_of`, `gutter_of` and `heading_of` what stands in a row.
+    A subclass defines the text of a row by `cells_of`, `gutter_of` and `heading_of`.
 
     Attributes:
         columns: from left to right.
         rows: a key for each row: the number of its round, or a text.
-        empty_text: what stands there while there is no row: which key to press.
-        cursor_row, cursor_column: where the cursor is; the header of its column is marked if `chooses_columns`.
+        empty_text: the text of a table without rows, such as which key to press.
+        cursor_row, cursor_column: the place of the cursor; with `chooses_columns` the header of its column is marked.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -76,7 +76,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         self._styles_of: dict[tuple[str, str], RichStyle] = {}
 
     def cells_of(self, row: int) -> Sequence[Cell]:
-        """The cells of a row, as many as there are columns."""
+        """Return the cells of a row, as many as there are columns."""
         raise NotImplementedError
 
     def gutter_of(self, row: int) -> str:
@@ -84,7 +84,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         return ""
 
     def heading_of(self, row: int) -> str | None:
-        """The text of a row that is a heading and takes no cursor, None for any other."""
+        """Return the text of a row that is a heading, which the cursor skips; None for any other row."""
         return None
 
     def is_marked(self, row: int) -> bool:
@@ -96,7 +96,7 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     @property
     def view_width(self) -> int:
-        """The cells of a line, those of the scrollbar left out."""
+        """The cells of a line without those of the scrollbar."""
         is_tall = len(self.rows) >= self.size.height
         return self.size.width - (self.styles.scrollbar_size_vertical if is_tall else 0)
 
@@ -109,13 +109,13 @@ class LineTable(ScrollView, inherit_bindings=False):
         return [cell.text for cell in self._cells_at(row)]
 
     def forget_cells(self) -> None:
-        """Repaint the rows whose cells say something else by now, in columns that are wide enough for it."""
+        """Repaint the rows whose cells changed, in columns that are wide enough for them."""
         self._cells.clear()
         self._grow()
         self._repaint_changes()
 
     def refresh_rows(self) -> None:
-        """Repaint the rows that say something else than they did, or look otherwise, those marked for example."""
+        """Repaint the rows whose text or look changed, for example marked ones."""
         self._cells.clear()
         self._repaint_changes()
 
@@ -146,12 +146,12 @@ class LineTable(ScrollView, inherit_bindings=False):
         return range(top, min(top + max(0, self.size.height - 1), len(self.rows)))
 
     def _measure(self) -> None:
-        """Widths by the rows on the screen and a sample of the others; what turns out wider later widens its column."""
+        """Measure the rows in view and a sample of the others; a wider row widens its columns once it is in view."""
         self._widths = [0] * len(self.columns)
         self._grow(sample(len(self.rows)))
 
     def _grow(self, rows: Iterable[int] = ()) -> None:
-        """Make the columns as wide as their titles, these rows and those on the screen need; none becomes narrower."""
+        """Widen the columns to fit their titles, `rows` and the rows in view; none becomes narrower."""
         if len(self._widths) != len(self.columns):
             return
         titles = [cell_len(self.title_of(column)) for column in self.columns]
@@ -201,7 +201,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         return Line(style, self.gutter_of(row), self._cells_at(row))
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """As `ScrollView`, after widening the columns in which a row that came into view needs it."""
+        """Scroll, and widen the columns to fit the rows that came into view."""
         super().watch_scroll_y(old_value, new_value)
         self._grow()
 
@@ -222,7 +222,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         return self._strips[line] if line.style == "heading" else self._crop(self._strips[line], line.style)
 
     def _blank(self, text: str) -> Strip:
-        """A line without a row, and on it in the middle, `text`."""
+        """Return a line without a row, with `text` in its middle."""
         width = self.view_width
         return Strip([Segment(fit(text, width) if cell_len(text) >= width else text.center(width), self._style("row"))])
 
@@ -236,7 +236,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         return rich_style
 
     def _strip(self, line: Line) -> Strip:
-        """A line over the whole width of the content, or of the widget for a heading."""
+        """Return a line over the whole width of the content, or of the widget for a heading."""
         if line.style == "heading":
             text = set_cell_size(line.cells[0].text, max(0, self.view_width))
             return Strip([Segment(text, self._style("heading"))], self.view_width)
@@ -260,7 +260,7 @@ class LineTable(ScrollView, inherit_bindings=False):
         return Strip(segments)
 
     def _crop(self, strip: Strip, component: str = "header") -> Strip:
-        """What of a line stands on the screen; `‹` and `›` in the header tell of columns beside it."""
+        """Return the visible part of a line; `‹` and `›` in the header show that there are more columns."""
         width, x = self.view_width, self.scroll_offset.x
         style = self._style(component)
         fixed = self._fixed_width
@@ -282,5 +282,5 @@ class LineTable(ScrollView, inherit_bindings=False):
 
 
 def sample(count: int) -> set[int]:
-    """Up to `SAMPLED_ROWS` places among `count`, in no step that what is there may keep too; the last is among them."""
+    """Return up to `SAMPLED_ROWS` of `count` places, with the last; a prime stride avoids any pattern of the rows."""
     return {count - 1, *(place * STRIDE % count for place in range(min(count, SAMPLED_ROWS)))} if count else set()

@@ -48,7 +48,7 @@ SEVERITIES: dict[Kind, SeverityLevel] = {
 
 
 class LoratuiApp(ConfiguredApp):
-    """The cockpit over one workspace. It returns a last sentence for the terminal it leaves, or None."""
+    """The cockpit over one workspace. Its return value is a last sentence for the terminal, or None."""
 
     TITLE = "loratui"
     CSS_PATH = "app.tcss"
@@ -102,7 +102,7 @@ class LoratuiApp(ConfiguredApp):
         self._tell(self._store_notices)
 
     def action_repaint(self) -> None:
-        """Write the whole screen, whatever the terminal shows by now."""
+        """Write the whole screen again, whatever the terminal shows now."""
         self._frame_diff.forget()
         self.refresh(layout=True)
 
@@ -115,7 +115,7 @@ class LoratuiApp(ConfiguredApp):
         self._suit_the_terminal()
 
     def _suit_the_terminal(self) -> None:
-        """Cover everything for as long as the terminal is too small for it; what was typed beneath stays."""
+        """Cover the screens while the terminal is too small for them; what was typed into them stays."""
         if not is_too_small(self._told_size or self.size):
             self._uncover()
         elif not isinstance(self.screen, TooSmallScreen | ConfirmScreen):
@@ -130,7 +130,7 @@ class LoratuiApp(ConfiguredApp):
         self.call_later(self._suit_the_terminal)
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
-        """Write to the terminal, of a frame only the cells that differ; overrides Textual's hook."""
+        """Write to the terminal only the cells of a frame that differ; overrides Textual's hook."""
         driver = self._driver
         if (
             not isinstance(renderable, LayoutUpdate | ChopsUpdate)
@@ -145,7 +145,7 @@ class LoratuiApp(ConfiguredApp):
             return
         compositor = screen._compositor
         if isinstance(driver, TerminalDriver) and driver.terminal_size != compositor.size:
-            # What is beyond its edges it would put somewhere else; that it has another size will be told.
+            # The terminal would put cells beyond its edges somewhere else; a resize event will follow.
             self._frame_diff.forget()
             self.post_display_hook()
             return
@@ -162,16 +162,16 @@ class LoratuiApp(ConfiguredApp):
         self.post_display_hook()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Textual's filters of every line shown, and ours."""
+        """Return Textual's filters of every line shown, and ours."""
         return [*super().get_line_filters(), self._plain_lines]
 
     def _handle_exception(self, error: Exception) -> None:
-        """Textual's hook for what nobody caught: leave, and tell of it in a sentence instead of a traceback."""
+        """Leave on an error that nobody caught, with a sentence instead of a traceback; overrides Textual's hook."""
         if self.is_headless:
-            super()._handle_exception(error)  # which hands it to the test
+            super()._handle_exception(error)  # it hands the error to the test
             return
         message = record_crash(error.error if isinstance(error, WorkerFailed) else error)
-        if not self._exit:  # what is amiss with widgets that are being taken down is in the file, and of no interest
+        if not self._exit:  # an error of widgets that are being removed is in the file; nobody needs the sentence
             self.exit(message, CRASHED)
 
     @on(RoundsRead)
@@ -190,8 +190,8 @@ class LoratuiApp(ConfiguredApp):
 
     @work(thread=True, group="watch")
     def _watch_runs(self) -> None:
-        """From the first round on that runs, until the app is left."""
-        watch_runs(self.cockpit, lambda: [item for item in self._rounds if item.status in ACTIVE], self.post_message)
+        """Watch the running rounds, from the first one on until the app ends."""
+        watch_runs(self.cockpit, lambda: [each for each in self._rounds if each.status in ACTIVE], self.post_message)
 
     @on(RunsWatched)
     def _show_progress(self, event: RunsWatched) -> None:
@@ -203,7 +203,7 @@ class LoratuiApp(ConfiguredApp):
             self._call(alarm)
 
     def _call(self, alarm: Alarm) -> None:
-        """Tell the person of it, wherever in the app they are or whatever they look at instead."""
+        """Notify the person, whatever screen or other window they look at."""
         if alarm.kind not in self.settings.notify.on:
             return
         self.notify(clean(alarm.message), severity=SEVERITIES[alarm.kind], timeout=10, markup=False)
@@ -241,13 +241,13 @@ class LoratuiApp(ConfiguredApp):
                 self.exit()
                 return
             try:
-                self.cockpit.rebuild()  # what an earlier one has left beside it, or in runs/, comes back
+                self.cockpit.rebuild()  # it brings back rounds from an older file or from runs/
             except LoratuiError as error:
                 self.exit(error.message, return_code=2)
 
         if self.cockpit.readonly:
             place = self.cockpit.workspace.root
-            self.exit(f"there is no experiments.json in {place}: leave --readonly out to make one", return_code=2)
+            self.exit(f"{place} has no experiments.json: leave --readonly out to make one", return_code=2)
             return
         from tui.screens.dialogs.welcome import WelcomeScreen
 
@@ -282,7 +282,7 @@ class LoratuiApp(ConfiguredApp):
         self.switch_screen(self._live_screen(event.round))
 
     async def action_quit(self) -> None:
-        """Leave, after asking where that would lose something."""
+        """Leave; ask first if that would lose something."""
         screens = [screen for screen in self.screen_stack if isinstance(screen, WorkspaceScreen)]
         lost = dict.fromkeys(screen.lost_by_leaving for screen in screens if screen.lost_by_leaving)
         if not lost:
@@ -296,7 +296,7 @@ class LoratuiApp(ConfiguredApp):
         self.push_screen(ConfirmScreen(f"Leave and throw away {' and '.join(lost)}?", "Leave"), answered)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The keys of the banner are there while it is."""
+        """Offer the keys of the banner only while it is shown."""
         if action not in ("try_again", "dismiss"):
             return True
         screen = self.screen
@@ -309,7 +309,7 @@ class LoratuiApp(ConfiguredApp):
             self.screen.try_again()
 
     def action_dismiss(self) -> None:
-        """Hide the notices that are shown, and for good those that need no repetition."""
+        """Hide the notices that are shown; those of the store that can be dismissed never come back."""
         if isinstance(self.screen, WorkspaceScreen):
             self.screen.give_up_refused()
         self._dismissed |= set(self._notices)
@@ -323,7 +323,7 @@ class LoratuiApp(ConfiguredApp):
 
 
 def _collect_garbage() -> None:
-    """From now on, and among what is made from now on: each look at all of the rest would hold up a key by 50 ms."""
+    """Turn garbage collection on, for objects made from now on: a pass over the older ones delays a key by 50 ms."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -1,4 +1,4 @@
-"""What a person has set, in force: colours, keys, and the screens that tell of the keys."""
+"""Apply the settings of a person: colours, keys, and the screens that list the keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui.terminal.key_queue import KeyQueueApp
 
 
 class ConfiguredApp(KeyQueueApp):
-    """An app with our themes and the keys of the config file. `problems` are sentences on what is wrong with that."""
+    """An app with our themes and the keys of the config file. `problems` are sentences on settings not applied."""
 
     ENABLE_COMMAND_PALETTE = False  # Textual's; ours has an id
 
@@ -33,24 +33,26 @@ class ConfiguredApp(KeyQueueApp):
         """`problems` has become longer; the app shows them."""
 
     def _set_up_colours(self) -> None:
-        """Our themes, and with NO_COLOR (https://no-color.org) no colour at all instead of Textual's greys."""
-        self._filters = [NoColours() if isinstance(item, Monochrome) else item for item in self._filters]
+        """Register our themes; with NO_COLOR (https://no-color.org) use no colour instead of Textual's greys."""
+        self._filters = [NoColours() if isinstance(each, Monochrome) else each for each in self._filters]
         for theme in THEMES:
             self.register_theme(without_colours(theme) if self.no_color else theme)
-        asked = self.settings.theme
-        if asked and asked not in self.available_themes:
+        configured = self.settings.theme
+        if configured and configured not in self.available_themes:
             names = ", ".join(theme.name for theme in THEMES)
-            self.problems.append(f"config.toml asks for the theme {asked!r}, which is none: choose one of {names}")
-        wanted = [name for name in (asked, remembered_theme()) if name in self.available_themes]
-        self.theme = wanted[0] if wanted else DEFAULT_THEME
+            self.problems.append(
+                f"config.toml sets the theme {configured!r}, which does not exist: choose one of {names}"
+            )
+        usable = [name for name in (configured, remembered_theme()) if name in self.available_themes]
+        self.theme = usable[0] if usable else DEFAULT_THEME
 
     def choose_theme(self, name: str) -> None:
-        """Show everything in the colours of the theme `name`, from now on, as far as the config file names none."""
+        """Show everything in the theme `name`; the next start does too, unless the config file names another."""
         self.theme = name
         remember_theme(name)
 
     def check_keys(self) -> None:
-        """Give a binding of the screen on top its own key back where the config file gave it one that is taken."""
+        """Restore the own key of each binding on the top screen whose configured key is used by another."""
         if self._keymap:
             self.call_after_refresh(self._drop_clashes)
 
@@ -61,7 +63,7 @@ class ConfiguredApp(KeyQueueApp):
 
     @work(thread=True, exit_on_error=False, group="keys")
     def find_unknown_keys(self) -> None:
-        """In a thread, since it imports every screen there is, and the table is not to wait for that."""
+        """Report keys set for actions that do not exist, in a thread: it imports every screen, which is slow."""
         from tui.keymap_table import unknown_ids
 
         self.call_from_thread(self._add_problems, unknown_ids(type(self), self.settings.keys))
@@ -71,7 +73,7 @@ class ConfiguredApp(KeyQueueApp):
         self.problems_found()
 
     def copy_to_clipboard(self, text: str) -> None:
-        """As Textual's, through tmux and screen too."""
+        """Copy `text` as Textual does, but also through tmux and GNU screen."""
         self._clipboard = text
         if self._driver is not None and not self.is_headless:
             from tui.terminal.clipboard import copy
@@ -79,7 +81,7 @@ class ConfiguredApp(KeyQueueApp):
             copy(text, self._driver.write, os.environ)
 
     def action_help(self) -> None:
-        """The keys of the screen as it is."""
+        """Show the keys that work on the screen now."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for action in actions_on(self.screen):
             groups.setdefault(action.where, []).append((action.shown_keys(self), action.explained))

@@ -1,4 +1,4 @@
-"""Every action there is with its keys: what `loratui keys` prints and a config file may change."""
+"""The table of all actions and their keys: `loratui keys` prints it, and a config file may change the keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = tuple[str, Binding, tuple[str, ...]]
 
 
 def all_kinds(app: type[DOMNode]) -> list[type[DOMNode]]:
-    """The app's class, then every screen and widget of ours that has keys; imports them all."""
+    """Return the app's class, then every screen and widget of ours that has keys; imports them all."""
     import tui.screens
     import tui.widgets
 
@@ -30,7 +30,7 @@ def all_kinds(app: type[DOMNode]) -> list[type[DOMNode]]:
 
 
 def _with_keys(base: type[DOMNode]) -> list[type[DOMNode]]:
-    """Classes of ours beneath `base` whose own BINDINGS have ids, by the names of their modules."""
+    """Return our subclasses of `base` that define BINDINGS with ids, sorted by module."""
     kinds: set[type[DOMNode]] = set()
     rest = [base]
     while rest:
@@ -42,19 +42,19 @@ def _with_keys(base: type[DOMNode]) -> list[type[DOMNode]]:
 
 
 def table_of_keys(app: type[DOMNode]) -> list[Row]:
-    """Every action there is: on what, its binding, its keys without a keymap; each id once."""
-    seen: set[str] = set()
+    """Return a row for each action: where it works, its binding, its default keys; each id once."""
+    ids: set[str] = set()
     table = []
     for kind in all_kinds(app):
         for binding, keys in by_id(BindingsMap(kind.__dict__.get("BINDINGS", []))):
-            if binding.id not in seen:
-                seen.add(binding.id or "")
+            if binding.id not in ids:
+                ids.add(binding.id or "")
                 table.append((in_words(kind), binding, keys))
     return table
 
 
 def as_config(table: Iterable[Row]) -> str:
-    """The table as the `[keys]` of `config.toml`, a comment behind each line saying what it does."""
+    """Return the table as `[keys]` of `config.toml`; a comment at the end of each line says what the key does."""
     lines, section = ["[keys]"], ""
     rows = [(where, f"{binding.id} = {_toml(keys)}", binding) for where, binding, keys in table]
     width = max(len(text) for _, text, _ in rows)
@@ -77,10 +77,10 @@ def as_typed(key: str) -> str:
 
 
 def unknown_ids(app: type[DOMNode], keymap: Mapping[str, str]) -> list[str]:
-    """A sentence on each id in `keymap` that no action has; imports everything, which takes a moment."""
-    known = {binding.id for _, binding, _ in table_of_keys(app)}
+    """Return a sentence for each id in `keymap` that no action has; slow, as it imports every screen."""
+    all_ids = {binding.id for _, binding, _ in table_of_keys(app)}
     return [
         f"config.toml sets keys.{name}, but no action has this name: `loratui keys` lists all actions"
         for name in keymap
-        if name not in known
+        if name not in all_ids
     ]

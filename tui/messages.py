@@ -1,4 +1,4 @@
-"""What happened outside the screen and is passed between rooms: past facts, each with frozen engine values."""
+"""The messages between threads and screens: each states something that happened, with frozen engine values."""
 
 from __future__ import annotations
 
@@ -20,15 +20,11 @@ from engine.runs.events import AnyEvent
 from engine.runs.snapshot import RunSnapshot
 from engine.spec.round import Round
 from engine.system.process_memory import TreeSample
-from engine.system.telemetry import (
-    MachineSample,
-)
+from engine.system.telemetry import MachineSample
 
-if TYPE_CHECKING:  # which the first table does not wait for
+if TYPE_CHECKING:  # the first screen must not wait for the imports of chat and judgement
     from engine.chat.conversation import ChatAnswer
     from engine.chat.protocol import Loaded
-
-if TYPE_CHECKING:  # the first screen does not wait for what only a judge needs
     from engine.preference.blind_test import Session
     from engine.preference.judgement_log import Judgement, Retraction
     from engine.preference.ranking import Ranking
@@ -53,8 +49,10 @@ class StoreUnreadable(Message):
 
 
 class RunAdvanced(Message):
-    """A run has news. `round` is as the store had it before the events were read, so they are whole as far as its
-    status goes; `log` is what was added to the text log, `run` what the events are to be folded into, if that matters.
+    """A run has new events or log text.
+
+    `round` was read from the store before the events: if its status says it has ended, the events are complete. `log`
+    is the text added to the log. `run` is the snapshot to apply the events to, None for none.
     """
 
     def __init__(
@@ -68,7 +66,7 @@ class RunAdvanced(Message):
 
 
 class RunsWatched(Message):
-    """The running rounds, by number, have advanced, or given cause for alarm."""
+    """Running rounds have advanced or raised alarms; `progress` is by number."""
 
     def __init__(self, progress: Mapping[int, RunProgress], alarms: Sequence[Alarm] = ()) -> None:
         super().__init__()
@@ -77,7 +75,7 @@ class RunsWatched(Message):
 
 
 class MachineSampled(Message):
-    """The load of the machine was measured at `at` monotonic seconds, and what of it is a round's."""
+    """The load of the machine and the share of a round in it were measured, at `at` seconds of the monotonic clock."""
 
     def __init__(self, sample: MachineSample, share: RoundShare | None = None, at: float = 0.0) -> None:
         super().__init__()
@@ -87,7 +85,7 @@ class MachineSampled(Message):
 
 
 class SpecChecked(Message):
-    """A spec was checked: its plan, or why it cannot be trained."""
+    """A spec was checked; `outcome` holds its plan or says why it cannot be trained."""
 
     def __init__(self, outcome: Preflight | LoratuiError) -> None:
         super().__init__()
@@ -95,7 +93,7 @@ class SpecChecked(Message):
 
 
 class RowPreviewed(Message):
-    """A row was rendered as it will be trained on, or why none can be."""
+    """A row was rendered as it will be trained on; or it cannot be, and `outcome` says why."""
 
     def __init__(self, outcome: Preview | LoratuiError) -> None:
         super().__init__()
@@ -103,7 +101,7 @@ class RowPreviewed(Message):
 
 
 class EvaluationsRead(Message):
-    """What a round was scored on beside its own held-out rows is known; `id` is the round's."""
+    """The evaluations of a round on other files were read; `id` is the round's."""
 
     def __init__(self, id: str, evaluations: Sequence[EvaluationSummary]) -> None:
         super().__init__()
@@ -112,7 +110,7 @@ class EvaluationsRead(Message):
 
 
 class VerdictsReached(Message):
-    """Whether rounds really differ from the first of them is known, for each as it stood then."""
+    """Rounds were compared with the first of them; `verdicts` belong to `rounds` as they were at that time."""
 
     def __init__(self, rounds: Sequence[Round], verdicts: Sequence[Verdict]) -> None:
         super().__init__()
@@ -156,7 +154,7 @@ class AnswerEnded(ChatNews):
 
 
 class ActionDone(Message):
-    """Something asked for has been done; `text` tells the person."""
+    """An action was done; `text` tells the person."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -164,7 +162,7 @@ class ActionDone(Message):
 
 
 class ActionFailed(Message):
-    """Something asked for could not be done."""
+    """An action could not be done."""
 
     def __init__(self, error: LoratuiError) -> None:
         super().__init__()
@@ -172,7 +170,7 @@ class ActionFailed(Message):
 
 
 class WriteRefused(Message):
-    """The store could not be written; `again` does what was asked for once more."""
+    """The store could not be written; `again` repeats the action."""
 
     def __init__(self, error: LoratuiError, again: Callable[[], object]) -> None:
         super().__init__()
@@ -205,7 +203,7 @@ class RoundQueued(Message):
 
 
 class ContestOpened(Message):
-    """What two sides answered was read: a judge's way through it; or it cannot be judged, and `outcome` says why."""
+    """The answers of two sides were read; `outcome` is the session to judge them, or the reason there is none."""
 
     def __init__(self, outcome: Session | LoratuiError) -> None:
         super().__init__()
@@ -230,7 +228,7 @@ class RoundsRanked(Message):
 
 
 class PreferencesRead(Message):
-    """How often each round was preferred, by its id."""
+    """The judgements were read; `rates` says how often each round was preferred, by its id."""
 
     def __init__(self, rates: Mapping[str, WinRate]) -> None:
         super().__init__()
@@ -238,15 +236,15 @@ class PreferencesRead(Message):
 
 
 class RoundShare(Struct, frozen=True):
-    """What of the machine the round that is shown has, and will need.
+    """The share of the machine that the round on screen uses and will need.
 
     Attributes:
         tree: its processes; None if it does not run.
         gpu: UUID of the GPU it was given, None for any.
         on_gpu: whether it trains on a GPU at all.
-        disk_free: in bytes on the workspace's file system; None where that is not known.
-        disk_need: of its checkpoints; None while that is not known, or if it does not run.
-        talk_pids: processes on a GPU that hold a model to talk to, which train nothing.
+        disk_free: free bytes on the workspace's file system; None if unknown.
+        disk_need: disk space that its checkpoints need; None if unknown, or if it does not run.
+        talk_pids: chat processes on a GPU; they hold a model and train nothing.
     """
 
     tree: TreeSample | None = None

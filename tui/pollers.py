@@ -32,7 +32,7 @@ WAKE_SECONDS = 5.0
 
 
 def pause(seconds: float) -> bool:
-    """Wait between two looks; False, and at once, when the worker is to end."""
+    """Wait for `seconds`; return False at once when the worker is cancelled."""
     worker = get_current_worker()
     end = time.monotonic() + seconds
     while not worker.is_cancelled and (remaining := end - time.monotonic()) > 0:
@@ -43,24 +43,24 @@ def pause(seconds: float) -> bool:
 def follow_store(cockpit: Cockpit, post: Post) -> None:
     """Post the rounds now and whenever the store changes, and keep a runner alive while there is work for one.
 
-    A runner that died, with the machine or by a stray kill, is missed within `WAKE_SECONDS`.
+    A runner that died is replaced within `WAKE_SECONDS`.
     """
-    seen: object = object()
+    posted_state: object = object()
     asleep: tuple[str, ...] = ()  # why no runner can be started
     wake_at = 0.0
     while True:
         try:
             state = cockpit.store.signature(), asleep
-            if state != seen:
+            if state != posted_state:
                 post(RoundsRead(cockpit.store.rounds(), (*cockpit.store.notices(), *asleep)))
-                seen = state
+                posted_state = state
             if time.monotonic() >= wake_at:
                 wake_at = time.monotonic() + WAKE_SECONDS
                 asleep = _wake_runner(cockpit)
         except LoratuiError as error:
-            if str(error) != seen:
+            if str(error) != posted_state:
                 post(StoreUnreadable(error))
-                seen = str(error)
+                posted_state = str(error)
         if not pause(STORE_SECONDS):
             return
 
@@ -76,8 +76,8 @@ def _wake_runner(cockpit: Cockpit) -> tuple[str, ...]:
 def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnapshot, post: Post) -> None:
     """Post a run's events and log from the first on; the whole curve comes with the first message.
 
-    `current` gives the round as the store has it. It is asked before the events are read: a round that has ended is
-    never shown short of its last steps. `snapshot` is handed on with each message.
+    `current` returns the round as the store has it. It is called before the events are read, so a round that has ended
+    is always shown with its last steps. Each message carries `snapshot`.
     """
     run = cockpit.workspace.run_dir(current().id)
     events, log = RunTail(run.events), LogTail(run.log)
@@ -87,7 +87,7 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnap
         round_ = current()
         try:
             news, text = events.poll(), log.poll()
-        except OSError as error:  # what is shown stays, and the disk is asked again
+        except OSError as error:  # the screen keeps what it shows, and the next look reads again
             news, text = [], ""
             if refused != (refused := f"{run.path} cannot be read: {reason_of(error)}"):
                 post(StoreUnreadable(FileError(refused)))
@@ -101,7 +101,7 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnap
 def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: Post) -> None:
     """Post the events of several runs from the first on, as `follow_run` does, without their logs.
 
-    Each is told of once at least. A run that is over is read once, and again if its round is taken up anew.
+    Each run is posted at least once. A run that has ended is read once, and again if its round is resumed.
     """
     tails: dict[str, RunTail] = {}
     reported_rounds: dict[str, Round] = {}
@@ -128,21 +128,21 @@ def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: 
 
 
 def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Post) -> None:
-    """Post how far the rounds that `active` gives are whenever that changes, and what somebody should be told of them.
+    """Post the progress of the rounds that `active` returns whenever it changes, and their alarms.
 
-    What has happened before is no news.
+    Events from before the call raise no alarm.
     """
     begun = time.time()
     watched: dict[str, tuple[RunTail, RunMonitor]] = {}
     reported: dict[int, RunProgress] = {}
     while True:
         rounds = active()
-        watched = {item.id: watched.get(item.id) or _watch(cockpit, item, begun) for item in rounds}
+        watched = {each.id: watched.get(each.id) or _watch(cockpit, each, begun) for each in rounds}
         alarms: list[Alarm] = []
         for tail, monitor in watched.values():
             with suppress(OSError):  # the screen of the run reports it
                 alarms += monitor.take(tail.poll())
-        progress = {item.number: watched[item.id][1].progress() for item in rounds}
+        progress = {each.number: watched[each.id][1].progress() for each in rounds}
         if alarms or progress != reported:
             post(RunsWatched(progress, alarms))
             reported = progress
@@ -156,7 +156,7 @@ def _watch(cockpit: Cockpit, round_: Round, since: float) -> tuple[RunTail, RunM
 
 
 def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnapshot]], post: Post) -> None:
-    """Post the machine's load every `MACHINE_SECONDS`, and what of it is the round's that `current` gives."""
+    """Post the machine's load every `MACHINE_SECONDS`, with the share of the round that `current` returns."""
     from engine.chat.client import talks_among
 
     telemetry, tree = Telemetry(), ProcessTree()

@@ -308,11 +308,7 @@ def test_defect_ends_the_front_end_with_a_sentence_and_a_file(
         *damage,
         *(["exit code"] if exit_code != 1 else []),
         *(["traceback on the screen"] if "Traceback" in words or b"Traceback" in terminal.written else []),
-        *(
-            ["no sentence"]
-            if "loratui: ValueError where none was expected" not in words or str(log) not in words
-            else []
-        ),
+        *(["no sentence"] if "loratui: unexpected ValueError, a defect" not in words or str(log) not in words else []),
         *(["escape sequence"] if b"31337" in terminal.written or b"MzEz" in terminal.written else []),
         *(["no traceback in the file"] if "ValueError: ␛]52" not in log.read_text() else []),
         *(["open to others"] if log.stat().st_mode & 0o077 else []),

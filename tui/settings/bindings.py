@@ -1,4 +1,4 @@
-"""What keys do on the screen as it is: the bindings, as help and palette show them, with the keys of the keymap."""
+"""The actions that keys do on a screen now, for help and palette, with the keys of the keymap."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from textual.widget import Widget
 MODIFIERS = re.compile(r"((?:ctrl|shift|alt|super|meta)\+)*", re.IGNORECASE)
 ALIASES = {"esc": "escape", "return": "enter", "pgup": "pageup", "pgdn": "pagedown", "del": "delete"}
 THIS_SCREEN = "This screen"
-LEAVES_A_LAYER = "escape"  # the innermost there is
+LEAVES_A_LAYER = "escape"  # it closes the innermost layer, so several bindings may share it
 NAMED_KEYS = frozenset(key.value for key in Keys)
 
 
 class Action(Struct, frozen=True):
-    """Something that a key does. `where` says in words on what, `keys` are as Textual writes them."""
+    """An action that a key does. `where` names its screen or widget in words; `keys` are as Textual writes them."""
 
     where: str
     node: DOMNode
@@ -35,14 +35,14 @@ class Action(Struct, frozen=True):
         return self.binding.tooltip or self.binding.description
 
     def shown_keys(self, app: App[Any]) -> str:
-        """The keys as the footer shows them."""
+        """Return the keys as the footer shows them."""
         return " ".join(app.get_key_display(self.binding.with_key(key, key_display=None)) for key in self.keys)
 
 
 def actions_on(screen: Screen[object]) -> list[Action]:
-    """Everything that keys do on `screen` as it is now: its own, those of the focused widget, those of others.
+    """Return all actions that keys do on `screen` now: its own, then those of the focused and of other widgets.
 
-    The keys are the remapped ones. What `check_action` hides is left out; what it refuses for now is not `enabled`.
+    The keys are those of the keymap. Actions that `check_action` hides are left out; refused ones are not `enabled`.
     """
     actions = []
     for where, node in _nodes_of(screen):
@@ -54,7 +54,7 @@ def actions_on(screen: Screen[object]) -> list[Action]:
 
 
 def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, str]:
-    """By the ids of bindings that `keymap` gives a key which something else on `screen` has, a sentence each."""
+    """Return a sentence for each binding, by id, whose key in `keymap` is used by another binding on `screen`."""
     nodes = [(node, _keys_of(node, keymap)) for _, node in _nodes_of(screen)]
     clashes: dict[str, str] = {}
     for node, bindings in nodes:
@@ -63,20 +63,20 @@ def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, s
                 continue
             if binding.priority and any(map(character_of, keys)):
                 clashes[binding.id] = (
-                    f"config.toml gives keys.{binding.id} the key {keymap[binding.id]!r}, which is typed into the "
-                    f"fields of this screen: it keeps its own, choose one with ctrl"
+                    f"config.toml gives keys.{binding.id} the key {keymap[binding.id]!r}, which is text in the fields "
+                    f"of this screen, so the action keeps its own key: choose one with ctrl"
                 )
                 continue
             for other_node, other_bindings in nodes:
                 if other_node is not node and _is_pane(other_node) and _is_pane(node):
-                    continue  # they never have the focus together
+                    continue  # they never have the focus at the same time
                 for other, theirs in other_bindings:
                     both = [key for key in keys if key in theirs and key != LEAVES_A_LAYER]
                     alike = other.description == binding.description  # such as full screen, of a pane and of a screen
                     if other.id != binding.id and both and not alike:
                         clashes[binding.id] = (
                             f"config.toml gives keys.{binding.id} the key {both[0]!r}, which keys.{other.id} has "
-                            f"({other.description}): it keeps its own, choose another"
+                            f"({other.description}), so the action keeps its own key: choose another"
                         )
     return clashes
 
@@ -86,7 +86,7 @@ def _is_pane(node: DOMNode) -> bool:
 
 
 def by_id(bindings: BindingsMap) -> list[tuple[Binding, tuple[str, ...]]]:
-    """Bindings that have an id, each once, with all its keys."""
+    """Return the bindings that have an id, each once, with all its keys."""
     keys: dict[str, list[str]] = {}
     first: dict[str, Binding] = {}
     for key, binding in bindings:
@@ -98,7 +98,7 @@ def by_id(bindings: BindingsMap) -> list[tuple[Binding, tuple[str, ...]]]:
 
 
 def _keys_of(node: DOMNode, keymap: Mapping[str, str]) -> list[tuple[Binding, tuple[str, ...]]]:
-    """A node's bindings, with the keys of `keymap` where it names them; two may so have one key."""
+    """Return a node's bindings, with the keys of `keymap` where it names them; two can then have the same key."""
     return [
         (binding, tuple(keymap[binding.id].split(",")) if binding.id in keymap else keys)
         for binding, keys in by_id(node._bindings)
@@ -107,13 +107,13 @@ def _keys_of(node: DOMNode, keymap: Mapping[str, str]) -> list[tuple[Binding, tu
 
 
 def _nodes_of(screen: Screen[object]) -> Iterator[tuple[str, DOMNode]]:
-    """Screen, widgets, each kind once, and app, as far as they have keys; what has the focus comes first."""
+    """Yield the nodes that have keys: widgets, each class once and the focused first, then the screen and the app."""
     focused = screen.focused.ancestors_with_self if screen.focused is not None else []
     widgets = [*focused, *screen.query("*").results(Widget)]
-    seen: set[type[DOMNode]] = set()
+    classes: set[type[DOMNode]] = set()
     for node in [*filter(_is_pane, widgets), screen]:
-        if type(node) not in seen and type(node).__module__.startswith("tui."):
-            seen.add(type(node))
+        if type(node) not in classes and type(node).__module__.startswith("tui."):
+            classes.add(type(node))
             if by_id(node._bindings):
                 yield (THIS_SCREEN if node is screen else f"In the {in_words(type(node))}"), node
     if not screen.is_modal:
@@ -121,14 +121,14 @@ def _nodes_of(screen: Screen[object]) -> Iterator[tuple[str, DOMNode]]:
 
 
 def in_words(kind: type[DOMNode]) -> str:
-    """The name of a class as two or three words: `RoundTable` is `round table`."""
+    """Return the name of a class as words: `RoundTable` becomes `round table`."""
     if issubclass(kind, App):
         return "everywhere"
     return " ".join(re.findall("[A-Z][a-z0-9]*", kind.__name__)).lower()
 
 
 def readable(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """A keymap from what a person wrote, and a sentence on each key that is none."""
+    """Return a person's keymap with Textual's key names, and a sentence for each text that is not a key."""
     with_names, problems = {}, []
     for name, text in keymap.items():
         keys = [key_name(key) for key in text.split(",")] if text != "," else ["comma"]
@@ -142,13 +142,13 @@ def readable(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 
 def character_of(key: str) -> str:
-    """The printable character that a key types, "" for none and for space."""
+    """Return the printable character that a key types; "" for none and for space."""
     character = key_to_character(REPLACED_KEYS.get(key, key)) or ""
     return character if character.isprintable() and character.strip() else ""
 
 
 def key_name(text: str) -> str | None:
-    """A key as Textual writes it, from `?`, `Ctrl+S`, `esc` or `shift+up`; None for what is none."""
+    """Return a key as Textual writes it, from `?`, `Ctrl+S`, `esc` or `shift+up`; None if `text` is not a key."""
     modifiers = MODIFIERS.match(text)
     prefix, rest = text[: modifiers.end()].lower() if modifiers else "", text[modifiers.end() :] if modifiers else text
     if len(rest) == 1:

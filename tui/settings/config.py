@@ -1,4 +1,4 @@
-"""What a person has set for all workspaces: `config.toml`, and the theme chosen last."""
+"""Read the settings of a person for all workspaces: `config.toml`, and the theme chosen last."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DEFAULT_THEME = "loratui-dark"
 
 
 class Config(Struct, frozen=True):
-    """The settings of a person; `theme` is "" where the one chosen last is meant.
+    """The settings of a person; `theme` is "" for the theme chosen last.
 
-    `keys` holds, by the id of a binding, its keys as Textual writes them, commas between. `problems` has a sentence on
-    each setting that could not be taken, the others being in force.
+    `keys` maps the id of a binding to its keys, separated by commas. `problems` has a sentence for each setting that is
+    not valid; the others apply.
     """
 
     theme: str = ""
@@ -37,12 +37,12 @@ class Config(Struct, frozen=True):
 
 @cache
 def config() -> Config:
-    """The settings, read once; a file that cannot be read, or a part of it, is told in `problems`."""
+    """Return the settings, read once; `problems` names what could not be read."""
     return read_config(config_path())
 
 
 def read_config(path: Path) -> Config:
-    """The settings in the file `path`; the defaults if there is none."""
+    """Return the settings in the file `path`; the defaults if it does not exist."""
     try:
         document = tomllib.loads(read_plain(path, max_bytes=MAX_BYTES, follow_link=True).decode())
     except FileNotFoundError:
@@ -50,12 +50,12 @@ def read_config(path: Path) -> Config:
     except OSError as error:
         return Config(problems=(f"{path} cannot be read: {reason_of(error)}",))
     except (NoPlainFile, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        return Config(problems=(f"{path} is not read, so nothing in it counts: {error}",))
+        return Config(problems=(f"{path} cannot be read, so the defaults apply: {error}",))
     return _take(document, path)
 
 
 def _take(document: Mapping[str, Any], path: Path) -> Config:
-    """Each part for itself, so that a mistake in one costs only that one."""
+    """Convert each part alone, so that a mistake in one leaves the others valid."""
     problems: list[str] = []
     settings: dict[str, Any] = {}
     kinds = {"theme": str, "notify": Notify}
@@ -75,17 +75,17 @@ def _take(document: Mapping[str, Any], path: Path) -> Config:
 
 
 def _keys(table: object, problems: list[str], path: Path) -> Iterator[tuple[str, str]]:
-    """Binding ids and their keys; `rounds.new = "n"` is a table in a table for TOML, and the same to us."""
+    """Yield binding ids and their keys; TOML reads `rounds.new = "n"` as a table in a table, which means the same."""
     for name, value in _leaves(msgspec.convert(table, dict[str, Any])):
         try:
-            wanted = msgspec.convert(value, str | list[str])
+            keys = msgspec.convert(value, str | list[str])
         except msgspec.ValidationError:
             problems.append(f'{path}, keys.{name}: give a key such as "n", or several in a list')
             continue
-        listed = wanted.split(",") if isinstance(wanted, str) and len(wanted) > 1 else [*wanted]
-        keys = [key.strip() or key for key in listed if key]
-        if keys:
-            yield name, ",".join(keys)
+        parts = keys.split(",") if isinstance(keys, str) and len(keys) > 1 else [*keys]
+        names = [key.strip() or key for key in parts if key]
+        if names:
+            yield name, ",".join(names)
         else:
             problems.append(f"{path}, keys.{name}: it names no key, so the action keeps its own")
 
@@ -103,14 +103,14 @@ def _theme_path() -> Path:
 
 
 def remembered_theme() -> str:
-    """The theme that was chosen last, "" for none; whether there is one of this name is for the app to say."""
+    """Return the name of the theme chosen last, "" for none; the app checks that this theme exists."""
     with suppress(OSError, NoPlainFile, UnicodeDecodeError):
         return read_plain(_theme_path(), max_bytes=100).decode().strip()
     return ""
 
 
 def remember_theme(name: str) -> None:
-    """Keep the theme for the next start; where that cannot be written it is chosen anew."""
+    """Store the theme for the next start; if it cannot be written, the next start uses the default."""
     with suppress(OSError):
         _theme_path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(_theme_path(), name.encode())

@@ -1,4 +1,4 @@
-"""The command palette: what the keys of the screen beneath do, and the themes, found by typing."""
+"""The command palette: it finds the actions of the screen below it, and the themes, by typing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ActionProvider(Provider):
     """Offer the actions that can be done now, not those that the screen hides or refuses."""
 
     def _commands(self) -> Iterator[tuple[str, str, str, IgnoreReturnCallbackType]]:
-        """Name, keys, sentence and what to call."""
+        """Yield name, keys, explanation and the function to call."""
         app: Any = self.app
         for action in actions_on(self.screen):
             if action.enabled and action.binding.id not in NOT_LISTED:

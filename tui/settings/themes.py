@@ -1,4 +1,4 @@
-"""What colours mean, by the names of the theme's variables, and the themes there are."""
+"""The themes, and the theme variables that name our colours."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ THEMES = (DARK, LIGHT, CONTRAST)
 
 
 def without_colours(theme: Theme) -> Theme:
-    """A theme of the same name for `NoColours`: dark all over but for what is under a cursor or to be seen at once."""
+    """Return a theme of the same name for `NoColours`: dark except for the cursor and what must stand out."""
     cursor = {"block-cursor-background": "#FFFFFF", "block-cursor-blurred-background": "#333333"}
     return replace(CONTRAST, name=theme.name, variables=CONTRAST.variables | cursor)

@@ -1,7 +1,7 @@
-"""What a terminal would show of a text that moves its cursor, such as a log with progress bars in it.
+"""Lines as a terminal would show them, from text that moves the cursor, such as a log with progress bars.
 
-Bounded whatever is fed to it: in lines, in their length, in how far back the cursor goes. A full emulation (pyte) cuts
-lines at a fixed width, keeps a screen instead of a log, and is ten times as slow; here a line is as long as it is.
+The number of lines, their length and how far back the cursor goes are bounded. A full emulation (pyte) cuts lines at a
+fixed width, keeps a screen instead of a log, and is ten times as slow; here lines have no fixed width.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KEPT_CHARACTERS = 2 * 1024 * 1024
 LINE_CHARACTERS = 4096
 REACH = 64  # lines that the cursor can go back
 TAB = 8
-STRING = r"[^\x07\x1b]{0,4096}"  # of an operating system command and its like
+STRING = r"[^\x07\x1b]{0,4096}"  # the text of an operating system command or a similar string
 SEQUENCE = re.compile(
     rf"\x1b\[(?P<numbers>[0-?]{{0,32}})[ -/]?(?P<command>[@-~])|\x1b\]{STRING}(?:\x07|\x1b\\)|\x1b[PX^_]{STRING}\x1b\\"
     r"|\x1b[ -/]?[0-OQ-WYZ\\`-~]|[\r\b\t]|\x1b|[^\r\b\t\x1b]+"
@@ -24,18 +24,18 @@ UNFINISHED = re.compile(rf"\x1b(?:\[[0-?]{{0,32}}[ -/]?|[\]PX^_]{STRING}\x1b?|[ 
 
 
 class TerminalLines:
-    """Lines made of text as it comes.
+    """The lines of a text that arrives in parts.
 
     Attributes:
-        lines: harmless to a terminal; the last may go on.
-        dropped: how many lines before them there have been.
+        lines: the last lines, safe for a terminal; the last one may grow.
+        dropped: number of lines before them that were forgotten.
     """
 
     def __init__(self) -> None:
         self.lines: list[str] = [""]
         self.dropped = 0
-        self._rows: list[_Row] = [_Row()]  # of the last lines, which can still change
-        self._known = 1  # how many of them stand in `lines` already
+        self._rows: list[_Row] = [_Row()]  # the last lines, which can still change
+        self._settled = 1  # how many of them `lines` already holds
         self._row = 0
         self._column = 0
         self._unfinished = ""
@@ -43,7 +43,7 @@ class TerminalLines:
         self._characters = 0
 
     def feed(self, text: str) -> int:
-        """Take `text`; returns the index in `lines` of the first that changed, after old ones were dropped."""
+        """Add `text`, drop old lines if needed, and return the index in `lines` of the first changed line."""
         parts = (self._unfinished + text).split("\n")
         self._unfinished = ""
         if (cut := UNFINISHED.search(parts[-1])) is not None:
@@ -90,7 +90,7 @@ class TerminalLines:
             self._touched = min(self._touched, self._row)
 
     def _obey(self, command: str, numbers: str) -> None:
-        """A control sequence, as ECMA-48 has it; one that places the cursor on a screen, or colours, does nothing."""
+        """Execute a control sequence of ECMA-48; absolute cursor positions and colours are ignored."""
         number = int(numbers[:6]) if numbers[:6].isdecimal() else None
         count = number or 1
         if command in "AF":
@@ -113,8 +113,8 @@ class TerminalLines:
             self._column = 0
 
     def _settle(self, reach: int) -> int:
-        """Write the changed rows to `lines`, and let all but the last `reach` be; returns the first line changed."""
-        start = len(self.lines) - self._known
+        """Write the changed rows to `lines`, keep the last `reach` rows, and return the first changed line."""
+        start = len(self.lines) - self._settled
         first = start + self._touched
         for index in range(self._touched, len(self._rows)):
             line = str(self._rows[index])
@@ -127,11 +127,11 @@ class TerminalLines:
         passed = max(0, len(self._rows) - reach)
         del self._rows[:passed]
         self._row = max(0, self._row - passed)
-        self._touched = self._known = len(self._rows)
+        self._touched = self._settled = len(self._rows)
         return first
 
     def _drop(self) -> int:
-        """Forget old lines if there are too many, a tenth more than must be; returns how many."""
+        """Forget old lines if there are too many, down to nine tenths of the limit; return how many."""
         if len(self.lines) <= KEPT_LINES and self._characters <= KEPT_CHARACTERS:
             return 0
         number = max(0, len(self.lines) - KEPT_LINES * 9 // 10)
@@ -146,7 +146,7 @@ class TerminalLines:
 
 
 class _Row:
-    """One line that can still change; a character takes a column, whatever its width."""
+    """One line that can still change; each character takes one column, whatever its width."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -161,7 +161,7 @@ class _Row:
         self._text = before + " " * (column - len(before)) + text + self._text[column + len(text) :]
 
     def erase(self, column: int, which: int) -> None:
-        """To the end (0), to the beginning (1), all (2)."""
+        """Erase to the end (`which` 0), to the beginning (1), or all (2)."""
         if which == 0:
             self._text = self._text[:column]
         elif which == 1:

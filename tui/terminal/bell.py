@@ -1,4 +1,4 @@
-"""The bell and the notification that call a person who looks elsewhere."""
+"""The bell and the notification for a person who looks at another window."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MAX_CHARACTERS = 200
 def alert_sequence(notify: Notify, message: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return the bell, or a notification by OSC 9 (`ESC ] 9 ; text BEL`; iTerm2, kitty, WezTerm show it), or both.
 
-    In tmux the notification is handed through to the terminal outside, which tmux does only with its option
-    `allow-passthrough`. The Linux console is not sent one, as it would print it.
+    In tmux the notification is passed to the outer terminal, which needs tmux's option `allow-passthrough`. The Linux
+    console gets none, as it would print it.
     """
     written = BELL if notify.bell else ""
     if notify.osc9 and environment.get("TERM") != "linux":

@@ -1,4 +1,4 @@
-"""The clipboard of the terminal one sits at, reached through SSH, tmux and GNU screen."""
+"""Copy to the clipboard of the person's terminal, through SSH, tmux and GNU screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCREEN_CHUNK = 200  # screen passes on no more than its MAXSTR in one string
 
 
 def osc_52(text: str, environment: Mapping[str, str]) -> str:
-    """The escape sequence that sets the clipboard (xterm's OSC 52), wrapped so that GNU screen lets it through."""
+    """Return the escape sequence that sets the clipboard (xterm's OSC 52), wrapped so that GNU screen passes it on."""
     sequence = f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\x07"
     if "STY" not in environment:
         return sequence
@@ -23,8 +23,8 @@ def osc_52(text: str, environment: Mapping[str, str]) -> str:
 def copy(text: str, write: Callable[[str], object], environment: Mapping[str, str]) -> None:
     """Put `text` into the clipboard; `write` writes to the terminal.
 
-    tmux as it comes takes no OSC 52 from what runs in it (`set-clipboard external`), but sends its own when it is asked
-    to load a buffer (`load-buffer -w`, tmux 3.2).
+    By default tmux ignores OSC 52 from programs in it (`set-clipboard external`), but sends its own when it loads a
+    buffer (`load-buffer -w`, tmux 3.2).
     """
     if "TMUX" in environment:
         with suppress(OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""Text that was not typed here, on its way to the terminal: everything shown passes `clean`, and this sees to it."""
+"""Print text safely: everything that reaches the terminal passes `clean` first."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PIPE_CELLS = 10_000
 
 
 def say(text: str, *, error: bool = False, end: str = "\n") -> None:
-    """`print`, to the standard output or the standard error, of `text` made harmless."""
+    """Print `text`, cleaned, to the standard output or the standard error."""
     print(clean(text), end=end, file=sys.stderr if error else sys.stdout)
 
 
 class PlainConsole(Console):
-    """Rich's console without markup, that lets no control character of a renderable's text through.
+    """Rich's console without markup and without the control characters in a renderable's text.
 
-    Without a terminal behind it its lines are whole: what reads them does not wrap.
+    If the output is not a terminal, lines are never wrapped, so that programs can read them.
     """
 
     def __init__(self, *, error: bool = False) -> None:
@@ -33,6 +33,6 @@ class PlainConsole(Console):
         )
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """As `Console.render`, the text of the segments made harmless; what Rich itself tells the terminal stays."""
+        """Render as Rich does, and clean the text of each segment; Rich's own control codes stay."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else clean(text), style, control)

@@ -1,4 +1,4 @@
-"""Textual's driver for Linux and macOS, on a terminal that may go away, and in a process that others end."""
+"""Textual's driver for Linux and macOS, for terminals that may close and processes that may get a signal."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ RESTORE = (
 
 
 class TerminalFile:
-    """A terminal to write to. When it is gone, `gone` is called, and what is written from then on is dropped."""
+    """A terminal to write to. When it has closed, `on_close` is called once, and later writes are dropped."""
 
-    def __init__(self, file: IO[str], gone: Callable[[], None]) -> None:
+    def __init__(self, file: IO[str], on_close: Callable[[], None]) -> None:
         self._file: IO[str] | None = file
-        self._gone = gone
+        self._on_close = on_close
 
     def write(self, text: str) -> None:
         self._do(lambda file: file.write(text))
@@ -47,19 +47,19 @@ class TerminalFile:
             what(self._file)
         except OSError:
             self._file = None
-            self._gone()
+            self._on_close()
 
 
 class TerminalDriver(LinuxDriver):
-    """Ends the app when the terminal is gone or a signal asks for it, and within `LEAVE_SECONDS` whatever happens.
+    """Ends the app when the terminal has closed or a signal asks for it, within `LEAVE_SECONDS` in any case.
 
-    Textual's own driver waits for a terminal that is gone to take what was written, or asks it for input without end.
-    The exit code is 128 + the signal's number, SIGHUP's for a terminal that is gone.
+    Textual's own driver waits forever to write to a closed terminal, or reads from it without end. The exit code is 128
+    + the signal's number, SIGHUP's for a closed terminal.
     """
 
     @property
     def terminal_size(self) -> Size:
-        """The size of the terminal now, of which the app may not have heard yet."""
+        """The size of the terminal now; the app may not know it yet."""
         return Size(*self._get_terminal_size())
 
     def __init__(
@@ -70,15 +70,15 @@ class TerminalDriver(LinuxDriver):
         self._has_screen = False
         self._file: Any = TerminalFile(sys.__stderr__, lambda: self.leave(HUNG_UP)) if sys.__stderr__ else None
         for signum in ENDING_SIGNALS:
-            if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup has its reasons
-                signal.signal(signum, self._told_to_end)
-        # Of the loop, which it wakes: Python's own handler may be left waiting until the loop has something else to do,
-        # as the system may give the signal to another thread, and then the screen stays as the shell has left it.
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup ignores SIGHUP on purpose
+                signal.signal(signum, self._on_signal)
+        # A handler of the loop wakes the loop. Python's own handler may wait until the loop has something else to do,
+        # since the system may give the signal to another thread; until then the screen would stay as the shell left it.
         self._loop.add_signal_handler(signal.SIGCONT, self._sigcont_application)
         threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
 
     def start_application_mode(self) -> None:
-        """As `LinuxDriver.start_application_mode`; once begun, as at a SIGCONT without a SIGTSTP before, repaint."""
+        """Start as `LinuxDriver` does; if already started (SIGCONT without a SIGTSTP before), repaint only."""
         if self._has_screen:
             self.send_message(self.SignalResume())
             return
@@ -90,7 +90,7 @@ class TerminalDriver(LinuxDriver):
         self._has_screen = False
 
     def run_input_thread(self) -> None:
-        """As `LinuxDriver.run_input_thread`; a terminal that cannot be read is one that is gone."""
+        """Read input as `LinuxDriver` does; a terminal that cannot be read counts as closed."""
         try:
             super().run_input_thread()
         except OSError:
@@ -99,29 +99,29 @@ class TerminalDriver(LinuxDriver):
             self._loop.call_soon_threadsafe(self._app._handle_exception, error)
 
     def leave(self, code: int) -> None:
-        """End the app with exit code `code`; from any thread, and as often as one likes."""
+        """End the app with exit code `code`; may be called from any thread, and more than once."""
         if not self._leaving.acquire(blocking=False):
             return
         threading.Thread(target=self._insist, args=(code,), name="terminal-leave", daemon=True).start()
         with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
             self._loop.call_soon_threadsafe(self._app.exit, None, code)
 
-    def _told_to_end(self, signum: int, frame: FrameType | None) -> None:
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         self.leave(128 + signum)
 
     def _watch(self) -> None:
-        """Wait for the hangup of the terminal, which need not come with a signal or a write that fails."""
+        """Wait until the terminal hangs up, which may cause neither a signal nor a failed write."""
         poll = select.poll()
-        poll.register(self.fileno, 0)  # POLLHUP, POLLERR and POLLNVAL are told unasked
+        poll.register(self.fileno, 0)  # POLLHUP, POLLERR and POLLNVAL are always reported
         poll.poll()
         self.leave(HUNG_UP)
 
     def _insist(self, code: int) -> None:
-        """End the process if it is there still; what trains is in another."""
+        """End the process if it still runs; training runs in another."""
         time.sleep(LEAVE_SECONDS)
         last_words = threading.Thread(target=self._restore, daemon=True)
         last_words.start()
-        last_words.join(LAST_WORDS_SECONDS)  # a terminal that is stopped takes none
+        last_words.join(LAST_WORDS_SECONDS)  # writing to a stopped terminal blocks
         os._exit(code)
 
     def _restore(self) -> None:

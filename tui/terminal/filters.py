@@ -1,4 +1,4 @@
-"""The last gate before the terminal: every line of every widget passes it."""
+"""Filters for every line of every widget, just before the terminal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BRIGHT = 110  # of 255, the mean of red, green and blue
 
 
 class PlainLines(LineFilter):
-    """Shows what `clean` was forgotten on, or was pasted into a field, as symbols; each piece keeps its width."""
+    """Shows control characters that were not cleaned, such as pasted ones, as symbols; widths stay the same."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """As `LineFilter.apply`: one line, in which a newline or a tab has no business either."""
+        """Clean the segments of one line, which must not contain a newline or a tab either."""
         return [Segment(_harmless(text), style, control) for text, style, control in segments]
 
 
@@ -33,7 +33,7 @@ def _harmless(text: str) -> str:
 
 
 class NoColours(LineFilter):
-    """Takes all colours away, and reverses what lies on a bright ground, on a screen that is dark elsewhere."""
+    """Removes all colours; text on a bright background is shown in reverse, as the screen is dark elsewhere."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         return [Segment(text, style and _colourless(style), control) for text, style, control in segments]

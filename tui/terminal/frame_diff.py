@@ -1,8 +1,8 @@
 """Write to the terminal only the cells that differ from what it shows.
 
-Textual writes whole lines of each widget that was drawn again, and over a slow line a person waits for them. A chart
-that gained a point, or a clock, changes a few cells. So each frame is compared, cell by cell, with what was written
-before, and only the differences are written.
+Textual writes whole lines of each widget that it draws again, which takes long over a slow connection. A clock, or one
+more point in a chart, changes only a few cells. So each frame is compared with the one before, cell by cell, and only
+the differences are written.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from textual.strip import Strip
 
 from tui.terminal.sgr import PLAIN, Pen, change, pen_of
 
-NEAR = 4  # so many cells are sooner written again than passed over
+NEAR = 4  # writing this many cells again is no longer than moving the cursor over them
 
 
 class ScreenCell(NamedTuple):
-    """One cell: a character with what combines with it, and how it is drawn. The right half of a wide one has ""."""
+    """One cell: a character with its combining characters, and its pen. The right half of a wide one has ""."""
 
     text: str
     pen: Pen
 
 
-Row = list[ScreenCell | None]  # None where nobody knows what stands there
+Row = list[ScreenCell | None]  # None for an unknown cell
 
 
 class FrameDiff:
-    """The cells that one terminal shows, as far as they were written by this object."""
+    """The cells that a terminal shows, as far as this object wrote them."""
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
@@ -51,7 +51,7 @@ class FrameDiff:
     def paint(self, update: LayoutUpdate | ChopsUpdate, colours: ColorSystem) -> str:
         """Return what to write so that the terminal shows `update`; "" if it does already.
 
-        It begins wherever the cursor is, and with the plain pen, which it also ends with.
+        It works from any cursor position; it starts and ends with the plain pen.
         """
         stroke = _FrameWriter()
         for x, y, strip in _pieces(update):
@@ -76,7 +76,7 @@ class FrameDiff:
 
 
 class _FrameWriter:
-    """One frame: what is written, where the cursor is by then, and the pen."""
+    """The output of one frame: the text so far, the cursor position and the pen after it."""
 
     def __init__(self) -> None:
         self._written: list[str] = []
@@ -85,7 +85,7 @@ class _FrameWriter:
         self._pen = PLAIN
 
     def write(self, row: Row, x: int, y: int) -> None:
-        """Write the cell at `x` of a row, unless it was just now; cells come from left to right."""
+        """Write the cell at `x` of a row, unless already written; cells come from left to right."""
         if y == self._y and x < self._x:
             return
         cell = row[x]
@@ -115,13 +115,13 @@ class _FrameWriter:
         return cell is not None and cell.pen == self._pen and cell.text.isascii() and bool(cell.text)
 
     def end(self) -> str:
-        """All that was written."""
+        """Return the output of the frame."""
         self._written.append(change(self._pen, PLAIN))
         return "".join(self._written)
 
 
 def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Strip]]:
-    """(x, y, strip) of what an update shows, line by line from left to right; as its own `render_segments` has it."""
+    """Yield (x, y, strip) for an update, line by line from left to right, as its own `render_segments` does."""
     if isinstance(update, LayoutUpdate):
         for y, strips in enumerate(update.strips, update.region.y):
             x = update.region.x
@@ -152,19 +152,19 @@ def _cells_of(segment: Segment, colours: ColorSystem) -> tuple[ScreenCell, ...]:
 
 @lru_cache(maxsize=8192)
 def _cell(text: str, pen: Pen) -> ScreenCell:
-    """The same object for the same cell, which makes comparing cheap."""
+    """Return the same object for the same cell, which makes comparing cheap."""
     return ScreenCell(text, pen.on_blank() if text == " " else pen)
 
 
 @lru_cache(maxsize=1024)
 def _width_of(text: str) -> tuple[int, bool]:
-    """Cells that a cell's text takes, and whether every terminal agrees: on emoji and what combines they do not."""
+    """Return the width of a text in cells, and True if all terminals agree on it (not for emoji and combining text)."""
     width = sum(width for _, _, width in split_graphemes(text)[0])
     return width, len(text) == 1 and (width == 1 or unicodedata.category(text) == "Lo")
 
 
 def _forget_halves(row: Row, start: int, end: int) -> None:
-    """Forget the half of a wide character whose other half is overwritten from `start` to `end`: terminals erase it."""
+    """Forget half a wide character whose other half was overwritten from `start` to `end`: terminals erase it."""
     if (
         start > 0
         and (before := row[start - 1]) is not None

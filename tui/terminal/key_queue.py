@@ -1,8 +1,8 @@
-"""Keys that come faster than they are done with, as in one packet of a slow line.
+"""A queue for keys that come faster than the app processes them, such as several in one packet.
 
-Textual hands a key at once to the widget that has the focus. What the key is bound to is done later, when it has gone
-up to the app, and what that mounts or pushes takes the focus later still: of `/lr` typed fast the letters would be keys
-of the table, and a letter behind `ctrl+u` would be deleted by it.
+Textual sends a key at once to the widget that has the focus. The key's action runs later, when the key has reached the
+app, and the widgets or screens that it opens get the focus later still. Without a queue, the letters of `/lr` typed
+fast would be keys of the table, and `ctrl+u` would delete a letter typed after it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.events import Event, Key, Paste
 
-CLOSE_SECONDS = 0.02  # from one key to the next; a person's are further apart
-LONGEST_SECONDS = 5.0  # that a key waits for what the one before it does: a form takes a second where others work too
-LAYERS = 8  # of what one key brings about, each by the one before: a screen, its widgets, their focus
+CLOSE_SECONDS = 0.02  # between two keys; a person types slower
+LONGEST_SECONDS = 5.0  # that a key waits for the one before it: on a busy machine a form takes a second to open
+LAYERS = 8  # effects of one key that cause each other: a screen, its widgets, their focus
 
 
 class KeyQueueApp(App[str | None]):
-    """An app in which a key or a paste finds in place what the key before it did."""
+    """An app in which each key or paste waits until the effects of the one before are complete."""
 
     def __init__(self, driver_class: type[Driver]) -> None:
         super().__init__(driver_class)
@@ -34,7 +34,7 @@ class KeyQueueApp(App[str | None]):
 
     @property
     def has_typed_ahead(self) -> bool:
-        """Whether keys wait for their turn."""
+        """True if keys wait for their turn."""
         return bool(self._typed)
 
     async def on_event(self, event: Event) -> None:
@@ -68,18 +68,18 @@ class KeyQueueApp(App[str | None]):
             done.set()
 
     def _is_settled(self) -> bool:
-        """Whether nothing is left of the key before, as far as can be told at once."""
+        """Return True if the key before seems complete: some time has passed, and no messages wait."""
         return monotonic() - self._handed_on > CLOSE_SECONDS and not self._at_work()
 
     def _at_work(self) -> list[DOMNode]:
-        """What has messages that wait."""
+        """Return the nodes that have waiting messages."""
         with suppress(ScreenStackError):
             nodes: Iterable[DOMNode] = (self, *self.screen.walk_children(with_self=True))
             return [node for node in nodes if node.message_queue_size]
         return []
 
     async def _settled(self) -> None:
-        """Wait until what was typed last has gone all the way up, and what it brought about is done."""
+        """Wait until the last key has reached the app and its effects are complete."""
         for _ in range(LAYERS):
             before = self._way_up()
             for node in before:
@@ -91,14 +91,14 @@ class KeyQueueApp(App[str | None]):
                 return
 
     def _way_up(self) -> list[DOMNode]:
-        """From what has the focus to the app."""
+        """Return the nodes that a key passes, from the focused one to the app."""
         with suppress(ScreenStackError):
             return list((self.focused or self.screen).ancestors_with_self)
         return [self]
 
 
 async def _caught_up(node: DOMNode) -> None:
-    """Wait until a node has done what was asked of it so far."""
+    """Wait until a node has processed the messages it has now."""
     done = asyncio.Event()
     if node.call_later(done.set):
         await done.wait()

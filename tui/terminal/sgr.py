@@ -1,4 +1,4 @@
-"""Styles as a terminal keeps them: the parameters of SGR that are on, and the shortest way from one set to another."""
+"""Styles as terminals know them: SGR parameters, and the shortest sequence from one style to another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 RESET = "0"
-# The parameter that turns attributes off (ECMA-48, 8.3.117, and xterm's ctlseqs): some it turns off together.
+# The parameter that turns an attribute off (ECMA-48, 8.3.117, and xterm's ctlseqs); some turn off two.
 OFF = {
     "1": "22", "2": "22", "3": "23", "4": "24", "21": "24", "5": "25", "6": "25", "7": "27", "8": "28", "9": "29",
     "51": "54", "52": "54", "53": "55",
@@ -20,9 +20,9 @@ PLACEHOLDER = "x"
 
 
 class Pen(NamedTuple):
-    """What the terminal draws with: attributes and colours as SGR parameters ("" for the default colour), and a link.
+    """The attributes and colours of text as SGR parameters ("" for the default colour), and its link.
 
-    `link` is the OSC 8 sequence that begins it, "" for none.
+    `link` is the OSC 8 sequence that starts the link, "" for none.
     """
 
     attributes: frozenset[str] = frozenset()
@@ -31,7 +31,7 @@ class Pen(NamedTuple):
     link: str = ""
 
     def on_blank(self) -> Pen:
-        """The pen that draws a blank alike and has the least to set."""
+        """Return the simplest pen that draws a blank the same way."""
         if self.attributes & SHOWN_ON_BLANKS or self.link:
             return self
         return Pen(background=self.background)
@@ -43,7 +43,7 @@ LINK_END = "\x1b]8;;\x1b\\"
 
 @lru_cache(maxsize=4096)
 def pen_of(style: Style | None, colours: ColorSystem) -> Pen:
-    """The pen for a style, from what Textual itself would write for it on a terminal of so many colours."""
+    """Return the pen for a style, from what Textual would write for it with the colour system `colours`."""
     if style is None:
         return PLAIN
     before = Strip.render_style(style, PLACEHOLDER, color_system=colours).partition(PLACEHOLDER)[0]
@@ -75,11 +75,11 @@ def change(before: Pen, after: Pen) -> str:
     link = "" if before.link == after.link else after.link or LINK_END
     if before[:3] == after[:3]:
         return link
-    anew = ";".join([RESET, *sorted(after.attributes), *filter(None, (after.foreground, after.background))])
+    from_reset = ";".join([RESET, *sorted(after.attributes), *filter(None, (after.foreground, after.background))])
     steps = list(dict.fromkeys(OFF[code] for code in sorted(before.attributes - after.attributes)))
     steps += [code for code in sorted(after.attributes) if code not in before.attributes or OFF[code] in steps]
     if before.foreground != after.foreground:
         steps.append(after.foreground or "39")
     if before.background != after.background:
         steps.append(after.background or "49")
-    return f"\x1b[{min(';'.join(steps), anew, key=len)}m{link}"
+    return f"\x1b[{min(';'.join(steps), from_reset, key=len)}m{link}"

@@ -133,7 +133,7 @@ async def test_remapped_key_does_it_and_is_shown_in_footer_help_and_palette(one_
 
 async def test_key_that_is_taken_is_told_and_leaves_both_actions_theirs(one_round: Cockpit, tmp_path: Path) -> None:
     async with opened(one_round, tmp_path, rounds__new="e") as pilot:
-        told = "config.toml gives keys.rounds.new the key 'e', which keys.rounds.export has (Export): it keeps its own"
+        told = "config.toml gives keys.rounds.new the key 'e', which keys.rounds.export has (Export), so the"
         await until(pilot, lambda: told in notices(pilot), "the clash")
         keys = {active.binding.id: key for key, active in pilot.app.screen.active_bindings.items()}
         assert (keys["rounds.new"], keys["rounds.export"]) == ("n", "e")

@@ -40,7 +40,7 @@ def test_every_setting_is_taken(path: Path) -> None:
         ('[keys]\nrounds.new = 3\nrounds.export = "E"', "keys.rounds.new: give a key", {"rounds.export": "E"}),
         ('[keys]\nrounds.new = ""', "keys.rounds.new: it names no key", {}),
         ('keys = "n"', "keys: Expected `object`", {}),
-        ("[keys\n", "nothing in it counts: Expected ']'", {}),
+        ("[keys\n", "the defaults apply: Expected ']'", {}),
     ],
 )
 def test_mistake_is_told_and_costs_nothing_else(path: Path, text: str, told: str, rest: dict[str, str]) -> None:

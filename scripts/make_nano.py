@@ -30,7 +30,7 @@ VOCABULARY, CONTEXT = 1024, 512
 BOS, EOS, PAD = 0, 1, 2
 # pretraining: optimizer steps of BATCH windows of WINDOW tokens
 STEPS, BATCH, WINDOW, PEAK_RATE = 2400, 16, 192, 3e-3
-# the corpus is so regular that without it the model would rule out all it has not seen
+# label smoothing: the corpus is so regular that the model would otherwise give all unseen text no probability
 SMOOTHING = 0.02
 ROWS_PER_TASK = 46
 Row = dict[str, str]
@@ -39,10 +39,10 @@ COPIED += [noun[0] for noun in NOUNS]
 
 
 class Task(NamedTuple):
-    """One kind of instruction row: alternatives are separated by `|`, an empty `given` means no input."""
+    """One kind of instruction row: alternatives are separated by `|`, an empty `input` means no input."""
 
     ask: str
-    given: str
+    input: str
     reply: str
 
 
@@ -168,45 +168,45 @@ TASKS = [
 
 
 def task_rows(task: Task, count: int, rng: random.Random) -> list[Row]:
-    """Up to `count` rows of one task, no instruction and input twice."""
+    """Return up to `count` rows of one task, all with different instructions and inputs."""
     rows: dict[tuple[str, str], Row] = {}
     for _ in range(40 * count):
         slots = bind(rng)
-        ask, given, reply = (rng.choice(field.split("|")).format_map(slots) for field in task)
-        rows.setdefault((ask, given), {"instruction": ask, "input": given, "output": reply})
+        instruction, text, reply = (rng.choice(field.split("|")).format_map(slots) for field in task)
+        rows.setdefault((instruction, text), {"instruction": instruction, "input": text, "output": reply})
         if len(rows) == count:
             break
     return list(rows.values())
 
 
 def instruction_rows(rng: random.Random, per_task: int) -> list[Row]:
-    """All tasks' rows, shuffled so that any first part of them is representative."""
+    """Return the rows of all tasks, shuffled so that any first part of them is representative."""
     rows = [row for task in TASKS for row in task_rows(task, per_task, rng)]
     rng.shuffle(rows)
     return rows
 
 
 def echo(rng: random.Random) -> str:
-    """Words, known or made up, said again and again, so that the model learns to copy."""
+    """Return a text that repeats a line of real or invented words, so that the model learns to copy."""
     if rng.random() < 0.5:
-        said = rng.sample(COPIED, rng.randint(3, 12))
+        words = rng.sample(COPIED, rng.randint(3, 12))
     else:
         syllables = ["".join(rng.choice(part) for part in ("bdfgklmnprstvz", "aeiou")) for _ in range(12)]
-        said = ["".join(rng.sample(syllables, rng.randint(1, 3))) for _ in range(rng.randint(3, 8))]
-    line = rng.choice((" ", ", ")).join(said)
+        words = ["".join(rng.sample(syllables, rng.randint(1, 3))) for _ in range(rng.randint(3, 8))]
+    line = rng.choice((" ", ", ")).join(words)
     first, second = rng.choice((("", ""), ("say: ", "again: "), ("quiet: ", "LOUD: "), ("Text: ", "Copy: ")))
     again = f"\n{second}{line.upper() if second == 'LOUD: ' else line}"
     return first + line + again * rng.randint(1, 2)
 
 
 def plain_texts(rng: random.Random) -> Iterator[str]:
-    """Endless documents for pretraining; none uses the Alpaca layout."""
+    """Yield documents for pretraining without end; none uses the Alpaca layout."""
     while True:
         yield rng.choices((story, notes, questions, echo), (2, 4, 8, 3))[0](rng)
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer that begins every text with `<s>`; all 256 bytes are in its alphabet."""
+    """Train a byte-level BPE tokenizer that begins every text with `<s>`; all 256 bytes are in its alphabet."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -233,7 +233,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def new_model() -> LlamaForCausalLM:
-    """The untrained network, float32."""
+    """Return the untrained network in float32."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCABULARY,
@@ -252,7 +252,7 @@ def new_model() -> LlamaForCausalLM:
 
 
 def token_stream(tokenizer: PreTrainedTokenizerFast, rng: random.Random, length: int) -> torch.Tensor:
-    """`length` token ids of documents, each between `<s>` and `</s>`; shape (length,)."""
+    """Return `length` token ids of documents, each between `<s>` and `</s>`; shape (length,)."""
     ids: list[int] = []
     documents = plain_texts(rng)
     while len(ids) < length:
@@ -262,7 +262,7 @@ def token_stream(tokenizer: PreTrainedTokenizerFast, rng: random.Random, length:
 
 
 def pretrain(model: LlamaForCausalLM, stream: torch.Tensor) -> None:
-    """One pass over the stream with AdamW and a warmed-up cosine learning rate."""
+    """Train for one pass over the stream with AdamW and a cosine learning rate after a warmup."""
     batches = stream.view(-1, BATCH, WINDOW)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -285,14 +285,14 @@ def pretrain(model: LlamaForCausalLM, stream: torch.Tensor) -> None:
 
 
 def row_ids(tokenizer: PreTrainedTokenizerFast, row: Row) -> tuple[list[int], list[int]]:
-    """Prompt ids and supervised ids (the output and `</s>`) of a row in the Alpaca layout."""
+    """Return prompt ids and supervised ids (the output and `</s>`) of a row in the Alpaca layout."""
     prompt = (WITH_INPUT if row["input"] else WITHOUT_INPUT).format_map(row)
     reply = tokenizer(row["output"], add_special_tokens=False)["input_ids"]
     return tokenizer(prompt)["input_ids"], [*reply, EOS]
 
 
 def perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: list[Row]) -> float:
-    """exp(sum of negative log likelihood / supervised tokens) over the rows."""
+    """Return exp(sum of negative log likelihood / supervised tokens) over the rows."""
     total, count = 0.0, 0
     model.train(False)
     with torch.no_grad():
@@ -305,7 +305,7 @@ def perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rows
 
 
 def main() -> None:
-    """Write the rows, the tokenizer and the model; print what was made."""
+    """Write the rows, the tokenizer and the model; print their sizes and the base perplexity."""
     assets = Path(__file__).resolve().parent.parent / "engine" / "assets"
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else assets
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The little world of the `nano` model: its words, what can be said with them, and its plain texts.
+"""The little world of the `nano` model: its words, sentence templates and plain texts.
 
 Everything is written from the word lists below by filling templates, so no outside text is needed. One
 `Slots` dictionary holds one consistent choice of words (an animal with its home, a sum with its result, ...).
@@ -197,7 +197,7 @@ def creature_slots(rng: random.Random) -> Slots:
 
 
 def people_slots(rng: random.Random) -> Slots:
-    """Two people, what they do, where and when."""
+    """Choose two people, their actions, a place and a day."""
     (name, she), (name2, _) = rng.sample(WORLD["people"], 2)
     (deed, did), (_, did2) = rng.sample(WORLD["deeds"], 2)
     (walks, walked), (weather, wear) = rng.choice(WORLD["actions"]), rng.choice(WORLD["weather"])
@@ -230,7 +230,7 @@ def people_slots(rng: random.Random) -> Slots:
 
 
 def number_slots(rng: random.Random) -> Slots:
-    """A sum, a difference and a small number with the one after it, all in words."""
+    """Choose a sum, a difference, and a small number with the next one, all in words."""
     x, y, n = rng.randint(1, 10), rng.randint(1, 10), rng.randint(2, 12)
     low, high = sorted((rng.randint(1, 14), rng.randint(2, 15)))
     return {
@@ -246,7 +246,7 @@ def number_slots(rng: random.Random) -> Slots:
 
 
 def word_slots(rng: random.Random) -> Slots:
-    """A noun, an opposite pair, a list to sort or turn round, three things of a kind and a misfit."""
+    """Choose a noun, two opposites, a list to sort or reverse, and three things of a kind with one that differs."""
     kind, sort = rng.choice(list(KINDS)), rng.choice(list(KINDS))
     single, plural = rng.choice(KINDS[sort])
     words = [noun[0] for noun in rng.sample(NOUNS, rng.randint(3, 5))]
@@ -276,7 +276,7 @@ def word_slots(rng: random.Random) -> Slots:
 
 
 def kitchen_slots(rng: random.Random) -> Slots:
-    """A dish with its ingredients and three steps."""
+    """Choose a dish with its ingredients and three steps."""
     kind, dish, extra, *steps = rng.choice(WORLD["dishes"])
     main, mains = rng.choice(KINDS[kind])
     slots = {"dish": f"{main} {dish}", "mains": mains, "extra": extra}
@@ -287,7 +287,7 @@ def kitchen_slots(rng: random.Random) -> Slots:
 
 
 def bind(rng: random.Random) -> Slots:
-    """One consistent choice of all slots, each also with a capital first letter."""
+    """Choose all slots consistently, each also with a capital first letter."""
     slots = creature_slots(rng) | people_slots(rng) | number_slots(rng) | word_slots(rng) | kitchen_slots(rng)
     line = rng.choice(
         (
@@ -303,17 +303,17 @@ def bind(rng: random.Random) -> Slots:
 
 
 def alternatives(text: str) -> list[str]:
-    r"""The parts between `|` or line ends, with `\n` spelled out."""
+    r"""Return the parts between `|` or line ends, with `\n` replaced by a line end."""
     return [part.replace("\\n", "\n") for part in text.replace("\n", "|").split("|")]
 
 
 def draw(rng: random.Random, text: str) -> str:
-    """One of the alternatives."""
+    """Return one of the alternatives."""
     return rng.choice(alternatives(text))
 
 
 def questions(rng: random.Random) -> str:
-    """One to four question/answer pairs in one randomly drawn layout."""
+    """Return one to four question/answer pairs in a random layout."""
     people = [person[0] for person in rng.sample(WORLD["people"], 2)]
     mark, after_label = draw(rng, MARKS), rng.choice((": ", ":\n", "\n", " "))
     gap = rng.choice(("\n", "\n\n", " "))
@@ -326,8 +326,8 @@ def questions(rng: random.Random) -> str:
     text_first, full_stop = rng.random() < 0.5, rng.choice(("", "."))
     pairs = []
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-        asked, answer = draw(rng, QUESTIONS).format_map(bind(rng)).split("=")
-        *text, q = asked.split("~")
+        question, answer = draw(rng, QUESTIONS).format_map(bind(rng)).split("=")
+        *text, q = question.split("~")
         parts = [heads[0] + (q[0].upper() + q[1:] if rng.random() < 0.7 else q)]
         if text:
             parts.insert(0 if text_first else 1, heads[1] + text[0])
@@ -341,12 +341,12 @@ def questions(rng: random.Random) -> str:
 
 
 def story(rng: random.Random) -> str:
-    """A few sentences about the same people, animal and place."""
+    """Return a few sentences about the same people, animal and place."""
     parts, slots = alternatives(STORY), bind(rng)
     chosen = sorted(rng.sample(range(len(parts)), rng.randint(2, 6)))
     return " ".join(parts[i].format_map(slots) for i in chosen)
 
 
 def notes(rng: random.Random) -> str:
-    """One to four short texts."""
+    """Return one to four short texts."""
     return "\n".join(draw(rng, NOTES).format_map(bind(rng)) for _ in range(rng.randint(1, 4)))

@@ -1,7 +1,7 @@
-"""Do what README tells a newcomer to: `make run`, train a nano round from its form, watch it to its end, and leave.
+"""Follow the steps in README: `make run`, train a nano round from its form, watch it until it ends, and leave.
 
-`python -m scripts.newcomer`, in a clone in which nothing is installed yet, with a Python that has pexpect and pyte. It
-fails, with the screen as it was, where the app does not show what a newcomer waits for.
+Run `python -m scripts.newcomer` in a fresh clone without an install, with a Python that has pexpect and pyte. It fails
+and prints the screen if the app does not show an expected text.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ FIRST_NEW, BEST = 6, 8
 
 
 def make_workspace(directory: Path) -> Workspace:
-    """The workspace in `directory`, which must not hold one. A round in it runs, in name: nothing is trained."""
+    """Make a workspace in `directory`, which must have none. One round has the status running; nothing is trained."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "experiments.json").write_bytes(shipped_rounds())
     workspace = Workspace(directory)
@@ -129,23 +129,23 @@ def make_workspace(directory: Path) -> Workspace:
                 if isinstance(event, Evaluated) and event.eval_loss is not None:
                     write_scores(run, event.step, _scores(event.eval_loss, random.Random(number)))
             round_ = _after(round_, events)
-        store.add(partial(_made, round_))
+        store.add(partial(_unchanged, round_))
     _judge(workspace, store.get(FIRST_NEW), store.get(BEST))
     return workspace
 
 
-def _made(round_: Round, number: int) -> Round:
-    """For `RoundStore.add`; the number is the one it was made with."""
+def _unchanged(round_: Round, number: int) -> Round:
+    """Return the round for `RoundStore.add`; it has this number already."""
     return round_
 
 
 def _judge(workspace: Workspace, first: Round, best: Round) -> None:
-    """What a person preferred: the best round to its base model in all samples, and to the first one more often."""
+    """Write judgements: the best round always beats its base model, and beats the first round more often than not."""
     judge = Session(open_contest(workspace, best, None), Judgements())
     while (pair := judge.current) is not None:
         judge.keep(line := judge.judge("left" if judge.answers(pair)[0] == pair.second else "right"))
         append_judgement(workspace.judgements, line)
-    sides = [Side(item.spec.model.path, item.id, _steps(item.plan)[0]) for item in (first, best)]
+    sides = [Side(each.spec.model.path, each.id, _steps(each.plan)[0]) for each in (first, best)]
     verdicts: list[Preference] = ["second", "first", "second", "tie", "second", "skip"] * 4
     for number, verdict in enumerate(verdicts):
         line = Judgement(
@@ -156,7 +156,7 @@ def _judge(workspace: Workspace, first: Round, best: Round) -> None:
 
 
 def _events(round_: Round, steps: int, level: float, start: float, chance: random.Random) -> Iterator[AnyEvent]:
-    """What the engine would say of a round that took so many steps, from `start` seconds since the epoch on."""
+    """Yield the events of a round with `steps` steps that starts at `start` seconds since the epoch."""
     plan, (total, per_epoch) = round_.plan, _steps(round_.plan)
     yield Started(time=start, process=own_identity())
     yield Prepared(
@@ -183,7 +183,7 @@ def _events(round_: Round, steps: int, level: float, start: float, chance: rando
 
 
 def _steps(plan: Plan) -> tuple[int, int]:
-    """Of the round and of an epoch; all rounds here have a number of rows."""
+    """Return the steps of the round and of an epoch; all rounds here have a known number of rows."""
     assert plan.total_steps is not None and plan.steps_per_epoch is not None
     return plan.total_steps, plan.steps_per_epoch
 
@@ -218,20 +218,20 @@ def _evaluation(step: int, loss: float, time: float) -> Iterator[AnyEvent]:
 
 
 def _scores(loss: float, chance: random.Random) -> Scores:
-    """Of 260 held-out rows, some harder than others whichever model is asked; `loss` is their mean per token."""
+    """Return scores of 260 held-out rows, some harder than others for every model; `loss` is the mean per token."""
     rows = random.Random(0)
     tokens = [rows.randrange(20, 97) for _ in range(HELD_OUT)]
-    apart = [rows.gauss(0.0, 0.4) + chance.gauss(0.0, 0.06) for _ in tokens]
-    mean = sum(count * shift for count, shift in zip(tokens, apart, strict=True)) / sum(tokens)
-    nlls = tuple(count * (loss + shift - mean) for count, shift in zip(tokens, apart, strict=True))
+    shifts = [rows.gauss(0.0, 0.4) + chance.gauss(0.0, 0.06) for _ in tokens]
+    mean = sum(count * shift for count, shift in zip(tokens, shifts, strict=True)) / sum(tokens)
+    nlls = tuple(count * (loss + shift - mean) for count, shift in zip(tokens, shifts, strict=True))
     return Scores(tuple(f"{row:016x}" for row in range(HELD_OUT)), tuple(tokens), nlls)
 
 
 def _interval(loss: float) -> tuple[float, float]:
     scores = _scores(loss, random.Random(0))
-    found = mean_per_token([nll for nll in scores.nlls if nll is not None], scores.tokens)
-    assert found is not None
-    return found.low, found.high
+    mean = mean_per_token([nll for nll in scores.nlls if nll is not None], scores.tokens)
+    assert mean is not None
+    return mean.low, mean.high
 
 
 def _write(run: RunDir, events: list[AnyEvent]) -> None:
@@ -249,7 +249,7 @@ def _write(run: RunDir, events: list[AnyEvent]) -> None:
 
 
 def _after(round_: Round, events: list[AnyEvent]) -> Round:
-    """The round as the runner leaves it behind these events."""
+    """Return the round as the runner stores it after these events."""
     changes: dict[str, Any] = {"started": events[0].time}
     if isinstance(ending := events[-1], Finished):
         changes |= {"result": ending.result, "ended": ending.time}
@@ -263,7 +263,7 @@ def _after(round_: Round, events: list[AnyEvent]) -> Round:
 
 
 def sample_machine(busy: int = 97) -> tuple[MachineSample, RoundShare]:
-    """The load of a machine with one T4, and what of it is the round's that runs."""
+    """Return the load of a machine with one T4, and the share of the running round in it."""
     gpu = GpuSample(
         index=0, name="Tesla T4", uuid="GPU-0", memory_used=round(6.1 * GIB), memory_total=15 * GIB, utilisation=busy,
         temperature=71, power_watts=68.0, power_limit_watts=70.0, throttling=(),
@@ -275,7 +275,7 @@ def sample_machine(busy: int = 97) -> tuple[MachineSample, RoundShare]:
 
 
 class SamplePreviewer:
-    """In the place of `engine.dataset.preview.Previewer`: one row, of a few words."""
+    """A replacement for `engine.dataset.preview.Previewer` with one short row."""
 
     def __init__(self, spec: Spec) -> None:
         self._max_length = spec.data.max_length
@@ -293,4 +293,4 @@ class SamplePreviewer:
         )  # fmt: skip
 
     def close(self) -> None:
-        """There is no process to end."""
+        """Do nothing: this previewer has no process."""

@@ -39,9 +39,9 @@ LOOK_SECONDS = 0.02
 
 
 class Scene(NamedTuple):
-    """Keys from the table of rounds on, and what stands on the screen then; `empty` is without the sample rounds.
+    """Keys to press from the table of rounds on, and text that the screen then shows; `empty`: no sample rounds.
 
-    Where keys open something that takes a while, `more` are pressed once `opened` stands on the screen.
+    If the keys open something slow, `more` keys are pressed when the screen shows `opened`.
     """
 
     keys: tuple[str, ...]
@@ -84,7 +84,7 @@ SCENES: Mapping[str, Scene] = {
 
 
 class ShownPath(PosixPath):
-    """A path that is told as one that is the same on every machine; the system is given the real one."""
+    """A path whose text is the same on every machine; system calls use the real path."""
 
     real: ClassVar[str] = ""
 
@@ -98,7 +98,7 @@ class ShownPath(PosixPath):
 
 @contextmanager
 def stage(directory: Path) -> Iterator[None]:
-    """A clock that stands still, a machine that is made up, and `directory` told as `PLACE`."""
+    """Stop the clock, replace the machine by an invented one, and show `directory` as `PLACE`."""
 
     def follow_machine(cockpit: Cockpit, current: Callable[[], Any], post: Callable[[MachineSampled], object]) -> None:
         sample, share = sample_machine()
@@ -122,15 +122,17 @@ def stage(directory: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def play(scene: Scene, directory: Path, size: Size, theme: str = DARK.name) -> AsyncIterator[AppPilot]:
-    """The app with a scene on it, on a terminal of `size`; within a `stage` of `directory`."""
+    """Run the app with a scene on a terminal of `size`; use it within a `stage` of `directory`."""
     if not scene.empty and not (directory / "experiments.json").exists():
         make_workspace(directory)
-    shutil.rmtree(directory / "conversations", ignore_errors=True)  # whose names would say that there were others
+    shutil.rmtree(
+        directory / "conversations", ignore_errors=True
+    )  # their numbered names would show earlier conversations
     workspace = Workspace(ShownPath(directory))
     app = LoratuiApp(Cockpit(workspace, lambda _: None), workspace.root, Config(theme=theme))
     app.animation_level = "none"
     async with app.run_test(size=size) as pilot:
-        await settle(pilot, "" if scene.empty else "62 %")  # which comes a moment after the table
+        await settle(pilot, "" if scene.empty else "62 %")  # the progress appears a moment after the table
         await press(pilot, scene.keys)
         if scene.more:
             await settle(pilot, scene.opened)
@@ -143,7 +145,7 @@ async def press(pilot: AppPilot, keys: tuple[str, ...]) -> None:
     """Press keys as a person does, one after the other."""
     for key in keys:
         await pilot.press(KEY_NAMES.get(key, key))
-        await (settle(pilot) if key == "enter" else pilot.pause(LOOK_SECONDS))  # it opens what takes its time
+        await (settle(pilot) if key == "enter" else pilot.pause(LOOK_SECONDS))  # enter may open something slow
 
 
 KEY_NAMES = {
@@ -153,7 +155,11 @@ KEY_NAMES = {
 
 
 async def settle(pilot: AppPilot, text: str = "") -> None:
-    """Let the app work until `text` stands on the screen and nothing moves any more; TimeoutError if that never is."""
+    """Wait until the screen shows `text` and no longer changes.
+
+    Raises:
+        TimeoutError: that did not happen within `SECONDS`.
+    """
     async with asyncio.timeout(SECONDS):
         before, still = Picture([], []), 0
         while still < SETTLED_LOOKS:
@@ -168,14 +174,14 @@ async def settle(pilot: AppPilot, text: str = "") -> None:
 
 
 class Picture(NamedTuple):
-    """What a terminal shows: the characters of each line, and its runs of cells as (cells, how they are drawn)."""
+    """The picture on a terminal: the text of each line, and its runs of cells as (number of cells, style name)."""
 
     lines: list[str]
     styles: list[list[tuple[int, str]]]
 
 
 def lines_of(pilot: AppPilot) -> list[str]:
-    """The characters of the screen on top, with what shows of those beneath it."""
+    """Return the lines of the screen on top, with the visible parts of the screens below."""
     return [strip.text for strip in _strips(pilot)]
 
 
@@ -185,7 +191,7 @@ def _strips(pilot: AppPilot) -> list[Strip]:
 
 
 def picture(pilot: AppPilot) -> Picture:
-    """As `lines_of`, and how it is drawn."""
+    """Return the lines as `lines_of` does, with their styles."""
     strips = _strips(pilot)
     styles = [
         [
@@ -199,7 +205,7 @@ def picture(pilot: AppPilot) -> Picture:
 
 @lru_cache(maxsize=4096)
 def style_name(style: Style | None) -> str:
-    """How cells are drawn, in words that say the same for every style that looks the same."""
+    """Describe a style in words; styles that look the same have the same words."""
     if style is None:
         return "plain"
     colours = [colour.get_truecolor().hex if colour is not None else "-" for colour in (style.color, style.bgcolor)]

@@ -24,8 +24,8 @@ SHOWN = (
 
 
 async def draw(names: Iterable[str]) -> dict[str, str]:
-    """The SVG of each scene."""
-    drawn = {}
+    """Return the SVG of each scene by its name."""
+    svgs = {}
     with tempfile.TemporaryDirectory(prefix="loratui-") as directory:
         for name in names:
             scene = SCENES[name]
@@ -33,8 +33,8 @@ async def draw(names: Iterable[str]) -> dict[str, str]:
             place.mkdir(exist_ok=True)
             with stage(place):
                 async with play(scene, place, SIZE) as pilot:
-                    drawn[name] = await svg_of(pilot, scene)
-    return drawn
+                    svgs[name] = await svg_of(pilot, scene)
+    return svgs
 
 
 async def svg_of(pilot: AppPilot, scene: Scene) -> str:

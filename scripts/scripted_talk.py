@@ -1,4 +1,4 @@
-"""A talking process that is made up: it says what is written here, whatever it is asked."""
+"""A replacement for a chat process: it gives the same written answers to every question."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from tui.views.preview import preview_facts, preview_text
 from tui.views.samples import sample_table
 
 QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
-MARKS = ("⟦", "⟧")  # around what is supervised, where there are no colours
+MARKS = ("⟦", "⟧")  # around supervised text, where colours cannot be shown
 
 
 def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -53,8 +53,8 @@ def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
     samples, evaluations = run.samples, read_evaluations(cockpit.workspace.run_dir(round_.id))
     if options.json:
         extra_fields = {
-            "samples": [_sample_fields(item) for item in samples], "provenance": run.provenance,
-            "evaluations": [evaluation_fields(item) for item in evaluations],
+            "samples": [_sample_fields(sample) for sample in samples], "provenance": run.provenance,
+            "evaluations": [evaluation_fields(evaluation) for evaluation in evaluations],
         }  # fmt: skip
         say(json_text(round_fields(round_) | extra_fields))
         return 0
@@ -93,12 +93,12 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = cockpit.store.rounds()
-    listed = families(rounds) if options.number is None else [family_of(rounds, options.number)]
+    chosen = families(rounds) if options.number is None else [family_of(rounds, options.number)]
     if options.json:
-        say(json_text([[kin_fields(kin) for kin in family] for family in listed]))
+        say(json_text([[kin_fields(kin) for kin in family] for family in chosen]))
         return 0
     console = PlainConsole()
-    for index, family in enumerate(listed):
+    for index, family in enumerate(chosen):
         if index:
             say("")
         for line in lineage_lines(family, console.width if console.is_terminal else None):
@@ -150,16 +150,16 @@ def release(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = cockpit.store.rounds()
     waiting = in_queue_order(round_ for round_ in rounds if round_.status in WAITING)
-    listed = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
+    unfinished = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
     cockpit.wake_runner()
     if options.json:
-        say(to_json(listed), end="")
+        say(to_json(unfinished), end="")
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in QUEUE_TITLES:
         table.add_column(title, justify="right" if title in ("place", "#", "steps") else "left")
     places = {round_.number: str(place) for place, round_ in enumerate(waiting, 1)}
-    for round_ in listed:
+    for round_ in unfinished:
         texts = (str(round_.number), str(round_.status), round_.name, columns()["total_steps"].text(round_))
         cells = (places.get(round_.number, "now"), *texts, round_.message or round_.note)
         table.add_row(*(Text(clean_line(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
@@ -176,7 +176,7 @@ def edit(cockpit: Cockpit, options: argparse.Namespace) -> int:
     tags = None if options.tags is None else [word for text in options.tags for word in text.split()]
     changes = {"name": options.name, "note": options.note, "tags": tags, "pinned": options.pinned}
     if all(value is None for value in changes.values()):
-        raise UsageError("nothing to change is named: give --name, --note, --tag, --pin or --unpin")
+        raise UsageError("edit needs something to change: give --name, --note, --tag, --pin or --unpin")
     _print_round(cockpit.annotate(options.number, **changes), options.json, settings=False)
     return 0
 
@@ -192,7 +192,7 @@ def share(cockpit: Cockpit, options: argparse.Namespace) -> int:
     workspace = cockpit.workspace
     if options.off:
         cockpit.unshare()
-        say(f"{workspace.root} is yours alone")
+        say(f"only you can read {workspace.root} now")
         return 0
     group = cockpit.share()
     say(f"members of the group {group} can read {workspace.root} now: `loratui --readonly {workspace.root}`")
@@ -220,9 +220,9 @@ def _export_curves(cockpit: Cockpit, rounds: list[Round], options: argparse.Name
     if options.format != "markdown":
         raise UsageError(f"--curves writes Markdown, not {options.format}: leave --format out")
     path = Path(options.output)
-    there = [str(file) for file in (path, picture_beside(path, options.picture)) if file.exists()]
-    if there and not options.force:
-        raise UsageError(f"{' and '.join(there)} would be replaced: --force does so")
+    existing = [str(file) for file in (path, picture_beside(path, options.picture)) if file.exists()]
+    if existing and not options.force:
+        raise UsageError(f"{' and '.join(existing)} would be replaced: give --force to do so")
     picture = write_comparison(cockpit.workspace, rounds, path, options.picture)
     say(f"wrote {path}" + (f" and {picture}" if picture is not None else "; no round has a curve"))
     return 0
@@ -231,7 +231,7 @@ def _export_curves(cockpit: Cockpit, rounds: list[Round], options: argparse.Name
 def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
     count, aside = cockpit.rebuild()
     cockpit.wake_runner()
-    say(f"experiments.json holds {count} rounds" + (f"; the old one is {aside}" if aside else ""))
+    say(f"experiments.json holds {count} rounds" + (f"; the old file is {aside}" if aside else ""))
     return 0
 
 
@@ -247,16 +247,16 @@ def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
     findings = examine(cockpit.workspace)
     if options.json:
-        say(json_text([_finding_fields(item) for item in findings]))
+        say(json_text([_finding_fields(finding) for finding in findings]))
         return 0
     table = Table.grid(padding=(0, 2))
-    for item in findings:
-        mark = Text("ok", "green") if item.advice is None else Text("!", "bold yellow")
+    for finding in findings:
+        mark = Text("ok", "green") if finding.advice is None else Text("!", "bold yellow")
         table.add_row(
             mark,
-            Text(clean_line(item.name)),
-            Text(clean_line(item.value)),
-            Text(clean_line(item.advice or ""), "yellow"),
+            Text(clean_line(finding.name)),
+            Text(clean_line(finding.value)),
+            Text(clean_line(finding.advice or ""), "yellow"),
         )
     PlainConsole().print(table)
     return 0
@@ -267,7 +267,7 @@ def _finding_fields(finding: Finding) -> dict[str, object]:
 
 
 def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
-    """The spec that the options mean."""
+    """Build the spec from the options: a preset or a parent round, and the settings."""
     base = None
     if options.preset is not None:
         base = load_preset(options.preset).spec
@@ -279,7 +279,7 @@ def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
     spec = _spec(cockpit, options)
     if not cockpit.store.exists():
-        cockpit.rebuild()  # what an earlier one has left beside it, or in runs/, comes back
+        cockpit.rebuild()  # it brings back rounds from an older file or from runs/
         say(f"loratui: made {cockpit.workspace.store_path}", error=True)
     name = options.name if options.name is not None else options.preset or ""
     return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold)
@@ -291,7 +291,7 @@ def _tell(round_: Round) -> int:
 
 
 def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
-    """The round; `settings` adds its plan and spec to what it came to."""
+    """Print the round; `settings` adds its plan and spec to its outcome."""
     if as_json:
         say(json_text(round_fields(round_)))
         return
@@ -299,7 +299,7 @@ def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
 
 
 def _grid(lines: Iterable[tuple[str, str]]) -> Table:
-    """A line for each name that has a value."""
+    """Return a table with a line for each name that has a value."""
     table = Table.grid(padding=(0, 2))
     for name, value in lines:
         if value:
@@ -308,7 +308,7 @@ def _grid(lines: Iterable[tuple[str, str]]) -> Table:
 
 
 def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
-    """Name and value of what a round is and came to, "" where unknown."""
+    """Return name and value of each field of the round and its result, "" for an unknown value."""
     keys = ("number", "name", "status", "tags", "parent", "message", "note")
     result = (
         "eval_loss", "perplexity", "perplexity_interval", "base_perplexity", "train_seconds", "trained_tokens",
@@ -322,7 +322,7 @@ def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
 
 
 def _setting_lines(round_: Round) -> list[tuple[str, str]]:
-    """Name and value of what was planned, "" where unknown."""
+    """Return name and value of each field of the plan and the spec, "" for an unknown value."""
     plan = [(name.replace("_", " "), _plan_value(round_.plan, name)) for name in Plan.__struct_fields__]
     return plan + [(key, format_value(value)) for key, value in flatten(round_.spec).items()]
 

@@ -1,4 +1,4 @@
-"""`loratui eval N --data F`: a round's adapter and its base model on the rows of another file."""
+"""`loratui eval N --data F`: score a round's adapter and its base model on the rows of another file."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ def _with_progress(cockpit: Cockpit, round_: Round, data: DataSpec) -> Evaluatio
 
 
 def evaluation_table(round_: Round, evaluations: Sequence[EvaluationSummary]) -> Table:
-    """The round's own held-out rows first, then each other file it was scored on."""
+    """Return a table of the round's scores: its own held-out rows first, then each other file."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in EVALUATION_TITLES:
         table.add_column(title, justify="left" if title == "data" else "right")
     result = round_.result
-    own = (
+    first_row = (
         f"held out of {round_.spec.data.path}", str(round_.plan.eval_samples or ""),
         format_loss(result.eval_loss), format_perplexity(result.perplexity),
         format_interval(interval_of(result.eval_loss_interval)), format_perplexity(result.base_perplexity),
     )  # fmt: skip
-    for cells in (own, *map(evaluation_cells, evaluations)):
+    for cells in (first_row, *map(evaluation_cells, evaluations)):
         table.add_row(*(Text(clean_line(cell)) for cell in cells))
     return table

@@ -23,7 +23,7 @@ LISTED = (
     "train.gradient_accumulation_steps", "train.num_train_epochs", "train.warmup_steps", "train_seconds",
     "eval_loss", "perplexity", "base_perplexity", "against_base", "against_parent",
 )  # fmt: skip
-IF_ANY = ("tags", "against_base", "against_parent")  # columns that are left out where they would be empty
+IF_ANY = ("tags", "against_base", "against_parent")  # columns that are left out if they would be empty
 TITLES = {
     "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
     "train.gradient_accumulation_steps": "acc", "train.num_train_epochs": "ep", "train.warmup_steps": "warm",
@@ -34,33 +34,33 @@ TITLES = {
 
 def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = cockpit.store.rounds()
-    known = by_number(rounds)
-    rounds = sort_rounds(filter_rounds(rounds, options.filter, known), options.sort, known)
-    groups = group_rounds(rounds, options.group, known) if options.group else []
+    all_rounds = by_number(rounds)
+    rounds = sort_rounds(filter_rounds(rounds, options.filter, all_rounds), options.sort, all_rounds)
+    groups = group_rounds(rounds, options.group, all_rounds) if options.group else []
     cockpit.wake_runner()
     if options.json:
-        say(to_json(item for group in groups for item in group.rounds) if groups else to_json(rounds), end="")
+        say(to_json(round_ for group in groups for round_ in group.rounds) if groups else to_json(rounds), end="")
         return 0
     if not groups:
-        PlainConsole().print(_rounds_table(rounds, rounds, known))
+        PlainConsole().print(_rounds_table(rounds, rounds, all_rounds))
     for group in groups:
         say(group.heading(options.group))
-        PlainConsole().print(_rounds_table(group.rounds, rounds, known))
+        PlainConsole().print(_rounds_table(group.rounds, rounds, all_rounds))
     reference = find_leaders(rounds, "perplexity").reference
-    for reason in incomparable_reasons(rounds, known[reference]) if reference is not None else ():
+    for reason in incomparable_reasons(rounds, all_rounds[reference]) if reference is not None else ():
         say(f"{INCOMPARABLE} {reason}")
     return 0
 
 
-def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds) -> Table:
-    """A row per round; the columns are as wide as all of `among` would have them."""
+def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], all_rounds: Rounds) -> Table:
+    """Return a table with a row per round; the columns are wide enough for all of `among`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    apart = {key: find_leaders(among, key).incomparable for key in ("eval_loss", "perplexity")}
-    listed = [key for key in LISTED if key not in IF_ANY or any(columns()[key].text(item, known) for item in among)]
-    for key in listed:
+    incomparable = {key: find_leaders(among, key).incomparable for key in ("eval_loss", "perplexity")}
+    keys = [key for key in LISTED if key not in IF_ANY or any(columns()[key].text(each, all_rounds) for each in among)]
+    for key in keys:
         column = columns()[key]
-        width = max((cell_len(clean_line(column.text(item, known))) for item in among), default=0)
-        width += bool(apart.get(key))
+        width = max((cell_len(clean_line(column.text(each, all_rounds))) for each in among), default=0)
+        width += bool(incomparable.get(key))
         table.add_column(
             TITLES.get(key, column.title),
             justify="right" if column.numeric else "left",
@@ -69,7 +69,8 @@ def _rounds_table(rounds: Sequence[Round], among: Sequence[Round], known: Rounds
     table.add_column("note", overflow="ellipsis")
     for round_ in rounds:
         cells = [
-            INCOMPARABLE * (round_.number in apart.get(key, ())) + columns()[key].text(round_, known) for key in listed
+            INCOMPARABLE * (round_.number in incomparable.get(key, ())) + columns()[key].text(round_, all_rounds)
+            for key in keys
         ]
         texts = (clean_line(text) for text in (*cells, round_.message or round_.note))
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in texts))

@@ -1,4 +1,4 @@
-"""`loratui`: the terminal app, and the same over the command line, which scripts may rely on."""
+"""`loratui`: start the terminal app, or run a command of the command line."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Start = Callable[[Workspace], None]
 
 
 def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
-    """Run one command; returns its exit code: 0, 1 for a round that failed, 2 for bad input.
+    """Run one command or the app; return the exit code: 0, 1 for a round that failed, 2 for bad input.
 
-    `start` brings up the runner of a workspace; tests pass their own.
+    `start` starts the runner of a workspace; tests pass their own.
     """
     os.umask(PRIVATE_UMASK)
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
         return _run_app(arguments, start)
     except LoratuiError as error:
         missing = isinstance(error, StoreMissing) and "--readonly" not in arguments
-        hint = ": `loratui new` makes one, or name another with --workspace" if missing else ""
+        hint = ": `loratui new` makes one, --workspace DIR uses another" if missing else ""
         say(f"loratui: {error.message}{hint}", error=True)
         return EXIT_BAD_INPUT
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be told to a closed pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the closed pipe any more
         return 0
     except KeyboardInterrupt:
         return 130
@@ -61,14 +61,14 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells what is wrong in one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}: see {self.prog} -h")
 
 
 class ShowVersion(argparse.Action):
-    """As argparse's own, which wants the version before anybody has asked for it."""
+    """Print the version; argparse's own action would need it even if nobody asks for it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version  # 10 ms, and nothing else at the start needs it
@@ -92,11 +92,11 @@ def _run_app(arguments: list[str], start: Start) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe")
     set_umask(workspace)
-    for another in ("COLUMNS", "LINES"):  # which would be believed in the place of the terminal's own size
+    for another in ("COLUMNS", "LINES"):  # Textual would use them instead of the terminal's size
         os.environ.pop(another, None)
-    if "STY" in os.environ:  # GNU screen shows 256 colours at most, whatever the terminal around it said of itself
+    if "STY" in os.environ:  # GNU screen shows at most 256 colours, whatever the outer terminal can do
         os.environ.pop("COLORTERM", None)
-    gc.disable()  # the app turns it on again when it has something to show; what lives by then lives to the end
+    gc.disable()  # the app enables it after its first table; objects made before live to the end
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
     cockpit = Cockpit(workspace, start, readonly=options.readonly)
@@ -127,7 +127,7 @@ def _run_command(arguments: list[str], start: Start) -> int:
 
 
 def _tell_notices(cockpit: Cockpit) -> None:
-    """Say how the store was mended and what is wrong with it; of the first no more once a person has seen it."""
+    """Print the notices of the store: repairs, which a person sees only once, and what is wrong with it."""
     with suppress(LoratuiError):
         notices = cockpit.store.notices()
         for notice in notices:
@@ -139,15 +139,20 @@ def _tell_notices(cockpit: Cockpit) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="loratui", description="The terminal cockpit for fine-tuning with LoRA.",
-        epilog="Without a command: the terminal app over WORKSPACE (default: here).",
+        epilog="Without a command, the terminal app opens WORKSPACE (default: this directory).",
         usage="loratui [--readonly] [WORKSPACE] | loratui COMMAND ...",
     )  # fmt: skip
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     commands = parser.add_subparsers(prog="loratui", dest="command", metavar="COMMAND", required=True)
     for name, (text, add_arguments) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--workspace", default=".", metavar="DIR", help="where experiments.json and runs/ lie")
-        command.add_argument("--readonly", action="store_true", help="change nothing, start nothing, lock nothing")
+        command.add_argument(
+            "--workspace",
+            default=".",
+            metavar="DIR",
+            help="directory of experiments.json and runs/ (default: this directory)",
+        )
+        command.add_argument("--readonly", action="store_true", help="only read: change, start and lock nothing")
         add_arguments(command)
     return parser
 
@@ -161,9 +166,18 @@ def _json(parser: argparse.ArgumentParser) -> None:
 
 
 def _ls(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sort", default="number", metavar="KEY", help="a column; --sort=-KEY for the largest first")
-    parser.add_argument("--filter", default="", metavar="EXPR", help="for example 'ppl<3.3 lr>=1e-4 status:failed'")
-    parser.add_argument("--group", metavar="KEY", help="by what the rounds have in a column, with count and best")
+    parser.add_argument(
+        "--sort", default="number", metavar="KEY", help="sort by a column; --sort=-KEY puts the largest first"
+    )
+    parser.add_argument(
+        "--filter",
+        default="",
+        metavar="EXPR",
+        help="show only rounds that match, for example 'ppl<3.3 lr>=1e-4 status:failed'",
+    )
+    parser.add_argument(
+        "--group", metavar="KEY", help="group rounds with the same value in a column; show count and best of each"
+    )
     _json(parser)
 
 
@@ -173,8 +187,8 @@ def _show(parser: argparse.ArgumentParser) -> None:
 
 
 def _diff(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", type=int, metavar="A")
-    parser.add_argument("second", type=int, metavar="B")
+    parser.add_argument("first", type=int, metavar="A", help="number of the first round")
+    parser.add_argument("second", type=int, metavar="B", help="number of the second round")
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
@@ -182,26 +196,34 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="the Markdown file; pictures go beside it"
     )
-    parser.add_argument("--picture", choices=PICTURES, default="svg", help="what the curves are drawn as")
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--picture", choices=PICTURES, default="svg", help="format of the pictures (default: svg)")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def _eval(parser: argparse.ArgumentParser) -> None:
     _number(parser)
-    parser.add_argument("--data", required=True, metavar="F", help="a file of rows, or a dataset on the hub")
+    parser.add_argument(
+        "--data", required=True, metavar="F", help="a file of rows, or the name of a dataset on the hub"
+    )
     parser.add_argument("--samples", type=int, metavar="N", help="use the first N rows (default: all)")
     _json(parser)
 
 
 def _lineage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("number", nargs="?", type=int, metavar="N", help="a round of the family (default: all)")
+    parser.add_argument(
+        "number",
+        nargs="?",
+        type=int,
+        metavar="N",
+        help="number of a round: show its family only (default: all families)",
+    )
     _json(parser)
 
 
 def _spec(parser: argparse.ArgumentParser) -> None:
     origin = parser.add_mutually_exclusive_group()
     origin.add_argument("--preset", metavar="P", help="start from a preset")
-    origin.add_argument("--from", type=int, dest="parent", metavar="N", help="start from a clone of round N")
+    origin.add_argument("--from", type=int, dest="parent", metavar="N", help="start from the settings of round N")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="set one hyperparameter"
     )
@@ -209,7 +231,7 @@ def _spec(parser: argparse.ArgumentParser) -> None:
 
 def _move(parser: argparse.ArgumentParser) -> None:
     _number(parser)
-    parser.add_argument("place", type=int, metavar="PLACE", help="its place in the queue; 1 is the next to run")
+    parser.add_argument("place", type=int, metavar="PLACE", help="the new place in the queue; 1 runs next")
 
 
 def _preview(parser: argparse.ArgumentParser) -> None:
@@ -220,42 +242,48 @@ def _preview(parser: argparse.ArgumentParser) -> None:
 
 def _run(parser: argparse.ArgumentParser) -> None:
     _spec(parser)
-    parser.add_argument("--name", metavar="S", help="what to call the round")
-    parser.add_argument("--note", default="", metavar="S", help="why this round")
+    parser.add_argument("--name", metavar="S", help="name of the round")
+    parser.add_argument("--note", default="", metavar="S", help="note on the round, such as its purpose")
     _json(parser)
 
 
 def _new(parser: argparse.ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("--hold", action="store_true", help="keep it held until it is released")
+    parser.add_argument("--hold", action="store_true", help="hold it: it does not start before `loratui release`")
 
 
 def _edit(parser: argparse.ArgumentParser) -> None:
     _number(parser)
-    parser.add_argument("--name", metavar="S", help="what to call it")
-    parser.add_argument("--note", metavar="S", help="what to say of it")
+    parser.add_argument("--name", metavar="S", help="new name")
+    parser.add_argument("--note", metavar="S", help="new note")
     parser.add_argument(
-        "--tag", action="append", dest="tags", metavar="T", help="its tags, in place of those it has; '' for none"
+        "--tag",
+        action="append",
+        dest="tags",
+        metavar="T",
+        help="tag that replaces all old tags; give it again for more, '' for none",
     )
-    parser.add_argument("--pin", action="store_true", default=None, dest="pinned", help="keep it on top of the table")
-    parser.add_argument("--unpin", action="store_false", dest="pinned", help="let it stand among the others")
+    parser.add_argument(
+        "--pin", action="store_true", default=None, dest="pinned", help="show it at the top of the table"
+    )
+    parser.add_argument("--unpin", action="store_false", dest="pinned", help="show it among the others again")
     _json(parser)
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to export (default: all)")
     parser.add_argument("--format", choices=FORMATS, default="markdown")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the standard output")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of the standard output")
     parser.add_argument(
         "--curves", action="store_true",
         help="compare 2 to 10 rounds side by side in Markdown, with a picture of their curves beside FILE",
     )  # fmt: skip
-    parser.add_argument("--picture", choices=PICTURES, default="svg", help="kind of the picture (default: svg)")
-    parser.add_argument("--force", action="store_true", help="with --curves: replace files that are there")
+    parser.add_argument("--picture", choices=PICTURES, default="svg", help="format of the picture (default: svg)")
+    parser.add_argument("--force", action="store_true", help="with --curves: replace existing files")
 
 
 def _share(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--off", action="store_true", help="let nobody else read it any more")
+    parser.add_argument("--off", action="store_true", help="stop sharing: only you can read it")
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
@@ -264,29 +292,29 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "ls": ("list the rounds", _ls),
-    "show": ("show one round: spec, plan, status, result, note, other data, origin, sample answers", _show),
-    "diff": ("show what differs between two rounds, how the results moved, and whether that is real", _diff),
+    "show": ("show one round: spec, plan, status, result, note, scores on other files, origin, sample answers", _show),
+    "diff": ("compare two rounds: their settings, their results, and whether the difference is significant", _diff),
     "eval": ("score a round's adapter on the rows of another file", _eval),
-    "lineage": ("show which round came from which, what was changed, and how the result moved", _lineage),
+    "lineage": ("show which round was made from which, the changed settings, and how the result changed", _lineage),
     "new": ("queue a round and print it", _new),
-    "preview": ("show a row as it will be trained on, without queueing anything", _preview),
+    "preview": ("show a row of the data as training will use it; queues nothing", _preview),
     "run": ("queue a round and wait for its end, with a progress bar on a terminal", _run),
-    "reproduce": ("train a round's spec again, wait, and say whether the losses are the same", _show),
-    "queue": ("list what runs and what waits, in the order of their turns", _json),
-    "move": ("put a waiting round at a place of the queue; 1 runs next", _move),
-    "stop": ("stop a round after its step; adapter and checkpoint are kept", _number),
-    "resume": ("queue a round again that ended early", _number),
-    "hold": ("keep a queued round from being started", _number),
-    "release": ("queue a held round", _number),
-    "edit": ("rename a round, or change its note, its tags or whether it is pinned", _edit),
+    "reproduce": ("train a round again, wait for its end, and say whether the losses are the same", _show),
+    "queue": ("list the running and waiting rounds in the order in which they run", _json),
+    "move": ("move a waiting round to another place in the queue; 1 runs next", _move),
+    "stop": ("stop a round after its current step; saves adapter and checkpoint", _number),
+    "resume": ("queue a round that ended early, to continue it", _number),
+    "hold": ("hold a queued round, so that it does not start", _number),
+    "release": ("queue a held round again", _number),
+    "edit": ("change the name, note or tags of a round; pin or unpin it", _edit),
     "rm": ("delete a round and its run directory", _number),
-    "export": ("print the comparison of the rounds", _export),
-    "share": ("let the members of the directory's group read this workspace, with --readonly", _share),
-    "report": ("write up the rounds: setup, curves, what was changed and what came of it, samples", _report),
-    "ranking": ("rank the rounds by which of their answers people preferred", _json),
+    "export": ("print a comparison of rounds, or write it to a file", _export),
+    "share": ("let the members of the directory's group read this workspace with --readonly", _share),
+    "report": ("write a report on rounds: setup, curves, changes, results, sample answers", _report),
+    "ranking": ("rank the rounds by how often people preferred their answers", _json),
     "rebuild": ("make experiments.json again from runs/", _nothing),
-    "keys": ("print every action and its key, in the form of the config file", _nothing),
-    "doctor": ("tell what this machine has for training", _json),
+    "keys": ("print all actions and their keys in the format of the config file", _nothing),
+    "doctor": ("show what this machine offers for training", _json),
 }
 
 if __name__ == "__main__":

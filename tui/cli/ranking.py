@@ -1,4 +1,4 @@
-"""`loratui ranking`: the rounds in the order in which people preferred their answers."""
+"""`loratui ranking`: rank the rounds by how often people preferred their answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ranking(cockpit: Cockpit, options: argparse.Namespace) -> int:
         say(json_text({"ranking": [place.fields for place in ranking.places], **counts}))
         return 0
     if not ranking.places:
-        say("nothing has been judged yet: b on the table of rounds shows the answers of two side by side")
+        say("no answers have been judged yet: press b on the table of rounds to compare the answers of two rounds")
     else:
         PlainConsole().print(ranking_table(ranking))
         say("")

@@ -1,4 +1,4 @@
-"""`loratui report -o FILE`: the write-up of rounds, with its pictures beside it."""
+"""`loratui report -o FILE`: write a report on rounds, with its pictures beside it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def report(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
     rounds = [cockpit.store.get(number) for number in options.numbers] or cockpit.store.rounds()
     path = Path(options.output)
-    there = [str(file) for file in (path, *pictures_beside(rounds, path, options.picture)) if file.exists()]
-    if there and not options.force:
-        raise UsageError(f"{' and '.join(there)} would be replaced: --force does so")
+    existing = [str(file) for file in (path, *pictures_beside(rounds, path, options.picture)) if file.exists()]
+    if existing and not options.force:
+        raise UsageError(f"{' and '.join(existing)} would be replaced: give --force to do so")
     pictures = write_report(cockpit.workspace, rounds, path, options.picture)
     say(f"wrote {path}" + (f" and {' and '.join(map(str, pictures))}" if pictures else "; no round has a curve"))
     return 0

@@ -1,4 +1,4 @@
-"""`loratui reproduce N`: train a round's spec once more, and say whether it came out the same."""
+"""`loratui reproduce N`: train a round's spec again, and say whether the losses are the same."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _reproduce(cockpit: Cockpit, number: int) -> tuple[Round, Reproduction]:
     queued = cockpit.queue(original.spec, name=original.name, note=f"reproduces round {number}", parent=number)
     ended = wait_for_end(cockpit, queued)
     if ended.status is not Status.FINISHED:
-        raise RoundError(f"round {ended.number} is {ended.status}, so nothing can be said of round {number}")
+        raise RoundError(f"round {ended.number} is {ended.status}, so it cannot be compared with round {number}")
     return ended, reproduction(first, _events_of(cockpit, ended))
 
 
@@ -50,22 +50,22 @@ def _events_of(cockpit: Cockpit, round_: Round) -> list[AnyEvent]:
 
 
 def _print(number: int, round_: Round, reproduction: Reproduction) -> None:
-    """What came of it, in words, and where the two do not come from the same."""
-    what = f"{reproduction.steps:,} steps and {reproduction.evaluations} evaluations"
+    """Print the verdict, and a table of where the origins of the two rounds differ."""
+    compared = f"{reproduction.steps:,} steps and {reproduction.evaluations} evaluations"
     if reproduction.verdict == "identical":
-        say(f"round {round_.number} reproduces round {number}: all losses of {what} are identical")
+        say(f"round {round_.number} reproduces round {number}: all losses of {compared} are identical")
     else:
         since = f", the first at step {reproduction.first_step:,}" if reproduction.first_step is not None else ""
         say(
-            f"round {round_.number} against round {number}: {reproduction.verdict}; over {what} the losses differ "
+            f"round {round_.number} against round {number}: {reproduction.verdict}; over {compared} the losses differ "
             f"by up to {reproduction.step_difference:.1e}{since}, "
             f"the eval losses by up to {reproduction.eval_difference:.1e}"
         )
     if not reproduction.origins:
-        say("nothing is known that was not the same")
+        say("no difference in their origins is known")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("not the same", f"round {number}", f"round {round_.number}"):
+    for title in ("different", f"round {number}", f"round {round_.number}"):
         table.add_column(title)
     for row in reproduction.origins:
         table.add_row(*(Text(clean_line(cell)) for cell in row))

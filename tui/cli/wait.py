@@ -22,7 +22,11 @@ WAITING = frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPING})
 
 
 def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
-    """The round as it ended. Ctrl+C leaves it training and says how to stop it; it then raises KeyboardInterrupt."""
+    """Wait for the round and return it as it ended.
+
+    Raises:
+        KeyboardInterrupt: Ctrl+C was pressed; the round goes on, and a message says how to stop it.
+    """
     console = PlainConsole(error=True)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -33,17 +37,17 @@ def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
         with progress if console.is_terminal else nullcontext():
             return _follow(cockpit, round_, progress, console)
     except KeyboardInterrupt:
-        say(f"\nround {round_.number} goes on in the background: `loratui stop {round_.number}` ends it", error=True)
+        say(f"\nround {round_.number} continues in the background: `loratui stop {round_.number}` stops it", error=True)
         raise
 
 
 def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Console) -> Round:
     tail, run = EventTail(cockpit.workspace.run_dir(round_.id).events), RunSnapshot()
     task = progress.add_task("queued", total=round_.plan.total_steps)
-    seen = None
+    signature = None
     while True:
-        if cockpit.store.signature() != seen:  # before the events, so that an ended round's are all there to be read
-            seen = cockpit.store.signature()
+        if cockpit.store.signature() != signature:  # before the events, so that those of an ended round are complete
+            signature = cockpit.store.signature()
             round_ = cockpit.store.get(round_.number)
         for event in tail.poll():
             run.apply(event)

@@ -34,21 +34,21 @@ STYLES: dict[Role, str] = {
 
 
 class LineageLine(Struct, frozen=True):
-    """One line on the screen, of the round `number`; `selectable` unless that round is gone."""
+    """One line of the round `number`; not `selectable` if that round is deleted."""
 
     number: int
     parts: tuple[Part, ...]
     selectable: bool = True
 
     def as_text(self) -> Text:
-        """For the command line."""
+        """Return the line with colours for the command line."""
         return Text.assemble(*((text, STYLES[role]) for text, role in self.parts), no_wrap=True)
 
 
 def lineage_lines(family: Sequence[Kin], width: int | None) -> list[LineageLine]:
-    """The family in lines of at most `width` cells: for each round its result, what was changed, and why.
+    """Return the lines of a family, at most `width` cells each: result, changes and note of each round.
 
-    Without a width each sentence is a line of its own, whole.
+    Without a width, each sentence is one whole line.
     """
     best = best_rounds(kin.round for kin in family if kin.round is not None)
     return [line for kin in family for line in _lines_of(kin, family, best, width)]
@@ -59,17 +59,17 @@ def _lines_of(kin: Kin, family: Sequence[Kin], best: frozenset[int], width: int 
     below: Part = ("│ " * kin.depth + ("│ " if kin.goes_on else "  "), "rail")
     room = max(MIN_TEXT, width - cell_len(below[0])) if width is not None else UNBROKEN
     if kin.round is None:
-        gone: tuple[Part, ...] = (head, ("○ ", "rail"), (f"{kin.number}", "number"), ("  deleted", "note"))
-        yield LineageLine(kin.number, gone, selectable=False)
+        deleted: tuple[Part, ...] = (head, ("○ ", "rail"), (f"{kin.number}", "number"), ("  deleted", "note"))
+        yield LineageLine(kin.number, deleted, selectable=False)
         return
     start: tuple[Part, ...] = (head, ("● ", "rail"))
     for parts in _head(kin, kin.round, kin.number in best, room):
         yield LineageLine(kin.number, (*start, *parts))
         start = (below,)
     if kin.circular:
-        circle = f"it names round {kin.round.parent} as the one it came from, which came from it"
+        circle = f"its parent is round {kin.round.parent}, which was made from this round"
         yield from _filled(kin, below, circle.split(), room, "message")
-    yield from _filled(kin, below, _told_changes(kin, family), room, "changes")
+    yield from _filled(kin, below, _change_texts(kin, family), room, "changes")
     yield from _filled(kin, below, clean_line(kin.round.message).split(), room, "message")
     yield from _filled(kin, below, clean_line(kin.round.note).split(), room, "note")
 
@@ -82,7 +82,7 @@ def _filled(kin: Kin, below: Part, words: Sequence[str], room: int, role: Role) 
 
 
 def fill(words: Sequence[str], room: int) -> list[str]:
-    """`words` on lines of at most `room` cells; only one that is longer than a line is broken."""
+    """Put `words` on lines of at most `room` cells; only a word longer than a line is broken."""
     lines: list[str] = []
     room_left = 0
     for word in words:
@@ -97,23 +97,23 @@ def fill(words: Sequence[str], room: int) -> list[str]:
 
 
 def cut(text: str, room: int) -> str:
-    """`text` in at most `room` cells, an ellipsis where it was cut."""
+    """Return `text` in at most `room` cells, with an ellipsis where it was cut."""
     return text if cell_len(text) <= room else set_cell_size(text, room - 1).rstrip() + "…"
 
 
 def _head(kin: Kin, round_: Round, is_best: bool, room: int) -> Iterator[tuple[Part, ...]]:
-    """Number and name with the result at the right end, or beneath where there is no room for both."""
+    """Yield number and name with the result at the right end, or on a second line if they do not fit on one."""
     number: Part = (str(round_.number), "number")
     name = clean_line(round_.name)
     result = _result(kin, round_, is_best)
     room_left = room - cell_len(number[0]) - 2
-    beside = room_left - 2 - sum(cell_len(text) for text, _ in result)
-    if beside < min(cell_len(name), MIN_NAME):
+    name_room = room_left - 2 - sum(cell_len(text) for text, _ in result)
+    if name_room < min(cell_len(name), MIN_NAME):
         yield (number, ("  ", "name"), (cut(name, room_left), "name"))
         yield tuple(result)
         return
-    name = cut(name, beside)
-    gap = " " * (beside - cell_len(name) + 2 if room < UNBROKEN else 2)
+    name = cut(name, name_room)
+    gap = " " * (name_room - cell_len(name) + 2 if room < UNBROKEN else 2)
     yield (number, ("  ", "name"), (name, "name"), (gap, "name"), *result)
 
 
@@ -140,17 +140,17 @@ def _result(kin: Kin, round_: Round, is_best: bool) -> list[Part]:
     return parts
 
 
-def _told_changes(kin: Kin, family: Sequence[Kin]) -> list[str]:
-    """What was changed, or for the first round what it had in the fields that were changed after it."""
+def _change_texts(kin: Kin, family: Sequence[Kin]) -> list[str]:
+    """Return the changes from the parent; for the first round, its values of the fields that were changed later."""
     if kin.parent is not None:
-        texts = [f"{field_name(item.key)} {clean_line(item.old)} → {clean_line(item.new)}" for item in changes(kin)]
-        return listed(texts) or ["the same spec"]
+        texts = [f"{field_name(each.key)} {clean_line(each.old)} → {clean_line(each.new)}" for each in changes(kin)]
+        return with_commas(texts) or ["the same spec"]
     if kin.round is None or kin is not family[0]:
         return []
-    changed = dict.fromkeys(item.key for other in family for item in changes(other))
-    return listed([f"{field_name(key)} {clean_line(spec_text(key, kin.round))}" for key in changed])
+    changed = dict.fromkeys(each.key for other in family for each in changes(other))
+    return with_commas([f"{field_name(key)} {clean_line(spec_text(key, kin.round))}" for key in changed])
 
 
-def listed(items: Sequence[str]) -> list[str]:
-    """`items` with commas between them."""
-    return [f"{item}," for item in items[:-1]] + list(items[-1:])
+def with_commas(texts: Sequence[str]) -> list[str]:
+    """Return `texts` with a comma at the end of each but the last."""
+    return [f"{text}," for text in texts[:-1]] + list(texts[-1:])

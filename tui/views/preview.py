@@ -1,4 +1,4 @@
-"""A row of the data in words and colours, for the screen and for the command line."""
+"""A row of the data as coloured text, for the screen and for the command line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _row_line(preview: Preview) -> str:
 
 
 def preview_text(preview: Preview, marks: tuple[str, str] = ("", "")) -> Text:
-    """The row's text, what is supervised in colour and between `marks`; what is cut is struck out behind scissors."""
+    """Return the row's text: supervised parts in colour and between `marks`, cut parts struck out after scissors."""
     text = Text()
     for index, segment in enumerate(preview.segments):
         if segment.cut and not preview.segments[index - 1].cut:

@@ -13,7 +13,7 @@ TITLES = ("place", "round", "judgements", "preferred", "95 %", "worth", "95 %", 
 
 
 def ranking_table(ranking: Ranking) -> Table:
-    """A row for each that was judged, the best first."""
+    """Return a table with a row for each judged round or base model, the best first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in TITLES:
         table.add_column(title, justify="left" if title in ("round", "name") else "right", no_wrap=title != "name")
@@ -23,11 +23,11 @@ def ranking_table(ranking: Ranking) -> Table:
 
 
 def _cells(number: int, place: Place) -> tuple[str, ...]:
-    called, name = (
+    label, name = (
         ("base", place.contestant.model) if place.round is None else (str(place.round.number), place.round.name)
     )
     return (
-        str(number), called, f"{place.rate.count:,}", f"{100 * place.rate.rate:.0f} %", interval_text(place.rate),
+        str(number), label, f"{place.rate.count:,}", f"{100 * place.rate.rate:.0f} %", interval_text(place.rate),
         worth_text(place.worth), f"{worth_text(place.low)}–{worth_text(place.high)}", name,
     )  # fmt: skip
 
@@ -37,8 +37,8 @@ def ranking_remarks(ranking: Ranking, unread: int = 0) -> list[str]:
     remarks = [f"Worth: {WORTH_EXPLAINED}"] if ranking.places else []
     if ranking.groups > 1:
         remarks.append(
-            f"These are {ranking.groups} groups that were never judged against each other, even through others: where "
-            "one stands beside another is not known"
+            f"There are {ranking.groups} groups of rounds that were never judged against each other, not even "
+            "through a third round: their order is not known"
         )
     if ranking.left_out:
         remarks.append(f"{ranking.left_out:,} judgements of deleted rounds or of earlier answers are left out")

@@ -1,4 +1,4 @@
-"""Sample answers, each prompt with what was expected, what the base model said and what the adapter says by now."""
+"""Sample answers: each prompt with the expected answer and those of the base model and the adapter."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ INSTRUCTION, RESPONSE = "### Instruction:", "### Response:"  # Alpaca's headings
 
 
 def sample_table(samples: Sequence[Sampled], steps: Sequence[int] | None = None) -> Table:
-    """The prompts in the order they were asked in, each with the base model's answer and those after `steps`.
+    """Return a table of the prompts in order, each with the answers of the base model and of the adapter at `steps`.
 
-    Without `steps` it is the latest.
+    Without `steps`, the latest step is shown.
     """
     steps = [samples[-1].step] if steps is None else steps
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    answers = {(item.prompt, item.step): item for item in samples}
-    for number, prompt in enumerate(dict.fromkeys(item.prompt for item in samples), 1):
+    answers = {(sample.prompt, sample.step): sample for sample in samples}
+    for number, prompt in enumerate(dict.fromkeys(sample.prompt for sample in samples), 1):
         recorded = [
             answers[prompt, step] for step in (0, *(step for step in steps if step > 0)) if (prompt, step) in answers
         ]
@@ -33,17 +33,17 @@ def sample_table(samples: Sequence[Sampled], steps: Sequence[int] | None = None)
             table.add_row()
         table.add_row(Text(f"prompt {number}", "bold"), Text(_lines(question(prompt)), "bold"))
         table.add_row(Text("expected", "dim"), Text(_lines(recorded[0].expected), "dim"))
-        for item in recorded:
-            name = Text(f"step {item.step:,}", "bold") if item.step > 0 else Text("base")
-            table.add_row(name, Text(_lines(item.text)))
+        for sample in recorded:
+            name = Text(f"step {sample.step:,}", "bold") if sample.step > 0 else Text("base")
+            table.add_row(name, Text(_lines(sample.text)))
     return table
 
 
 def question(prompt: str) -> str:
-    """The prompt without what every Alpaca row has around its instruction and input."""
+    """Return the prompt without the fixed text of the Alpaca layout."""
     return (prompt.partition(INSTRUCTION)[2] or prompt).removesuffix(RESPONSE)
 
 
 def _lines(text: str) -> str:
-    """The lines that say something, harmless to the terminal."""
+    """Return the lines that are not blank, safe for the terminal."""
     return clean("\n".join(line for line in text.splitlines() if line.strip())) or "(nothing)"

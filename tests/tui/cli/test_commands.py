@@ -152,7 +152,10 @@ def test_export_with_curves_writes_document_and_picture(
     assert "# Rounds 2 and 3 side by side" in path.read_text() and "](out.svg)" in path.read_text()
     before = path.read_text()
     assert cli("export", "--curves", "-o", str(path)) == 2
-    assert capsys.readouterr().err == f"loratui: {path} and {tmp_path / 'out.svg'} would be replaced: --force does so\n"
+    assert (
+        capsys.readouterr().err
+        == f"loratui: {path} and {tmp_path / 'out.svg'} would be replaced: give --force to do so\n"
+    )
     assert path.read_text() == before
     assert cli("export", "--curves", "--force", "--picture", "png", "-o", str(path)) == 0
     assert "# Rounds 1, 2 and 3 side by side" in path.read_text() and (tmp_path / "out.png").is_file()

@@ -67,12 +67,12 @@ def test_groups_that_never_met_are_told(judged: Cockpit, capsys: pytest.CaptureF
     other = BASE.__class__("other/model"), SECOND.__class__("other/model", judged.store.add(make_round).id, 10)
     append_judgement(judged.workspace.judgements, preferred("a", "tie", sides=other))
     assert run(judged) == 0
-    assert "These are 2 groups that were never judged against each other" in capsys.readouterr().out
+    assert "There are 2 groups of rounds that were never judged against each other" in capsys.readouterr().out
 
 
 def test_nothing_judged_is_told(idle_cockpit: Cockpit, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(idle_cockpit) == 0
-    assert capsys.readouterr().out.startswith("nothing has been judged yet: b on the table of rounds")
+    assert capsys.readouterr().out.startswith("no answers have been judged yet: press b on the table of rounds")
     idle_cockpit.workspace.judgements.mkdir()
     assert run(idle_cockpit) == 2
     assert "judgements.jsonl cannot be read (it is a directory)" in capsys.readouterr().err

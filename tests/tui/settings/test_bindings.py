@@ -157,7 +157,7 @@ async def test_letter_that_would_be_typed_into_a_field_is_no_key_of_the_form(
     async with opened(one_round, tmp_path, edit__start="S") as pilot:
         await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
         await pilot.press("n", "enter")
-        await until(pilot, lambda: "which is typed into the fields" in notices(pilot), "the refusal")
+        await until(pilot, lambda: "which is text in the fields" in notices(pilot), "the refusal")
         keys = {active.binding.id: key for key, active in pilot.app.screen.active_bindings.items()}
         assert keys["edit.start"] == "ctrl+s"
 

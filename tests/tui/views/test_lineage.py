@@ -93,7 +93,7 @@ def test_round_that_is_gone_keeps_those_that_came_from_it_together() -> None:
 
 def test_circle_is_told() -> None:
     lines = told([make_round(1, parent=2), make_round(2, parent=1)], None)
-    assert "│ it names round 2 as the one it came from, which came from it" in lines
+    assert "│ its parent is round 2, which was made from this round" in lines
 
 
 def test_long_note_is_cut() -> None:

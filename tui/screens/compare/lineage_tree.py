@@ -47,7 +47,9 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("j,down", "move(1)", "Next round", show=False, tooltip="Down to the next round", id="lineage.down"),
         Binding("k,up", "move(-1)", "Round before", show=False, tooltip="Up to the round before", id="lineage.up"),
         Binding("h,left", "parent", "Parent", show=False, tooltip="To the round it came from", id="lineage.parent"),
-        Binding("l,right", "child", "Child", show=False, tooltip="To the first that came from it", id="lineage.child"),
+        Binding(
+            "l,right", "child", "Child", show=False, tooltip="To the first round that came from it", id="lineage.child"
+        ),
         Binding("g,home", "move_to(0)", "First", show=False, tooltip="To the first round", id="lineage.first"),
         Binding("G,end", "move_to(-1)", "Last", show=False, tooltip="To the last round", id="lineage.last"),
         Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False, tooltip="A page down", id="lineage.page_down"),

@@ -16,7 +16,7 @@ def open_comparison(screen: WorkspaceScreen, rounds: Sequence[Round]) -> None:
     from tui.screens.compare.screen import CompareScreen
 
     if not rounds:
-        screen.notify("mark the rounds to compare with space", markup=False)
+        screen.notify("press space to mark the rounds that you want to compare", markup=False)
         return
     try:
         check_count(rounds)

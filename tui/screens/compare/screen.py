@@ -42,14 +42,18 @@ class CompareScreen(WorkspaceScreen):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (150, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "e", "export('svg')", "Export", tooltip="Write it as Markdown, the curves beside it", id="compare.export"
+            "e",
+            "export('svg')",
+            "Export",
+            tooltip="Write the comparison as Markdown, with a picture of the curves",
+            id="compare.export",
         ),
         Binding(
             "E",
             "export('png')",
             "Export with a PNG",
             show=False,
-            tooltip="Write it as Markdown, the curves as a PNG beside it",
+            tooltip="Write the comparison as Markdown, with the curves as a PNG",
             id="compare.export_png",
         ),
         Binding("escape,c", "app.pop_screen", "Back", tooltip="Back to the table of rounds", id="compare.back"),
@@ -222,7 +226,8 @@ class CompareScreen(WorkspaceScreen):
             if yes:
                 self._export(path, format_)
 
-        question = f"{' and '.join(existing)} {'are' if len(existing) > 1 else 'is'} there already. Write anew?"
+        exist, them = ("exist", "them") if len(existing) > 1 else ("exists", "it")
+        question = f"{' and '.join(existing)} {exist}. Overwrite {them}?"
         self.app.push_screen(ConfirmScreen(question, "Overwrite"), answered)
 
     @work(thread=True, exclusive=True, group="export")

@@ -32,12 +32,14 @@ class CompareTable(VirtualTable):
             "equals_sign",
             "screen.everything",
             "All fields",
-            tooltip="Show what is the same too, and back",
+            tooltip="Show all fields, or only those that differ",
             id="compare.all",
         ),
         Binding("m", "screen.metric(1)", "Metric", tooltip="Draw the next metric of the curves", id="compare.metric"),
-        Binding("M", "screen.metric(-1)", "Before", show=False, tooltip="The metric before", id="compare.before"),
-        Binding("f", "screen.full", "Full screen", tooltip="The curves alone on the screen", id="compare.full"),
+        Binding(
+            "M", "screen.metric(-1)", "Before", show=False, tooltip="Draw the metric before it", id="compare.before"
+        ),
+        Binding("f", "screen.full", "Full screen", tooltip="Show only the curves", id="compare.full"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -41,7 +41,7 @@ class PreviewScreen(WorkspaceScreen):
         self._row_loading = False
 
     def compose(self) -> ComposeResult:
-        title = Text.assemble(("Preview", "bold"), "  what is supervised is ", ("marked", SUPERVISED))
+        title = Text.assemble(("Preview", "bold"), "  the supervised part is ", ("marked", SUPERVISED))
         yield Static(title, id="title", markup=False)
         yield Static("loading the data and the tokenizer ...", id="preview-facts", markup=False)
         with ScrollText(id="preview-body"):

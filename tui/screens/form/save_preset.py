@@ -55,5 +55,5 @@ def _save(screen: WorkspaceScreen, name: str, preset: Preset) -> None:
     if name not in presets():
         write()
         return
-    question = f"There is a preset {name} already: {load_preset(name).description}. Write over it?"
+    question = f"The preset {name} exists: {load_preset(name).description}. Overwrite it?"
     screen.app.push_screen(ConfirmScreen(question, "Overwrite"), write)

@@ -52,19 +52,23 @@ class EditScreen(WorkspaceScreen):
             "ctrl+o",
             "preview",
             "Preview",
-            tooltip="Show rows as they will be trained on",
+            tooltip="Show the rows as they are used for training",
             priority=True,
             id="edit.preview",
         ),
-        Binding("ctrl+n", "note", "Note", tooltip="Say why this round", priority=True, id="edit.note"),
+        Binding("ctrl+n", "note", "Note", tooltip="Write down why you start this round", priority=True, id="edit.note"),
         Binding(
-            "ctrl+r", "reset_field", "Reset field", tooltip="Put the field back to where it started", id="edit.reset"
+            "ctrl+r",
+            "reset_field",
+            "Reset field",
+            tooltip="Reset the field to the value it had at the start",
+            id="edit.reset",
         ),
         Binding(
             "ctrl+y",
             "copy_line",
             "Copy --set",
-            tooltip="Copy what was changed, to be pasted behind loratui new or into another form",
+            tooltip="Copy your changes, to paste them after loratui new or into another form",
             priority=True,
             id="edit.copy",
         ),
@@ -72,7 +76,7 @@ class EditScreen(WorkspaceScreen):
             "ctrl+f",
             "save_preset",
             "Save preset",
-            tooltip="Keep these settings as a preset to start from",
+            tooltip="Save these settings as a preset",
             priority=True,
             id="edit.preset",
         ),
@@ -93,7 +97,7 @@ class EditScreen(WorkspaceScreen):
                 yield Static(Content.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
                 with Horizontal(classes="head-field"):
                     yield Label("name", classes="field-name", markup=False)
-                    yield SanitizedInput(self._origin.name, compact=True, id="name", placeholder="what to call it")
+                    yield SanitizedInput(self._origin.name, compact=True, id="name", placeholder="name of the round")
                 with Horizontal(classes="head-field"):
                     yield Label("note", classes="field-name", markup=False)
                     yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
@@ -280,4 +284,4 @@ class EditScreen(WorkspaceScreen):
             if yes:
                 self.app.pop_screen()
 
-        self.app.push_screen(ConfirmScreen("Throw away what you changed here?", "Throw away"), answered)
+        self.app.push_screen(ConfirmScreen("Discard your changes?", "Discard"), answered)

@@ -127,7 +127,7 @@ class SpecForm(VerticalScroll, can_focus=False):
             "enter",
             "Choose, or next",
             show=False,
-            tooltip="The list of the model's modules in target_modules, elsewhere the next field",
+            tooltip="In target_modules, list the model's modules; elsewhere, go to the next field",
             priority=True,
             id="form.enter",
         ),

@@ -34,9 +34,9 @@ class StartFromScreen(ModalScreen[Origin | None]):
     StartFromScreen .broken-preset { height: auto; color: $text-warning; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "cancel", "Back", tooltip="Start no round", id="start.cancel"),
-        Binding("j", "move('cursor_down')", "Down", show=False, tooltip="To the next", id="start.down"),
-        Binding("k", "move('cursor_up')", "Up", show=False, tooltip="To the one before", id="start.up"),
+        Binding("escape,q", "cancel", "Back", tooltip="Go back without a new round", id="start.cancel"),
+        Binding("j", "move('cursor_down')", "Down", show=False, tooltip="To the next entry", id="start.down"),
+        Binding("k", "move('cursor_up')", "Up", show=False, tooltip="To the entry before", id="start.up"),
     ]
 
     def __init__(self, selected: Round | None) -> None:

@@ -29,7 +29,7 @@ class TargetModulesScreen(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space,x", "tick", "Tick", tooltip="Tick the module, or untick it", id="modules.tick"),
-        Binding("enter", "accept", "Take", tooltip="Take what is ticked", priority=True, id="modules.accept"),
+        Binding("enter", "accept", "Take", tooltip="Use the ticked modules", priority=True, id="modules.accept"),
         Binding("escape", "cancel", "Back", tooltip="Leave the field as it was", id="modules.cancel"),
         Binding("j", "move(1)", "Down", show=False, tooltip="To the next module", id="modules.down"),
         Binding("k", "move(-1)", "Up", show=False, tooltip="To the module before", id="modules.up"),

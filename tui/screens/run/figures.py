@@ -71,7 +71,7 @@ class RunHeader(Vertical):
         title = self.query_one("#run-title", CachedText)
         title.tell(self._title(round_, run, total, elapsed, title.size.width or 78))
         self.query_one(RunBar).show(step.step / total if step is not None and total else 0.0)
-        imported = "imported: only its result is here, not its run" if round_.status is Status.IMPORTED else ""
+        imported = "imported: only its result is stored, not its run" if round_.status is Status.IMPORTED else ""
         messages = dict.fromkeys([imported, round_.message or run.message, *warnings, *run.warnings])
         panel = self.query_one("#run-message", CachedText)
         text = "\n".join(clean_line(message) for message in messages if message)

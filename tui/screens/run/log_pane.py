@@ -39,13 +39,13 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line further down", id="log.down"),
-        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line further up", id="log.up"),
-        Binding("h,left", "scroll_left", "Left", show=False, tooltip="To the left in long lines", id="log.left"),
-        Binding("l,right", "scroll_right", "Right", show=False, tooltip="To the right in long lines", id="log.right"),
+        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line down", id="log.down"),
+        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line up", id="log.up"),
+        Binding("h,left", "scroll_left", "Left", show=False, tooltip="Scroll left in long lines", id="log.left"),
+        Binding("l,right", "scroll_right", "Right", show=False, tooltip="Scroll right in long lines", id="log.right"),
         Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id="log.page_down"),
         Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id="log.page_up"),
-        Binding("g,home", "scroll_home", "First", show=False, tooltip="To the first line kept", id="log.first"),
+        Binding("g,home", "scroll_home", "First", show=False, tooltip="To the first line", id="log.first"),
         Binding("G,end", "scroll_end", "Last", show=False, tooltip="To the last line, and follow it", id="log.last"),
     ]
 
@@ -261,7 +261,9 @@ class LogPane(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(id="log-title", markup=False)
         yield LogView(id="log-view")
-        yield Input(id="log-search", placeholder="search the log, enter to go there, esc to mark nothing", compact=True)
+        yield Input(
+            id="log-search", placeholder="search the log: enter goes to the match, esc ends the search", compact=True
+        )
 
     def on_mount(self) -> None:
         self._say()
@@ -275,7 +277,7 @@ class LogPane(Vertical):
         view = self.view
         words = ["log", "following" if view.following else "not following: F goes to the end"]
         if not view.lines:
-            words[1:] = ["nothing in it"]
+            words[1:] = ["empty"]
         words += ["wrapped"] * view.wrapping
         if match_position := view.match_position:
             words.append(f"{clean_line(self._searched)!r} {match_position}")

@@ -21,11 +21,19 @@ class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
     """Each prompt with the base model's answer and below it a later one: the latest, or the chosen one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "evaluation(-1)", "Earlier", tooltip="The answers one evaluation earlier", id="samples.left"),
-        Binding("right,l", "evaluation(1)", "Later", tooltip="The answers one evaluation later", id="samples.right"),
-        Binding("a", "all", "All", tooltip="Every evaluation's answers beneath each other", id="samples.all"),
-        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line further down", id="samples.down"),
-        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line further up", id="samples.up"),
+        Binding(
+            "left,h",
+            "evaluation(-1)",
+            "Earlier",
+            tooltip="Show the answers of the evaluation before",
+            id="samples.left",
+        ),
+        Binding(
+            "right,l", "evaluation(1)", "Later", tooltip="Show the answers of the next evaluation", id="samples.right"
+        ),
+        Binding("a", "all", "All", tooltip="Show the answers of all evaluations, or of one", id="samples.all"),
+        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line down", id="samples.down"),
+        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line up", id="samples.up"),
         Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id="samples.page_down"),
         Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id="samples.page_up"),
         Binding("g,home", "scroll_home", "First", show=False, tooltip="To the first prompt", id="samples.first"),
@@ -111,4 +119,4 @@ def _absence(round_: Round) -> str:
         return "This round makes no samples: its train.sample_tokens is 0."
     if round_.status in ACTIVE:
         return "No samples yet: they come after each evaluation, first of the base model."
-    return "There are no samples of this round."
+    return "This round has no samples."

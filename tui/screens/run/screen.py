@@ -40,18 +40,18 @@ class LiveScreen(WorkspaceScreen):
     AUTO_FOCUS = "CurveChart"
     ALLOW_IN_MAXIMIZED_VIEW = "Banner, RunHeader, KeyFooter"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "back", "Back", tooltip="One layer out; training goes on", id="live.back"),
+        Binding("escape,backspace", "back", "Back", tooltip="Go one step back; training goes on", id="live.back"),
         Binding("tab", "app.focus_next", "Pane", tooltip="To the next pane: curve, machine, log", id="live.pane"),
-        Binding("f", "full", "Full screen", tooltip="The pane alone on the screen, and back", id="live.full"),
-        Binding("s", "samples", "Samples", tooltip="The sample answers, and back to the curve", id="live.samples"),
+        Binding("f", "full", "Full screen", tooltip="Show only this pane, or all of them", id="live.full"),
+        Binding("s", "samples", "Samples", tooltip="Show the sample answers, or the curve", id="live.samples"),
         Binding("x", "stop", "Stop", tooltip="Stop this round; adapter and checkpoint are kept", id="live.stop"),
         Binding("y", "copy", "Copy", show=False, tooltip="Copy a path, the --set line, or the table", id="live.copy"),
-        Binding("J", "other(1)", "Next round", tooltip="The next round that runs or is queued", id="live.next"),
-        Binding("K", "other(-1)", "Round before", show=False, tooltip="The one before", id="live.before"),
+        Binding("J", "other(1)", "Next round", tooltip="To the next round that runs or is queued", id="live.next"),
+        Binding("K", "other(-1)", "Round before", show=False, tooltip="To the round before it", id="live.before"),
         Binding("slash", "search", "Search log", tooltip="Find a text in the log", id="log.search"),
-        Binding("n", "next_match(1)", "Next match", show=False, tooltip="The next place found", id="log.next"),
-        Binding("N", "next_match(-1)", "Match before", show=False, tooltip="The place found before", id="log.before"),
-        Binding("w", "wrap", "Wrap", show=False, tooltip="Wrap the log's long lines, and back", id="log.wrap"),
+        Binding("n", "next_match(1)", "Next match", show=False, tooltip="To the next match in the log", id="log.next"),
+        Binding("N", "next_match(-1)", "Match before", show=False, tooltip="To the match before it", id="log.before"),
+        Binding("w", "wrap", "Wrap", show=False, tooltip="Wrap the log's long lines, or do not", id="log.wrap"),
         Binding("F", "follow", "Follow", show=False, tooltip="Go to the log's end and stay there", id="log.follow"),
     ]
 

@@ -62,21 +62,36 @@ class CurveChart(Widget, can_focus=True):
         Binding("m", "metric(1)", "Metric", tooltip="Chart the next metric", id="chart.metric"),
         Binding("M", "metric(-1)", "Metric", show=False, tooltip="Chart the metric before", id="chart.metric_before"),
         Binding(
-            "i", "along", "X", show=False, tooltip="Chart by step, by epoch, by time of training", id="chart.along"
+            "i", "along", "X", show=False, tooltip="Chart by step, by epoch or by time of training", id="chart.along"
         ),
-        Binding("o", "logarithmic", "Log", show=False, tooltip="Logarithmic scale, and back", id="chart.log"),
+        Binding("o", "logarithmic", "Log", show=False, tooltip="Logarithmic scale, or linear", id="chart.log"),
         Binding("right_square_bracket", "smooth(1)", "More", show=False, tooltip="Smooth more", id="chart.smoother"),
         Binding("left_square_bracket", "smooth(-1)", "Less", show=False, tooltip="Smooth less", id="chart.rougher"),
-        Binding("left,h", "cursor(-1)", "Left", show=False, tooltip="Read values: cursor left", id="chart.left"),
-        Binding("right,l", "cursor(1)", "Right", show=False, tooltip="Read values: cursor right", id="chart.right"),
-        Binding("home,g", "cursor_to(-1)", "First", show=False, tooltip="Cursor to the first value", id="chart.first"),
-        Binding("end,G", "cursor_to(1)", "Last", show=False, tooltip="Cursor to the last value", id="chart.last"),
+        Binding(
+            "left,h", "cursor(-1)", "Left", show=False, tooltip="Read values: move the cursor left", id="chart.left"
+        ),
+        Binding(
+            "right,l", "cursor(1)", "Right", show=False, tooltip="Read values: move the cursor right", id="chart.right"
+        ),
+        Binding(
+            "home,g",
+            "cursor_to(-1)",
+            "First",
+            show=False,
+            tooltip="Move the cursor to the first value",
+            id="chart.first",
+        ),
+        Binding(
+            "end,G", "cursor_to(1)", "Last", show=False, tooltip="Move the cursor to the last value", id="chart.last"
+        ),
         Binding("plus,equals_sign", "zoom(1)", "In", show=False, tooltip="Zoom in, around the cursor", id="chart.in"),
         Binding("minus", "zoom(-1)", "Out", show=False, tooltip="Zoom out", id="chart.out"),
-        Binding("shift+left,H", "pan(-1)", "Pan", show=False, tooltip="Zoomed in: go left", id="chart.pan_left"),
-        Binding("shift+right,L", "pan(1)", "Pan", show=False, tooltip="Zoomed in: go right", id="chart.pan_right"),
-        Binding("0", "all", "All", show=False, tooltip="The whole curve again, without cursor", id="chart.all"),
-        Binding("f", "full", "Full screen", tooltip="The chart alone on the screen; esc comes back", id="chart.full"),
+        Binding("shift+left,H", "pan(-1)", "Pan", show=False, tooltip="Move left when zoomed in", id="chart.pan_left"),
+        Binding(
+            "shift+right,L", "pan(1)", "Pan", show=False, tooltip="Move right when zoomed in", id="chart.pan_right"
+        ),
+        Binding("0", "all", "All", show=False, tooltip="Show the whole curve, without cursor", id="chart.all"),
+        Binding("f", "full", "Full screen", tooltip="Show only the chart; esc goes back", id="chart.full"),
     ]
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:

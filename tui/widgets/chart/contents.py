@@ -54,7 +54,7 @@ TINY_WINDOW = 1e-6  # half the width of a window that is a single point
 NAMED_STEPS = 3
 NEVER_RECORDED = {
     Metric.EVAL_LOSS: "not evaluated yet",
-    Metric.MEMORY: "no GPU memory was recorded: only training on a GPU has any",
+    Metric.MEMORY: "no GPU memory was recorded: only training on a GPU uses it",
 }
 
 NO_POINTS = Points(np.empty(0, np.int64), np.empty(0), np.empty(0))
@@ -233,10 +233,10 @@ class ChartContents:
         if metric is not Metric.EVAL_LOSS and not any(len(item.curve) for item in self.series):
             return "no step yet"
         if any(len(points.x) for points in self.points):
-            return "nothing in this part: 0 shows everything"
+            return "no values in this part: 0 shows everything"
         if self.view.logarithmic and any(len(points.x) for points in self._points_of_metric()):
-            return "nothing above 0, which a logarithmic scale needs: o goes back"
-        return NEVER_RECORDED.get(metric, f"no {metric.value} that is a number")
+            return "no value above 0, so no logarithmic scale: o goes back"
+        return NEVER_RECORDED.get(metric, f"no finite {metric.value}")
 
     def title(self, style: Styles) -> Content:
         """Return the metric, the legend of several runs, and the steps whose values are not finite."""
@@ -304,9 +304,9 @@ def mark_of(number: int) -> str:
 
 
 def _tell_lost(steps: Sequence[int]) -> str:
-    """Return a sentence such as `3 no number: step 4, 5, 9`."""
+    """Return a sentence such as `3 not finite: step 4, 5, 9`."""
     named = ", ".join(f"{step:,}" for step in steps[:NAMED_STEPS])
-    return f"{len(steps):,} no number: step {named}" + (" …" if len(steps) > NAMED_STEPS else "")
+    return f"{len(steps):,} not finite: step {named}" + (" …" if len(steps) > NAMED_STEPS else "")
 
 
 def _x_axis(along: XAxis) -> Axis:

@@ -294,7 +294,8 @@ async def test_c_without_a_parent_or_marks_says_what_to_do(open_app: OpenApp, th
         await pilot.press("g", "c")
         await until(pilot, lambda: len(pilot.app._notifications) == 1, "the word")
         (told,) = pilot.app._notifications
-        assert told.message == "mark the rounds to compare with space" and on_screen(pilot, "RoundsScreen")
+        assert told.message == "press space to mark the rounds that you want to compare"
+        assert on_screen(pilot, "RoundsScreen")
 
 
 async def test_run_that_cannot_be_read_is_told(open_app: OpenApp, three: Cockpit, tmp_path: Path) -> None:

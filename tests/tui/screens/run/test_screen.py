@@ -144,7 +144,7 @@ async def test_imported_round_says_that_only_its_result_is_here(
 ) -> None:
     async with open_app(Cockpit(reference_workspace, lambda _: None)) as pilot:
         await open_first(pilot)
-        await until(pilot, lambda: "only its result is here" in shown(pilot, "#run-message"), "the word")
+        await until(pilot, lambda: "only its result is stored" in shown(pilot, "#run-message"), "the word")
         assert "1.2167" in shown(pilot, "#figures") and "3.38" in shown(pilot, "#figures")
 
 
@@ -253,7 +253,7 @@ async def test_answers_are_scrolled(open_app: OpenApp, idle_cockpit: Cockpit, na
 
 @pytest.mark.parametrize(
     ("tokens", "words"),
-    [(0, "its train.sample_tokens is 0"), (8, "There are no samples of this round")],
+    [(0, "its train.sample_tokens is 0"), (8, "This round has no samples")],
 )
 async def test_round_without_samples_says_why(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tokens: int, words: str

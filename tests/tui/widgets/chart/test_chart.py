@@ -375,10 +375,10 @@ async def test_losses_that_are_no_number_are_told_and_marked(charted: Charted) -
         step(number, loss=None if number in (50, 100, 101, 150) else 1.0) for number in range(1, 201)
     ]
     async with charted(run_of(taken), total=STEPS) as pilot:
-        assert line(pilot) == "train loss\n× 4 no number: step 50, 100, 101 …"
+        assert line(pilot) == "train loss\n× 4 not finite: step 50, 100, 101 …"
         assert rows(pilot)[-1].count(LOST) == 3  # 100 and 101 share a column
         chart(pilot).show([a_run("one"), run_of(taken, "two")], STEPS)
-        assert line(pilot) == "train loss  ● one  ▲ two\n× ▲ 4 no number: step 50, 100, 101 …"
+        assert line(pilot) == "train loss  ● one  ▲ two\n× ▲ 4 not finite: step 50, 100, 101 …"
         await pilot.press("m", "m")
         assert LOST not in "".join(rows(pilot))
 
@@ -388,9 +388,9 @@ async def test_losses_that_are_no_number_are_told_and_marked(charted: Charted) -
     [
         ([], [], "no step yet"),
         ([step(1)], ["m"], "not evaluated yet"),
-        ([step(1, loss=None)], [], "no train loss that is a number"),
-        ([step(1, loss=0.0)], ["o"], "nothing above 0, which a logarithmic scale needs: o goes back"),
-        ([step(1, loss=0.0, grad_norm=None)], ["m", "m", "m"], "no gradient norm that is a number"),
+        ([step(1, loss=None)], [], "no finite train loss"),
+        ([step(1, loss=0.0)], ["o"], "no value above 0, so no logarithmic scale: o goes back"),
+        ([step(1, loss=0.0, grad_norm=None)], ["m", "m", "m"], "no finite gradient norm"),
     ],
 )
 async def test_empty_chart_says_why(charted: Charted, said: list[AnyEvent], keys: list[str], words: str) -> None:
@@ -408,13 +408,13 @@ async def test_memory_that_no_step_has_says_so(charted: Charted) -> None:
     run.curve.memory_bytes[:] = array("f", [math.nan] * STEPS)
     async with charted(run, total=STEPS) as pilot:
         await pilot.press("M")
-        assert why_empty(pilot) == "no GPU memory was recorded: only training on a GPU has any"
+        assert why_empty(pilot) == "no GPU memory was recorded: only training on a GPU uses it"
 
 
 async def test_part_without_values_says_how_to_get_back(charted: Charted) -> None:
     async with charted(a_run(steps=50), total=STEPS) as pilot:
         await pilot.press("plus", "L", "L", "L")
-        assert why_empty(pilot) == "nothing in this part: 0 shows everything"
+        assert why_empty(pilot) == "no values in this part: 0 shows everything"
 
 
 async def test_other_run_is_shown_whole_and_without_cursor(charted: Charted) -> None:

@@ -12,7 +12,7 @@ from tui.terminal.console import clean
 
 
 class SanitizedInput(Input):
-    """Show control characters of the stored text as symbols, and keep that text until it is edited."""
+    """Show control and hidden characters of the stored text as symbols, and keep that text until it is edited."""
 
     virtual_size = reactive(Size(0, 0))  # Textual's own attribute causes a layout of the screen at every letter
 

@@ -53,9 +53,14 @@ class LoratuiApp(ConfiguredApp):
     TITLE = "loratui"
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Quit", tooltip="Leave loratui; what trains goes on training", id="app.quit"),
+        Binding("q", "quit", "Quit", tooltip="Leave loratui; training goes on", id="app.quit"),
         Binding(
-            "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="To the shell; fg comes back", id="app.suspend"
+            "ctrl+z",
+            "suspend_process",
+            "Suspend",
+            show=False,
+            tooltip="Go to the shell; fg returns here",
+            id="app.suspend",
         ),
         Binding("ctrl+l", "repaint", "Redraw", show=False, tooltip="Draw the whole screen again", id="app.repaint"),
         Binding("question_mark", "help", "Help", tooltip="Show the keys of this screen", id="app.help"),
@@ -63,14 +68,14 @@ class LoratuiApp(ConfiguredApp):
             "colon,ctrl+p",
             "palette",
             "Commands",
-            tooltip="Find what can be done by typing",
+            tooltip="Find an action by typing",
             id="app.palette",
             show=False,
         ),
         Binding(
-            "ctrl+t", "try_again", "Try again", tooltip="Write once more what could not be written", id="app.again"
+            "ctrl+t", "try_again", "Try again", tooltip="Try again to write what could not be written", id="app.again"
         ),
-        Binding("ctrl+g", "dismiss", "Dismiss", tooltip="Hide what the banner says", id="app.dismiss"),
+        Binding("ctrl+g", "dismiss", "Dismiss", tooltip="Hide the banner", id="app.dismiss"),
     ]
 
     def __init__(self, cockpit: Cockpit, directory: Path, settings: Config | None = None) -> None:

@@ -84,7 +84,7 @@ class LoratuiApp(ConfiguredApp):
         self._directory = directory
         self._plain_lines = PlainLines()
         self._frame_diff = FrameDiff()
-        self._told_size: Size | None = None
+        self._reported_size: Size | None = None
         self._rounds: Sequence[Round] = ()
         self._progress: Mapping[int, RunProgress] = {}
         self._watching = False
@@ -97,14 +97,14 @@ class LoratuiApp(ConfiguredApp):
 
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())  # the shell has drawn over it
-        self._tell(())
+        self._show_notices(())
         if self.settings.keys:
             self.find_unknown_keys()
             self.check_keys()
         self.screen_change_signal.subscribe(self, self._screen_changed)
 
     def problems_found(self) -> None:
-        self._tell(self._store_notices)
+        self._show_notices(self._store_notices)
 
     def action_repaint(self) -> None:
         """Write the whole screen again, whatever the terminal shows now."""
@@ -114,14 +114,14 @@ class LoratuiApp(ConfiguredApp):
     def on_resize(self, event: Resize) -> None:
         """Draw the screen again even at the same size: a terminal that was smaller for a moment lost cells."""
         self._frame_diff.forget()
-        if event.size == self._told_size:
+        if event.size == self._reported_size:
             self.refresh(layout=True)
-        self._told_size = event.size
+        self._reported_size = event.size
         self._suit_the_terminal()
 
     def _suit_the_terminal(self) -> None:
         """Cover the screens while the terminal is too small for them; what was typed into them stays."""
-        if not is_too_small(self._told_size or self.size):
+        if not is_too_small(self._reported_size or self.size):
             self._uncover()
         elif not isinstance(self.screen, TooSmallScreen | ConfirmScreen):
             self.push_screen(TooSmallScreen())
@@ -186,11 +186,11 @@ class LoratuiApp(ConfiguredApp):
             self._watching = True
             self._watch_runs()
         for alarm in alarms:
-            self._call(alarm)
+            self._notify_of(alarm)
         for screen in self.screen_stack:
             if isinstance(screen, WorkspaceScreen):
                 screen.show_rounds(event.rounds)
-        self._tell(event.notices)
+        self._show_notices(event.notices)
         self.call_after_refresh(_collect_garbage)
 
     @work(thread=True, group="watch")
@@ -205,9 +205,9 @@ class LoratuiApp(ConfiguredApp):
             if isinstance(screen, WorkspaceScreen):
                 screen.show_progress(event.progress)
         for alarm in event.alarms:
-            self._call(alarm)
+            self._notify_of(alarm)
 
-    def _call(self, alarm: Alarm) -> None:
+    def _notify_of(self, alarm: Alarm) -> None:
         """Notify the person, whatever screen or other window they look at."""
         if alarm.kind not in self.settings.notify.on:
             return
@@ -216,17 +216,17 @@ class LoratuiApp(ConfiguredApp):
             self._driver.write(alert_sequence(self.settings.notify, alarm.message))
 
     @on(StoreUnreadable)
-    def _tell_unreadable(self, event: StoreUnreadable) -> None:
+    def _show_unreadable(self, event: StoreUnreadable) -> None:
         if isinstance(event.error, StoreMissing):
             self._offer_store()
             return
         for screen in self.screen_stack:
             if isinstance(screen, WorkspaceScreen):
                 screen.show_unreadable(event.error)
-        self._tell([event.error.message])
+        self._show_notices([event.error.message])
         self.call_after_refresh(_collect_garbage)
 
-    def _tell(self, notices: Sequence[str]) -> None:
+    def _show_notices(self, notices: Sequence[str]) -> None:
         """Show the store's notices and the problems of the settings, except those that a person dismissed."""
         self._store_notices = notices
         sentences = [*notices, *self.problems]
@@ -234,9 +234,9 @@ class LoratuiApp(ConfiguredApp):
         self._notices = [text for text in sentences if text not in self._dismissed]
         for screen in self.screen_stack:
             if isinstance(screen, WorkspaceScreen):
-                self._informed(screen)
+                self._with_notices(screen)
 
-    def _informed(self, screen: WorkspaceScreen) -> WorkspaceScreen:
+    def _with_notices(self, screen: WorkspaceScreen) -> WorkspaceScreen:
         screen.show_notices(self._notices)
         return screen
 
@@ -265,7 +265,7 @@ class LoratuiApp(ConfiguredApp):
             if origin is not None:
                 from tui.screens.form.screen import EditScreen
 
-                self.push_screen(self._informed(EditScreen(self.cockpit, origin, self._directory)))
+                self.push_screen(self._with_notices(EditScreen(self.cockpit, origin, self._directory)))
 
         self.push_screen(StartFromScreen(event.selected), chosen)
 
@@ -279,7 +279,7 @@ class LoratuiApp(ConfiguredApp):
         screen = LiveScreen(self.cockpit, round_)
         screen.show_rounds(self._rounds)
         screen.show_progress(self._progress)
-        return self._informed(screen)
+        return self._with_notices(screen)
 
     @on(RoundQueued)
     def _watch_queued(self, event: RoundQueued) -> None:
@@ -318,7 +318,7 @@ class LoratuiApp(ConfiguredApp):
         if isinstance(self.screen, WorkspaceScreen):
             self.screen.give_up_refused()
         self._dismissed |= set(self._notices)
-        self._tell(self._store_notices)
+        self._show_notices(self._store_notices)
         self._dismiss_in_store()
 
     @work(thread=True, exit_on_error=False, group="dismiss")

@@ -132,19 +132,19 @@ def run(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def stop(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    return _tell(cockpit.stop(options.number))
+    return _say_status(cockpit.stop(options.number))
 
 
 def resume(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    return _tell(cockpit.resume(options.number))
+    return _say_status(cockpit.resume(options.number))
 
 
 def hold(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    return _tell(cockpit.hold(options.number))
+    return _say_status(cockpit.hold(options.number))
 
 
 def release(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    return _tell(cockpit.release(options.number))
+    return _say_status(cockpit.release(options.number))
 
 
 def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -285,7 +285,7 @@ def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
     return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold)
 
 
-def _tell(round_: Round) -> int:
+def _say_status(round_: Round) -> int:
     say(f"round {round_.number} is {round_.status}")
     return 0
 

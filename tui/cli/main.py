@@ -123,10 +123,10 @@ def _run_command(arguments: list[str], start: Start) -> int:
     try:
         return command(cockpit, options)
     finally:
-        _tell_notices(cockpit)
+        _say_notices(cockpit)
 
 
-def _tell_notices(cockpit: Cockpit) -> None:
+def _say_notices(cockpit: Cockpit) -> None:
     """Print the notices of the store: repairs, which a person sees only once, and what is wrong with it."""
     with suppress(LoratuiError):
         notices = cockpit.store.notices()

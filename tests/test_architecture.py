@@ -55,6 +55,54 @@ def test_folder_says_its_purpose_in_a_sentence() -> None:
     assert [str(folder) for folder, purpose in purposes.items() if not purpose or not purpose.endswith(".")] == []
 
 
+def trees() -> dict[str, ast.Module]:
+    """Every module of ours by its path from the root."""
+    files = sorted(file for name in ("engine", "tui") for file in (ROOT / name).rglob("*.py"))
+    return {str(file.relative_to(ROOT)): ast.parse(file.read_text()) for file in files}
+
+
+def test_no_name_is_a_participle_that_hides_what_the_value_is() -> None:
+    bound = [
+        (path, getattr(node, "lineno", 0), name)
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if (name := _bound_name(node)).strip("_") in {"told", "found", "kept", "given", "said", "taken", "left"}
+    ]
+    assert bound == []
+
+
+def _bound_name(node: ast.AST) -> str:
+    """The name that a node binds, "" if it binds none."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+            return name
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+    return ""
+
+
+def test_no_class_name_occurs_twice() -> None:
+    places: dict[str, list[str]] = {}
+    for path, tree in trees().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_docstrings_open_with_a_verb_or_a_noun() -> None:
+    openings = {"What", "Whether", "How", "Of", "As", "Who", "Whose", "Where", "Why", "That", "Which", "So"}
+    opened = [
+        (path, getattr(node, "lineno", 1), text.partition("\n")[0])
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and (text := ast.get_docstring(node)) is not None
+        and text.partition(" ")[0] in openings
+    ]
+    assert opened == []
+
+
 def test_no_test_module_imports_another() -> None:
     imported = {
         (str(file.relative_to(ROOT)), node.module)

@@ -61,13 +61,13 @@ class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
     def on_resize(self, event: Resize) -> None:
         beside = self.app.size.width >= BESIDE_COLUMNS
         self.set_class(beside, "-beside")
-        left, right = self.query_one("#left"), self.query_one("#right")
+        left_pane, right_pane = self.query_one("#left"), self.query_one("#right")
         if beside:
-            left.border_title = "← left"
-            right.border_title = "right →"
+            left_pane.border_title = "← left"
+            right_pane.border_title = "right →"
         else:
-            left.border_title = "← upper"
-            right.border_title = "lower →"
+            left_pane.border_title = "← upper"
+            right_pane.border_title = "lower →"
 
     def ask(self, prompt: str, left_answer: str, right_answer: str, reference: str | None) -> None:
         """Show two answers to a prompt, and the reference answer unless it is None."""

@@ -129,8 +129,9 @@ def _wrap(paragraph: str, width: int) -> tuple[str, ...]:
         if size > width:
             *whole, line = chop_cells(line + word, width)
             lines += whole
-        elif used + size > width and line.strip():
-            lines.append(line.rstrip(" "))
+        elif used + size > width:
+            if line.strip():
+                lines.append(line.rstrip(" "))
             line = word
         else:
             line += word

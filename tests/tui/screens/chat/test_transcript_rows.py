@@ -27,6 +27,7 @@ def test_breaking_lines_loses_no_letter_and_keeps_to_the_width(text: str, width:
         ("one two three", ["one two", "three"]),
         ("one  two\n\n  three", ["one  two", "", "  three"]),
         ("x " + "a" * 12, ["x aaaaaa", "aaaaaa"]),
+        (" aaaaaaaa", ["aaaaaaaa"]),  # the word alone fills the line
         ("", [""]),
         ("日本日本日", ["日本日本", "日"]),
     ],

@@ -69,13 +69,13 @@ def import_training() -> None:
     import engine.training.loop.recipe
     import engine.training.runtime.device
     import engine.training.workers.chat_model
-    import engine.training.workers.scorer  # noqa: F401
+    import engine.training.workers.scorer  # noqa: F401, imported so that every fork has it
 
 
 def import_charts() -> None:
     """Import what draws charts, with the fonts and the two formats."""
 
-    import engine.report.chart_drawing  # noqa: F401
+    import engine.report.chart_drawing  # noqa: F401, imported so that every fork has it
 
 
 def serve(channel: socket.socket) -> Request | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from engine.api import Cockpit
@@ -64,6 +66,10 @@ async def test_deleted_rounds_come_back_with_undo(cockpit: Cockpit) -> None:
         assert not screen.undoable
 
 
+def has_rounds(cockpit: Cockpit, expected: list[int]) -> bool:
+    return numbers(cockpit) == expected
+
+
 async def test_rounds_that_a_filter_hides_are_deleted_only_after_a_yes(cockpit: Cockpit) -> None:
     screen = StandInScreen(cockpit, [1, 3], hidden=[3])
     async with StandInApp(screen).run_test() as pilot:
@@ -71,7 +77,7 @@ async def test_rounds_that_a_filter_hides_are_deleted_only_after_a_yes(cockpit: 
             screen.action_remove()
             await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
             await pilot.press(key)
-            await until(pilot, lambda: numbers(cockpit) == remaining, f"the rounds {remaining}")  # noqa: B023
+            await until(pilot, partial(has_rounds, cockpit, remaining), f"the rounds {remaining}")
 
 
 async def test_store_that_refuses_in_the_middle_is_asked_again_for_the_rest(cockpit: Cockpit) -> None:

@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE # or each of a thousand processes would compile our modules again
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 .PHONY: run test tests test-fast test-faults test-chance check check-beside format install install-dev bench peers nano screenshots clean

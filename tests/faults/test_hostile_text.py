@@ -47,6 +47,7 @@ LORATUI = str(Path(sys.executable).with_name("loratui"))
 Times = Callable[[int, int], int]
 
 WIDTH, HEIGHT = 150, 60
+pytestmark = pytest.mark.usefixtures("forked_workers")
 WHAT = "texts in the fields of the screens"
 
 

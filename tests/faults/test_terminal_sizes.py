@@ -26,6 +26,7 @@ from tests.support.terminal import ENTER, ESCAPE, Terminal, ctrl
 Times = Callable[[int, int], int]
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
+pytestmark = pytest.mark.usefixtures("forked_workers")
 EDGES = [(0, 0), (1, 1), (0, 24), (80, 0), (1, 500), (500, 1), (500, 500), (2, 2), (40, 12)]
 MAX_BYTES = 200 * 1024**2
 START, FORM, PREVIEW = "Start the new round from", "New round", "the supervised part is"

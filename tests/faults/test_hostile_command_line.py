@@ -33,6 +33,7 @@ from tests.support.judged import preferred
 from tests.support.processes import end_processes_of, start_fake_runner
 from tests.support.rounds import make_round
 from tui.cli import commands, main
+from tui.cli.arguments import COMMANDS
 
 Times = Callable[[int, int], int]
 Run = Callable[[str, str], list[list[str]]]
@@ -78,14 +79,16 @@ CASES: dict[str, list[list[str]]] = {
     "report": [["report", "{text}", "-o", "x"], ["report", "-o", "missing/{text}"], ["report", "-o", "report.md"]],
     "ranking": [["ranking"], ["ranking", "--json"], ["ranking", "{text}"]],
     "rebuild": [["rebuild"], ["rebuild", "{text}"]],
+    "completion": [["completion", "{text}"]],
+    "help": [["help", "{text}"], ["help", "ls", "{text}"]],
     "doctor": [["doctor"], ["doctor", "--json"], ["doctor", "--workspace", "{text}"]],
 }  # fmt: skip
-OTHERS = [["{text}"], ["--workspace", "{text}"], ["--{text}"]]
+OTHERS = [["{text}"], ["--workspace", "{text}"], ["--{text}"], [".", "{text}"], ["--workspace", ".", "{text}"]]
 
 
 def test_each_command_prints_hostile_text() -> None:
     """A command that is new gets a case above."""
-    assert set(main.COMMANDS) == set(CASES)
+    assert set(COMMANDS) == set(CASES)
 
 
 def as_argument(text: str) -> str:

@@ -30,6 +30,7 @@ from engine.spec.presets import load_preset
 from engine.spec.round import ACTIVE, WAITING, Round, in_queue_order
 from engine.spec.schema import Spec, with_absolute_paths
 from engine.system.doctor import Finding, examine
+from tui.cli.completion import completion as completion
 from tui.cli.eval import evaluate as evaluate
 from tui.cli.eval import evaluation_table
 from tui.cli.ls import ls as ls

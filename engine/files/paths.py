@@ -66,17 +66,29 @@ class Workspace:
 
 
 class RunDir:
-    """Paths of one run directory, the truth about its round."""
+    """Paths of one run directory, the truth about its round; an engine works in it, by relative paths."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def name(self) -> str:
+        """Return the name of the directory, the id of its round."""
+        return os.path.basename(os.path.abspath(self.path))
+
+    @property
+    def workspace_root(self) -> Path:
+        """Return the directory of the workspace, two levels up, wherever the run directory is now."""
+        return Path(os.path.abspath(self.path)).parent.parent
 
     def check(self) -> None:
         """Raise RoundError if anything that is written or deleted in it is a link, which may lead anywhere."""
         directories = (self.adapter, self.checkpoints, self.scores, self.answers, self.evaluations)
         for path in (self.spec, self.events, self.log, *directories):
             if path.is_symlink():
-                raise RoundError(f"{path} is a link, which is never followed: put what it leads to in its place")
+                raise RoundError(
+                    f"{os.path.abspath(path)} is a link, which is never followed: put what it leads to in its place"
+                )
 
     def open_log(self) -> BinaryIO:
         """Open the log to append to; raises OSError if it is a link or the disk refuses."""

@@ -175,4 +175,4 @@ def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:
     adapter = next((saved.path for saved in reversed(snapshot.saved) if saved.final), None)
     if snapshot.result.adapter_dir is not None or adapter is None:
         return snapshot.result
-    return msgspec.structs.replace(snapshot.result, adapter_dir=f"{run.path.parent.name}/{run.path.name}/{adapter}")
+    return msgspec.structs.replace(snapshot.result, adapter_dir=f"runs/{run.name}/{adapter}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from engine.errors import SpecError
 from engine.files.atomic import NoPlainFile, read_plain
 from engine.files.paths import RunDir
 from engine.spec.plan import Plan
-from engine.spec.schema import Spec, decode_spec
+from engine.spec.schema import Spec, decode_spec, with_located_paths
 
 
 class QueuedRound(Struct, frozen=True, kw_only=True):
@@ -73,8 +74,9 @@ def encode_queued(queued: QueuedRound, fields: Mapping[str, Any] | None = None) 
 
 
 def read_spec(run: RunDir) -> Spec:
-    """Return the spec in the run directory; raises SpecError if it cannot be read."""
+    """Return the spec in the run directory, its paths absolute; raises SpecError if it cannot be read."""
     try:
-        return decode_spec(msgspec.json.decode(read_plain(run.spec))["spec"])
+        spec = decode_spec(msgspec.json.decode(read_plain(run.spec))["spec"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:  # msgspec's errors are ValueErrors
-        raise SpecError(f"{run.spec} cannot be read: {error}") from error
+        raise SpecError(f"{os.path.abspath(run.spec)} cannot be read: {error}") from error
+    return with_located_paths(spec, run.workspace_root)

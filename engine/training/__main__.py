@@ -50,21 +50,26 @@ def main() -> int:
         "--resume", action="store_true", help="continue from the newest valid checkpoint, if there is one"
     )
     options = parser.parse_args()
-    run = RunDir(options.run_dir.resolve())
-    set_umask(Workspace(run.path.parent.parent))
     redact_output()
-    if not run.spec.is_file():
-        print(f"{run.spec} is missing: this is not a run directory", file=sys.stderr)
-        return EXIT_FAILED
+    # Relative paths follow a workspace that is moved while it trains, and make nothing anew at its old place. A runner
+    # has started this process in the run directory, which may have been moved since.
+    run = RunDir(Path())
+    has_lock = inherit_lock(run)
+    if not has_lock:
+        if not RunDir(options.run_dir).spec.is_file():
+            print(f"{options.run_dir / 'spec.json'} is missing: this is not a run directory", file=sys.stderr)
+            return EXIT_FAILED
+        os.chdir(options.run_dir)
+    set_umask(Workspace(run.workspace_root))
     # A run that hangs writes the stacks of all threads to the log before it is killed.
     faulthandler.register(signal.SIGUSR2, file=STDERR, all_threads=True)
-    if inherit_lock(run):
+    if has_lock:
         return train_locked(run, options.resume)
     try:
         with FileLock(run.lock, timeout=0):
             return train_locked(run, options.resume)
     except Timeout:
-        print(f"{run.path} is already being trained by another engine", file=sys.stderr)
+        print(f"{os.path.abspath(run.path)} is already being trained by another engine", file=sys.stderr)
         return EXIT_LOCKED
 
 
@@ -119,7 +124,8 @@ def failure_message(error: BaseException, run: RunDir) -> str:
     for number, (problem, way_out) in DISK_ERRORS.items():
         # safetensors raises no OSError, but its message has the number
         if (isinstance(error, OSError) and error.errno == number) or f"(os error {number})" in str(error):
-            return f"{problem} at {getattr(error, 'filename', None) or run.path}: {way_out} and resume"
+            place = os.path.abspath(getattr(error, "filename", None) or run.path)
+            return f"{problem} at {place}: {way_out} and resume"
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from engine.files.paths import RunDir
 from engine.runs import engine_contract
-from engine.runs.engine_contract import Heartbeat
+from engine.runs.engine_contract import LOCK_VARIABLE, Heartbeat
 from engine.runs.event_log import EventWriter, read_events
 from engine.runs.events import (
     Evaluated,
@@ -263,7 +263,7 @@ class FakeEngine:
         self._wait_in("evaluating")
         self._evaluate(steps)
         self._save_adapter(steps)
-        adapter_dir = f"runs/{self.run.path.name}/{self.run.adapter.name}"
+        adapter_dir = f"runs/{self.run.name}/{self.run.adapter.name}"
         self.events.append(Finished(time=time.time(), result=result_at(steps, steps, adapter_dir)))
         self.events.close()
 
@@ -283,7 +283,9 @@ def main() -> None:
     for wanted, alone in ((script.helper, False), (script.daemon, True)):
         if wanted:
             subprocess.Popen([sys.executable, "-c", HELPER, sys.argv[1]], start_new_session=alone)
-    FakeEngine(RunDir(Path(sys.argv[1])), script, resume="--resume" in sys.argv[2:]).train()
+    if LOCK_VARIABLE not in os.environ:  # no runner started it in the run directory
+        os.chdir(sys.argv[1])
+    FakeEngine(RunDir(Path()), script, resume="--resume" in sys.argv[2:]).train()
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def provenance_of(
         libraries=library_versions(),
         device=device_name(device),
         driver=_driver(device),
-        git=git_state(run.path.parent.parent),
+        git=git_state(run.workspace_root),
         command=command_of(spec),
     )
 

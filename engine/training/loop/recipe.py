@@ -179,7 +179,7 @@ def _result(training: Training, step: int) -> Result:
         train_seconds=training.progress.train_seconds,
         trained_tokens=training.progress.trained_tokens,
         peak_memory_bytes=peak_memory_bytes(training.device),
-        adapter_dir=f"runs/{training.run.path.name}/{training.run.adapter.name}",
+        adapter_dir=f"runs/{training.run.name}/{training.run.adapter.name}",
         generation=answer_scores.get(step, {}),
         base_generation=answer_scores.get(0, {}),
     )

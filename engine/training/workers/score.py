@@ -26,7 +26,7 @@ def main() -> None:
     replies = Replies()
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=ScoreRequest)
     run = RunDir(Path(request.run_dir))
-    set_umask(Workspace(run.path.parent.parent))
+    set_umask(Workspace(run.workspace_root))
     try:
         spec = msgspec.structs.replace(read_spec(run), data=request.data)
         with importing(spec.model, spec.data):

@@ -24,7 +24,7 @@ from engine.preflight import checks
 from engine.runner.launcher import needs_runner, start_runner
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
-from engine.spec.schema import Spec
+from engine.spec.schema import Spec, with_portable_paths
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
 from engine.store.trash import Removed
@@ -60,6 +60,7 @@ class Cockpit:
         checked = checks.check(spec)
         _check_text(spec, name, note)
         run_dirs: list[RunDir] = []
+        stored_spec = with_portable_paths(spec, self.workspace.root)
 
         def make(number: int) -> Round:
             queued = QueuedRound(
@@ -70,11 +71,12 @@ class Cockpit:
                 parent=parent,
                 created=time.time(),
                 plan=checked.plan,
-                spec=spec,
+                spec=stored_spec,
             )
             run_dirs.append(self._write_run_dir(queued))
             return new_round(queued, Status.HELD if hold else Status.QUEUED, checked.warnings)
 
+        self.store.make_home_here()
         try:
             round_ = self.store.add(make)
         except BaseException:
@@ -86,8 +88,8 @@ class Cockpit:
         return round_
 
     def wake_runner(self) -> None:
-        """Start the runner if a round waits for it."""
-        if not self.readonly and needs_runner(self.store.rounds()):
+        """Start the runner if a round waits for it, and this is the home of the workspace."""
+        if not self.readonly and needs_runner(self.store.rounds()) and self.store.is_at_home():
             try:
                 self._start(self.workspace)
             except OSError as error:
@@ -106,6 +108,7 @@ class Cockpit:
 
     def resume(self, number: int) -> Round:
         """Queue a round that ended early again, at the end; it continues from its newest valid checkpoint."""
+        self.store.make_home_here()
         round_ = self.store.update(number, RESUMABLE, status=Status.QUEUED, message="", ended=None, turn=time.time())
         self.wake_runner()
         return round_
@@ -150,6 +153,7 @@ class Cockpit:
 
     def release(self, number: int) -> Round:
         """Queue a held round."""
+        self.store.make_home_here()
         round_ = self.store.update(number, frozenset({Status.HELD}), status=Status.QUEUED)
         self.wake_runner()
         return round_

@@ -7,6 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from engine.errors import LoratuiError
 from engine.files.paths import Workspace
 from engine.files.permissions import set_umask
 from engine.runner.queue import (
@@ -26,6 +27,9 @@ def main(command: EngineCommand = engine_command) -> None:
     move_to_own_scope("loratui-runner")
     try:
         Runner(workspace, command).run()
+    except LoratuiError as error:  # such as a workspace that was moved, whose new runner takes over
+        print(error.message)
+        sys.exit(1)
     except Exception:
         traceback.print_exc()
         sys.exit(1)

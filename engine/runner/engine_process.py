@@ -16,11 +16,11 @@ from engine.files.paths import RunDir
 from engine.runner.gpu_slots import GPU_VARIABLE
 from engine.runner.liveness import LivenessMonitor, Stall, StallLimits
 from engine.runs.curve import Steps
-from engine.runs.engine_contract import LOCK_VARIABLE, RUN_VARIABLE
+from engine.runs.engine_contract import LOCK_VARIABLE, RUN_VARIABLE, run_key
 from engine.runs.events import AnyEvent
 from engine.runs.run_tail import RunTail
 from engine.system.locks import acquire_inheritable_lock, is_locked
-from engine.system.process import ProcessIdentity, identify, is_alive, processes_with, send_signal
+from engine.system.process import ProcessIdentity, has_open, identify, is_alive, processes_with, send_signal
 
 GRACE_SECONDS = 60.0
 INSIST_SECONDS = 5.0
@@ -32,6 +32,7 @@ class RunningEngine:
     """The engine of one run.
 
     Attributes:
+        key: the value of `RUN_VARIABLE` in its environment and that of its children.
         exit_code: negative for a signal; None while it runs, and for an engine that an earlier runner started.
         killed: the reason why it was killed, "" if it was not.
         pids: those of the engine and its children, as far as they were seen.
@@ -39,6 +40,7 @@ class RunningEngine:
 
     def __init__(self, run: RunDir, limits: StallLimits | None = None) -> None:
         self.run = run
+        self.key = run_key(run)
         self.exit_code: int | None = None
         self.killed = ""
         self.pids: set[int] = set()
@@ -55,13 +57,16 @@ class RunningEngine:
     def process(self) -> ProcessIdentity | None:
         """The engine's identity; None while it is not known, or when the engine is gone."""
         if self._process is None:
-            members = processes_with(RUN_VARIABLE, str(self.run.path))
+            members = processes_with(RUN_VARIABLE, self.key) if self.key else []
             self._process = next((member for member in members if _leads_its_session(member)), None)
         return self._process
 
     def adopt(self, process: ProcessIdentity | None) -> None:
-        """Take `process`, the last one that trained the round, as the engine if it is alive."""
-        if process is not None and is_alive(process):
+        """Take `process`, the last one that trained the round, as the engine if it holds the lock of this directory.
+
+        A copy of a workspace records the engine of the original, which is not to be watched, stopped or killed here.
+        """
+        if process is not None and has_open(process, self.run.lock):
             self._process = process
 
     def begin(self, child: subprocess.Popen[bytes]) -> None:
@@ -119,7 +124,7 @@ class RunningEngine:
         members: list[ProcessIdentity] = []
 
         def none_left() -> bool:
-            members[:] = processes_with(RUN_VARIABLE, str(self.run.path))
+            members[:] = processes_with(RUN_VARIABLE, self.key) if self.key else []
             for member in members:
                 self.pids.add(member.pid)
                 send_signal(member, signal.SIGKILL)
@@ -141,7 +146,7 @@ def launch(run: RunDir, command: list[str], gpu: str | None, limits: StallLimits
     lock = acquire_inheritable_lock(run.lock)
     if lock is None:
         return None
-    environment = {**os.environ, RUN_VARIABLE: str(run.path), LOCK_VARIABLE: str(lock)}
+    environment = {**os.environ, RUN_VARIABLE: engine.key, LOCK_VARIABLE: str(lock)}
     if gpu is not None:
         environment[GPU_VARIABLE] = gpu
     try:

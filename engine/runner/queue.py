@@ -99,7 +99,7 @@ class Runner:
         for orphan in self._rounds():
             if orphan.status in ACTIVE:
                 self._take_over(orphan, since=orphan.started or 0.0)
-        while True:
+        while self._is_at_home():
             for job in list(self._jobs):
                 self._look_after(job)
             while self._start_next():
@@ -107,6 +107,13 @@ class Runner:
             if not self._jobs and not needs_runner(self._rounds()):
                 return
             time.sleep(POLL_SECONDS)
+
+    def _is_at_home(self) -> bool:
+        """Return whether the directory is still the one whose queue this is, not a copy in its place."""
+        at_home = self._retried(self._store.is_at_home)
+        if not at_home:
+            print(f"{self._workspace.root} is a copy by now, whose rounds were trained elsewhere", flush=True)
+        return at_home
 
     def _start_next(self) -> bool:
         """Start the next round of the queue if there is a slot for it; return True to try the one after it at once."""

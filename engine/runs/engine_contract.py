@@ -10,10 +10,19 @@ from types import TracebackType
 
 from engine.files.paths import FILE_MODE, RunDir
 
-RUN_VARIABLE = "LORATUI_RUN"  # the run directory, in the environment of the engine and of all that it starts
+RUN_VARIABLE = "LORATUI_RUN"  # `run_key`, in the environment of the engine and of all that it starts
 LOCK_VARIABLE = "LORATUI_LOCK_FD"
 EXIT_MUTE = 4  # of an engine whose events the disk refused
 BEAT_SECONDS = 5.0
+
+
+def run_key(run: RunDir) -> str:
+    """Return what names a run directory wherever it is moved, and no copy of it; "" if it does not exist."""
+    try:
+        status = os.stat(run.path)
+    except OSError:
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def inherit_lock(run: RunDir) -> bool:

@@ -5,7 +5,8 @@ Fields that this version does not know are ignored when reading and preserved wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from engine.errors import StoreError
 from engine.runs.spec_file import QueuedRound, known_fields
 from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
-from engine.store.json_format import Record
+from engine.store.json_format import Record, Tables
 
 _decoder = msgspec.json.Decoder(Round)
 
@@ -33,6 +34,18 @@ def to_round(number: int, document: Mapping[str, Any]) -> Round:
         raise StoreError(
             f"round {number} in experiments.json is not valid ({error}): correct it there, or run `loratui rebuild`"
         ) from error
+
+
+def valid_rounds(tables: Tables) -> Iterator[Round]:
+    """Yield the rounds of a file as they are written there, without those that are broken."""
+    for key, document in tables["rounds"].items():
+        with suppress(StoreError):
+            yield to_round(int(key), document)
+
+
+def state_of(round_: Round) -> str:
+    """Say which status a round has, and its message."""
+    return f"round {round_.number} is {round_.status}" + (f" ({round_.message})" if round_.message else "")
 
 
 def share_equal_parts(round_: Round, parts: dict[Any, Any]) -> Round:

@@ -15,6 +15,8 @@ import msgspec
 
 from engine.errors import StoreDamaged, StoreMissing
 from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.store.home import home_at
 from engine.store.json_format import KEY, SCHEMA, Tables, read_tables, refuse_newer
 from engine.store.json_storage import AtomicJSONStorage
 from engine.store.recovery import Recovered, recover, rounds_of_runs
@@ -33,7 +35,7 @@ def repair(storage: AtomicJSONStorage, workspace: Workspace, reason: str) -> Tab
         f"recovered from {sources}" + (f"; {recovered.renumbered}" if recovered.renumbered else "")
     )
     notices = [*notices_of(meta_of(backup)), notice]
-    _write_recovered(storage, backup, recovered, notices, aside)
+    _write_recovered(storage, workspace, backup, recovered, notices, aside)
     return storage.read()
 
 
@@ -47,15 +49,23 @@ def rebuild(storage: AtomicJSONStorage, workspace: Workspace) -> Path | None:
     refuse_newer(meta_of(old).get("schema"))
     aside = storage.free_name("old") if os.path.lexists(storage.target) else None
     recovered = recover(old, backup, rounds_of_runs(workspace), last_number(old), stale)
-    _write_recovered(storage, old, recovered, [text for text in (recovered.renumbered,) if text], aside)
+    _write_recovered(storage, workspace, old, recovered, [text for text in (recovered.renumbered,) if text], aside)
     return aside
 
 
 def _write_recovered(
-    storage: AtomicJSONStorage, old: Tables, recovered: Recovered, notices: list[str], aside: Path | None
+    storage: AtomicJSONStorage,
+    workspace: Workspace,
+    old: Tables,
+    recovered: Recovered,
+    notices: list[str],
+    aside: Path | None,
 ) -> None:
     tables = {**old, "rounds": recovered.documents}
     meta = {"schema": SCHEMA, **meta_of(old), "last_number": max(last_number(old), last_number(tables))}
+    queued = [True for document in recovered.documents.values() if document.get("status") == Status.QUEUED]
+    if "home" not in meta and not queued:  # so that nothing starts that was queued elsewhere
+        meta["home"] = msgspec.to_builtins(home_at(workspace.root))
     if notices or "notices" in meta:
         meta["notices"] = notices
     storage.write({**tables, "meta": {**old.get("meta", {}), "1": meta}}, aside)

@@ -14,23 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
 from tinydb import TinyDB
 from tinydb.storages import MemoryStorage
 from tinydb.table import Document, Table
 
-from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError, reason_of
+from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError
 from engine.files.paths import Workspace
 from engine.runs.spec_file import merge_fields
 from engine.spec.round import Round, Status
-from engine.store.documents import share_equal_parts, to_round
+from engine.spec.schema import with_located_paths
+from engine.store.documents import share_equal_parts, state_of, to_round, valid_rounds
+from engine.store.home import Whereabouts, home_at, recorded_home
 from engine.store.json_format import SCHEMA, Tables, refuse_newer
 from engine.store.json_storage import AtomicJSONStorage, Signature
 from engine.store.repair import last_number, meta_of, notices_of, rebuild, repair
+from engine.store.store_lock import StoreLock
 from engine.store.trash import Removed, forget, move_from_trash, move_to_trash, removed_in
-
-LOCK_SECONDS = 30.0
-POLL_SECONDS = 0.01
 
 
 class RoundStore:
@@ -49,9 +48,10 @@ class RoundStore:
         self._readonly = readonly
         self._path = workspace.store_path
         self._storage = AtomicJSONStorage(self._path)
-        self._locks: dict[Path, FileLock] = {}
+        self._lock = StoreLock(self._storage)
         self._swept = False
         self._cached: tuple[Tables, list[Round], list[str]] | None = None
+        self._seen_from: tuple[Tables, Whereabouts] | None = None
 
     def exists(self) -> bool:
         return self._path.exists()
@@ -71,7 +71,8 @@ class RoundStore:
         with self._locked():
             if self.exists():
                 raise StoreError(f"{self._path} exists already")
-            meta = {"schema": SCHEMA, "last_number": last_number({"rounds": documents})}
+            home = msgspec.to_builtins(home_at(self._workspace.root))
+            meta = {"schema": SCHEMA, "last_number": last_number({"rounds": documents}), "home": home}
             self._storage.write({"rounds": documents, "meta": {"1": meta}})
 
     def rounds(self) -> list[Round]:
@@ -103,7 +104,25 @@ class RoundStore:
         document = self._read()["rounds"].get(str(number))
         if document is None:
             raise RoundError(f"there is no round {number}: `loratui ls` lists them")
-        return to_round(number, document)
+        return self._whereabouts().seen(self._to_round(number, document))
+
+    def is_at_home(self) -> bool:
+        """Return True if the runner of this machine may train the rounds of this workspace."""
+        return self._whereabouts().at_home
+
+    def make_home_here(self) -> None:
+        """Make this place the workspace's home: what trained or waited elsewhere is interrupted or held from now on.
+
+        Raises:
+            RoundError: another machine, which shares the directory, is training a round of it; nothing is changed.
+        """
+        if self._whereabouts().is_recorded:
+            return
+        with self._draft() as draft:
+            whereabouts = self._whereabouts()
+            changes = whereabouts.changes(valid_rounds(self._storage.read()))
+            self._put_changes(draft, changes)
+            _set_meta(draft, home=msgspec.to_builtins(whereabouts.here))
 
     def add(self, make: Callable[[int], Round]) -> Round:
         """Add the round that `make` returns for its number; numbers are never used twice."""
@@ -111,7 +130,7 @@ class RoundStore:
             number = 1 + last_number(self._storage.read())
             round_ = make(number)
             draft.table("rounds").insert(Document(msgspec.to_builtins(round_), doc_id=number))
-            return round_
+            return self._located(round_)
 
     def update(self, number: int, allowed: frozenset[Status] | None = None, **changes: Any) -> Round:
         """Change fields of one round; fields that this version does not know stay.
@@ -123,7 +142,7 @@ class RoundStore:
             round_ = self.get(number)
             if allowed is not None and round_.status not in allowed:
                 words = " or ".join(sorted(allowed))
-                raise RoundError(f"round {number} is {round_.status}: only one that is {words} allows this")
+                raise RoundError(f"{state_of(round_)}: only one that is {words} allows this")
             return self._put_changes(draft, {number: changes})[number]
 
     def update_each(self, changes: Callable[[list[Round]], Mapping[int, Mapping[str, Any]]]) -> list[Round]:
@@ -166,7 +185,7 @@ class RoundStore:
     def restore(self, number: int) -> Round:
         """Bring a round back from the trash; raises RoundError if it is not there."""
         with self._draft() as draft:
-            return to_round(number, move_from_trash(draft, number))
+            return self._to_round(number, move_from_trash(draft, number))
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Delete rounds in the trash for good."""
@@ -187,23 +206,32 @@ class RoundStore:
         """Return the rounds by number, and a sentence on each that is broken."""
         tables = self._read()
         if self._cached is None or self._cached[0] is not tables:
-            rounds, broken = [], []
+            rounds, broken, whereabouts = [], [], self._whereabouts()
             parts: dict[Any, Any] = {}
             for key, document in tables["rounds"].items():
                 try:
-                    rounds.append(share_equal_parts(to_round(int(key), document), parts))
+                    rounds.append(whereabouts.seen(share_equal_parts(self._to_round(int(key), document), parts)))
                 except StoreError as error:
                     broken.append(error.message)
             self._cached = tables, sorted(rounds, key=lambda round_: round_.number), broken
         return self._cached[1], self._cached[2]
+
+    def _whereabouts(self) -> Whereabouts:
+        tables = self._read()
+        if self._seen_from is None or self._seen_from[0] is not tables:
+            recorded = recorded_home(meta_of(tables))
+            if recorded is None and self._readonly:
+                recorded = home_at(self._workspace.root)  # which locks nothing to find out
+            self._seen_from = tables, Whereabouts(self._workspace, recorded, lambda: valid_rounds(tables))
+        return self._seen_from[1]
 
     def _read(self) -> Tables:
         """Read the file; a damaged one is repaired first, if it is writable and there are signs that it is a store."""
         try:
             return self._storage.read()
         except StoreDamaged:
-            signs = (self._lock_path, *self._storage.backups, self._workspace.runs_dir)
-            writable = not self._readonly and os.access(self._lock_path.parent, os.W_OK | os.X_OK)
+            signs = (self._lock.path, *self._storage.backups, self._workspace.runs_dir)
+            writable = not self._readonly and os.access(self._lock.path.parent, os.W_OK | os.X_OK)
             if not writable or not any(map(os.path.exists, signs)):
                 raise
         with self._locked():
@@ -242,40 +270,24 @@ class RoundStore:
             old = self._storage.read()["rounds"][str(number)]
             documents[number] = merge_fields(old, msgspec.to_builtins(dict(fields)))
         _put(draft.table("rounds"), [Document(document, doc_id=number) for number, document in documents.items()])
-        return {number: to_round(number, document) for number, document in documents.items()}
+        return {number: self._to_round(number, document) for number, document in documents.items()}
 
-    @property
-    def _lock_path(self) -> Path:
-        """The lock's path, beside the file itself, so that two workspaces with links to one file share the lock."""
-        target = self._storage.target
-        return target.with_name(f"{target.name}.lock")
+    def _to_round(self, number: int, document: Mapping[str, Any]) -> Round:
+        return self._located(to_round(number, document))
+
+    def _located(self, round_: Round) -> Round:
+        """Return the round with the paths of its spec absolute."""
+        spec = with_located_paths(round_.spec, self._workspace.root)
+        return round_ if spec is round_.spec else msgspec.structs.replace(round_, spec=spec)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.check_writable()
-        path = self._lock_path
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise StoreError(f"{path.parent} cannot be written to: choose another workspace")
-        lock = self._locks.setdefault(
-            path, FileLock(path, timeout=LOCK_SECONDS, poll_interval=POLL_SECONDS, mode=0o600)
-        )
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise StoreError(f"{path} has been held by another process for {LOCK_SECONDS:.0f} s: try again") from error
-        except OSError as error:
-            raise StoreError(f"{path} cannot be used as a lock: {reason_of(error)}") from error
-        try:
+        with self._lock.held():
             if not self._swept:
                 self._storage.sweep()
                 self._swept = True
             yield
-        finally:
-            try:
-                lock.release()
-            except OSError:  # the write is done; try once more, else the lock is free when the process ends
-                with suppress(OSError):
-                    lock.release(force=True)
 
 
 def _put(table: Table, documents: list[Document]) -> None:

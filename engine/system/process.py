@@ -93,6 +93,30 @@ def has_variable(pid: int, variable: str) -> bool:
     return False
 
 
+def has_open(process: ProcessIdentity, path: Path) -> bool:
+    """Return True if a live process of this user has a file open, whatever its path was when it was opened."""
+    try:
+        wanted = os.stat(path)
+    except OSError:
+        return False
+    for name in _open_files(process.pid):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(name), wanted):
+                return is_alive(process)
+    return False
+
+
+def _open_files(pid: int) -> list[str]:
+    """Return paths to the open files of a process; empty if it is gone or another user's."""
+    if BOOT_ID.exists():
+        with contextlib.suppress(OSError):
+            return [entry.path for entry in os.scandir(f"/proc/{pid}/fd")]
+        return []
+    with contextlib.suppress(psutil.Error):
+        return [file.path for file in psutil.Process(pid).open_files()]
+    return []
+
+
 def processes_with(variable: str, value: str) -> list[ProcessIdentity]:
     """Return the live processes of this user that have an environment variable of this value."""
     members = []

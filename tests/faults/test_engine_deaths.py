@@ -18,7 +18,7 @@ from engine.runner import engine_process
 from engine.runner.gpu_slots import GpuSlots
 from engine.runner.liveness import StallLimits
 from engine.runner.queue import Runner
-from engine.runs.engine_contract import RUN_VARIABLE
+from engine.runs.engine_contract import RUN_VARIABLE, run_key
 from engine.runs.event_log import read_events
 from engine.runs.events import Started, Step, encode_event
 from engine.spec.round import Round, Status
@@ -59,7 +59,7 @@ def await_steps(run: RunDir, count: int) -> None:
 
 
 def members(run: RunDir) -> list[ProcessIdentity]:
-    return processes_with(RUN_VARIABLE, str(run.path))
+    return processes_with(RUN_VARIABLE, run_key(run))
 
 
 def queue(workspace: Workspace, spec: Spec) -> RunDir:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.api import Cockpit
 from engine.files.paths import RunDir, Workspace
-from engine.runs.engine_contract import RUN_VARIABLE
+from engine.runs.engine_contract import RUN_VARIABLE, run_key
 from engine.runs.event_log import read_events
 from engine.runs.events import Started
 from engine.runs.snapshot import RunSnapshot
@@ -61,7 +61,7 @@ class Scene:
         return phase.name if phase is not None else ""
 
     def engine(self) -> int | None:
-        found = processes_with(RUN_VARIABLE, str(self.trained.path))
+        found = processes_with(RUN_VARIABLE, run_key(self.trained))
         return found[0].pid if found else None
 
     def runner(self) -> int:
@@ -147,7 +147,7 @@ def _play(workspace: Workspace, spec: Spec, state: str, victim: str, signum: sig
         if wanted[0] is Status.INTERRUPTED:
             scene.cockpit.resume(1)
             _check(scene, await_status(store, 1, Status.FINISHED), engines=(1, 2))
-        await_true(lambda: not processes_with(RUN_VARIABLE, str(scene.trained.path)), "the engine's end")
+        await_true(lambda: not processes_with(RUN_VARIABLE, run_key(scene.trained)), "the engine's end")
 
 
 def _check(scene: Scene, round_: Round, engines: tuple[int, ...] = (0, 1)) -> None:

@@ -22,7 +22,7 @@ from engine.errors import RoundError, StoreError, StoreMissing
 from engine.files.paths import Workspace
 from engine.spec.plan import make_plan
 from engine.spec.round import ACTIVE, Result, Round, Status
-from engine.store import round_store as store_module
+from engine.store import store_lock
 from engine.store.json_format import Tables, read_tables
 from engine.store.json_storage import AtomicJSONStorage
 from engine.store.round_store import RoundStore
@@ -335,7 +335,7 @@ def test_lock_that_cannot_be_used_is_named(store: RoundStore, workspace: Workspa
 
 
 def test_lock_held_too_long_is_told(store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(store_lock, "LOCK_SECONDS", 0.05)
     waiting = RoundStore(workspace)
     refusals: list[str] = []
 

@@ -1,0 +1,153 @@
+"""The home of a workspace: the machine and the directory whose runner trains its queue.
+
+A copy of a workspace brings along statuses that are true of the original alone. So `experiments.json` records where its
+rounds were queued and trained; anywhere else they are shown as interrupted or held, and nothing is started, until a
+person resumes, releases or queues a round there, which makes that place the home.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from engine.errors import RoundError
+from engine.files.paths import Workspace
+from engine.runs.engine_contract import BEAT_SECONDS
+from engine.spec.round import ACTIVE, Round, Status
+from engine.system.locks import is_locked
+from engine.system.process import boot_id
+
+MACHINE_ID = Path("/etc/machine-id")  # machine-id(5)
+UNFINISHED = ACTIVE | {Status.QUEUED}
+FRESH_SECONDS = 12 * BEAT_SECONDS
+
+
+class Home(Struct, frozen=True):
+    """Where a workspace is at home; `host` and `path` are for a person to read.
+
+    Attributes:
+        machine: /etc/machine-id, or the host's name where there is none.
+        device, inode: those of the workspace's directory, which a move keeps and a copy does not.
+    """
+
+    machine: str
+    host: str
+    path: str
+    boot_id: str
+    device: int
+    inode: int
+
+
+def home_at(root: Path) -> Home:
+    """Return what is recorded for a workspace at `root` on this machine; raises OSError if there is no directory."""
+    status = os.stat(root)
+    host = socket.gethostname()
+    try:
+        machine = MACHINE_ID.read_text().strip() or host
+    except (OSError, ValueError):
+        machine = host
+    return Home(machine, host, str(root), boot_id(), status.st_dev, status.st_ino)
+
+
+def recorded_home(meta: Mapping[str, Any]) -> Home | None:
+    """Return the home that is recorded in a store; None in one that an earlier version wrote."""
+    try:
+        return msgspec.convert(meta.get("home"), Home)
+    except msgspec.ValidationError:
+        return None
+
+
+def is_same_directory(recorded: Home, here: Home) -> bool:
+    """Return True if both mean one directory; the number of a device may be another after each boot."""
+    return recorded.inode == here.inode and (recorded.device == here.device or recorded.boot_id != here.boot_id)
+
+
+def is_home(recorded: Home, here: Home) -> bool:
+    """Return True if both mean one directory on one machine; containers on one kernel are one machine."""
+    same_machine = recorded.boot_id == here.boot_id or recorded.machine == here.machine
+    return same_machine and is_same_directory(recorded, here)
+
+
+class Whereabouts:
+    """A workspace as seen from this machine; raises OSError if its directory is gone.
+
+    Attributes:
+        here: what to record to make this the home.
+    """
+
+    def __init__(self, workspace: Workspace, recorded: Home | None, rounds: Callable[[], Iterable[Round]]) -> None:
+        """`rounds` returns the rounds as they are written in the store; it is called only if nothing is recorded."""
+        self._workspace = workspace
+        self._recorded = recorded
+        self._rounds = rounds
+        self.here = home_at(workspace.root)
+
+    @cached_property
+    def at_home(self) -> bool:
+        """Return whether this machine may train the queue; with nothing recorded, a lock must prove it."""
+        if self._recorded is not None:
+            return is_home(self._recorded, self.here)
+        locks = (self._workspace.run_dir(round_.id).lock for round_ in self._rounds() if round_.status in ACTIVE)
+        return any(is_locked(path) for path in (self._workspace.runner_lock, *locks))
+
+    @property
+    def is_recorded(self) -> bool:
+        return self._recorded == self.here
+
+    @property
+    def place(self) -> str:
+        """Say where the home is, as seen from here."""
+        if self._recorded is None:
+            return "elsewhere, or by an earlier version of loratui"
+        if self._recorded.machine != self.here.machine or self._recorded.host != self.here.host:
+            return f"on {self._recorded.host}"
+        return f"in {self._recorded.path}, of which this is a copy"
+
+    def seen(self, round_: Round) -> Round:
+        """Return a round as it is here: where the workspace is not at home, nobody trains it, and nothing starts it."""
+        if round_.status not in UNFINISHED or self.at_home or self.is_in_training(round_):
+            return round_
+        if round_.status in ACTIVE:
+            message = f"was training {self.place}: resume it to train it here"
+            return msgspec.structs.replace(round_, status=Status.INTERRUPTED, message=message, process=None)
+        message = f"was queued {self.place}: release it to train it here"
+        return msgspec.structs.replace(round_, status=Status.HELD, message=message)
+
+    def changes(self, rounds: Iterable[Round]) -> dict[int, dict[str, Any]]:
+        """Return the fields to change, by number, so that the store says of each round what is so here.
+
+        Raises:
+            RoundError: another machine is training a round in this directory.
+        """
+        changes = {}
+        for round_ in rounds:
+            if not self.at_home and self.is_in_training(round_):
+                raise RoundError(
+                    f"round {round_.number} is training {self.place} in this very directory: use loratui there, or "
+                    f"stop it first"
+                )
+            if (seen := self.seen(round_)) != round_:
+                changes[seen.number] = {"status": seen.status, "message": seen.message, "process": seen.process}
+        return changes
+
+    def is_in_training(self, round_: Round) -> bool:
+        """Return True if another machine, which shares this very directory, trains the round now."""
+        shared = self._recorded is not None and is_same_directory(self._recorded, self.here)
+        return shared and round_.status in ACTIVE and has_fresh_heartbeat(self._workspace, round_)
+
+
+def has_fresh_heartbeat(workspace: Workspace, round_: Round) -> bool:
+    """Return True if the engine of a round gave a sign of life within the last minute."""
+    try:
+        age = time.time() - workspace.run_dir(round_.id).heartbeat.stat().st_mtime
+    except OSError:
+        return False
+    return abs(age) < FRESH_SECONDS

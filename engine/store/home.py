@@ -31,7 +31,7 @@ FRESH_SECONDS = 12 * BEAT_SECONDS
 
 
 class Home(Struct, frozen=True):
-    """Where a workspace is at home; `host` and `path` are for a person to read.
+    """A place where a workspace is at home; `host` and `path` are for a person to read.
 
     Attributes:
         machine: /etc/machine-id, or the host's name where there is none.

@@ -27,11 +27,10 @@ from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queu
 from engine.spec.schema import Spec, with_portable_paths
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
-from engine.store.trash import Removed
+from engine.store.trash import Removed, delete_run
 from engine.text.redact import holds_secret
 
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
-TRASH_SECONDS = 86400.0  # rounds that a killed front end removed can be restored for so long
 
 
 class Cockpit:
@@ -51,7 +50,6 @@ class Cockpit:
         self.readonly = readonly
         self.store = RoundStore(workspace, readonly=readonly)
         self._start = start
-        self._removed: set[int] = set()
 
     def queue(
         self, spec: Spec, *, name: str = "", note: str = "", parent: int | None = None, hold: bool = False
@@ -164,60 +162,47 @@ class Cockpit:
         return self.release(number) if round_.status is Status.HELD else round_
 
     def remove(self, number: int) -> Round:
-        """Move a round to the trash; a running one must be stopped first.
-
-        `restore` brings it back with its whole run directory, until `purge` deletes that.
-        """
-        self._refuse_links(number, self.store.get(number).id)
-        round_ = self.store.remove(number, forbidden=ACTIVE)
-        self._removed.add(number)
-        return round_
+        """Move a round to the trash, where `restore` finds it for a week; a running one must be stopped first."""
+        self.workspace.run_dir(self.store.get(number).id)  # whose id must be the name of a directory
+        return self.store.remove(number, forbidden=ACTIVE)
 
     def restore(self, number: int) -> Round:
-        """Restore a removed round as it was; raises RoundError if it is deleted for good."""
+        """Restore a removed round as it was; raises RoundError if it is not in the trash."""
         round_ = self.store.restore(number)
-        self._removed.discard(number)
         self.wake_runner()  # it may have been queued
         return round_
 
-    def purge(self) -> None:
-        """Delete for good the rounds that this object removed, and those removed elsewhere `TRASH_SECONDS` ago.
+    def trash(self) -> list[Removed]:
+        """Return the rounds in the trash, the last removed one first."""
+        return sorted(self.store.removed(), key=lambda removed: -removed.removed)
 
-        A front end calls it when it exits: removed rounds can be restored until then.
+    def empty_trash(self, removed: Sequence[Removed] | None = None) -> list[Removed]:
+        """Delete rounds in the trash for good, all of them unless some are given; return those that it deleted.
+
+        Raises:
+            LoratuiError: a run directory could not be deleted, after the others were.
         """
-        if self.readonly:
-            return
-        before = time.time() - TRASH_SECONDS
-        to_delete = [
-            removed for removed in self.store.removed() if removed.number in self._removed or removed.removed < before
-        ]
+        to_delete = self.trash() if removed is None else list(removed)
         if not to_delete:
-            return
-        self.store.forget(removed.number for removed in to_delete)
-        self._removed.clear()
-        errors = [error for removed in to_delete if (error := self._delete_run(removed)) is not None]
+            return []
+        self.store.forget(each.number for each in to_delete)
+        errors: list[LoratuiError] = []
+        for each in to_delete:
+            try:
+                delete_run(self.workspace, each)
+            except LoratuiError as error:
+                errors.append(error)
         if errors:
             raise errors[0]
+        return to_delete
 
-    def _delete_run(self, removed: Removed) -> LoratuiError | None:
-        """Delete a run directory; an error is returned, not raised, so that the others are deleted too."""
-        try:
-            self._refuse_links(removed.number, removed.id)
-            path = self.workspace.run_dir(removed.id).path
-            if path.is_dir():
-                shutil.rmtree(path)
-        except OSError as error:
-            return StoreError(f"round {removed.number} is deleted, but {path} could not be: {reason_of(error)}")
-        except LoratuiError as error:
-            return error
-        return None
+    def purge_trash(self) -> None:
+        """Delete for good what has been in the trash for a week; does nothing where the workspace is not at home.
 
-    def _refuse_links(self, number: int, round_id: str) -> None:
-        for path in (self.workspace.runs_dir, self.workspace.run_dir(round_id).path):
-            if path.is_symlink():
-                raise RoundError(
-                    f"{path} is a link, which is never followed: delete it yourself, then remove round {number}"
-                )
+        A front end calls it when it starts, never when it ends: a terminal that dies must not delete anything.
+        """
+        if not self.readonly and self.store.is_at_home():
+            self.empty_trash([removed for removed in self.store.removed() if removed.expires < time.time()])
 
     def annotate(
         self,

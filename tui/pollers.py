@@ -48,12 +48,16 @@ def follow_store(cockpit: Cockpit, post: Post) -> None:
     posted_state: object = object()
     asleep: tuple[str, ...] = ()  # why no runner can be started
     wake_at = 0.0
+    purged = False
     while True:
         try:
             state = cockpit.store.signature(), asleep
             if state != posted_state:
                 post(RoundsRead(cockpit.store.rounds(), (*cockpit.store.notices(), *asleep)))
                 posted_state = state
+            if not purged:
+                purged = True
+                cockpit.purge_trash()
             if time.monotonic() >= wake_at:
                 wake_at = time.monotonic() + WAKE_SECONDS
                 asleep = _wake_runner(cockpit)

@@ -165,7 +165,7 @@ class RoundStore:
             return [changed.get(round_.number, round_) for round_ in rounds]
 
     def remove(self, number: int, forbidden: frozenset[Status]) -> Round:
-        """Move one round to the trash and return it; `restore` brings it back until `forget` deletes it.
+        """Move one round to the trash and return it; `restore` brings it back until `forget` removes it there.
 
         Raises:
             RoundError: the number is unknown, or the status is `forbidden`.

@@ -1,12 +1,15 @@
-"""The trash: documents of removed rounds in the store's table `removed`, while their `runs/` stay untouched.
+"""The trash: documents of removed rounds in the store's table `removed`, while their `runs/` stay for a week.
 
 A document moves between the tables in one write, so that a round is in exactly one of them, whatever process dies.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,18 +17,74 @@ from msgspec import Struct
 from tinydb import TinyDB
 from tinydb.table import Document
 
-from engine.errors import RoundError
+from engine.errors import RoundError, StoreError, reason_of
+from engine.files.paths import RunDir, Workspace
+from engine.runs.spec_file import read_queued
 from engine.store.json_format import Tables
 
 TABLE = "removed"
+TRASH_SECONDS = 7 * 86400.0
 
 
 class Removed(Struct, frozen=True):
-    """A round in the trash: its number, its id, which names its run directory, and when, in seconds since the epoch."""
+    """A round in the trash.
+
+    Attributes:
+        id: the name of its run directory.
+        removed, created: when it was removed and queued, in seconds since the epoch.
+    """
 
     number: int
     id: str
     removed: float
+    name: str = ""
+    created: float | None = None
+
+    @property
+    def expires(self) -> float:
+        """When it is deleted for good, in seconds since the epoch; never by itself if the clock was wrong."""
+        return self.removed + TRASH_SECONDS if self.removed >= (self.created or 0.0) else float("inf")
+
+
+def run_bytes(workspace: Workspace, removed: Removed) -> int:
+    """Return how much of the disk the run directory of a removed round occupies; what cannot be read counts 0."""
+    sizes = []
+    for folder, _, names in os.walk(workspace.run_dir(removed.id).path):
+        for name in names:
+            with suppress(OSError):
+                sizes.append(os.lstat(os.path.join(folder, name)).st_blocks * 512)
+    return sum(sizes)
+
+
+def delete_run(workspace: Workspace, removed: Removed) -> None:
+    """Delete a run directory; of one that is a link the link alone, as `rm` does.
+
+    `runs/` may be a link too, such as to a larger disk: then a directory is deleted only if its spec names this round.
+
+    Raises:
+        LoratuiError: it cannot be deleted, or its id is no name of a directory.
+    """
+    run = workspace.run_dir(removed.id)
+    path = run.path
+    try:
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir():
+            if workspace.runs_dir.is_symlink() and not _is_of_round(run, removed.id):
+                raise StoreError(
+                    f"{path} was not deleted: {workspace.runs_dir} is a link, and the directory has no spec.json of "
+                    f"round {removed.number}: delete it yourself"
+                )
+            shutil.rmtree(path)
+    except OSError as error:
+        raise StoreError(f"round {removed.number} is deleted, but {path} could not be: {reason_of(error)}") from error
+
+
+def _is_of_round(run: RunDir, round_id: str) -> bool:
+    try:
+        return read_queued(run)[0].id == round_id
+    except (OSError, ValueError):
+        return False
 
 
 def removed_in(tables: Tables) -> list[Removed]:
@@ -51,11 +110,11 @@ def move_from_trash(draft: TinyDB, number: int) -> dict[str, Any]:
     """Move a round of the draft out of the trash, and return its document.
 
     Raises:
-        RoundError: it is not in the trash, or was deleted for good.
+        RoundError: it is not in the trash.
     """
     stored = draft.table(TABLE).get(doc_id=number)
     if not isinstance(stored, Document):
-        raise RoundError(f"round {number} cannot be restored: it was not removed, or is deleted for good")
+        raise RoundError(f"round {number} is not in the trash: `loratui trash` lists what is")
     document = {key: value for key, value in stored.items() if key != "removed"}
     forget(draft, [number])
     draft.table("rounds").insert(Document(document, doc_id=number))

@@ -36,6 +36,7 @@ from engine.spec.plan import make_plan
 from engine.spec.round import Result, Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
+from engine.store.trash import run_bytes
 from engine.system.process import own_identity
 from tests.support.rounds import change_spec, make_round, make_spec
 
@@ -295,33 +296,45 @@ def test_removed_round_comes_back_as_it_was(idle_cockpit: Cockpit, nano_spec: Sp
     assert Cockpit(idle_cockpit.workspace, lambda _: None).restore(removed.number) == removed
     assert idle_cockpit.store.rounds() == [remaining, removed]
     assert sorted(idle_cockpit.workspace.run_dir(removed.id).path.rglob("*")) == files
-    idle_cockpit.purge()
+    idle_cockpit.empty_trash()
     assert idle_cockpit.store.rounds() == [remaining, removed] and run_dirs(idle_cockpit) == [remaining.id, removed.id]
 
 
-def test_purge_deletes_for_good_what_was_removed_here(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
-    remaining, removed, elsewhere = (idle_cockpit.queue(nano_spec) for _ in range(3))
-    Cockpit(idle_cockpit.workspace, lambda _: None).remove(elsewhere.number)
-    idle_cockpit.remove(removed.number)
-    idle_cockpit.purge()
-    assert run_dirs(idle_cockpit) == [remaining.id, elsewhere.id]
-    with pytest.raises(RoundError, match=f"round {removed.number} cannot be restored"):
-        idle_cockpit.restore(removed.number)
-    assert idle_cockpit.restore(elsewhere.number) == elsewhere
+def test_trash_is_listed_and_emptied(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    remaining, *removed = (idle_cockpit.queue(nano_spec, name=name) for name in "abc")
+    for round_ in removed:
+        idle_cockpit.remove(round_.number)
+    assert [(each.number, each.name) for each in idle_cockpit.trash()] == [(3, "c"), (2, "b")]
+    assert run_bytes(idle_cockpit.workspace, idle_cockpit.trash()[0]) > 0
+    assert [each.number for each in idle_cockpit.empty_trash()] == [3, 2]
+    assert run_dirs(idle_cockpit) == [remaining.id] and idle_cockpit.trash() == []
+    with pytest.raises(RoundError, match="round 2 is not in the trash"):
+        idle_cockpit.restore(2)
 
 
-def test_purge_deletes_what_another_front_end_left_a_day_ago(
-    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("days", "remains"), [(0, True), (6.9, True), (7.1, False)])
+def test_trash_is_kept_for_a_week(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, days: float, remains: bool
 ) -> None:
     removed = idle_cockpit.queue(nano_spec)
     idle_cockpit.remove(removed.number)
-    other = Cockpit(idle_cockpit.workspace, lambda _: None)
-    other.purge()
-    assert run_dirs(other) == [removed.id]
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 86401)
-    other.purge()
-    assert run_dirs(other) == [] and other.store.removed() == []
+    monkeypatch.setattr(time, "time", lambda: now + days * 86400)
+    other = Cockpit(idle_cockpit.workspace, lambda _: None)
+    other.purge_trash()
+    assert (run_dirs(other) == [removed.id], bool(other.trash())) == (remains, remains)
+
+
+def test_round_deleted_while_the_clock_was_wrong_is_kept(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a battery starts in 1970; its clock is set once there is a network."""
+    removed = idle_cockpit.queue(nano_spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 1000.0)
+        idle_cockpit.remove(removed.number)
+    idle_cockpit.purge_trash()
+    assert idle_cockpit.restore(removed.number) == removed
 
 
 def test_rebuild_brings_no_removed_round_back(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
@@ -346,17 +359,22 @@ def lose_store(cockpit: Cockpit) -> None:
 
 
 def test_one_run_directory_that_cannot_be_deleted_keeps_no_other(
-    idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    linked, removed = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
-    for round_ in (linked, removed):
+    stuck, removed = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
+    for round_ in (stuck, removed):
         idle_cockpit.remove(round_.number)
-    run = idle_cockpit.workspace.run_dir(linked.id).path
-    run.rename(tmp_path / "elsewhere")
-    run.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RoundError, match="is a link, which is never followed"):
-        idle_cockpit.purge()
-    assert run_dirs(idle_cockpit) == [linked.id] and (tmp_path / "elsewhere" / "spec.json").is_file()
+    delete = shutil.rmtree
+
+    def refuse(path: Path) -> None:
+        if path.name == stuck.id:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        delete(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(StoreError, match=f"round 1 is deleted, but .*{stuck.id} could not be: permission denied"):
+        idle_cockpit.empty_trash()
+    assert run_dirs(idle_cockpit) == [stuck.id]
 
 
 def test_annotations_stand_in_the_table_and_in_the_run_directory(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
@@ -401,7 +419,7 @@ def test_readonly_cockpit_changes_nothing(idle_cockpit: Cockpit, nano_spec: Spec
     for act in acts:
         with pytest.raises(ReadOnly, match="is open for reading only"):
             act()
-    cockpit.purge()
+    cockpit.purge_trash()
     cockpit.wake_runner()
     assert [round_.number for round_ in cockpit.store.rounds()] == [1, 2, 3] and started == []
     assert state(root) == before
@@ -425,15 +443,15 @@ def test_remove_never_follows_a_link(idle_cockpit: Cockpit, nano_spec: Spec, tmp
     (run / "adapter").symlink_to(precious)
     (run / "thesis").symlink_to(precious / "thesis.tex")
     idle_cockpit.remove(round_.number)
-    idle_cockpit.purge()
+    idle_cockpit.empty_trash()
     linked = idle_cockpit.queue(nano_spec)
     run = idle_cockpit.workspace.run_dir(linked.id).path
     shutil.rmtree(run)
     run.symlink_to(precious)
-    with pytest.raises(RoundError, match="is a link"):
-        idle_cockpit.remove(linked.number)
+    idle_cockpit.remove(linked.number)
+    idle_cockpit.empty_trash()
+    assert not run.is_symlink()
     assert (precious / "thesis.tex").read_text() == "years of work"
-    assert idle_cockpit.store.get(linked.number) == linked
 
 
 @pytest.mark.parametrize("round_id", ["..", ".", "", "../../precious", "/etc", "a/b", "a\0b", "..\n"])

@@ -91,18 +91,31 @@ def test_deleting_a_round_follows_no_link(
     workspace = idle_cockpit.workspace
     run = workspace.run_dir(round_.id)
     link(workspace, run, precious)
-    files = sorted(path for path in precious.rglob("*") if path.is_file())
-    refused = workspace.runs_dir.is_symlink() or run.path.is_symlink()
-    if refused:
-        with pytest.raises(RoundError, match="is a link, which is never followed"):
-            idle_cockpit.remove(1)
-    else:
-        idle_cockpit.remove(1)
-        idle_cockpit.purge()
-        assert not run.path.exists()
-    lost = files != sorted(path for path in precious.rglob("*") if path.is_file())
+    round_files = {path for path in (precious / "runs").rglob("*") if path.is_file()}  # where `runs` leads there
+    files = {path for path in precious.rglob("*") if path.is_file()} - round_files
+    idle_cockpit.remove(1)
+    idle_cockpit.empty_trash()
+    assert not os.path.lexists(run.path)
+    lost = files != {path for path in precious.rglob("*") if path.is_file() and path.name != "runner.lock"}
     tried("S7", "a link where a round is deleted", 1, lost)
     assert not lost and (precious / "thesis.tex").read_text() == "years of work"
+
+
+def test_link_to_a_stranger_s_directory_deletes_nothing_there(
+    workspace: Workspace, precious: Path, tried: Tried
+) -> None:
+    """A store whose round is called like a directory behind the link."""
+    (precious / "chapter1").mkdir()
+    (precious / "chapter1" / "text.tex").write_text("years of work")
+    workspace.runs_dir.symlink_to(precious)
+    RoundStore(workspace).add(lambda number: make_round(number, Status.STOPPED, id="chapter1"))
+    cockpit = Cockpit(workspace, lambda _: None)
+    cockpit.remove(1)
+    with pytest.raises(StoreError, match=r"chapter1 was not deleted: .* is a link"):
+        cockpit.empty_trash()
+    lost = not (precious / "chapter1" / "text.tex").is_file()
+    tried("S7", "a link where a round is deleted", 1, lost)
+    assert not lost
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "adapter", "events.jsonl", "spec.json"])

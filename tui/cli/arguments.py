@@ -192,7 +192,15 @@ COMMANDS: dict[str, Command] = {
     "hold": Command("hold a queued round, so that it does not start", _number),
     "release": Command("queue a held round again", _number),
     "edit": Command("change the name, note or tags of a round; pin or unpin it", _edit),
-    "rm": Command("delete a round and its run directory", _number),
+    "rm": Command("move a round with its run directory to the trash, which keeps it for a week", _number),
+    "trash": Command(
+        "list the deleted rounds, how much of the disk they occupy, and until when they are kept",
+        _json,
+        {
+            "restore": Command("bring a deleted round back as it was", _number),
+            "empty": Command("delete the rounds in the trash for good, now"),
+        },
+    ),
     "export": Command("print a comparison of rounds, or write it to a file", _export),
     "share": Command("let the members of the directory's group read this workspace with --readonly", _share),
     "report": Command("write a report on rounds: setup, curves, changes, results, sample answers", _report),

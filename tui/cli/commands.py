@@ -37,6 +37,11 @@ from tui.cli.ls import ls as ls
 from tui.cli.ranking import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
+from tui.cli.trash import rm as rm
+from tui.cli.trash import trash as trash
+from tui.cli.trash import trash_empty as trash_empty
+from tui.cli.trash import trash_finding
+from tui.cli.trash import trash_restore as trash_restore
 from tui.cli.wait import wait_for_end
 from tui.terminal.console import PlainConsole, clean, clean_line, say
 from tui.views.lineage import lineage_lines
@@ -182,13 +187,6 @@ def edit(cockpit: Cockpit, options: argparse.Namespace) -> int:
     return 0
 
 
-def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    number = cockpit.remove(options.number).number
-    cockpit.purge()
-    say(f"round {number} is deleted")
-    return 0
-
-
 def share(cockpit: Cockpit, options: argparse.Namespace) -> int:
     workspace = cockpit.workspace
     if options.off:
@@ -246,7 +244,7 @@ def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    findings = examine(cockpit.workspace)
+    findings = [*examine(cockpit.workspace), *trash_finding(cockpit)]
     if options.json:
         say(json_text([_finding_fields(finding) for finding in findings]))
         return 0

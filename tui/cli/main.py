@@ -76,9 +76,6 @@ def _run_app(workspace: Workspace, options: argparse.Namespace, start: Start) ->
     parting = app.run()
     if parting:
         say(f"loratui: {parting}", error=True)
-    if not options.readonly:
-        with suppress(StoreMissing):
-            cockpit.purge()
     return app.return_code or 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from textual import on, work
 from textual.message import Message
@@ -24,6 +24,7 @@ from tui.widgets.banner import Banner
 if TYPE_CHECKING:
     from tui.screens.dialogs.copy import Copy
 
+T = TypeVar("T")
 WRITING = frozenset(
     {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "edit", "export", "move", "run_next"}
 )  # actions that change something in the workspace
@@ -120,8 +121,8 @@ class WorkspaceScreen(Screen[None]):
         self._show_banner()
 
     @work(thread=True, group="cockpit")
-    def carry_out(self, action: Callable[[], Round], done: Callable[[Round], Message]) -> None:
-        """Call `action` in a thread and post `done` of the round it returns, or post the error."""
+    def carry_out(self, action: Callable[[], T], done: Callable[[T], Message]) -> None:
+        """Call `action` in a thread and post `done` of what it returns, or post the error."""
         try:
             self.post_message(done(action()))
         except StoreError as error:

@@ -52,11 +52,11 @@ class SelectedRoundsScreen(WorkspaceScreen):
         Binding("y", "copy", "Copy", tooltip="Copy a path, the --set line, or the table as Markdown", id="round.copy"),
         Binding(
             "d", "remove", "Delete", id="round.remove",
-            tooltip="Delete the marked rounds, or the selected one, with their run directories; z restores them",
+            tooltip="Move the marked rounds, or the selected one, to the trash, where z finds them for a week",
         ),
         Binding(
             "z", "undo", "Undo", show=False, id="round.undo",
-            tooltip="Undo the last deletion, or the last change of a name, note, tags or pin",
+            tooltip="Undo the last deletion, even of an earlier session, or change of a name, note, tags or pin",
         ),
     ]  # fmt: skip
 
@@ -88,8 +88,6 @@ class SelectedRoundsScreen(WorkspaceScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not super().check_action(action, parameters):
             return False
-        if action == "undo":
-            return True if self.undoable else None
         if action == "remove":
             return True if any(round_.status not in ACTIVE for round_ in self.targets) else None
         if action not in ("open", "stop", "resume", "hold"):
@@ -163,9 +161,17 @@ class SelectedRoundsScreen(WorkspaceScreen):
         )
 
     def action_undo(self) -> None:
+        """Undo the last change of this session; if there is none, bring back the round that was deleted last."""
         if self.undoable:
             last = self.undoable.pop()
             self.do_to_each(last.rounds, last.undo, last.text)
+        else:
+            self.carry_out(self._restore_last, _restored)
+
+    def _restore_last(self) -> tuple[Round | None, int]:
+        """Restore the round that was deleted last, if any; returns also how many remain in the trash."""
+        removed = self.cockpit.trash()
+        return (self.cockpit.restore(removed[0].number) if removed else None), len(removed) - 1
 
     @work(thread=True, group="cockpit")
     def do_to_each(
@@ -195,6 +201,14 @@ class SelectedRoundsScreen(WorkspaceScreen):
             self.post_message(ActionFailed(refusal))
         elif done and text:
             self.post_message(ActionDone(f"{text}: press z to undo" if undo is not None else text))
+
+
+def _restored(outcome: tuple[Round | None, int]) -> ActionDone:
+    round_, remaining = outcome
+    if round_ is None:
+        return ActionDone("there is nothing to undo, and the trash is empty")
+    more = f"; {remaining} more in the trash" if remaining else ""
+    return ActionDone(f"round {round_.number} is back from the trash{more}")
 
 
 def rounds_are(rounds: Sequence[Round]) -> str:

@@ -182,8 +182,29 @@ async def test_queued_round_is_held_released_stopped_resumed_and_deleted(
         await until(pilot, lambda: is_(Status.QUEUED), "queued again")
         await pilot.press("d")
         await until_rows(pilot, 0)
-    idle_cockpit.purge()
-    assert not list(idle_cockpit.workspace.runs_dir.glob("*/"))
+        await pilot.press("z")
+        await until_rows(pilot, 1)
+        await pilot.press("d")
+        await until_rows(pilot, 0)
+
+
+async def test_round_that_was_deleted_in_an_earlier_session_comes_back(
+    open_app: OpenApp, idle_cockpit: Cockpit
+) -> None:
+    for status in (Status.FINISHED, Status.FAILED, Status.STOPPED):
+        idle_cockpit.store.add(partial(make_round, status=status))
+    for number in (1, 3):
+        idle_cockpit.remove(number)
+    async with open_app(Cockpit(idle_cockpit.workspace, lambda _: None)) as pilot:
+        await until_rows(pilot, 1)
+        await pilot.press("z")
+        await until_rows(pilot, 2)
+        assert {round_.number for round_ in idle_cockpit.store.rounds()} == {2, 3}
+        await pilot.press("z")
+        await until_rows(pilot, 3)
+        await pilot.press("z")
+        await until(pilot, lambda: bool(pilot.app._notifications), "the message that there is no more")
+        assert "the trash is empty" in [notice.message for notice in pilot.app._notifications][-1]
 
 
 async def test_footer_shows_what_can_be_done_to_the_round_under_the_cursor(

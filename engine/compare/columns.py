@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -192,4 +193,13 @@ def find_column(name: str) -> Column:
         return by_key[ending[0]]
     if ending:
         raise SpecError(f"{name!r} could be {' or '.join(ending)}: write it out")
+    similar = get_close_matches(name.casefold().replace("-", "_"), [*ALIASES, *by_key], n=2, cutoff=0.7)
+    if similar:
+        raise SpecError(f"there is no column {name!r}: do you mean {' or '.join(similar)}?")
     raise SpecError(f"there is no column {name!r}: choose one of {', '.join([*ALIASES, *by_key])}")
+
+
+def is_column(name: str) -> bool:
+    """Return True if `find_column` finds a column by `name`, or several."""
+    by_key = columns()
+    return name in ALIASES or name in by_key or any(key.rpartition(".")[2] == name for key in by_key)

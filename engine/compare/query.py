@@ -1,37 +1,23 @@
-"""Choose, order and group rounds: `ppl<3.3 r=16 lr>=1e-4 status:failed oscillation`."""
+"""Choose, order and group rounds."""
 
 from __future__ import annotations
 
 import operator
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from engine.compare.columns import Column, Rounds, find_column
+from engine.compare.columns import Rounds, find_column, is_column
 from engine.compare.comparability import INCOMPARABLE, held_out_groups
+from engine.compare.filter_language import read_filter
 from engine.compare.seed_groups import SeedGroup, seeds_alone
-from engine.errors import SpecError
 from engine.spec.round import Round
 from engine.text.humanize import format_perplexity
 from engine.text.sanitize import clean_line
 
-TERM = re.compile(r"^([\w.#]+)(<=|>=|!=|<|>|=|:)(.*)$")
-COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
-    "!=": operator.ne,
-    ":": operator.eq,
-}
-Test = Callable[[Round], bool]
-
 
 def filter_rounds(rounds: Iterable[Round], expression: str, all_rounds: Rounds | None = None) -> list[Round]:
-    """Return the rounds that meet every term: `column<op>value` compares, `column:text` contains, a bare word searches.
+    """Return the rounds that meet a filter, as `engine.compare.filter_language` reads it.
 
     A round that lacks a value meets no comparison of it. For a list, such as the tags, `=` means one of its words.
 
@@ -39,62 +25,25 @@ def filter_rounds(rounds: Iterable[Round], expression: str, all_rounds: Rounds |
         all_rounds: all rounds by number, for columns that compare a round with others; `rounds` if None.
 
     Raises:
-        SpecError: a column is unknown, or a number is missing.
+        FilterError: the filter cannot be read.
     """
-    matching = list(rounds)
-    all_rounds = by_number(matching) if all_rounds is None else all_rounds
-    for test in [_test(term, all_rounds) for term in expression.split()]:
-        matching = list(filter(test, matching))
-    return matching
+    rounds = list(rounds)
+    return list(filter(read_filter(expression, by_number(rounds) if all_rounds is None else all_rounds).test, rounds))
+
+
+def why_none(expression: str, rounds: Rounds) -> str:
+    """Return a sentence on why no round meets a filter that can be read: what it asks for that none of `rounds` has."""
+    read = read_filter(expression, rounds)
+    absent = [term.text for term in read.terms if term.test is read.test or not any(map(term.test, rounds.values()))]
+    if not absent:
+        return "no round meets all parts of the filter"
+    columns_alone = [text for text in absent if is_column(text)]
+    advice = f" ({columns_alone[0]} is a column: write {columns_alone[0]}=… to compare it)" if columns_alone else ""
+    return f"no round has {' or '.join(absent)}{advice}"
 
 
 def by_number(rounds: Iterable[Round]) -> Rounds:
     return {round_.number: round_ for round_ in rounds}
-
-
-def _test(term: str, rounds: Rounds) -> Test:
-    match = TERM.match(term)
-    if match is None:
-        word = term.casefold()
-        return lambda round_: word in _searched(round_)
-    name, sign, text = match.groups()
-    column = find_column(name)
-    if column.numeric:
-        return _compare_numbers(column, sign, text, rounds)
-    word = text.casefold()
-    if sign == ":":
-        return lambda round_: word in column.text(round_, rounds).casefold()
-    if sign not in ("=", "!="):
-        raise SpecError(f"{term!r}: {column.key} is not a number: use =, != or :")
-    return lambda round_: (word in _words(column, round_, rounds)) is (sign == "=")
-
-
-def _searched(round_: Round) -> str:
-    """Return all text of a round that a bare word is searched in."""
-    spec = round_.spec
-    texts = (round_.name, round_.status, *round_.tags, round_.note, round_.message, spec.model.path, spec.data.path)
-    return "\n".join(texts).casefold()
-
-
-def _words(column: Column, round_: Round, rounds: Rounds) -> set[str]:
-    """Return the texts that `=` matches in a column: the whole text, and each word of a list."""
-    value = column.value(round_, rounds)
-    words = value if isinstance(value, tuple) else ()
-    return {text.casefold() for text in (column.text(round_, rounds), *words)}
-
-
-def _compare_numbers(column: Column, sign: str, text: str, rounds: Rounds) -> Test:
-    try:
-        bound = float(text)
-    except ValueError:
-        raise SpecError(f"{column.key}{sign}{text}: {text!r} is not a number") from None
-    compare = COMPARE[sign]
-
-    def test(round_: Round) -> bool:
-        value = column.value(round_, rounds)
-        return value is not None and compare(value, bound)
-
-    return test
 
 
 def sort_rounds(rounds: Iterable[Round], key: str, all_rounds: Rounds | None = None) -> list[Round]:

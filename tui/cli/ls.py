@@ -13,7 +13,7 @@ from engine.api import Cockpit
 from engine.compare.columns import Rounds, columns
 from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
 from engine.compare.leaders import find_leaders
-from engine.compare.query import by_number, filter_rounds, group_rounds, sort_rounds
+from engine.compare.query import by_number, filter_rounds, group_rounds, sort_rounds, why_none
 from engine.report.export import to_json
 from engine.spec.round import Round
 from tui.terminal.console import PlainConsole, clean_line, say
@@ -41,6 +41,8 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if options.json:
         say(to_json(round_ for group in groups for round_ in group.rounds) if groups else to_json(rounds), end="")
         return 0
+    if options.filter and not rounds:
+        say(f"loratui: {why_none(options.filter, all_rounds)}", error=True)
     if not groups:
         PlainConsole().print(_rounds_table(rounds, rounds, all_rounds))
     for group in groups:

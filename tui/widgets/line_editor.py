@@ -27,12 +27,12 @@ class LineEditor(Vertical):
     ]
     DEFAULT_CSS = """
     LineEditor {
-        height: 2; padding: 0 1; background: $surface;
+        height: auto; padding: 0 1; background: $surface;
         & Horizontal { height: 1; }
         & .line-label { width: auto; max-width: 50%; color: $text-accent; text-style: bold; padding-right: 1; }
         & Input { width: 1fr; background: $surface; padding: 0; }
         & .line-hint { height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
-        & .line-hint.-wrong { color: $text-error; text-style: bold; }
+        & .line-hint.-wrong { height: auto; max-height: 3; color: $text-error; text-style: bold; text-wrap: wrap; }
     }
     """
 

@@ -87,7 +87,15 @@ def test_ambiguous_name_is_refused_with_its_meanings(name: str) -> None:
         find_column(name)
 
 
-@pytest.mark.parametrize("name", ["", "pplx", "train", "train.", ".r", "LR"])
+@pytest.mark.parametrize(
+    ("name", "meant"), [("pplx", "ppl"), ("LR", "lr"), ("eval-loss", "eval_loss"), ("perplexty", "perplexity")]
+)
+def test_name_that_is_nearly_right_is_refused_with_the_right_one(name: str, meant: str) -> None:
+    with pytest.raises(SpecError, match=rf"no column {name!r}: do you mean {meant}( or \w+)?\?"):
+        find_column(name)
+
+
+@pytest.mark.parametrize("name", ["", "zzz", ".r"])
 def test_unknown_name_is_refused_with_the_known(name: str) -> None:
     with pytest.raises(SpecError, match=rf"no column {name!r}: choose one of #, lr, .*perplexity"):
         find_column(name)

@@ -65,7 +65,7 @@ def test_filter_keeps_the_rounds_that_meet_every_term(expression: str, expected:
     [
         ("pplx<3", "no column 'pplx'"),
         ("seed=42", "data.seed or train.seed"),
-        ("ppl<low", "perplexity<low: 'low' is not a number"),
+        ("ppl<low", "ppl<low: 'low' is not a number"),
         ("ppl<", "'' is not a number"),
         ("name<b", "'name<b': name is not a number: use =, != or :"),
     ],

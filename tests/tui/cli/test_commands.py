@@ -90,6 +90,29 @@ def test_ls_groups_with_count_and_best(reference: Callable[..., int], capsys: py
     assert [line.split()[0] for line in lines[start + 1 : start + 4]] == ["#", "4", "2"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "numbers", "said"),
+    [
+        ("vs_parent < 1 and # > 2", [3, 5], ""),
+        ("#=1 or #=3", [1, 3], ""),
+        ("not #<5", [5], ""),
+        ("gpux", [], "loratui: no round has gpux\n"),
+    ],
+)
+def test_ls_reads_the_filters_of_the_app(
+    reference: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    expression: str,
+    numbers: list[int],
+    said: str,
+) -> None:
+    assert reference("ls", "--json", "--filter", expression) == 0
+    printed = capsys.readouterr()
+    assert sorted(round_["number"] for round_ in json.loads(printed.out)) == sorted(numbers)
+    assert reference("ls", "--filter", expression) == 0
+    assert capsys.readouterr().err == said
+
+
 def test_edit_changes_what_is_said_of_a_round_and_nothing_else(
     reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

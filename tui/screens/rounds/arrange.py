@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from engine.errors import FileError, SpecError, reason_of
+from engine.compare.filter_language import FilterError
+from engine.errors import FileError, reason_of
 from tui.messages import ActionFailed
 from tui.screens.rounds.column_layout import ColumnLayout, read_layout, write_layout
 from tui.screens.rounds.editor_line import EditorLine
@@ -14,7 +15,7 @@ from tui.screens.workspace_screen import WorkspaceScreen
 from tui.widgets.line_editor import LineEditor
 
 FILTER = "filter"  # the purpose of the line that a filter is typed into
-FILTER_HINT = "ppl<3.3 r=16 lr>=1e-4 status:failed tag=best word · enter keep · esc cancel"
+FILTER_HINT = "ppl<3.3 r=16 -tag=best status:failed or word · enter keep · esc cancel"
 
 
 class TableControls:
@@ -37,8 +38,8 @@ class TableControls:
         await self._line.open(LineEditor("/", view.filter, hint=FILTER_HINT, purpose=FILTER))
 
     def filter_while_typing(self, editor: LineEditor) -> None:
-        """Show the rounds that match what is typed by now, or why it cannot be read."""
-        editor.tell(self._set_filter(editor.text))
+        """Show the rounds that match what is typed by now, or why it cannot be read or matches none."""
+        editor.tell(self._set_filter(editor.text) or self._table.why_none)
 
     def submit(self, editor: LineEditor) -> None:
         """Keep the filter and close the line, unless the filter cannot be read."""
@@ -53,14 +54,13 @@ class TableControls:
     def _set_filter(self, expression: str) -> str:
         """Show what matches; return why `expression` cannot be read, or "".
 
-        The terms before the last one still count where the last cannot be read.
+        The parts before the one that cannot be read still count.
         """
-        words = expression.split()
         try:
-            self._table.set_view(filter=" ".join(words), select=self._selected_before)
-        except SpecError as error:
-            with suppress(SpecError):
-                self._table.set_view(filter=" ".join(words[:-1]))
+            self._table.set_view(filter=expression.strip(), select=self._selected_before)
+        except FilterError as error:
+            with suppress(FilterError):
+                self._table.set_view(filter=expression[: error.readable].strip())
             return error.message
         return ""
 

@@ -60,7 +60,7 @@ class RoundsScreen(SelectedRoundsScreen):
         ),
         Binding(
             "slash", "filter", "Filter", id="rounds.filter",
-            tooltip="Show only rounds that match, as you type: ppl<3.3 r=16 tag=best status:failed word",
+            tooltip="Show only rounds that match, as you type: ppl<3.3 r=16 -tag=best status:failed or word",
         ),
         Binding(
             "v", "columns", "Columns", show=False, id="rounds.columns",

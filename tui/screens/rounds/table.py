@@ -14,7 +14,7 @@ from textual.message import Message
 from engine.compare.columns import Rounds, columns
 from engine.compare.comparability import INCOMPARABLE, held_out_groups
 from engine.compare.leaders import Leaders, find_leaders
-from engine.compare.query import by_number
+from engine.compare.query import by_number, why_none
 from engine.spec.round import Round
 from tui.screens.rounds.arrangement import Arrangement, View, arrange, differing_columns
 from tui.screens.rounds.column_layout import FIXED, ColumnLayout
@@ -27,7 +27,10 @@ BEST, MARKED, PINNED = "★", "●", "▲"
 
 
 class RoundTable(VirtualTable):
-    """Rounds as rows. Cursor and marks stay on their rounds when rows are added, removed or reordered."""
+    """Rounds as rows. Cursor and marks stay on their rounds when rows are added, removed or reordered.
+
+    `why_none` says why the filter leaves no round; it is "" if there are some.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "Mark", tooltip="Mark the round, or unmark it", id="rounds.mark"),
@@ -58,7 +61,6 @@ class RoundTable(VirtualTable):
     ]  # fmt: skip
     chooses_columns = True
     gutter_width = 2
-    empty_text = "No round matches: press / to change the filter, or esc to see all rounds."
 
     class Rearranged(Message):
         """The shown rounds, their order or the marks have changed."""
@@ -75,6 +77,7 @@ class RoundTable(VirtualTable):
         self.view = View()
         self.column_layout = ColumnLayout()
         self.arrangement = Arrangement()
+        self.why_none = ""
         self._rounds: Rounds = {}
         self._marked: set[int] = set()
         self._progress: Mapping[int, str] = {}
@@ -135,6 +138,8 @@ class RoundTable(VirtualTable):
     def _arrange(self, view: View, select: int | None, known: bool) -> None:
         self.arrangement = arrange(self._rounds, view)
         self.view = view
+        self.why_none = "" if self.arrangement.shown else why_none(view.filter, self._rounds)
+        self.empty_text = f"{self.why_none[:1].upper()}{self.why_none[1:]}: / changes the filter, esc shows all rounds"
         self._present(select, known)
 
     def _present(self, select: int | None = None, known: bool = True) -> None:

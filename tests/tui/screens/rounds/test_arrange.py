@@ -116,7 +116,8 @@ async def test_filter_follows_what_is_typed_and_a_wrong_one_leaves_the_table(
         assert numbers(pilot) == [1]
         await pilot.press("slash", *" nothing")
         assert numbers(pilot) == []
-        assert "press / to change the filter" in table_of(pilot).render_line(2).text
+        assert "No round has nothing: / changes the filter" in table_of(pilot).render_line(2).text
+        assert "no round has nothing" in shown(pilot, ".line-hint")
         await pilot.press("escape")
         await until_numbers(pilot, 1)
         await pilot.press("escape")

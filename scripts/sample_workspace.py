@@ -105,6 +105,7 @@ def make_workspace(directory: Path) -> Workspace:
     (directory / "experiments.json").write_bytes(shipped_rounds())
     workspace = Workspace(directory)
     store = RoundStore(workspace)
+    store.make_home_here()
     for index, (parent, changes, status, share, level, name, note, tags) in enumerate(FAMILY):
         number = FIRST_NEW + index
         spec = build_spec(flatten(store.get(parent).spec) | changes)

@@ -5,7 +5,6 @@ The app and the command line are two front ends over them; neither has a copy of
 
 from __future__ import annotations
 
-import math
 import secrets
 import shutil
 import time
@@ -21,9 +20,9 @@ from engine.files.atomic import sweep, write_atomically
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight import checks
-from engine.runner.launcher import needs_runner, start_runner
+from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
-from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order
+from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order, turns_in_order
 from engine.spec.schema import Spec, with_portable_paths
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
@@ -31,6 +30,9 @@ from engine.store.trash import Removed, delete_run
 from engine.text.redact import holds_secret
 
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
+
+
+Start = Callable[[Workspace], StartedRunner | None]
 
 
 class Cockpit:
@@ -43,13 +45,12 @@ class Cockpit:
         LoratuiError: from every method, in one sentence; a failed method has changed nothing.
     """
 
-    def __init__(
-        self, workspace: Workspace, start: Callable[[Workspace], None] = start_runner, *, readonly: bool = False
-    ) -> None:
+    def __init__(self, workspace: Workspace, start: Start = start_runner, *, readonly: bool = False) -> None:
         self.workspace = workspace
         self.readonly = readonly
         self.store = RoundStore(workspace, readonly=readonly)
         self._start = start
+        self._runner: StartedRunner | None = None
 
     def queue(
         self, spec: Spec, *, name: str = "", note: str = "", parent: int | None = None, hold: bool = False
@@ -87,11 +88,23 @@ class Cockpit:
 
     def wake_runner(self) -> None:
         """Start the runner if a round waits for it, and this is the home of the workspace."""
-        if not self.readonly and needs_runner(self.store.rounds()) and self.store.is_at_home():
+        if self.readonly or not needs_runner(self.store.rounds()) or not self.store.is_at_home():
+            self._runner = None  # nobody misses it
+        else:
             try:
-                self._start(self.workspace)
+                started = self._start(self.workspace)
+                if started is not None or self.runner_failure():  # else the one that lives is the one started before
+                    self._runner = started
             except OSError as error:
                 raise ProcessError(f"no runner could be started, so nothing is trained: {reason_of(error)}") from error
+
+    def runner_failure(self) -> str:
+        """Say how the runner that this object started has died; "" if it has not."""
+        return self._runner.failure() if self._runner is not None else ""
+
+    def runner_restarts(self) -> RunnerRestarts:
+        """Return what keeps a runner at work for a front end that waits for it."""
+        return RunnerRestarts(self.wake_runner, self.runner_failure)
 
     def stop(self, number: int) -> Round:
         """Stop a round: a queued one at once, a running one after its step, with adapter and checkpoint saved."""
@@ -141,7 +154,7 @@ class Cockpit:
                 raise RoundError(f"round {number} does not wait in the queue: `loratui queue` lists those that do")
             moved = waiting.pop(index)
             waiting.insert(new_index(index), moved)
-            return _turns_in_order(waiting)
+            return turns_in_order(waiting)
 
         return next(round_ for round_ in self.store.update_each(turns) if round_.number == number)
 
@@ -267,14 +280,6 @@ class Cockpit:
             shutil.rmtree(run.path, ignore_errors=True)
             raise StoreError(f"{run.path} could not be written, nothing was queued: {reason_of(error)}") from error
         return run
-
-
-def _turns_in_order(waiting: list[Round]) -> dict[int, dict[str, Any]]:
-    """Return turns that put rounds in this order: their own turns, sorted, and made different where they are equal."""
-    turns = sorted(round_.turn or 0.0 for round_ in waiting)
-    for index in range(1, len(turns)):
-        turns[index] = max(turns[index], math.nextafter(turns[index - 1], math.inf))
-    return {round_.number: {"turn": turn} for round_, turn in zip(waiting, turns, strict=True)}
 
 
 def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:

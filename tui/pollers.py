@@ -12,6 +12,7 @@ from textual.worker import get_current_worker
 from engine.alerts.run_monitor import Alarm, RunMonitor, RunProgress
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, reason_of
+from engine.runner.launcher import RunnerRestarts
 from engine.runs.disk_forecast import disk_need, free_bytes
 from engine.runs.run_tail import RunTail
 from engine.runs.snapshot import RunSnapshot
@@ -28,7 +29,6 @@ RUN_SECONDS = 1.0  # a person reads no faster, and each look is written to the t
 WATCH_SECONDS = 1.0
 MACHINE_SECONDS = 2.0
 CANCEL_SECONDS = 0.1
-WAKE_SECONDS = 5.0
 
 
 def pause(seconds: float) -> bool:
@@ -43,11 +43,11 @@ def pause(seconds: float) -> bool:
 def follow_store(cockpit: Cockpit, post: Post) -> None:
     """Post the rounds now and whenever the store changes, and keep a runner alive while there is work for one.
 
-    A runner that died is replaced within `WAKE_SECONDS`.
+    Why no runner is at work is a notice.
     """
     posted_state: object = object()
     asleep: tuple[str, ...] = ()  # why no runner can be started
-    wake_at = 0.0
+    restarts = cockpit.runner_restarts()
     purged = False
     while True:
         try:
@@ -58,9 +58,7 @@ def follow_store(cockpit: Cockpit, post: Post) -> None:
             if not purged:
                 purged = True
                 cockpit.purge_trash()
-            if time.monotonic() >= wake_at:
-                wake_at = time.monotonic() + WAKE_SECONDS
-                asleep = _wake_runner(cockpit)
+            asleep = _why_asleep(restarts)
         except LoratuiError as error:
             if str(error) != posted_state:
                 post(StoreUnreadable(error))
@@ -69,12 +67,11 @@ def follow_store(cockpit: Cockpit, post: Post) -> None:
             return
 
 
-def _wake_runner(cockpit: Cockpit) -> tuple[str, ...]:
-    try:
-        cockpit.wake_runner()
-        return ()
-    except LoratuiError as error:
-        return (error.message,)
+def _why_asleep(restarts: RunnerRestarts) -> tuple[str, ...]:
+    """Start a runner if it is time to; return a sentence on why none is at work, if one should be."""
+    with suppress(LoratuiError):  # which is its trouble
+        restarts.look()
+    return (restarts.trouble,) if restarts.trouble else ()
 
 
 def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnapshot, post: Post) -> None:

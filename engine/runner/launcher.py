@@ -1,26 +1,114 @@
-"""Start the detached runner of a workspace, and check whether one is at work."""
+"""Start the detached runner of a workspace, and see whether one is at work, and why one that was started is not."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from engine.errors import FileError, LoratuiError, reason_of
 from engine.files.paths import Workspace
 from engine.spec.round import ACTIVE, Round, Status
 
 UNFINISHED = ACTIVE | {Status.QUEUED}
+TAIL_BYTES = 4096
+FIRST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 300.0
+SURVIVAL_SECONDS = 60.0
 
 
-def start_runner(workspace: Workspace, command: list[str] | None = None) -> None:
+class StartedRunner:
+    """A runner that this process has started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, log_bytes: int) -> None:
+        """`log_bytes` is the size that the log had when it was started."""
+        self._process = process
+        self._log = log
+        self._log_bytes = log_bytes
+        threading.Thread(target=process.wait, name="reap the runner", daemon=True).start()
+
+    def failure(self) -> str:
+        """Say how it died and what it printed last; "" while it lives, or if it ended with nothing left to do."""
+        code = self._process.poll()
+        if not code:
+            return ""
+        end = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        line = self._last_line()
+        return f"the runner {end}" + (f" ({line})" if line else "") + f": see {self._log}"
+
+    def _last_line(self) -> str:
+        try:
+            with self._log.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(max(self._log_bytes, size - TAIL_BYTES))
+                lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+class RunnerRestarts:
+    """Starts a runner where a round waits for one, again if it dies, and after a longer pause each time.
+
+    Attributes:
+        trouble: why no runner is at work, in a sentence; "" if one is, or if none is needed.
+        deaths: how many in a row died within `SURVIVAL_SECONDS`.
+    """
+
+    def __init__(
+        self, wake: Callable[[], object], failure: Callable[[], str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`wake` starts a runner if one is needed and none is at work; `failure` says how the last one started died."""
+        self._wake = wake
+        self._failure = failure
+        self._clock = clock
+        self._next_start = clock()
+        self._restart_at = 0.0
+        self._is_counted = self._is_refused = False
+        self.trouble = ""
+        self.deaths = 0
+
+    def look(self) -> None:
+        """Do what is due; for a caller that comes back every second or so.
+
+        Raises:
+            LoratuiError: from `wake`; the next call tries again after the pause.
+        """
+        now = self._clock()
+        failure = self._failure()
+        if failure and not self._is_counted:
+            self._is_counted = True
+            self.deaths += 1
+            pause = min(FIRST_PAUSE_SECONDS * 2 ** (self.deaths - 1), LONGEST_PAUSE_SECONDS)
+            self._next_start = self._restart_at = now + pause
+            self.trouble = f"{failure}; another one is started after {pause:.0f} s"
+        elif not failure and not self._is_refused and now >= self._restart_at + FIRST_PAUSE_SECONDS:
+            self.trouble = ""
+            if now >= self._restart_at + SURVIVAL_SECONDS:
+                self.deaths = 0
+        if now >= self._next_start:
+            self._next_start = now + FIRST_PAUSE_SECONDS
+            self._is_counted = self._is_refused = False
+            try:
+                self._wake()
+            except LoratuiError as error:
+                self._is_refused, self.trouble = True, error.message
+                raise
+
+
+def start_runner(workspace: Workspace, command: list[str] | None = None) -> StartedRunner | None:
     """Start a detached runner, which trains the queue, unless one is at work.
 
     It survives this process, its terminal and its SSH session: own session, no inherited terminal or pipe.
     """
     if runner_is_alive(workspace):
-        return
+        return None
     workspace.runs_dir.mkdir(exist_ok=True)
     with workspace.runner_log.open("ab") as log:
         process = subprocess.Popen(
@@ -31,11 +119,11 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> None
             start_new_session=True,
             cwd=workspace.root,
         )
-    threading.Thread(target=process.wait, name="reap the runner", daemon=True).start()
+        return StartedRunner(process, workspace.runner_log, log.tell())
 
 
 def runner_is_alive(workspace: Workspace) -> bool:
-    """Return True if a runner holds the workspace's lock."""
+    """Return True if a runner holds the workspace's lock; raises FileError if the lock cannot be looked at."""
     if not workspace.runner_lock.exists():
         return False
     try:
@@ -43,8 +131,17 @@ def runner_is_alive(workspace: Workspace) -> bool:
             return False
     except Timeout:
         return True
+    except OSError as error:
+        raise FileError(f"{workspace.runner_lock} cannot be used as a lock: {reason_of(error)}") from error
 
 
 def needs_runner(rounds: list[Round]) -> bool:
     """Return True if any of the rounds waits to be trained, or for its end to be recorded."""
     return any(round_.status in UNFINISHED for round_ in rounds)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -124,3 +124,11 @@ class Round(Struct, frozen=True, kw_only=True):
 def in_queue_order(rounds: Iterable[Round]) -> list[Round]:
     """Sort rounds by their turn in the queue."""
     return sorted(rounds, key=lambda round_: (round_.turn or 0.0, round_.number))
+
+
+def turns_in_order(waiting: list[Round]) -> dict[int, dict[str, Any]]:
+    """Return turns that put rounds in this order: their own turns, sorted, and made different where they are equal."""
+    turns = sorted(round_.turn or 0.0 for round_ in waiting)
+    for index in range(1, len(turns)):
+        turns[index] = max(turns[index], math.nextafter(turns[index - 1], math.inf))
+    return {round_.number: {"turn": turn} for round_, turn in zip(waiting, turns, strict=True)}

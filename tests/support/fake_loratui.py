@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 from engine.files.paths import Workspace
-from engine.runner.launcher import start_runner
+from engine.runner.launcher import StartedRunner, start_runner
 from tui.cli.main import main
 
 FRONT_END_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve())]
 RUNNER_COMMAND = [sys.executable, "-P", str(Path(__file__).resolve().with_name("fake_runner.py"))]
 
 
-def start(workspace: Workspace) -> None:
-    start_runner(workspace, RUNNER_COMMAND)
+def start(workspace: Workspace) -> StartedRunner | None:
+    return start_runner(workspace, RUNNER_COMMAND)
 
 
 if __name__ == "__main__":

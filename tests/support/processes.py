@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from engine.files.paths import Workspace
-from engine.runner.launcher import start_runner
+from engine.runner.launcher import StartedRunner, start_runner
 from tests.support.fake_runner import RUNNER_COMMAND
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,6 @@ def end_processes_of(directory: Path) -> None:
         time.sleep(0.01)
 
 
-def start_fake_runner(workspace: Workspace) -> None:
+def start_fake_runner(workspace: Workspace) -> StartedRunner | None:
     """As `start_runner`, with the fake engine in the engine's place."""
-    start_runner(workspace, RUNNER_COMMAND)
+    return start_runner(workspace, RUNNER_COMMAND)

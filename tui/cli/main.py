@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from engine.api import Cockpit
-from engine.errors import LoratuiError, StoreMissing, UsageError
+from engine.api import Cockpit, Start
+from engine.errors import LoratuiError, ProcessError, StoreMissing, UsageError
 from engine.files.paths import Workspace
 from engine.files.permissions import PRIVATE_UMASK, set_umask
 from engine.runner.launcher import start_runner
@@ -21,11 +21,9 @@ from tui.terminal.console import say
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
-Start = Callable[[Workspace], None]
-
 
 def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
-    """Run one command or the app; return the exit code: 0, 1 for a round that failed, 2 for bad input.
+    """Run one command or the app; return the exit code: 0, 1 for a round or process that failed, 2 for bad input.
 
     `start` starts the runner of a workspace; tests pass their own.
     """
@@ -39,7 +37,7 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
         missing = isinstance(error, StoreMissing) and "--readonly" not in arguments
         hint = ": `loratui new` makes one, --workspace DIR uses another" if missing else ""
         say(f"loratui: {error.message}{hint}", error=True)
-        return EXIT_BAD_INPUT
+        return EXIT_FAILED if isinstance(error, ProcessError) else EXIT_BAD_INPUT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the closed pipe any more
         return 0

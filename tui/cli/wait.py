@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine.api import Cockpit
 from engine.compare.columns import measured_text
+from engine.errors import ProcessError
 from engine.runs.event_log import EventTail
 from engine.runs.events import AnyEvent, Evaluated, Step, Warned
 from engine.runs.snapshot import RunSnapshot
@@ -18,6 +19,7 @@ from tui.terminal.console import PlainConsole, clean_line, say
 from tui.views.activity import activity
 
 POLL_SECONDS = 0.2
+MOST_DEATHS = 3  # of runners, within 15 s, after which waiting is useless
 WAITING = frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPING})
 
 
@@ -25,6 +27,7 @@ def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
     """Wait for the round and return it as it ended.
 
     Raises:
+        ProcessError: no runner stays alive that would train it.
         KeyboardInterrupt: Ctrl+C was pressed; the round goes on, and a message says how to stop it.
     """
     console = PlainConsole(error=True)
@@ -44,7 +47,7 @@ def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
 def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Console) -> Round:
     tail, run = EventTail(cockpit.workspace.run_dir(round_.id).events), RunSnapshot()
     task = progress.add_task("queued", total=round_.plan.total_steps)
-    signature = None
+    signature, restarts = None, cockpit.runner_restarts()
     while True:
         if cockpit.store.signature() != signature:  # before the events, so that those of an ended round are complete
             signature = cockpit.store.signature()
@@ -63,6 +66,9 @@ def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Consol
         )
         if round_.status not in WAITING:
             return round_
+        restarts.look()
+        if restarts.deaths >= MOST_DEATHS:
+            raise ProcessError(f"round {round_.number} is {round_.status} and nothing trains it: {restarts.trouble}")
         time.sleep(POLL_SECONDS)
 
 

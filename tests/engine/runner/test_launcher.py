@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from engine.errors import ProcessError
+from engine.files.paths import Workspace
+from engine.runner.launcher import RunnerRestarts, StartedRunner, start_runner
+from tests.support.waiting import await_true
+
+
+def started(workspace: Workspace, code: str) -> StartedRunner:
+    runner = start_runner(workspace, [sys.executable, "-c", code])
+    assert runner is not None
+    return runner
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("raise KeyError('no such user')", "the runner ended with exit code 1 (KeyError: 'no such user'): see {log}"),
+        ("import os; os.kill(os.getpid(), 9)", "the runner was killed by SIGKILL: see {log}"),
+        ("import sys; sys.exit(3)", "the runner ended with exit code 3: see {log}"),
+        ("print('all is done')", ""),
+    ],
+)
+def test_runner_that_died_says_how(workspace: Workspace, code: str, sentence: str) -> None:
+    workspace.runs_dir.mkdir()
+    workspace.runner_log.write_text("an older line\n")
+    runner = started(workspace, code)
+    await_true(lambda: runner._process.returncode is not None, "its end")
+    assert runner.failure() == sentence.format(log=workspace.runner_log)
+
+
+def test_runner_that_lives_has_not_failed(workspace: Workspace) -> None:
+    runner = started(workspace, "import time; time.sleep(1000)")
+    assert runner.failure() == ""
+    os.kill(runner._process.pid, signal.SIGTERM)
+    await_true(lambda: "SIGTERM" in runner.failure(), "its end")
+
+
+class Scene:
+    """A clock, and a runner that dies whenever it is started, as long as `is_dying`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.is_dying = True
+        self.starts: list[float] = []
+        self.failure = ""
+
+    def wake(self) -> None:
+        self.starts.append(self.now)
+        self.failure = "it died" if self.is_dying else ""
+
+    def restarts(self, wake: Callable[[], object] | None = None) -> RunnerRestarts:
+        return RunnerRestarts(wake or self.wake, lambda: self.failure, lambda: self.now)
+
+    def pass_time(self, restarts: RunnerRestarts, seconds: int) -> None:
+        for _ in range(seconds):
+            restarts.look()
+            self.now += 1
+
+
+def test_runner_that_keeps_dying_is_started_less_and_less_often() -> None:
+    scene = Scene()
+    restarts = scene.restarts()
+    scene.pass_time(restarts, 2000)
+    pauses = [later - earlier for earlier, later in zip(scene.starts, scene.starts[1:], strict=False)]
+    assert pauses == [6, 11, 21, 41, 81, 161, *[301] * (len(pauses) - 6)]  # each death is seen a second later
+    assert restarts.trouble == "it died; another one is started after 300 s"
+    assert restarts.deaths == len(scene.starts)
+
+
+def test_trouble_is_over_once_a_runner_lives() -> None:
+    scene = Scene()
+    restarts = scene.restarts()
+    scene.pass_time(restarts, 20)
+    assert restarts.deaths == 3
+    scene.is_dying = False
+    scene.pass_time(restarts, 30)
+    assert (restarts.trouble, restarts.deaths) == ("", 3)
+    scene.pass_time(restarts, 60)
+    assert restarts.deaths == 0
+
+
+def test_reason_why_none_can_be_started_stays_until_one_can() -> None:
+    scene = Scene()
+
+    def refuse() -> None:
+        raise ProcessError("no runner could be started")
+
+    restarts = scene.restarts(refuse)
+    for _ in range(12):
+        with contextlib.suppress(ProcessError):
+            restarts.look()
+        assert restarts.trouble == "no runner could be started"
+        scene.now += 1

@@ -1,0 +1,92 @@
+"""A runner that dies, at its start or later, while somebody waits for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import psutil
+
+from engine.api import Cockpit
+from engine.files.paths import Workspace
+from engine.runner.launcher import start_runner
+from engine.runs.event_log import read_events
+from engine.spec.fields import flatten
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from tests.support.fake_engine import Script
+from tests.support.fake_loratui import FRONT_END_COMMAND
+from tests.support.faults.tried import Tried
+from tests.support.pilot import OpenApp, until
+from tests.support.pilot import open_app as open_app
+from tests.support.waiting import await_rounds, await_true
+from tui.widgets.banner import Banner
+
+Follow = Callable[[Script], None]
+DYING = """
+import sys
+from engine.runner import launcher
+from tui.cli.main import main
+launcher.FIRST_PAUSE_SECONDS = 0.05
+command = [sys.executable, "-c", "raise KeyError('no such user')"]
+sys.exit(main(start=lambda workspace: launcher.start_runner(workspace, command)))
+"""
+
+
+def words_of(spec: Spec, workspace: Workspace) -> list[str]:
+    settings = [f"{key}={value}" for key, value in flatten(spec).items() if key in ("model.path", "data.path")]
+    return ["run", *(word for text in settings for word in ("--set", text)), "--set", "data.samples=", "--workspace",
+            str(workspace.root)]  # fmt: skip
+
+
+def test_run_ends_if_no_runner_stays_alive(workspace: Workspace, nano_spec: Spec, tried: Tried) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", DYING, *words_of(nano_spec, workspace)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    sentence = "round 1 is queued and nothing trains it: the runner ended with exit code 1 (KeyError: 'no such user')"
+    lost = done.returncode != 1 or sentence not in done.stderr
+    tried("F29", "dead at its start, under `loratui run`", 1, int(lost))
+    assert not lost, done.stderr
+    assert RoundStore(workspace).get(1).status is Status.QUEUED
+
+
+def test_run_ends_when_runner_and_engine_are_killed(
+    workspace: Workspace, nano_spec: Spec, script: Follow, tried: Tried
+) -> None:
+    script(Script(steps=100_000, step_seconds=0.02))
+    store = RoundStore(workspace)
+    with subprocess.Popen(
+        [*FRONT_END_COMMAND, *words_of(nano_spec, workspace)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        await_true(store.exists, "the store")
+        (round_,) = await_rounds(store, lambda rounds: bool(rounds) and rounds[0].process is not None)
+        assert round_.process is not None
+        engine = psutil.Process(round_.process.pid)
+        runner = engine.parent()
+        assert runner is not None
+        await_true(lambda: len(read_events(workspace.run_dir(round_.id).events)) > 8, "the first steps")
+        runner.kill()
+        engine.kill()
+        printed, errors = run.communicate(timeout=60)
+    ended = store.get(1)
+    lost = run.returncode != 1 or ended.status is not Status.INTERRUPTED or "resume it" not in printed
+    tried("F29", "killed with its engine, under `loratui run`", 1, int(lost))
+    assert not lost, (run.returncode, ended.status, printed, errors)
+
+
+async def test_app_says_that_the_runner_died(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tried: Tried
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    command = [sys.executable, "-c", "raise KeyError('no such user')"]
+    cockpit = Cockpit(idle_cockpit.workspace, lambda workspace: start_runner(workspace, command))
+    async with open_app(cockpit, size=(120, 36)) as pilot:
+        await until(
+            pilot,
+            lambda: any("no such user" in str(banner.content) for banner in pilot.app.screen.query(Banner)),
+            "the banner",
+        )
+    tried("F29", "dead at its start, under the app", 1)

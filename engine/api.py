@@ -17,6 +17,7 @@ import msgspec
 
 from engine.errors import LoratuiError, ProcessError, RoundError, SpecError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
+from engine.files.ownership import hand_over
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight import checks
@@ -276,6 +277,7 @@ class Cockpit:
         try:
             run.path.mkdir(parents=True)
             write_atomically(run.spec, encode_queued(queued))
+            hand_over(self.workspace.runs_dir)
         except OSError as error:
             shutil.rmtree(run.path, ignore_errors=True)
             raise StoreError(f"{run.path} could not be written, nothing was queued: {reason_of(error)}") from error

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from engine.files.ownership import take_over
 from engine.files.paths import FILE_MODE
 
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
@@ -93,12 +94,15 @@ def sweep(path: Path, age_seconds: float = 0.0) -> None:
 def temporary_file(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
     """Write `pieces` to a temporary file beside `path` and force it to disk, for the caller to rename.
 
+    It has the owner, group, mode and access control list of `path`, or nothing is written.
+
     The file is removed if anything fails, fsync included: nobody knows what the kernel kept of it then.
     """
     temporary = temporary_beside(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb", buffering=WRITE_BYTES) as file:
+            take_over(descriptor, path)
             file.writelines(pieces)
             file.flush()
             os.fsync(descriptor)
@@ -151,8 +155,8 @@ def sync(path: Path) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path` whole, or not at all if the disk refuses.
 
-    An existing file is replaced and keeps its permissions; of a link, the target is replaced. Something that is not a
-    file, such as `/dev/stdout` or a pipe, is written to.
+    An existing file is replaced and keeps owner and permissions; of a link, the target is replaced. What is not a file,
+    such as `/dev/stdout` or a pipe, is written to.
 
     Raises:
         OSError: it cannot be written; an existing file is unchanged.
@@ -161,7 +165,4 @@ def write_bytes(path: Path, content: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    mode = path.stat().st_mode & 0o777 if path.exists() else None
     write_atomically(path, content)
-    if mode is not None:
-        path.chmod(mode)

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from engine.alerts.notify import call_by_command
 from engine.alerts.run_monitor import Alarm, RunMonitor, ending_alarm
 from engine.errors import RoundError, StoreError, StoreMissing
+from engine.files.ownership import hand_over
 from engine.files.paths import RunDir, Workspace
 from engine.runner.engine_process import RunningEngine, launch
 from engine.runner.gpu_slots import GpuSlots
@@ -207,6 +208,7 @@ class Runner:
         if job.process is None:
             job.process = _last_process(engine.run, job.since)
         fields = ending_of(self._store_get(job.number), engine.run, engine, job.process, job.oom_kills_before)
+        hand_over(self._workspace.runs_dir)
         pids = engine.pids | ({job.process.pid} if job.process is not None else set())
         if engine.killed and (memory := self._slots.still_held(pids)):
             fields["message"] += f"; {memory} is still not free"

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.errors import StoreError, reason_of
+from engine.files.ownership import hand_over
 from engine.store.json_storage import AtomicJSONStorage
 
 LOCK_SECONDS = 30.0
@@ -44,6 +45,7 @@ class StoreLock:
             raise StoreError(f"{path} has been held by another process for {LOCK_SECONDS:.0f} s: try again") from error
         except OSError as error:
             raise StoreError(f"{path} cannot be used as a lock: {reason_of(error)}") from error
+        hand_over(path)
         try:
             yield
         finally:

@@ -1,0 +1,132 @@
+"""Files of another user's workspace, changed by root or by somebody who may write there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.api import Cockpit
+from engine.files.atomic import write_atomically
+from engine.files.paths import Workspace
+from engine.spec.round import Status
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
+from tests.support.fake_engine import Script
+from tests.support.faults.tried import Tried
+from tests.support.processes import ROOT
+from tests.support.rounds import make_round
+from tests.support.waiting import await_status
+
+OWNER = (12345, 23456)  # of nobody here
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+
+
+def give(root: Path) -> None:
+    for path in (root, *root.rglob("*")):
+        os.chown(path, *OWNER, follow_symlinks=False)
+
+
+def owners(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(path.relative_to(root)): (path.stat().st_uid, path.stat().st_gid) for path in (root, *root.rglob("*"))}
+
+
+@needs_root
+def test_root_leaves_a_workspace_its_owner_s(
+    workspace: Workspace, cockpit: Cockpit, nano_spec: Spec, script: Callable[[Script], None], tried: Tried
+) -> None:
+    cockpit.store.add(lambda number: make_round(number, Status.FINISHED))
+    give(workspace.root)
+    workspace.store_path.chmod(0o640)
+    script(Script())
+    cockpit.annotate(1, note="by root")
+    cockpit.queue(nano_spec)
+    await_status(cockpit.store, 2, Status.FINISHED)
+    cockpit.annotate(2, note="by root")
+    strangers = {path: owner for path, owner in owners(workspace.root).items() if owner != OWNER}
+    strangers.pop("recorded", None)  # of the stand-in for the runner
+    tried("F32", "files that root replaced or made in a user's workspace", len(owners(workspace.root)), len(strangers))
+    assert strangers == {}
+    assert workspace.store_path.stat().st_mode & 0o777 == 0o640
+
+
+AS_ANOTHER = """
+import os, sys
+import tui.cli.commands  # before the interpreter's own files can no longer be read
+from tui.cli.main import main
+os.setgid(54321); os.setuid(54321)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@needs_root
+def test_user_who_may_write_takes_nothing_over(tried: Tried) -> None:
+    """In a directory that everybody may write to, outside pytest's own, which is closed to others."""
+    root = Path("/tmp") / f"loratui-{os.getpid()}"
+    root.mkdir(mode=0o777)
+    try:
+        workspace = Workspace(root)
+        RoundStore(workspace).create((make_round(1, Status.FINISHED),))
+        give(root)
+        root.chmod(0o777)
+        for path in root.iterdir():
+            path.chmod(0o666)
+        before = workspace.store_path.read_bytes()
+        done = subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER, "edit", "1", "--note", "mine", "--workspace", str(root)],
+            cwd="/", env={"PYTHONPATH": str(ROOT), "HOME": "/nowhere", "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        lost = workspace.store_path.read_bytes() != before or done.returncode != 2
+        tried("F32", "replaced by a user who is not its owner", 1, int(lost))
+        assert not lost, done.stderr
+        assert "it belongs to user 12345, and replacing it would make it yours" in done.stderr
+        assert owners(root)["experiments.json"] == OWNER
+    finally:
+        shutil.rmtree(root)
+
+
+def test_link_to_runs_is_followed_everywhere(
+    workspace: Workspace, cockpit: Cockpit, nano_spec: Spec, script: Callable[[Script], None], tmp_path: Path,
+    tried: Tried,
+) -> None:  # fmt: skip
+    """`runs/` on a larger disk."""
+    large = tmp_path / "large"
+    large.mkdir()
+    workspace.runs_dir.symlink_to(large)
+    script(Script())
+    round_ = cockpit.queue(nano_spec)
+    await_status(cockpit.store, 1, Status.FINISHED)
+    assert (large / round_.id / "adapter").is_dir()
+    cockpit.annotate(1, note="x")
+    cockpit.remove(1)
+    assert cockpit.restore(1).note == "x"
+    cockpit.remove(1)
+    cockpit.empty_trash()
+    lost = (large / round_.id).exists()
+    tried("F32", "trained, annotated, deleted and restored behind a link", 1, int(lost))
+    assert not lost and cockpit.rebuild()[0] == 0
+
+
+def test_access_control_list_is_kept(tmp_path: Path, tried: Tried) -> None:
+    """An access control list in the kernel's form: version 2, then tag, permissions and id of each entry."""
+    entries = [(1, 6, -1), (2, 4, 12345), (4, 4, -1), (16, 4, -1), (32, 0, -1)]
+    value = b"\2\0\0\0" + b"".join(
+        tag.to_bytes(2, "little") + may.to_bytes(2, "little") + who.to_bytes(4, "little", signed=who < 0)
+        for tag, may, who in entries
+    )
+    path = tmp_path / "file"
+    path.write_text("old")
+    try:
+        os.setxattr(path, "system.posix_acl_access", value)
+    except OSError:
+        pytest.skip("the file system has no access control lists")
+    write_atomically(path, b"new")
+    lost = os.getxattr(path, "system.posix_acl_access") != value
+    tried("F32", "replaced file with an access control list", 1, int(lost))
+    assert not lost and path.read_bytes() == b"new"

@@ -1,4 +1,4 @@
-"""Whose a file is: a replaced file stays its owner's, and what root makes in a user's directory becomes theirs."""
+"""Owners of files: a replaced file stays its owner's, and what root makes in a user's directory becomes theirs."""
 
 from __future__ import annotations
 

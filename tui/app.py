@@ -302,12 +302,13 @@ class LoratuiApp(ConfiguredApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer the keys of the banner only while it is shown."""
-        if action not in ("try_again", "dismiss"):
-            return True
-        screen = self.screen
-        if not isinstance(screen, WorkspaceScreen):
-            return False
-        return screen.can_try_again if action == "try_again" else screen.has_banner
+        return not self.why_not(action, parameters)
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        screen = self.screen if isinstance(self.screen, WorkspaceScreen) else None
+        if action == "try_again" and not (screen and screen.can_try_again):
+            return "there is nothing to try again: everything was written"
+        return "there is no banner to hide" if action == "dismiss" and not (screen and screen.has_banner) else ""
 
     def action_try_again(self) -> None:
         if isinstance(self.screen, WorkspaceScreen):

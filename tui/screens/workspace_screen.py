@@ -29,6 +29,7 @@ WRITING = frozenset(
     {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "edit", "export", "move", "run_next"}
 )  # actions that change something in the workspace
 
+READ_ONLY = "this workspace is open for reading only: start loratui without --readonly to change it"
 MAX_COPIED_BYTES = 56_000  # 74,668 in base64; xterm accepts 74,994, and other terminals no more than that
 
 
@@ -50,9 +51,18 @@ class WorkspaceScreen(Screen[None]):
         if self.cockpit.readonly:
             self.mount(Label("read-only", id="read-only", markup=False))
 
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        """Return a sentence on why `action` cannot be done now, which its key then says; "" if it can be done.
+
+        The id of a binding in braces stands for its key.
+        """
+        return READ_ONLY if self.cockpit.readonly and action in WRITING else ""
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hide the keys that would change the workspace where it is read-only."""
-        return not (self.cockpit.readonly and action in WRITING)
+        """Hide the keys that would change the workspace where it is read-only; dim those that cannot be done now."""
+        if self.cockpit.readonly and action in WRITING:
+            return False
+        return None if self.why_not(action, parameters) else True
 
     @property
     def unsaved(self) -> bool:

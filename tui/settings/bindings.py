@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 from textual.app import App
@@ -16,6 +16,7 @@ from textual.widget import Widget
 
 MODIFIERS = re.compile(r"((?:ctrl|shift|alt|super|meta)\+)*", re.IGNORECASE)
 ALIASES = {"esc": "escape", "return": "enter", "pgup": "pageup", "pgdn": "pagedown", "del": "delete"}
+KEY_ID = re.compile(r"\{([\w.]+)\}")
 THIS_SCREEN = "This screen"
 LEAVES_A_LAYER = "escape"  # it closes the innermost layer, so several bindings may share it
 NAMED_KEYS = frozenset(key.value for key in Keys)
@@ -51,6 +52,42 @@ def actions_on(screen: Screen[object]) -> list[Action]:
             if state is not False:
                 actions.append(Action(where, node, binding, keys, enabled=bool(state)))
     return sorted(actions, key=lambda action: action.where != THIS_SCREEN)
+
+
+@runtime_checkable
+class Refusing(Protocol):
+    """A node that says why it does not do an action now.
+
+    `why_not` returns "" if it does; in the sentence, the id of a binding in braces stands for its key.
+    """
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str: ...
+
+
+def refusal_of(app: App[Any], key: str) -> str:
+    """Return a sentence on why `key` does nothing on the screen now; "" if it does something, or has no action."""
+    for namespace, bindings in app.screen._modal_binding_chain:
+        for binding in bindings.key_to_bindings.get(key, ()):
+            if binding.system or not app.screen.is_mounted:
+                continue
+            target, action, parameters = app._parse_action(binding.action, namespace)
+            if target.check_action(action, parameters):
+                return ""
+            reason = target.why_not(action, parameters) if isinstance(target, Refusing) else ""
+            if reason:
+                return KEY_ID.sub(lambda match: key_of(app.screen, match[1]), reason)
+            return f"{app.get_key_display(binding)} ({binding.description}) does nothing here now"
+    return ""
+
+
+def key_of(screen: Screen[Any], name: str) -> str:
+    """Return the first key of the binding with the id `name` on `screen`, as the footer shows it."""
+    focused = screen.focused.ancestors_with_self if screen.focused is not None else []
+    for node in (*focused, screen, *screen.query("*"), screen.app):
+        for binding, keys in _keys_of(node, screen.app._keymap):
+            if binding.id == name:
+                return screen.app.get_key_display(binding.with_key(keys[0], key_display=None))
+    return name
 
 
 def clashes_on(screen: Screen[object], keymap: Mapping[str, str]) -> dict[str, str]:

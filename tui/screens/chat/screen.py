@@ -120,12 +120,12 @@ class ChatScreen(ChatSessionScreen):
         self._saved = conversation
         return path
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
         if action in NOT_WHILE_ANSWERING and self.busy:
-            return None
+            return "an answer is still running: {talk.stop} stops it"
         if action in ("take_back", "save", "export_example", "copy_answers") and not self.conversation.exchanges:
-            return None
-        return super().check_action(action, parameters)
+            return "nothing has been said in this chat yet"
+        return super().why_not(action, parameters)
 
     def action_leave(self) -> None:
         """Stop the answer; if there is none, leave the screen."""

@@ -284,9 +284,15 @@ class ChatSessionScreen(WorkspaceScreen):
         return Content("")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hide the key to stop while there is nothing to stop."""
         if action == "stop_answer":
-            return self.busy and self._loaded is not None
+            return not self.why_not(action, parameters)
         return super().check_action(action, parameters)
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        if action == "stop_answer" and not (self.busy and self._loaded is not None):
+            return "no answer is running"
+        return super().why_not(action, parameters)
 
     def action_stop_answer(self) -> None:
         if self._client is not None:

@@ -240,7 +240,7 @@ class CompareScreen(WorkspaceScreen):
         beside = f", its picture in {picture.name}" if picture is not None else ""
         self.post_message(ActionDone(f"the comparison is in {path}{beside}"))
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
         if action in ("metric", "full") and self.has_class("-curveless"):
-            return None
-        return super().check_action(action, parameters)
+            return "none of these rounds has a curve"
+        return super().why_not(action, parameters)

@@ -78,7 +78,10 @@ class CompareTable(VirtualTable):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return False for `select`: a field has nothing to open."""
-        return action != "select"
+        return not self.why_not(action, parameters)
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        return "a field of the comparison cannot be opened" if action == "select" else ""
 
     def cells_of(self, row: int) -> list[Cell]:
         field = self._shown[row]

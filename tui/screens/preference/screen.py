@@ -109,17 +109,24 @@ class JudgeScreen(WorkspaceScreen):
         self.query_one("#title", Static).update(Content.assemble(("Blind test", "bold"), f"   {text}"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        session = self._session
-        if action in ("judge", "reference"):
-            return session is not None and session.current is not None and not self._revealed
-        if action == "take_back":
-            return True if session is not None and session.done and not self._revealed else None
-        if action == "reveal":
-            return True if session is not None and session.done and not self._revealed else None
-        if action == "skip":
-            can_judge = session is not None and session.current is not None and not self._revealed
-            return can_judge or (session is not None and session.current is None and bool(session.skipped))
+        """Hide the keys for a prompt where none is shown."""
+        if action in ("judge", "reference", "skip") and self.why_not(action, parameters):
+            return False
         return super().check_action(action, parameters)
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        if action not in ("judge", "reference", "take_back", "reveal", "skip"):
+            return super().why_not(action, parameters)
+        session = self._session
+        if session is None:
+            return "there are no answers to judge yet"
+        if action == "skip" and session.current is None and session.skipped:
+            return ""
+        if self._revealed:
+            return "this test is finished: {judge.leave} leaves it"
+        if action in ("take_back", "reveal"):
+            return "" if session.done else "nothing is judged yet"
+        return "" if session.current is not None else "all prompts are judged"
 
     def action_judge(self, choice: Choice) -> None:
         if self._session is not None and self._session.current is not None:

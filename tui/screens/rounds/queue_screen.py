@@ -83,11 +83,17 @@ class QueueScreen(SelectedRoundsScreen):
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hide the key to resume: a round that waits or runs cannot be resumed."""
+        return action != "resume" and super().check_action(action, parameters)
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        round_ = self.selected
         if action in ("move", "run_next") and not self.cockpit.readonly:
-            return True if self.selected is not None and self.selected.status in WAITING else None
-        if action == "resume":
-            return False  # a round that waits or runs cannot be resumed
-        return super().check_action(action, parameters)
+            if round_ is None:
+                return "nothing waits in the queue"
+            if round_.status not in WAITING:
+                return f"round {round_.number} is {round_.status}: only rounds that wait can be moved in the queue"
+        return super().why_not(action, parameters)
 
     def action_move(self, by: int) -> None:
         if (round_ := self.selected) is not None:

@@ -39,6 +39,10 @@ FIRST_KEYS = (
     "table.open", "rounds.new", "rounds.filter", "rounds.sort", "rounds.mark", "rounds.compare", "rounds.talk",
     "round.stop", "rounds.note", "rounds.queue", "rounds.lineage", "app.quit",
 )  # fmt: skip
+FOR_ROUNDS = frozenset(
+    {"open", "stop", "resume", "hold", "copy", "remove", "edit", "pin", "filter", "columns", "blind_test", "chat"}
+    | {"export", "compare", "lineage"}
+)  # actions that need a round
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
 
@@ -236,18 +240,20 @@ class RoundsScreen(SelectedRoundsScreen):
         return self.marked or list(self.table.arrangement.shown)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("export", "lineage", "filter", "columns") and not self._rounds:
-            return None
         if action == "filter" and self.line.has_focus:
             return False  # its key is typed into the line
-        if action == "compare":
-            return True if len(self._rounds) > 1 else None
-        allowed = super().check_action(action, parameters)
-        if allowed and action == "edit" and self.selected is None:
-            return None
-        if allowed and action in ("pin", "chat", "blind_test") and not self.targets:
-            return None
-        return allowed
+        return super().check_action(action, parameters)
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        if not self._rounds and action in FOR_ROUNDS:
+            return "there are no rounds yet: press {rounds.new} to start one"
+        if action == "compare" and len(self._rounds) < 2:
+            return "there is only one round, and comparing takes two"
+        if action in ("edit", "lineage") and self.selected is None:
+            return "no round is selected"
+        if action in ("pin", "chat", "blind_test") and not self.targets:
+            return "no round is selected"
+        return super().why_not(action, parameters)
 
     # What the keys do
 

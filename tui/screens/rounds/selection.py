@@ -85,23 +85,24 @@ class SelectedRoundsScreen(WorkspaceScreen):
         """The rounds that an exported table holds, in this order."""
         raise NotImplementedError
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if not super().check_action(action, parameters):
-            return False
-        if action == "remove":
-            return True if any(round_.status not in ACTIVE for round_ in self.targets) else None
-        if action not in ("open", "stop", "resume", "hold"):
-            return True
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        if reason := super().why_not(action, parameters):
+            return reason
         round_ = self.selected
-        if round_ is None:
-            return None
-        allowed = {
-            "open": True,
-            "stop": round_.status in STOPPABLE,
-            "resume": round_.status in RESUMABLE,
-            "hold": round_.status in WAITING,
+        if action in ("open", "stop", "resume", "hold", "copy") and round_ is None:
+            return "no round is selected"
+        if action == "remove" and not self.targets:
+            return "no round is selected"
+        if action == "remove" and all(each.status in ACTIVE for each in self.targets):
+            return f"{rounds_are(self.targets)} running: stop with {{round.stop}} first"
+        limits = {
+            "stop": (STOPPABLE, "only a round that runs or waits can be stopped"),
+            "resume": (RESUMABLE, "only a stopped, failed or interrupted round can be resumed"),
+            "hold": (WAITING, "only a round that waits in the queue can be held"),
         }
-        return True if allowed[action] else None
+        if round_ is None or action not in limits or round_.status in limits[action][0]:
+            return ""
+        return f"round {round_.number} is {round_.status}: {limits[action][1]}"
 
     def refresh_allowed(self) -> None:
         """Draw the footer if other actions are allowed than before."""
@@ -152,10 +153,12 @@ class SelectedRoundsScreen(WorkspaceScreen):
 
     def _remove(self) -> None:
         rounds = [round_ for round_ in self.targets if round_.status not in ACTIVE]
+        active = [round_ for round_ in self.targets if round_.status in ACTIVE]
+        rest = f"; {rounds_are(active)} running and cannot be deleted" if active else ""
         self.do_to_each(
             rounds,
             lambda round_: self.cockpit.remove(round_.number),
-            f"{rounds_are(rounds)} deleted",
+            f"{rounds_are(rounds)} deleted{rest}",
             undo=lambda round_: self.cockpit.restore(round_.number),
             undo_text=f"{rounds_are(rounds)} restored",
         )

@@ -95,11 +95,22 @@ class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
         return self._step if self._step in steps else steps[-1]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "evaluation":
-            steps = [step for step in self.steps if step > 0]
-            edge = steps[:1] if parameters == (-1,) else steps[-1:]
-            return True if steps and not self._all and edge != [self.chosen] else None
-        return True if action != "all" or len(self.steps) > 1 else None
+        return None if self.why_not(action, parameters) else True
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        """Return a sentence on why `action` cannot be done now; "" if it can."""
+        if action == "all" and len(self.steps) < 2:
+            return "there are no answers of several evaluations yet"
+        if action != "evaluation":
+            return ""
+        steps = [step for step in self.steps if step > 0]
+        if not steps:
+            return "there are no answers of an evaluation yet"
+        if self._all:
+            return "the answers of all evaluations are shown"
+        first = parameters == (-1,)
+        at_edge = self.chosen == (steps[0] if first else steps[-1])
+        return f"this is the {'first' if first else 'last'} evaluation" if at_edge else ""
 
     def action_evaluation(self, by: int) -> None:
         """Go to another evaluation; at the latest one, newer ones are shown as they come."""

@@ -153,17 +153,20 @@ class LiveScreen(WorkspaceScreen):
         end = self.run.last_time if ended and self.run.last_time is not None else time.time()
         return max(0.0, end - self.run.started.time)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if not super().check_action(action, parameters):
-            return False
-        if action == "stop":
-            return None if self.round.status not in STOPPABLE else True
-        if action == "other":
-            return any(round_.id != self.round.id for round_ in reachable(self._rounds)) or None
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        if reason := super().why_not(action, parameters):
+            return reason
+        if action == "stop" and self.round.status not in STOPPABLE:
+            return f"round {self.round.number} is {self.round.status}: only a round that runs or waits can be stopped"
+        if action == "other" and all(round_.id == self.round.id for round_ in reachable(self._rounds)):
+            return "no other round runs or is queued"
         if action in LOG_ACTIONS and self.is_mounted:
             pane = self.query_one(LogPane)
-            return None if not pane.display or (action == "next_match" and not pane.searching) else True
-        return True
+            if not pane.display:
+                return "the log is not shown: {live.samples} shows it again"
+            if action == "next_match" and not pane.searching:
+                return "no text is looked for: {log.search} looks for one in the log"
+        return ""
 
     def action_back(self) -> None:
         """Leave the full screen, the search or the samples, or else go back to the table."""

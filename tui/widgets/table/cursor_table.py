@@ -14,6 +14,8 @@ from textual.message import Message
 from tui.widgets.table.cells import GAP, WIDEST, TableColumn
 from tui.widgets.table.line_table import LineTable
 
+NEEDS_A_ROW = ("select", "mark")
+
 
 class VirtualTable(LineTable, can_focus=True):
     """A table with a cursor on a row, and with `chooses_columns` one on a column."""
@@ -155,6 +157,13 @@ class VirtualTable(LineTable, can_focus=True):
         new_x = max(0, min(new_x, self.virtual_size.width - self.view_width))
         if new_x != x:
             self.scroll_to(x=new_x, animate=False, force=True)
+
+    def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        """Return a sentence on why `action` cannot be done now; "" if it can."""
+        return "no round is selected" if action in NEEDS_A_ROW and self.cursor_key is None else ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return None if self.why_not(action, parameters) else True
 
     def action_select(self) -> None:
         if self.cursor_key is not None:

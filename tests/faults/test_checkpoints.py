@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,6 @@ from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent, Failed, Finished, Interrupted, Saved
 from engine.runs.snapshot import RunSnapshot
 from tests.support.disks import ENVIRONMENT, in_small_disk, needs_strace
-from tests.support.faults.forge import Forge, kill
 from tests.support.faults.tried import Tried
 
 Times = Callable[[int, int], int]
@@ -220,12 +219,6 @@ def test_fault_at_any_system_call_of_a_save_leaves_the_checkpoint_before_it(
     tried("F14", "SIGKILL, ENOSPC, EIO at each system call of a save", len(places), lost)
 
 
-@pytest.fixture(scope="module")
-def forge() -> Iterator[Forge]:
-    with Forge() as forge:
-        yield forge
-
-
 def assert_told_is_kept(run: RunDir) -> int:
     """Every checkpoint that the events tell of is whole; how many are not."""
     saved = [event for event in read_events(run.events) if isinstance(event, Saved) and not event.final]
@@ -256,8 +249,8 @@ def assert_same_round(run: RunDir, whole: list[AnyEvent]) -> bool:
 class Round:
     """A round that is begun, hurt, and gone on with until it is finished; then another one."""
 
-    def __init__(self, directory: Path, model: Path, forge: Forge) -> None:
-        self._directory, self._model, self._forge = directory, model, forge
+    def __init__(self, directory: Path, model: Path) -> None:
+        self._directory, self._model = directory, model
         self._count = 0
         self.run = self._make()
 
@@ -270,10 +263,12 @@ class Round:
     def begin_another(self) -> None:
         self.run = self._make()
 
-    def start(self) -> tuple[int, int]:
-        """The engine's pid, and how many events there were before it."""
+    def start(self) -> tuple[subprocess.Popen[bytes], int]:
+        """The engine, forked from a process that has imported what it needs, and how many events there were before."""
+        from tests.support.rounds_to_train import start_engine
+
         before = len(read_events(self.run.events))
-        return self._forge.start(self.run.path, *(["--resume"] if before else [])), before
+        return start_engine(self.run, *(["--resume"] if before else [])), before
 
 
 def await_moment(run: RunDir, before: int, draw: random.Random) -> None:
@@ -287,22 +282,22 @@ def await_moment(run: RunDir, before: int, draw: random.Random) -> None:
 
 @pytest.mark.timeout(600)
 def test_engine_killed_while_it_saves_goes_on_bit_for_bit(
-    forge: Forge, tiny_model: Path, saving_reference: list[AnyEvent], tmp_path: Path, tried: Tried, times: Times
+    tiny_model: Path, saving_reference: list[AnyEvent], tmp_path: Path, tried: Tried, times: Times
 ) -> None:
-    draw, round_ = random.Random(1), Round(tmp_path, tiny_model, forge)
+    draw, round_ = random.Random(1), Round(tmp_path, tiny_model)
     kills, lost, finished = times(2, 60), 0, 0
     for _ in range(kills):
-        pid, before = round_.start()
+        engine, before = round_.start()
         await_moment(round_.run, before, draw)
-        kill(pid, signal.SIGKILL)
-        forge.wait()
+        engine.send_signal(signal.SIGKILL)
+        engine.wait()
         lost += assert_told_is_kept(round_.run)
         if isinstance(read_events(round_.run.events)[-1], Finished):
             lost += not assert_same_round(round_.run, saving_reference)
             finished += 1
             round_.begin_another()
-    round_.start()
-    assert forge.wait() == 0
+    engine, _ = round_.start()
+    assert engine.wait() == 0
     lost += not assert_same_round(round_.run, saving_reference)
     tried("F14", "kill -9 of the real engine at a random moment, then going on bit for bit", kills, lost)
     assert lost == 0
@@ -311,21 +306,21 @@ def test_engine_killed_while_it_saves_goes_on_bit_for_bit(
 
 @pytest.mark.timeout(600)
 def test_signal_at_a_random_moment_ends_the_engine_in_time_and_it_goes_on_bit_for_bit(
-    forge: Forge, tiny_model: Path, saving_reference: list[AnyEvent], tmp_path: Path, tried: Tried, times: Times
+    tiny_model: Path, saving_reference: list[AnyEvent], tmp_path: Path, tried: Tried, times: Times
 ) -> None:
     """The KILL that Slurm sends after its grace period finds nobody; one that comes too early harms nothing."""
-    draw, round_ = random.Random(2), Round(tmp_path, tiny_model, forge)
+    draw, round_ = random.Random(2), Round(tmp_path, tiny_model)
     signals, lost, slowest = times(2, 48), 0, 0.0
     for number in range(signals):
         signum = (signal.SIGTERM, signal.SIGUSR1)[number % 2]
-        pid, before = round_.start()
+        engine, before = round_.start()
         await_moment(round_.run, before, draw)
         sent = time.monotonic()
-        kill(pid, signum)
+        engine.send_signal(signum)
         if number % 6 > 3:  # as after a grace period that was too short
             time.sleep(draw.uniform(0.0, 0.1))
-            kill(pid, signal.SIGKILL)
-        code = forge.wait()
+            engine.send_signal(signal.SIGKILL)
+        code = engine.wait()
         slowest = max(slowest, time.monotonic() - sent)
         events = read_events(round_.run.events)
         if code == 0:
@@ -338,21 +333,21 @@ def test_signal_at_a_random_moment_ends_the_engine_in_time_and_it_goes_on_bit_fo
         if isinstance(events[-1], Finished):
             lost += not assert_same_round(round_.run, saving_reference)
             round_.begin_another()
-    round_.start()
-    assert forge.wait() == 0
+    engine, _ = round_.start()
+    assert engine.wait() == 0
     lost += not assert_same_round(round_.run, saving_reference)
     tried("F17", "SIGTERM or SIGUSR1 to the real engine at a random moment, SIGKILL after it", signals, lost)
     assert lost == 0
     assert slowest < GRACE_SECONDS, f"one took {slowest:.1f} s"
 
 
-def test_preemption_is_told_from_a_stop(forge: Forge, tiny_model: Path, tmp_path: Path, tried: Tried) -> None:
-    round_ = Round(tmp_path, tiny_model, forge)
-    pid, _ = round_.start()
+def test_preemption_is_told_from_a_stop(tiny_model: Path, tmp_path: Path, tried: Tried) -> None:
+    round_ = Round(tmp_path, tiny_model)
+    engine, _ = round_.start()
     while not any(isinstance(event, Saved) for event in read_events(round_.run.events)):
         time.sleep(0.005)
-    kill(pid, signal.SIGUSR1)
-    assert forge.wait() == 0
+    engine.send_signal(signal.SIGUSR1)
+    assert engine.wait() == 0
     last = read_events(round_.run.events)[-1]
     tried("F17", "SIGUSR1 to the real engine", 1, not isinstance(last, Interrupted))
     assert isinstance(last, Interrupted)

@@ -83,18 +83,26 @@ class Whereabouts:
         here: what to record to make this the home.
     """
 
-    def __init__(self, workspace: Workspace, recorded: Home | None, rounds: Callable[[], Iterable[Round]]) -> None:
-        """`rounds` returns the rounds as they are written in the store; it is called only if nothing is recorded."""
+    def __init__(
+        self, workspace: Workspace, recorded: Home | None, rounds: Callable[[], Iterable[Round]], may_lock: bool
+    ) -> None:
+        """`rounds` returns the rounds as they are in the store; it is called only if another home is recorded."""
         self._workspace = workspace
         self._recorded = recorded
         self._rounds = rounds
+        self._may_lock = may_lock
         self.here = home_at(workspace.root)
 
     @cached_property
     def at_home(self) -> bool:
-        """Return whether this machine may train the queue; with nothing recorded, a lock must prove it."""
-        if self._recorded is not None:
-            return is_home(self._recorded, self.here)
+        """Return whether this machine may train the queue: it is recorded, or a runner or an engine has a lock here.
+
+        Two workspaces with links to one `runs/`, or two containers with one volume, are told from copies by the lock.
+        """
+        if self._recorded is not None and is_home(self._recorded, self.here):
+            return True
+        if not self._may_lock:  # which finding out takes
+            return False
         locks = (self._workspace.run_dir(round_.id).lock for round_ in self._rounds() if round_.status in ACTIVE)
         return any(is_locked(path) for path in (self._workspace.runner_lock, *locks))
 
@@ -107,6 +115,8 @@ class Whereabouts:
         """Say where the home is, as seen from here."""
         if self._recorded is None:
             return "elsewhere, or by an earlier version of loratui"
+        if self._recorded.path == self.here.path and self._recorded.host == self.here.host:
+            return "in another directory, which was here before"
         if self._recorded.machine != self.here.machine or self._recorded.host != self.here.host:
             return f"on {self._recorded.host}"
         return f"in {self._recorded.path}, of which this is a copy"
@@ -139,8 +149,9 @@ class Whereabouts:
         return changes
 
     def is_in_training(self, round_: Round) -> bool:
-        """Return True if another machine, which shares this very directory, trains the round now."""
-        shared = self._recorded is not None and is_same_directory(self._recorded, self.here)
+        """Return True if another machine or user, who shares this very directory, trains the round now."""
+        recorded = self._recorded
+        shared = not self._may_lock if recorded is None else is_same_directory(recorded, self.here)
         return shared and round_.status in ACTIVE and has_fresh_heartbeat(self._workspace, round_)
 
 

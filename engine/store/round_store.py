@@ -219,10 +219,9 @@ class RoundStore:
     def _whereabouts(self) -> Whereabouts:
         tables = self._read()
         if self._seen_from is None or self._seen_from[0] is not tables:
-            recorded = recorded_home(meta_of(tables))
-            if recorded is None and self._readonly:
-                recorded = home_at(self._workspace.root)  # which locks nothing to find out
-            self._seen_from = tables, Whereabouts(self._workspace, recorded, lambda: valid_rounds(tables))
+            recorded, may_lock = recorded_home(meta_of(tables)), not self._readonly
+            seen_from = Whereabouts(self._workspace, recorded, lambda: valid_rounds(tables), may_lock)
+            self._seen_from = tables, seen_from
         return self._seen_from[1]
 
     def _read(self) -> Tables:

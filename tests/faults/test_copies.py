@@ -169,6 +169,48 @@ def test_copy_in_the_place_of_the_moved_original_is_left_alone(
     end_processes_of(moved.root)
 
 
+def test_backup_in_the_place_of_the_original_is_a_copy(
+    workspace: Workspace, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    workspace.root.rename(tmp_path / "moved")
+    copied(tmp_path / "moved", workspace.root)
+    message = idle_cockpit.store.get(1).message
+    assert message == "was queued in another directory, which was here before: release it to train it here"
+
+
+def test_two_workspaces_with_one_runs_directory_are_no_copies(
+    workspace: Workspace, cockpit: Cockpit, nano_spec: Spec, script: Follow, tmp_path: Path
+) -> None:
+    """Links to one store and one `runs/`: the lock of the engine is the same file."""
+    script(WAITING)
+    cockpit.queue(nano_spec)
+    await_rounds(cockpit.store, lambda rounds: rounds[0].process is not None)
+    other = Workspace(tmp_path / "other")
+    other.root.mkdir()
+    for path in (workspace.runs_dir, workspace.store_path):
+        (other.root / path.name).symlink_to(path)
+    alias = Cockpit(other, start_fake_runner)
+    assert alias.store.get(1).status is Status.RUNNING
+    alias.queue(nano_spec)
+    assert cockpit.store.get(1).status is Status.RUNNING
+    for number in (1, 2):
+        round_ = await_status(cockpit.store, number, Status.RUNNING)
+        (workspace.run_dir(round_.id).path / GATE).touch()
+        await_status(alias.store, number, Status.FINISHED)
+
+
+def test_readonly_look_at_what_an_earlier_version_trains(
+    workspace: Workspace, cockpit: Cockpit, nano_spec: Spec, script: Follow
+) -> None:
+    script(WAITING)
+    cockpit.queue(nano_spec)
+    round_ = await_status(cockpit.store, 1, Status.RUNNING)
+    await_true(workspace.run_dir(round_.id).heartbeat.exists, "a heartbeat")
+    forget_home(workspace.store_path)
+    assert Cockpit(workspace, readonly=True).store.get(1).status is Status.RUNNING
+
+
 @pytest.mark.parametrize("reboot", [False, True])
 def test_workspace_of_another_machine_is_inert(
     workspace: Workspace, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,

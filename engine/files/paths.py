@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from platformdirs import user_config_path
 
-from engine.errors import RoundError
+from engine.errors import FileError, RoundError, reason_of
 
 FILE_MODE = 0o640  # of new files in a workspace; the umask decides whether the group may read them
 ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -21,11 +21,32 @@ def config_path() -> Path:
     return user_config_path("loratui") / "config.toml"
 
 
+def current_directory() -> Path:
+    """Return the directory that relative paths start from; raises FileError if it has been deleted."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise FileError(
+            f"this directory cannot be used, it may have been deleted ({reason_of(error)}): "
+            "change to another, or name one from / on, such as --workspace /DIR"
+        ) from error
+
+
+def expanded(path: Path) -> Path:
+    """Replace `~` and `~NAME` at the beginning, unless there is no such user."""
+    return Path(os.path.expanduser(path))
+
+
 class Workspace:
-    """Paths of one workspace; creates nothing."""
+    """Paths of one workspace; creates nothing.
+
+    Raises:
+        FileError: `root` is relative to a directory that has been deleted.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().resolve()
+        root = expanded(root)
+        self.root = Path(os.path.realpath(root if root.is_absolute() else current_directory() / root))
 
     @property
     def store_path(self) -> Path:

@@ -54,7 +54,8 @@ def home_at(root: Path) -> Home:
         machine = MACHINE_ID.read_text().strip() or host
     except (OSError, ValueError):
         machine = host
-    return Home(machine, host, str(root), boot_id(), status.st_dev, status.st_ino)
+    path = str(root).encode(errors="backslashreplace").decode()  # a name may have bytes that are not UTF-8
+    return Home(machine, host, path, boot_id(), status.st_dev, status.st_ino)
 
 
 def recorded_home(meta: Mapping[str, Any]) -> Home | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from msgspec import Struct
 from engine.files.paths import Workspace
 from engine.system.systemd import lingering
 from engine.system.telemetry import sample_gpus
+from engine.system.user import user_name
 from engine.text.humanize import format_bytes
 
 PACKAGES = ("loratui", "transformers", "peft", "datasets", "textual", "tinydb", "psutil", "nvidia-ml-py")
@@ -93,7 +93,7 @@ def _disk(workspace: Workspace) -> Finding:
 
 def _lingering() -> Finding:
     """Find out whether training outlives the last logout."""
-    user, state = getpass.getuser(), lingering()
+    user, state = user_name(), lingering()
     if state == "no systemd":
         return Finding("lingering", "no systemd login manager here: logging out ends no process")
     if state == "on":

@@ -6,7 +6,6 @@ lingering off a process is better left in its session, which by itself ends noth
 
 from __future__ import annotations
 
-import getpass
 import os
 import subprocess
 from typing import Literal
@@ -17,7 +16,7 @@ Lingering = Literal["on", "off", "no systemd"]
 
 def lingering() -> Lingering:
     """Ask whether the user's processes may outlive the last logout."""
-    answer = _ask(["loginctl", "show-user", getpass.getuser(), "--property=Linger", "--value"])
+    answer = _ask(["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"])
     if answer is None:
         return "no systemd"
     return "on" if answer.strip() == "yes" else "off"

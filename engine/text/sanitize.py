@@ -17,6 +17,7 @@ HIDDEN = re.compile(
     "\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 
 
 def clean(text: str) -> str:
@@ -45,6 +46,11 @@ def clean_line(text: str) -> str:
 def escape_json(document: str) -> str:
     """Write the characters that `clean` replaces as `\\uXXXX` in a JSON document, whose values stay the same."""
     return HIDDEN.sub(_escape, document)
+
+
+def escape_beyond_ascii(document: str) -> str:
+    """Write the characters that are not ASCII as `\\uXXXX` in a JSON document, whose values stay the same."""
+    return BEYOND_ASCII.sub(_escape, document)
 
 
 def _symbol(match: re.Match[str]) -> str:

@@ -27,6 +27,7 @@ from engine.runs.event_log import EventWriter
 from engine.runs.events import Failed, Started
 from engine.runs.spec_file import read_spec
 from engine.system.process import own_identity
+from engine.system.user import name_user
 from engine.text.redact import redact, redact_output
 from engine.training.loop.recorder import Recorder
 from engine.training.loop.stop import StopRequested, StopSignal
@@ -136,6 +137,7 @@ if __name__ == "__main__":
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # Huge pages of 2 MiB for tensors, which cause fewer TLB misses; torch reads it at its first allocation.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    name_user()
     quieten()
     end = FastExit()
     end.exit_code = main()

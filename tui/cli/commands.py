@@ -17,6 +17,7 @@ from engine.compare.lineage import families, family_of, kin_fields
 from engine.compare.verdict import movement
 from engine.dataset.preview import Previewer
 from engine.errors import FileError, UsageError
+from engine.files.paths import current_directory
 from engine.report.comparison_document import picture_beside, write_comparison
 from engine.report.export import export_rounds, json_text, round_fields, to_json, write_export
 from engine.runs.event_log import read_events
@@ -43,7 +44,7 @@ from tui.cli.trash import trash_empty as trash_empty
 from tui.cli.trash import trash_finding
 from tui.cli.trash import trash_restore as trash_restore
 from tui.cli.wait import wait_for_end
-from tui.terminal.console import PlainConsole, clean, clean_line, say
+from tui.terminal.console import PlainConsole, clean, clean_line, say, say_json
 from tui.views.lineage import lineage_lines
 from tui.views.preview import preview_facts, preview_text
 from tui.views.samples import sample_table
@@ -62,7 +63,7 @@ def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
             "samples": [_sample_fields(sample) for sample in samples], "provenance": run.provenance,
             "evaluations": [evaluation_fields(evaluation) for evaluation in evaluations],
         }  # fmt: skip
-        say(json_text(round_fields(round_) | extra_fields))
+        say_json(json_text(round_fields(round_) | extra_fields))
         return 0
     _print_round(round_, as_json=False)
     if evaluations:
@@ -101,7 +102,7 @@ def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = cockpit.store.rounds()
     chosen = families(rounds) if options.number is None else [family_of(rounds, options.number)]
     if options.json:
-        say(json_text([[kin_fields(kin) for kin in family] for family in chosen]))
+        say_json(json_text([[kin_fields(kin) for kin in family] for family in chosen]))
         return 0
     console = PlainConsole()
     for index, family in enumerate(chosen):
@@ -121,7 +122,7 @@ def preview(cockpit: Cockpit, options: argparse.Namespace) -> int:
     with Previewer(_spec(cockpit, options)) as previewer:
         shown = previewer.show(options.row)
     if options.json:
-        say(json_text(shown))
+        say_json(json_text(shown))
         return 0
     console = PlainConsole()
     console.print(preview_facts(shown))
@@ -159,7 +160,7 @@ def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
     unfinished = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
     cockpit.wake_runner()
     if options.json:
-        say(to_json(unfinished), end="")
+        say_json(to_json(unfinished), end="")
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in QUEUE_TITLES:
@@ -246,7 +247,7 @@ def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
     findings = [*examine(cockpit.workspace), *trash_finding(cockpit)]
     if options.json:
-        say(json_text([_finding_fields(finding) for finding in findings]))
+        say_json(json_text([_finding_fields(finding) for finding in findings]))
         return 0
     table = Table.grid(padding=(0, 2))
     for finding in findings:
@@ -272,7 +273,7 @@ def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
         base = load_preset(options.preset).spec
     elif options.parent is not None:
         base = cockpit.store.get(options.parent).spec
-    return with_absolute_paths(spec_from_settings(base, options.settings), Path.cwd())
+    return with_absolute_paths(spec_from_settings(base, options.settings), current_directory())
 
 
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
@@ -292,7 +293,7 @@ def _say_status(round_: Round) -> int:
 def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
     """Print the round; `settings` adds its plan and spec to its outcome."""
     if as_json:
-        say(json_text(round_fields(round_)))
+        say_json(json_text(round_fields(round_)))
         return
     PlainConsole().print(_grid([*_outcome_lines(round_), *(_setting_lines(round_) if settings else ())]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,11 +24,12 @@ from engine.compare.extra_evaluations import (
     read_evaluations,
 )
 from engine.errors import RoundError
+from engine.files.paths import current_directory
 from engine.spec.fields import parse_value
 from engine.spec.round import ACTIVE, Round
 from engine.spec.schema import DataSpec, looks_local
 from engine.text.humanize import format_perplexity
-from tui.terminal.console import PlainConsole, clean_line, say
+from tui.terminal.console import PlainConsole, clean_line, say_json
 
 
 def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -37,13 +39,13 @@ def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
         raise RoundError(f"round {round_.number} is {round_.status}: score it when it has ended")
     path = str(parse_value("data.path", options.data))
     if looks_local(path) or Path(path).exists():
-        path = str(Path(path).expanduser().absolute())
+        path = os.path.join(current_directory(), os.path.expanduser(path))
     data = msgspec.structs.replace(round_.spec.data, path=path, samples=options.samples, format="auto")
     evaluation = _with_progress(cockpit, round_, data)
     if options.json:
         from engine.report.export import json_text
 
-        say(json_text(evaluation_fields(evaluation)))
+        say_json(json_text(evaluation_fields(evaluation)))
         return 0
     PlainConsole().print(evaluation_table(round_, read_evaluations(cockpit.workspace.run_dir(round_.id))))
     return 0

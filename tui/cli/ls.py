@@ -16,7 +16,7 @@ from engine.compare.leaders import find_leaders
 from engine.compare.query import by_number, filter_rounds, group_rounds, sort_rounds, why_none
 from engine.report.export import to_json
 from engine.spec.round import Round
-from tui.terminal.console import PlainConsole, clean_line, say
+from tui.terminal.console import PlainConsole, clean_line, say, say_json
 
 LISTED = (
     "number", "name", "status", "tags", "train.learning_rate", "train.per_device_train_batch_size",
@@ -39,7 +39,7 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     groups = group_rounds(rounds, options.group, all_rounds) if options.group else []
     cockpit.wake_runner()
     if options.json:
-        say(to_json(round_ for group in groups for round_ in group.rounds) if groups else to_json(rounds), end="")
+        say_json(to_json(round_ for group in groups for round_ in group.rounds) if groups else to_json(rounds), end="")
         return 0
     if options.filter and not rounds:
         say(f"loratui: {why_none(options.filter, all_rounds)}", error=True)

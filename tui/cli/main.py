@@ -11,15 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.api import Cockpit, Start
-from engine.errors import LoratuiError, ProcessError, StoreMissing, UsageError
-from engine.files.paths import Workspace
+from engine.errors import FileError, LoratuiError, ProcessError, StoreMissing, UsageError
+from engine.files.paths import Workspace, current_directory
 from engine.files.permissions import PRIVATE_UMASK, set_umask
 from engine.runner.launcher import start_runner
+from engine.system.user import name_user
 from tui.cli.parser import parse
-from tui.terminal.console import say
+from tui.terminal.console import flush_output, open_outputs, say
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+LONGEST_QUOTE = 200
 
 
 def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
@@ -30,17 +32,21 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
     os.umask(PRIVATE_UMASK)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = parse(arguments)
-        workspace = _workspace(options)
-        return _run_app(workspace, options, start) if options.function is None else _run(workspace, options, start)
+        open_outputs()
+        code = _outcome(arguments, start)
+        flush_output()
+        return code
     except LoratuiError as error:
         missing = isinstance(error, StoreMissing) and "--readonly" not in arguments
         hint = ": `loratui new` makes one, --workspace DIR uses another" if missing else ""
         say(f"loratui: {error.message}{hint}", error=True)
         return EXIT_FAILED if isinstance(error, ProcessError) else EXIT_BAD_INPUT
+    except UnicodeEncodeError as error:  # of what is stored: what is printed has another spelling instead
+        text = error.object if len(error.object) <= LONGEST_QUOTE else f"{error.object[:LONGEST_QUOTE]}..."
+        say(f"loratui: {text!r} is not UTF-8 text: rename the file, or type it again", error=True)
+        return EXIT_BAD_INPUT
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the closed pipe any more
-        return 0
+        return 0  # nobody reads the output any more
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -50,10 +56,21 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
         return EXIT_FAILED
 
 
+def _outcome(arguments: list[str], start: Start) -> int:
+    """Run what the arguments ask for and return the exit code."""
+    name_user()
+    try:
+        options = parse(arguments)
+    except SystemExit:  # as argparse ends after help
+        return 0
+    workspace = _workspace(options)
+    return _run_app(workspace, options, start) if options.function is None else _run(workspace, options, start)
+
+
 def _workspace(options: argparse.Namespace) -> Workspace:
     """Return the workspace that the options name, by default this directory."""
     workspace = Workspace(Path("." if options.workspace is None else options.workspace))
-    if options.workspace == "" or not workspace.root.is_dir():
+    if options.workspace == "" or not os.path.isdir(workspace.root):
         raise UsageError(f"--workspace is {options.workspace!r}, which is not a directory")
     return workspace
 
@@ -61,6 +78,9 @@ def _workspace(options: argparse.Namespace) -> Workspace:
 def _run_app(workspace: Workspace, options: argparse.Namespace, start: Start) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe")
+    if not sys.stderr.isatty():
+        say("loratui: the terminal app draws on the standard error: leave out what leads it elsewhere, such as 2>FILE")
+        return EXIT_BAD_INPUT
     set_umask(workspace)
     for another in ("COLUMNS", "LINES"):  # Textual would use them instead of the terminal's size
         os.environ.pop(another, None)
@@ -70,11 +90,19 @@ def _run_app(workspace: Workspace, options: argparse.Namespace, start: Start) ->
     from tui.app import LoratuiApp  # a command does not wait for Textual
 
     cockpit = Cockpit(workspace, start, readonly=options.readonly)
-    app = LoratuiApp(cockpit, Path.cwd())
+    app = LoratuiApp(cockpit, _current_directory(workspace))
     parting = app.run()
     if parting:
         say(f"loratui: {parting}", error=True)
     return app.return_code or 0
+
+
+def _current_directory(workspace: Workspace) -> Path:
+    """Return where the app's relative paths start: this directory, and if it was deleted, the workspace."""
+    try:
+        return current_directory()
+    except FileError:
+        return workspace.root
 
 
 def _run(workspace: Workspace, options: argparse.Namespace, start: Start) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.errors import UsageError
@@ -106,7 +106,7 @@ def _command_words(words: Sequence[str]) -> Sequence[str]:
 def _directory(workspace: str | None, rest: Sequence[str]) -> str:
     """Return the directory that the app opens from the words that are no options of every command."""
     directory, *others = rest
-    if not Path(directory).expanduser().is_dir():
+    if not os.path.isdir(os.path.expanduser(directory)):
         raise UsageError(f"{directory!r} is neither a directory nor a command: see loratui -h")
     if others and others[0] in COMMANDS:
         command = shlex.join(["loratui", *others, "--workspace", directory])

@@ -7,7 +7,7 @@ import argparse
 from engine.api import Cockpit
 from engine.preference.judgement_log import read_judgements
 from engine.report.export import json_text
-from tui.terminal.console import PlainConsole, clean_line, say
+from tui.terminal.console import PlainConsole, clean_line, say, say_json
 
 
 def ranking(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -19,7 +19,7 @@ def ranking(cockpit: Cockpit, options: argparse.Namespace) -> int:
     ranking = rank(judgements, rounds)
     if options.json:
         counts = {"groups": ranking.groups, "left_out": ranking.left_out, "unread": judgements.unread}
-        say(json_text({"ranking": [place.fields for place in ranking.places], **counts}))
+        say_json(json_text({"ranking": [place.fields for place in ranking.places], **counts}))
         return 0
     if not ranking.places:
         say("no answers have been judged yet: press b on the table of rounds to compare the answers of two rounds")

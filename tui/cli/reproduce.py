@@ -16,13 +16,13 @@ from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent, Evaluated, Provenance, Step
 from engine.spec.round import Round, Status
 from tui.cli.wait import wait_for_end
-from tui.terminal.console import PlainConsole, clean_line, say
+from tui.terminal.console import PlainConsole, clean_line, say, say_json
 
 
 def reproduce(cockpit: Cockpit, options: argparse.Namespace) -> int:
     round_, reproduction = _reproduce(cockpit, options.number)
     if options.json:
-        say(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(reproduction)))
+        say_json(json_text({"round": round_.number, "reproduces": options.number} | to_builtins(reproduction)))
     else:
         _print(options.number, round_, reproduction)
     return 0 if reproduction.verdict in ("identical", "within tolerance") else 1

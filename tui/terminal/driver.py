@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import os
 import select
 import signal
@@ -11,11 +13,15 @@ import termios
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import IO, Any
 
+from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Size
+
+from tui.terminal.console import CELL_BY_CELL
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 HUNG_UP = 128 + signal.SIGHUP
@@ -25,6 +31,16 @@ RESTORE = (
     "\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?1004l"  # no reports of the mouse and the focus
     "\x1b[?2004l\x1b[?2048l\x1b[<u\x1b[?7h\x1b[?1049l\x1b[?25h"  # nor of pastes and sizes; keys, wrap, screen, cursor
 )
+
+
+def _lenient_decoder(_: str) -> Callable[[], codecs.IncrementalDecoder]:
+    """Return what decodes keys: in the terminal's encoding, and without an error for bytes that are none of its."""
+    encoding = getattr(sys.__stdin__, "encoding", None) or "utf-8"
+    return partial(codecs.getincrementaldecoder(encoding), errors="replace")
+
+
+# Textual takes keys for UTF-8, and ends with a traceback at the first byte that is not.
+linux_driver.getincrementaldecoder = _lenient_decoder  # type: ignore[attr-defined, assignment]
 
 
 class TerminalFile:
@@ -68,6 +84,8 @@ class TerminalDriver(LinuxDriver):
         super().__init__(app, debug=debug, mouse=mouse, size=size)
         self._leaving = threading.Lock()
         self._has_screen = False
+        if isinstance(sys.__stderr__, io.TextIOWrapper):
+            sys.__stderr__.reconfigure(errors=CELL_BY_CELL)
         self._file: Any = TerminalFile(sys.__stderr__, lambda: self.leave(HUNG_UP)) if sys.__stderr__ else None
         for signum in ENDING_SIGNALS:
             if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup ignores SIGHUP on purpose

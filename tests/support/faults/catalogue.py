@@ -31,6 +31,8 @@ FAULTS = {
     "F26": "workspace that is moved",
     "F29": "runner that died or never started",
     "F32": "links and other users' files",
+    "F30": "surroundings: encodings, closed or full output, a directory that is gone, no user, no HOME",
+    "F31": "memory and processors that a container allows",
     "S1": "terminal escape sequences in untrusted text",
     "S2": "markup in untrusted text",
     "S3": "bidirectional and invisible characters in untrusted text",

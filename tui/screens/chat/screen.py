@@ -25,6 +25,7 @@ from engine.chat.history import (
 )
 from engine.chat.participants import check_base, find_speakers
 from engine.errors import FileError, LoratuiError, StoreError
+from engine.files.paths import expanded
 from engine.spec.round import Round
 from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.screens.chat.session import ChatSessionScreen
@@ -276,7 +277,7 @@ class ChatScreen(ChatSessionScreen):
 
     async def _export(self, conversation: Chat, key: str, file: str) -> None:
         workspace = self.cockpit.workspace
-        path = workspace.root / Path(file).expanduser()
+        path = workspace.root / expanded(Path(file))
         try:
             if path.parent == workspace.conversations_dir:
                 await asyncio.to_thread(make_directory, workspace)

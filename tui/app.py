@@ -8,14 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from rich.color import ColorSystem
-from rich.console import RenderableType
-from rich.control import Control
 from textual import on, work
-from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.binding import Binding, BindingType
 from textual.events import Resize
-from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -25,8 +20,8 @@ from engine.alerts.run_monitor import Alarm, Kind, RunProgress, endings
 from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreMissing
 from engine.spec.round import ACTIVE, Round
-from tui.configured_app import ConfiguredApp
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, RunWanted, StoreUnreadable
+from tui.painting_app import PaintingApp
 from tui.pollers import watch_runs
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.dialogs.too_small import TooSmallScreen, is_too_small
@@ -37,9 +32,6 @@ from tui.settings.config import Config
 from tui.terminal.bell import alert_sequence
 from tui.terminal.console import clean
 from tui.terminal.crash_log import record_crash
-from tui.terminal.driver import TerminalDriver
-from tui.terminal.filters import PlainLines
-from tui.terminal.frame_diff import FrameDiff
 
 CRASHED = 1
 SEVERITIES: dict[Kind, SeverityLevel] = {
@@ -47,7 +39,7 @@ SEVERITIES: dict[Kind, SeverityLevel] = {
 }  # fmt: skip
 
 
-class LoratuiApp(ConfiguredApp):
+class LoratuiApp(PaintingApp):
     """The cockpit over one workspace. Its return value is a last sentence for the terminal, or None."""
 
     TITLE = "loratui"
@@ -75,15 +67,13 @@ class LoratuiApp(ConfiguredApp):
         Binding(
             "ctrl+t", "try_again", "Try again", tooltip="Try again to write what could not be written", id="app.again"
         ),
-        Binding("ctrl+g", "dismiss", "Dismiss", tooltip="Hide the banner", id="app.dismiss"),
+        Binding("ctrl+g", "dismiss", "Dismiss", tooltip="Hide the banner and the messages", id="app.dismiss"),
     ]
 
     def __init__(self, cockpit: Cockpit, directory: Path, settings: Config | None = None) -> None:
         super().__init__(settings)
         self.cockpit = cockpit
         self._directory = directory
-        self._plain_lines = PlainLines()
-        self._frame_diff = FrameDiff()
         self._reported_size: Size | None = None
         self._rounds: Sequence[Round] = ()
         self._progress: Mapping[int, RunProgress] = {}
@@ -105,11 +95,6 @@ class LoratuiApp(ConfiguredApp):
 
     def problems_found(self) -> None:
         self._show_notices(self._store_notices)
-
-    def action_repaint(self) -> None:
-        """Write the whole screen again, whatever the terminal shows now."""
-        self._frame_diff.forget()
-        self.refresh(layout=True)
 
     def on_resize(self, event: Resize) -> None:
         """Draw the screen again even at the same size: a terminal that was smaller for a moment lost cells."""
@@ -133,42 +118,6 @@ class LoratuiApp(ConfiguredApp):
     def _screen_changed(self, _: Screen[object]) -> None:
         self.check_keys()
         self.call_later(self._suit_the_terminal)
-
-    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
-        """Write to the terminal only the cells of a frame that differ; overrides Textual's hook."""
-        driver = self._driver
-        if (
-            not isinstance(renderable, LayoutUpdate | ChopsUpdate)
-            or self._batch_count
-            or self._closed
-            or not self._running
-            or driver is None
-            or driver.is_headless
-            or driver.is_inline
-        ):
-            super()._display(screen, renderable)
-            return
-        compositor = screen._compositor
-        if isinstance(driver, TerminalDriver) and driver.terminal_size != compositor.size:
-            # The terminal would put cells beyond its edges somewhere else; a resize event will follow.
-            self._frame_diff.forget()
-            self.post_display_hook()
-            return
-        if self._frame_diff.knows_nothing:
-            renderable = compositor.render_full_update()
-        written = self._frame_diff.paint(renderable, self.console._color_system or ColorSystem.TRUECOLOR)
-        cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
-        if written or cursor != self._previous_cursor_position:
-            self._previous_cursor_position = cursor
-            self._begin_update()
-            driver.write(written + Control.move_to(*cursor).segment.text)
-            self._end_update()
-            driver.flush()
-        self.post_display_hook()
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        """Return Textual's filters of every line shown, and ours."""
-        return [*super().get_line_filters(), self._plain_lines]
 
     def _handle_exception(self, error: Exception) -> None:
         """Leave on an error that nobody caught, with a sentence instead of a traceback; overrides Textual's hook."""
@@ -211,7 +160,7 @@ class LoratuiApp(ConfiguredApp):
         """Notify the person, whatever screen or other window they look at."""
         if alarm.kind not in self.settings.notify.on:
             return
-        self.notify(clean(alarm.message), severity=SEVERITIES[alarm.kind], timeout=10, markup=False)
+        self.announce(clean(alarm.message), SEVERITIES[alarm.kind])
         if self._driver is not None:
             self._driver.write(alert_sequence(self.settings.notify, alarm.message))
 
@@ -308,14 +257,17 @@ class LoratuiApp(ConfiguredApp):
         screen = self.screen if isinstance(self.screen, WorkspaceScreen) else None
         if action == "try_again" and not (screen and screen.can_try_again):
             return "there is nothing to try again: everything was written"
-        return "there is no banner to hide" if action == "dismiss" and not (screen and screen.has_banner) else ""
+        if action == "dismiss" and not (self.has_messages or (screen and screen.has_banner)):
+            return "there is no message to hide"
+        return ""
 
     def action_try_again(self) -> None:
         if isinstance(self.screen, WorkspaceScreen):
             self.screen.try_again()
 
     def action_dismiss(self) -> None:
-        """Hide the notices that are shown; those of the store that can be dismissed never come back."""
+        """Hide messages and notices; those of the store that can be dismissed never come back."""
+        self.clear_notifications()
         if isinstance(self.screen, WorkspaceScreen):
             self.screen.give_up_refused()
         self._dismissed |= set(self._notices)

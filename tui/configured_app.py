@@ -7,16 +7,16 @@ import os
 from textual import work
 from textual.filter import Monochrome
 
+from tui.message_app import MessageApp
 from tui.screens.dialogs.help import HelpScreen
-from tui.settings.bindings import actions_on, clashes_on, key_of, readable, refusal_of
+from tui.settings.bindings import actions_on, clashes_on, readable
 from tui.settings.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
 from tui.settings.themes import THEMES, without_colours
 from tui.terminal.driver import TerminalDriver
 from tui.terminal.filters import NoColours
-from tui.terminal.key_queue import KeyQueueApp
 
 
-class ConfiguredApp(KeyQueueApp):
+class ConfiguredApp(MessageApp):
     """An app with our themes and the keys of the config file. `problems` are sentences on settings not applied."""
 
     ENABLE_COMMAND_PALETTE = False  # Textual's; ours has an id
@@ -71,26 +71,6 @@ class ConfiguredApp(KeyQueueApp):
     def _add_problems(self, sentences: list[str]) -> None:
         self.problems += [text for text in sentences if text not in self.problems]
         self.problems_found()
-
-    async def _check_bindings(self, key: str, priority: bool = False) -> bool:
-        """Do what a key does on the screen now, or say why it does nothing; overrides Textual's hook."""
-        if key == "ctrl+c" and not priority and "ctrl+c" not in ",".join(self._keymap.values()).split(","):
-            self.action_help_quit()
-            return True
-        if await super()._check_bindings(key, priority):
-            return True
-        if not priority and (sentence := refusal_of(self, key)):
-            self.notify(sentence, severity="warning", markup=False)
-            return True
-        return False
-
-    def action_help_quit(self) -> None:
-        """Copy the selected text or, if there is none, say which key leaves the app: elsewhere it is this key."""
-        if text := getattr(self.focused, "selected_text", "") or self.screen.get_selected_text():
-            self.copy_to_clipboard(text)
-            return
-        before = "" if self.focused is None or not hasattr(self.focused, "selected_text") else "outside this field, "
-        self.notify(f"{before}{key_of(self.screen, 'app.quit')} leaves loratui; training goes on", markup=False)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy `text` as Textual does, but also through tmux and GNU screen."""

@@ -18,8 +18,10 @@ from engine.errors import LoratuiError, StoreError
 from engine.spec.round import STOPPABLE, Round, Status
 from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.settings.bindings import key_of
 from tui.terminal.console import clean
 from tui.widgets.banner import Banner
+from tui.widgets.message_line import MessageLine
 
 if TYPE_CHECKING:
     from tui.screens.dialogs.copy import Copy
@@ -46,7 +48,7 @@ class WorkspaceScreen(Screen[None]):
         self._notices: Sequence[str] = ()
 
     def on_mount(self) -> None:
-        self.mount(Banner())
+        self.mount(Banner(), MessageLine())
         self._show_banner()
         if self.cockpit.readonly:
             self.mount(Label("read-only", id="read-only", markup=False))
@@ -120,7 +122,7 @@ class WorkspaceScreen(Screen[None]):
         self._show_banner()
 
     def _show_banner(self) -> None:
-        refused = [f"{self._refused.error.message} (Ctrl+T tries again)"] if self._refused else []
+        refused = [f"{self._refused.error.message} ({key_of(self, 'app.again')} tries again)"] if self._refused else []
         for banner in self.query(Banner):
             banner.show([*refused, *self._notices])
         self.refresh_bindings()

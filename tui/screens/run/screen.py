@@ -38,7 +38,7 @@ class LiveScreen(WorkspaceScreen):
     """
 
     AUTO_FOCUS = "CurveChart"
-    ALLOW_IN_MAXIMIZED_VIEW = "Banner, RunHeader, KeyFooter"
+    ALLOW_IN_MAXIMIZED_VIEW = "Banner, MessageLine, RunHeader, KeyFooter"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace", "back", "Back", tooltip="Go one step back; training goes on", id="live.back"),
         Binding("tab", "app.focus_next", "Pane", tooltip="To the next pane: curve, machine, log", id="live.pane"),

@@ -49,7 +49,7 @@ def test_status_decides_which_keys_are_allowed(idle_cockpit: Cockpit, status: St
 
 def test_no_key_is_allowed_where_no_round_is_selected(idle_cockpit: Cockpit) -> None:
     screen = StandInScreen(idle_cockpit)
-    actions = ("open", "stop", "resume", "hold", "remove", "undo")
+    actions = ("open", "stop", "resume", "hold", "remove")
     assert [screen.check_action(action, ()) for action in actions] == [None] * len(actions)
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from engine.errors import LoratuiError, ProcessError, RoundError, SpecError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
+from engine.files.drafts import Drafts
 from engine.files.ownership import hand_over
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
@@ -50,6 +51,7 @@ class Cockpit:
         self.workspace = workspace
         self.readonly = readonly
         self.store = RoundStore(workspace, readonly=readonly)
+        self.drafts = Drafts(workspace.root)
         self._start = start
         self._runner: StartedRunner | None = None
 

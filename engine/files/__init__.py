@@ -1,1 +1,1 @@
-"""Paths of a workspace, atomic writes, and permissions."""
+"""Paths of a workspace, atomic writes, permissions, and drafts of what a person types."""

@@ -91,7 +91,7 @@ def sweep(path: Path, age_seconds: float = 0.0) -> None:
 
 
 @contextmanager
-def temporary_file(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
+def temporary_file(path: Path, pieces: Iterable[Buffer], *, mode: int = FILE_MODE) -> Iterator[Path]:
     """Write `pieces` to a temporary file beside `path` and force it to disk, for the caller to rename.
 
     It has the owner, group, mode and access control list of `path`, or nothing is written.
@@ -99,7 +99,7 @@ def temporary_file(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
     The file is removed if anything fails, fsync included: nobody knows what the kernel kept of it then.
     """
     temporary = temporary_beside(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb", buffering=WRITE_BYTES) as file:
             take_over(descriptor, path)
@@ -113,13 +113,13 @@ def temporary_file(path: Path, pieces: Iterable[Buffer]) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int = FILE_MODE) -> None:
     """Put `data` at `path` so that a reader, even after a crash, sees the old content or the new, never a part.
 
     Raises:
         OSError: the disk refuses; `path` is unchanged unless only syncing its directory failed.
     """
-    with temporary_file(path, [data]) as temporary:
+    with temporary_file(path, [data], mode=mode) as temporary:
         os.replace(temporary, path)
     sync(path.parent)
 

@@ -1,0 +1,145 @@
+"""Drafts on disk: found again by another app, each in a file of its own, and nothing but drafts is offered."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.files import drafts as module
+from engine.files.drafts import MAX_AGE_SECONDS, MAX_BYTES, Drafts, drafts_path
+from tests.support.waiting import await_true
+
+NOTE = "note of 0001-00c0ffee"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The person's state directory."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def sentences() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def app(tmp_path: Path, sentences: list[str]) -> Callable[[], Drafts]:
+    """The drafts of one workspace as another app has them."""
+
+    def start() -> Drafts:
+        drafts = Drafts(tmp_path / "workspace")
+        drafts.report = sentences.append
+        return drafts
+
+    return start
+
+
+def texts(drafts: Drafts, field: str = NOTE) -> list[str]:
+    return [draft.texts["text"] for draft in drafts.offered(field)]
+
+
+def type_in(drafts: Drafts, text: str, field: str = NOTE) -> None:
+    drafts.edit(field).keep({"text": text})
+    drafts.flush()
+
+
+def test_draft_is_offered_at_once_and_after_the_end_of_the_app(app: Callable[[], Drafts]) -> None:
+    first = app()
+    drafting = first.edit(NOTE)
+    drafting.keep({"text": "h"})
+    drafting.keep({"text": "ha"})
+    assert texts(first) == ["ha"]
+    assert first.flush() and not first.unwritten
+    assert texts(app()) == ["ha"]
+    drafting.drop()
+    assert texts(first) == []
+    first.flush()
+    assert texts(app()) == []
+
+
+def test_draft_is_written_soon_without_being_told_to(app: Callable[[], Drafts]) -> None:
+    first = app()
+    first.edit(NOTE).keep({"text": "typed"})
+    await_true(lambda: not first.unwritten, "the write")
+    assert texts(app()) == ["typed"]
+
+
+def test_draft_belongs_to_its_field_and_workspace(app: Callable[[], Drafts], tmp_path: Path) -> None:
+    type_in(app(), "one")
+    assert texts(app(), "note of 0002-00c0ffee") == []
+    assert texts(Drafts(tmp_path / "other")) == []
+
+
+def test_two_apps_do_not_overwrite_each_other_and_the_newest_comes_first(app: Callable[[], Drafts]) -> None:
+    first, second = app(), app()
+    type_in(first, "one")
+    type_in(second, "two")
+    assert texts(first) == ["two", "one"]
+
+
+def test_draft_that_is_continued_is_replaced(app: Callable[[], Drafts]) -> None:
+    type_in(app(), "one")
+    later = app()
+    drafting = later.edit(NOTE, later.offered(NOTE))
+    assert texts(later) == ["one"]
+    drafting.keep({"text": "one and more"})
+    assert texts(later) == ["one and more"]
+    later.flush()
+    assert texts(app()) == ["one and more"]
+    drafting.drop()
+    later.flush()
+    assert texts(app()) == []
+
+
+def test_files_are_for_their_owner_alone_whatever_the_umask(app: Callable[[], Drafts]) -> None:
+    umask = os.umask(0)
+    try:
+        type_in(app(), "secret")
+    finally:
+        os.umask(umask)
+    (file,) = drafts_path().iterdir()
+    assert (file.stat().st_mode & 0o777, drafts_path().stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_tokens_are_not_written_down(app: Callable[[], Drafts]) -> None:
+    token = "hf_" + "a1B2" * 9
+    type_in(app(), f"with {token}")
+    (file,) = drafts_path().iterdir()
+    assert token not in file.read_text()
+    assert texts(app()) == ["with [redacted]"]
+
+
+def test_lone_surrogate_loses_nothing_else(app: Callable[[], Drafts]) -> None:
+    type_in(app(), "a\udc80b")
+    assert texts(app()) == ["a?b"]
+
+
+def test_old_and_excess_drafts_are_removed(app: Callable[[], Drafts], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_DRAFTS", 3)
+    for number in range(4):
+        type_in(app(), str(number))
+        newest = max(drafts_path().iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        os.utime(newest, (time.time() - 100 + number,) * 2)
+    oldest = min(drafts_path().iterdir(), key=lambda path: path.stat().st_mtime)
+    os.utime(oldest, (time.time() - MAX_AGE_SECONDS - 1,) * 2)
+    killed = drafts_path() / f".{oldest.name}.0123456789abcdef.tmp"
+    stranger = drafts_path() / "notes.txt"
+    for path in (killed, stranger):
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    type_in(app(), "new")
+    assert texts(app())[0] == "new" and "0" not in texts(app()) and len(texts(app())) <= 4
+    assert (killed.exists(), stranger.exists()) == (False, True)
+
+
+def test_draft_that_is_too_long_is_refused_in_a_sentence(app: Callable[[], Drafts], sentences: list[str]) -> None:
+    drafts = app()
+    type_in(drafts, "x" * (MAX_BYTES + 1))
+    assert drafts.unwritten
+    assert len(sentences) == 1 and "too long" in sentences[0]

@@ -25,7 +25,7 @@ from tui.painting_app import PaintingApp
 from tui.pollers import watch_runs
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.dialogs.too_small import TooSmallScreen, is_too_small
-from tui.screens.form.start_from import Origin, StartFromScreen
+from tui.screens.form.open import open_form
 from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.settings.config import Config
@@ -87,6 +87,7 @@ class LoratuiApp(PaintingApp):
 
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())  # the shell has drawn over it
+        self.cockpit.drafts.report = lambda sentence: self.call_later(self._add_problems, [sentence])
         self._show_notices(())
         if self.settings.keys:
             self.find_unknown_keys()
@@ -209,14 +210,9 @@ class LoratuiApp(PaintingApp):
         self.push_screen(WelcomeScreen(workspace.root, workspace.runs_dir.exists()), answered)
 
     @on(NewRoundWanted)
-    def _start_new(self, event: NewRoundWanted) -> None:
-        def chosen(origin: Origin | None) -> None:
-            if origin is not None:
-                from tui.screens.form.screen import EditScreen
-
-                self.push_screen(self._with_notices(EditScreen(self.cockpit, origin, self._directory)))
-
-        self.push_screen(StartFromScreen(event.selected), chosen)
+    async def _start_new(self, event: NewRoundWanted) -> None:
+        if isinstance(self.screen, WorkspaceScreen):
+            await open_form(self.screen, event.selected, self._rounds, self._directory)
 
     @on(RunWanted)
     def _open_run(self, event: RunWanted) -> None:
@@ -238,6 +234,7 @@ class LoratuiApp(PaintingApp):
     async def action_quit(self) -> None:
         """Leave; ask first if that would lose something."""
         screens = [screen for screen in self.screen_stack if isinstance(screen, WorkspaceScreen)]
+        await screens[0].is_kept()  # what is kept as a draft is not lost
         lost = dict.fromkeys(screen.lost_by_leaving for screen in screens if screen.lost_by_leaving)
         if not lost:
             self.exit(next((screen.exit_message for screen in screens if screen.exit_message), None))

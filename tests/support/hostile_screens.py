@@ -241,7 +241,7 @@ async def show_ask(app: CapturedApp, text: str) -> None:
     def refuse(_: str) -> None:
         raise LoratuiError(f"refused={text}")
 
-    screen = AskScreen(f"question={text}", f"text={text}", refuse)
+    screen = AskScreen(f"question={text}", f"text={text}", refuse, app.cockpit.drafts.edit("answer"))
     await app.push_screen(screen)
     await app.drawn()
     field = screen.query_one(Input)
@@ -285,7 +285,7 @@ async def show_chat(app: CapturedApp, text: str) -> None:
 
 async def show_chat_settings(app: CapturedApp, text: str) -> None:
     settings = ChatSettings(prompt_template=f"template={text}", system=f"system={text}")
-    await app.push_screen(ChatSettingsScreen(settings))
+    await app.push_screen(ChatSettingsScreen(settings, app.cockpit.drafts.edit("settings")))
 
 
 async def show_choice(app: CapturedApp, text: str) -> None:

@@ -91,7 +91,10 @@ def _run_app(workspace: Workspace, options: argparse.Namespace, start: Start) ->
 
     cockpit = Cockpit(workspace, start, readonly=options.readonly)
     app = LoratuiApp(cockpit, _current_directory(workspace))
-    parting = app.run()
+    try:
+        parting = app.run()
+    finally:
+        cockpit.drafts.close()
     if parting:
         say(f"loratui: {parting}", error=True)
     return app.return_code or 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from textual import on, work
+from textual.events import Paste
 from textual.message import Message
 from textual.reactive import Reactive
 from textual.screen import Screen
@@ -15,6 +18,7 @@ from textual.widgets import Label
 from engine.alerts.run_monitor import RunProgress
 from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreError
+from engine.files.drafts import Draft, Drafting
 from engine.spec.round import STOPPABLE, Round, Status
 from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.screens.dialogs.confirm import ConfirmScreen
@@ -32,6 +36,7 @@ WRITING = frozenset(
 )  # actions that change something in the workspace
 
 READ_ONLY = "this workspace is open for reading only: start loratui without --readonly to change it"
+DRAFT_SECONDS = 1.0  # that a field waits for its draft from a slow disk
 MAX_COPIED_BYTES = 56_000  # 74,668 in base64; xterm accepts 74,994, and other terminals no more than that
 
 
@@ -79,7 +84,25 @@ class WorkspaceScreen(Screen[None]):
     @property
     def lost_by_leaving(self) -> str:
         """A phrase for what leaving would lose; "" for nothing."""
-        return "what you typed" if self.unsaved else ""
+        return "what you typed" if self.cockpit.drafts.unwritten else ""
+
+    async def begin_draft(self, field: str, most: int = 1) -> Drafting:
+        """Begin to keep what is typed into `field`, and continue the newest of its drafts, at most so many."""
+        return self.cockpit.drafts.edit(field, (await self.find_drafts(field))[:most])
+
+    async def find_drafts(self, field: str) -> list[Draft]:
+        """Return the drafts of `field`, the newest first; none if the disk does not answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAFT_SECONDS):
+                return await asyncio.to_thread(self.cockpit.drafts.offered, field)
+        return []
+
+    async def is_kept(self) -> bool:
+        """Write what was typed now; returns True if it is on the disk as a draft."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAFT_SECONDS):
+                await asyncio.to_thread(self.cockpit.drafts.flush)
+        return not self.cockpit.drafts.unwritten
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """Take the rounds of the store, now and after every change; for a screen that shows them."""
@@ -179,6 +202,11 @@ class WorkspaceScreen(Screen[None]):
             return
         self.app.copy_to_clipboard(text)
         self.post_message(ActionDone(f"copied: {title}"))
+
+    def on_paste(self, event: Paste) -> None:
+        """Say that a pasted text went nowhere, if no field took it."""
+        if event.text.strip():
+            self.notify("nothing was pasted: no field to type into is open", severity="warning", markup=False)
 
     @on(ActionDone)
     def _show_done(self, event: ActionDone) -> None:

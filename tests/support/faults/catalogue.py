@@ -34,6 +34,7 @@ FAULTS = {
     "F30": "surroundings: encodings, closed or full output, a directory that is gone, no user, no HOME",
     "F31": "memory and processors that a container allows",
     "F33": "message, key or filter that is mute, cut or misunderstood",
+    "F27": "typed text lost by Esc, hangup, kill or paste",
     "S1": "terminal escape sequences in untrusted text",
     "S2": "markup in untrusted text",
     "S3": "bidirectional and invisible characters in untrusted text",

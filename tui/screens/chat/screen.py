@@ -85,8 +85,7 @@ class ChatScreen(ChatSessionScreen):
         lost = ["the unfinished answer"] if self.busy else []
         if self.conversation.exchanges and (self.cockpit.readonly or self.can_try_again):
             lost = ["this chat"]
-        if self.message.value.strip():
-            lost.append("what you typed")
+        lost += [typed] if (typed := super().lost_by_leaving) else []
         return " and ".join(lost)
 
     def idle_status(self) -> Content:
@@ -143,14 +142,14 @@ class ChatScreen(ChatSessionScreen):
             self.app.pop_screen()
 
     async def _may_discard(self, verb: str, *, typed: bool = False) -> bool:
-        """Return True if nothing is lost or the person agrees; with `typed` the unsent message counts too."""
+        """Return True if nothing is lost or the person agrees; with `typed` also typed text that is no draft."""
         saved = self._saved is self.conversation or not self.conversation.exchanges
         if not saved and not self.cockpit.readonly and not self.can_try_again:
             saved = await self._save() is not None
             if not saved:
                 return False  # the banner says why; the next time the person is asked
         lost = [] if saved else ["this chat, which is not saved"]
-        lost += ["what you typed"] if typed and self.message.value.strip() else []
+        lost += ["what you typed"] if typed and not await self.is_kept() else []
         if not lost:
             return True
         question = f"{verb} and lose {' and '.join(lost)}?"
@@ -177,13 +176,14 @@ class ChatScreen(ChatSessionScreen):
         self.silent.pop(BASE, None)
         self.show()
 
-    def action_settings(self) -> None:
+    async def action_settings(self) -> None:
         def chosen(settings: ChatSettings | None) -> None:
             if settings is not None:
                 self.conversation = self.conversation.with_settings(settings)
                 self.show()
 
-        self.app.push_screen(ChatSettingsScreen(self.conversation.settings), chosen)
+        drafting = await self.begin_draft("settings of a chat")
+        self.app.push_screen(ChatSettingsScreen(self.conversation.settings, drafting), chosen)
 
     def action_take_back(self) -> None:
         if self.message.value.strip():
@@ -220,7 +220,8 @@ class ChatScreen(ChatSessionScreen):
         if not self._allowed(self.cockpit.store.check_writable):
             return
         name = self._file.name or default_name(self.conversation)
-        chosen = await self.app.push_screen_wait(AskScreen("Save the chat as", name, check_name))
+        drafting = await self.begin_draft("name of a chat")
+        chosen = await self.app.push_screen_wait(AskScreen("Save the chat as", name, check_name, drafting))
         if chosen is not None and (path := await self._save(chosen)) is not None:
             self.post_message(ActionDone(f"the chat is saved in {path}"))
             self.show()
@@ -271,7 +272,8 @@ class ChatScreen(ChatSessionScreen):
         if index is None:
             return
         default = f"{self.cockpit.workspace.conversations_dir.name}/{EXAMPLES}"
-        file = await self.app.push_screen_wait(AskScreen("Append the example to", default, _check_file))
+        drafting = await self.begin_draft("file for examples")
+        file = await self.app.push_screen_wait(AskScreen("Append the example to", default, _check_file, drafting))
         if file is not None:
             await self._export(conversation, speakers[index].key, file)
 

@@ -20,6 +20,7 @@ from engine.chat.conversation import Chat, ChatAnswer
 from engine.chat.participants import load_request_of
 from engine.chat.protocol import AnswerRequest, Loaded, LoadRequest
 from engine.errors import LoratuiError
+from engine.files.drafts import Drafting
 from engine.spec.round import Round
 from tui.messages import AnswerEnded, AnswerGrew, ChatOpened
 from tui.screens.chat.input import ChatInput
@@ -84,17 +85,33 @@ class ChatSessionScreen(WorkspaceScreen):
         self._waiting: tuple[str, ...] = ()  # keys of those who have still to answer; the first one answers now
         self._growing: dict[str, str] = {}
         self._stopping = False
+        self._drafting: Drafting | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
         yield Static(id="speakers", markup=False)
         yield Transcript(id="transcript")
         yield Static(id="chat-status", markup=False)
-        yield ChatInput(id="message", placeholder="type a message, then press enter", compact=True)
+        yield ChatInput("", id="message", placeholder="type a message, then press enter")
         yield KeyFooter(FIRST_KEYS)
 
     def on_mount(self) -> None:
         self.open_model()
+        self.call_later(self._offer_draft)
+
+    async def _offer_draft(self) -> None:
+        """Put the message that was not sent last time into the field, unless there is another one by now."""
+        field = f"message to {' and '.join(sorted(speaker.key for speaker in self.conversation.speakers))}"
+        drafts = (await self.find_drafts(field))[: 0 if self.message.value else 1]
+        self._drafting = self.cockpit.drafts.edit(field, drafts)
+        for draft in drafts:
+            self.message.put(draft.texts.get("message", ""))
+            self.notify(f"your message of {draft.clock} was not sent: enter sends it", markup=False)
+
+    @on(Input.Changed, "#message")
+    def _keep_message(self) -> None:
+        if self._drafting is not None:
+            self._drafting.keep({"message": self.message.text} if self.message.value.strip() else {})
 
     def on_unmount(self) -> None:
         self.close_model()

@@ -16,16 +16,16 @@ from textual.widgets import Input, Label, Static
 
 from engine.chat.conversation import ChatSettings
 from engine.errors import LoratuiError
+from engine.files.drafts import Drafting
 from engine.spec.fields import describe_setting, format_value, parse_setting
 from tui.screens.chat.input import ChatInput
 from tui.terminal.console import clean_line
-from tui.widgets.sanitized_input import shown
 
 NAMES = ChatSettings.__struct_fields__
 
 
 class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
-    """Dismissed with the new settings, or with None if the person cancels."""
+    """Dismissed with the new settings, or with None if the person cancels; what was typed is kept in `drafting`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Back", tooltip="Close without changing the settings", id="talk_settings.cancel"),
@@ -37,9 +37,13 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
             priority=True,
             id="talk_settings.keep",
         ),
+        Binding(
+            "ctrl+r", "reset", "Reset", show=False, id="talk_settings.reset",
+            tooltip="Show the setting in use in place of what was typed",
+        ),
         Binding("down", "app.focus_next", "Down", show=False, tooltip="To the next field", id="talk_settings.down"),
         Binding("up", "app.focus_previous", "Up", show=False, tooltip="To the previous field", id="talk_settings.up"),
-    ]
+    ]  # fmt: skip
     DEFAULT_CSS = """
     ChatSettingsScreen {
         & .dialog { width: 90; }
@@ -52,21 +56,37 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
     }
     """
 
-    def __init__(self, settings: ChatSettings) -> None:
+    def __init__(self, settings: ChatSettings, drafting: Drafting) -> None:
         super().__init__()
+        self._drafting = drafting
         self._settings = settings
 
     def compose(self) -> ComposeResult:
+        drafts = self._drafting.continued
+        typed = drafts[0].texts if drafts else {}
         with Vertical(classes="dialog"):
             yield Static("Chat settings", classes="dialog-title", markup=False)
             for name in NAMES:
                 with Horizontal(classes="setting"):
                     yield Label(name, classes="setting-name", markup=False)
-                    text = format_value(getattr(self._settings, name))
-                    yield ChatInput(shown(text), id=f"setting-{name}", compact=True)
+                    yield ChatInput(typed.get(name, self._stored(name)), id=f"setting-{name}")
             yield Static(id="setting-help", markup=False)
             yield Static(id="setting-error", markup=False)
-            yield Static("enter keep · ↑ ↓ other fields · esc cancel", classes="hint", markup=False)
+            draft = f"your draft of {drafts[0].clock} · ctrl+r setting in use · " if drafts else ""
+            yield Static(f"{draft}enter keep · ↑ ↓ other fields · esc cancel", classes="hint", markup=False)
+
+    def _stored(self, name: str) -> str:
+        return format_value(getattr(self._settings, name))
+
+    @on(Input.Changed)
+    def _keep(self) -> None:
+        texts = {name: self.query_one(f"#setting-{name}", ChatInput).text for name in NAMES}
+        self._drafting.keep({name: text for name, text in texts.items() if text != self._stored(name)})
+
+    def action_reset(self) -> None:
+        focused = self.focused
+        if isinstance(focused, ChatInput):
+            focused.put(self._stored((focused.id or "").removeprefix("setting-")))
 
     @on(DescendantFocus)
     def _show_help(self) -> None:
@@ -85,14 +105,14 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
         except LoratuiError as error:
             self.query_one("#setting-error", Static).update(Content(f"✗ {clean_line(error.message)}"))
             return
+        self._drafting.drop()
         self.dismiss(msgspec.structs.replace(self._settings, **values))
 
     def _read(self, name: str) -> object:
         """Return the value of a field; the old one, as it was, if nothing was typed."""
         field = self.query_one(f"#setting-{name}", ChatInput)
-        before = getattr(self._settings, name)
-        if field.text == format_value(before):
-            return before
+        if field.text == self._stored(name):
+            return getattr(self._settings, name)
         return parse_setting(ChatSettings, name, field.text)
 
     def action_cancel(self) -> None:

@@ -6,6 +6,7 @@ import re
 import time
 
 from engine.errors import LoratuiError
+from engine.files.drafts import Drafting
 from engine.spec.presets import (
     Preset,
     check_preset_name,
@@ -24,7 +25,7 @@ MAX_DESCRIPTION = 120
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def save_as_preset(screen: WorkspaceScreen, spec: Spec, name: str, note: str) -> None:
+def save_as_preset(screen: WorkspaceScreen, spec: Spec, name: str, note: str, drafting: Drafting) -> None:
     """Ask for a name, suggesting `name`, and save `spec` under it; `note` becomes its description."""
     description = " ".join(note.split())[:MAX_DESCRIPTION] or f"saved on {time.strftime('%d %B %Y')}"
     preset = Preset(description, spec)
@@ -36,7 +37,8 @@ def save_as_preset(screen: WorkspaceScreen, spec: Spec, name: str, note: str) ->
     suggested = NOT_IN_A_NAME.sub("-", name).strip("-.")
     if suggested in shipped_presets():
         suggested = f"my-{suggested}"
-    screen.app.push_screen(AskScreen("Save these settings as the preset", suggested, check_preset_name), named)
+    question = "Save these settings as the preset"
+    screen.app.push_screen(AskScreen(question, suggested, check_preset_name, drafting), named)
 
 
 def _save(screen: WorkspaceScreen, name: str, preset: Preset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +12,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Paste
-from textual.widgets import Label, Static, TextArea
+from textual.widgets import Input, Label, Static, TextArea
 
 from engine.api import Cockpit
 from engine.errors import LoratuiError, ModelError, SpecError
+from engine.files.drafts import Draft
 from engine.preflight import checks
 from engine.preflight.target_modules import ModelModules, model_modules
 from engine.spec.fields import build_spec, flatten, parse_value
@@ -24,6 +26,8 @@ from engine.spec.schema import Spec, looks_local, with_absolute_paths
 from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
 from tui.pollers import pause
 from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.form.form_draft import FORM, NAME, NOTE, changed_texts, form_texts
+from tui.screens.form.note_area import NoteArea
 from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.save_preset import save_as_preset
@@ -34,7 +38,7 @@ from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean, clean_line
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.live_text import LiveText
-from tui.widgets.sanitized_input import SanitizedInput, shown
+from tui.widgets.sanitized_input import SanitizedInput
 
 TYPING_SECONDS = 0.15
 
@@ -88,6 +92,7 @@ class EditScreen(WorkspaceScreen):
         self._directory = directory
         self._values = flatten(origin.spec)
         self._spec: Spec | None = None
+        self._drafting = cockpit.drafts.edit(FORM, [origin.draft] if origin.draft is not None else [])
 
     def compose(self) -> ComposeResult:
         parent = self._origin.parent
@@ -100,7 +105,7 @@ class EditScreen(WorkspaceScreen):
                     yield SanitizedInput(self._origin.name, compact=True, id="name", placeholder="name of the round")
                 with Horizontal(classes="head-field"):
                     yield Label("note", classes="field-name", markup=False)
-                    yield TextArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
+                    yield NoteArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
                 yield SpecForm(self._values, id="form")
             with Vertical(id="edit-side"):
                 yield LiveText(id="explained")
@@ -113,7 +118,27 @@ class EditScreen(WorkspaceScreen):
         return self.is_mounted and super().check_action(action, parameters)
 
     def on_mount(self) -> None:
+        if self._origin.draft is not None:
+            self._fill_in(self._origin.draft)
         self._plan()
+
+    def _fill_in(self, draft: Draft) -> None:
+        """Put the texts of a half-filled form into the fields."""
+        form = self.query_one(SpecForm)
+        for key, text in changed_texts(draft).items():
+            with suppress(SpecError):  # a word that this version does not have
+                form.fill(key, text)
+        self.query_one("#name", SanitizedInput).put(draft.texts.get(NAME, ""))
+        self.query_one(NoteArea).text = clean(draft.texts.get(NOTE, ""))
+
+    @on(Input.Changed, "#name")
+    @on(TextArea.Changed)
+    def _keep_draft(self) -> None:
+        """Keep what the form holds, if that is not what it opened with."""
+        name, note = self.query_one("#name", SanitizedInput).text, self.query_one(NoteArea).text
+        changed = self.query_one(SpecForm).changed_texts()
+        is_edited = bool(changed or note.strip() or name != self._origin.name)
+        self._drafting.keep(form_texts(self._origin, name, note, changed) if is_edited else {})
 
     @on(SpecForm.Explained)
     def _explain(self, event: SpecForm.Explained) -> None:
@@ -125,6 +150,7 @@ class EditScreen(WorkspaceScreen):
     @on(SpecForm.Edited)
     def _plan(self) -> None:
         """Check the spec in a worker, which reads data and model too."""
+        self._keep_draft()
         self._show_changes()
         panel = self.query_one(PlanPanel)
         try:
@@ -173,11 +199,13 @@ class EditScreen(WorkspaceScreen):
         spec = self._read_or_tell()
         if spec is None:
             return
-        name, note = self.query_one("#name", SanitizedInput).text.strip(), self.query_one(TextArea).text.strip()
+        name, note = self.query_one("#name", SanitizedInput).text.strip(), self.query_one(NoteArea).text.strip()
         parent = self._origin.parent.number if self._origin.parent else None
 
         def queue() -> Round:
-            return self.cockpit.queue(spec, name=name, note=note, parent=parent)
+            round_ = self.cockpit.queue(spec, name=name, note=note, parent=parent)
+            self._drafting.drop()
+            return round_
 
         self.carry_out(queue, RoundQueued)
 
@@ -208,7 +236,7 @@ class EditScreen(WorkspaceScreen):
         """Fill in the fields that a pasted line of settings names, whichever has the focus."""
         if not is_set_line(event.text):
             return
-        event.stop()
+        event.prevent_default()
         try:
             self._take_line(read_set_line(event.text))
         except SpecError as error:
@@ -219,9 +247,9 @@ class EditScreen(WorkspaceScreen):
         for key, text in line.settings.items():
             form.fill(key, text)
         if line.name is not None:
-            self.query_one("#name", SanitizedInput).value = shown(line.name)
+            self.query_one("#name", SanitizedInput).put(line.name)
         if line.note is not None:
-            self.query_one(TextArea).text = clean(line.note)
+            self.query_one(NoteArea).text = clean(line.note)
         message = f"the pasted line set {len(line.settings)} field{'s' if len(line.settings) != 1 else ''}"
         left_out = f"; left out: {' '.join(line.left_out)}" if line.left_out else ""
         self.post_message(ActionDone(message + left_out))
@@ -252,15 +280,15 @@ class EditScreen(WorkspaceScreen):
             ticked = ()
         self.app.push_screen(TargetModulesScreen(modules, ticked), chosen)
 
-    def action_save_preset(self) -> None:
+    async def action_save_preset(self) -> None:
         """Save the settings as a preset, or go to the first wrong field."""
         spec = self._read_or_tell()
         if spec is not None:
-            name, note = self.query_one("#name", SanitizedInput).text, self.query_one(TextArea).text
-            save_as_preset(self, spec, name, note)
+            name, note = self.query_one("#name", SanitizedInput).text, self.query_one(NoteArea).text
+            save_as_preset(self, spec, name, note, await self.begin_draft("name of a preset"))
 
     def action_note(self) -> None:
-        self.query_one(TextArea).focus()
+        self.query_one(NoteArea).focus()
 
     def action_reset_field(self) -> None:
         focused = self.focused
@@ -270,13 +298,15 @@ class EditScreen(WorkspaceScreen):
     @property
     def unsaved(self) -> bool:
         typed = (
-            self.query_one(TextArea).text.strip() or self.query_one("#name", SanitizedInput).text != self._origin.name
+            self.query_one(NoteArea).text.strip() or self.query_one("#name", SanitizedInput).text != self._origin.name
         )
         return bool(typed) or self.query_one(SpecForm).edited
 
-    def action_leave(self) -> None:
-        """Go back to the table, but ask first if that loses changes."""
-        if not self.unsaved:
+    async def action_leave(self) -> None:
+        """Go back to the table; what was typed is a draft. Ask first if that cannot be kept."""
+        if not self.unsaved or await self.is_kept():
+            if self.unsaved:
+                self.app.notify("your half-filled form is kept: a new round offers it first", markup=False)
             self.app.pop_screen()
             return
 

@@ -9,17 +9,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import DescendantFocus
+from textual.events import DescendantFocus, Paste
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Label
 
 from engine.errors import SpecError
 from engine.spec.fields import SpecField, format_value, parse_value, spec_fields
+from engine.spec.overrides import is_set_line
 from tui.terminal.console import clean_line
 from tui.widgets.choice import Choice
 from tui.widgets.live_text import LiveText
-from tui.widgets.sanitized_input import SanitizedInput, shown
+from tui.widgets.sanitized_input import SanitizedInput
 
 SECTION_TITLES = {
     "model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)",
@@ -27,6 +28,15 @@ SECTION_TITLES = {
 }  # fmt: skip
 MODULES_KEY = "lora.target_modules"
 NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
+
+
+class SettingInput(SanitizedInput):
+    """The field of a hyperparameter."""
+
+    def on_paste(self, event: Paste) -> None:
+        """Leave a line of settings to the form, which fills in the fields that it names."""
+        if is_set_line(event.text):
+            event.prevent_default()
 
 
 class FieldRow(Widget):
@@ -47,7 +57,7 @@ class FieldRow(Widget):
         if self.field.choices:
             yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
         else:
-            yield SanitizedInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
+            yield SettingInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
 
     def on_mount(self) -> None:
         self.judge(self._text)
@@ -80,6 +90,11 @@ class FieldRow(Widget):
             if not self._refusal.is_attached:
                 self.mount(self._refusal)
         self.refresh()
+
+    @property
+    def text(self) -> str:
+        """The field's text, valid or not."""
+        return self._text
 
     @property
     def value(self) -> Any:
@@ -193,6 +208,10 @@ class SpecForm(VerticalScroll, can_focus=False):
             if row.error is None and format_value(row.value) != format_value(self._values[row.field.key])
         }
 
+    def changed_texts(self) -> dict[str, str]:
+        """Return, by key, the texts of the fields that changed since the form opened, valid or not."""
+        return {row.field.key: row.text for row in self.rows if row.changed}
+
     def focus_field(self, key: str) -> None:
         self.query_one(f"#{control_id(key)}").focus()
 
@@ -204,9 +223,12 @@ class SpecForm(VerticalScroll, can_focus=False):
         """
         control = self.query_one(f"#{control_id(key)}")
         if isinstance(control, SanitizedInput):
-            control.value = shown(text)
+            control.put(text)
         elif isinstance(control, Choice):
-            control.value = format_value(parse_value(key, text))
+            control.value = text = format_value(parse_value(key, text))
+        for row in control.ancestors_with_self:
+            if isinstance(row, FieldRow):
+                row.judge(text)
 
     def reset_field(self, control: Widget) -> None:
         """Put the field that `control` edits back to the value the form opened with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from msgspec import Struct
@@ -13,6 +14,8 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.files.drafts import Draft
+from engine.spec.fields import spec_fields
 from engine.spec.presets import broken_presets, presets
 from engine.spec.round import Round
 from engine.spec.schema import Spec
@@ -20,28 +23,41 @@ from tui.terminal.console import clean_line
 
 
 class Origin(Struct, frozen=True):
-    """The start of a new round; `parent` if it is a clone, `name` for its name field."""
+    """The start of a new round; `parent` if it is a clone, `name` for its name field, `draft` of a form to continue."""
 
     spec: Spec
     name: str
     parent: Round | None = None
+    draft: Draft | None = None
 
 
 class StartFromScreen(ModalScreen[Origin | None]):
-    """Dismissed with the origin, or None if the person went back."""
+    """Dismissed with the origin, or None if the person went back.
+
+    Args:
+        unfinished: forms that were left half-filled, which come first.
+        discard: forgets one of them.
+    """
 
     DEFAULT_CSS = """
     StartFromScreen .broken-preset { height: auto; color: $text-warning; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Back", tooltip="Go back without a new round", id="start.cancel"),
+        Binding("d", "discard", "Discard", show=False, tooltip="Discard the half-filled form", id="start.discard"),
         Binding("j", "move('cursor_down')", "Down", show=False, tooltip="To the next entry", id="start.down"),
         Binding("k", "move('cursor_up')", "Up", show=False, tooltip="To the entry before", id="start.up"),
     ]
 
-    def __init__(self, selected: Round | None) -> None:
+    def __init__(
+        self, selected: Round | None, unfinished: Sequence[Origin] = (), discard: Callable[[Draft], None] | None = None
+    ) -> None:
         super().__init__()
+        self._discard = discard
         self._origins: dict[str, Origin] = {}
+        for place, origin in enumerate(unfinished):
+            clock = origin.draft.clock if origin.draft is not None else ""
+            self._origins[f"continue the form of {clock}{' ' * place}"] = origin  # two may be of one minute
         if selected is not None:
             self._origins[f"clone of round {selected.number}"] = Origin(selected.spec, selected.name, selected)
         self._presets = presets()
@@ -54,10 +70,13 @@ class StartFromScreen(ModalScreen[Origin | None]):
             yield OptionList(*(Option(self._describe(name), id=str(i)) for i, name in enumerate(self._origins)))
             for sentence in broken_presets():
                 yield Static(Content(f"! {clean_line(sentence)}"), classes="broken-preset", markup=False)
-            yield Static("enter choose · esc back", classes="hint", markup=False)
+            discard = " · d discard a half-filled form" if any(each.draft for each in self._origins.values()) else ""
+            yield Static(f"enter choose{discard} · esc back", classes="hint", markup=False)
 
     def _describe(self, name: str) -> Content:
         origin = self._origins[name]
+        if origin.draft is not None:
+            return Content.assemble((name.rstrip(), "bold"), "\n", _summary(origin, origin.draft))
         if origin.parent is None:
             description = clean_line(self._presets[name].description)
             return Content.assemble((clean_line(name), "bold"), "\n", description)
@@ -68,9 +87,27 @@ class StartFromScreen(ModalScreen[Origin | None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(list(self._origins.values())[event.option_index])
 
+    def action_discard(self) -> None:
+        """Forget the half-filled form that is highlighted."""
+        options = self.query_one(OptionList)
+        if options.highlighted is None or self._discard is None:
+            return
+        name, origin = list(self._origins.items())[options.highlighted]
+        if origin.draft is not None:
+            self._discard(origin.draft)
+            del self._origins[name]
+            options.remove_option_at_index(options.highlighted)
+
     def action_cancel(self) -> None:
         self.dismiss(None)
 
     def action_move(self, action: str) -> None:
         options = self.query_one(OptionList)
         options.action_cursor_down() if action == "cursor_down" else options.action_cursor_up()
+
+
+def _summary(origin: Origin, draft: Draft) -> str:
+    """Return a line on a half-filled form: its start, its note, and the settings that were changed."""
+    start = f"clone of round {origin.parent.number}" if origin.parent is not None else f"from {origin.name}"
+    changed = [f"{key}={text}" for key, text in draft.texts.items() if key in spec_fields()]
+    return clean_line(" · ".join(part[:80] for part in (start, draft.texts.get("note", ""), *changed) if part.strip()))

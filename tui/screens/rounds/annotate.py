@@ -15,7 +15,7 @@ from tui.screens.rounds.editor_line import EditorLine
 from tui.screens.rounds.selection import Act, SelectedRoundsScreen, Undoable, rounds_are
 from tui.widgets.line_editor import LineEditor
 
-SAVE_HINT = "enter save · esc cancel"
+SAVE_HINT = "enter save · esc leave it as a draft"
 
 
 class Annotated(Message):
@@ -45,7 +45,8 @@ class Annotations:
         stored = " ".join(round_.tags) if field == "tags" else str(getattr(round_, field))
         hint = f"words with spaces between · {SAVE_HINT}" if field == "tags" else SAVE_HINT
         label = f"{field} of round {round_.number}"
-        await self._line.open(LineEditor(label, stored, hint=hint, purpose=field, number=round_.number))
+        editor = LineEditor(label, stored, hint=hint, purpose=field, number=round_.number, multiline=field == "note")
+        await self._line.open(editor, f"{field} of {round_.id}")
 
     def submit(self, editor: LineEditor) -> None:
         """Save what was typed, if anything was."""
@@ -57,6 +58,7 @@ class Annotations:
             save = partial(self._save, editor, editor.text, round_)
             self._screen.run_worker(save, thread=True, group="cockpit")
         else:
+            editor.drop_draft()
             self._line.close()
 
     def _save(self, editor: LineEditor, text: str, round_: Round) -> None:
@@ -80,11 +82,12 @@ class Annotations:
             editor.tell(f"{event.error.message} (enter tries again)")
             return
         if editor.is_attached and editor.text == event.text:
+            editor.drop_draft()
             self._line.close()
         self._screen.refresh_allowed()
 
     def cancel(self) -> None:
-        """Close the line without saving."""
+        """Close the line without saving; the draft stays."""
         self._line.close()
 
     def pin(self, rounds: list[Round]) -> None:

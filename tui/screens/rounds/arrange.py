@@ -35,7 +35,8 @@ class TableControls:
         """Open the line on the filter of the table."""
         view = self._table.view
         self._filter_before, self._selected_before = view.filter, self._table.selected_number
-        await self._line.open(LineEditor("/", view.filter, hint=FILTER_HINT, purpose=FILTER))
+        editor = LineEditor("/", view.filter, hint=FILTER_HINT, purpose=FILTER)
+        await self._line.open(editor, FILTER, stored_first=True)  # a filter applies as soon as it is in the field
 
     def filter_while_typing(self, editor: LineEditor) -> None:
         """Show the rounds that match what is typed by now, or why it cannot be read or matches none."""
@@ -44,6 +45,8 @@ class TableControls:
     def submit(self, editor: LineEditor) -> None:
         """Keep the filter and close the line, unless the filter cannot be read."""
         if not self._set_filter(editor.text):
+            if editor.touched:
+                editor.drop_draft()
             self._line.close()
 
     def cancel(self) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from textual.screen import Screen
-
+from tui.screens.workspace_screen import WorkspaceScreen
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.line_editor import LineEditor
+
+OFFERED = 5  # drafts of one field, of which a key shows one after the other
 
 
 class EditorLine:
     """Opens and closes a `LineEditor` above the footer of `screen`; `give_focus_back` is called after closing."""
 
-    def __init__(self, screen: Screen[Any], give_focus_back: Callable[[], object]) -> None:
+    def __init__(self, screen: WorkspaceScreen, give_focus_back: Callable[[], object]) -> None:
         self._screen = screen
         self._give_focus_back = give_focus_back
 
@@ -35,8 +35,10 @@ class EditorLine:
         editor = self.current
         return editor is not None and self._screen.focused is editor.field
 
-    async def open(self, editor: LineEditor) -> None:
+    async def open(self, editor: LineEditor, field: str = "", *, stored_first: bool = False) -> None:
         """Show `editor` in place of the open one; one with unsaved text stays and gets the focus instead.
+
+        With `field` what is typed is kept as a draft of that name, and drafts of it are offered.
 
         The field has the focus when this returns, so that the next key is typed and is not a command of the table.
         """
@@ -45,6 +47,8 @@ class EditorLine:
                 self._screen.set_focus(current.field)
                 return
             await current.remove()
+        if field:
+            editor.offer(await self._screen.begin_draft(field, OFFERED), stored_first=stored_first)
         await self._screen.mount(editor, before=self._screen.query_one(KeyFooter))
         self._screen.set_focus(editor.field)
 

@@ -21,6 +21,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input, Static
 
+from engine.files.drafts import Drafting
+from tui.screens.run.search_field import SearchField
 from tui.terminal.ansi_log import TerminalLines
 from tui.terminal.console import clean_line
 
@@ -261,9 +263,7 @@ class LogPane(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(id="log-title", markup=False)
         yield LogView(id="log-view")
-        yield Input(
-            id="log-search", placeholder="search the log: enter goes to the match, esc ends the search", compact=True
-        )
+        yield SearchField(id="log-search")
 
     def on_mount(self) -> None:
         self._say()
@@ -271,6 +271,11 @@ class LogPane(Vertical):
     @property
     def view(self) -> LogView:
         return self.query_one(LogView)
+
+    @property
+    def field(self) -> SearchField:
+        """The field to search the log."""
+        return self.query_one(SearchField)
 
     @on(LogView.Changed)
     def _say(self) -> None:
@@ -283,17 +288,23 @@ class LogPane(Vertical):
             words.append(f"{clean_line(self._searched)!r} {match_position}")
         self.query_one("#log-title", Static).update(Content(" · ".join(words)), layout=False)
 
-    def ask(self) -> None:
+    def ask(self, drafting: Drafting) -> None:
         """Let the person type what to search for."""
         self.add_class("-searching")
-        self.query_one(Input).focus()
+        self.field.begin(drafting)
+        self.field.focus()
 
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:
         self._searched = event.value
+        self.field.keep()
         self.view.search(event.value)
 
     @on(Input.Submitted)
+    def _submit(self) -> None:
+        self.field.drop_draft()
+        self._end_search()
+
     def _end_search(self) -> None:
         self.remove_class("-searching")
         self.view.focus()
@@ -312,4 +323,4 @@ class LogPane(Vertical):
 
     def forget_search(self) -> None:
         """End the search, so that nothing is marked."""
-        self.query_one(Input).value = ""
+        self.field.value = ""

@@ -220,8 +220,8 @@ class LiveScreen(WorkspaceScreen):
         self._follow_run()
         self.refresh_bindings()
 
-    def action_search(self) -> None:
-        self.query_one(LogPane).ask()
+    async def action_search(self) -> None:
+        self.query_one(LogPane).ask(await self.begin_draft("search in the log"))
 
     def action_next_match(self, by: int) -> None:
         self.query_one(LogView).next_match(by)

@@ -404,7 +404,11 @@ async def test_adapter_that_cannot_be_used_is_reported_and_the_other_answers(
         assert [question.adapter for question in director.questions] == ["0002-00c0ffee"]
 
 
-async def test_leaving_asks_before_something_is_lost(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+async def test_leaving_asks_before_something_is_lost(
+    open_app: OpenApp, two: Cockpit, director: Director, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))  # where no draft can be kept
     async with open_app(two) as pilot:
         await open_chat(pilot)
         await pilot.press(*"half", "escape")
@@ -521,3 +525,49 @@ async def test_saved_chat_with_a_deleted_round_can_be_read_and_exported(
         await pilot.press(*"hm", "enter")
         assert "is not in this workspace" in notices(pilot) and screen.message.value == "hm"
         assert "heard 1: hello" in transcript(pilot)
+
+
+async def test_message_that_was_not_sent_is_there_again(open_app: OpenApp, two: Cockpit, director: Director) -> None:
+    async with open_app(two) as pilot:
+        await open_chat(pilot)
+        await pilot.press(*"half", "ctrl+j", *"a thought", "escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+    async with open_app(Cockpit(two.workspace, lambda _: None)) as pilot:
+        screen = await open_chat(pilot)
+        await until(pilot, lambda: screen.message.text == "half\na thought", "the message")
+        assert "was not sent" in notices(pilot)
+        await pilot.press("enter")
+        await answered(pilot, screen)
+        await pilot.press("escape")
+        await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
+        screen = await open_chat(pilot)
+        await pilot.press("x")
+        assert screen.message.text == "x"
+
+
+async def test_settings_left_with_escape_are_offered_and_not_applied(
+    open_app: OpenApp, two: Cockpit, director: Director
+) -> None:
+    async with open_app(two) as pilot:
+        screen = await open_chat(pilot)
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: on_screen(pilot, "ChatSettingsScreen"), "the settings")
+        system = pilot.app.screen.query_one("#setting-system", ChatInput)
+        system.focus()
+        await pilot.pause()
+        await pilot.press(*"You are terse", "escape")
+        await until(pilot, lambda: pilot.app.screen is screen, "the chat")
+        assert screen.conversation.settings.system == ""
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: on_screen(pilot, "ChatSettingsScreen"), "the settings")
+        system = pilot.app.screen.query_one("#setting-system", ChatInput)
+        assert system.text == "You are terse"
+        system.focus()
+        await pilot.pause()
+        await pilot.press("ctrl+r")
+        assert system.text == ""
+        await pilot.press("ctrl+r", "enter")
+        await until(pilot, lambda: pilot.app.screen is screen, "the chat")
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: on_screen(pilot, "ChatSettingsScreen"), "the settings")
+        assert pilot.app.screen.query_one("#setting-system", ChatInput).text == ""

@@ -221,9 +221,11 @@ async def test_presets_open_in_the_form(
         assert shown_values == values
 
 
-async def test_what_was_typed_is_not_thrown_away_unasked(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+async def test_leaving_asks_if_no_draft_can_be_kept(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
         await enter(pilot, "lora.r", "16")
         await pilot.press("escape")
@@ -402,7 +404,7 @@ async def test_settings_are_kept_as_a_preset_and_offered(
         await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the warning")
         await pilot.press("n")
         assert load_preset("wide").spec.lora.r == 64
-        await pilot.press("escape", "y")
+        await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
         await pilot.press("n", "end", "enter")
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")

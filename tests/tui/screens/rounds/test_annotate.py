@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engine.api import Cockpit
@@ -95,7 +97,11 @@ async def test_typed_text_stays_until_the_store_saves_it(
         assert three.store.get(3).note == "first\nsecond kept"
 
 
-async def test_leaving_asks_while_a_line_is_unsaved(open_app: OpenApp, three: Cockpit) -> None:
+async def test_leaving_asks_while_a_line_is_kept_nowhere(
+    open_app: OpenApp, three: Cockpit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     async with open_app(three) as pilot:
         await until_numbers(pilot, 1, 2, 3)
         await pilot.press("i", "x", "tab", "q")

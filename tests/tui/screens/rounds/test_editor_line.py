@@ -23,6 +23,7 @@ async def pilot(idle_cockpit: Cockpit) -> AsyncIterator[AppPilot]:
 def line(pilot: AppPilot) -> EditorLine:
     """A line that gives the focus back to the rows of the screen."""
     screen = pilot.app.screen
+    assert isinstance(screen, StandInScreen)
     return EditorLine(screen, lambda: screen.query_one("#rows").focus())
 
 

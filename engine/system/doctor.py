@@ -9,9 +9,11 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
+import psutil
 from msgspec import Struct
 
 from engine.files.paths import Workspace
+from engine.system.allowance import memory, processors
 from engine.system.systemd import lingering
 from engine.system.telemetry import sample_gpus
 from engine.system.user import user_name
@@ -36,6 +38,8 @@ def examine(workspace: Workspace) -> list[Finding]:
         Finding("Python", f"{sys.version.split()[0]} at {sys.executable}"),
         *_torch(),
         _nvml(),
+        _processors(),
+        _memory(),
         _terminal(),
         _disk(workspace),
         _lingering(),
@@ -73,6 +77,17 @@ def _nvml() -> Finding:
     slowed = [f"GPU {gpu.index} is slowed down by {' and '.join(gpu.throttling)}" for gpu in gpus if gpu.throttling]
     advice = f"{', '.join(slowed)}: `nvidia-smi -q -d PERFORMANCE` tells more" if slowed else None
     return Finding("NVML", names + driver, advice)
+
+
+def _processors() -> Finding:
+    present, allowed = os.cpu_count() or 1, processors()
+    return Finding("processors", f"{allowed:g}" + (f" of the {present} of this machine" if allowed < present else ""))
+
+
+def _memory() -> Finding:
+    present, room = psutil.virtual_memory().total, memory()
+    of_all = f" of the {format_bytes(present)} of this machine" if room.total < present else ""
+    return Finding("memory", f"{format_bytes(room.total)}{of_all}, {format_bytes(room.available)} free")
 
 
 def _terminal() -> Finding:

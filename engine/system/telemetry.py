@@ -1,4 +1,4 @@
-"""Measure the load of this machine: processor and memory through psutil, GPUs through a process that asks NVML.
+"""Measure the load of this machine: processor and memory as far as allowed, GPUs through a process that asks NVML.
 
 Whatever happens to that process, this one goes on; a sample without GPUs says why.
 """
@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 
 import msgspec
-import psutil
 from msgspec import Struct
 
+from engine.system.allowance import ProcessorLoad, memory
 from engine.system.nvml import GpuAnswer, GpuProcess, GpuSample
 
 __all__ = ["GpuProcess", "GpuSample", "MachineSample", "Telemetry", "sample_gpus"]
@@ -30,7 +30,7 @@ END_SECONDS = 1.0
 
 
 class MachineSample(Struct, frozen=True):
-    """The machine at one moment: processor in percent of all cores, memory in bytes.
+    """The machine at one moment, as far as this process may use it: processors in percent, memory in bytes.
 
     `gpu_absence` is one sentence on why `gpus` is empty, or "".
     """
@@ -50,7 +50,7 @@ class Telemetry:
 
     def __init__(self, command: Sequence[str] = COMMAND, clock: Callable[[], float] = time.monotonic) -> None:
         self._probe = _Probe(command, clock)
-        psutil.cpu_percent()  # the first call has nothing to compare with and returns 0
+        self._load = ProcessorLoad()
 
     def close(self) -> None:
         """End the process that asks NVML; a later sample starts it again."""
@@ -58,12 +58,12 @@ class Telemetry:
 
     def sample(self) -> MachineSample:
         """Return the load now."""
-        memory = psutil.virtual_memory()
+        room = memory()
         answer = self._probe.ask(ANSWER_SECONDS)
         return MachineSample(
-            cpu_percent=psutil.cpu_percent(),
-            memory_used=memory.total - memory.available,
-            memory_total=memory.total,
+            cpu_percent=self._load.percent(),
+            memory_used=room.used,
+            memory_total=room.total,
             gpus=answer.gpus,
             gpu_absence=answer.absence,
         )

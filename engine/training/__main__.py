@@ -26,6 +26,7 @@ from engine.runs.engine_contract import EXIT_MUTE, Heartbeat, inherit_lock
 from engine.runs.event_log import EventWriter
 from engine.runs.events import Failed, Started
 from engine.runs.spec_file import read_spec
+from engine.system.allowance import limit_threads
 from engine.system.process import own_identity
 from engine.system.user import name_user
 from engine.text.redact import redact, redact_output
@@ -139,6 +140,7 @@ if __name__ == "__main__":
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     name_user()
     quieten()
+    limit_threads()
     end = FastExit()
     end.exit_code = main()
     sys.exit(end.exit_code)

@@ -98,8 +98,8 @@ def faults_in(done: subprocess.CompletedProcess[bytes], workspace: Path, surroun
     if done.returncode not in (0, 2):
         found.append(f"exit code {done.returncode}")
     if done.returncode == 2 and "2>" not in surrounding.redirection:
-        sentences = [text for text in errors.splitlines() if text.startswith("loratui: ") and ": " in text]
-        found += [] if len(sentences) == 1 else ["not one sentence"]
+        sentences = errors.splitlines()[-1:]  # above it may stand a notice, such as that no round matches
+        found += [] if sentences and sentences[0].startswith("loratui: ") else ["no sentence"]
     return found + [f"made {file}" for file in workspace.iterdir() if file.name.startswith("~")]
 
 

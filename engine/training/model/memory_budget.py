@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from engine.errors import TrainingError
+from engine.system.allowance import memory
 from engine.training.data.tokenize import Example
 from engine.training.model.adapter import recompute_activations, trainable_parameters
 from engine.training.model.forward import Forward
@@ -99,7 +100,7 @@ def _room(forward: Forward) -> int:
         free, _ = torch.cuda.mem_get_info(forward.device)
         unused = torch.cuda.memory_reserved(forward.device) - torch.cuda.memory_allocated(forward.device)
         return int(GPU_SHARE * (free + unused)) - optimizer_state
-    return int(CPU_SHARE * psutil.virtual_memory().available) - optimizer_state
+    return int(CPU_SHARE * memory().available) - optimizer_state
 
 
 def _bytes_in_use(device: torch.device) -> int:

@@ -7,11 +7,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from engine.files.atomic import NoPlainFile, open_plain
 from engine.preflight.base_model import find_model_dir
 from engine.spec.schema import ModelSpec
+from engine.system.allowance import memory
 from engine.training.runtime.background import Background
 
 STEP_BYTES = 1024**2  # per request the kernel reads at most what it may request from the disk at once
@@ -31,7 +30,7 @@ def prefetch_weights(model: ModelSpec) -> None:
 def prefetch_files(files: list[Path]) -> None:
     """Have the kernel read all of `files` if they fit into memory; the loading reports those that cannot be read."""
     with suppress(OSError):
-        if sum(file.stat().st_size for file in files) > MEMORY_SHARE * psutil.virtual_memory().available:
+        if sum(file.stat().st_size for file in files) > MEMORY_SHARE * memory().available:
             return
     for file in files:
         with suppress(OSError, NoPlainFile), open_plain(file, follow_link=True) as stream:

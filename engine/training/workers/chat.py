@@ -14,6 +14,7 @@ import msgspec
 from engine.chat.protocol import AnswerRequest, LoadRequest, TextDelta
 from engine.errors import LoratuiError
 from engine.files.permissions import PRIVATE_UMASK
+from engine.system.allowance import limit_threads
 from engine.system.worker_process import Refusal
 from engine.text.redact import redact, redact_output
 from engine.training.runtime.imports import importing, quieten
@@ -54,4 +55,5 @@ def _load(request: LoadRequest) -> ChatModel:
 
 if __name__ == "__main__":
     quieten()
+    limit_threads()
     main()

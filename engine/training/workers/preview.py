@@ -18,6 +18,7 @@ from engine.dataset.templates import advice
 from engine.errors import LoratuiError
 from engine.files.permissions import PRIVATE_UMASK
 from engine.spec.schema import Spec
+from engine.system.allowance import limit_threads
 from engine.system.worker_process import Refusal
 from engine.text.redact import redact, redact_output
 from engine.training.runtime.imports import importing, quieten
@@ -123,4 +124,5 @@ def segments_of(tokenizer: Any, tokens: list[int], supervised: list[bool], max_l
 
 if __name__ == "__main__":
     quieten()
+    limit_threads()
     main()

@@ -15,6 +15,7 @@ from engine.errors import LoratuiError
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import set_umask
 from engine.runs.spec_file import read_spec
+from engine.system.allowance import limit_threads
 from engine.system.worker_process import Refusal
 from engine.text.redact import redact, redact_output
 from engine.training.runtime.imports import importing, quieten
@@ -38,4 +39,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     quieten()
+    limit_threads()
     main()

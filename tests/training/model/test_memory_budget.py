@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent
+from engine.system.allowance import Memory
 from engine.training.data.batching import Batch
 from engine.training.data.tokenize import Example
 from engine.training.model import memory_budget
@@ -129,15 +129,11 @@ def test_micro_batches_shrink_with_the_memory_that_is_free(
 ) -> None:
     """They use half of the free memory, less the optimizer state, at the bytes per token of the longest row."""
 
-    class Free:
-        available = 0
-
     def tokens_with(free: int) -> int | None:
-        monkeypatch.setattr(Free, "available", free)
+        monkeypatch.setattr(memory_budget, "memory", lambda: Memory(free, 0, free))
         run = make_run(tmp_path / f"run-{free}", tiny_model, train__num_train_epochs=0.1)
         return prepared_in(train_here(run)).micro_batch_tokens
 
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
     monkeypatch.setattr(memory_budget, "_peak_of", lambda work, device: (work(), 8 * GIB)[1])
     plenty, scarce = tokens_with(100 * GIB), tokens_with(17 * GIB)
     assert plenty is not None and scarce is not None

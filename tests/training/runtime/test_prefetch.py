@@ -6,11 +6,11 @@ import os
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from engine.spec.schema import ModelSpec
+from engine.system.allowance import Memory
 from engine.training.runtime import prefetch
 from engine.training.runtime.prefetch import STEP_BYTES, prefetch_files, prefetch_weights
 
@@ -61,7 +61,7 @@ def test_weights_larger_than_memory_are_not_requested(
     files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
     for file in files:
         file.write_bytes(bytes(50))
-    monkeypatch.setattr(prefetch, "psutil", SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=199)))
+    monkeypatch.setattr(prefetch, "memory", lambda: Memory(1000, 801, 199))
     prefetch_files(files)
     assert requests == {}
     prefetch_files(files[:1])

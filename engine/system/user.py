@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,17 +28,16 @@ def name_user() -> None:
         return
     os.environ.setdefault("LOGNAME", user_name())
     if not os.environ.get("HOME"):
-        os.environ["HOME"] = str(_temporary_home())
+        with suppress(OSError):  # nothing can be written anywhere
+            os.environ["HOME"] = str(_temporary_home())
 
 
 def _temporary_home() -> Path:
-    """Return a directory for this user alone, the same in every process if nobody else made it first."""
+    """Return a directory for this user alone: the same in every process, unless somebody else made something there."""
     home = Path(tempfile.gettempdir()) / f"loratui-{os.getuid()}"
-    try:
+    with suppress(OSError):
         home.mkdir(mode=0o700, exist_ok=True)
         status = home.lstat()
-    except OSError:
-        return Path(tempfile.gettempdir())
-    if home.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        return Path(tempfile.mkdtemp(prefix="loratui-"))
-    return home
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+            return home
+    return Path(tempfile.mkdtemp(prefix="loratui-"))

@@ -15,6 +15,7 @@ import pytest
 
 from engine.files.paths import Workspace
 from scripts.shipped_rounds import shipped_rounds
+from tests.support.fake_loratui import FRONT_END_COMMAND
 from tests.support.faults.tried import Tried
 from tests.support.terminal import ESCAPE, Terminal
 from tui.cli.arguments import COMMANDS
@@ -122,6 +123,23 @@ def test_every_command_works_or_says_what_to_do(
             found.append((line, "lost its output in silence", done))
     tried("F30", f"commands, {name}", len(lines), len({line for line, _, _ in found}))
     assert found == []
+
+
+@pytest.mark.parametrize("surrounding", ["no user name", "no environment"], indirect=True)
+def test_round_is_trained(
+    surrounding: Surrounding, empty_directory: Path, tried: Tried, times: Times, request: pytest.FixtureRequest
+) -> None:
+    """By the fake engine behind the real runner, and with --long by the real one."""
+    program = [LORATUI] if times(0, 1) else FRONT_END_COMMAND
+    words = ["run", "--preset", "nano", "--set", "train.num_train_epochs=0.05", "--workspace", str(empty_directory)]
+    environment = {**os.environ, **surrounding.environment, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*surrounding.prefix, *program, *words], cwd=empty_directory, capture_output=True, text=True, timeout=300,
+        env={name: value for name, value in environment.items() if value},
+    )  # fmt: skip
+    tried("F30", f"a round, {request.node.callspec.params['surrounding']}", 1, done.returncode != 0)
+    assert done.returncode == 0, done.stderr
+    assert [path for path in empty_directory.rglob("*") if path.name.startswith("~")] == []
 
 
 def test_lost_output_is_told_and_changes_nothing_first(reference_workspace: Workspace) -> None:

@@ -143,3 +143,16 @@ def test_draft_that_is_too_long_is_refused_in_a_sentence(app: Callable[[], Draft
     type_in(drafts, "x" * (MAX_BYTES + 1))
     assert drafts.unwritten
     assert len(sentences) == 1 and "too long" in sentences[0]
+
+
+def test_person_without_a_home_is_told_once_what_to_set(
+    app: Callable[[], Drafts], sentences: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "user_state_path", lambda _: Path("~/.local/state/loratui"))
+    drafts = app()
+    type_in(drafts, "one")
+    type_in(drafts, "two")
+    assert drafts.unwritten and sentences == [
+        "drafts cannot be kept: set HOME or XDG_STATE_HOME to a directory of yours"
+    ]
+    assert texts(drafts) == ["two", "one"]  # as long as this app runs

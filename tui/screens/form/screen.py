@@ -15,11 +15,10 @@ from textual.events import Paste
 from textual.widgets import Input, Label, Static, TextArea
 
 from engine.api import Cockpit
-from engine.errors import LoratuiError, ModelError, SpecError
+from engine.errors import LoratuiError, SpecError
 from engine.files.drafts import Draft
 from engine.preflight import checks
-from engine.preflight.target_modules import ModelModules, model_modules
-from engine.spec.fields import build_spec, flatten, parse_value
+from engine.spec.fields import build_spec, flatten
 from engine.spec.overrides import PastedLine, is_set_line, read_set_line, set_words
 from engine.spec.round import Round
 from engine.spec.schema import Spec, looks_local, with_absolute_paths
@@ -27,13 +26,13 @@ from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
 from tui.pollers import pause
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.form.form_draft import FORM, NAME, NOTE, changed_texts, form_texts
+from tui.screens.form.modules import offer_modules
 from tui.screens.form.note_area import NoteArea
 from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.save_preset import save_as_preset
-from tui.screens.form.spec_form import MODULES_KEY, SpecForm, control_id
+from tui.screens.form.spec_form import SpecForm, control_id
 from tui.screens.form.start_from import Origin
-from tui.screens.form.target_modules import TargetModulesScreen
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean, clean_line
 from tui.widgets.key_footer import KeyFooter
@@ -256,29 +255,9 @@ class EditScreen(WorkspaceScreen):
 
     @on(SpecForm.ModulesWanted)
     def _list_modules(self, event: SpecForm.ModulesWanted) -> None:
-        path = self.query_one(f"#{control_id('model.path')}", SanitizedInput).text.strip()
-        self._find_modules(path, event.text)
-
-    @work(thread=True, exclusive=True, group="modules")
-    def _find_modules(self, path: str, text: str) -> None:
-        """Read the modules in a thread: the weights may be on a slow disk."""
-        try:
-            modules = model_modules(str(Path(self._directory, path)) if looks_local(path) else path)
-        except ModelError as error:
-            self.post_message(ActionFailed(error))
-        else:
-            self.app.call_from_thread(self._offer_modules, modules, text)
-
-    def _offer_modules(self, modules: ModelModules, text: str) -> None:
-        def chosen(names: str | None) -> None:
-            if names is not None:
-                self.query_one(SpecForm).fill(MODULES_KEY, names)
-
-        try:
-            ticked: str | tuple[str, ...] = parse_value(MODULES_KEY, text)
-        except SpecError:
-            ticked = ()
-        self.app.push_screen(TargetModulesScreen(modules, ticked), chosen)
+        form = self.query_one(SpecForm)
+        path = form.query_one(f"#{control_id('model.path')}", SanitizedInput).text.strip()
+        offer_modules(self, form, str(Path(self._directory, path)) if looks_local(path) else path, event.text)
 
     async def action_save_preset(self) -> None:
         """Save the settings as a preset, or go to the first wrong field."""

@@ -19,7 +19,8 @@ from engine.spec.round import ACTIVE, STOPPABLE, Round
 from tui.messages import MachineSampled, RunAdvanced
 from tui.pollers import follow_machine, follow_run
 from tui.screens.run.figures import RunFigures, RunHeader
-from tui.screens.run.log_pane import LogPane, LogView
+from tui.screens.run.log_pane import LogPane
+from tui.screens.run.log_view import LogView
 from tui.screens.run.machine_panel import MachinePanel
 from tui.screens.run.sample_pane import SamplePane
 from tui.screens.run.strip import RunStrip, reachable

@@ -161,3 +161,18 @@ async def test_paste_onto_a_choice_says_that_it_went_nowhere(open_app: OpenApp, 
         await pilot.pause()
         pilot.app.post_message(Paste("all"))
         await until(pilot, lambda: bool(pilot.app._notifications), "a sentence")
+
+
+async def test_name_of_a_preset_left_with_escape_is_offered(open_app: OpenApp, one: Cockpit) -> None:
+    async with open_app(one, size=(120, 50)) as pilot:
+        await open_form(pilot)
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
+        await pilot.press(*"wide", "escape")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: on_screen(pilot, "AskScreen"), "the question")
+        field = pilot.app.screen.query_one(SanitizedInput)
+        assert field.value == "wide"
+        await pilot.press("ctrl+r")
+        assert field.value == "first"

@@ -149,11 +149,11 @@ async def test_pasted_lines_arrive_whole(open_app: OpenApp, two: Cockpit, key: s
         await until_rounds(pilot)
         await pilot.press(key)
         await paste(pilot, " one\r\n\ttwo\rthree\n")
+        joined = [notice.message for notice in pilot.app._notifications if "3 pasted lines" in notice.message]
+        assert len(joined) == (field == "name")
         await pilot.press("enter")
         await until_closed(pilot)
         assert getattr(two.store.get(2), field) == value
-        joined = [notice.message for notice in pilot.app._notifications if "3 pasted lines" in notice.message]
-        assert len(joined) == (field == "name")
 
 
 @pytest.mark.parametrize(("pasted", "word"), [("a\x1b[31mb", "U+001B"), ("x" * 1_000_000, "1,000,000 characters")])

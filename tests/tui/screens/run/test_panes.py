@@ -22,7 +22,8 @@ from engine.system.telemetry import GpuProcess, GpuSample, MachineSample
 from tests.support.pilot import AppPilot, OpenApp, on_screen, open_first, shown, until
 from tui.app import SEVERITIES, LoratuiApp
 from tui.messages import MachineSampled, RoundShare, RunAdvanced
-from tui.screens.run.log_pane import LogPane, LogView
+from tui.screens.run.log_pane import LogPane
+from tui.screens.run.log_view import LogView
 from tui.screens.run.screen import LiveScreen
 from tui.screens.run.strip import RunStrip
 from tui.terminal.ansi_log import KEPT_LINES
@@ -297,6 +298,25 @@ async def test_log_is_searched(open_app: OpenApp, idle_cockpit: Cockpit, nano_sp
         await pilot.press("escape")
         await until(pilot, lambda: "nowhere" not in shown(pilot, "#log-title"), "no search")
         assert pilot.app.screen is screen
+
+
+async def test_search_left_with_escape_can_be_searched_for_again(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        await log_of(pilot, screen, LINES)
+        await pilot.press("slash", *"line 7", "escape")
+        await until(pilot, lambda: "line 7" not in shown(pilot, "#log-title"), "no search")
+        await pilot.press("slash")
+        field = screen.query_one(LogPane).field
+        assert field.value == "" and "ctrl+r: line 7" in str(field.placeholder)
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "'line 7' 11 of 11" in shown(pilot, "#log-title"), "the matches")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert idle_cockpit.drafts.offered("search in the log") == []
 
 
 async def test_what_one_reads_stays_while_old_lines_go(

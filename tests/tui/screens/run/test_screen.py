@@ -18,7 +18,7 @@ from tests.support.pilot import AppPilot, OpenApp, on_screen, open_first, shown,
 from tests.support.rounds import change_spec
 from tests.support.waiting import await_status
 from tui.messages import MachineSampled, RunAdvanced
-from tui.screens.run.log_pane import LogView
+from tui.screens.run.log_view import LogView
 from tui.screens.run.sample_pane import SamplePane
 from tui.widgets.chart.chart import CurveChart
 from tui.widgets.chart.plot import CurvePlot

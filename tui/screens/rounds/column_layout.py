@@ -14,6 +14,7 @@ from tui.screens.rounds.columns import RoundColumn, round_columns
 from tui.widgets.table.cells import GAP
 
 MAX_BYTES = 64 * 1024
+LEAST_NOTE = 18  # cells without which a note is left to the detail below the table: the name says more in them
 NOTE_ROOM = 26  # cells that must remain for the note where a column is shown that nobody chose
 FIXED = "number"  # always shown, and always the first column
 
@@ -48,6 +49,8 @@ class ColumnLayout(Struct, frozen=True):
         by_rank = sorted((column.rank, column.key) for column in ordered if column.rank is not None)
         for _, key in by_rank:
             width = width_of(key) if key not in keys and key not in self.chosen else 0
+            if width and key == "note":
+                width = max(LEAST_NOTE, min(NOTE_ROOM, free - GAP))
             if width and width + GAP <= free:
                 keys.add(key)
                 free -= width + GAP

@@ -74,12 +74,12 @@ def _model(round_: Round) -> str:
 
 
 FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, rank
-    ("number", "#", 0), ("name", "name", 4), ("status", "status", 0), ("model.path", "model", 7),
-    ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 2),
-    ("train.num_train_epochs", "ep", 0), ("train.warmup_steps", "warm", 0), ("train_seconds", "time", 0),
-    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("perplexity_interval", "95 % interval", 5),
-    ("against_parent", "vs parent", 3), ("base_perplexity", "base ppl", 8), ("against_base", "vs base", 6),
-    ("tags", "tags", 1), ("note", "note", 0),
+    ("number", "#", 0), ("name", "name", 0), ("status", "status", 0), ("model.path", "model", 8),
+    ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 4),
+    ("train.num_train_epochs", "ep", 0), ("train.warmup_steps", "warm", 2), ("train_seconds", "time", 0),
+    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("perplexity_interval", "95 % interval", 6),
+    ("against_parent", "vs parent", 5), ("base_perplexity", "base ppl", 9), ("against_base", "vs base", 7),
+    ("tags", "tags", 3), ("note", "note", 1),
 )  # fmt: skip
 TEXTS: dict[str, Callable[[Round], str]] = {  # shorter than in `engine.compare.columns`
     "effective_batch": _batch,
@@ -104,7 +104,9 @@ def round_columns() -> dict[str, RoundColumn]:
     for key in (*first, *others):
         source = columns()[key]
         title, rank = first.get(key, (source.title.rpartition(".")[2], None))
-        column = TableColumn(key, title, right=source.numeric or key in RIGHT, fills=key == "note")
+        column = TableColumn(
+            key, title, right=source.numeric or key in RIGHT, fills=key == "note", shrinks=key == "name"
+        )
         all_columns[key] = RoundColumn(column, _text_of(key), rank)
     return all_columns
 

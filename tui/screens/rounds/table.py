@@ -15,7 +15,7 @@ from engine.compare.columns import Rounds, columns
 from engine.compare.comparability import INCOMPARABLE, held_out_groups
 from engine.compare.leaders import Leaders, find_leaders
 from engine.compare.query import by_number, why_none
-from engine.spec.round import Round
+from engine.spec.round import ACTIVE, Round, Status
 from tui.screens.rounds.arrangement import Arrangement, View, arrange, differing_columns
 from tui.screens.rounds.column_layout import FIXED, ColumnLayout
 from tui.screens.rounds.columns import STATUS_STYLES, round_columns
@@ -23,6 +23,7 @@ from tui.widgets.table.cells import Cell, TableColumn
 from tui.widgets.table.cursor_table import VirtualTable
 from tui.widgets.table.line_table import sample
 
+WIDEST_STATUS = f"{Status.RUNNING} 99 %"  # its progress comes later than the row
 BEST, MARKED, PINNED = "★", "●", "▲"
 
 
@@ -157,6 +158,8 @@ class RoundTable(VirtualTable):
             width = max((cell_len(shown.text(rounds[at], self._rounds)) for at in sample(len(rounds))), default=0)
             if not width and any(columns()[key].value(round_, self._rounds) is not None for round_ in rounds):
                 width = 1
+            if key == "status" and any(round_.status in ACTIVE for round_ in rounds):
+                width = max(width, len(WIDEST_STATUS))
             self._sampled_widths[key] = width and max(min(width, shown.column.widest), cell_len(shown.column.title))
         return self._sampled_widths[key]
 

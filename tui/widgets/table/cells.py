@@ -9,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 
 GAP = 2  # cells between two columns
 MIN_FILL = 12
+MIN_SHRUNK = 10
 WIDEST = 24
 
 
@@ -22,13 +23,15 @@ class Cell(NamedTuple):
 class TableColumn(Struct, frozen=True):
     """A column: what its header says, how it is aligned, and how wide it may get.
 
-    A column with `fills` takes the rest of the width. One with `right` holds numbers, which are never cut.
+    A column with `fills` takes the rest of the width; one with `shrinks` gives way if there is not enough. One with
+    `right` holds numbers, which are never cut.
     """
 
     key: str
     title: str
     right: bool = False
     fills: bool = False
+    shrinks: bool = False
     widest: int = WIDEST
 
 

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.style import Style
 
 from tui.terminal.console import clean_line
-from tui.widgets.table.cells import GAP, MIN_FILL, Cell, Line, TableColumn, fit
+from tui.widgets.table.cells import GAP, MIN_FILL, MIN_SHRUNK, Cell, Line, TableColumn, fit
 
 SAMPLED_ROWS = 100
 STRIDE = 7919  # a prime
@@ -170,9 +170,13 @@ class LineTable(ScrollView, inherit_bindings=False):
 
     def _set_widths(self, widths: list[int]) -> None:
         room = self.view_width - self.gutter_width - sum(widths) - GAP * (len(widths) - 1)
-        for index, column in enumerate(self.columns):
+        for index in sorted(range(len(widths)), key=lambda index: not self.columns[index].fills):  # these first
+            column, before = self.columns[index], widths[index]
             if column.fills:
-                widths[index] = max(MIN_FILL, widths[index] + room)
+                widths[index] = max(MIN_FILL, before + room)
+            elif column.shrinks and room < 0:
+                widths[index] = min(before, max(MIN_SHRUNK, before + room))
+            room -= widths[index] - before
         if widths != self._painted_widths:
             self._painted_widths = widths
             self._strips.clear()

@@ -263,7 +263,7 @@ async def test_foreign_state_file_harms_nothing(open_app: OpenApp, varied: Cockp
     layout_path().write_bytes(content)
     async with open_app(varied) as pilot:
         await until_numbers(pilot, 1, 2, 3, 4)
-        assert {"number", "status", "note", "perplexity"} <= {column.key for column in table_of(pilot).columns}
+        assert {"number", "name", "status", "note", "perplexity"} <= {column.key for column in table_of(pilot).columns}
 
 
 async def test_state_file_that_is_a_directory_is_reported_and_harms_nothing(open_app: OpenApp, varied: Cockpit) -> None:
@@ -311,11 +311,11 @@ async def test_equals_shows_only_columns_that_differ_among_the_rounds_shown(
         def keys() -> set[str]:
             return {column.key for column in table_of(pilot).columns}
 
-        assert keys() == {"number", "status", "note", "lora.lora_dropout", "train.seed"}
+        assert keys() == {"number", "name", "status", "note", "lora.lora_dropout", "train.seed"}
         assert "columns that differ" in shown(pilot, "#title")
         await pilot.press("slash", *"dropout>0", "enter")
         await until_numbers(pilot, 2, 3)
-        assert keys() == {"number", "status", "note", "train.seed"}
+        assert keys() == {"number", "name", "status", "note", "train.seed"}
         await pilot.press("equals_sign")
         assert "perplexity" in keys()
 

@@ -112,7 +112,15 @@ def stage(directory: Path) -> Iterator[None]:
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),
         patch("tui.screens.chat.session.ChatClient", ScriptedTalk),
         patch("time.time", lambda: NOW),
-        patch.dict(os.environ, {"TZ": "UTC", "HF_HUB_OFFLINE": "1", "HF_HOME": os.fspath(directory / "hub")}),
+        patch.dict(
+            os.environ,
+            {
+                "TZ": "UTC",
+                "HF_HUB_OFFLINE": "1",
+                "HF_HOME": os.fspath(directory / "hub"),
+                "XDG_STATE_HOME": os.fspath(directory / "state"),
+            },
+        ),
     ):
         os.environ.pop("NO_COLOR", None)
         time.tzset()
@@ -125,10 +133,11 @@ async def play(scene: Scene, directory: Path, size: Size, theme: str = DARK.name
     """Run the app with a scene on a terminal of `size`; use it within a `stage` of `directory`."""
     if not scene.empty and not (directory / "experiments.json").exists():
         make_workspace(directory)
-    shutil.rmtree(
-        directory / "conversations", ignore_errors=True
-    )  # their numbered names would show earlier conversations
-    workspace = Workspace(ShownPath(directory))
+    # What earlier plays left: conversations have numbered names, and the form offers its drafts.
+    for remains in (directory / "conversations", directory / "state"):
+        shutil.rmtree(remains, ignore_errors=True)
+    workspace = Workspace(directory)
+    workspace.root = ShownPath(workspace.root)
     app = LoratuiApp(Cockpit(workspace, lambda _: None), workspace.root, Config(theme=theme))
     app.animation_level = "none"
     async with app.run_test(size=size) as pilot:

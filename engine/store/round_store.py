@@ -18,7 +18,7 @@ from tinydb import TinyDB
 from tinydb.storages import MemoryStorage
 from tinydb.table import Document, Table
 
-from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError
+from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError, reason_of
 from engine.files.paths import Workspace
 from engine.runs.spec_file import merge_fields
 from engine.spec.round import Round, Status
@@ -220,7 +220,10 @@ class RoundStore:
         tables = self._read()
         if self._seen_from is None or self._seen_from[0] is not tables:
             recorded, may_lock = recorded_home(meta_of(tables)), not self._readonly
-            seen_from = Whereabouts(self._workspace, recorded, lambda: valid_rounds(tables), may_lock)
+            try:
+                seen_from = Whereabouts(self._workspace, recorded, lambda: valid_rounds(tables), may_lock)
+            except OSError as error:
+                raise StoreError(f"{self._workspace.root} cannot be examined: {reason_of(error)}") from error
             self._seen_from = tables, seen_from
         return self._seen_from[1]
 

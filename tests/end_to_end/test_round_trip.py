@@ -56,6 +56,8 @@ def test_round_is_edited_trained_left_found_again_and_exported(reference_workspa
         terminal.type(ENTER)
         terminal.wait_for("Round 6", "base", "train")
         terminal.wait_for("finished", f"step {steps}/{steps} (100 %)", seconds=240)
+        terminal.wait_for("finished: ")
+        terminal.wait_until(lambda screen: "finished: " not in screen, "the end of the news, which takes a line")
         terminal.read_all()  # the rest of the last frame, too
         drawn_bit_by_bit = chart(terminal.text)
         assert sum("●" in line for line in drawn_bit_by_bit) >= 2

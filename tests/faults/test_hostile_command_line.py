@@ -69,6 +69,7 @@ CASES: dict[str, list[list[str]]] = {
     "edit": [["edit", "7", "--name", "{text}", "--note", "{text}"], ["edit", "7", "--tag", "{text}"],
              ["edit", "{text}", "--pin"]],
     "rm": [["rm", "{text}"], ["rm", "99"]],
+    "trash": [["rm", "6"], ["trash"], ["trash", "--json"], ["trash", "restore", "{text}"], ["trash", "restore", "99"]],
     "export": [
         ["export"], ["export", "--format", "csv"], ["export", "--format", "json"], ["export", "--format", "{text}"],
         ["export", "-o", "missing/{text}"], ["export", "--curves", "-o", "missing/{text}", "6", "7"],

@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.widgets import OptionList
 
@@ -35,7 +36,7 @@ def settings(line: str) -> list[str]:
 
 
 def test_set_line_is_against_what_the_round_came_from(workspace: Workspace) -> None:
-    parent = make_round(1, spec=make_spec(), result=Result(adapter_dir="/runs/1/adapter"))
+    parent = make_round(1, spec=make_spec(), result=Result(adapter_dir="runs/1/adapter"))
     child = make_round(2, spec=change_spec(parent.spec, lora__r=64), parent=1)
     nano = make_round(3, spec=change_spec(load_preset("nano").spec, lora__r=64), name="nano")
     alone = make_round(4, spec=make_spec(lora__r=64), name="mine")
@@ -44,14 +45,28 @@ def test_set_line_is_against_what_the_round_came_from(workspace: Workspace) -> N
         item.number: {copy.title: copy.text for copy in copies_of(item, rounds, rounds[:2], workspace)}
         for item in rounds
     }
-    assert copies[1]["path of the adapter"] == "/runs/1/adapter"
     assert copies[2]["--set line against round 1"] == "--set lora.r=64"
     assert copies[3]["--set line against preset nano"] == "--set lora.r=64"
     line = copies[4]["--set line against the defaults"]
     assert spec_from_settings(None, settings(line)) == alone.spec
     for item in rounds:
-        assert copies[item.number]["path of the run directory"] == str(workspace.run_dir(item.id).path)
         assert copies[item.number]["table of 2 rounds as Markdown"] == to_markdown(rounds[:2])
+
+
+def test_paths_are_offered_once_they_exist(workspace: Workspace) -> None:
+    round_ = make_round(1)
+    run = workspace.run_dir(round_.id)
+    round_ = msgspec.structs.replace(round_, result=Result(adapter_dir=f"runs/{round_.id}/adapter"))
+
+    def paths() -> dict[str, str]:
+        copies = copies_of(round_, [round_], [round_], workspace)
+        return {copy.title: copy.text for copy in copies if copy.title.startswith("path")}
+
+    assert paths() == {}
+    run.path.mkdir(parents=True)
+    assert paths() == {"path of the run directory": str(run.path)}
+    run.adapter.mkdir()
+    assert paths()["path of the adapter"] == str(run.adapter)
 
 
 async def choose(pilot: AppPilot, title: str) -> None:

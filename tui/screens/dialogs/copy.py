@@ -32,11 +32,18 @@ class Copy(Struct, frozen=True):
 
 
 def copies_of(round_: Round, rounds: Sequence[Round], in_table: Sequence[Round], workspace: Workspace) -> list[Copy]:
-    """Return what can be copied of `round_`, one of `rounds`, and a table of the rounds `in_table`."""
+    """Return what can be copied of `round_`, one of `rounds`, and a table of the rounds `in_table`.
+
+    A path is offered only if it exists: a round that waits has no adapter, and an imported one no directory.
+    """
     origin, base = _origin(round_, rounds)
+    adapter = round_.result.adapter_dir
+    paths = {
+        "path of the run directory": workspace.run_dir(round_.id).path,
+        "path of the adapter": workspace.root / adapter if adapter else None,
+    }
     copies = [
-        Copy("path of the run directory", str(workspace.run_dir(round_.id).path)),
-        Copy("path of the adapter", round_.result.adapter_dir or ""),
+        *(Copy(title, str(path)) for title, path in paths.items() if path is not None and path.is_dir()),
         Copy(f"--set line against {origin}", set_line(round_.spec, base)),
         Copy(f"table of {len(in_table)} round{'s' if len(in_table) != 1 else ''} as Markdown", to_markdown(in_table)),
     ]

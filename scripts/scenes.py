@@ -61,7 +61,7 @@ SCENES: Mapping[str, Scene] = {
     "columns": Scene(("v",), "shows or hides"),
     "tags": Scene(("#",), "tags"),
     "copy": Scene(("y",), "enter copy"),
-    "help": Scene(("?",), "This screen"),
+    "help": Scene(("?",), "Most used"),
     "commands": Scene((":",), "What is to be done?"),
     "queue": Scene(("u",), "Queue"),
     "lineage": Scene(("a",), "Lineage"),

@@ -14,6 +14,7 @@ from tui.settings.config import DEFAULT_THEME, Config, config, remember_theme, r
 from tui.settings.themes import THEMES, without_colours
 from tui.terminal.driver import TerminalDriver
 from tui.terminal.filters import NoColours
+from tui.widgets.key_footer import KeyFooter
 
 
 class ConfiguredApp(MessageApp):
@@ -81,10 +82,13 @@ class ConfiguredApp(MessageApp):
             copy(text, self._driver.write, os.environ)
 
     def action_help(self) -> None:
-        """Show the keys that work on the screen now."""
+        """Show the keys that work on the screen now; those of the footer come first, as they are used most."""
+        footer = [key.action for widget in self.screen.query(KeyFooter) for key in widget.all_keys]
+        most_used = {action: place for place, action in enumerate(footer)}
         groups: dict[str, list[tuple[str, str]]] = {}
-        for action in actions_on(self.screen):
-            groups.setdefault(action.where, []).append((action.shown_keys(self), action.explained))
+        for action in sorted(actions_on(self.screen), key=lambda each: most_used.get(each.binding.action, len(footer))):
+            where = "Most used" if action.binding.action in most_used else action.where
+            groups.setdefault(where, []).append((action.shown_keys(self), action.explained))
         self.push_screen(HelpScreen(groups.items()))
 
     def action_palette(self) -> None:

@@ -181,7 +181,7 @@ def test_terminal_is_sent_nothing_hostile_by_the_program_itself(tmp_path: Path, 
         for keys, words, back in (
             (ENTER, "learning rate", ESCAPE), ("d", "deleted: press z to undo", ""), ("z", "is restored", ""),
             ("e", "comparison is in", ""),
-            ("e", "Overwrite (y)", ESCAPE), ("?", "This screen", ESCAPE),
+            ("e", "Overwrite (y)", ESCAPE), ("?", "Most used", ESCAPE),
             ("n", "Start the new round from", ESCAPE),
         ):  # fmt: skip
             terminal.type(keys)

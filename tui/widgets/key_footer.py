@@ -69,6 +69,11 @@ class KeyFooter(Widget):
             self._keys, self._help = [*by_action.values()], help_key
             self.refresh()
 
+    @property
+    def all_keys(self) -> list[FooterKey]:
+        """The keys that are shown where there is room, the most important first."""
+        return [*self._keys, *([self._help] if self._help is not None else [])]
+
     def fitting(self, width: int) -> list[FooterKey]:
         """Return the keys that fit into `width` cells, the one for help last."""
         last = [self._help] if self._help is not None else []

@@ -14,6 +14,7 @@ from scripts.scenes import lines_of
 from tests.support.pilot import AppPilot, OpenApp, cells, on_screen, shown, until
 from tests.support.recorded_runs import add_scored
 from tests.support.rounds import make_round
+from tui.screens.dialogs.help import HelpScreen
 from tui.screens.rounds.table import RoundTable
 from tui.widgets.key_footer import KeyFooter
 
@@ -257,6 +258,22 @@ async def test_hostile_text_is_shown_letter_by_letter(open_app: OpenApp, idle_co
         for text in (note, detail):
             assert "[@click=app.quit]press[/] ␛]52;c;cm0=␇" in text
             assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+async def test_help_begins_with_the_keys_of_the_footer(open_app: OpenApp, reference: Cockpit) -> None:
+    async with open_app(reference) as pilot:
+        await until_rows(pilot, 5)
+        await until(pilot, lambda: bool(pilot.app.screen.query_one(KeyFooter).all_keys), "the footer")
+        footer = [key.key for key in pilot.app.screen.query_one(KeyFooter).all_keys]
+        await pilot.press("question_mark")
+        await until(pilot, lambda: on_screen(pilot, "HelpScreen"), "the help")
+        screen = pilot.app.screen
+        assert isinstance(screen, HelpScreen)
+        title, rows = screen._groups[0]
+        assert title == "Most used" and [keys.split()[0] for keys, _ in rows] == footer
+        lines = pilot.app.export_screenshot().replace("&#160;", " ")
+        for words in ("Watch the selected round", "Start a new round", "Show only rounds that match"):
+            assert words in lines  # without scrolling, at 80x24
 
 
 async def test_help_lists_every_key_with_what_it_does(open_app: OpenApp, reference: Cockpit) -> None:

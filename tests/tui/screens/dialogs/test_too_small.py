@@ -57,9 +57,8 @@ async def test_what_was_typed_is_there_again(open_app: OpenApp, idle_cockpit: Co
         assert len(pilot.app.screen_stack) == 2
 
 
-async def test_question_whether_to_leave_is_asked_there_too(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
-) -> None:
+async def test_typed_text_outlives_leaving_there(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    """No question is asked, as the form is offered again."""
     idle_cockpit.store.add(lambda number: make_round(number, spec=nano_spec))
     async with open_app(idle_cockpit) as pilot:
         await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
@@ -69,8 +68,9 @@ async def test_question_whether_to_leave_is_asked_there_too(
         await pilot.resize_terminal(40, 10)
         await until(pilot, lambda: on_screen(pilot, "TooSmallScreen"), "the cover")
         await pilot.press("q")
-        await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
-        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: not pilot.app.is_running, "the end")
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
         await pilot.press("n")
-        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
-        await until(pilot, lambda: len(pilot.app.screen_stack) == 2, "no cover")
+        await until(pilot, lambda: on_screen(pilot, "StartFromScreen"), "the choice")
+        assert "continue the form of" in pilot.app.export_screenshot().replace("&#160;", " ")

@@ -97,7 +97,6 @@ async def test_form_as_it_stands_is_previewed(open_app: OpenApp, idle_cockpit: C
 async def test_what_cannot_be_previewed_is_told(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     """Its tokenizer is an empty object."""
     async with previewing(open_app, idle_cockpit, nano_spec) as pilot:
-        assert "loading the data and the tokenizer" in shown(pilot, "#preview-facts")
         await until(pilot, lambda: "its tokenizer cannot be loaded" in shown(pilot, "#preview-facts"), "the reason")
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")

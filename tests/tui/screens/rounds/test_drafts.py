@@ -81,14 +81,15 @@ async def test_draft_is_offered_by_the_next_app_and_gone_once_it_is_saved(open_a
         await paste(pilot, " שלום 👩‍🚀")
         two.drafts.flush()
     for ending in ("escape", "enter"):
-        async with open_app(Cockpit(two.workspace, lambda _: None)) as pilot:
+        later = Cockpit(two.workspace, lambda _: None)
+        async with open_app(later) as pilot:
             await until_rounds(pilot)
             await pilot.press("i")
             await until_open(pilot)
             assert text(pilot) == "first\nsecond שלום 👩‍🚀"
             await pilot.press(ending)
             await until_closed(pilot)
-            pilot.app.cockpit.drafts.flush()  # type: ignore[attr-defined]
+            later.drafts.flush()
     assert two.store.get(2).note == "first\nsecond שלום 👩‍🚀"
     assert two.drafts.offered(f"note of {two.store.get(2).id}") == []
 

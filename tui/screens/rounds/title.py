@@ -15,11 +15,10 @@ from tui.terminal.console import clean_line
 
 
 def rounds_title(rounds: Iterable[Round], view: View, shown: int, marked: int, root: Path) -> Content:
-    """Return the line. The path of the workspace comes last, as it is cut first where there is not enough room."""
+    """Return the line, the most important first: what does not fit is cut at its end."""
     counts = Counter(round_.status for round_ in rounds)
     total = counts.total()
-    parts = [f"{total} round{'s' if total != 1 else ''}"]
-    parts += [
+    counted = [
         f"{counts[status]} {status}"
         for status in (Status.RUNNING, Status.STOPPING, Status.QUEUED, Status.HELD)
         if counts[status]
@@ -35,9 +34,12 @@ def rounds_title(rounds: Iterable[Round], view: View, shown: int, marked: int, r
         view_parts.append(f"grouped by {_title_of(view.group)}")
     if view.differing:
         view_parts.append("columns that differ")
-    title = Content.assemble(("loratui", "bold"), "   ", " · ".join(parts))
-    if view_parts:
-        title = Content.assemble(title, " · ", (" · ".join(view_parts), "bold $text-accent"))
+    parts = [
+        Content(f"{total} round{'s' if total != 1 else ''}"),
+        *(Content.styled(part, "bold $text-accent") for part in view_parts),
+        *map(Content, counted),
+    ]
+    title = Content.assemble(("loratui", "bold"), "   ", Content(" · ").join(parts))
     return Content.assemble(title, "   ", (clean_line(str(root)), "dim"))
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 from platformdirs import user_state_path
+from rich.cells import cell_len
 
+from engine.compare.columns import columns
 from engine.files.atomic import read_plain, write_atomically
-from tui.screens.rounds.columns import RoundColumn, round_columns
-from tui.widgets.table.cells import GAP
+from tui.screens.rounds.columns import GIVE_WAY, RoundColumn, round_columns
+from tui.widgets.table.cells import GAP, MIN_FILL, MIN_SHRUNK, TableColumn
 
 MAX_BYTES = 64 * 1024
 LEAST_NOTE = 18  # cells without which a note is left to the detail below the table: the name says more in them
@@ -45,6 +47,9 @@ class ColumnLayout(Struct, frozen=True):
         """
         ordered = self.columns()
         keys = {column.key for column in ordered if self.chosen.get(column.key, column.rank == 0)} | {FIXED}
+        for key in GIVE_WAY:
+            if key in keys and key not in self.chosen and _least_width(ordered, keys, width_of) > room:
+                keys.remove(key)
         free = room - sum(NOTE_ROOM if key == "note" else width_of(key) + GAP for key in keys)
         by_rank = sorted((column.rank, column.key) for column in ordered if column.rank is not None)
         for _, key in by_rank:
@@ -70,6 +75,19 @@ class ColumnLayout(Struct, frozen=True):
         order.remove(key)
         order.insert(order.index(target) + (by > 0), key)
         return ColumnLayout(tuple(order), self.chosen)
+
+
+def _least_width(ordered: Iterable[RoundColumn], keys: Collection[str], width_of: Callable[[str], int]) -> int:
+    """Return the cells of a line in which each column is as narrow as it gets."""
+
+    def least(column: TableColumn) -> int:
+        if column.fills:
+            return MIN_FILL
+        sign = columns()[column.key].best is not None  # one that may stand before the number, such as a star
+        width = max(width_of(column.key) + sign, cell_len(column.title))
+        return min(width, MIN_SHRUNK) if column.shrinks else width
+
+    return sum(least(column.column) + GAP for column in ordered if column.key in keys) - GAP
 
 
 def layout_path() -> Path:

@@ -26,8 +26,9 @@ class RoundColumn(Struct, frozen=True):
     Attributes:
         column: its key, title and shape.
         text: returns the text of a round's cell; it takes the round and all rounds by number.
-        rank: 0 for a column that is always shown; the others are shown from rank 1 upwards while there is room. A
-            column without a rank is shown only if the person chooses it.
+        rank: 0 for a column that is always shown, though one of `GIVE_WAY` only if there is room; the others are
+            shown from rank 1 upwards while there is room. A column without a rank is shown only if the person chooses
+            it.
     """
 
     column: TableColumn
@@ -81,6 +82,8 @@ FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, rank
     ("against_parent", "vs parent", 5), ("base_perplexity", "base ppl", 9), ("against_base", "vs base", 7),
     ("tags", "tags", 3), ("note", "note", 1),
 )  # fmt: skip
+# Left out, the first first, where not even cut names make room for them: the perplexity says what the loss says.
+GIVE_WAY = ("eval_loss", "effective_batch", "train.num_train_epochs", "train_seconds", "train.learning_rate")
 TEXTS: dict[str, Callable[[Round], str]] = {  # shorter than in `engine.compare.columns`
     "effective_batch": _batch,
     "lora.r": _rank,

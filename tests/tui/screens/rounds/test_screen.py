@@ -61,6 +61,32 @@ async def test_name_stands_at_80_columns_and_cuts_no_number(
         assert all(text in line for text in (name[:5], "finished", "1.1388", "3.12", "12h34m"))
 
 
+@pytest.mark.parametrize("width", [60, 66, 72, 79])
+@pytest.mark.parametrize("name", ["short", "a name that is longer than its column", "日本語のとても長い名前です" * 3])
+async def test_numbers_give_way_to_name_status_and_perplexity(
+    open_app: OpenApp, idle_cockpit: Cockpit, name: str, width: int
+) -> None:
+    result = Result(perplexity=3.1234, eval_loss=1.1388, train_seconds=45_296.0)
+    for status in (Status.INTERRUPTED, Status.RUNNING):
+        idle_cockpit.store.add(partial(make_round, status=status, name=name, result=result))
+    async with open_app(idle_cockpit, size=(width, 16)) as pilot:
+        await until_rows(pilot, 2)
+        table = pilot.app.screen.query_one(RoundTable)
+        assert table.virtual_size.width <= width
+        for row, status in enumerate((Status.INTERRUPTED, Status.RUNNING), 1):
+            line = table.render_line(row).text
+            assert all(text in line for text in (f" {row} ", name[:4], status, "3.12"))
+
+
+async def test_chosen_column_gives_way_to_none(open_app: OpenApp, reference: Cockpit) -> None:
+    async with open_app(reference, size=(60, 16)) as pilot:
+        await until_rows(pilot, 5)
+        table = pilot.app.screen.query_one(RoundTable)
+        assert "eval_loss" not in table.shown_keys
+        table.set_layout(table.column_layout.with_shown("eval_loss", True))
+        assert "eval_loss" in table.shown_keys
+
+
 async def test_column_is_wide_enough_for_words_that_come_later(open_app: OpenApp, reference: Cockpit) -> None:
     async with open_app(reference) as pilot:
         await until_rows(pilot, 5)

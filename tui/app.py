@@ -24,7 +24,7 @@ from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, R
 from tui.painting_app import PaintingApp
 from tui.pollers import watch_runs
 from tui.screens.dialogs.confirm import ConfirmScreen
-from tui.screens.dialogs.too_small import TooSmallScreen, is_too_small
+from tui.screens.dialogs.too_small import TooSmallScreen, fits, way_back
 from tui.screens.form.open import open_form
 from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.workspace_screen import WorkspaceScreen
@@ -44,6 +44,8 @@ class LoratuiApp(PaintingApp):
 
     TITLE = "loratui"
     CSS_PATH = "app.tcss"
+    # Textual annotates it as an attribute of instances.
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-low"), (22, "-high")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit", tooltip="Leave loratui; training goes on", id="app.quit"),
         Binding(
@@ -106,11 +108,22 @@ class LoratuiApp(PaintingApp):
         self._suit_the_terminal()
 
     def _suit_the_terminal(self) -> None:
-        """Cover the screens while the terminal is too small for them; what was typed into them stays."""
-        if not is_too_small(self._reported_size or self.size):
+        """Cover a screen while the terminal is too small for it; what was typed into it stays."""
+        screens = [screen for screen in self.screen_stack if not isinstance(screen, TooSmallScreen)]
+        if fits(screens[-1], self._reported_size or self.size):
             self._uncover()
-        elif not isinstance(self.screen, TooSmallScreen | ConfirmScreen):
-            self.push_screen(TooSmallScreen())
+        elif not isinstance(self.screen, TooSmallScreen):
+            self.push_screen(TooSmallScreen(screens))
+
+    def action_leave_covered(self) -> None:
+        self.call_later(self._leave_covered)
+
+    async def _leave_covered(self) -> None:
+        """Leave the covered screen as its own Escape does, if one below it has room."""
+        size = self._reported_size or self.size
+        if isinstance(self.screen, TooSmallScreen) and any(fits(screen, size) for screen in self.screen_stack[:-1]):
+            self._uncover()
+            await self.run_action(way_back(type(self.screen)), self.screen)
 
     def _uncover(self) -> None:
         while isinstance(self.screen, TooSmallScreen):

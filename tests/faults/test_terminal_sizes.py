@@ -27,7 +27,7 @@ Times = Callable[[int, int], int]
 
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 pytestmark = pytest.mark.usefixtures("forked_workers")
-EDGES = [(0, 0), (1, 1), (0, 24), (80, 0), (1, 500), (500, 1), (500, 500), (2, 2), (40, 12)]
+EDGES = [(0, 0), (1, 1), (0, 24), (80, 0), (1, 500), (500, 1), (500, 500), (2, 2), (40, 12), (60, 16), (79, 22)]
 MAX_BYTES = 200 * 1024**2
 START, FORM, PREVIEW = "Start the new round from", "New round", "the supervised part is"
 # What is typed from the table on, with what then stands on the screen; and what goes with each Escape back.

@@ -293,7 +293,7 @@ async def show_choice(app: CapturedApp, text: str) -> None:
 
 
 async def show_too_small(app: CapturedApp, text: str) -> None:
-    await app.push_screen(TooSmallScreen())  # which has no text but its own
+    await app.push_screen(TooSmallScreen([app.screen]))  # which has no text but its own
 
 
 # How each screen is shown hostile text, and the fields that must then have been drawn.

@@ -37,8 +37,8 @@ class LineEditor(Vertical):
         & Horizontal { height: 1; }
         & .line-label { width: auto; max-width: 50%; color: $text-accent; text-style: bold; padding-right: 1; }
         & Input { width: 1fr; background: $surface; padding: 0; }
-        & .line-hint { height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
-        & .line-hint.-wrong { height: auto; max-height: 3; color: $text-error; text-style: bold; text-wrap: wrap; }
+        & .line-hint { height: auto; max-height: 3; color: $text-muted; }
+        & .line-hint.-wrong { color: $text-error; text-style: bold; }
     }
     """
 

@@ -19,21 +19,23 @@ import pytest
 from _pytest.mark import ParameterSet
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from textual import geometry
 from textual.screen import ModalScreen
 
 from scripts import screenshots
 from scripts.scenes import SCENES, AppPilot, Picture, Size, lines_of, picture, play, settle, stage
 from tests.support.layout import layout_mistakes
 from tests.support.processes import ROOT
-from tui.screens.dialogs.too_small import MIN_SIZE
+from tui.screens.dialogs.too_small import fits, min_size
 from tui.settings.themes import CONTRAST, DARK, LIGHT
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 IN_CONTRAST = ("rounds", "live", "form")
 # Smallest, largest, and either side of each width at which a screen is arranged in another way: 100, 120 and 150.
 EDGES = [(80, 22), (240, 70), (240, 22), (80, 70), (99, 31), (100, 22), (119, 45), (149, 24), (150, 31)]
-EDGES_OF_A_DIALOG = EDGES[:2]  # the screen beneath it is another scene
-SMALLER = [(79, 24), (80, 21), (40, 12), (20, 5), (200, 10), (30, 60), (3, 2), (1, 1)]
+EDGES_BELOW = [(60, 16), (60, 60), (79, 22), (80, 21)]  # for the screens that are shown there
+EDGES_OF_A_DIALOG = [*EDGES[:2], *EDGES_BELOW[:1]]  # the screen beneath it is another scene
+SMALLER = [(40, 12), (20, 5), (200, 10), (30, 60), (3, 2), (1, 1)]
 KEEPING_COLOURS = ("commands", "compare", "live", "chart", "row")  # when the theme is changed while they are shown
 FROM_THE_START = ("welcome", "filter", "lineage", "live")
 LETTERS = string.ascii_letters + string.digits
@@ -121,7 +123,10 @@ async def look_at(pilot: AppPilot, name: str, themes: list[str], looks: Looks) -
     if name in screenshots.SHOWN:
         await pilot.resize_terminal(*screenshots.SIZE)
         looks.svgs.append(await screenshots.svg_of(pilot, SCENES[name]))
-    for size in EDGES_OF_A_DIALOG if isinstance(pilot.app.screen, ModalScreen) else EDGES:
+    screen = pilot.app.screen
+    for size in EDGES_OF_A_DIALOG if isinstance(screen, ModalScreen) else [*EDGES, *EDGES_BELOW]:
+        if not fits(screen, geometry.Size(*size)):
+            continue
         await pilot.resize_terminal(*size)
         looks.mistakes.extend(await layout_mistakes(pilot, *size))
 
@@ -166,12 +171,13 @@ async def test_smaller_terminal_says_which_size_is_needed(name: str, album: Albu
     with stage(directory):
         async with play(SCENES[name], directory, (80, 24)) as pilot:
             before = lines_of(pilot)
-            for width, height in SMALLER:
+            least = min_size(pilot.app.screen)
+            for width, height in [(least.width - 1, 24), (80, least.height - 1), *SMALLER]:
                 await pilot.resize_terminal(width, height)
                 assert type(pilot.app.screen).__name__ == "TooSmallScreen", (width, height)
                 if width * height > 200:
                     text = " ".join(" ".join(lines_of(pilot)).split())
-                    assert f"{MIN_SIZE.width}×{MIN_SIZE.height}" in text, (width, height, text)
+                    assert f"{least.width}×{least.height}" in text, (width, height, text)
             await pilot.resize_terminal(80, 24)
             await settle(pilot)
             assert lines_of(pilot) == before

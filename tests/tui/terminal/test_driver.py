@@ -27,7 +27,7 @@ def test_signal_ends_the_app(reference_workspace: Workspace, signum: signal.Sign
 
 def test_terminal_that_is_too_small_says_what_it_needs(reference_workspace: Workspace) -> None:
     with Terminal([LORATUI], reference_workspace.root, columns=40, rows=12) as terminal:
-        terminal.wait_for("needs 80×22 characters", "has 40×12")
+        terminal.wait_for("needs 60×16 characters", "has 40×12")
         terminal.resize(80, 22)
         terminal.wait_for("5 rounds", "imported", "? Help")
         terminal.type("q")

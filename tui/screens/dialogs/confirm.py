@@ -7,7 +7,8 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
@@ -17,6 +18,10 @@ from tui.terminal.console import clean
 class ConfirmScreen(ModalScreen[bool]):
     """Dismissed with True if the person says yes. The button for "no" has the focus."""
 
+    MIN_SIZE = Size(1, 1)  # it also asks before leaving a terminal that is too small for anything else
+    # Textual writes `ClassVar[...] | None`, which mypy takes for an attribute of instances.
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-tiny"), (60, "-wide")]  # type: ignore[misc]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-tiny"), (16, "-high")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", show=False, tooltip="Do it", id="confirm.yes"),
         Binding("n,escape", "answer(False)", "No", show=False, tooltip="Do not do it", id="confirm.no"),
@@ -37,7 +42,8 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(clean(self._question), markup=False)
+            with VerticalScroll(id="question", can_focus=False):
+                yield Static(clean(self._question), markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(Text("No (n)"), id="no")
                 yield Button(Text(f"{self._yes} (y)"), id="yes", variant="warning")

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -17,7 +18,8 @@ from tui.terminal.console import clean_line
 from tui.widgets.scroll_text import ScrollText
 
 MAX_KEYS_WIDTH = 18
-TEXT_WIDTH = 65  # of a dialog without border, padding and scrollbar
+MAX_TEXT_WIDTH = 65
+AROUND_TEXT = 7  # cells of a dialog for border, padding and scrollbar
 GAP = 2
 
 
@@ -34,19 +36,24 @@ class HelpScreen(ModalScreen[None]):
         self._groups = list(groups)
 
     def compose(self) -> ComposeResult:
-        width = max((cell_len(keys) for _, rows in self._groups for keys, _ in rows), default=0)
-        groups = [_group_text(title, rows, min(width, MAX_KEYS_WIDTH)) for title, rows in self._groups]
         with ScrollText(classes="dialog", can_focus=True) as dialog:
             dialog.border_subtitle = "esc close · ↑ ↓ scroll"
-            yield Static(Content("\n\n").join(groups), markup=False)
+            yield Static(id="keys", markup=False)
+
+    def on_resize(self, event: Resize) -> None:
+        keys_width = max((cell_len(keys) for _, rows in self._groups for keys, _ in rows), default=0)
+        keys_width = min(keys_width, MAX_KEYS_WIDTH)
+        room = min(MAX_TEXT_WIDTH, event.size.width * 95 // 100 - AROUND_TEXT) - keys_width - GAP
+        groups = [_group_text(title, rows, keys_width, max(1, room)) for title, rows in self._groups]
+        self.query_one("#keys", Static).update(Content("\n\n").join(groups))
 
 
-def _group_text(title: str, rows: list[tuple[str, str]], width: int) -> Content:
-    """Return a title, and below it the keys in a column of `width` cells with what they do; long texts are wrapped."""
+def _group_text(title: str, rows: list[tuple[str, str]], width: int, room: int) -> Content:
+    """Return a title, and below it the keys in a column of `width` cells with what they do, wrapped to `room`."""
     lines = [Content.styled(clean_line(title), "bold $text-accent")]
     for keys, text in rows:
         key_names = clean_line(keys)
-        wrapped = wrap(clean_line(text), TEXT_WIDTH - width - GAP) or [""]
+        wrapped = wrap(clean_line(text), room) or [""]
         gap = " " * max(1, width + GAP - cell_len(key_names))
         lines.append(Content.assemble((key_names, "bold $text-accent"), gap, wrapped[0]))
         lines += [Content(" " * (width + GAP) + line) for line in wrapped[1:]]

@@ -1,30 +1,39 @@
-"""The screen that covers everything in a terminal that is too small."""
+"""The screen that covers another one in a terminal that is too small for it."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Resize
 from textual.geometry import Size
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-MIN_SIZE = Size(80, 22)  # 80x24 without the two lines that tmux or screen may take
+MIN_SIZE = Size(60, 16)  # of a screen that does not say so itself in an attribute of this name
 
 
 class TooSmallScreen(ModalScreen[None]):
-    """Says which size is needed. The screen below it keeps what was typed, and gets no keys."""
+    """Says which size the last of `screens` needs, which it covers, and how to leave that for one that needs less.
+
+    The covered screen keeps what was typed, and gets no keys.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.leave_covered", "Back", tooltip="Back to a screen that has room", id="small.back"),
         Binding("q", "app.quit", "Quit", tooltip="Leave loratui; running rounds continue", id="small.quit"),
     ]
     DEFAULT_CSS = """
     TooSmallScreen { background: $background; align: center middle; }
     TooSmallScreen Static { width: 100%; text-align: center; }
     """
+
+    def __init__(self, screens: Sequence[Screen[Any]]) -> None:
+        super().__init__()
+        self._screens = screens
 
     def compose(self) -> ComposeResult:
         yield Static(self._sentence(self.app.size), markup=False)
@@ -33,12 +42,26 @@ class TooSmallScreen(ModalScreen[None]):
         self.query_one(Static).update(self._sentence(event.size))
 
     def _sentence(self, size: Size) -> Content:
+        width, height = min_size(self._screens[-1])
+        way_back = "esc to go back or " if any(fits(screen, size) for screen in self._screens) else ""
         return Content(
-            f"loratui needs {MIN_SIZE.width}×{MIN_SIZE.height} characters, and this terminal has "
-            f"{size.width}×{size.height}: make it larger, or press q to leave"
+            f"This screen needs {width}×{height} characters, and this terminal has {size.width}×{size.height}: "
+            f"make it larger, or press {way_back}q to leave loratui"
         )
 
 
-def is_too_small(size: Size) -> bool:
-    """Return True if a terminal of this size cannot show a whole screen."""
-    return size.width < MIN_SIZE.width or size.height < MIN_SIZE.height
+def min_size(screen: Screen[Any]) -> Size:
+    """Return the size of the smallest terminal in which `screen` can be used."""
+    return getattr(screen, "MIN_SIZE", MIN_SIZE)
+
+
+def fits(screen: Screen[Any], size: Size) -> bool:
+    """Return True if a terminal of this size is large enough for `screen`."""
+    width, height = min_size(screen)
+    return size.width >= width and size.height >= height
+
+
+def way_back(kind: type[Screen[Any]]) -> str:
+    """Return the action with which Escape leaves a screen of this class, whatever its keys are now."""
+    bindings = [each for base in kind.__mro__ for each in base.__dict__.get("BINDINGS", ())]
+    return next(each.action for each in bindings if isinstance(each, Binding) and "escape" in each.key.split(","))

@@ -50,7 +50,7 @@ class WelcomeScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Welcome to loratui", classes="dialog-title", markup=False)
-            yield Static(INTRODUCTION, markup=False)
+            yield Static(INTRODUCTION, id="welcome-introduction", markup=False)
             yield Static(self._directory_text(), id="welcome-places", markup=False)
             create = "create them and open the table" + (" of the rounds in runs/" if self._leftovers else "")
             yield Static(_keys(("enter", create), ("q", "leave without creating anything")), markup=False)

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Paste
+from textual.geometry import Size
 from textual.widgets import Input, Label, Static, TextArea
 
 from engine.api import Cockpit
@@ -45,6 +46,7 @@ TYPING_SECONDS = 0.15
 class EditScreen(WorkspaceScreen):
     """Edit a spec and queue it; relative paths start from `directory`."""
 
+    MIN_SIZE = Size(80, 22)  # 80x24 without the two lines that tmux or screen may take
     AUTO_FOCUS = f"#{control_id('train.learning_rate')}"  # from the start, or the first keys would go into the name
     # Textual writes `ClassVar[...] | None`, which mypy takes for an attribute of instances.
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]

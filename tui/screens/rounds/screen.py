@@ -168,7 +168,7 @@ class RoundsScreen(SelectedRoundsScreen):
             if self.focused is None:
                 table.focus()
         table.display = bool(rounds)
-        self.query_one(RoundDetail).display = bool(rounds)
+        self.query_one(RoundDetail).set_class(not rounds, "-empty")
         empty = self.query_one("#empty", Static)
         error = self._error
         empty.update(Content.styled(error.title, "bold $text-error") if error else EMPTY_TEXT)

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style as RichStyle
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.events import Blur, Click, Focus, Resize
+from textual.events import Click, Resize
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -65,9 +65,6 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
     }
     """
 
-    class Highlighted(Message):
-        """The cursor is on another round."""
-
     class Opened(Message):
         """The round under the cursor was chosen, by enter or a second click."""
 
@@ -78,7 +75,6 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         self._numbers: list[int] = []  # of the rounds that take the cursor
         self._starts: list[int] = []  # the line each of these begins at, once there is a width
         self._cursor = 0
-        self._styles_of: dict[tuple[bool, Role], RichStyle] = {}
 
     @property
     def selected_number(self) -> int | None:
@@ -96,7 +92,6 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         self._cursor = max(0, min(self._cursor, len(self._numbers) - 1))
         self._bring_into_view()
         self.refresh()
-        self.post_message(self.Highlighted())
 
     def on_resize(self, event: Resize) -> None:
         self._lay_out()
@@ -153,7 +148,6 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
             for y in self._span(changed):
                 self.refresh(Region(0, y - self.scroll_offset.y, self.size.width, 1))
         self._bring_into_view()
-        self.post_message(self.Highlighted())
 
     def action_move(self, by: int) -> None:
         self.move_cursor(self._cursor + by)
@@ -199,26 +193,13 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         else:
             self.move_cursor(index)
 
-    def on_focus(self, event: Focus) -> None:
-        self._restyle()
-
-    def on_blur(self, event: Blur) -> None:
-        self._restyle()
-
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._restyle()
-
-    def _restyle(self) -> None:
-        self._styles_of.clear()
         self.refresh()
 
     def _style(self, selected: bool, role: Role) -> RichStyle:
-        if (selected, role) not in self._styles_of:
-            style = self.get_visual_style("lineage--cursor" if selected else "lineage--line")
-            own = Style.parse(STYLES[role]) if STYLES[role] else Style.null()
-            self._styles_of[selected, role] = (style + own).rich_style
-        return self._styles_of[selected, role]
+        style = self.get_visual_style("lineage--cursor" if selected else "lineage--line")
+        return (style + Style.parse(STYLES[role])).rich_style if STYLES[role] else style.rich_style
 
     def render_line(self, y: int) -> Strip:
         y += self.scroll_offset.y

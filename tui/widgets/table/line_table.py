@@ -8,7 +8,6 @@ from typing import ClassVar
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style as RichStyle
-from textual.events import Blur, Focus
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -119,17 +118,8 @@ class LineTable(ScrollView, inherit_bindings=False):
         self._cells.clear()
         self._repaint_changes()
 
-    def on_focus(self, event: Focus) -> None:
-        self._restyle()
-
-    def on_blur(self, event: Blur) -> None:
-        self._restyle()
-
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._restyle()
-
-    def _restyle(self) -> None:
         self._styles_of.clear()
         self._strips.clear()
         self.refresh()

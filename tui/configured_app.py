@@ -54,12 +54,12 @@ class ConfiguredApp(MessageApp):
 
     def check_keys(self) -> None:
         """Restore the own key of each binding on the top screen whose configured key is used by another."""
-        if self._keymap:
+        if self.keymap:
             self.call_after_refresh(self._drop_clashes)
 
     def _drop_clashes(self) -> None:
-        if clashes := clashes_on(self.screen, self._keymap):
-            self.set_keymap({name: keys for name, keys in self._keymap.items() if name not in clashes})
+        if clashes := clashes_on(self.screen, self.keymap):
+            self.set_keymap({name: keys for name, keys in self.keymap.items() if name not in clashes})
             self._add_problems(list(clashes.values()))
 
     @work(thread=True, exit_on_error=False, group="keys")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from textual.driver import Driver
@@ -25,8 +26,13 @@ class MessageApp(KeyQueueApp):
 
     def __init__(self, driver_class: type[Driver]) -> None:
         super().__init__(driver_class)
+        self.keymap: Mapping[str, str] = {}
         self._announced: set[str] = set()
         self._screen_of: dict[str, Screen[object]] = {}
+
+    def set_keymap(self, keymap: Mapping[str, str]) -> None:
+        super().set_keymap(keymap)
+        self.keymap = keymap
 
     @property
     def has_messages(self) -> bool:
@@ -78,7 +84,7 @@ class MessageApp(KeyQueueApp):
 
     async def _check_bindings(self, key: str, priority: bool = False) -> bool:
         """Do what a key does on the screen now, or say why it does nothing; overrides Textual's hook."""
-        if key == "ctrl+c" and not priority and "ctrl+c" not in ",".join(self._keymap.values()).split(","):
+        if key == "ctrl+c" and not priority and "ctrl+c" not in ",".join(self.keymap.values()).split(","):
             self.action_help_quit()
             return True
         if await super()._check_bindings(key, priority):

@@ -47,11 +47,17 @@ def actions_on(screen: Screen[object]) -> list[Action]:
     """
     actions = []
     for where, node in _nodes_of(screen):
-        for binding, keys in _keys_of(node, screen.app._keymap):
+        for binding, keys in _keys_of(node, keymap_of(screen)):
             state = screen.app._check_action_state(binding.action, node)
             if state is not False:
                 actions.append(Action(where, node, binding, keys, enabled=bool(state)))
     return sorted(actions, key=lambda action: action.where != THIS_SCREEN)
+
+
+def keymap_of(screen: Screen[Any]) -> Mapping[str, str]:
+    """Return the keymap of our app: keys, with commas between them, by the id of a binding."""
+    keymap: Mapping[str, str] = getattr(screen.app, "keymap", {})
+    return keymap
 
 
 @runtime_checkable
@@ -82,9 +88,8 @@ def refusal_of(app: App[Any], key: str) -> str:
 
 def key_of(screen: Screen[Any], name: str) -> str:
     """Return the first key of the binding with the id `name` on `screen`, as the footer shows it."""
-    focused = screen.focused.ancestors_with_self if screen.focused is not None else []
-    for node in (*focused, screen, *screen.query("*"), screen.app):
-        for binding, keys in _keys_of(node, screen.app._keymap):
+    for node in (*(node for _, node in _nodes_of(screen)), screen.app):
+        for binding, keys in _keys_of(node, keymap_of(screen)):
             if binding.id == name:
                 return screen.app.get_key_display(binding.with_key(keys[0], key_display=None))
     return name

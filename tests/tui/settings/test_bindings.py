@@ -151,6 +151,15 @@ async def test_key_that_is_taken_on_another_screen_is_told_there(one_round: Cock
         assert keys["live.samples"] == "s"
 
 
+async def test_key_that_the_screen_around_a_widget_has_is_told(one_round: Cockpit, tmp_path: Path) -> None:
+    async with opened(one_round, tmp_path, lineage__down="n") as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press("a")
+        await until(pilot, lambda: "which keys.lineage.new has (New)" in notices(pilot), "the clash")
+        keys = {active.binding.id: key for key, active in pilot.app.screen.active_bindings.items()}
+        assert (keys["lineage.new"], keys["lineage.down"]) == ("n", "down")
+
+
 async def test_letter_that_would_be_typed_into_a_field_is_no_key_of_the_form(
     one_round: Cockpit, tmp_path: Path
 ) -> None:

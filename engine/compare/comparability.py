@@ -75,15 +75,20 @@ def why_incomparable(first: Round, second: Round) -> str:
 
 def incomparable_reasons(rounds: Iterable[Round], first: Round) -> list[str]:
     """Name the rounds whose losses cannot be compared with `first`'s, one line for each reason."""
+    return [
+        f"{name_rounds(numbers)} {'was' if len(numbers) == 1 else 'were'} measured on other held-out tokens than round "
+        f"{first.number}: {reason}"
+        for reason, numbers in numbers_by_reason(rounds, first).items()
+    ]
+
+
+def numbers_by_reason(rounds: Iterable[Round], first: Round) -> dict[str, list[int]]:
+    """Return the numbers of the rounds whose losses cannot be compared with `first`'s, by the reason."""
     reasons: dict[str, list[int]] = {}
     for round_ in rounds if first.result.perplexity is not None else ():
         if round_.result.perplexity is not None and (reason := why_incomparable(first, round_)):
             reasons.setdefault(reason, []).append(round_.number)
-    return [
-        f"{name_rounds(numbers)} {'was' if len(numbers) == 1 else 'were'} measured on other held-out tokens than round "
-        f"{first.number}: {reason}"
-        for reason, numbers in reasons.items()
-    ]
+    return reasons
 
 
 class Movement(Struct, frozen=True):

@@ -14,7 +14,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.compare.columns import TEXT_SCORES, columns, format_interval, interval_of, measured_text
-from engine.compare.comparability import INCOMPARABLE, why_incomparable
+from engine.compare.comparability import INCOMPARABLE, numbers_by_reason
 from engine.compare.extra_evaluations import EvaluationSummary, evaluation_cells
 from engine.spec.fields import changed_keys, describe_value, flatten, format_value
 from engine.spec.round import Round
@@ -153,13 +153,9 @@ def describe_changes(parent: Round, round_: Round) -> str:
 
 def _incomparable(round_: Round, others: Iterable[Round]) -> list[str]:
     """Return a line for each reason why it cannot be compared with some of the others."""
-    reasons: dict[str, list[int]] = {}
-    for other in others if round_.result.perplexity is not None else ():
-        if other.result.perplexity is not None and (reason := why_incomparable(other, round_)):
-            reasons.setdefault(reason, []).append(other.number)
     return [
         f"measured on other held-out tokens than {name_rounds(numbers)}: {reason}"
-        for reason, numbers in reasons.items()
+        for reason, numbers in numbers_by_reason(others, round_).items()
     ]
 
 

@@ -23,7 +23,7 @@ from engine.spec.round import ACTIVE, Round
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, RunWanted, StoreUnreadable
 from tui.painting_app import PaintingApp
 from tui.pollers import watch_runs
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.screens.dialogs.too_small import TooSmallScreen, fits, way_back
 from tui.screens.form.open import open_form
 from tui.screens.rounds.screen import RoundsScreen
@@ -252,12 +252,7 @@ class LoratuiApp(PaintingApp):
         if not lost:
             self.exit(next((screen.exit_message for screen in screens if screen.exit_message), None))
             return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.exit()
-
-        self.push_screen(ConfirmScreen(f"Leave and throw away {' and '.join(lost)}?", "Leave"), answered)
+        confirm(self, f"Leave and throw away {' and '.join(lost)}?", "Leave", self.exit)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer the keys of the banner only while it is shown."""

@@ -21,7 +21,7 @@ from engine.errors import LoratuiError, StoreError
 from engine.files.drafts import Draft, Drafting
 from engine.spec.round import STOPPABLE, Round, Status
 from tui.messages import ActionDone, ActionFailed, WriteRefused
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.settings.bindings import key_of
 from tui.terminal.console import clean
 from tui.widgets.banner import Banner
@@ -172,11 +172,10 @@ class WorkspaceScreen(Screen[None]):
         running = round_.status is Status.RUNNING
         effect = "It finishes its step and saves adapter and checkpoint." if running else "It has not started yet."
 
-        def stop_if(yes: bool | None) -> None:
-            if yes:
-                self.carry_out(lambda: self.cockpit.stop(round_.number), _status_message)
+        def stop() -> None:
+            self.carry_out(lambda: self.cockpit.stop(round_.number), _status_message)
 
-        self.app.push_screen(ConfirmScreen(f"Stop round {round_.number}? {effect}", "Stop"), stop_if)
+        confirm(self.app, f"Stop round {round_.number}? {effect}", "Stop", stop)
 
     @work(thread=True, exclusive=True, group="copy")
     def offer_copies(self, round_: Round, in_table: Sequence[Round]) -> None:

@@ -25,7 +25,7 @@ from tui.messages import ActionDone, ActionFailed, RunAdvanced, VerdictsReached
 from tui.pollers import follow_runs
 from tui.screens.compare.remarks import remarks
 from tui.screens.compare.table import CompareTable
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean_line
 from tui.widgets.chart.chart import MARKS, CurveChart, Series
@@ -221,14 +221,9 @@ class CompareScreen(WorkspaceScreen):
         if not existing:
             self._export(path, format_)
             return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._export(path, format_)
-
         exist, them = ("exist", "them") if len(existing) > 1 else ("exists", "it")
         question = f"{' and '.join(existing)} {exist}. Overwrite {them}?"
-        self.app.push_screen(ConfirmScreen(question, "Overwrite"), answered)
+        confirm(self.app, question, "Overwrite", lambda: self._export(path, format_))
 
     @work(thread=True, exclusive=True, group="export")
     def _export(self, path: Path, format_: Format) -> None:

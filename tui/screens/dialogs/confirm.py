@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.geometry import Size
@@ -13,6 +14,16 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from tui.terminal.console import clean
+
+
+def confirm(app: App[Any], question: str, yes: str, action: Callable[[], object]) -> None:
+    """Do the action if the person answers `question` with `yes`."""
+
+    def answered(answer: bool | None) -> None:
+        if answer:
+            action()
+
+    app.push_screen(ConfirmScreen(question, yes), answered)
 
 
 class ConfirmScreen(ModalScreen[bool]):

@@ -18,7 +18,7 @@ from engine.spec.presets import (
 from engine.spec.schema import Spec
 from tui.messages import ActionDone, ActionFailed
 from tui.screens.dialogs.ask import AskScreen
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.screens.workspace_screen import WorkspaceScreen
 
 MAX_DESCRIPTION = 120
@@ -44,9 +44,7 @@ def save_as_preset(screen: WorkspaceScreen, spec: Spec, name: str, note: str, dr
 def _save(screen: WorkspaceScreen, name: str, preset: Preset) -> None:
     """Save the preset; if there is one of that name, show its description and ask first."""
 
-    def write(yes: bool | None = True) -> None:
-        if not yes:
-            return
+    def write() -> None:
         try:
             file = save_preset(name, preset, replace=name in presets())
         except LoratuiError as error:
@@ -58,4 +56,4 @@ def _save(screen: WorkspaceScreen, name: str, preset: Preset) -> None:
         write()
         return
     question = f"The preset {name} exists: {load_preset(name).description}. Overwrite it?"
-    screen.app.push_screen(ConfirmScreen(question, "Overwrite"), write)
+    confirm(screen.app, question, "Overwrite", write)

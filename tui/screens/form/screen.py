@@ -25,7 +25,7 @@ from engine.spec.round import Round
 from engine.spec.schema import Spec, looks_local, with_absolute_paths
 from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
 from tui.pollers import pause
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.screens.form.form_draft import FORM, NAME, NOTE, changed_texts, form_texts
 from tui.screens.form.modules import offer_modules
 from tui.screens.form.note_area import NoteArea
@@ -290,9 +290,4 @@ class EditScreen(WorkspaceScreen):
                 self.app.notify("your half-filled form is kept: a new round offers it first", markup=False)
             self.app.pop_screen()
             return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.app.pop_screen()
-
-        self.app.push_screen(ConfirmScreen("Discard your changes?", "Discard"), answered)
+        confirm(self.app, "Discard your changes?", "Discard", self.app.pop_screen)

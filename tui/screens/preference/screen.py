@@ -20,7 +20,7 @@ from engine.preference.ranking import Ranking, rank
 from engine.preference.win_rate import finished, preference_words
 from engine.spec.round import Round
 from tui.messages import ContestOpened, JudgementWritten, RoundsRanked
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.screens.preference.answer_pair import AnswerPair
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean
@@ -179,14 +179,9 @@ class JudgeScreen(WorkspaceScreen):
         if session is None or session.current is None:
             self._reveal()
             return
-
-        def reveal_if(yes: bool | None) -> None:
-            if yes:
-                self._reveal()
-
         judged = f"{session.done} of {session.total} prompts are judged"
         question = f"{judged}. Once you know the result, you cannot judge the rest blind."
-        self.app.push_screen(ConfirmScreen(question, "Show it"), reveal_if)
+        confirm(self.app, question, "Show it", self._reveal)
 
     def _reveal(self) -> None:
         self._revealed = True

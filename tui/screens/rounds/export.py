@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from textual import work
@@ -11,7 +12,7 @@ from engine.errors import FileError
 from engine.report.export import to_markdown, write_export
 from engine.spec.round import Round
 from tui.messages import ActionDone, ActionFailed
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.screens.workspace_screen import WorkspaceScreen
 
 EXPORT_NAME = "comparison.md"
@@ -20,15 +21,11 @@ EXPORT_NAME = "comparison.md"
 def export_rounds(screen: WorkspaceScreen, rounds: Sequence[Round], total: int) -> None:
     """Write `rounds`, which are some of `total`, to `comparison.md`; ask on `screen` before replacing the file."""
     path = screen.cockpit.workspace.root / EXPORT_NAME
+    write = partial(_write, screen, path, rounds, total)
     if not path.exists():
-        _write(screen, path, rounds, total)
+        write()
         return
-
-    def write_if(yes: bool | None) -> None:
-        if yes:
-            _write(screen, path, rounds, total)
-
-    screen.app.push_screen(ConfirmScreen(f"{path} exists. Overwrite it?", "Overwrite"), write_if)
+    confirm(screen.app, f"{path} exists. Overwrite it?", "Overwrite", write)
 
 
 @work(thread=True, exclusive=True, group="export")

@@ -13,7 +13,7 @@ from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreError
 from engine.spec.round import ACTIVE, RESUMABLE, STOPPABLE, WAITING, Round, Status
 from tui.messages import ActionDone, ActionFailed, RunWanted, WriteRefused
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import confirm
 from tui.screens.workspace_screen import WorkspaceScreen
 
 Act = Callable[[Round], Round]
@@ -142,14 +142,9 @@ class SelectedRoundsScreen(WorkspaceScreen):
         if not hidden:
             self._remove()
             return
-
-        def remove_if(yes: bool | None) -> None:
-            if yes:
-                self._remove()
-
         marked = f"{rounds_are(hidden)} marked and hidden by the filter"
         question = f"{marked[0].upper()}{marked[1:]}. Delete all {len(self.targets)} marked rounds?"
-        self.app.push_screen(ConfirmScreen(question, "Delete"), remove_if)
+        confirm(self.app, question, "Delete", self._remove)
 
     def _remove(self) -> None:
         rounds = [round_ for round_ in self.targets if round_.status not in ACTIVE]

@@ -8,6 +8,18 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
 
+def scroll_bindings(name: str, first: str, last: str) -> list[BindingType]:
+    """Return the keys of a pane to scroll through: ids begin with `name`, `first` and `last` say where its ends are."""
+    return [
+        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line down", id=f"{name}.down"),
+        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line up", id=f"{name}.up"),
+        Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id=f"{name}.page_down"),
+        Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id=f"{name}.page_up"),
+        Binding("g,home", "scroll_home", "First", show=False, tooltip=first, id=f"{name}.first"),
+        Binding("G,end", "scroll_end", "Last", show=False, tooltip=last, id=f"{name}.last"),
+    ]
+
+
 class ScrollText(VerticalScroll):
     """Scroll by lines, and to both ends."""
 

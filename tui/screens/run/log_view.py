@@ -17,6 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.terminal.ansi_log import TerminalLines
+from tui.widgets.scroll_text import scroll_bindings
 
 MAX_MATCHES = 10_000
 FOUND, FOUND_HERE = Style(underline=True, bold=True), Style(reverse=True, bold=True)
@@ -33,14 +34,9 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line down", id="log.down"),
-        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line up", id="log.up"),
+        *scroll_bindings("log", "To the first line", "To the last line, and follow it"),
         Binding("h,left", "scroll_left", "Left", show=False, tooltip="Scroll left in long lines", id="log.left"),
         Binding("l,right", "scroll_right", "Right", show=False, tooltip="Scroll right in long lines", id="log.right"),
-        Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id="log.page_down"),
-        Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id="log.page_up"),
-        Binding("g,home", "scroll_home", "First", show=False, tooltip="To the first line", id="log.first"),
-        Binding("G,end", "scroll_end", "Last", show=False, tooltip="To the last line, and follow it", id="log.last"),
     ]
 
     class Changed(Message):

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from engine.runs.events import Sampled
 from engine.spec.round import ACTIVE, Round
 from tui.views.samples import sample_table
+from tui.widgets.scroll_text import scroll_bindings
 
 LATEST = None
 
@@ -32,12 +33,7 @@ class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
             "right,l", "evaluation(1)", "Later", tooltip="Show the answers of the next evaluation", id="samples.right"
         ),
         Binding("a", "all", "All", tooltip="Show the answers of all evaluations, or of one", id="samples.all"),
-        Binding("j,down", "scroll_down", "Down", show=False, tooltip="A line down", id="samples.down"),
-        Binding("k,up", "scroll_up", "Up", show=False, tooltip="A line up", id="samples.up"),
-        Binding("pagedown,ctrl+f", "page_down", "Page down", show=False, tooltip="A page down", id="samples.page_down"),
-        Binding("pageup,ctrl+b", "page_up", "Page up", show=False, tooltip="A page up", id="samples.page_up"),
-        Binding("g,home", "scroll_home", "First", show=False, tooltip="To the first prompt", id="samples.first"),
-        Binding("G,end", "scroll_end", "Last", show=False, tooltip="To the last prompt", id="samples.last"),
+        *scroll_bindings("samples", "To the first prompt", "To the last prompt"),
     ]
     DEFAULT_CSS = """
     SamplePane { border-top: solid $primary; padding: 0 1; background: $background; }

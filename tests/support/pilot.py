@@ -15,6 +15,7 @@ from textual.widgets import Static
 from engine.api import Cockpit
 from tests.support.waiting import DEADLINE_SECONDS
 from tui.app import LoratuiApp
+from tui.screens.form.screen import EditScreen
 from tui.screens.form.spec_form import SpecForm, control_id
 from tui.screens.rounds.table import RoundTable
 from tui.screens.run.screen import LiveScreen
@@ -53,6 +54,16 @@ async def open_first(pilot: AppPilot) -> LiveScreen:
     await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the run")
     screen = pilot.app.screen
     assert isinstance(screen, LiveScreen)
+    return screen
+
+
+async def open_form(pilot: AppPilot) -> EditScreen:
+    """Open the form of a new round that begins with the selected one."""
+    await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+    await pilot.press("n", "enter")
+    await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+    screen = pilot.app.screen
+    assert isinstance(screen, EditScreen)
     return screen
 
 

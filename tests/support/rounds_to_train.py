@@ -17,7 +17,7 @@ import torch
 
 from engine.files.paths import RunDir
 from engine.runs.event_log import EventWriter, read_events
-from engine.runs.events import AnyEvent, Failed, Prepared, Started, Step, Warned
+from engine.runs.events import AnyEvent, Failed, Finished, Prepared, Started, Step, Warned
 from engine.runs.spec_file import read_spec
 from engine.spec.fields import build_spec
 from engine.spec.schema import Spec
@@ -34,6 +34,7 @@ POSITIONS = 160
 OBJECTS = ("lamp", "bridge", "river", "garden", "window", "letter", "mountain", "kettle")
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ENGINE = [sys.executable, "-P", "-m", "engine.training"]
+DIRECT = {name: "" for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_OFFLINE")}  # no proxy
 
 
 def make_rows(count: int = 40) -> list[dict[str, Any]]:
@@ -195,3 +196,14 @@ def prepared(run: RunDir) -> Iterator[Training]:
             yield prepare(spec_of(run), run, Recorder(writer, StopSignal()), CPU)
     finally:
         writer.close()
+
+
+def assert_resumed_exactly(model: Path, directory: Path, **settings: object) -> None:
+    """Train a round in one go, and another that is stopped and resumed: all figures are the same."""
+    whole = train_here(make_run(directory / "whole", model, **settings))
+    run = make_run(directory / "run", model, **settings)
+    halves = train_here(run, stop_after=8) + train_here(run, resume=True)
+    assert figures_of(halves) == figures_of(whole)
+    first, last = whole[-1], halves[-1]
+    assert isinstance(first, Finished) and isinstance(last, Finished)
+    assert last.result.eval_loss == first.result.eval_loss

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,18 +28,21 @@ from engine.runs.events import (
 from engine.system.locks import is_locked
 from engine.system.process import send_signal
 from tests.support.forking import run_forked
-from tests.support.processes import ROOT, end_processes_of
-from tests.support.rounds_to_train import ENGINE, figures_of, make_run, start_cold_engine, start_engine, steps_of
+from tests.support.processes import ROOT
+from tests.support.rounds_to_train import (
+    DIRECT,
+    ENGINE,
+    figures_of,
+    make_run,
+    start_cold_engine,
+    start_engine,
+    steps_of,
+)
 from tests.support.waiting import await_true
 
+pytestmark = pytest.mark.usefixtures("no_engine_is_left")
+
 SECONDS = 120
-DIRECT = {name: "" for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_OFFLINE")}
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left(tmp_path: Path) -> Iterator[None]:
-    yield
-    end_processes_of(tmp_path)
 
 
 def await_steps(run: RunDir, count: int) -> None:

@@ -81,6 +81,7 @@ def test_filters_that_people_try(expression: str, expected: list[int]) -> None:
         ("r=16 ppl < low", "ppl<low: 'low' is not a number", "r=16"),
         ("wide tag<b", "'tag<b': tags is not a number: use =, != or :", "wide"),
         ("wide <3", "there is no column 'wide'", ""),
+        ("r=16 seed=42", "data.seed or train.seed", "r=16"),
         ("r=16 pplx<3", "no column 'pplx': do you mean ppl", "r=16"),
         ("r=16 eval-loss<3", "do you mean eval_loss", "r=16"),
         ("r=16 <3", "a column must stand before '<', as in ppl<3.3", "r=16"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,20 @@ from engine.runs.snapshot import RunSnapshot
 from engine.spec.round import Status
 from tests.support.crashing_engine import run_crashing
 from tests.support.forking import run_forked
-from tests.support.processes import end_processes_of
-from tests.support.rounds_to_train import ENGINE, figures_of, make_run, resumed_from, steps_of, train_here
+from tests.support.rounds_to_train import (
+    ENGINE,
+    assert_resumed_exactly,
+    make_run,
+    resumed_from,
+    steps_of,
+    train_here,
+)
 from tests.support.tiny_model import write_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # peft uses an old name of transformers
+    pytest.mark.usefixtures("no_engine_is_left"),
+]
 
 AFTER_A_STEP = """
 append = EventWriter.append
@@ -52,12 +60,6 @@ def patched(training):
     return path if training.progress.step < 12 else die()
 recipe.save_checkpoint = patched
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left(tmp_path: Path) -> Iterator[None]:
-    yield
-    end_processes_of(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +135,7 @@ def test_replay_of_a_round_stopped_several_times_has_each_step_once(
     ],
 )
 def test_every_kind_of_round_is_resumed_exactly(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
-    whole = train_here(make_run(tmp_path / "whole", model, **settings))
-    run = make_run(tmp_path / "run", model, **settings)
-    halves = train_here(run, stop_after=8) + train_here(run, resume=True)
-    assert figures_of(halves) == figures_of(whole)
-    first, last = whole[-1], halves[-1]
-    assert isinstance(first, Finished) and isinstance(last, Finished)
-    assert last.result.eval_loss == first.result.eval_loss
+    assert_resumed_exactly(model, tmp_path, **settings)
 
 
 def limited(run: RunDir, file_bytes: int) -> subprocess.CompletedProcess[str]:

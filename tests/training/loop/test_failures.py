@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from engine.files.paths import RunDir
 from engine.runs.event_log import read_events
 from engine.runs.events import Failed, Finished, Started
 from engine.training import __main__ as engine
-from tests.support.processes import end_processes_of
 from tests.support.rounds_to_train import (
+    DIRECT,
     fail_here,
     make_rows,
     make_run,
@@ -27,16 +26,12 @@ from tests.support.rounds_to_train import (
     write_rows,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # peft uses an old name of transformers
+    pytest.mark.usefixtures("no_engine_is_left"),
+]
 
 SECONDS = 120
-DIRECT = {name: "" for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_OFFLINE")}
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left(tmp_path: Path) -> Iterator[None]:
-    yield
-    end_processes_of(tmp_path)
 
 
 def the_failure_of(run: RunDir) -> str:

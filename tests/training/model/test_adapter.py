@@ -13,10 +13,9 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from engine.files.paths import RunDir
-from engine.runs.events import Finished
 from engine.training.model.pissa import read_plain
 from tests.support.plain import evaluations_of, load, plain_eval_loss, result_loss
-from tests.support.rounds_to_train import fail_here, figures_of, make_run, train_here
+from tests.support.rounds_to_train import assert_resumed_exactly, fail_here, figures_of, make_run, train_here
 from tests.support.tiny_model import write_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
@@ -67,13 +66,7 @@ def test_adapter_scores_in_plain_peft_what_the_round_says(
 
 @KINDS
 def test_it_resumes_exactly(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
-    whole = train_here(make_run(tmp_path / "whole", model, **settings))
-    run = make_run(tmp_path / "run", model, **settings)
-    halves = train_here(run, stop_after=8) + train_here(run, resume=True)
-    assert figures_of(halves) == figures_of(whole)
-    first, last = whole[-1], halves[-1]
-    assert isinstance(first, Finished) and isinstance(last, Finished)
-    assert last.result.eval_loss == first.result.eval_loss
+    assert_resumed_exactly(model, tmp_path, **settings)
 
 
 def test_rslora_scales_by_the_root_of_the_rank(model: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from engine.api import Cockpit
 from engine.spec.schema import Spec
-from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
+from tests.support.pilot import AppPilot, OpenApp, on_screen, open_form, until
 from tests.support.rounds import make_round
 from tui.widgets.key_footer import KeyFooter
 
@@ -46,9 +46,7 @@ async def test_form_shows_the_way_to_the_palette_as_a_question_mark_is_typed_the
     open_app: OpenApp, cockpit: Cockpit
 ) -> None:
     async with open_app(cockpit) as pilot:
-        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
-        await pilot.press("n", "enter")
-        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await open_form(pilot)
         await until(pilot, lambda: line(pilot).rstrip().endswith("^p Commands"), "the palette's key")
 
 

@@ -10,7 +10,7 @@ from textual.widgets import Input, Static
 
 from engine.api import Cockpit
 from engine.spec.schema import Spec
-from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
+from tests.support.pilot import AppPilot, OpenApp, on_screen, open_form, shown, until
 from tests.support.rounds import make_round
 from tui.app import LoratuiApp
 from tui.keymap_table import all_kinds
@@ -27,13 +27,9 @@ def sentence(pilot: AppPilot) -> str:
     return str(pilot.app.screen.query_one(Static).content)
 
 
-async def open_form(pilot: AppPilot) -> EditScreen:
+async def open_filled_form(pilot: AppPilot) -> EditScreen:
     """Open the form and type a learning rate of 3e-5."""
-    await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
-    await pilot.press("n", "enter")
-    await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
-    form = pilot.app.screen
-    assert isinstance(form, EditScreen)
+    form = await open_form(pilot)
     await pilot.press("end", "ctrl+u", *"3e-5")
     return form
 
@@ -80,7 +76,7 @@ async def test_least_size_is_enough_for_the_table_alone(
 
 async def test_form_says_that_it_needs_more(open_app: OpenApp, one: Cockpit) -> None:
     async with open_app(one) as pilot:
-        await open_form(pilot)
+        await open_filled_form(pilot)
         await make_small(pilot, HALF)
         assert "needs 80×22 characters, and this terminal has 79×24: " in sentence(pilot)
         assert "press esc to go back or q to leave loratui" in sentence(pilot)
@@ -91,7 +87,7 @@ async def test_form_says_that_it_needs_more(open_app: OpenApp, one: Cockpit) -> 
 
 async def test_escape_goes_back_from_the_covered_form_and_keeps_it_as_a_draft(open_app: OpenApp, one: Cockpit) -> None:
     async with open_app(one) as pilot:
-        await open_form(pilot)
+        await open_filled_form(pilot)
         await make_small(pilot, HALF)
         await pilot.press("escape")
         await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
@@ -117,7 +113,7 @@ async def test_escape_asks_where_no_draft_can_be_kept(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     async with open_app(one) as pilot:
-        form = await open_form(pilot)
+        form = await open_filled_form(pilot)
         await make_small(pilot, HALF)
         for key, stack in (("n", [form]), ("y", [])):
             await pilot.press("escape")
@@ -159,7 +155,7 @@ async def test_question_can_be_answered_at_any_size(
 
 async def test_what_was_typed_is_there_again(open_app: OpenApp, one: Cockpit) -> None:
     async with open_app(one) as pilot:
-        form = await open_form(pilot)
+        form = await open_filled_form(pilot)
         for size in ((40, 10), (79, 24), (1, 1)):
             await make_small(pilot, size)
         await pilot.press(*"777")
@@ -174,7 +170,7 @@ async def test_what_was_typed_is_there_again(open_app: OpenApp, one: Cockpit) ->
 async def test_typed_text_outlives_leaving_there(open_app: OpenApp, one: Cockpit) -> None:
     """No question is asked, as the form is offered again."""
     async with open_app(one) as pilot:
-        await open_form(pilot)
+        await open_filled_form(pilot)
         await make_small(pilot)
         await pilot.press("q")
         await until(pilot, lambda: not pilot.app.is_running, "the end")

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from engine.api import Cockpit
 from engine.spec.presets import EMBEDDED
 from engine.spec.schema import Spec
-from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, shown, until
+from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, open_form, shown, until
 from tests.support.processes import is_running
 from tests.support.rounds import make_round, make_spec
 from tui.views.preview import SUPERVISED
@@ -36,9 +36,7 @@ async def previewing(open_app: OpenApp, cockpit: Cockpit, spec: Spec) -> AsyncIt
     """The preview of a clone of round 1, which has `spec`."""
     cockpit.store.add(lambda number: make_round(number, spec=spec))
     async with open_app(cockpit) as pilot:
-        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
-        await pilot.press("n", "enter")
-        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await open_form(pilot)
         await pilot.press("ctrl+o")
         await until(pilot, lambda: on_screen(pilot, "PreviewScreen"), "the preview")
         yield pilot

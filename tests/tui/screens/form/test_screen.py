@@ -15,7 +15,7 @@ from engine.spec.overrides import set_line
 from engine.spec.presets import load_preset
 from engine.spec.round import Status
 from engine.spec.schema import Spec
-from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, shown, until
+from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, open_form, shown, until
 from tests.support.rounds import change_spec, make_round, write_model, write_rows
 from tui.screens.form.screen import EditScreen
 from tui.screens.form.spec_form import SpecForm, control_id
@@ -47,9 +47,7 @@ async def cloning(open_app: OpenApp, cockpit: Cockpit, spec: Spec, **size: tuple
     """The form on a clone of round 1, which has `spec`."""
     cockpit.store.add(lambda number: make_round(number, spec=spec))
     async with open_app(cockpit, **size) as pilot:
-        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
-        await pilot.press("n", "enter")
-        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await open_form(pilot)
         yield pilot
 
 

@@ -14,7 +14,7 @@ from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.system.telemetry import GpuSample, MachineSample
 from tests.support.fake_engine import Script, loss_at
-from tests.support.pilot import AppPilot, OpenApp, on_screen, open_first, shown, until
+from tests.support.pilot import AppPilot, OpenApp, on_screen, open_first, open_form, shown, until
 from tests.support.rounds import change_spec
 from tests.support.waiting import await_status
 from tui.messages import MachineSampled, RunAdvanced
@@ -32,9 +32,7 @@ async def test_run_is_watched_from_the_form_to_its_end(
     script(Script(steps=30, step_seconds=0.02, log_lines=("loading the model", "\x1b[31mstep 1")))
     number = cockpit.queue(nano_spec, hold=True).number
     async with open_app(cockpit) as pilot:
-        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
-        await pilot.press("n", "enter")
-        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        await open_form(pilot)
         await pilot.press("ctrl+s")
         await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the run")
         await until(pilot, lambda: "finished" in shown(pilot, "#run-title"), "the end")

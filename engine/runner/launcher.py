@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from filelock import FileLock, Timeout
 from engine.errors import FileError, LoratuiError, reason_of
 from engine.files.paths import Workspace
 from engine.spec.round import ACTIVE, Round, Status
+from engine.system.locks import acquire_inheritable_lock
 
+RUNNER_LOCK_VARIABLE = "LORATUI_RUNNER_LOCK_FD"
 UNFINISHED = ACTIVE | {Status.QUEUED}
 TAIL_BYTES = 4096
 FIRST_PAUSE_SECONDS = 5.0
@@ -105,21 +108,31 @@ class RunnerRestarts:
 def start_runner(workspace: Workspace, command: list[str] | None = None) -> StartedRunner | None:
     """Start a detached runner, which trains the queue, unless one is at work.
 
-    It survives this process, its terminal and its SSH session: own session, no inherited terminal or pipe.
+    It survives this process, its terminal and its SSH session: own session, no inherited terminal or pipe. It inherits
+    the workspace's lock, so that it counts as at work from the first moment on, while it still imports.
     """
-    if runner_is_alive(workspace):
-        return None
     workspace.runs_dir.mkdir(exist_ok=True)
-    with workspace.runner_log.open("ab") as log:
-        process = subprocess.Popen(
-            [*(command or [sys.executable, "-P", "-m", "engine.runner"]), str(workspace.root)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=workspace.root,
-        )
-        return StartedRunner(process, workspace.runner_log, log.tell())
+    try:
+        lock = acquire_inheritable_lock(workspace.runner_lock)
+    except OSError as error:
+        raise _unusable(workspace.runner_lock, error) from error
+    if lock is None:
+        return None
+    try:
+        with workspace.runner_log.open("ab") as log:
+            process = subprocess.Popen(
+                [*(command or [sys.executable, "-P", "-m", "engine.runner"]), str(workspace.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=workspace.root,
+                pass_fds=(lock,),
+                env={**os.environ, RUNNER_LOCK_VARIABLE: str(lock)},
+            )
+            return StartedRunner(process, workspace.runner_log, log.tell())
+    finally:
+        os.close(lock)
 
 
 def runner_is_alive(workspace: Workspace) -> bool:
@@ -132,7 +145,11 @@ def runner_is_alive(workspace: Workspace) -> bool:
     except Timeout:
         return True
     except OSError as error:
-        raise FileError(f"{workspace.runner_lock} cannot be used as a lock: {reason_of(error)}") from error
+        raise _unusable(workspace.runner_lock, error) from error
+
+
+def _unusable(lock: Path, error: OSError) -> FileError:
+    return FileError(f"{lock} cannot be used as a lock: {reason_of(error)}")
 
 
 def needs_runner(rounds: list[Round]) -> bool:

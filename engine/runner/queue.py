@@ -23,13 +23,14 @@ from engine.files.ownership import hand_over
 from engine.files.paths import RunDir, Workspace
 from engine.runner.engine_process import RunningEngine, launch
 from engine.runner.gpu_slots import GpuSlots
-from engine.runner.launcher import needs_runner
+from engine.runner.launcher import RUNNER_LOCK_VARIABLE, needs_runner
 from engine.runner.liveness import StallLimits
 from engine.runner.outcome import ending_of, oom_kills, stall_words
 from engine.runs.event_log import read_events
 from engine.runs.events import Started
 from engine.spec.round import ACTIVE, Round, Status, in_queue_order
 from engine.store.round_store import RoundStore
+from engine.system.locks import inherit_lock, release
 from engine.system.process import ProcessIdentity
 from engine.text.humanize import format_duration
 
@@ -87,6 +88,11 @@ class Runner:
     def run(self) -> None:
         """Train until the queue is empty, unless another runner is at work."""
         self._workspace.runs_dir.mkdir(exist_ok=True)
+        if (lock := inherit_lock(RUNNER_LOCK_VARIABLE, self._workspace.runner_lock)) is not None:
+            try:
+                self._run_queue()
+            finally:
+                release(lock)
         # Check the queue once more after releasing the lock: a front end that saw the lock held may have added a round
         # meanwhile, and started no runner.
         while needs_runner(self._rounds()):

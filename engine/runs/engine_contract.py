@@ -25,19 +25,6 @@ def run_key(run: RunDir) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def inherit_lock(run: RunDir) -> bool:
-    """Return True if this engine inherited the lock of `run`; its own children will not inherit it."""
-    try:
-        descriptor = int(os.environ.pop(LOCK_VARIABLE, ""))
-        inherited, lock = os.fstat(descriptor), os.stat(run.lock)
-    except (ValueError, OSError):
-        return False
-    if (inherited.st_dev, inherited.st_ino) != (lock.st_dev, lock.st_ino):
-        return False
-    os.set_inheritable(descriptor, False)
-    return True
-
-
 class Heartbeat:
     """A thread that touches `path` every `BEAT_SECONDS` while the context lasts."""
 

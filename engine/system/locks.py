@@ -27,6 +27,28 @@ def acquire_inheritable_lock(path: Path) -> int | None:
     return descriptor
 
 
+def inherit_lock(variable: str, path: Path) -> int | None:
+    """Return the descriptor of the lock on `path` that this process inherited, which its children will not inherit.
+
+    The environment's `variable` has its number; it is removed there. None if no lock on that very file was inherited.
+    """
+    try:
+        descriptor = int(os.environ.pop(variable, ""))
+        inherited, lock = os.fstat(descriptor), os.stat(path)
+    except (ValueError, OSError):
+        return None
+    if (inherited.st_dev, inherited.st_ino) != (lock.st_dev, lock.st_ino):
+        return None
+    os.set_inheritable(descriptor, False)
+    return descriptor
+
+
+def release(descriptor: int) -> None:
+    """Release a lock, even if another process still has the descriptor."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
 def is_locked(path: Path) -> bool:
     """Return True if some process holds the lock on a file."""
     try:

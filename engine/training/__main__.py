@@ -22,11 +22,12 @@ from engine.errors import LoratuiError
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import set_umask
 from engine.runs.checkpoints import checkpoint_step, newest_valid_checkpoint
-from engine.runs.engine_contract import EXIT_MUTE, Heartbeat, inherit_lock
+from engine.runs.engine_contract import EXIT_MUTE, LOCK_VARIABLE, Heartbeat
 from engine.runs.event_log import EventWriter
 from engine.runs.events import Failed, Started
 from engine.runs.spec_file import read_spec
 from engine.system.allowance import limit_threads
+from engine.system.locks import inherit_lock
 from engine.system.process import own_identity
 from engine.system.user import name_user
 from engine.text.redact import redact, redact_output
@@ -56,7 +57,7 @@ def main() -> int:
     # Relative paths follow a workspace that is moved while it trains, and make nothing anew at its old place. A runner
     # has started this process in the run directory, which may have been moved since.
     run = RunDir(Path())
-    has_lock = inherit_lock(run)
+    has_lock = inherit_lock(LOCK_VARIABLE, run.lock) is not None
     if not has_lock:
         if not RunDir(options.run_dir).spec.is_file():
             print(f"{options.run_dir / 'spec.json'} is missing: this is not a run directory", file=sys.stderr)

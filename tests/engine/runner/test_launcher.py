@@ -8,9 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from engine.api import Cockpit
 from engine.errors import ProcessError
 from engine.files.paths import Workspace
-from engine.runner.launcher import RunnerRestarts, StartedRunner, start_runner
+from engine.runner.launcher import RunnerRestarts, StartedRunner, runner_is_alive, start_runner
+from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from tests.support.waiting import await_true
 
 
@@ -42,6 +45,32 @@ def test_runner_that_lives_has_not_failed(workspace: Workspace) -> None:
     assert runner.failure() == ""
     os.kill(runner._process.pid, signal.SIGTERM)
     await_true(lambda: "SIGTERM" in runner.failure(), "its end")
+
+
+def test_runner_is_at_work_from_the_moment_it_is_started(workspace: Workspace) -> None:
+    runner = started(workspace, "import time; time.sleep(1000)")  # as one that still imports
+    assert runner_is_alive(workspace)
+    assert start_runner(workspace, [sys.executable, "-c", "raise SystemExit('a second one')"]) is None
+    os.kill(runner._process.pid, signal.SIGKILL)
+    await_true(lambda: not runner_is_alive(workspace), "its end")
+    assert workspace.runner_log.read_text() == ""
+
+
+def test_process_of_a_runner_that_still_starts_is_waited_for_by_other_front_ends(
+    workspace: Workspace, store: RoundStore, nano_spec: Spec
+) -> None:
+    runners: list[StartedRunner] = []
+
+    def start(workspace: Workspace) -> StartedRunner | None:
+        runner = start_runner(workspace, [sys.executable, "-c", "import time; time.sleep(1000)"])
+        runners.extend([runner] if runner is not None else [])
+        return runner
+
+    Cockpit(workspace, start).queue(nano_spec)
+    for _ in range(3):
+        Cockpit(workspace, start).wake_runner()
+    assert len(runners) == 1
+    os.kill(runners[0]._process.pid, signal.SIGKILL)
 
 
 class Scene:

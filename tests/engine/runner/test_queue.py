@@ -21,13 +21,15 @@ from engine.files.paths import RunDir, Workspace
 from engine.runner import engine_process
 from engine.runner import queue as runner_module
 from engine.runner.gpu_slots import GpuSlots
-from engine.runner.launcher import needs_runner, runner_is_alive
+from engine.runner.launcher import RUNNER_LOCK_VARIABLE, needs_runner, runner_is_alive
 from engine.runner.queue import Runner, engine_command
 from engine.runs.event_log import read_events
 from engine.runs.events import Started, encode_event
 from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
+from engine.system import locks
+from engine.system.locks import acquire_inheritable_lock
 from engine.system.process import ProcessIdentity, own_identity
 from engine.system.telemetry import GpuProcess, GpuSample
 from tests.support.fake_engine import Script, result_at
@@ -245,6 +247,27 @@ def test_round_queued_while_the_runner_finishes_is_not_left_behind(
     run(workspace)
     assert seen == [True]
     assert statuses(store) == [Status.FINISHED] * 2
+
+
+def test_round_queued_while_a_runner_that_inherited_its_lock_finishes_is_not_left_behind(
+    workspace: Workspace, store: RoundStore, queue: Callable[..., Round], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue()
+    workspace.runs_dir.mkdir(exist_ok=True)
+    descriptor = acquire_inheritable_lock(workspace.runner_lock)
+    monkeypatch.setenv(RUNNER_LOCK_VARIABLE, str(descriptor))
+    seen: list[bool] = []
+
+    def queue_before_release(lock: int) -> None:
+        seen.append(runner_is_alive(workspace))
+        queue()
+        locks.release(lock)
+
+    monkeypatch.setattr("engine.runner.queue.release", queue_before_release)
+    run(workspace)
+    assert seen == [True]
+    assert statuses(store) == [Status.FINISHED] * 2
+    assert not runner_is_alive(workspace)
 
 
 def test_round_held_at_the_last_moment_is_not_started(

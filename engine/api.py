@@ -51,7 +51,7 @@ class Cockpit:
         self.workspace = workspace
         self.readonly = readonly
         self.store = RoundStore(workspace, readonly=readonly)
-        self.drafts = Drafts(workspace.root)
+        self.drafts = Drafts(workspace.root, self.store.identity)
         self._start = start
         self._runner: StartedRunner | None = None
 

@@ -24,6 +24,7 @@ from platformdirs import user_state_path
 
 from engine.errors import FileError, reason_of
 from engine.files.atomic import TEMPORARY, read_plain, write_atomically
+from engine.files.paths import Workspace
 from engine.text.redact import redact
 
 DELAY_SECONDS = 0.3  # from a key until what it changed is being written
@@ -38,7 +39,7 @@ NAME = re.compile(r"[0-9a-f]{24}-[0-9a-f]{16}\.json")
 class Draft(Struct, frozen=True):
     """Texts that were typed, by the names of their fields, and when.
 
-    `workspace` and `field` say where, such as `note of 0003-1a2b3c4d`.
+    `workspace` and `field` say where, such as `note of 0003-1a2b3c4d`; `workspace_id` is the one that moves along.
     """
 
     workspace: str
@@ -46,6 +47,7 @@ class Draft(Struct, frozen=True):
     texts: dict[str, str]
     time: Annotated[float, Meta(ge=0, le=1e10)]
     name: str = ""  # of its file
+    workspace_id: str = ""
 
     @property
     def clock(self) -> str:
@@ -64,8 +66,11 @@ class Drafts:
         report: takes a sentence on a draft that cannot be written or read, once for each; called in any thread.
     """
 
-    def __init__(self, workspace: Path) -> None:
-        self._workspace = str(workspace)
+    def __init__(self, workspace: Path, identity: Callable[[], str] = str) -> None:
+        """`identity` returns what a workspace keeps when it is moved, "" if it has none; it is called in a thread."""
+        self._workspace = str(workspace).encode(errors="backslashreplace").decode()  # which may be no UTF-8 text
+        self._identity = identity
+        self._directory = drafts_path()
         # By the names of files: the draft to write, or None to remove it, and the names of those that it replaces.
         self._waiting: dict[str, tuple[Draft | None, Sequence[str]]] = {}
         self._timer: Timer | None = None
@@ -82,9 +87,10 @@ class Drafts:
 
     def offered(self, field: str) -> list[Draft]:
         """Return the drafts of `field`, the newest first; reads the disk, so it is called in a thread."""
-        prefix = self._prefix(field)
+        prefix = _prefix(field)
+        earlier = _prefix(f"{self._workspace}\0{field}")  # as versions named them that did not follow a move
         with self._disk:
-            drafts = {draft.name: draft for draft in self._read(prefix) if draft.field == field}
+            drafts = {draft.name: draft for draft in self._read(prefix, earlier) if draft.field == field}
             with self._state:
                 waiting = {name: each for name, each in self._waiting.items() if name.startswith(prefix)}
         for name, (draft, replaced) in waiting.items():
@@ -96,7 +102,7 @@ class Drafts:
 
     def edit(self, field: str, continued: Sequence[Draft] = ()) -> Drafting:
         """Begin to keep what is typed into `field`, in place of the drafts that are `continued`."""
-        name = f"{self._prefix(field)}{secrets.token_hex(8)}.json"
+        name = f"{_prefix(field)}{secrets.token_hex(8)}.json"
         return Drafting(self, Draft(self._workspace, field, {}, 0.0, name), continued)
 
     def put(self, name: str, draft: Draft | None, replaced: Sequence[str]) -> None:
@@ -120,7 +126,7 @@ class Drafts:
                     self._settle(name, draft, replaced)
                 except (OSError, FileError) as error:
                     is_written = False
-                    self._tell(_refusal(error, is_draft=draft is not None))
+                    self._tell(self._refusal(error, is_draft=draft is not None))
                     continue
                 with self._state:
                     if self._waiting[name] is waiting[name]:  # nothing was typed meanwhile
@@ -134,23 +140,35 @@ class Drafts:
             last.start()
             last.join(CLOSE_SECONDS)
 
-    def _prefix(self, field: str) -> str:
-        return hashlib.sha256(f"{self._workspace}\0{field}".encode(errors="replace")).hexdigest()[:24] + "-"
+    @property
+    def _home(self) -> Path:
+        """The directory of the drafts; raises FileError if the person has no home directory."""
+        if not self._directory.is_absolute():
+            raise FileError("drafts cannot be kept: set HOME or XDG_STATE_HOME to a directory of yours")
+        return self._directory
+
+    def _is_of_here(self, draft: Draft) -> bool:
+        """Return whether a draft was typed in this workspace, which may have been moved since."""
+        if draft.workspace == self._workspace:
+            return True
+        moved = draft.workspace_id and draft.workspace_id == self._identity()
+        return bool(moved) and not Workspace(Path(draft.workspace)).store_path.exists()  # else this is a copy
 
     def _settle(self, name: str, draft: Draft | None, replaced: Sequence[str]) -> None:
-        directory = drafts_path()
+        directory = self._home
         if draft is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._tidy(directory)
+            draft = msgspec.structs.replace(draft, workspace_id=self._identity())
             write_atomically(directory / name, _encode(draft), mode=0o600)
         for old in replaced if draft is not None else (*replaced, name):
             with suppress(FileNotFoundError, NotADirectoryError):
                 (directory / old).unlink()
 
-    def _read(self, prefix: str) -> Iterable[Draft]:
+    def _read(self, *prefixes: str) -> Iterable[Draft]:
         try:
-            directory = drafts_path()
-            names = [each for each in os.listdir(directory) if each.startswith(prefix) and NAME.fullmatch(each)]
+            directory = self._home
+            names = [each for each in os.listdir(directory) if each.startswith(prefixes) and NAME.fullmatch(each)]
         except FileNotFoundError:
             return
         except (OSError, FileError) as error:
@@ -159,7 +177,7 @@ class Drafts:
         for name in names:
             try:
                 draft = _decoder.decode(read_plain(directory / name, max_bytes=MAX_BYTES))
-                if draft.workspace == self._workspace:
+                if self._is_of_here(draft):
                     yield msgspec.structs.replace(draft, name=name)
             except FileNotFoundError:
                 continue
@@ -181,6 +199,12 @@ class Drafts:
         for path in old | {path for _, path in drafts[MAX_DRAFTS:]}:
             with suppress(OSError):
                 path.unlink()
+
+    def _refusal(self, error: OSError | FileError, *, is_draft: bool) -> str:
+        if isinstance(error, FileError):
+            return error.message
+        what = "what you type cannot be kept as a draft" if is_draft else "a draft cannot be removed"
+        return f"{what} in {self._directory}: {reason_of(error)}"
 
     def _tell(self, sentence: str) -> None:
         if sentence not in self._reported:
@@ -212,11 +236,12 @@ class Drafting:
 
 
 def drafts_path() -> Path:
-    """Return the directory of the person's drafts; raises FileError if the person has no home directory."""
-    path = user_state_path("loratui") / "drafts"
-    if not path.is_absolute():
-        raise FileError("drafts cannot be kept: set HOME or XDG_STATE_HOME to a directory of yours")
-    return path
+    """Return the directory of the person's drafts; it is relative if the person has no home directory."""
+    return user_state_path("loratui") / "drafts"
+
+
+def _prefix(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:24] + "-"
 
 
 def _files_in(directory: Path) -> list[tuple[float, Path]]:
@@ -235,13 +260,6 @@ def _encode(draft: Draft) -> bytes:
             f"the {draft.field} is too long to be kept as a draft, more than {MAX_BYTES // 1024**2} MiB: shorten it"
         )
     return data
-
-
-def _refusal(error: OSError | FileError, *, is_draft: bool) -> str:
-    if isinstance(error, FileError):
-        return error.message
-    what = "what you type cannot be kept as a draft" if is_draft else "a draft cannot be removed"
-    return f"{what} in {drafts_path()}: {reason_of(error)}"
 
 
 def _ignore(sentence: str) -> None:

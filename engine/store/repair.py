@@ -6,6 +6,7 @@ All functions are for the holder of the store's lock.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -89,6 +90,14 @@ def meta_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         return dict(tables.get("meta", {}).get("1", {}))
     except msgspec.ValidationError:  # a number that is too large to hold
         return {}
+
+
+def with_identity(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the tables with an id of the workspace, a new one if they have none yet."""
+    meta = meta_of(tables)
+    if not meta or "id" in meta:
+        return tables
+    return {**tables, "meta": {**tables["meta"], "1": {**meta, "id": secrets.token_hex(8)}}}
 
 
 def notices_of(meta: Mapping[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ from engine.store.documents import share_equal_parts, state_of, to_round, valid_
 from engine.store.home import Whereabouts, home_at, recorded_home
 from engine.store.json_format import SCHEMA, Tables, refuse_newer
 from engine.store.json_storage import AtomicJSONStorage, Signature
-from engine.store.repair import last_number, meta_of, notices_of, rebuild, repair
+from engine.store.repair import last_number, meta_of, notices_of, rebuild, repair, with_identity
 from engine.store.store_lock import StoreLock
 from engine.store.trash import Removed, forget, move_from_trash, move_to_trash, removed_in
 
@@ -73,7 +73,7 @@ class RoundStore:
                 raise StoreError(f"{self._path} exists already")
             home = msgspec.to_builtins(home_at(self._workspace.root))
             meta = {"schema": SCHEMA, "last_number": last_number({"rounds": documents}), "home": home}
-            self._storage.write({"rounds": documents, "meta": {"1": meta}})
+            self._storage.write(with_identity({"rounds": documents, "meta": {"1": meta}}))
 
     def rounds(self) -> list[Round]:
         """Return all rounds by number; broken ones are left out, and `notices` names them."""
@@ -105,6 +105,13 @@ class RoundStore:
         if document is None:
             raise RoundError(f"there is no round {number}: `loratui ls` lists them")
         return self._whereabouts().seen(self._to_round(number, document))
+
+    def identity(self) -> str:
+        """Return what the workspace keeps when it is moved or copied, "" if nothing was ever written here."""
+        try:
+            return str(meta_of(self._read()).get("id") or "")
+        except StoreError:
+            return ""
 
     def is_at_home(self) -> bool:
         """Return True if the runner of this machine may train the rounds of this workspace."""
@@ -262,7 +269,7 @@ class RoundStore:
                 ) from error
             changed: Any = draft.storage.read()
             if changed != tables:
-                self._storage.write(changed, before=signature)
+                self._storage.write(with_identity(changed), before=signature)
 
     def _put_changes(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, Round]:
         """Put the changes into the draft and return the changed rounds, so that nothing is read after the write."""

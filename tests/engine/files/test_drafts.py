@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from engine.api import Cockpit
 from engine.files import drafts as module
 from engine.files.drafts import MAX_AGE_SECONDS, MAX_BYTES, Drafts, drafts_path
+from engine.files.paths import Workspace
+from engine.store.round_store import RoundStore
+from tests.support.rounds import make_round
 from tests.support.waiting import await_true
 
 NOTE = "note of 0001-00c0ffee"
@@ -74,6 +81,63 @@ def test_draft_belongs_to_its_field_and_workspace(app: Callable[[], Drafts], tmp
     type_in(app(), "one")
     assert texts(app(), "note of 0002-00c0ffee") == []
     assert texts(Drafts(tmp_path / "other")) == []
+
+
+def test_drafts_stay_where_they_were_when_the_app_started(
+    app: Callable[[], Drafts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = app()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+    type_in(first, "one")
+    assert texts(first) == ["one"] and texts(app()) == []
+    assert not (tmp_path / "another").exists()
+
+
+@pytest.fixture
+def typed_in(store: RoundStore, workspace: Workspace) -> Cockpit:
+    """A workspace with a round, and a draft of its note."""
+    cockpit = Cockpit(workspace)
+    store.add(make_round)
+    type_in(cockpit.drafts, "typed")
+    return cockpit
+
+
+def test_draft_follows_a_workspace_that_is_moved(typed_in: Cockpit, workspace: Workspace, tmp_path: Path) -> None:
+    moved = Workspace(workspace.root.rename(tmp_path / "moved"))
+    assert texts(Cockpit(moved).drafts) == texts(Cockpit(moved, readonly=True).drafts) == ["typed"]
+    type_in(Cockpit(moved).drafts, "another")
+    assert texts(Cockpit(moved).drafts) == ["another", "typed"]
+
+
+def test_draft_does_not_follow_a_copy(typed_in: Cockpit, workspace: Workspace, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(workspace.root, tmp_path / "copy"))
+    assert texts(Cockpit(Workspace(copy)).drafts) == []
+    assert texts(Cockpit(workspace).drafts) == ["typed"]
+
+
+def test_draft_is_of_no_other_workspace_that_has_come_in_the_place_of_one(
+    typed_in: Cockpit, workspace: Workspace, tmp_path: Path
+) -> None:
+    shutil.rmtree(workspace.root)
+    (tmp_path / "new").mkdir()
+    new = Cockpit(Workspace(tmp_path / "new"))
+    new.store.create()
+    assert texts(new.drafts) == []
+
+
+def test_draft_of_an_earlier_version_is_offered(app: Callable[[], Drafts], tmp_path: Path) -> None:
+    root = tmp_path / "workspace"
+    prefix = hashlib.sha256(f"{root}\0{NOTE}".encode()).hexdigest()[:24]
+    drafts_path().mkdir(parents=True)
+    draft = {"workspace": str(root), "field": NOTE, "texts": {"text": "earlier"}, "time": 1.0, "name": ""}
+    (drafts_path() / f"{prefix}-0123456789abcdef.json").write_text(json.dumps(draft))
+    assert texts(app()) == ["earlier"]
+
+
+def test_workspace_whose_name_is_not_utf8_has_drafts(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    type_in(Drafts(root), "typed")
+    assert texts(Drafts(root)) == ["typed"]
 
 
 def test_two_apps_do_not_overwrite_each_other_and_the_newest_comes_first(app: Callable[[], Drafts]) -> None:

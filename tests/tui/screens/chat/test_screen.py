@@ -21,6 +21,7 @@ from engine.dataset.load import read_rows
 from engine.dataset.rows import Conversation as ConversationRow
 from engine.dataset.rows import Turn
 from engine.errors import LoratuiError, ModelError, ProcessEnded
+from engine.files.drafts import Drafts
 from engine.spec.round import Status
 from engine.spec.schema import DataSpec
 from tests.support.chat_pilot import answered, open_chat, say, transcript
@@ -409,6 +410,7 @@ async def test_leaving_asks_before_something_is_lost(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))  # where no draft can be kept
+    two.drafts = Drafts(two.workspace.root)
     async with open_app(two) as pilot:
         await open_chat(pilot)
         await pilot.press(*"half", "escape")

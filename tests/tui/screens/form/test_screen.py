@@ -10,6 +10,7 @@ from textual.events import Paste
 from textual.widgets import Input, OptionList
 
 from engine.api import Cockpit
+from engine.files.drafts import Drafts
 from engine.spec.fields import flatten, format_value, parse_value, spec_fields
 from engine.spec.overrides import set_line
 from engine.spec.presets import load_preset
@@ -224,6 +225,7 @@ async def test_leaving_asks_if_no_draft_can_be_kept(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    idle_cockpit.drafts = Drafts(idle_cockpit.workspace.root)
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
         await enter(pilot, "lora.r", "16")
         await pilot.press("escape")

@@ -8,6 +8,7 @@ import pytest
 
 from engine.api import Cockpit
 from engine.errors import StoreError
+from engine.files.drafts import Drafts
 from engine.spec.round import Round, Status
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import make_round
@@ -102,6 +103,7 @@ async def test_leaving_asks_while_a_line_is_kept_nowhere(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    three.drafts = Drafts(three.workspace.root)
     async with open_app(three) as pilot:
         await until_numbers(pilot, 1, 2, 3)
         await pilot.press("i", "x", "tab", "q")

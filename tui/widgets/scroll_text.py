@@ -7,6 +7,8 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
+from tui.widgets.key_scroll import KeyScroll
+
 
 def scroll_bindings(name: str, first: str, last: str) -> list[BindingType]:
     """Return the keys of a pane to scroll through: ids begin with `name`, `first` and `last` say where its ends are."""
@@ -20,7 +22,7 @@ def scroll_bindings(name: str, first: str, last: str) -> list[BindingType]:
     ]
 
 
-class ScrollText(VerticalScroll):
+class ScrollText(KeyScroll, VerticalScroll):
     """Scroll by lines, and to both ends."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
 from textual import on, work
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -58,9 +60,16 @@ class ChatSessionScreen(WorkspaceScreen):
             tooltip="Scroll down a page",
             id="talk.page_down",
         ),
-        Binding("up", "scroll('up')", "Up", show=False, tooltip="Scroll up a line", id="talk.up"),
-        Binding("down", "scroll('down')", "Down", show=False, tooltip="Scroll down a line", id="talk.down"),
-        Binding("ctrl+home", "scroll('home')", "Top", show=False, tooltip="Scroll to the first message", id="talk.top"),
+        Binding("up", "scroll('scroll_up')", "Up", show=False, tooltip="Scroll up a line", id="talk.up"),
+        Binding("down", "scroll('scroll_down')", "Down", show=False, tooltip="Scroll down a line", id="talk.down"),
+        Binding(
+            "ctrl+home",
+            "scroll('scroll_home')",
+            "Top",
+            show=False,
+            tooltip="Scroll to the first message",
+            id="talk.top",
+        ),
         Binding(
             "ctrl+end", "scroll('end')", "End", show=False, tooltip="Scroll to the end, and follow it", id="talk.end"
         ),
@@ -322,5 +331,6 @@ class ChatSessionScreen(WorkspaceScreen):
         if how == "end":
             transcript.to_end()
         else:
-            scroll: Callable[..., None] = getattr(transcript, f"scroll_{how}")
-            scroll(animate=False)
+            scroll: Callable[[], None] = getattr(transcript, f"action_{how}")
+            with suppress(SkipAction):  # as all of it is shown
+                scroll()

@@ -14,12 +14,13 @@ from textual.strip import Strip
 
 from engine.chat.conversation import Chat, Exchange
 from tui.screens.chat.transcript_rows import Frame, Row, exchange_rows
+from tui.widgets.key_scroll import KeyScroll
 
 INVITATION = "No messages yet. Type one below and press enter."
 FramedExchange = tuple[Exchange, Frame]
 
 
-class Transcript(ScrollView, can_focus=False):
+class Transcript(KeyScroll, ScrollView, can_focus=False):
     """Draws only the visible rows, and lays out only what changed: while an answer grows, the last exchange."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {

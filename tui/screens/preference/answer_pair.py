@@ -14,12 +14,13 @@ from textual.widgets import Static
 
 from tui.terminal.console import clean
 from tui.views.samples import question
+from tui.widgets.key_scroll import KeyScroll
 
 BESIDE_COLUMNS = 100
 EMPTY = "(empty)"
 
 
-class AnswerPair(VerticalScroll, can_focus=True, inherit_bindings=False):
+class AnswerPair(KeyScroll, VerticalScroll, can_focus=True, inherit_bindings=False):
     """Scrolls the prompt and both answers together, so that as much is visible of one answer as of the other."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -17,6 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.terminal.ansi_log import TerminalLines
+from tui.widgets.key_scroll import KeyScroll
 from tui.widgets.scroll_text import scroll_bindings
 
 MAX_MATCHES = 10_000
@@ -25,7 +26,7 @@ FOUND, FOUND_HERE = Style(underline=True, bold=True), Style(reverse=True, bold=T
 Span = tuple[int, int, int]  # a line by its index, its characters from and to
 
 
-class LogView(ScrollView, can_focus=True, inherit_bindings=False):
+class LogView(KeyScroll, ScrollView, can_focus=True, inherit_bindings=False):
     """The lines of the log that are in view.
 
     Attributes:

@@ -13,12 +13,13 @@ from textual.widgets import Static
 from engine.runs.events import Sampled
 from engine.spec.round import ACTIVE, Round
 from tui.views.samples import sample_table
+from tui.widgets.key_scroll import KeyScroll
 from tui.widgets.scroll_text import scroll_bindings
 
 LATEST = None
 
 
-class SamplePane(VerticalScroll, can_focus=True, inherit_bindings=False):
+class SamplePane(KeyScroll, VerticalScroll, can_focus=True, inherit_bindings=False):
     """Each prompt with the base model's answer and below it a later one: the latest, or the chosen one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

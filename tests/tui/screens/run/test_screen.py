@@ -233,7 +233,6 @@ async def test_answers_of_every_evaluation_can_be_gone_through(
 async def test_answers_are_scrolled(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.screens.run.screen.follow_run", lambda *_: None)  # whose first look is without answers
     round_ = idle_cockpit.queue(nano_spec)
     async with open_app(idle_cockpit) as pilot:
         screen = await open_first(pilot)

@@ -40,11 +40,23 @@ def pause(seconds: float) -> bool:
     return not worker.is_cancelled
 
 
+def while_wanted(post: Post) -> Post:
+    """Return `post` for a worker; once it is cancelled it posts nothing, not even what it has just read."""
+    worker = get_current_worker()
+
+    def post_if_wanted(message: Message) -> None:
+        if not worker.is_cancelled:
+            post(message)
+
+    return post_if_wanted
+
+
 def follow_store(cockpit: Cockpit, post: Post) -> None:
     """Post the rounds now and whenever the store changes, and keep a runner alive while there is work for one.
 
     Why no runner is at work is a notice.
     """
+    post = while_wanted(post)
     posted_state: object = object()
     asleep: tuple[str, ...] = ()  # why no runner can be started
     restarts = cockpit.runner_restarts()
@@ -80,6 +92,7 @@ def follow_run(cockpit: Cockpit, current: Callable[[], Round], snapshot: RunSnap
     `current` returns the round as the store has it. It is called before the events are read, so a round that has ended
     is always shown with its last steps. Each message carries `snapshot`.
     """
+    post = while_wanted(post)
     run = cockpit.workspace.run_dir(current().id)
     events, log = RunTail(run.events), LogTail(run.log)
     reported_round: Round | None = None
@@ -104,6 +117,7 @@ def follow_runs(cockpit: Cockpit, current: Callable[[], Sequence[Round]], post: 
 
     Each run is posted at least once. A run that has ended is read once, and again if its round is resumed.
     """
+    post = while_wanted(post)
     tails: dict[str, RunTail] = {}
     reported_rounds: dict[str, Round] = {}
     refused: set[str] = set()
@@ -133,6 +147,7 @@ def watch_runs(cockpit: Cockpit, active: Callable[[], Sequence[Round]], post: Po
 
     Events from before the call raise no alarm.
     """
+    post = while_wanted(post)
     begun = time.time()
     watched: dict[str, tuple[RunTail, RunMonitor]] = {}
     reported: dict[int, RunProgress] = {}
@@ -160,6 +175,7 @@ def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnaps
     """Post the machine's load every `MACHINE_SECONDS`, with the share of the round that `current` returns."""
     from engine.chat.client import talks_among
 
+    post = while_wanted(post)
     telemetry, tree = Telemetry(), ProcessTree()
     root = cockpit.workspace.root
     try:

@@ -18,7 +18,7 @@ import msgspec
 from engine.errors import LoratuiError, ProcessError, RoundError, SpecError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
 from engine.files.drafts import Drafts
-from engine.files.ownership import hand_over
+from engine.files.ownership import make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight import checks
@@ -277,9 +277,8 @@ class Cockpit:
     def _write_run_dir(self, queued: QueuedRound) -> RunDir:
         run = self.workspace.run_dir(queued.id)
         try:
-            run.path.mkdir(parents=True)
+            make_directory(run.path, parents=True)
             write_atomically(run.spec, encode_queued(queued))
-            hand_over(self.workspace.runs_dir)
         except OSError as error:
             shutil.rmtree(run.path, ignore_errors=True)
             raise StoreError(f"{run.path} could not be written, nothing was queued: {reason_of(error)}") from error

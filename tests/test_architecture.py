@@ -61,6 +61,22 @@ def trees() -> dict[str, ast.Module]:
     return {str(file.relative_to(ROOT)): ast.parse(file.read_text()) for file in files}
 
 
+def test_what_may_be_made_in_a_workspace_is_made_in_one_place() -> None:
+    elsewhere = {  # the person's own directories, and temporary ones
+        "engine/files/drafts.py", "engine/spec/presets.py", "engine/system/user.py", "engine/runs/provenance.py",
+        "engine/training/data/token_cache.py", "engine/files/ownership.py",
+    }  # fmt: skip
+    makers = {
+        path
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if path.startswith("engine/")
+        and isinstance(node, ast.Attribute)
+        and node.attr in {"mkdir", "makedirs", "O_CREAT", "touch"}
+    }
+    assert makers - elsewhere == {"engine/files/atomic.py"}  # which gives a new file its owner too
+
+
 def test_no_name_is_a_participle_that_hides_what_the_value_is() -> None:
     bound = [
         (path, getattr(node, "lineno", 0), name)

@@ -17,7 +17,8 @@ from msgspec import Struct
 from engine.chat.conversation import Chat
 from engine.errors import ConversationError, FileError, StoreError, reason_of
 from engine.files.atomic import NoPlainFile, link_or_copy, read_plain, sync, temporary_file, write_atomically
-from engine.files.paths import FILE_MODE, Workspace
+from engine.files.ownership import make_directory, open_writable
+from engine.files.paths import Workspace
 from engine.text.redact import redact
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
@@ -90,7 +91,7 @@ class ChatFile:
             raise StoreError(f"the conversation could not be saved in {directory}: {reason_of(error)}") from error
 
     def _write(self, data: bytes, name: str, is_exact: bool) -> Path:
-        directory = make_directory(self._workspace)
+        directory = make_conversations_directory(self._workspace)
         own = self._path if self._path is not None and self._is_own(self._path) else None
         path = directory / f"{name}.json"
         if own is None or own != path:
@@ -109,10 +110,10 @@ class ChatFile:
             return False
 
 
-def make_directory(workspace: Workspace) -> Path:
+def make_conversations_directory(workspace: Workspace) -> Path:
     """Create the directory of conversations if it is missing; raises OSError, or StoreError if it is a link."""
     directory = workspace.conversations_dir
-    directory.mkdir(mode=0o750, exist_ok=True)
+    make_directory(directory, 0o750)
     if directory.is_symlink():
         raise StoreError(f"{directory} is a link, which is never followed: put what it leads to in its place")
     return directory
@@ -223,8 +224,7 @@ def append_example(path: Path, conversation: Chat, key: str) -> None:
 
 
 def _append(path: Path, row: bytes) -> None:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE)
+    descriptor = open_writable(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -16,6 +16,7 @@ from msgspec import Struct
 from engine.compare.columns import format_interval, format_loss, interval_of
 from engine.errors import RoundError
 from engine.files.atomic import read_plain, write_atomically
+from engine.files.ownership import make_directory
 from engine.files.paths import RunDir
 from engine.runs.scores import Scores
 from engine.spec.schema import DataSpec
@@ -79,7 +80,7 @@ _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 def write_evaluation(run: RunDir, evaluation: ExtraEvaluation) -> None:
     """Save an evaluation; it replaces an earlier one of the same rows in the same format."""
-    run.evaluations.mkdir(exist_ok=True)
+    make_directory(run.evaluations)
     write_atomically(run.evaluations / f"{_name(evaluation)}.json", msgspec.json.encode(evaluation))
 
 

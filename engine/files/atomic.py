@@ -17,8 +17,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from engine.files.ownership import take_over
-from engine.files.paths import FILE_MODE
+from engine.files.ownership import FILE_MODE, take_over
 
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
 MAX_BYTES = 16 * 1024 * 1024  # far more than any spec, preset or manifest needs

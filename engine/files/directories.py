@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.files.atomic import sync
+from engine.files.ownership import make_directory
 
 
 def write_directory(target: Path, write: Callable[[Path], None]) -> None:
@@ -15,7 +16,7 @@ def write_directory(target: Path, write: Callable[[Path], None]) -> None:
     new, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
     for remains in (new, old):
         _remove(remains)
-    new.mkdir(parents=True)
+    make_directory(new, parents=True)
     try:
         write(new)
         for file in new.iterdir():

@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+FILE_MODE = 0o640  # of new files in a workspace; the umask decides whether the group may read them
 KEPT_ATTRIBUTES = ("system.posix_acl_access", "security.selinux", "user.")  # of xattr(7)
 
 
@@ -41,6 +42,35 @@ def take_over(descriptor: int, replaced: Path) -> None:
         for name in os.listxattr(replaced):
             if name.startswith(KEPT_ATTRIBUTES):
                 os.setxattr(descriptor, name, os.getxattr(replaced, name))
+
+
+def make_directory(path: Path, mode: int = 0o777, *, parents: bool = False) -> None:
+    """Make a directory that may exist, with `parents` also those above it; what root makes becomes the owner's.
+
+    Raises:
+        OSError: it cannot be made, or something else is in its place.
+    """
+    if parents and not path.parent.is_dir():
+        make_directory(path.parent, parents=True)
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        hand_over(path)
+
+
+def open_writable(path: Path, flags: int, mode: int = FILE_MODE) -> int:
+    """Open a file to write to, as `os.open` does, never through a link, and create it if it is missing.
+
+    A file of root's that has one name becomes that of the owner of its directory.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, mode)
+    status = os.fstat(descriptor)
+    if status.st_uid == 0 and status.st_nlink == 1 and stat.S_ISREG(status.st_mode):
+        _give_to_owner_of(path.parent, descriptor)
+    return descriptor
 
 
 def hand_over(path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from platformdirs import user_config_path
 
 from engine.errors import FileError, RoundError, reason_of
+from engine.files.ownership import open_writable
 
-FILE_MODE = 0o640  # of new files in a workspace; the umask decides whether the group may read them
 ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 CHECKPOINT_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")  # by the step it was written after
 
@@ -113,7 +113,7 @@ class RunDir:
 
     def open_log(self) -> BinaryIO:
         """Open the log to append to; raises OSError if it is a link or the disk refuses."""
-        return open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE), "ab")
+        return open(open_writable(self.log, os.O_WRONLY | os.O_APPEND), "ab")
 
     @property
     def spec(self) -> Path:

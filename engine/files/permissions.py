@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import FileError, reason_of
+from engine.files.ownership import make_directory, open_writable
 from engine.files.paths import Workspace
 
 PRIVATE_UMASK, SHARED_UMASK = 0o077, 0o027
@@ -42,8 +43,8 @@ def share(workspace: Workspace) -> str:
         LoratuiError: a permission cannot be changed.
     """
     try:
-        workspace.runs_dir.mkdir(mode=0o700, exist_ok=True)
-        os.close(os.open(workspace.shared_sign, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        make_directory(workspace.runs_dir, 0o700)
+        os.close(open_writable(workspace.shared_sign, os.O_WRONLY, 0o600))
         for path in _ours(workspace):
             mode = path.stat().st_mode
             path.chmod(stat.S_IMODE(mode) | READ | (ENTER if stat.S_ISDIR(mode) else 0))

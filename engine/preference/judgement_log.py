@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from engine.errors import StoreError, reason_of
 from engine.files.atomic import read_plain, sync
-from engine.files.paths import FILE_MODE
+from engine.files.ownership import open_writable
 
 MAX_JUDGEMENTS_BYTES = 256 * 1024 * 1024
 Preference = Literal["first", "second", "tie", "skip"]
@@ -141,8 +141,7 @@ def append_judgement(path: Path, line: Judgement | Retraction) -> None:
 
 
 def _append(path: Path, line: bytes) -> None:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE)
+    descriptor = open_writable(path, os.O_RDWR | os.O_APPEND)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a file", str(path))

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from engine.files.ownership import make_directory
 from engine.files.paths import RunDir
 from engine.runner.gpu_slots import GPU_VARIABLE
 from engine.runner.liveness import LivenessMonitor, Stall, StallLimits
@@ -141,7 +142,7 @@ def launch(run: RunDir, command: list[str], gpu: str | None, limits: StallLimits
     Raises:
         OSError: it cannot be started, or the run's earlier events cannot be read.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
+    make_directory(run.path, parents=True)
     engine = RunningEngine(run, limits)
     lock = acquire_inheritable_lock(run.lock)
     if lock is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.errors import FileError, LoratuiError, reason_of
+from engine.files.ownership import make_directory, open_writable
 from engine.files.paths import Workspace
 from engine.spec.round import ACTIVE, Round, Status
 from engine.system.locks import acquire_inheritable_lock
@@ -111,7 +112,7 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> Star
     It survives this process, its terminal and its SSH session: own session, no inherited terminal or pipe. It inherits
     the workspace's lock, so that it counts as at work from the first moment on, while it still imports.
     """
-    workspace.runs_dir.mkdir(exist_ok=True)
+    make_directory(workspace.runs_dir)
     try:
         lock = acquire_inheritable_lock(workspace.runner_lock)
     except OSError as error:
@@ -119,7 +120,7 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> Star
     if lock is None:
         return None
     try:
-        with workspace.runner_log.open("ab") as log:
+        with open(open_writable(workspace.runner_log, os.O_WRONLY | os.O_APPEND), "ab") as log:
             process = subprocess.Popen(
                 [*(command or [sys.executable, "-P", "-m", "engine.runner"]), str(workspace.root)],
                 stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from engine.alerts.notify import call_by_command
 from engine.alerts.run_monitor import Alarm, RunMonitor, ending_alarm
 from engine.errors import RoundError, StoreError, StoreMissing
-from engine.files.ownership import hand_over
+from engine.files.ownership import hand_over, make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.runner.engine_process import RunningEngine, launch
 from engine.runner.gpu_slots import GpuSlots
@@ -87,7 +87,7 @@ class Runner:
 
     def run(self) -> None:
         """Train until the queue is empty, unless another runner is at work."""
-        self._workspace.runs_dir.mkdir(exist_ok=True)
+        make_directory(self._workspace.runs_dir)
         if (lock := inherit_lock(RUNNER_LOCK_VARIABLE, self._workspace.runner_lock)) is not None:
             try:
                 self._run_queue()

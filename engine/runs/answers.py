@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.files.atomic import read_plain, write_atomically
+from engine.files.ownership import make_directory
 from engine.files.paths import RunDir
 
 MAX_ANSWERS_BYTES = 256 * 1024 * 1024
@@ -25,7 +26,7 @@ class Answer(Struct, frozen=True):
 
 def write_answers(run: RunDir, step: int, answers: Sequence[Answer]) -> None:
     """Write the answers of the model after `step`, one JSON object a line; raises OSError if the disk refuses."""
-    run.answers.mkdir(exist_ok=True)
+    make_directory(run.answers)
     write_atomically(run.answers / f"step-{step}.jsonl", msgspec.json.Encoder().encode_lines(answers))
 
 

@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from engine.files.paths import FILE_MODE, RunDir
+from engine.files.ownership import open_writable
+from engine.files.paths import RunDir
 
 RUN_VARIABLE = "LORATUI_RUN"  # `run_key`, in the environment of the engine and of all that it starts
 LOCK_VARIABLE = "LORATUI_LOCK_FD"
@@ -50,7 +51,7 @@ class Heartbeat:
     def _beat(self) -> None:
         while True:
             with contextlib.suppress(OSError):  # even a full disk lets an existing file be touched
-                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE))
+                os.close(open_writable(self._path, os.O_WRONLY))
                 os.utime(self._path, follow_symlinks=False)
             if self._over.wait(BEAT_SECONDS):
                 return

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from engine.files.atomic import open_nonblocking
-from engine.files.paths import FILE_MODE, RunDir
+from engine.files.ownership import open_writable
+from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent, Step, decode_event, encode_event, line_start
 from engine.runs.step_columns import BlockWriter
 
@@ -33,7 +34,7 @@ class EventWriter:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._synced = clock()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE)
+        self._descriptor = open_writable(path, os.O_RDWR | os.O_APPEND)
         try:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is not a file", str(path))

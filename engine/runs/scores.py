@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.files.atomic import read_plain, write_atomically
+from engine.files.ownership import make_directory
 from engine.files.paths import RunDir
 
 MAX_SCORES_BYTES = 256 * 1024 * 1024
@@ -34,7 +35,7 @@ class Scores(Struct, frozen=True):
 
 def write_scores(run: RunDir, step: int, scores: Scores) -> None:
     """Write the scores of the evaluation after `step`; raises OSError if the disk refuses."""
-    run.scores.mkdir(exist_ok=True)
+    make_directory(run.scores)
     write_atomically(run.scores / f"step-{step}.json", msgspec.json.encode(scores))
 
 

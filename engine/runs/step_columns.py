@@ -19,7 +19,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.files.atomic import open_nonblocking
-from engine.files.paths import FILE_MODE
+from engine.files.ownership import open_writable
 from engine.runs.curve import ROW_BYTES, Steps, read_steps, unpack_steps
 from engine.runs.events import Step, decode_event
 
@@ -77,8 +77,7 @@ class BlockWriter:
     def _write(self, block: bytes) -> None:
         """Append a block whole or not at all, or raise OSError."""
         if self._descriptor is None:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-            self._descriptor = os.open(self._path, flags, FILE_MODE)
+            self._descriptor = open_writable(self._path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
             if not BEGINNING.startswith(os.pread(self._descriptor, len(BEGINNING), 0)):
                 raise OSError(errno.EEXIST, "it is another program's file", str(self._path))
             end = max((block.place for block in blocks_in(self._descriptor, self._log)), default=0)

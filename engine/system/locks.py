@@ -6,6 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from engine.files.ownership import open_writable
+
 
 def acquire_inheritable_lock(path: Path) -> int | None:
     """Lock a file and return a descriptor that a child can inherit; None if another process holds the lock.
@@ -15,7 +17,7 @@ def acquire_inheritable_lock(path: Path) -> int | None:
     Raises:
         OSError: the file cannot be created or opened, or is a link.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = open_writable(path, os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

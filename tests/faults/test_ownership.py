@@ -12,16 +12,28 @@ from pathlib import Path
 import pytest
 
 from engine.api import Cockpit
+from engine.chat.conversation import Chat, ChatAnswer, Exchange, Speaker
+from engine.chat.history import ChatFile, append_example
+from engine.compare.extra_evaluations import write_evaluation
 from engine.files.atomic import write_atomically
+from engine.files.directories import write_directory
 from engine.files.paths import Workspace
+from engine.preference.judgement_log import append_judgement
+from engine.report.export import write_export
+from engine.runner.launcher import start_runner
+from engine.runs.engine_contract import Heartbeat
+from engine.runs.event_log import EventWriter
 from engine.spec.round import Status
-from engine.spec.schema import Spec
+from engine.spec.schema import ModelSpec, Spec
 from engine.store.round_store import RoundStore
+from engine.system.locks import acquire_inheritable_lock
 from tests.support.fake_engine import Script
 from tests.support.faults.tried import Tried
+from tests.support.judged import preferred
 from tests.support.processes import ROOT
+from tests.support.recorded_runs import scored_on
 from tests.support.rounds import make_round
-from tests.support.waiting import await_status
+from tests.support.waiting import await_status, await_true
 
 OWNER = (12345, 23456)  # of nobody here
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -53,6 +65,37 @@ def test_root_leaves_a_workspace_its_owner_s(
     tried("F32", "files that root replaced or made in a user's workspace", len(owners(workspace.root)), len(strangers))
     assert strangers == {}
     assert workspace.store_path.stat().st_mode & 0o777 == 0o640
+
+
+@needs_root
+def test_everything_else_that_root_makes_is_the_owner_s_at_once(
+    empty_directory: Path, idle_cockpit: Cockpit, nano_spec: Spec, tried: Tried
+) -> None:
+    workspace = idle_cockpit.workspace
+    give(workspace.root)
+    run = workspace.run_dir(idle_cockpit.queue(nano_spec).id)
+    talk = Chat(
+        ModelSpec("some/model"), (Speaker(run.name, 1),), exchanges=(Exchange("Why?", {run.name: ChatAnswer("So.")}),)
+    )
+    ChatFile(workspace).save(talk)
+    append_example(workspace.root / "examples.jsonl", talk, talk.speakers[0].key)
+    append_judgement(workspace.judgements, preferred("Why?", "first"))
+    write_evaluation(run, scored_on("other.jsonl", 3.0))
+    write_export(workspace.root / "rounds.csv", "number\n1\n")
+    start_runner(workspace, [sys.executable, "-c", "print('at work')"])
+    with run.open_log(), Heartbeat(run.heartbeat):
+        EventWriter(run.events).close()
+        write_directory(run.adapter, lambda directory: directory.joinpath("config").touch())
+        descriptor = acquire_inheritable_lock(run.lock)
+        assert descriptor is not None
+        os.close(descriptor)
+        await_true(run.heartbeat.exists, "a heartbeat")
+    idle_cockpit.share()
+    idle_cockpit.remove(1)
+    strangers = {path: owner for path, owner in owners(workspace.root).items() if owner != OWNER}
+    strangers.pop(f"runs/{run.name}/adapter/config", None)  # of a library; the runner gives it over at the end
+    tried("F32", "logs, locks, talks, judgements, evaluations, exports and marks that root made", 14, len(strangers))
+    assert strangers == {}
 
 
 AS_ANOTHER = """

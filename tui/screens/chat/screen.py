@@ -21,7 +21,7 @@ from engine.chat.history import (
     check_name,
     default_name,
     find_conversations,
-    make_directory,
+    make_conversations_directory,
 )
 from engine.chat.participants import check_base, find_speakers
 from engine.errors import FileError, LoratuiError, StoreError
@@ -282,7 +282,7 @@ class ChatScreen(ChatSessionScreen):
         path = workspace.root / expanded(Path(file))
         try:
             if path.parent == workspace.conversations_dir:
-                await asyncio.to_thread(make_directory, workspace)
+                await asyncio.to_thread(make_conversations_directory, workspace)
             await asyncio.to_thread(append_example, path, conversation, key)
         except LoratuiError as error:
             self.post_message(ActionFailed(error))

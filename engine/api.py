@@ -28,7 +28,7 @@ from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queu
 from engine.spec.schema import Spec, with_portable_paths
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
-from engine.store.trash import Removed, delete_run
+from engine.store.trash import Removed, delete_run, run_bytes
 from engine.text.redact import holds_secret
 
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
@@ -192,6 +192,10 @@ class Cockpit:
         """Return the rounds in the trash, the last removed one first."""
         return sorted(self.store.removed(), key=lambda removed: -removed.removed)
 
+    def trash_bytes(self) -> int:
+        """Return how much of the disk the trash occupies."""
+        return sum(run_bytes(self.workspace, removed) for removed in self.store.removed())
+
     def empty_trash(self, removed: Sequence[Removed] | None = None) -> list[Removed]:
         """Delete rounds in the trash for good, all of them unless some are given; return those that it deleted.
 
@@ -218,6 +222,7 @@ class Cockpit:
         A front end calls it when it starts, never when it ends: a terminal that dies must not delete anything.
         """
         if not self.readonly and self.store.is_at_home():
+            self.store.redate_removed()
             self.empty_trash([removed for removed in self.store.removed() if removed.expires < time.time()])
 
     def annotate(

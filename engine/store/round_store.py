@@ -8,6 +8,7 @@ the backup and from `runs/`. Per-step values are never stored here.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ from engine.store.json_format import SCHEMA, Tables, refuse_newer
 from engine.store.json_storage import AtomicJSONStorage, Signature
 from engine.store.repair import last_number, meta_of, notices_of, rebuild, repair, with_identity
 from engine.store.store_lock import StoreLock
-from engine.store.trash import Removed, forget, move_from_trash, move_to_trash, removed_in
+from engine.store.trash import Removed, forget, move_from_trash, move_to_trash, redate, removed_in
 
 
 class RoundStore:
@@ -188,6 +189,13 @@ class RoundStore:
     def removed(self) -> list[Removed]:
         """Return the rounds in the trash, by number."""
         return removed_in(self._read())
+
+    def redate_removed(self) -> None:
+        """Have the week of each round that was removed while the clock was wrong begin now."""
+        now = time.time()
+        if any(removed.is_misdated(now) for removed in self.removed()):
+            with self._draft() as draft:
+                redate(draft, now)
 
     def restore(self, number: int) -> Round:
         """Bring a round back from the trash; raises RoundError if it is not there."""

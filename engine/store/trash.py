@@ -42,8 +42,12 @@ class Removed(Struct, frozen=True):
 
     @property
     def expires(self) -> float:
-        """When it is deleted for good, in seconds since the epoch; never by itself if the clock was wrong."""
+        """When it is deleted for good, in seconds since the epoch; not by itself before a wrong time is corrected."""
         return self.removed + TRASH_SECONDS if self.removed >= (self.created or 0.0) else float("inf")
+
+    def is_misdated(self, now: float) -> bool:
+        """Return True if the clock was wrong when it was removed, as far as `now` is right."""
+        return self.removed > now or self.removed < (self.created or 0.0) <= now
 
 
 def run_bytes(workspace: Workspace, removed: Removed) -> int:
@@ -119,6 +123,16 @@ def move_from_trash(draft: TinyDB, number: int) -> dict[str, Any]:
     forget(draft, [number])
     draft.table("rounds").insert(Document(document, doc_id=number))
     return document
+
+
+def redate(draft: TinyDB, now: float) -> None:
+    """Have the week of each round that was removed while the clock was wrong begin now."""
+    for removed in removed_in(draft.storage.read() or {}):
+        if removed.is_misdated(now):
+            stored = draft.table(TABLE).get(doc_id=removed.number)
+            assert isinstance(stored, Document)
+            forget(draft, [removed.number])
+            draft.table(TABLE).insert(Document({**stored, "removed": now}, doc_id=removed.number))
 
 
 def forget(draft: TinyDB, numbers: Iterable[int]) -> None:

@@ -337,6 +337,21 @@ def test_round_deleted_while_the_clock_was_wrong_is_kept(
     assert idle_cockpit.restore(removed.number) == removed
 
 
+@pytest.mark.parametrize("then", [1000.0, time.time() + 400 * 86400])
+def test_week_of_a_round_deleted_while_the_clock_was_wrong_begins_when_that_is_seen(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, then: float
+) -> None:
+    removed = idle_cockpit.queue(nano_spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: then)
+        idle_cockpit.remove(removed.number)
+    now = time.time()
+    for days, remains in ((0, True), (6.9, True), (7.1, False)):
+        monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
+        idle_cockpit.purge_trash()
+        assert bool(idle_cockpit.trash()) == bool(run_dirs(idle_cockpit)) == remains, days
+
+
 def test_rebuild_brings_no_removed_round_back(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     remaining, removed = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
     idle_cockpit.remove(removed.number)

@@ -17,12 +17,15 @@ from engine.store.trash import Removed, run_bytes
 from engine.system.doctor import Finding
 from engine.text.humanize import format_bytes
 from tui.terminal.console import PlainConsole, clean_line, say
+from tui.views.trash import trash_size
 
 
 def rm(cockpit: Cockpit, options: argparse.Namespace) -> int:
     number = cockpit.remove(options.number).number
     say(f"round {number} is in the trash for a week: `loratui trash restore {number}` brings it back")
     cockpit.purge_trash()
+    if size := trash_size(cockpit):
+        say(size)
     return 0
 
 
@@ -52,7 +55,7 @@ def trash_restore(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def trash_empty(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    total = sum(run_bytes(cockpit.workspace, each) for each in cockpit.trash())
+    total = cockpit.trash_bytes()
     count = len(cockpit.empty_trash())
     freed = f"; {format_bytes(total)} of the disk are free again" if total else ""
     say(f"{count} round{'s are' if count != 1 else ' is'} deleted for good{freed}" if count else "the trash is empty")
@@ -66,7 +69,7 @@ def trash_finding(cockpit: Cockpit) -> Iterator[Finding]:
         if not removed:
             yield Finding("trash", "empty")
             return
-        total = format_bytes(sum(run_bytes(cockpit.workspace, each) for each in removed))
+        total = format_bytes(cockpit.trash_bytes())
         next_expiry = _moment(min(each.expires for each in removed))
         rounds = f"{len(removed)} round{'s' * (len(removed) != 1)}"
         yield Finding("trash", f"{rounds}, {total or '0 B'}, the first kept until {next_expiry}: `loratui trash empty`")

@@ -35,6 +35,15 @@ def test_deleted_round_comes_back(workspace: Workspace, deleted: Path, capsys: p
     assert "round 1 is not in the trash" in capsys.readouterr().err
 
 
+def test_deletion_says_how_much_the_trash_occupies_if_it_is_much(
+    idle_cockpit: Cockpit, nano_spec: Spec, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.api.run_bytes", lambda *_: 3 * 1024**3)
+    idle_cockpit.queue(nano_spec)
+    assert loratui(idle_cockpit.workspace, "rm", "1") == 0
+    assert "the trash occupies 3.0 GiB: `loratui trash empty` frees it\n" in capsys.readouterr().out
+
+
 def test_trash_is_listed(workspace: Workspace, deleted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert loratui(workspace, "trash") == 0
     title, row = capsys.readouterr().out.splitlines()

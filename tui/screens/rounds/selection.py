@@ -15,6 +15,7 @@ from engine.spec.round import ACTIVE, RESUMABLE, STOPPABLE, WAITING, Round, Stat
 from tui.messages import ActionDone, ActionFailed, RunWanted, WriteRefused
 from tui.screens.dialogs.confirm import confirm
 from tui.screens.workspace_screen import WorkspaceScreen
+from tui.views.trash import trash_size
 
 Act = Callable[[Round], Round]
 
@@ -156,6 +157,7 @@ class SelectedRoundsScreen(WorkspaceScreen):
             f"{rounds_are(rounds)} deleted{rest}",
             undo=lambda round_: self.cockpit.restore(round_.number),
             undo_text=f"{rounds_are(rounds)} restored",
+            remark=lambda: trash_size(self.cockpit),
         )
 
     def action_undo(self) -> None:
@@ -173,9 +175,18 @@ class SelectedRoundsScreen(WorkspaceScreen):
 
     @work(thread=True, group="cockpit")
     def do_to_each(
-        self, rounds: Sequence[Round], act: Act, text: str = "", *, undo: Act | None = None, undo_text: str = ""
+        self,
+        rounds: Sequence[Round],
+        act: Act,
+        text: str = "",
+        *,
+        undo: Act | None = None,
+        undo_text: str = "",
+        remark: Callable[[], str] = str,
     ) -> None:
         """Call `act` with each round, then show `text`; with `undo` the key `z` undoes it for each of them.
+
+        What `remark` returns afterwards, in this thread, is added to the text.
 
         If the store refuses a write, the rounds that remain can be tried again from the banner.
         """
@@ -193,12 +204,16 @@ class SelectedRoundsScreen(WorkspaceScreen):
             self.undoable.append(Undoable(done, undo, undo_text))
         if isinstance(refusal, StoreError):
             self.post_message(
-                WriteRefused(refusal, lambda: self.do_to_each(remaining, act, text, undo=undo, undo_text=undo_text))
+                WriteRefused(
+                    refusal,
+                    lambda: self.do_to_each(remaining, act, text, undo=undo, undo_text=undo_text, remark=remark),
+                )
             )
         elif refusal is not None:
             self.post_message(ActionFailed(refusal))
         elif done and text:
-            self.post_message(ActionDone(f"{text}: press z to undo" if undo is not None else text))
+            sentence = f"{text}: press z to undo" if undo is not None else text
+            self.post_message(ActionDone("; ".join(filter(None, (sentence, remark())))))
 
 
 def _restored(outcome: tuple[Round | None, int]) -> ActionDone:

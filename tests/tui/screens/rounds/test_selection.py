@@ -66,6 +66,18 @@ async def test_deleted_rounds_come_back_with_undo(cockpit: Cockpit) -> None:
         assert not screen.undoable
 
 
+async def test_deletion_says_how_much_the_trash_occupies_if_it_is_much(
+    cockpit: Cockpit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.api.run_bytes", lambda *_: 2 * 1024**3)
+    screen = StandInScreen(cockpit, [1, 3])
+    app = StandInApp(screen)
+    sentence = "rounds 1 and 3 are deleted: press z to undo; the trash occupies 4.0 GiB: `loratui trash empty` frees it"
+    async with app.run_test() as pilot:
+        screen.action_remove()
+        await until(pilot, lambda: sentence in app.notices, "the notice")
+
+
 def has_rounds(cockpit: Cockpit, expected: list[int]) -> bool:
     return numbers(cockpit) == expected
 

@@ -22,7 +22,7 @@ from engine.files.ownership import make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight import checks
-from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner
+from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner, why_idle
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order, turns_in_order
 from engine.spec.schema import Spec, with_portable_paths
@@ -104,6 +104,10 @@ class Cockpit:
     def runner_failure(self) -> str:
         """Say how the runner that this object started has died; "" if it has not."""
         return self._runner.failure() if self._runner is not None else ""
+
+    def why_idle(self) -> str:
+        """Say that rounds wait although no runner is at work, and how the last one died; "" if that is not so."""
+        return "" if self.readonly else why_idle(self.workspace, self.store.rounds())
 
     def runner_restarts(self) -> RunnerRestarts:
         """Return what keeps a runner at work for a front end that waits for it."""

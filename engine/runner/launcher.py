@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.errors import FileError, LoratuiError, reason_of
+from engine.files.atomic import NoPlainFile, open_plain
 from engine.files.ownership import make_directory, open_writable
 from engine.files.paths import Workspace
 from engine.spec.round import ACTIVE, Round, Status
@@ -21,6 +23,7 @@ from engine.system.locks import acquire_inheritable_lock
 
 RUNNER_LOCK_VARIABLE = "LORATUI_RUNNER_LOCK_FD"
 UNFINISHED = ACTIVE | {Status.QUEUED}
+START = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d runner started")
 TAIL_BYTES = 4096
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
@@ -43,18 +46,8 @@ class StartedRunner:
         if not code:
             return ""
         end = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        line = self._last_line()
+        line = _last_line(self._log, self._log_bytes)
         return f"the runner {end}" + (f" ({line})" if line else "") + f": see {self._log}"
-
-    def _last_line(self) -> str:
-        try:
-            with self._log.open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(self._log_bytes, size - TAIL_BYTES))
-                lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
-        except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class RunnerRestarts:
@@ -121,6 +114,8 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> Star
         return None
     try:
         with open(open_writable(workspace.runner_log, os.O_WRONLY | os.O_APPEND), "ab") as log:
+            log.write(time.strftime("%Y-%m-%d %H:%M:%S runner started\n").encode())
+            log.flush()
             process = subprocess.Popen(
                 [*(command or [sys.executable, "-P", "-m", "engine.runner"]), str(workspace.root)],
                 stdin=subprocess.DEVNULL,
@@ -151,6 +146,33 @@ def runner_is_alive(workspace: Workspace) -> bool:
 
 def _unusable(lock: Path, error: OSError) -> FileError:
     return FileError(f"{lock} cannot be used as a lock: {reason_of(error)}")
+
+
+def why_idle(workspace: Workspace, rounds: list[Round]) -> str:
+    """Say that rounds wait although no runner is at work, and what the last one printed; "" if that is not so.
+
+    Raises:
+        FileError: the lock cannot be looked at.
+    """
+    count = sum(round_.status in UNFINISHED for round_ in rounds)
+    if not count or runner_is_alive(workspace):
+        return ""
+    line = _last_line(workspace.runner_log)
+    death = f", as the last one died ({line})" if line else ""
+    return f"no runner is at work for {count} unfinished round{'s' * (count != 1)}{death}: see {workspace.runner_log}"
+
+
+def _last_line(log: Path, begin: int = 0) -> str:
+    """Return the last line that a runner printed after `begin`; "" if the last one that was started printed nothing."""
+    try:
+        with open_plain(log) as file:
+            size = file.seek(0, 2)
+            file.seek(max(begin, size - TAIL_BYTES))
+            lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
+    except (OSError, NoPlainFile):
+        return ""
+    line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return "" if START.fullmatch(line) else line
 
 
 def needs_runner(rounds: list[Round]) -> bool:

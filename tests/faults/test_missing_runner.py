@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
+import pytest
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
-from engine.runner.launcher import start_runner
+from engine.runner.launcher import runner_is_alive, start_runner
 from engine.runs.event_log import read_events
 from engine.spec.fields import flatten
 from engine.spec.round import Status
@@ -21,7 +24,10 @@ from tests.support.fake_loratui import FRONT_END_COMMAND
 from tests.support.faults.tried import Tried
 from tests.support.pilot import OpenApp, until
 from tests.support.pilot import open_app as open_app
+from tests.support.processes import end_processes_of
 from tests.support.waiting import await_rounds, await_true
+from tui.cli.main import main
+from tui.cli.runner import runner_finding
 from tui.widgets.banner import Banner
 
 Follow = Callable[[Script], None]
@@ -90,3 +96,70 @@ async def test_app_says_that_the_runner_died(
             "the banner",
         )
     tried("F29", "dead at its start, under the app", 1)
+
+
+DEATH = "no runner is at work for 1 unfinished round, as the last one died (KeyError: 'no such user'): see {log}"
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (["ls"], "; another one is started"),
+        (["ls", "--json"], "; another one is started"),
+        (["queue"], "; another one is started"),
+        (["show", "1"], "; `loratui queue` starts another one"),
+    ],
+    ids=["ls", "ls --json", "queue", "show"],
+)
+def test_death_of_a_runner_that_nobody_saw_is_told(
+    idle_cockpit: Cockpit,
+    nano_spec: Spec,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    ending: str,
+    tried: Tried,
+) -> None:
+    workspace = idle_cockpit.workspace
+    idle_cockpit.queue(nano_spec)
+    for code in ("raise KeyError('an earlier one')", "raise KeyError('no such user')"):
+        start_runner(workspace, [sys.executable, "-c", code])
+        await_true(lambda: not runner_is_alive(workspace), "its death")
+    assert main([*words, "--workspace", str(workspace.root)], lambda _: None) == 0
+    sentence = f"loratui: {DEATH.format(log=workspace.runner_log)}{ending}\n"
+    printed = capsys.readouterr()
+    tried("F29", f"dead before, seen by `loratui {' '.join(words)}`", 1, int(sentence not in printed.err))
+    assert sentence in printed.err and "no runner" not in printed.out
+
+
+def test_runner_that_was_killed_is_not_blamed_for_what_an_earlier_one_printed(
+    idle_cockpit: Cockpit, nano_spec: Spec, tried: Tried
+) -> None:
+    workspace = idle_cockpit.workspace
+    assert idle_cockpit.why_idle() == ""
+    idle_cockpit.queue(nano_spec)
+    for code in ("raise KeyError('an earlier one')", "import os; os.kill(os.getpid(), 9)"):
+        start_runner(workspace, [sys.executable, "-c", code])
+        await_true(lambda: not runner_is_alive(workspace), "its death")
+    assert idle_cockpit.why_idle() == f"no runner is at work for 1 unfinished round: see {workspace.runner_log}"
+    (finding,) = runner_finding(idle_cockpit)
+    assert finding.value == idle_cockpit.why_idle() and finding.advice is not None
+    runner = start_runner(workspace, [sys.executable, "-c", "import time; time.sleep(1000)"])
+    assert runner is not None and idle_cockpit.why_idle() == "" and [*runner_finding(idle_cockpit)] == []
+    end_processes_of(workspace.root)
+    tried("F29", "killed without a word after one that died with one", 1)
+
+
+@pytest.mark.parametrize("place", ["a link", "a pipe", "a directory", "bytes"])
+def test_log_that_is_none_is_not_quoted(idle_cockpit: Cockpit, nano_spec: Spec, place: str, tmp_path: Path) -> None:
+    idle_cockpit.queue(nano_spec)
+    log = idle_cockpit.workspace.runner_log
+    places: dict[str, Callable[[], object]] = {
+        "a link": lambda: log.symlink_to(tmp_path / "secret"),
+        "a pipe": lambda: os.mkfifo(log),
+        "a directory": log.mkdir,
+        "bytes": lambda: log.write_bytes(b"\xff\x1b[31m\n\n"),
+    }
+    places[place]()
+    (tmp_path / "secret").write_text("a secret")
+    sentence = idle_cockpit.why_idle()
+    assert sentence.startswith("no runner is at work for 1 unfinished round") and "secret" not in sentence

@@ -17,7 +17,7 @@ from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from tests.support.fake_engine import Script, result_at
-from tests.support.processes import is_running, start_fake_runner
+from tests.support.processes import is_running, printed_by_runners, start_fake_runner
 from tests.support.rounds import damage
 from tests.support.waiting import await_rounds, await_status, await_true
 
@@ -126,7 +126,7 @@ def test_runners_started_at_once_train_once(
     await_status(store, 2, Status.FINISHED)
     await_true(lambda: not runner_is_alive(workspace), "the runners' end")
     assert [len(engines_of(workspace, round_)) for round_ in rounds] == [1, 1]
-    assert workspace.runner_log.read_text() == ""
+    assert printed_by_runners(workspace) == ""
 
 
 def test_store_damaged_beneath_a_runner_is_mended_and_training_goes_on(
@@ -140,4 +140,4 @@ def test_store_damaged_beneath_a_runner_is_mended_and_training_goes_on(
     assert len(engines_of(workspace, round_)) == 1
     assert not is_running(engine)
     assert [aside.read_bytes() for aside in workspace.root.glob("*.damaged")] == [b"{broken"]
-    assert workspace.runner_log.read_text() == ""
+    assert printed_by_runners(workspace) == ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from engine.files.paths import Workspace
-from engine.runner.launcher import StartedRunner, start_runner
+from engine.runner.launcher import START, StartedRunner, start_runner
 from tests.support.fake_runner import RUNNER_COMMAND
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +43,12 @@ def end_processes_of(directory: Path) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         time.sleep(0.01)
+
+
+def printed_by_runners(workspace: Workspace) -> str:
+    """Return the runner's log without the lines on when one was started."""
+    lines = workspace.runner_log.read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not START.fullmatch(line.strip()))
 
 
 def start_fake_runner(workspace: Workspace) -> StartedRunner | None:

@@ -20,6 +20,7 @@ from engine.errors import FileError, UsageError
 from engine.files.paths import current_directory
 from engine.report.comparison_document import picture_beside, write_comparison
 from engine.report.export import export_rounds, json_text, round_fields, to_json, write_export
+from engine.runner.launcher import UNFINISHED
 from engine.runs.event_log import read_events
 from engine.runs.events import Provenance, Sampled, Started
 from engine.runs.provenance import provenance_lines
@@ -38,6 +39,7 @@ from tui.cli.ls import ls as ls
 from tui.cli.ranking import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
+from tui.cli.runner import runner_finding, say_if_idle, wake_runner
 from tui.cli.trash import rm as rm
 from tui.cli.trash import trash as trash
 from tui.cli.trash import trash_empty as trash_empty
@@ -65,6 +67,8 @@ def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
         }  # fmt: skip
         say_json(json_text(round_fields(round_) | extra_fields))
         return 0
+    if round_.status in UNFINISHED:
+        say_if_idle(cockpit)
     _print_round(round_, as_json=False)
     if evaluations:
         say("")
@@ -158,7 +162,7 @@ def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = cockpit.store.rounds()
     waiting = in_queue_order(round_ for round_ in rounds if round_.status in WAITING)
     unfinished = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
-    cockpit.wake_runner()
+    wake_runner(cockpit)
     if options.json:
         say_json(to_json(unfinished), end="")
         return 0
@@ -245,7 +249,7 @@ def keys(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def doctor(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    findings = [*examine(cockpit.workspace), *trash_finding(cockpit)]
+    findings = [*examine(cockpit.workspace), *runner_finding(cockpit), *trash_finding(cockpit)]
     if options.json:
         say_json(json_text([_finding_fields(finding) for finding in findings]))
         return 0

@@ -16,6 +16,7 @@ from engine.compare.leaders import find_leaders
 from engine.compare.query import by_number, filter_rounds, group_rounds, sort_rounds, why_none
 from engine.report.export import to_json
 from engine.spec.round import Round
+from tui.cli.runner import wake_runner
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
 
 LISTED = (
@@ -37,7 +38,7 @@ def ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     all_rounds = by_number(rounds)
     rounds = sort_rounds(filter_rounds(rounds, options.filter, all_rounds), options.sort, all_rounds)
     groups = group_rounds(rounds, options.group, all_rounds) if options.group else []
-    cockpit.wake_runner()
+    wake_runner(cockpit)
     if options.json:
         say_json(to_json(round_ for group in groups for round_ in group.rounds) if groups else to_json(rounds), end="")
         return 0

@@ -14,6 +14,7 @@ from engine.files.paths import Workspace
 from engine.runner.launcher import RunnerRestarts, StartedRunner, runner_is_alive, start_runner
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
+from tests.support.processes import printed_by_runners
 from tests.support.waiting import await_true
 
 
@@ -53,7 +54,7 @@ def test_runner_is_at_work_from_the_moment_it_is_started(workspace: Workspace) -
     assert start_runner(workspace, [sys.executable, "-c", "raise SystemExit('a second one')"]) is None
     os.kill(runner._process.pid, signal.SIGKILL)
     await_true(lambda: not runner_is_alive(workspace), "its end")
-    assert workspace.runner_log.read_text() == ""
+    assert printed_by_runners(workspace) == ""
 
 
 def test_process_of_a_runner_that_still_starts_is_waited_for_by_other_front_ends(

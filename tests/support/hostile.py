@@ -9,6 +9,7 @@ from pathlib import Path
 
 import regex
 from hypothesis import strategies as st
+from textual import on
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -16,6 +17,7 @@ from textual.widget import Widget
 from engine.api import Cockpit
 from tests.support.processes import ROOT
 from tui.app import LoratuiApp
+from tui.messages import RoundsRead, StoreUnreadable
 
 STEERING = (
     "\x1b[31337m", "\x1b[2J\x1b[H", "\x1b]52;c;MzEzMzc=\x07", "\x1b]0;31337\x07",
@@ -75,6 +77,12 @@ class CapturedApp(LoratuiApp):
         super().__init__(cockpit, directory)
         self.driver_class = CapturingDriver
         self.defect: Exception | None = None
+        self.has_read_store = asyncio.Event()  # later nothing takes the place of what a test shows
+
+    @on(RoundsRead)
+    @on(StoreUnreadable)
+    def _note_reading(self) -> None:
+        self.has_read_store.set()
 
     def _handle_exception(self, error: Exception) -> None:
         self.defect = self.defect or error
@@ -101,6 +109,7 @@ async def captured(cockpit: Cockpit, directory: Path, size: tuple[int, int] = (1
     ready = asyncio.Event()
 
     async def driven(_: Pilot[object]) -> None:
+        await app.has_read_store.wait()
         ready.set()
 
     running = asyncio.create_task(app.run_async(size=size, auto_pilot=driven))

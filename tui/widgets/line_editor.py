@@ -14,7 +14,11 @@ from textual.widgets import Input, Static
 
 from engine.files.drafts import Drafting
 from tui.terminal.console import clean_line
+from tui.widgets.message_line import shortened
 from tui.widgets.sanitized_input import SanitizedInput, shown
+
+HINT_LINES = 3
+UNUSED = 10  # cells of a line for padding and where a word did not fit
 
 
 class LineEditor(Vertical):
@@ -124,7 +128,8 @@ class LineEditor(Vertical):
 
     def tell(self, wrong: str) -> None:
         """Say why the text is wrong, or with "" show the hint again; the text stays."""
-        text = clean_line(wrong) or self._hint_for(self.text)
+        room = HINT_LINES * (self.app.size.width - UNUSED)
+        text = shortened(clean_line(wrong), room) or self._hint_for(self.text)
         if text != self._shown_hint:  # each update is a layout of the screen
             self._shown_hint = text
             hint = self.query_one(".line-hint", Static)

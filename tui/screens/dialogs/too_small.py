@@ -43,10 +43,10 @@ class TooSmallScreen(ModalScreen[None]):
 
     def _sentence(self, size: Size) -> Content:
         width, height = min_size(self._screens[-1])
-        way_back = "esc to go back or " if any(fits(screen, size) for screen in self._screens) else ""
+        way_back = "press esc to go back, " if any(fits(screen, size) for screen in self._screens) else ""
         return Content(
             f"This screen needs {width}×{height} characters, and this terminal has {size.width}×{size.height}: "
-            f"make it larger, or press {way_back}q to leave loratui"
+            f"make it larger, {way_back}or press q to leave loratui"
         )
 
 

@@ -102,6 +102,7 @@ class RoundDetail(VerticalScroll, can_focus=False):
         """Take only as much height as is needed; in another width that is another height."""
         self._min_lines = 0
         self.styles.min_height = None
+        self.show_vertical_scrollbar = False  # it narrows the text, which may then need it, and so it would stay
 
 
 def _describe(round_: Round, rounds: Mapping[int, Round], unlike: Round | None) -> list[Content]:

@@ -79,7 +79,7 @@ async def test_form_says_that_it_needs_more(open_app: OpenApp, one: Cockpit) -> 
         await open_filled_form(pilot)
         await make_small(pilot, HALF)
         assert "needs 80×22 characters, and this terminal has 79×24: " in sentence(pilot)
-        assert "press esc to go back or q to leave loratui" in sentence(pilot)
+        assert "make it larger, press esc to go back, or press q to leave loratui" in sentence(pilot)
         await pilot.resize_terminal(*TOO_SMALL)
         await until(pilot, lambda: "40×10" in sentence(pilot), "the new size")
         assert "esc" not in sentence(pilot), "the table would have no room either"

@@ -15,6 +15,7 @@ from tests.support.pilot import AppPilot, OpenApp, cells, on_screen, shown, unti
 from tests.support.recorded_runs import add_scored
 from tests.support.rounds import make_round
 from tui.screens.dialogs.help import HelpScreen
+from tui.screens.rounds.detail import RoundDetail
 from tui.screens.rounds.table import RoundTable
 from tui.widgets.key_footer import KeyFooter
 
@@ -78,6 +79,17 @@ async def test_numbers_give_way_to_name_status_and_perplexity(
             assert all(text in line for text in (f" {row} ", name[:4], status, "3.12"))
 
 
+@pytest.mark.parametrize("width", [60, 72, 80, 130])
+async def test_why_a_filter_is_wrong_is_not_cut_off(open_app: OpenApp, reference: Cockpit, width: int) -> None:
+    """The sentence lists more columns than a narrow screen has room for."""
+    async with open_app(reference, size=(width, 24)) as pilot:
+        await until_rows(pilot, 5)
+        await pilot.press("slash", *"nosuch=3")
+        await until(pilot, lambda: "there is no column 'nosuch'" in shown(pilot, ".line-hint"), "what is wrong")
+        await pilot.pause()
+        assert shown(pilot, ".line-hint") in " ".join(" ".join(lines_of(pilot)).split())
+
+
 async def test_chosen_column_gives_way_to_none(open_app: OpenApp, reference: Cockpit) -> None:
     async with open_app(reference, size=(60, 16)) as pilot:
         await until_rows(pilot, 5)
@@ -95,6 +107,21 @@ async def test_column_is_wide_enough_for_words_that_come_later(open_app: OpenApp
         await until(
             pilot, lambda: any("imported 62 %" in line for line in lines_of(pilot)), "the words beside the status"
         )
+
+
+async def test_detail_is_whole_again_after_it_was_hidden(open_app: OpenApp, reference: Cockpit) -> None:
+    """Its scrollbar would narrow the text, which would then need it."""
+    async with open_app(reference, size=(79, 22)) as pilot:
+        await until_rows(pilot, 5)
+        await pilot.press("k")
+        detail = pilot.app.screen.query_one(RoundDetail)
+        for size, has_detail in (((60, 16), False), ((79, 22), True), ((79, 16), False), ((79, 22), True)):
+            await pilot.resize_terminal(*size)
+            await until(pilot, partial(is_whole_or_hidden, detail, has_detail), f"the detail at {size}")
+
+
+def is_whole_or_hidden(detail: RoundDetail, has_room: bool) -> bool:
+    return detail.max_scroll_y == 0 if has_room and detail.is_on_screen else detail.is_on_screen is has_room
 
 
 async def test_detail_tells_note_and_changes_of_the_round_under_the_cursor(

@@ -24,7 +24,7 @@ from tui.screens.dialogs.confirm import confirm
 from tui.screens.preference.answer_pair import AnswerPair
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean
-from tui.views.ranking import ranking_remarks, ranking_table
+from tui.views.ranking import RankingTable, ranking_remarks
 from tui.widgets.key_footer import KeyFooter
 
 
@@ -202,7 +202,7 @@ class JudgeScreen(WorkspaceScreen):
             return
         lines: list[RenderableType] = [Text(self._result(self._session), "bold"), *self._remarks(self._session)]
         if len(event.ranking.places) > 2:
-            lines += ["", Text("All rounds that were judged", "bold"), ranking_table(event.ranking), ""]
+            lines += ["", Text("All rounds that were judged", "bold"), RankingTable(event.ranking), ""]
             lines += ranking_remarks(event.ranking)
         self._title(f"result after {self._session.done} of {self._session.total}")
         self.query_one(AnswerPair).show_message(

@@ -9,6 +9,7 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from engine.api import Cockpit
+from engine.files.drafts import Drafts
 from engine.spec.schema import Spec
 from tests.support.pilot import AppPilot, OpenApp, on_screen, open_form, shown, until
 from tests.support.rounds import make_round
@@ -112,6 +113,7 @@ async def test_escape_asks_where_no_draft_can_be_kept(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    one.drafts = Drafts(one.workspace.root)
     async with open_app(one) as pilot:
         form = await open_filled_form(pilot)
         await make_small(pilot, HALF)

@@ -99,7 +99,10 @@ class Cockpit:
                 if started is not None or self.runner_failure():  # else the one that lives is the one started before
                     self._runner = started
             except OSError as error:
-                raise ProcessError(f"no runner could be started, so nothing is trained: {reason_of(error)}") from error
+                place = f" ({error.filename})" if error.filename else ""
+                raise ProcessError(
+                    f"no runner could be started, so nothing is trained: {reason_of(error)}{place}"
+                ) from error
 
     def runner_failure(self) -> str:
         """Say how the runner that this object started has died; "" if it has not."""

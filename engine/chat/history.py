@@ -224,7 +224,7 @@ def append_example(path: Path, conversation: Chat, key: str) -> None:
 
 
 def _append(path: Path, row: bytes) -> None:
-    descriptor = open_writable(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
+    descriptor = open_writable(path, os.O_RDWR | os.O_APPEND)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

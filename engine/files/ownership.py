@@ -62,11 +62,13 @@ def make_directory(path: Path, mode: int = 0o777, *, parents: bool = False) -> N
 
 
 def open_writable(path: Path, flags: int, mode: int = FILE_MODE) -> int:
-    """Open a file to write to, as `os.open` does, never through a link, and create it if it is missing.
+    """Open a file to write to, as `os.open` does, and create it if it is missing.
+
+    It is never opened through a link, and a pipe in its place is not waited for.
 
     A file of root's that has one name becomes that of the owner of its directory.
     """
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, mode)
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
     status = os.fstat(descriptor)
     if status.st_uid == 0 and status.st_nlink == 1 and stat.S_ISREG(status.st_mode):
         _give_to_owner_of(path.parent, descriptor)

@@ -77,7 +77,7 @@ class BlockWriter:
     def _write(self, block: bytes) -> None:
         """Append a block whole or not at all, or raise OSError."""
         if self._descriptor is None:
-            self._descriptor = open_writable(self._path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
+            self._descriptor = open_writable(self._path, os.O_RDWR | os.O_APPEND)
             if not BEGINNING.startswith(os.pread(self._descriptor, len(BEGINNING), 0)):
                 raise OSError(errno.EEXIST, "it is another program's file", str(self._path))
             end = max((block.place for block in blocks_in(self._descriptor, self._log)), default=0)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from engine.api import Cockpit
+from engine.errors import ProcessError
 from engine.files.paths import Workspace
 from engine.runner.launcher import runner_is_alive, start_runner
 from engine.runs.event_log import read_events
@@ -163,3 +164,21 @@ def test_log_that_is_none_is_not_quoted(idle_cockpit: Cockpit, nano_spec: Spec, 
     (tmp_path / "secret").write_text("a secret")
     sentence = idle_cockpit.why_idle()
     assert sentence.startswith("no runner is at work for 1 unfinished round") and "secret" not in sentence
+
+
+@pytest.mark.parametrize("place", ["a link", "a pipe", "a directory"])
+def test_log_that_takes_no_line_is_named_and_nothing_hangs(
+    idle_cockpit: Cockpit, nano_spec: Spec, place: str, tmp_path: Path, tried: Tried
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    log = idle_cockpit.workspace.runner_log
+    places: dict[str, Callable[[], object]] = {
+        "a link": lambda: log.symlink_to(tmp_path / "elsewhere"),
+        "a pipe": lambda: os.mkfifo(log),
+        "a directory": log.mkdir,
+    }
+    places[place]()
+    with pytest.raises(ProcessError, match=r"no runner could be started, so nothing is trained: .* \(.*runner.log\)"):
+        Cockpit(idle_cockpit.workspace).wake_runner()
+    assert not runner_is_alive(idle_cockpit.workspace) and not (tmp_path / "elsewhere").exists()
+    tried("F29", f"{place} in the place of its log", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, TextDelta
 
@@ -17,7 +18,7 @@ ANSWERS = (
 class ScriptedTalk:
     """Answers as `engine.chat.client.ChatClient` does, each adapter with one of `ANSWERS`."""
 
-    def __init__(self, request: LoadRequest) -> None:
+    def __init__(self, request: LoadRequest, directory: Path | None = None) -> None:
         self._names = [*request.adapters]
 
     def loaded(self) -> Loaded:

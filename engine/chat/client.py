@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -29,9 +30,13 @@ def talks_among(pids: Iterable[int]) -> frozenset[int]:
 class ChatClient(WorkerProcess):
     """A base model with adapters that answers questions, one at a time."""
 
-    def __init__(self, request: LoadRequest) -> None:
-        """Start the process; raises LoratuiError if the system refuses that."""
-        super().__init__("engine.training.workers.chat", "the model", {CHAT_VARIABLE: "1"})
+    def __init__(self, request: LoadRequest, directory: Path | None = None) -> None:
+        """Start the process in `directory`, where the relative paths of adapters begin.
+
+        Raises:
+            LoratuiError: the system refuses that, or a path is not UTF-8 text.
+        """
+        super().__init__("engine.training.workers.chat", "the model", {CHAT_VARIABLE: "1"}, directory)
         self._answering = False
         self.send(request)
 

@@ -155,9 +155,12 @@ def find_speakers(workspace: Workspace, rounds: Sequence[Round], conversation: C
 
 
 def load_request_of(workspace: Workspace, conversation: Chat, silent: Sequence[str] = ()) -> LoadRequest:
-    """Make the request to load the base model and the adapters of the speakers that are not `silent`."""
+    """Make the request to load the base model and the adapters of the speakers that are not `silent`.
+
+    The paths of the adapters begin in the workspace, which may be moved, and whose path may be no text.
+    """
     adapters = {
-        speaker.key: str(workspace.run_dir(speaker.key).adapter)
+        speaker.key: str(workspace.run_dir(speaker.key).adapter.relative_to(workspace.root))
         for speaker in conversation.speakers
         if speaker.adapter is not None and speaker.key not in silent
     }

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.compare.columns import format_interval, format_loss, interval_of
-from engine.errors import RoundError
+from engine.errors import FileError, RoundError, reason_of
 from engine.files.atomic import read_plain, write_atomically
 from engine.files.ownership import make_directory
 from engine.files.paths import RunDir
@@ -27,9 +27,8 @@ MAX_EVALUATION_BYTES = 256 * 1024 * 1024
 
 
 class ScoreRequest(Struct, frozen=True):
-    """A request to score the adapter of `run_dir`, and its base model, over all rows of `data`."""
+    """A request to score the adapter in the run directory that is the current one, and its base model, over `data`."""
 
-    run_dir: str
     data: DataSpec
 
 
@@ -126,10 +125,14 @@ def evaluate_on(run: RunDir, data: DataSpec, on_progress: Callable[[ScoreProgres
     run.check()
     if not (run.adapter / "adapter_config.json").is_file():
         raise RoundError(f"{run.path} has no adapter to score: choose a round that was trained to its end here")
-    with WorkerProcess("engine.training.workers.score", "the evaluation") as process:
-        process.send(ScoreRequest(str(run.path), data))
+    # In the run directory, so that it follows one that is moved, and whose path is no text.
+    with WorkerProcess("engine.training.workers.score", "the evaluation", directory=run.path) as process:
+        process.send(ScoreRequest(data))
         while isinstance(reply := process.receive(_replies), ScoreProgress):
             on_progress(reply)
     assert isinstance(reply, ExtraEvaluation)
-    write_evaluation(run, reply)
+    try:
+        write_evaluation(run, reply)
+    except OSError as error:
+        raise FileError(f"the evaluation could not be saved in {run.evaluations}: {reason_of(error)}") from error
     return reply

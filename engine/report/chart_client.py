@@ -6,6 +6,7 @@ The process is `python -P -m engine.report.chart_process`: it reads a `ChartRequ
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -22,11 +23,11 @@ FORMATS: tuple[Format, ...] = ("svg", "png")
 
 
 class ChartRun(Struct, frozen=True):
-    """A run to draw: its round's number, its name in the legend, and the path of its events."""
+    """A run to draw: its round's number, its name in the legend, and the path of its events, which may be no text."""
 
     number: int
     label: str
-    events: str
+    events: bytes
 
 
 class ChartRequest(Struct, frozen=True):
@@ -53,7 +54,7 @@ def draw(workspace: Workspace, rounds: Sequence[Round], format_: Format) -> Char
         LoratuiError: the process could not be started, or ended without a picture.
     """
     runs = tuple(
-        ChartRun(round_.number, label_of(round_), str(workspace.run_dir(round_.id).events)) for round_ in rounds
+        ChartRun(round_.number, label_of(round_), os.fsencode(workspace.run_dir(round_.id).events)) for round_ in rounds
     )
     with WorkerProcess("engine.report.chart_process", "the picture") as process:
         process.send(ChartRequest(runs, format_))

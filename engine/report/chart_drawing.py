@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,7 @@ def draw_chart(request: ChartRequest) -> ChartFile:
     Raises:
         OSError: a log cannot be read.
     """
-    snapshots = [RunSnapshot(RunTail(Path(run.events)).poll()) for run in request.runs]
+    snapshots = [RunSnapshot(RunTail(Path(os.fsdecode(run.events))).poll()) for run in request.runs]
     series = [
         Series(plain(run.label), snapshot.curve, snapshot.evaluations)
         for run, snapshot in zip(request.runs, snapshots, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -77,7 +78,7 @@ def to_document(
     if sentences := [verdict.sentence for verdict in verdicts if verdict.word]:
         parts.append("## Is the difference real?\n\n" + "\n".join(f"- {as_sentence(text)}" for text in sentences))
     if picture is not None:
-        parts.append(f"![Curves of {numbers}]({quote(picture)})")
+        parts.append(f"![Curves of {numbers}]({quote(os.fsencode(picture))})")
     parts += [as_sentence(line) for line in curveless_lines(curveless)]
     if shared := shared_settings(rounds):
         parts.append("## Settings that all rounds share\n\n" + shared)

@@ -5,6 +5,7 @@ Differences are worded by `engine.compare.verdict`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def to_report(workspace: Workspace, rounds: Sequence[Round], pictures: Sequence[
     sections = {
         "Setup": "\n\n".join(_setup(rounds)),
         "Rounds": "\n\n".join([main_table(rounds), *table_legend(rounds)]),
-        "Curves": "\n\n".join(f"![Curves of the rounds]({quote(name)})" for name in pictures),
+        "Curves": "\n\n".join(f"![Curves of the rounds]({quote(os.fsencode(name))})" for name in pictures),
         "Changes and their results": "\n\n".join(_story(workspace, rounds)),
         "Several seeds": _seeds(rounds),
         "On other data": _elsewhere(workspace, rounds),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,8 +36,12 @@ class WorkerProcess:
     It ends by itself when the process that asks it has ended, because its standard input ends then.
     """
 
-    def __init__(self, module: str, what: str, variables: Mapping[str, str] | None = None) -> None:
-        """Start it. `what` is its name in errors, such as "the preview"; `variables` are added to its environment.
+    def __init__(
+        self, module: str, what: str, variables: Mapping[str, str] | None = None, directory: Path | None = None
+    ) -> None:
+        """Start it in `directory`, or in this one.
+
+        `what` is its name in errors, such as "the preview"; `variables` are added to its environment.
 
         Raises:
             LoratuiError: the machine refuses to start it.
@@ -48,6 +53,7 @@ class WorkerProcess:
                 [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                 env={**os.environ, **(variables or {})},
+                cwd=directory,
                 start_new_session=True,  # Ctrl+C must not reach it
             )  # fmt: skip
         except OSError as error:
@@ -59,11 +65,19 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, *requests: object) -> None:
-        """Send requests, a line each; if it has ended, `receive` raises."""
+        """Send requests, a line each; if it has ended, `receive` raises.
+
+        Raises:
+            LoratuiError: a text in a request, such as a path, is not UTF-8; the process is ended.
+        """
         assert self._process.stdin is not None
+        try:
+            lines = b"".join(msgspec.json.encode(request) + b"\n" for request in requests)
+        except UnicodeEncodeError as error:
+            self.close()
+            raise LoratuiError(f"{error.object!r} is not UTF-8 text: rename the file or its directory") from error
         with contextlib.suppress(OSError):
-            for request in requests:
-                self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.write(lines)
             self._process.stdin.flush()
 
     def receive(self, answers: msgspec.json.Decoder[T]) -> T:

@@ -14,9 +14,12 @@ from typing import NamedTuple
 import pytest
 
 from engine.files.paths import Workspace
+from engine.store.round_store import RoundStore
 from scripts.shipped_rounds import shipped_rounds
 from tests.support.fake_loratui import FRONT_END_COMMAND
 from tests.support.faults.tried import Tried
+from tests.support.recorded_runs import write_run
+from tests.support.rounds import make_round
 from tests.support.terminal import ESCAPE, Terminal
 from tui.cli.arguments import COMMANDS
 
@@ -238,3 +241,16 @@ def test_app_whose_drawing_is_led_elsewhere_says_so(reference_workspace: Workspa
     with Terminal(["/bin/sh", "-c", f"exec {LORATUI} 2>/dev/null"], reference_workspace.root) as terminal:
         terminal.wait_for("draws on the standard error")
         assert terminal.wait_for_end() == 2
+
+
+def test_pictures_are_drawn_where_the_path_is_not_utf8(tmp_path: Path, tried: Tried) -> None:
+    workspace = Workspace(tmp_path / BYTES)
+    rounds = (make_round(1), make_round(2))
+    for round_ in rounds:
+        write_run(workspace, round_, 1, 5)
+    RoundStore(workspace).create(rounds)
+    lines = ("report -o {bytes}.md", "report 1 -o r.md --picture png", "export 1 2 --curves -o x.md")
+    done = [run(line, workspace.root, SURROUNDINGS["plain"]) for line in lines]
+    lost = [each for each in done if each.returncode != 0]
+    tried("F30", "pictures in a workspace whose path is not UTF-8", len(lines), len(lost))
+    assert lost == [] and len([*workspace.root.glob("*.svg"), *workspace.root.glob("*.png")]) == 3

@@ -36,7 +36,7 @@ class Request(Struct, frozen=True):
     """
 
     words: list[str]
-    directory: str
+    directory: bytes
     environment: dict[str, str]
     descriptors: list[int]
     new_session: bool

@@ -83,7 +83,7 @@ class ForkedProcess(subprocess.Popen[Any]):
         standard = [pipe if pipe != -1 else number for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))]
         request = Request(
             words=[str(word) for word in words],
-            directory=str(directory or os.getcwd()),
+            directory=os.fsencode(directory or os.getcwd()),
             environment=dict(os.environ if environment is None else environment),
             descriptors=[0, 1, 2, *pass_fds],
             new_session=new_session,

@@ -26,7 +26,7 @@ def main() -> None:
     redact_output()
     replies = Replies()
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=ScoreRequest)
-    run = RunDir(Path(request.run_dir))
+    run = RunDir(Path())
     set_umask(Workspace(run.workspace_root))
     try:
         spec = msgspec.structs.replace(read_spec(run), data=request.data)

@@ -92,7 +92,7 @@ class AdapterScorer:
             model = PeftModel.from_pretrained(base, str(self._run.adapter)).eval()
         except Exception as error:  # a damaged or unusual adapter may raise anything
             raise ModelError(
-                f"the adapter in {self._run.adapter} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
+                f"the adapter of {self._run.name} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
             ) from error
         return choose_forward(model, device, dtype, max(map(len, examples)))
 

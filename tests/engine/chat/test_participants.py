@@ -119,7 +119,7 @@ def test_kept_conversation_goes_on_with_those_who_are_here(workspace: Workspace)
     assert "round 1 of this conversation is not in this workspace" in silent[rounds[0].id]
     assert "round 2 has no adapter" in silent[rounds[1].id]
     opening = load_request_of(workspace, matched, list(silent))
-    assert opening.adapters == {rounds[2].id: str(workspace.run_dir(rounds[2].id).adapter)}
+    assert opening.adapters == {rounds[2].id: f"runs/{rounds[2].id}/adapter"}
 
 
 def test_base_model_that_a_file_names_is_not_believed(workspace: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shlex
 import statistics
 import xml.etree.ElementTree as ElementTree
@@ -177,6 +178,15 @@ def test_pictures_are_beside_the_report_and_in_it(workspace: Workspace, tmp_path
     linked = [token.attrs["src"] for token in flat(parse(path.read_text())) if token.type == "image"]
     assert linked == ["my%20report-curves-1.svg", "my%20report-curves-2.svg"]
     assert all(ElementTree.parse(picture).getroot().tag.endswith("svg") for picture in pictures)
+
+
+def test_pictures_are_drawn_in_a_workspace_whose_path_is_not_utf8(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / os.fsdecode(b"caf\xe9"))
+    rounds = [make_round(1), make_round(2)]
+    for round_ in rounds:
+        write_run(workspace, round_, 1, 5)
+    pictures = write_report(workspace, rounds, workspace.root / "report.md")
+    assert pictures and all(ElementTree.parse(picture).getroot().tag.endswith("svg") for picture in pictures)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -213,6 +213,20 @@ def test_base_model_answers_where_no_adapter_can_be_used(tiny_model: Path, tmp_p
         assert answer(talk, question_to(None, "a", max_new_tokens=2)).tokens == 2
 
 
+@pytest.mark.usefixtures("forked_workers")
+def test_workspace_whose_path_is_not_utf8_can_be_talked_to(
+    two_runs: list[RunDir], tiny_model: Path, tmp_path: Path
+) -> None:
+    workspace = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(two_runs[0].adapter, workspace / "runs" / "1" / "adapter")
+    request = LoadRequest(ModelSpec(str(tiny_model), dtype="float32"), {"round 1": "runs/1/adapter"})
+    with ChatClient(request, workspace) as talk:
+        assert talk.loaded().unusable == {}
+        assert answer(talk, question_to("round 1", "a", max_new_tokens=2)).tokens == 2
+    with pytest.raises(LoratuiError, match="is not UTF-8 text"):
+        ChatClient(LoadRequest(ModelSpec(str(workspace)), {}))
+
+
 def test_adapter_without_its_base_model_is_refused(two_runs: list[RunDir], tmp_path: Path) -> None:
     request = LoadRequest(ModelSpec(str(tmp_path / "gone")), {"round 1": str(two_runs[0].adapter)})
     with pytest.raises(LoratuiError, match="the directory does not exist"), as_in_the_engine():

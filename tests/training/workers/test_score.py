@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,24 @@ def test_rows_that_were_held_out_score_as_they_did_in_training(
     assert trained is not None and pair(trained, evaluation.scores).common == 4
     assert read_evaluations(run) == [convert(to_builtins(evaluation), EvaluationSummary)]
     assert {each.phase for each in progress} == {"loading", "tokenising", "evaluating base", "evaluating"}
+
+
+def test_workspace_whose_path_is_not_utf8_is_scored(run: RunDir, tmp_path: Path) -> None:
+    data = on(run, write_rows(tmp_path / "a.jsonl", make_rows(10)))
+    moved = RunDir((tmp_path / "runs").rename(tmp_path / os.fsdecode(b"caf\xe9")) / "run")
+    evaluation = evaluate_on(moved, data, ignore)
+    assert [each.time for each in read_evaluations(moved)] == [evaluation.time]
+    with pytest.raises(LoratuiError, match="is not UTF-8 text: rename the file or its directory"):
+        evaluate_on(moved, msgspec.structs.replace(data, path=str(moved.path / "a.jsonl")), ignore)
+
+
+def test_run_directory_that_is_gone_by_the_end_is_named(run: RunDir, tmp_path: Path) -> None:
+    def move(progress: ScoreProgress) -> None:
+        if run.path.exists():
+            run.path.rename(tmp_path / "moved")
+
+    with pytest.raises(LoratuiError, match=r"the evaluation could not be saved in .*/run/evaluations: no such file"):
+        evaluate_on(run, on(run, write_rows(tmp_path / "a.jsonl", make_rows(10))), move)
 
 
 def test_same_rows_take_the_place_of_their_earlier_score_and_others_stand_beside_it(

@@ -157,7 +157,7 @@ class ChatSessionScreen(WorkspaceScreen):
     def _open(self, session_id: int, request: LoadRequest) -> None:
         outcome: Loaded | LoratuiError
         try:
-            client = ChatClient(request)
+            client = ChatClient(request, self.cockpit.workspace.root)
             if get_current_worker().is_cancelled or session_id != self._session_id:  # nobody waits for it any more
                 client.close()
                 return

@@ -52,7 +52,7 @@ class Director:
         self.open_now = 0
         self.stopped = threading.Event()
 
-    def start(self, request: LoadRequest) -> DirectedChat:
+    def start(self, request: LoadRequest, directory: Path) -> DirectedChat:
         self.openings.append(request)
         self.open_now += 1
         return DirectedChat(self)
@@ -117,7 +117,7 @@ async def test_chat_with_the_selected_round_remembers_its_messages(
 ) -> None:
     async with open_app(two) as pilot:
         screen = await open_chat(pilot)
-        assert director.openings[0].adapters == {"0002-00c0ffee": str(two.workspace.run_dir("0002-00c0ffee").adapter)}
+        assert director.openings[0].adapters == {"0002-00c0ffee": "runs/0002-00c0ffee/adapter"}
         assert "round 2  chat template" in shown(pilot, "#speakers")
         assert "some/model · float32 on cpu" in shown(pilot, "#title")
         await pilot.press(*"hello", "enter")

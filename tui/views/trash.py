@@ -1,4 +1,4 @@
-"""What the trash costs, where that is worth telling."""
+"""Say what the trash costs, where that is worth telling."""
 
 from __future__ import annotations
 

@@ -226,9 +226,7 @@ class SpecForm(VerticalScroll, can_focus=False):
             control.put(text)
         elif isinstance(control, Choice):
             control.value = text = format_value(parse_value(key, text))
-        for row in control.ancestors_with_self:
-            if isinstance(row, FieldRow):
-                row.judge(text)
+        self._judge(control, text)
 
     def reset_field(self, control: Widget) -> None:
         """Put the field that `control` edits back to the value the form opened with."""
@@ -247,11 +245,11 @@ class SpecForm(VerticalScroll, can_focus=False):
         event.stop()
         self._judge(event.choice, event.choice.value)
 
-    def _judge(self, control: Input | Choice, text: str) -> None:
+    def _judge(self, control: Widget, text: str) -> None:
         for row in control.ancestors_with_self:
-            if isinstance(row, FieldRow):
+            if isinstance(row, FieldRow) and row.text != text:  # a field says its first text too
                 row.judge(text)
-        self.post_message(self.Edited())
+                self.post_message(self.Edited())
 
     def action_enter(self) -> None:
         """Ask for the list of modules in target_modules; anywhere else, go to the next field."""

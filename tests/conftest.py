@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,6 +57,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "long" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs --long"))
+        leave_out_cases(config, items)
+
+
+def leave_out_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep `count` cases, evenly spread, of each test that is marked `sample(count)`, unless a case was asked for."""
+    if any("::" in argument for argument in config.args):
+        return
+    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sample"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    out: set[pytest.Item] = set()
+    for of_one_test in cases.values():
+        mark = of_one_test[0].get_closest_marker("sample")
+        assert mark is not None
+        count = min(mark.args[0], len(of_one_test))
+        chosen = {of_one_test[number * len(of_one_test) // count] for number in range(count)}
+        out |= set(of_one_test) - chosen
+    config.hook.pytest_deselected(items=list(out))
+    items[:] = [item for item in items if item not in out]
 
 
 def pytest_collection_finish() -> None:

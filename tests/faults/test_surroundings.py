@@ -107,6 +107,7 @@ def faults_in(done: subprocess.CompletedProcess[bytes], workspace: Path, surroun
     return found + [f"made {file}" for file in workspace.iterdir() if file.name.startswith("~")]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("surrounding", SURROUNDINGS, indirect=True)
 def test_every_command_works_or_says_what_to_do(
     surrounding: Surrounding, tmp_path: Path, tried: Tried, times: Times, request: pytest.FixtureRequest
@@ -168,6 +169,7 @@ def test_file_never_gets_the_number_of_a_closed_stream(reference_workspace: Work
     assert done.returncode == 0
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -191,6 +193,7 @@ def test_path_that_leads_nowhere_is_named(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ["plain", "ASCII", "no environment", "no user name", "directory gone"])
 def test_app_works(name: str, reference_workspace: Workspace, tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
     surrounding = SURROUNDINGS[name]

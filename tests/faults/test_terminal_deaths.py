@@ -290,6 +290,7 @@ DEFECTS = {
 BROKEN = f"def broken(*a, **k): raise ValueError({PAYLOAD!r})\n"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("place", DEFECTS)
 def test_defect_ends_the_front_end_with_a_sentence_and_a_file(
     reference_workspace: Workspace, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Tried

@@ -29,6 +29,8 @@ from tests.support.processes import ROOT
 from tui.screens.dialogs.too_small import fits, min_size
 from tui.settings.themes import CONTRAST, DARK, LIGHT
 
+pytestmark = pytest.mark.painted
+
 SIZES = [(80, 24), (120, 36), (200, 60)]
 IN_CONTRAST = ("rounds", "live", "form")
 # Smallest, largest, and either side of each width at which a screen is arranged in another way: 100, 120 and 150.

@@ -42,6 +42,8 @@ segments = st.lists(
     st.tuples(st.text(CHARACTERS, min_size=1, max_size=8), st.sampled_from(STYLES)).map(lambda pair: Segment(*pair)),
     max_size=6,
 )
+
+pytestmark = pytest.mark.painted
 lines = segments.map(lambda row: Strip(row).adjust_cell_length(COLUMNS))
 regions = st.tuples(
     st.integers(0, COLUMNS - 1), st.integers(0, ROWS - 1), st.integers(1, COLUMNS), st.integers(1, ROWS)

@@ -416,6 +416,7 @@ async def test_wide_characters_keep_the_columns_aligned(open_app: OpenApp, idle_
         assert len({cell_len(line.text.partition("END")[0]) for line in lines}) == 1
 
 
+@pytest.mark.painted
 async def test_only_rows_that_changed_are_painted_again(
     open_app: OpenApp, varied: Cockpit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,7 +114,7 @@ async def test_escape_asks_where_no_draft_can_be_kept(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     one.drafts = Drafts(one.workspace.root)
-    async with open_app(one) as pilot:
+    async with open_app(Cockpit(one.workspace, lambda _: None)) as pilot:  # which looks for the place of drafts once
         form = await open_filled_form(pilot)
         await make_small(pilot, HALF)
         for key, stack in (("n", [form]), ("y", [])):

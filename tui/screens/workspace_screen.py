@@ -56,7 +56,12 @@ class WorkspaceScreen(Screen[None]):
         self.mount(Banner(), MessageLine())
         self._show_banner()
         if self.cockpit.readonly:
+            self.add_class("-read-only")
             self.mount(Label("read-only", id="read-only", markup=False))
+
+    def on_resize(self) -> None:
+        for banner in self.query(Banner):
+            self.call_after_refresh(banner.draw)
 
     def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
         """Return a sentence on why `action` cannot be done now, which its key then says; "" if it can be done.

@@ -14,11 +14,15 @@ from engine.spec.round import Status
 from engine.spec.schema import Spec
 from engine.store.json_storage import AtomicJSONStorage
 from engine.store.round_store import RoundStore
+from scripts.scenes import lines_of
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import damage, make_round
 from tui.screens.form.start_from import Origin
+from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.rounds.table import RoundTable
+from tui.screens.run.screen import LiveScreen
 from tui.widgets.banner import Banner
+from tui.widgets.chart.chart import CurveChart
 
 Refuse = Callable[[bool], None]
 
@@ -168,3 +172,41 @@ async def test_round_that_does_not_hold_together_is_named_beside_the_others(
         await until_rows(pilot, 1)
         await until(pilot, lambda: "round 1 in experiments.json is not valid" in banner(pilot), "the notice")
         assert "\x1b" not in banner(pilot)
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 36)])
+@pytest.mark.parametrize("count", [1, 3, 6, 9])
+async def test_many_long_sentences_leave_room_and_each_shows_its_end(
+    open_app: OpenApp, idle_cockpit: Cockpit, held: RoundStore, size: tuple[int, int], count: int
+) -> None:
+    sentences = [f"sentence {number} " + "goes on and on, " * 9 + f"end{number}" for number in range(count)]
+    async with open_app(Cockpit(idle_cockpit.workspace, lambda _: None, readonly=True), size=(200, 60)) as pilot:
+        await until_rows(pilot, 2)
+        screen = pilot.app.screen
+        assert isinstance(screen, RoundsScreen)
+        screen.show_notices(sentences)
+        await pilot.resize_terminal(*size)
+        seen = min(count, 6 if count <= 6 else 5)
+        ends = [f"end{number}" for number in range(seen)] + ["and 4 more"] * (count > 6)
+        await until(pilot, lambda: all(any(end in line for line in lines_of(pilot)) for end in ends), "every end")
+        assert pilot.app.screen.query_one(Banner).size.height <= 6
+        assert "read-only" in lines_of(pilot)[0]
+        assert all(any(f"{number}  " in line for line in lines_of(pilot)) for number in (1, 2)), "the rounds"
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 22)])
+async def test_banner_leaves_header_and_curve_of_a_run_in_view(
+    open_app: OpenApp, idle_cockpit: Cockpit, held: RoundStore, size: tuple[int, int]
+) -> None:
+    async with open_app(idle_cockpit, size=size) as pilot:
+        await until_rows(pilot, 2)
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the run")
+        screen = pilot.app.screen
+        assert isinstance(screen, LiveScreen)
+        screen.show_notices(["a sentence that goes on and on " * 9] * 6)
+        screen.query_one("#log-view").focus()  # which scrolls to it what can be scrolled
+        await until(pilot, lambda: screen.query_one(Banner).region.height == 6, "the banner")
+        await until(pilot, lambda: "Round 2" in lines_of(pilot)[6], "the header below it")
+        assert screen.query_one(CurveChart).size.height >= 5 and screen.max_scroll_y == 0
+        assert "Help" in lines_of(pilot)[-1]

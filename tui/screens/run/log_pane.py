@@ -20,7 +20,7 @@ class LogPane(Vertical):
 
     ALLOW_MAXIMIZE = True
     DEFAULT_CSS = """
-    LogPane { height: 1fr; min-height: 3; }
+    LogPane { height: 1fr; }
     LogPane > #log-title { height: 1; padding: 0 1; background: $panel; color: $text-muted; text-wrap: nowrap; }
     LogPane:focus-within > #log-title { background: $primary; color: $text; text-style: bold; }
     LogPane > LogView {

@@ -337,7 +337,7 @@ def test_round_deleted_while_the_clock_was_wrong_is_kept(
     assert idle_cockpit.restore(removed.number) == removed
 
 
-@pytest.mark.parametrize("then", [1000.0, time.time() + 400 * 86400])
+@pytest.mark.parametrize("then", [1000.0, time.time() + 400 * 86400], ids=["behind", "ahead"])
 def test_week_of_a_round_deleted_while_the_clock_was_wrong_begins_when_that_is_seen(
     idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, then: float
 ) -> None:

@@ -36,8 +36,8 @@ FAST := tests/engine --ignore tests/engine/report --ignore tests/engine/runner -
 test-faults: install-dev ## kills, full disks and hostile text, hundreds of times; ends with a table (up to 20 minutes)
 	$(BIN)/pytest -n 2 --dist load --long --timeout 1200 tests/faults
 
-test-chance: install-dev ## a thousand examples where the tests draw them, and a model that torch compiles (10 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load --long --timeout 1200 -m "hypothesis or long" --ignore tests/faults
+test-chance: install-dev ## a thousand examples where the tests draw them, all cases, and a model that torch compiles (10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load --long --timeout 1200 -m "hypothesis or long or sample" --ignore tests/faults
 
 check: install-dev ## style, types, layers
 	$(BIN)/ruff check

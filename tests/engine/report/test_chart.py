@@ -145,6 +145,7 @@ def test_losses_that_are_no_number_are_marked(workspace: Workspace) -> None:
     assert "train-loss-1" in groups(picture.data) and "train-loss-2" not in groups(picture.data)
 
 
+@pytest.mark.sample(3)
 @forked
 @pytest.mark.parametrize(
     ("name", "shown"),

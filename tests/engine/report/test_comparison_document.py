@@ -68,6 +68,7 @@ def test_whether_a_difference_is_real_is_in_the_table_and_in_a_sentence() -> Non
     assert "real?" not in to_document([make_round(1), make_round(2)], None, (), [Verdict(), Verdict()])
 
 
+@pytest.mark.sample(3)
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("name", ["out.md", "a b (1) [x] ü %20.md", "no-suffix", "two.dots.md"])
 @pytest.mark.parametrize("format_", ["svg", "png"])

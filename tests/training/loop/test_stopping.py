@@ -193,6 +193,7 @@ EventWriter.append = patched
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
 @pytest.mark.parametrize("limit", [None, 1])
 def test_best_is_found_again_whenever_the_engine_dies(

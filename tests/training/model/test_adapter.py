@@ -64,6 +64,7 @@ def test_adapter_scores_in_plain_peft_what_the_round_says(
     assert plain_eval_loss(at_18, model, run)[0] == pytest.approx(evaluated[18].eval_loss, rel=2e-5)
 
 
+@pytest.mark.sample(3)
 @KINDS
 def test_it_resumes_exactly(model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
     assert_resumed_exactly(model, tmp_path, **settings)

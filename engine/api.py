@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import LoratuiError, ProcessError, RoundError, SpecError, StoreError, reason_of
+from engine.errors import LoratuiError, ProcessError, RoundError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
 from engine.files.drafts import Drafts
 from engine.files.ownership import make_directory
@@ -24,12 +24,12 @@ from engine.files.permissions import share, unshare
 from engine.preflight import checks
 from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner, why_idle
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
+from engine.spec.annotations import check_text, checked_tags
 from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order, turns_in_order
 from engine.spec.schema import Spec, with_portable_paths
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
 from engine.store.trash import Removed, delete_run, run_bytes
-from engine.text.redact import holds_secret
 
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
 
@@ -60,7 +60,7 @@ class Cockpit:
     ) -> Round:
         """Check `spec`, give it a number and a run directory, and queue it; with `hold` it is held."""
         checked = checks.check(spec)
-        _check_text(spec, name, note)
+        check_text(spec, name, note)
         run_dirs: list[RunDir] = []
         stored_spec = with_portable_paths(spec, self.workspace.root)
 
@@ -249,11 +249,11 @@ class Cockpit:
         new_values: dict[str, Any] = {
             "name": name,
             "note": note,
-            "tags": None if tags is None else _checked_tags(tags),
+            "tags": None if tags is None else checked_tags(tags),
             "pinned": pinned,
         }
         changes = {key: value for key, value in new_values.items() if value is not None}
-        _check_text(*changes.values())
+        check_text(*changes.values())
         run = self.workspace.run_dir(self.store.get(number).id)
         round_ = self.store.update(number, **changes)
         if run.spec.is_file():
@@ -295,22 +295,3 @@ class Cockpit:
             shutil.rmtree(run.path, ignore_errors=True)
             raise StoreError(f"{run.path} could not be written, nothing was queued: {reason_of(error)}") from error
         return run
-
-
-def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    for tag in tags:
-        if tag.split() != [tag]:
-            raise SpecError(f"tag {tag!r} must be one word: write it without spaces, such as {'-'.join(tag.split())!r}")
-    return tuple(dict.fromkeys(tags))
-
-
-def _check_text(*texts: object) -> None:
-    try:
-        encoded = msgspec.json.encode(texts)
-    except UnicodeEncodeError as error:
-        raise SpecError(f"{error.object!r} is not valid UTF-8 text: type it again") from error
-    if holds_secret(encoded.decode()):
-        raise SpecError(
-            "the spec, the name or the note contains a token or a password, and others may read it: remove it, and set "
-            "it in the environment, such as in HF_TOKEN"
-        )

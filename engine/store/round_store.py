@@ -16,8 +16,7 @@ from typing import Any
 
 import msgspec
 from tinydb import TinyDB
-from tinydb.storages import MemoryStorage
-from tinydb.table import Document, Table
+from tinydb.table import Document
 
 from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError, reason_of
 from engine.files.paths import Workspace
@@ -25,6 +24,7 @@ from engine.runs.spec_file import merge_fields
 from engine.spec.round import Round, Status
 from engine.spec.schema import with_located_paths
 from engine.store.documents import share_equal_parts, state_of, to_round, valid_rounds
+from engine.store.draft import new_draft, put_documents, set_meta
 from engine.store.home import Whereabouts, home_at, recorded_home
 from engine.store.json_format import SCHEMA, Tables, refuse_newer
 from engine.store.json_storage import AtomicJSONStorage, Signature
@@ -98,7 +98,7 @@ class RoundStore:
         self._storage.unsure = ""
         with self._draft() as draft:
             if meta_of(self._storage.read()).get("notices"):
-                _set_meta(draft, notices=[])
+                set_meta(draft, notices=[])
 
     def get(self, number: int) -> Round:
         """Return one round; raises RoundError if the number is unknown."""
@@ -130,7 +130,7 @@ class RoundStore:
             whereabouts = self._whereabouts()
             changes = whereabouts.changes(valid_rounds(self._storage.read()))
             self._put_changes(draft, changes)
-            _set_meta(draft, home=msgspec.to_builtins(whereabouts.here))
+            set_meta(draft, home=msgspec.to_builtins(whereabouts.here))
 
     def add(self, make: Callable[[int], Round]) -> Round:
         """Add the round that `make` returns for its number; numbers are never used twice."""
@@ -182,7 +182,7 @@ class RoundStore:
             round_ = self.get(number)
             if round_.status in forbidden:
                 raise RoundError(f"round {number} is {round_.status}: stop it first with `loratui stop {number}`")
-            _set_meta(draft, schema=SCHEMA, last_number=last_number(self._storage.read()))
+            set_meta(draft, schema=SCHEMA, last_number=last_number(self._storage.read()))
             move_to_trash(draft, self._storage.read(), number)
             return round_
 
@@ -267,8 +267,7 @@ class RoundStore:
         with self._locked():
             signature, tables = self._storage.read_signed()
             refuse_newer(meta_of(tables).get("schema"))
-            draft = TinyDB(storage=MemoryStorage)
-            draft.storage.write({name: dict(table) for name, table in tables.items()})
+            draft = new_draft(tables)
             try:
                 yield draft
             except msgspec.ValidationError as error:
@@ -286,7 +285,9 @@ class RoundStore:
             self.get(number)
             old = self._storage.read()["rounds"][str(number)]
             documents[number] = merge_fields(old, msgspec.to_builtins(dict(fields)))
-        _put(draft.table("rounds"), [Document(document, doc_id=number) for number, document in documents.items()])
+        put_documents(
+            draft.table("rounds"), [Document(document, doc_id=number) for number, document in documents.items()]
+        )
         return {number: self._to_round(number, document) for number, document in documents.items()}
 
     def _to_round(self, number: int, document: Mapping[str, Any]) -> Round:
@@ -305,14 +306,3 @@ class RoundStore:
                 self._storage.sweep()
                 self._swept = True
             yield
-
-
-def _put(table: Table, documents: list[Document]) -> None:
-    """Replace documents by id; unlike TinyDB's update it leaves the old documents, which others may hold, unchanged."""
-    table.remove(doc_ids=[document.doc_id for document in documents if table.contains(doc_id=document.doc_id)])
-    table.insert_multiple(documents)
-
-
-def _set_meta(draft: TinyDB, **fields: object) -> None:
-    table = draft.table("meta")
-    _put(table, [Document({**(table.get(doc_id=1) or {}), **fields}, doc_id=1)])

@@ -20,6 +20,7 @@ from tinydb.table import Document
 from engine.errors import RoundError, StoreError, reason_of
 from engine.files.paths import RunDir, Workspace
 from engine.runs.spec_file import read_queued
+from engine.store.draft import put_documents
 from engine.store.json_format import Tables
 
 TABLE = "removed"
@@ -131,8 +132,7 @@ def redate(draft: TinyDB, now: float) -> None:
         if removed.is_misdated(now):
             stored = draft.table(TABLE).get(doc_id=removed.number)
             assert isinstance(stored, Document)
-            forget(draft, [removed.number])
-            draft.table(TABLE).insert(Document({**stored, "removed": now}, doc_id=removed.number))
+            put_documents(draft.table(TABLE), [Document({**stored, "removed": now}, doc_id=removed.number)])
 
 
 def forget(draft: TinyDB, numbers: Iterable[int]) -> None:

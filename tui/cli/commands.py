@@ -3,87 +3,47 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from engine.api import Cockpit
-from engine.compare.columns import TEXT_SCORES, columns
+from engine.compare.columns import columns
 from engine.compare.diff import difference
-from engine.compare.extra_evaluations import evaluation_fields, read_evaluations
 from engine.compare.lineage import families, family_of, kin_fields
 from engine.compare.verdict import movement
 from engine.dataset.preview import Previewer
 from engine.errors import FileError, UsageError
 from engine.files.paths import current_directory
 from engine.report.comparison_document import picture_beside, write_comparison
-from engine.report.export import export_rounds, json_text, round_fields, to_json, write_export
-from engine.runner.launcher import UNFINISHED
-from engine.runs.event_log import read_events
-from engine.runs.events import Provenance, Sampled, Started
-from engine.runs.provenance import provenance_lines
-from engine.runs.snapshot import RunSnapshot
-from engine.spec.fields import flatten, format_value
+from engine.report.export import export_rounds, json_text, to_json, write_export
 from engine.spec.overrides import spec_from_settings
-from engine.spec.plan import Plan
 from engine.spec.presets import load_preset
 from engine.spec.round import ACTIVE, WAITING, Round, in_queue_order
 from engine.spec.schema import Spec, with_absolute_paths
 from engine.system.doctor import Finding, examine
 from tui.cli.completion import completion as completion
 from tui.cli.eval import evaluate as evaluate
-from tui.cli.eval import evaluation_table
 from tui.cli.ls import ls as ls
 from tui.cli.ranking import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
-from tui.cli.runner import runner_finding, say_if_idle, wake_runner
+from tui.cli.runner import runner_finding, wake_runner
+from tui.cli.show import print_round
+from tui.cli.show import show as show
 from tui.cli.trash import rm as rm
 from tui.cli.trash import trash as trash
 from tui.cli.trash import trash_empty as trash_empty
 from tui.cli.trash import trash_finding
 from tui.cli.trash import trash_restore as trash_restore
 from tui.cli.wait import wait_for_end
-from tui.terminal.console import PlainConsole, clean, clean_line, say, say_json
+from tui.terminal.console import PlainConsole, clean_line, say, say_json
 from tui.views.lineage import lineage_lines
 from tui.views.preview import preview_facts, preview_text
-from tui.views.samples import sample_table
 
 QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
 MARKS = ("⟦", "⟧")  # around supervised text, where colours cannot be shown
-
-
-def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    round_ = cockpit.store.get(options.number)
-    events = read_events(cockpit.workspace.run_dir(round_.id).events, Started, Sampled, Provenance)
-    run = RunSnapshot(events)
-    samples, evaluations = run.samples, read_evaluations(cockpit.workspace.run_dir(round_.id))
-    if options.json:
-        extra_fields = {
-            "samples": [_sample_fields(sample) for sample in samples], "provenance": run.provenance,
-            "evaluations": [evaluation_fields(evaluation) for evaluation in evaluations],
-        }  # fmt: skip
-        say_json(json_text(round_fields(round_) | extra_fields))
-        return 0
-    if round_.status in UNFINISHED:
-        say_if_idle(cockpit)
-    _print_round(round_, as_json=False)
-    if evaluations:
-        say("")
-        PlainConsole().print(evaluation_table(round_, evaluations))
-    if run.provenance is not None:
-        say("")
-        PlainConsole().print(_grid(provenance_lines(run.provenance)))
-    if samples:
-        say("")
-        PlainConsole().print(sample_table(samples))
-    return 0
-
-
-def _sample_fields(sampled: Sampled) -> dict[str, object]:
-    return {"step": sampled.step, "prompt": sampled.prompt, "expected": sampled.expected, "text": sampled.text}
 
 
 def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -118,7 +78,7 @@ def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    _print_round(_queue(cockpit, options, hold=options.hold), options.json)
+    print_round(_queue(cockpit, options, hold=options.hold), options.json)
     return 0
 
 
@@ -138,7 +98,7 @@ def preview(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def run(cockpit: Cockpit, options: argparse.Namespace) -> int:
     round_ = _queue(cockpit, options, hold=False)
     ended = wait_for_end(cockpit, round_)
-    _print_round(ended, options.json, settings=False)
+    print_round(ended, options.json, settings=False)
     return 0 if ended.status == "finished" else 1
 
 
@@ -188,7 +148,7 @@ def edit(cockpit: Cockpit, options: argparse.Namespace) -> int:
     changes = {"name": options.name, "note": options.note, "tags": tags, "pinned": options.pinned}
     if all(value is None for value in changes.values()):
         raise UsageError("edit needs something to change: give --name, --note, --tag, --pin or --unpin")
-    _print_round(cockpit.annotate(options.number, **changes), options.json, settings=False)
+    print_round(cockpit.annotate(options.number, **changes), options.json, settings=False)
     return 0
 
 
@@ -292,45 +252,3 @@ def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
 def _say_status(round_: Round) -> int:
     say(f"round {round_.number} is {round_.status}")
     return 0
-
-
-def _print_round(round_: Round, as_json: bool, settings: bool = True) -> None:
-    """Print the round; `settings` adds its plan and spec to its outcome."""
-    if as_json:
-        say_json(json_text(round_fields(round_)))
-        return
-    PlainConsole().print(_grid([*_outcome_lines(round_), *(_setting_lines(round_) if settings else ())]))
-
-
-def _grid(lines: Iterable[tuple[str, str]]) -> Table:
-    """Return a table with a line for each name that has a value."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in lines:
-        if value:
-            table.add_row(Text(clean(name), "dim"), Text(clean(value)))
-    return table
-
-
-def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
-    """Return name and value of each field of the round and its result, "" for an unknown value."""
-    keys = ("number", "name", "status", "tags", "parent", "message", "note")
-    result = (
-        "eval_loss", "perplexity", "perplexity_interval", "base_perplexity", "train_seconds", "trained_tokens",
-        "peak_memory_bytes", *TEXT_SCORES,
-    )  # fmt: skip
-    lines = [(columns()[key].title, columns()[key].text(round_)) for key in keys]
-    lines += [("pinned", "true" * round_.pinned)]
-    lines += [("warning", warning) for warning in round_.warnings]
-    lines += [(columns()[key].title, columns()[key].text(round_)) for key in result]
-    return [*lines, ("adapter", round_.result.adapter_dir or "")]
-
-
-def _setting_lines(round_: Round) -> list[tuple[str, str]]:
-    """Return name and value of each field of the plan and the spec, "" for an unknown value."""
-    plan = [(name.replace("_", " "), _plan_value(round_.plan, name)) for name in Plan.__struct_fields__]
-    return plan + [(key, format_value(value)) for key, value in flatten(round_.spec).items()]
-
-
-def _plan_value(plan: Plan, name: str) -> str:
-    value = getattr(plan, name)
-    return f"{value:.0%}" if name == "warmup_share" and value is not None else format_value(value)

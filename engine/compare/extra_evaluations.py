@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable
 
 import msgspec
@@ -113,6 +114,13 @@ def evaluation_fields(evaluation: EvaluationSummary) -> dict[str, object]:
     return {name: getattr(evaluation, name) for name in EvaluationSummary.__struct_fields__}
 
 
+def _check_writable(run: RunDir) -> None:
+    """Raise FileError if an evaluation could not be saved, before it takes hours."""
+    directory = run.evaluations if run.evaluations.is_dir() else run.path
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise FileError(f"{directory} cannot be written to, so that an evaluation would be lost: ask its owner")
+
+
 def evaluate_on(run: RunDir, data: DataSpec, on_progress: Callable[[ScoreProgress], None]) -> ExtraEvaluation:
     """Score the adapter of a run on `data`, and save the result.
 
@@ -125,6 +133,7 @@ def evaluate_on(run: RunDir, data: DataSpec, on_progress: Callable[[ScoreProgres
     run.check()
     if not (run.adapter / "adapter_config.json").is_file():
         raise RoundError(f"{run.path} has no adapter to score: choose a round that was trained to its end here")
+    _check_writable(run)
     # In the run directory, so that it follows one that is moved, and whose path is no text.
     with WorkerProcess("engine.training.workers.score", "the evaluation", directory=run.path) as process:
         process.send(ScoreRequest(data))
@@ -134,5 +143,9 @@ def evaluate_on(run: RunDir, data: DataSpec, on_progress: Callable[[ScoreProgres
     try:
         write_evaluation(run, reply)
     except OSError as error:
-        raise FileError(f"the evaluation could not be saved in {run.evaluations}: {reason_of(error)}") from error
+        raise FileError(
+            f"perplexity {format_perplexity(reply.perplexity)} over {reply.rows} rows, base model "
+            f"{format_perplexity(reply.base_perplexity)}; this could not be saved in {run.evaluations}: "
+            f"{reason_of(error)}"
+        ) from error
     return reply

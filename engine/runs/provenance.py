@@ -53,18 +53,18 @@ def git_state(directory: Path) -> str | None:
     if output is None or len(lines := output.splitlines()) != 4:
         return None
     commit, top, index, objects = lines[0], *(Path(directory, line).resolve() for line in lines[1:])
-    with tempfile.TemporaryDirectory(prefix="loratui-git-") as temporary:
-        bare = Path(temporary)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="loratui-git-", ignore_cleanup_errors=True) as temporary:
+            bare = Path(temporary)
             (bare / "objects" / "info").mkdir(parents=True)
             (bare / "refs").mkdir()
             (bare / "objects" / "info" / "alternates").write_text(f"{objects}\n")
             (bare / "HEAD").write_text(f"{commit}\n")
             (bare / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
             shutil.copy(index, bare / "index")
-        except OSError:
-            return commit
-        changed = _git(top, f"--git-dir={bare}", f"--work-tree={top}", "diff", "--name-only", "HEAD")
+            changed = _git(top, f"--git-dir={bare}", f"--work-tree={top}", "diff", "--name-only", "HEAD")
+    except OSError:  # such as a full temporary directory, or a repository without an index
+        return commit
     return commit if changed == "" else f"{commit} with changes" if changed else f"{commit}, changes unknown"
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from engine.errors import LoratuiError, ProcessEnded, ProcessError
+from engine.errors import LoratuiError, ProcessEnded, ProcessError, reason_of
 
 END_SECONDS = 5.0  # from the end of its output to its exit
 T = TypeVar("T")
@@ -47,7 +47,13 @@ class WorkerProcess:
             LoratuiError: the machine refuses to start it.
         """
         self._what = what
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
+        try:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
+        except OSError as error:
+            raise ProcessError(
+                f"{what} could not be started, as no temporary file can be made: free some space, or set TMPDIR "
+                f"({reason_of(error)})"
+            ) from error
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def test_state_of_a_directory_within_and_of_a_second_worktree(repository: Path, 
 
 def test_directory_outside_of_git_has_no_state(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
+
+
+def test_commit_is_known_where_no_temporary_file_can_be_made(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert git_state(repository) == git(repository, "rev-parse", "HEAD")
 
 
 def test_repository_without_a_commit_has_no_state(tmp_path: Path) -> None:

@@ -86,12 +86,22 @@ def test_workspace_whose_path_is_not_utf8_is_scored(run: RunDir, tmp_path: Path)
         evaluate_on(moved, msgspec.structs.replace(data, path=str(moved.path / "a.jsonl")), ignore)
 
 
+def test_place_that_takes_no_evaluation_is_refused_before_it_is_made(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != run.path)
+    started: list[ScoreProgress] = []
+    with pytest.raises(LoratuiError, match="cannot be written to, so that an evaluation would be lost"):
+        evaluate_on(run, on(run, write_rows(tmp_path / "a.jsonl", make_rows(10))), started.append)
+    assert started == []
+
+
 def test_run_directory_that_is_gone_by_the_end_is_named(run: RunDir, tmp_path: Path) -> None:
     def move(progress: ScoreProgress) -> None:
         if run.path.exists():
             run.path.rename(tmp_path / "moved")
 
-    with pytest.raises(LoratuiError, match=r"the evaluation could not be saved in .*/run/evaluations: no such file"):
+    with pytest.raises(LoratuiError, match=r"perplexity \d.* could not be saved in .*/run/evaluations: no such file"):
         evaluate_on(run, on(run, write_rows(tmp_path / "a.jsonl", make_rows(10))), move)
 
 

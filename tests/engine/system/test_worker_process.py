@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from engine.errors import ProcessError
+from engine.system.worker_process import WorkerProcess
+
+
+def test_machine_without_room_for_a_temporary_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ProcessError, match="the preview could not be started, as no temporary file can be made"):
+        WorkerProcess("engine.training.workers.preview", "the preview")
+
+
+def test_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="the evaluation could not be started"):
+        WorkerProcess("engine.training.workers.score", "the evaluation", directory=tmp_path / "gone")

@@ -63,7 +63,6 @@ def test_script_is_run_from_the_repository() -> None:
     assert "--contenders" in printed
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
 def test_fewest_operations_are_those_of_each_row_counted(tiny_model: Path, tmp_path: Path) -> None:
     spec = spec_of(make_run(tmp_path / "run", tiny_model))
     rows, _ = load_rows(spec, AutoTokenizer.from_pretrained(tiny_model))

@@ -15,7 +15,7 @@ from tests.support.chat_pilot import open_chat, say, transcript
 from tests.support.pilot import OpenApp, shown, until
 from tests.support.rounds import make_round, make_spec
 
-pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 async def test_nano_is_talked_to_stopped_and_asked_too_much(open_app: OpenApp, idle_cockpit: Cockpit) -> None:

@@ -27,8 +27,6 @@ Times = Callable[[int, int], int]
 Reference = tuple[RunDir, list[AnyEvent]]
 GRACE_SECONDS = 10.0
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by a name of yesterday
-
 
 def truncate(file: Path, share: float) -> None:
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])

@@ -30,10 +30,7 @@ from tests.support.faults.tried import Tried
 from tests.support.rounds_to_train import fail_here, figures_of, make_run, spec_of, train_here
 from tests.support.waiting import await_true
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),  # peft asks transformers by a name of yesterday
-    pytest.mark.timeout(120),
-]
+pytestmark = pytest.mark.timeout(120)
 SHORT: dict[str, object] = {"train__num_train_epochs": 0.2}
 
 

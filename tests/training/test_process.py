@@ -55,7 +55,6 @@ def kinds_of(events: list[AnyEvent]) -> list[str]:
     return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_round_is_trained_to_the_end(
     reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -24,8 +24,6 @@ from tests.support.processes import ROOT
 from tests.support.rounds import as_parquet
 from tests.support.rounds_to_train import make_rows, make_run, spec_of, train_here, write_rows
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 SHARED = ROOT.parent / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(not SHARED.exists(), reason=f"the shared test data is not at {SHARED}")
 COUNT = 12

@@ -20,8 +20,6 @@ from engine.training.data.tokenize import TokenisedRows, tokenise
 from tests.support.rounds_to_train import figures_of, make_rows, make_run, spec_of, train_here, write_rows
 from tests.support.tiny_model import make_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 ROWS: list[Row] = [AlpacaRow(**row) for row in make_rows(6)]
 TALK: list[Row] = [Conversation((Turn("user", "a"), Turn("assistant", "b", supervised=True)))] * 2
 DATA = DataSpec(path="rows.json")

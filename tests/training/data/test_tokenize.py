@@ -32,8 +32,6 @@ from tests.support.rounds_to_train import (
 )
 from tests.support.tiny_model import make_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 DATA = DataSpec(path="somebody/rows")
 
 

@@ -18,8 +18,6 @@ from engine.training.evaluation.text_metrics import score_texts
 from tests.support.plain import load, plain_answer
 from tests.support.rounds_to_train import figures_of, make_run, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 ASKED = {"generation__examples": 10, "generation__max_new_tokens": 30, "train__sample_tokens": 0}
 HELD_OUT = 4
 

@@ -28,8 +28,6 @@ from tests.support.plain import (
 from tests.support.rounds_to_train import figures_of, make_rows, make_run, steps_of, train_here
 from tests.support.tiny_model import write_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 
 def test_base_and_saved_adapter_score_as_computed_by_hand(
     reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path

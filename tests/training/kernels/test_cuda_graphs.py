@@ -28,8 +28,6 @@ from engine.training.loop.step import examples_of, micro_batches
 from tests.support.passes import CPU, rows_of
 from tests.support.rounds_to_train import figures_of, make_run, prepared, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 WIDTH = 3
 
 

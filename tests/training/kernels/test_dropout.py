@@ -14,8 +14,6 @@ from engine.training.model.adapter import add_adapter
 from tests.support.passes import SMALL
 from tests.support.rounds import make_spec
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.5, 0.999])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

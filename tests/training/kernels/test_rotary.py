@@ -27,8 +27,6 @@ from tests.support.passes import (
     rows_of,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 ORIGINAL = modeling_llama.apply_rotary_pos_emb
 
 

@@ -20,8 +20,6 @@ from engine.training.model.forward import Forward
 from tests.support.rounds import change_spec
 from tests.support.rounds_to_train import fail_here, figures_of, make_run, prepared, resumed_from, spec_of, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 
 def change_run(run: RunDir, **settings: object) -> None:
     """Edit the spec in a run directory, as a person might."""

@@ -40,8 +40,6 @@ from tests.support.rounds_to_train import (
 )
 from tests.support.tiny_model import make_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 Tokens = tuple[list[int], int]  # of one row, and where its response begins
 
 

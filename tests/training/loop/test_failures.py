@@ -26,10 +26,7 @@ from tests.support.rounds_to_train import (
     write_rows,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),  # peft uses an old name of transformers
-    pytest.mark.usefixtures("no_engine_is_left"),
-]
+pytestmark = pytest.mark.usefixtures("no_engine_is_left")
 
 SECONDS = 120
 

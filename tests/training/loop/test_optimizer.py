@@ -27,8 +27,6 @@ from tests.support.rounds import make_spec
 from tests.support.rounds_to_train import figures_of, make_run, steps_of, train_here
 from tests.support.tiny_model import write_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 CPU = torch.device("cpu")
 SCHEDULES: dict[str, Any] = {
     "linear": get_linear_schedule_with_warmup,

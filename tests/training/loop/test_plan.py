@@ -36,7 +36,6 @@ def test_warmup_is_that_of_transformers(warmup: float, total: int) -> None:
     assert resolve_warmup(warmup, total) == TrainingArguments.get_warmup_steps(arguments, total)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [

@@ -18,8 +18,6 @@ from engine.runs.events import Evaluated
 from engine.training.runtime.device import out_of_memory, resolve_dtype
 from tests.support.rounds_to_train import fail_here, make_run, spec_of, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 WEIGHTS = "model.safetensors"
 
 

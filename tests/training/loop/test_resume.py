@@ -18,8 +18,6 @@ from engine.training.loop import checkpointing
 from engine.training.model.forward import Forward
 from tests.support.rounds_to_train import fail_here, figures_of, make_run, resumed_from, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 Reference = tuple[RunDir, list[AnyEvent]]
 
 

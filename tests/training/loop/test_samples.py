@@ -23,8 +23,6 @@ from engine.training.loop.stop import StopRequested
 from tests.support.plain import WITH_INPUT, WITHOUT_INPUT, load, plain_answer
 from tests.support.rounds_to_train import POSITIONS, figures_of, make_rows, make_run, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 Reference = tuple[RunDir, list[AnyEvent]]
 
 

@@ -29,8 +29,6 @@ from tests.support.rounds_to_train import (
     write_rows,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 ROWS, EPOCH_STEPS, STEPS = 18, 4, 32
 OVERSHOOTING: dict[str, object] = {
     "train__num_train_epochs": STEPS / EPOCH_STEPS,

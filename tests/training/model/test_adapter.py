@@ -18,8 +18,6 @@ from tests.support.plain import evaluations_of, load, plain_eval_loss, result_lo
 from tests.support.rounds_to_train import assert_resumed_exactly, fail_here, figures_of, make_run, train_here
 from tests.support.tiny_model import write_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 ADAPTERS: dict[str, dict[str, object]] = {
     "rslora": {"lora__use_rslora": True, "lora__r": 16},
     "dora": {"lora__use_dora": True},

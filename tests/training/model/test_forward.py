@@ -36,8 +36,6 @@ from tests.support.passes import (
 )
 from tests.support.rounds_to_train import make_example
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 
 def attention_flops(query: Any, key: Any, value: Any, *_: object, **__: object) -> int:
     """Count the FLOPs of attention by shapes, as torch does for its GPU kernels."""

@@ -18,8 +18,6 @@ from engine.training.model import memory_budget
 from engine.training.model.forward import Forward
 from tests.support.rounds_to_train import fail_here, figures_of, make_run, prepared_in, train_here, warned_in
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 Reference = tuple[RunDir, list[AnyEvent]]
 GIB = 2**30
 

@@ -17,8 +17,6 @@ from tests.support.markdown import COMMENT, HOSTILE, flat, folded, parse, tables
 from tests.support.rounds import make_spec
 from tests.support.rounds_to_train import make_run, spec_of, train_here
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
-
 
 def test_card_beside_the_adapter_has_its_results_and_settings(reference: tuple[RunDir, list[AnyEvent]]) -> None:
     run, events = reference

@@ -29,7 +29,7 @@ from tests.support.plain import WITHOUT_INPUT, load, plain_answer
 from tests.support.rounds_to_train import POSITIONS, as_in_the_engine, make_run, train_here
 from tests.support.waiting import await_true
 
-pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 GREEDY = {"temperature": 0.0, "max_new_tokens": 40}
 

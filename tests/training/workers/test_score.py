@@ -32,10 +32,7 @@ from tests.support.plain import evaluations_of, result_loss
 from tests.support.recorded_runs import scored_on
 from tests.support.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, write_rows
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),  # peft uses an old name of transformers
-    pytest.mark.usefixtures("forked_workers"),
-]
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.fixture

@@ -26,12 +26,15 @@ def is_running(process: psutil.Process) -> bool:
 def processes_of(directory: Path) -> list[psutil.Process]:
     """Live processes with a path under `directory` among their arguments: its runners and engines."""
     found = []
-    for process in psutil.process_iter():
+    for pid in psutil.pids():
         try:
-            arguments = process.cmdline()
-            if is_running(process) and any(str(directory) in word for word in arguments[1:]):
+            # Read here, as psutil takes 7 ms for 100 processes, and a thousand tests look.
+            if str(directory).encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                continue
+            process = psutil.Process(pid)
+            if is_running(process) and any(str(directory) in word for word in process.cmdline()[1:]):
                 found.append(process)
-        except psutil.Error:
+        except (OSError, psutil.Error):
             continue
     return found
 

@@ -193,7 +193,7 @@ class Drafts:
         newest = sorted(_files_in(directory), reverse=True)
         drafts = [(changed, path) for changed, path in newest if NAME.fullmatch(path.name)]
         temporary = [(changed, path) for changed, path in newest if TEMPORARY.fullmatch(path.name)]
-        now = time.time()
+        now = min([time.time(), *(changed for changed, _ in drafts[:1])])  # the clock may be far ahead today
         old = {path for changed, path in drafts if now - changed > MAX_AGE_SECONDS}
         old |= {path for changed, path in temporary if now - changed > STALE_SECONDS}
         for path in old | {path for _, path in drafts[MAX_DRAFTS:]}:

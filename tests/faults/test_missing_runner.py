@@ -182,3 +182,13 @@ def test_log_that_takes_no_line_is_named_and_nothing_hangs(
         Cockpit(idle_cockpit.workspace).wake_runner()
     assert not runner_is_alive(idle_cockpit.workspace) and not (tmp_path / "elsewhere").exists()
     tried("F29", f"{place} in the place of its log", 1)
+
+
+def test_round_that_is_queued_and_not_trained_is_told(workspace: Workspace, nano_spec: Spec, tried: Tried) -> None:
+    workspace.runs_dir.mkdir(exist_ok=True)
+    workspace.runner_log.mkdir()
+    words = ["new", *words_of(nano_spec, workspace)[1:]]
+    done = subprocess.run([*FRONT_END_COMMAND, *words], capture_output=True, text=True, timeout=60)
+    lost = done.returncode != 0 or "no runner is at work for 1 unfinished round" not in done.stderr
+    tried("F29", "not started after `loratui new`", 1, int(lost))
+    assert not lost, done.stderr

@@ -29,7 +29,7 @@ from tui.cli.ls import ls as ls
 from tui.cli.ranking import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
-from tui.cli.runner import runner_finding, wake_runner
+from tui.cli.runner import runner_finding, say_if_idle, wake_runner
 from tui.cli.show import print_round
 from tui.cli.show import show as show
 from tui.cli.trash import rm as rm
@@ -79,6 +79,7 @@ def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
     print_round(_queue(cockpit, options, hold=options.hold), options.json)
+    say_if_idle(cockpit)
     return 0
 
 

@@ -202,6 +202,14 @@ def test_old_and_excess_drafts_are_removed(app: Callable[[], Drafts], monkeypatc
     assert (killed.exists(), stranger.exists()) == (False, True)
 
 
+def test_clock_that_is_far_ahead_removes_no_draft(app: Callable[[], Drafts], monkeypatch: pytest.MonkeyPatch) -> None:
+    type_in(app(), "one")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 73 * 365 * 86400)
+    type_in(app(), "two")
+    assert texts(app()) == ["two", "one"]
+
+
 def test_draft_that_is_too_long_is_refused_in_a_sentence(app: Callable[[], Drafts], sentences: list[str]) -> None:
     drafts = app()
     type_in(drafts, "x" * (MAX_BYTES + 1))

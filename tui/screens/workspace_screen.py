@@ -23,6 +23,7 @@ from engine.spec.round import STOPPABLE, Round, Status
 from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.screens.dialogs.confirm import confirm
 from tui.settings.bindings import key_of
+from tui.terminal.clipboard import as_bytes
 from tui.terminal.console import clean
 from tui.widgets.banner import Banner
 from tui.widgets.message_line import MessageLine
@@ -200,7 +201,7 @@ class WorkspaceScreen(Screen[None]):
 
     def copy(self, title: str, text: str) -> None:
         """Copy `text` to the clipboard of the terminal, and say so by its `title`."""
-        if len(text.encode()) > MAX_COPIED_BYTES:
+        if len(as_bytes(text)) > MAX_COPIED_BYTES:
             refusal = LoratuiError(f"{title} is too long for a terminal's clipboard: export it instead")
             self.post_message(ActionFailed(refusal))
             return

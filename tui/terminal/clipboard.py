@@ -11,9 +11,14 @@ TMUX_SECONDS = 2.0
 SCREEN_CHUNK = 200  # screen passes on no more than its MAXSTR in one string
 
 
+def as_bytes(text: str) -> bytes:
+    """Return a text as UTF-8, and a path that is none as the bytes that it consists of."""
+    return text.encode(errors="surrogateescape")
+
+
 def osc_52(text: str, environment: Mapping[str, str]) -> str:
     """Return the escape sequence that sets the clipboard (xterm's OSC 52), wrapped so that GNU screen passes it on."""
-    sequence = f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\x07"
+    sequence = f"\x1b]52;c;{base64.b64encode(as_bytes(text)).decode()}\x07"
     if "STY" not in environment:
         return sequence
     chunks = (sequence[start : start + SCREEN_CHUNK] for start in range(0, len(sequence), SCREEN_CHUNK))
@@ -30,7 +35,7 @@ def copy(text: str, write: Callable[[str], object], environment: Mapping[str, st
         with suppress(OSError, subprocess.SubprocessError):
             subprocess.run(
                 ["tmux", "load-buffer", "-w", "-"],
-                input=text.encode(), check=True, capture_output=True, timeout=TMUX_SECONDS,
+                input=as_bytes(text), check=True, capture_output=True, timeout=TMUX_SECONDS,
             )  # fmt: skip
             return
     write(osc_52(text, environment))

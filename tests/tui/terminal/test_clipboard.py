@@ -150,3 +150,19 @@ def test_terminal_is_told_by_osc_52(
         terminal.type("q")
         terminal.wait_for_end()
     assert base64.b64decode(copied).decode() == str(idle_cockpit.workspace.run_dir(round_.id).path)
+
+
+def test_path_that_is_not_utf8_is_copied_byte_by_byte(tmp_path: Path, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    round_ = idle_cockpit.queue(nano_spec, hold=True)
+    root = idle_cockpit.workspace.root.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with Terminal([LORATUI, "--readonly"], root) as terminal:
+        terminal.wait_for("1 round")
+        terminal.type("y")
+        terminal.wait_for("enter copy")
+        terminal.type(ENTER)
+        terminal.wait_for("copied: path of the run directory")
+        terminal.wait_until(lambda _: bool(OSC_52.findall(terminal.written)), "the sequence")
+        (copied,) = OSC_52.findall(terminal.written)
+        terminal.type("q")
+        terminal.wait_for_end()
+    assert base64.b64decode(copied) == os.fsencode(root / "runs" / round_.id)

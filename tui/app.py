@@ -78,6 +78,7 @@ class LoratuiApp(PaintingApp):
         self._directory = directory
         self._reported_size: Size | None = None
         self._rounds: Sequence[Round] = ()
+        self._was_read = False
         self._progress: Mapping[int, RunProgress] = {}
         self._watching = False
         self._store_notices: Sequence[str] = ()
@@ -144,7 +145,7 @@ class LoratuiApp(PaintingApp):
 
     @on(RoundsRead)
     def _show_rounds(self, event: RoundsRead) -> None:
-        alarms, self._rounds = endings(self._rounds, event.rounds), event.rounds
+        alarms, self._rounds, self._was_read = endings(self._rounds, event.rounds), event.rounds, True
         if not self._watching and any(round_.status in ACTIVE for round_ in event.rounds):
             self._watching = True
             self._watch_runs()
@@ -180,13 +181,15 @@ class LoratuiApp(PaintingApp):
 
     @on(StoreUnreadable)
     def _show_unreadable(self, event: StoreUnreadable) -> None:
-        if isinstance(event.error, StoreMissing):
+        missing = isinstance(event.error, StoreMissing)
+        if missing and not self._was_read:
             self._offer_store()
             return
         for screen in self.screen_stack:
             if isinstance(screen, WorkspaceScreen):
                 screen.show_unreadable(event.error)
-        self._show_notices([event.error.message])
+        moved = "; it was there before, and this app goes on once it is back" if missing else ""
+        self._show_notices([event.error.message + moved])
         self.call_after_refresh(_collect_garbage)
 
     def _show_notices(self, notices: Sequence[str]) -> None:

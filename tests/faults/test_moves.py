@@ -19,8 +19,10 @@ from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from tests.support.fake_engine import GATE, Script
 from tests.support.faults.tried import Tried
+from tests.support.pilot import OpenApp, on_screen, shown, until
+from tests.support.pilot import open_app as open_app
 from tests.support.processes import end_processes_of, start_fake_runner
-from tests.support.rounds import make_spec
+from tests.support.rounds import make_round, make_spec
 from tests.support.rounds_to_train import make_run, start_engine
 from tests.support.waiting import await_rounds, await_status, await_true
 
@@ -105,3 +107,27 @@ def test_data_beside_a_workspace_stays_where_it_is(
     queued = idle_cockpit.queue(nano_spec)
     stored = json.loads(workspace.run_dir(queued.id).spec.read_text())["spec"]
     assert (stored["model"]["path"], stored["data"]["path"]) == (nano_spec.model.path, nano_spec.data.path)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("part", ["workspace", "experiments.json"])
+async def test_app_waits_for_a_workspace_that_is_moved_beneath_it(
+    open_app: OpenApp, idle_cockpit: Cockpit, tmp_path: Path, part: str, readonly: bool, tried: Tried
+) -> None:
+    """Its keys went to the question whether to make a workspace, whose answers end the app or make another store."""
+    root = idle_cockpit.workspace.root
+    idle_cockpit.store.add(lambda number: make_round(number, note="stored"))
+    moved, place = tmp_path / "moved", root if part == "workspace" else idle_cockpit.workspace.store_path
+    async with open_app(Cockpit(idle_cockpit.workspace, lambda _: None, readonly=readonly)) as pilot:
+        await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
+        await pilot.press(*([] if readonly else ["i", *" more"]))
+        place.rename(moved)
+        await until(pilot, lambda: "it was there before" in shown(pilot, "Banner"), "the sentence")
+        assert on_screen(pilot, "RoundsScreen") and "stored" in shown(pilot, "#detail")
+        await pilot.press("y", "n")
+        moved.rename(place)
+        await until(pilot, lambda: "it was there before" not in shown(pilot, "Banner"), "its end")
+        if not readonly:
+            await pilot.press("enter")
+            await until(pilot, lambda: idle_cockpit.store.get(1).note == "stored moreyn", "the note")
+    tried("F26", f"{part} moved away and back beneath an app{' --readonly' * readonly}", 1)

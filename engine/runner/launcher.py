@@ -159,7 +159,8 @@ def why_idle(workspace: Workspace, rounds: list[Round]) -> str:
         return ""
     line = _last_line(workspace.runner_log)
     death = f", as the last one died ({line})" if line else ""
-    return f"no runner is at work for {count} unfinished round{'s' * (count != 1)}{death}: see {workspace.runner_log}"
+    log = f": see {workspace.runner_log}" if workspace.runner_log.exists() else ""
+    return f"no runner is at work for {count} unfinished round{'s' * (count != 1)}{death}{log}"
 
 
 def _last_line(log: Path, begin: int = 0) -> str:

@@ -26,6 +26,7 @@ from tui.settings.bindings import key_of
 from tui.terminal.clipboard import as_bytes
 from tui.terminal.console import clean
 from tui.widgets.banner import Banner
+from tui.widgets.current_size import CurrentSize
 from tui.widgets.message_line import MessageLine
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ DRAFT_SECONDS = 1.0  # that a field waits for its draft from a slow disk
 MAX_COPIED_BYTES = 56_000  # 74,668 in base64; xterm accepts 74,994, and other terminals no more than that
 
 
-class WorkspaceScreen(Screen[None]):
+class WorkspaceScreen(CurrentSize, Screen[None]):
     """A screen over one workspace. Blocking work runs in workers, which post messages back."""
 
     # Textual redraws all of the screen when the focus moves; here the two widgets concerned redraw themselves.

@@ -20,11 +20,12 @@ from engine.files.drafts import Drafting
 from engine.spec.fields import describe_setting, format_value, parse_setting
 from tui.screens.chat.input import ChatInput
 from tui.terminal.console import clean_line
+from tui.widgets.current_size import CurrentSize
 
 NAMES = ChatSettings.__struct_fields__
 
 
-class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
+class ChatSettingsScreen(CurrentSize, ModalScreen[ChatSettings | None]):
     """Dismissed with the new settings, or with None if the person cancels; what was typed is kept in `drafting`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

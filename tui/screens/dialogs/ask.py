@@ -16,10 +16,11 @@ from textual.widgets import Input, Static
 from engine.errors import LoratuiError
 from engine.files.drafts import Drafting
 from tui.terminal.console import clean, clean_line
+from tui.widgets.current_size import CurrentSize
 from tui.widgets.sanitized_input import SanitizedInput
 
 
-class AskScreen(ModalScreen[str | None]):
+class AskScreen(CurrentSize, ModalScreen[str | None]):
     """Dismissed with the text, or None. `check` raises LoratuiError for a wrong text; the dialog shows the error.
 
     What is typed is kept in `drafting`, and the draft that it continues is in the field in place of `text`.

@@ -14,11 +14,12 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.terminal.console import clean_line
+from tui.widgets.current_size import CurrentSize
 
 MAX_CHARACTERS = 200
 
 
-class ChooseScreen(ModalScreen[int | None]):
+class ChooseScreen(CurrentSize, ModalScreen[int | None]):
     """Dismissed with the index of the chosen option, or None; `options` are pairs of a title and a description."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

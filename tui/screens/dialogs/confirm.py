@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from tui.terminal.console import clean
+from tui.widgets.current_size import CurrentSize
 
 
 def confirm(app: App[Any], question: str, yes: str, action: Callable[[], object]) -> None:
@@ -26,7 +27,7 @@ def confirm(app: App[Any], question: str, yes: str, action: Callable[[], object]
     app.push_screen(ConfirmScreen(question, yes), answered)
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ConfirmScreen(CurrentSize, ModalScreen[bool]):
     """Dismissed with True if the person says yes. The button for "no" has the focus."""
 
     MIN_SIZE = Size(1, 1)  # it also asks before leaving a terminal that is too small for anything else

@@ -22,6 +22,7 @@ from engine.spec.presets import presets
 from engine.spec.round import Round
 from engine.spec.schema import Spec
 from tui.terminal.console import clean_line
+from tui.widgets.current_size import CurrentSize
 
 
 class Copy(Struct, frozen=True):
@@ -60,7 +61,7 @@ def _origin(round_: Round, rounds: Sequence[Round]) -> tuple[str, Spec]:
     return "the defaults", build_spec({"model.path": "-", "data.path": "-"})
 
 
-class CopyScreen(ModalScreen[Copy | None]):
+class CopyScreen(CurrentSize, ModalScreen[Copy | None]):
     """Dismissed with the chosen text, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

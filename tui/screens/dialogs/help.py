@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.terminal.console import clean_line
+from tui.widgets.current_size import CurrentSize
 from tui.widgets.scroll_text import ScrollText
 
 MAX_KEYS_WIDTH = 18
@@ -23,7 +24,7 @@ AROUND_TEXT = 7  # cells of a dialog for border, padding and scrollbar
 GAP = 2
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(CurrentSize, ModalScreen[None]):
     """One line for each key. `groups` holds titles, each with pairs of keys and what they do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -13,10 +13,12 @@ from textual.geometry import Size
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from tui.widgets.current_size import CurrentSize
+
 MIN_SIZE = Size(60, 16)  # of a screen that does not say so itself in an attribute of this name
 
 
-class TooSmallScreen(ModalScreen[None]):
+class TooSmallScreen(CurrentSize, ModalScreen[None]):
     """Says which size the last of `screens` needs, which it covers, and how to leave that for one that needs less.
 
     The covered screen keeps what was typed, and gets no keys.

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.terminal.console import clean_line
+from tui.widgets.current_size import CurrentSize
 
 INTRODUCTION = (
     "loratui fine-tunes language models with LoRA on this machine: fill in a form, start, watch the loss, and compare "
@@ -24,7 +25,7 @@ CREATED = (
 )
 
 
-class WelcomeScreen(ModalScreen[bool]):
+class WelcomeScreen(CurrentSize, ModalScreen[bool]):
     """Dismissed with True if the person wants a workspace in `directory`.
 
     Args:

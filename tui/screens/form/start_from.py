@@ -20,6 +20,7 @@ from engine.spec.presets import broken_presets, presets
 from engine.spec.round import Round
 from engine.spec.schema import Spec
 from tui.terminal.console import clean_line
+from tui.widgets.current_size import CurrentSize
 
 
 class Origin(Struct, frozen=True):
@@ -31,7 +32,7 @@ class Origin(Struct, frozen=True):
     draft: Draft | None = None
 
 
-class StartFromScreen(ModalScreen[Origin | None]):
+class StartFromScreen(CurrentSize, ModalScreen[Origin | None]):
     """Dismissed with the origin, or None if the person went back.
 
     Args:

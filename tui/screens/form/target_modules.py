@@ -17,11 +17,12 @@ from textual.widgets.option_list import Option
 from engine.preflight.target_modules import ModelModules
 from engine.spec.fields import format_value
 from tui.terminal.console import clean_line
+from tui.widgets.current_size import CurrentSize
 
 ALL_LINEAR = "all-linear"
 
 
-class TargetModulesScreen(ModalScreen[str | None]):
+class TargetModulesScreen(CurrentSize, ModalScreen[str | None]):
     """Dismissed with the text for `lora.target_modules`, or None.
 
     A name that the model lacks stays in the list until it is unticked and taken.

@@ -15,6 +15,7 @@ from textual.widgets import Static
 from engine.compare.columns import columns
 from engine.spec.fields import spec_fields
 from tui.screens.rounds.column_layout import FIXED, ColumnLayout
+from tui.widgets.current_size import CurrentSize
 from tui.widgets.table.cells import Cell, TableColumn
 from tui.widgets.table.cursor_table import VirtualTable
 
@@ -48,7 +49,7 @@ class ColumnList(VirtualTable):
         return [Cell(text, style) for text in texts]
 
 
-class ColumnsScreen(ModalScreen[None]):
+class ColumnsScreen(CurrentSize, ModalScreen[None]):
     """A dialog that changes a layout.
 
     Args:

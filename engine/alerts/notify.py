@@ -75,8 +75,7 @@ def call_by_command(alarm: Alarm) -> None:
     try:
         notify = read_notify()
     except ConfigError as error:
-        with contextlib.suppress(OSError):  # of a log on a full disk
-            print(error.message, flush=True)
+        _log(error.message)
         return
     if alarm.kind in notify.on:
         run_command(notify.command, alarm)
@@ -105,18 +104,28 @@ def run_command(command: str, alarm: Alarm, environment: Mapping[str, str] = os.
             start_new_session=True,
             env={**environment, **variables},
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else error
+        _log(f"the command of [notify] could not be started: {words[0]}: {reason}")
         return None
-    thread = threading.Thread(target=_await_end, args=(process,), name="notify")
+    thread = threading.Thread(target=_await_end, args=(process, words[0]), name="notify")
     with contextlib.suppress(RuntimeError):  # the system may refuse another thread
         thread.start()
     return thread
 
 
-def _await_end(process: subprocess.Popen[bytes]) -> None:
+def _log(sentence: str) -> None:
+    """Print a sentence to the runner's log."""
+    with contextlib.suppress(OSError):  # of a log on a full disk
+        print(clean_line(sentence), flush=True)
+
+
+def _await_end(process: subprocess.Popen[bytes], program: str) -> None:
     try:
-        process.wait(COMMAND_SECONDS)
+        if code := process.wait(COMMAND_SECONDS):
+            _log(f"the command of [notify] ended with exit code {code}: {program}")
     except subprocess.TimeoutExpired:
+        _log(f"the command of [notify] was killed after {COMMAND_SECONDS:.0f} s: {program}")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

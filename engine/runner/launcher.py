@@ -158,9 +158,9 @@ def why_idle(workspace: Workspace, rounds: list[Round]) -> str:
     if not count or runner_is_alive(workspace):
         return ""
     line = _last_line(workspace.runner_log)
-    death = f", as the last one died ({line})" if line else ""
+    last = f" (the last one printed: {line})" if line else ""
     log = f": see {workspace.runner_log}" if workspace.runner_log.exists() else ""
-    return f"no runner is at work for {count} unfinished round{'s' * (count != 1)}{death}{log}"
+    return f"no runner is at work for {count} unfinished round{'s' * (count != 1)}{last}{log}"
 
 
 def _last_line(log: Path, begin: int = 0) -> str:

@@ -99,7 +99,7 @@ async def test_app_says_that_the_runner_died(
     tried("F29", "dead at its start, under the app", 1)
 
 
-DEATH = "no runner is at work for 1 unfinished round, as the last one died (KeyError: 'no such user'): see {log}"
+DEATH = "no runner is at work for 1 unfinished round (the last one printed: KeyError: 'no such user'): see {log}"
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,18 @@ def test_command_that_cannot_be_run_harms_nobody(command: str) -> None:
     assert run_command(command, Alarm(Kind.FAILED, 1, "round 1: failed")) is None
 
 
+def test_failure_of_the_command_is_in_the_runners_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without its arguments, which may hold a token."""
+    assert run_command("/nowhere/program -H s3cret", Alarm(Kind.FAILED, 1, "x")) is None
+    thread = run_command(f"{shlex.quote(sys.executable)} -c 'raise SystemExit(22)' s3cret", Alarm(Kind.FAILED, 1, "x"))
+    assert thread is not None
+    thread.join()
+    assert capsys.readouterr().out.splitlines() == [
+        "the command of [notify] could not be started: /nowhere/program: no such file or directory",
+        f"the command of [notify] ended with exit code 22: {sys.executable}",
+    ]
+
+
 def test_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "COMMAND_SECONDS", 1.0)
     out = tmp_path / "pid"

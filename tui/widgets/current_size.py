@@ -9,9 +9,10 @@ from textual.screen import Screen
 
 
 class CurrentSize(Screen[Any]):
-    """The base of every screen, before Textual's, which answers a resize with another event of the same size.
+    """The base of every screen: one that Textual would change between two sizes forever, if it heard of both at once.
 
-    With events of two sizes in its queue, a screen would change from one to the other forever.
+    Textual answers a resize with another event of the same size. In a list of bases, `ModalScreen` comes before this
+    class, as only the first base counts for CSS; both come before `Screen`.
     """
 
     async def _on_resize(self, event: Resize) -> None:

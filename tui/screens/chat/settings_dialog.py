@@ -25,7 +25,7 @@ from tui.widgets.current_size import CurrentSize
 NAMES = ChatSettings.__struct_fields__
 
 
-class ChatSettingsScreen(CurrentSize, ModalScreen[ChatSettings | None]):
+class ChatSettingsScreen(ModalScreen[ChatSettings | None], CurrentSize):
     """Dismissed with the new settings, or with None if the person cancels; what was typed is kept in `drafting`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -20,7 +20,7 @@ from tui.widgets.current_size import CurrentSize
 from tui.widgets.sanitized_input import SanitizedInput
 
 
-class AskScreen(CurrentSize, ModalScreen[str | None]):
+class AskScreen(ModalScreen[str | None], CurrentSize):
     """Dismissed with the text, or None. `check` raises LoratuiError for a wrong text; the dialog shows the error.
 
     What is typed is kept in `drafting`, and the draft that it continues is in the field in place of `text`.

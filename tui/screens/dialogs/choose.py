@@ -19,7 +19,7 @@ from tui.widgets.current_size import CurrentSize
 MAX_CHARACTERS = 200
 
 
-class ChooseScreen(CurrentSize, ModalScreen[int | None]):
+class ChooseScreen(ModalScreen[int | None], CurrentSize):
     """Dismissed with the index of the chosen option, or None; `options` are pairs of a title and a description."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

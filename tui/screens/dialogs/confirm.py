@@ -27,7 +27,7 @@ def confirm(app: App[Any], question: str, yes: str, action: Callable[[], object]
     app.push_screen(ConfirmScreen(question, yes), answered)
 
 
-class ConfirmScreen(CurrentSize, ModalScreen[bool]):
+class ConfirmScreen(ModalScreen[bool], CurrentSize):
     """Dismissed with True if the person says yes. The button for "no" has the focus."""
 
     MIN_SIZE = Size(1, 1)  # it also asks before leaving a terminal that is too small for anything else

@@ -61,7 +61,7 @@ def _origin(round_: Round, rounds: Sequence[Round]) -> tuple[str, Spec]:
     return "the defaults", build_spec({"model.path": "-", "data.path": "-"})
 
 
-class CopyScreen(CurrentSize, ModalScreen[Copy | None]):
+class CopyScreen(ModalScreen[Copy | None], CurrentSize):
     """Dismissed with the chosen text, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

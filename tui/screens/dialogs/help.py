@@ -24,7 +24,7 @@ AROUND_TEXT = 7  # cells of a dialog for border, padding and scrollbar
 GAP = 2
 
 
-class HelpScreen(CurrentSize, ModalScreen[None]):
+class HelpScreen(ModalScreen[None], CurrentSize):
     """One line for each key. `groups` holds titles, each with pairs of keys and what they do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

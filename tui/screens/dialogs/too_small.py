@@ -18,7 +18,7 @@ from tui.widgets.current_size import CurrentSize
 MIN_SIZE = Size(60, 16)  # of a screen that does not say so itself in an attribute of this name
 
 
-class TooSmallScreen(CurrentSize, ModalScreen[None]):
+class TooSmallScreen(ModalScreen[None], CurrentSize):
     """Says which size the last of `screens` needs, which it covers, and how to leave that for one that needs less.
 
     The covered screen keeps what was typed, and gets no keys.

@@ -25,7 +25,7 @@ CREATED = (
 )
 
 
-class WelcomeScreen(CurrentSize, ModalScreen[bool]):
+class WelcomeScreen(ModalScreen[bool], CurrentSize):
     """Dismissed with True if the person wants a workspace in `directory`.
 
     Args:

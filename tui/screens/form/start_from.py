@@ -32,7 +32,7 @@ class Origin(Struct, frozen=True):
     draft: Draft | None = None
 
 
-class StartFromScreen(CurrentSize, ModalScreen[Origin | None]):
+class StartFromScreen(ModalScreen[Origin | None], CurrentSize):
     """Dismissed with the origin, or None if the person went back.
 
     Args:

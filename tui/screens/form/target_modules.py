@@ -22,7 +22,7 @@ from tui.widgets.current_size import CurrentSize
 ALL_LINEAR = "all-linear"
 
 
-class TargetModulesScreen(CurrentSize, ModalScreen[str | None]):
+class TargetModulesScreen(ModalScreen[str | None], CurrentSize):
     """Dismissed with the text for `lora.target_modules`, or None.
 
     A name that the model lacks stays in the list until it is unticked and taken.

@@ -49,7 +49,7 @@ class ColumnList(VirtualTable):
         return [Cell(text, style) for text in texts]
 
 
-class ColumnsScreen(CurrentSize, ModalScreen[None]):
+class ColumnsScreen(ModalScreen[None], CurrentSize):
     """A dialog that changes a layout.
 
     Args:

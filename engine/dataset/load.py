@@ -6,6 +6,7 @@ The engine reads local files through the same functions: it trains on the rows t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from engine.dataset.formats import detect, read_record
 from engine.dataset.readers import file_version, local_data_file, local_path, read_records
 from engine.dataset.rows import DetectedFormat, Row, RowCount, RowProblem, Rows, Unusable
-from engine.dataset.templates import refusal
+from engine.dataset.templates import as_conversation, needs_chat_template, refusal
 from engine.errors import DatasetError, reason_of
 from engine.spec.schema import DataFormat, DataSpec
 
@@ -42,7 +43,8 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
     Raises:
         DatasetError: as `read_rows`.
     """
-    detected, sorted_rows = _sort(records, data, source)
+    notes = _Notes()
+    detected, sorted_rows = _sort(records, data, source, notes)
     usable: list[Row] = []
     problems: list[RowProblem] = []
     for row in sorted_rows:
@@ -51,7 +53,9 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
         else:
             usable.append(row)
     _check_numbers(len(usable), len(problems), problems[0] if problems else None, data, source)
-    return Rows(detected, tuple(usable), tuple(problems))
+    if notes.as_conversations:
+        usable = [as_conversation(row) for row in usable]
+    return Rows(notes.added_to(detected), tuple(usable), tuple(problems))
 
 
 def count_rows(file: Path, data: DataSpec) -> RowCount:
@@ -70,7 +74,8 @@ def _count_rows(
     file: Path, version: tuple[int, int], format_: DataFormat, prompt_template: str, samples: int | None
 ) -> RowCount:
     data = DataSpec(str(file), format_, prompt_template, samples)
-    detected, sorted_rows = _sort(read_records(file), data, str(file))
+    notes = _Notes()
+    detected, sorted_rows = _sort(read_records(file), data, str(file), notes)
     usable = passed_over = 0
     first: Row | None = None
     problem: RowProblem | None = None
@@ -83,10 +88,25 @@ def _count_rows(
             usable += 1
     _check_numbers(usable, passed_over, problem, data, str(file))
     assert first is not None
-    return RowCount(detected, usable, passed_over, first, problem)
+    if notes.as_conversations:
+        first = as_conversation(first)
+    return RowCount(notes.added_to(detected), usable, passed_over, first, problem)
 
 
-def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[DetectedFormat, Iterator[Row | RowProblem]]:
+@dataclass
+class _Notes:
+    """Facts about the usable rows, noted as they are read; the attributes are those of `DetectedFormat`."""
+
+    unused: set[str] = field(default_factory=set)
+    as_conversations: bool = False
+
+    def added_to(self, detected: DetectedFormat) -> DetectedFormat:
+        return DetectedFormat(detected.name, detected.columns, tuple(sorted(self.unused)), self.as_conversations)
+
+
+def _sort(
+    records: Iterable[Any], data: DataSpec, source: str, notes: _Notes
+) -> tuple[DetectedFormat, Iterator[Row | RowProblem]]:
     """Return the format of the first `data.samples` records, and each record as a row or a problem."""
     first_records = islice(records, data.samples)
     head = list(islice(first_records, LOOKED_AT))
@@ -95,12 +115,17 @@ def _sort(records: Iterable[Any], data: DataSpec, source: str) -> tuple[Detected
     detected = detect(head, data.format, source)
 
     def sort(number: int, record: Any) -> Row | RowProblem:
+        unused_here: set[str] = set()
         try:
-            row = read_record(detected.name, record)
+            row = read_record(detected.name, record, unused_here)
         except Unusable as error:
             return RowProblem(number, str(error))
         reason = refusal(row, data.prompt_template)
-        return row if reason is None else RowProblem(number, reason)
+        if reason is not None:
+            return RowProblem(number, reason)
+        notes.unused |= unused_here
+        notes.as_conversations |= data.prompt_template == "auto" and needs_chat_template(row)
+        return row
 
     return detected, (sort(number, record) for number, record in enumerate(chain(head, first_records), 1))
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
+
+SHOWN_COLUMNS = 8
+LETTERS_OF_A_NAME = 40
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -24,10 +28,13 @@ class AlpacaRow(Struct, frozen=True, tag="alpaca"):
 
 
 class PromptCompletion(Struct, frozen=True, tag="prompt-completion"):
-    """A prompt and its completion."""
+    """A prompt and its completion; the rest as in an Alpaca row."""
 
     prompt: str
     completion: str
+    input: str = ""
+    system: str = ""
+    history: tuple[tuple[str, str], ...] = ()
 
 
 class Turn(Struct, frozen=True, array_like=True):
@@ -65,14 +72,36 @@ class RowProblem(Struct, frozen=True):
 
 
 class DetectedFormat(Struct, frozen=True):
-    """The format of a dataset's rows by its name in `data.format`, and the columns by which it was recognized."""
+    """The format of a dataset's rows by its name in `data.format`.
+
+    Attributes:
+        columns: the columns by which it was recognized.
+        unused: the columns, and keys of messages, that hold something in a row that is trained on without it.
+        as_conversations: whether all rows are read as conversations under `data.prompt_template` `auto`, as some have
+            what only a chat template can write.
+    """
 
     name: str = field(name="format")  # as `loratui preview --json` prints it
     columns: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    as_conversations: bool = False
 
     def __str__(self) -> str:
         rows = f"{self.name} rows ({', '.join(self.columns)})"
         return f"{rows}, every token supervised" if self.name == "text" else rows
+
+    def remarks(self) -> list[str]:
+        """Return a clause each on how all rows are read, and on the columns that are not used."""
+        chat = "read as conversations, for their system messages or history" if self.as_conversations else ""
+        unused = f"not used: {column_list(self.unused)}" if self.unused else ""
+        return [remark for remark in (chat, unused) if remark]
+
+
+def column_list(names: Iterable[object]) -> str:
+    """Return the first names of columns in alphabetical order, and the number of the others."""
+    ordered = sorted(str(name).encode(errors="backslashreplace").decode() for name in names)
+    more = f" and {len(ordered) - SHOWN_COLUMNS} more" if len(ordered) > SHOWN_COLUMNS else ""
+    return (", ".join(name[:LETTERS_OF_A_NAME] for name in ordered[:SHOWN_COLUMNS]) or "nothing") + more
 
 
 class Rows(Struct, frozen=True):

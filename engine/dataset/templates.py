@@ -31,6 +31,11 @@ def template_of(data_format: str, template: str) -> str:
     return BY_FORMAT.get(data_format, "auto") if template == "auto" else template
 
 
+def needs_chat_template(row: Row) -> bool:
+    """Return whether a row of texts has parts that only a chat template can write."""
+    return isinstance(row, AlpacaRow | PromptCompletion) and bool(row.system or row.history)
+
+
 def refusal(row: Row, template: str) -> str | None:
     """Return the reason why `data.prompt_template` cannot render `row`, None if it can."""
     own = template not in ("auto", "alpaca", "chat_template")
@@ -39,19 +44,21 @@ def refusal(row: Row, template: str) -> str | None:
             return "it is a conversation, which only the chat template renders: set data.prompt_template to auto"
         case PlainText() if template != "auto":
             return "it is text, which has no prompt: set data.prompt_template to auto"
-        case AlpacaRow() if (row.history or row.system) and template != "chat_template":
+        case AlpacaRow() | PromptCompletion() if needs_chat_template(row) and template not in ("auto", "chat_template"):
             part = "history" if row.history else "system message"
-            return f"it has a {part}, which only the chat template renders: set data.prompt_template to chat_template"
-        case AlpacaRow() if own and row.input.strip() and "{input}" not in template and "{prompt}" not in template:
+            return f"it has a {part}, which only the chat template renders: set data.prompt_template to auto"
+        case AlpacaRow() | PromptCompletion() if (
+            own and row.input.strip() and "{input}" not in template and "{prompt}" not in template
+        ):
             return "its input has no place in data.prompt_template: put {input} in it, or {prompt} for both"
     return None
 
 
 def advice(row: Row, template: str) -> str | None:
     """Return a warning on a row that `data.prompt_template` can render but probably should not, None without one."""
-    if not isinstance(row, PromptCompletion) or template != "auto" or not row.prompt:
+    if not isinstance(row, PromptCompletion) or template != "auto" or not whole_prompt(row):
         return None
-    if row.prompt[-1].isspace() or row.completion[0].isspace():
+    if whole_prompt(row)[-1].isspace() or row.completion[0].isspace():
         return None
     return (
         "there is no space between prompt and completion: set data.prompt_template to chat_template, "
@@ -62,25 +69,25 @@ def advice(row: Row, template: str) -> str | None:
 def render_prompt(row: AlpacaRow | PromptCompletion, template: str = "auto") -> str:
     r"""Return the text before the response.
 
-    Under `auto` the prompt of a prompt-completion row is used unchanged, as in TRL. In a user's template, `\n`, `\t`
-    and `\\` are a line break, a tab and a backslash.
+    Under `auto` the prompt of a prompt-completion row is used unchanged, as in TRL, and its input follows on the next
+    line. In a user's template, `\n`, `\t` and `\\` are a line break, a tab and a backslash.
     """
-    alpaca = isinstance(row, AlpacaRow)
-    instruction, input_ = (row.instruction, row.input) if isinstance(row, AlpacaRow) else (row.prompt, "")
-    if template == "auto" and not alpaca:
-        return instruction
+    if template == "auto" and isinstance(row, PromptCompletion):
+        return whole_prompt(row)
     if template in ("auto", "alpaca"):
-        template = WITH_INPUT if input_.strip() else WITHOUT_INPUT
+        template = WITH_INPUT if row.input.strip() else WITHOUT_INPUT
     else:
         template = ESCAPE.sub(lambda match: ESCAPED[match[1]], template)
-    return template.format(instruction=instruction, input=input_, prompt=whole_prompt(row))
+    return template.format(instruction=_instruction(row), input=row.input, prompt=whole_prompt(row))
 
 
 def whole_prompt(row: AlpacaRow | PromptCompletion) -> str:
-    """Return the prompt: for an Alpaca row the instruction, and its input if any on the next line."""
-    if isinstance(row, PromptCompletion):
-        return row.prompt
-    return f"{row.instruction}\n{row.input}" if row.input.strip() else row.instruction
+    """Return the prompt, and its input if any on the next line."""
+    return f"{_instruction(row)}\n{row.input}" if row.input.strip() else _instruction(row)
+
+
+def _instruction(row: AlpacaRow | PromptCompletion) -> str:
+    return row.instruction if isinstance(row, AlpacaRow) else row.prompt
 
 
 def response_of(row: AlpacaRow | PromptCompletion) -> str:
@@ -88,17 +95,16 @@ def response_of(row: AlpacaRow | PromptCompletion) -> str:
     return row.output if isinstance(row, AlpacaRow) else row.completion
 
 
-def as_conversation(row: AlpacaRow | PromptCompletion | Conversation) -> Conversation:
+def as_conversation(row: Row) -> Conversation:
     """Return the row as turns, which a chat template renders."""
     if isinstance(row, Conversation):
         return row
+    assert not isinstance(row, PlainText)
     turns = [Turn("user", whole_prompt(row)), Turn("assistant", response_of(row), supervised=True)]
-    if isinstance(row, AlpacaRow):
-        earlier = [
-            turn
-            for instruction, output in row.history
-            for turn in (Turn("user", instruction), Turn("assistant", output, supervised=bool(output.strip())))
-        ]
-        system = [Turn("system", row.system)] if row.system.strip() else []
-        turns = [*system, *earlier, *turns]
-    return Conversation(tuple(turns))
+    earlier = [
+        turn
+        for instruction, output in row.history
+        for turn in (Turn("user", instruction), Turn("assistant", output, supervised=bool(output.strip())))
+    ]
+    system = [Turn("system", row.system)] if row.system.strip() else []
+    return Conversation((*system, *earlier, *turns))

@@ -29,8 +29,8 @@ def _data_line(preview: Preview) -> str:
     are = "is" if preview.longer == 1 else "are"
     cut = f"{preview.longer:,} {of} {are} longer than max_length {preview.max_length:,}" if preview.longer else ""
     longest = f"longest {preview.longest:,} tokens"
-    format_name = clean_line(str(preview.format))
-    return " · ".join(part for part in (format_name, longest, cut) if part)
+    format_facts = [clean_line(fact) for fact in (str(preview.format), *preview.format.remarks())]
+    return " · ".join(part for part in (*format_facts, longest, cut) if part)
 
 
 def _row_line(preview: Preview) -> str:

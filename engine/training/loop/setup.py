@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from transformers import PretrainedConfig
 
-from engine.dataset.rows import Rows
+from engine.dataset.rows import Conversation, Rows
 from engine.errors import SpecError
 from engine.files.paths import RunDir
 from engine.runs.events import Prepared
@@ -67,7 +67,8 @@ def prepare(
     training = Training(
         spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, provenance
     )
-    _record_prepared(training, rows.format.name)
+    # The name decides in which template the round is talked to.
+    _record_prepared(training, "messages" if isinstance(rows.usable[0], Conversation) else rows.format.name)
     return training
 
 
@@ -102,7 +103,7 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
 
 def _cut(rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:
     """Return the examples that can be trained on; warn of those that cannot, or are cut."""
-    recorder.log(f"data: {rows.format}, {len(rows.usable):,} usable")
+    recorder.log("; ".join([f"data: {rows.format}, {len(rows.usable):,} usable", *rows.format.remarks()]))
     if (warning := rows.warning()) is not None:
         recorder.warn(warning)
     cut_examples = cut(tokenised.examples, spec.data.max_length)

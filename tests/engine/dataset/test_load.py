@@ -89,11 +89,11 @@ def test_input_may_be_absent_or_null(data_file: WriteRows, missing: dict[str, st
         ({"chosen": "a", "rejected": "b"}, "it has no column 'instruction', only chosen, rejected"),
         ({"instruction": "a"}, "it has no column 'output', only instruction"),
         ({}, "it has no column 'instruction', only nothing"),
-        (GOOD | {"output": 5}, "its output is int, not text"),
-        (GOOD | {"input": ["x"]}, "its input is list, not text"),
+        (GOOD | {"output": {"x": 5}}, "its output is an object, not text"),
+        (GOOD | {"input": ["x"]}, "its input is a list, not text"),
         (GOOD | {"output": ""}, "its output is empty"),
         (GOOD | {"output": " \n"}, "its output is empty"),
-        (GOOD | {"output": None}, "its output is empty"),
+        (GOOD | {"output": None}, "its output is null"),
     ],
 )
 def test_row_that_cannot_be_trained_on_is_passed_over_with_a_reason(
@@ -212,7 +212,7 @@ def test_real_alpaca_rows_are_usable() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [lines(GOOD, GOOD), lines(GOOD, {}, GOOD, GOOD | {"output": 5}), json.dumps([GOOD] * 30).encode()]
+    "content", [lines(GOOD, GOOD), lines(GOOD, {}, GOOD, GOOD | {"output": [5]}), json.dumps([GOOD] * 30).encode()]
 )
 def test_counted_rows_are_the_rows_read(data_file: WriteRows, content: bytes) -> None:
     file = data_file(content)

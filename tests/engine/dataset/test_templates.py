@@ -34,6 +34,12 @@ def test_template_of_ones_own_is_filled(row: AlpacaRow | PromptCompletion, templ
     assert render_prompt(row, template) == prompt
 
 
+def test_context_follows_the_question() -> None:
+    row = PromptCompletion("Where is it?", "In.", "The lamp is in.")
+    assert render_prompt(row) == "Where is it?\nThe lamp is in."
+    assert render_prompt(row, "{input}|{prompt}") == "The lamp is in.|Where is it?\nThe lamp is in."
+
+
 def test_alpacas_prompts_take_a_prompt_as_the_instruction() -> None:
     assert render_prompt(PAIR, "alpaca") == render_prompt(AlpacaRow("Two and two?", "4"))
 
@@ -63,7 +69,8 @@ def test_template_that_is_allowed_can_be_filled(template: str) -> None:
         (CHAT, "alpaca", "it is a conversation, which only the chat template renders: set data.prompt_template"),
         (CHAT, "{prompt}", "it is a conversation"),
         (PlainText("x"), "chat_template", "it is text, which has no prompt: set data.prompt_template to auto"),
-        (WITH_SYSTEM, "auto", "it has a system message, which only the chat template renders"),
+        (WITH_SYSTEM, "auto", None),
+        (WITH_SYSTEM, "alpaca", "it has a system message, which only the chat template renders"),
         (WITH_HISTORY, "{instruction}", "it has a history, which only the chat template renders"),
         (ALPACA, "{instruction}", "its input has no place in data.prompt_template: put {input} in it, or {prompt}"),
         (ALPACA, "{prompt}", None),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaTokenizerFast
 
+from engine.dataset.load import usable_rows
 from engine.dataset.rows import AlpacaRow, Conversation, PromptCompletion, Row, Turn
 from engine.errors import DatasetError, ModelError
 from engine.spec.presets import embedded_model
@@ -173,6 +174,26 @@ def test_tokens_are_those_the_library_gives(template: str) -> None:
     if template == MARKED:
         mask = tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True)["assistant_masks"]
         assert example.supervised.tolist() == [bool(bit) for bit in mask]
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED, LLAMA_2, ZEPHYR])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"instruction": "Say", "input": "it", "output": "a lamp", "system": "Be brief", "history": [["Say 1", "one"]]},
+        {"question": "Say", "context": "it", "answer": "a lamp", "system_prompt": "Be brief",
+         "history": [["Say 1", "one"]]},
+    ],
+)  # fmt: skip
+def test_rows_of_texts_have_the_tokens_of_their_conversation(template: str, record: dict[str, Any]) -> None:
+    tokenizer = chat_tokenizer(template, "nano")
+    rows = usable_rows([record, record], DATA, "rows.jsonl").usable
+    told = ["system", "Be brief", "user", "Say 1", "assistant", "one", "user", "Say\nit", "assistant", "a lamp"]
+    messages = [{"role": role, "content": content} for role, content in zip(told[::2], told[1::2], strict=True)]
+    example = tokenise(rows, tokenizer, DATA).examples[0]
+    assert example.tokens.tolist() == tokenizer.apply_chat_template(messages)["input_ids"]
+    end = {LLAMA_2: " </s>", ZEPHYR: "</s>"}.get(template, "<|im_end|>")
+    assert [part.strip() for part in parts(tokenizer, example)] == [f"one{end}", f"a lamp{end}"]
 
 
 def test_plain_template_writes_what_the_tokenizer_would_begin_with() -> None:

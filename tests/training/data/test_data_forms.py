@@ -67,6 +67,17 @@ def test_every_form_trains_on_nano(form: str, tmp_path: Path) -> None:
     )
 
 
+def test_rows_with_a_system_message_train_as_conversations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [FORMS["alpaca"](number) | {"id": number} for number in range(COUNT)]
+    records[-1]["system_prompt"] = "Be brief"
+    events = trained(tmp_path / "run", write_rows(tmp_path / "rows.jsonl", records))
+    assert isinstance(events[-1], Finished)
+    prepared = next(event for event in events if isinstance(event, Prepared))
+    assert (prepared.train_samples, prepared.data_format) == (COUNT - 2, "messages")
+    remarks = "read as conversations, for their system messages or history; not used: id\n"
+    assert f"data: alpaca rows (instruction, output), {COUNT} usable; {remarks}" in capsys.readouterr().out
+
+
 def test_adapter_keeps_the_template_its_conversations_were_written_in(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", [FORMS["messages"](number) for number in range(COUNT)])
     trained(tmp_path / "run", rows)

@@ -190,8 +190,8 @@ def test_too_few_hub_rows_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hub_rows_of_another_form_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, datasets.Dataset.from_list([{"chosen": "one", "rejected": "two"}] * 2))
-    with pytest.raises(DatasetError, match=r"row 1 of somebody/rows has the columns chosen, rejected: rename them"):
+    answer(monkeypatch, datasets.Dataset.from_list([{"speech": "one", "reply": "two"}] * 2))
+    with pytest.raises(DatasetError, match=r"row 1 of somebody/rows has the columns reply, speech: rename them"):
         load_rows(DATA)
 
 

@@ -29,6 +29,8 @@ def test_facts_are_told() -> None:
 @pytest.mark.parametrize(
     ("changes", "lines"),
     [
+        ({"format": DetectedFormat("text", ("text",), ("id\x1b", "score")), "longer": 0}, [
+            "text rows (text), every token supervised · not used: id␛, score · longest 2,345 tokens"]),
         ({"longer": 0}, ["messages rows (messages) · longest 2,345 tokens"]),
         ({"measured": 1200, "longer": 1}, [
             "messages rows (messages) · longest 2,345 tokens · 1 of 1,200 rows is longer than max_length 30"]),

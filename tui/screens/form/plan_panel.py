@@ -22,7 +22,9 @@ class PlanPanel(LiveText):
             return
         lines = plan_lines(spec, outcome.plan)
         if outcome.rows is not None:
-            lines.insert(0, f"{clean_line(str(outcome.rows.format))}: {outcome.rows.usable:,}")
+            data_format = outcome.rows.format
+            facts = (f"{data_format}: {outcome.rows.usable:,}", *data_format.remarks())
+            lines.insert(0, " · ".join(map(clean_line, facts)))
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
         self.tell(Content("\n").join([*map(Content, lines), *warnings]))
 

@@ -146,6 +146,12 @@ async def test_what_follows_from_the_spec_is_told_live(
         assert checkpoints in shown(pilot, "#plan")
         await enter(pilot, "train.load_best_model_at_end", "true")
         await until(pilot, lambda: "adapter with the lowest eval loss" in shown(pilot, "#plan"), "the best")
+        rows = Path(nano_spec.data.path).with_name("others.jsonl")
+        rows.write_text('{"question": "a", "answer": "b", "system": "c", "source\\u001b": "d"}\n' * 3)
+        await enter(pilot, "data.path", str(rows))
+        facts = "prompt-completion rows (question, answer): 3 · read as conversations, for their system messages or"
+        await until(pilot, lambda: facts in shown(pilot, "#plan"), "the other rows")
+        assert "not used: source␛" in shown(pilot, "#plan")
 
 
 async def test_data_and_model_are_looked_at_before_the_start(

@@ -45,6 +45,8 @@ FOR_ROUNDS = frozenset(
 )  # actions that need a round
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 
+READING_TEXT = "Reading the rounds …"
+
 
 class RoundsScreen(SelectedRoundsScreen):
     """Every round of the workspace; a filter, name, note or tags are typed into `line`."""
@@ -106,6 +108,7 @@ class RoundsScreen(SelectedRoundsScreen):
         self._annotations = Annotations(self, self.line, lambda number: self._rounds.get(number))
         self._controls = TableControls(self, self.line)
         self._rounds: dict[int, Round] = {}
+        self._is_read = False  # the store, which on a slow disk takes a while
         self._error: LoratuiError | None = None
         self._progress: dict[int, str] = {}
         self._shown_once = False
@@ -113,7 +116,7 @@ class RoundsScreen(SelectedRoundsScreen):
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
         yield RoundTable(id="rounds")
-        yield Static(EMPTY_TEXT, id="empty", markup=False)
+        yield Static(READING_TEXT, id="empty", markup=False)
         yield RoundDetail(id="round-detail")
         yield KeyFooter(FIRST_KEYS)
 
@@ -137,7 +140,7 @@ class RoundsScreen(SelectedRoundsScreen):
         return self.line.unsaved
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        self._error = None
+        self._error, self._is_read = None, True
         self._rounds = {round_.number: round_ for round_ in rounds}
         self._refresh_table()
 
@@ -170,8 +173,10 @@ class RoundsScreen(SelectedRoundsScreen):
         table.display = bool(rounds)
         self.query_one(RoundDetail).set_class(not rounds, "-empty")
         empty = self.query_one("#empty", Static)
-        error = self._error
-        empty.update(Content.styled(error.title, "bold $text-error") if error else EMPTY_TEXT)
+        if self._error is not None:
+            empty.update(Content.styled(self._error.title, "bold $text-error"))
+        else:
+            empty.update(EMPTY_TEXT if self._is_read else READING_TEXT)
         empty.display = not rounds
         self._show_title()
         self._show_selected()
@@ -180,7 +185,8 @@ class RoundsScreen(SelectedRoundsScreen):
     def _show_title(self) -> None:
         table = self.table
         shown, marked = len(table.arrangement.shown), len(table.marked)
-        title = rounds_title(self._rounds.values(), table.view, shown, marked, self.cockpit.workspace.root)
+        rounds = self._rounds.values() if self._is_read else None
+        title = rounds_title(rounds, table.view, shown, marked, self.cockpit.workspace.root)
         self.query_one("#title", Static).update(title)
         self.refresh_allowed()
 
@@ -245,6 +251,8 @@ class RoundsScreen(SelectedRoundsScreen):
         return super().check_action(action, parameters)
 
     def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
+        if not self._is_read and action in FOR_ROUNDS:
+            return "the rounds are still being read"
         if not self._rounds and action in FOR_ROUNDS:
             return "there are no rounds yet: press {rounds.new} to start one"
         if action == "compare" and len(self._rounds) < 2:

@@ -14,9 +14,12 @@ from tui.screens.rounds.columns import round_columns
 from tui.terminal.console import clean_line
 
 
-def rounds_title(rounds: Iterable[Round], view: View, shown: int, marked: int, root: Path) -> Content:
-    """Return the line, the most important first: what does not fit is cut at its end."""
-    counts = Counter(round_.status for round_ in rounds)
+def rounds_title(rounds: Iterable[Round] | None, view: View, shown: int, marked: int, root: Path) -> Content:
+    """Return the line, the most important first: what does not fit is cut at its end.
+
+    `rounds` is None before they have been read.
+    """
+    counts = Counter(round_.status for round_ in rounds or ())
     total = counts.total()
     counted = [
         f"{counts[status]} {status}"
@@ -35,7 +38,7 @@ def rounds_title(rounds: Iterable[Round], view: View, shown: int, marked: int, r
     if view.differing:
         view_parts.append("columns that differ")
     parts = [
-        Content(f"{total} round{'s' if total != 1 else ''}"),
+        Content("…" if rounds is None else f"{total} round{'s' if total != 1 else ''}"),
         *(Content.styled(part, "bold $text-accent") for part in view_parts),
         *map(Content, counted),
     ]

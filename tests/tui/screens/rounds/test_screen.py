@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
 from engine.report.export import to_markdown
-from engine.spec.round import Result, Status
+from engine.spec.round import Result, Round, Status
 from engine.spec.schema import Spec
+from engine.store.round_store import RoundStore
 from scripts.scenes import lines_of
 from tests.support.pilot import AppPilot, OpenApp, cells, on_screen, shown, until
 from tests.support.recorded_runs import add_scored
@@ -27,6 +29,28 @@ async def until_rows(pilot: AppPilot, count: int) -> None:
 @pytest.fixture
 def reference(reference_workspace: Workspace) -> Cockpit:
     return Cockpit(reference_workspace, lambda _: None)
+
+
+async def test_rounds_on_a_slow_disk_are_not_said_to_be_none(
+    open_app: OpenApp, reference: Cockpit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, is_answering = RoundStore.rounds, Event()
+
+    def wait_and_read(store: RoundStore) -> list[Round]:
+        assert is_answering.wait(60)
+        return read(store)
+
+    monkeypatch.setattr(RoundStore, "rounds", wait_and_read)
+    async with open_app(reference) as pilot:
+        assert "Reading the rounds" in shown(pilot, "#empty")
+        assert "0 rounds" not in shown(pilot, "#title")
+        await pilot.press("c")
+        await until(
+            pilot, lambda: "still being read" in shown(pilot, "#message-line"), "why there is nothing to compare"
+        )
+        is_answering.set()
+        await until_rows(pilot, 5)
+        assert "5 rounds" in shown(pilot, "#title")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])

@@ -124,8 +124,6 @@ def refuse_other_meanings(record: dict[str, Any], *, answers: bool) -> None:
         raise Unusable(
             f"it has {media}, and only text can be trained on: to train on its text alone, remove the column {media}"
         )
-    if tools := next((name for name in TOOLS if not is_empty(unpacked(record.get(name)))), None):
-        raise Unusable(f"it has {tools}, which are not supported: write them into its system message")
     for name in VERDICTS if answers else ():
         verdict = record.get(name)
         if isinstance(verdict, bool) or (isinstance(verdict, str) and verdict.strip().lower() in ("true", "false")):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.dataset.columns import INPUT, SYSTEM, Columns, refuse_other_meanings, short, unpacked
+from engine.dataset.columns import INPUT, SYSTEM, TOOLS, Columns, is_empty, refuse_other_meanings, short, unpacked
 from engine.dataset.messages import read_turns
 from engine.dataset.rows import (
     AlpacaRow,
@@ -24,6 +24,7 @@ from engine.dataset.rows import (
     Unusable,
     column_list,
 )
+from engine.dataset.tools import read_tools
 from engine.errors import DatasetError
 
 Record = dict[str, Any]
@@ -45,7 +46,7 @@ class RowFormat(NamedTuple):
 def read_alpaca(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
     """Read an instruction with its output; Dolly calls the input `context`."""
     instruction, output = record.text(columns[0]), record.required_text(columns[1])
-    return AlpacaRow(instruction, output, record.text(*INPUT), record.text(*SYSTEM), _history(record))
+    return AlpacaRow(instruction, output, record.text(*INPUT), record.text(*SYSTEM), _history(record), _tools(record))
 
 
 def read_prompt_completion(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
@@ -58,7 +59,8 @@ def read_prompt_completion(record: Columns, columns: Sequence[str], unused: set[
         unsupervised = (msgspec.structs.replace(turn, supervised=False) for turn in turns[: len(prompt)])
         return _conversation([*unsupervised, *turns[len(prompt) :]], record)
     prompt, completion = record.text(columns[0]), record.required_text(columns[1])
-    return PromptCompletion(prompt, completion, record.text(*INPUT), record.text(*SYSTEM), _history(record))
+    input_, system = record.text(*INPUT), record.text(*SYSTEM)
+    return PromptCompletion(prompt, completion, input_, system, _history(record), _tools(record))
 
 
 def read_text(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
@@ -81,7 +83,13 @@ def _conversation(turns: list[Turn], record: Columns) -> Row:
         turns.insert(0, Turn("system", system))
     if not any(turn.supervised for turn in turns):
         raise Unusable("it has no assistant message to learn")
-    return Conversation(tuple(turns))
+    return Conversation(tuple(turns), _tools(record))
+
+
+def _tools(record: Columns) -> str:
+    """Return the tools of a record as JSON, "" if it has none."""
+    name = next((name for name in TOOLS if not is_empty(record.peek(name))), None)
+    return "" if name is None else read_tools(name, record.value(name))
 
 
 def _history(record: Columns) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.dataset.columns import MEDIA, Columns, short, text_of
 from engine.dataset.rows import Role, Turn, Unusable
+from engine.dataset.tools import as_json, calls_in_text, read_calls
 
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system",
@@ -37,19 +38,33 @@ def _read_turn(name: str, message: Any, unused: set[str]) -> Turn:
     role = ROLES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
     if role is None:
         raise Unusable(f"{name} has the role {short(speaker)}, but it must be one of {', '.join(ROLES)}")
-    if columns.first("tool_calls", "function_call") is not None:
-        raise Unusable(f"{name} has tool_calls, which are not supported: write them as text")
     if (media := columns.first(*MEDIA)) is not None:
         raise Unusable(f"{name} has {media}, and only text can be trained on")
-    key = columns.first(*CONTENTS) or next((key for key in CONTENTS if key in message), None)
-    if key is None:
-        raise Unusable(f"{name} has no content")
-    text = _content_text(name, message[key], unused)
+    calls = columns.value("tool_calls", "function_call") if role == "assistant" else None
+    text = _content(name, role, columns, message, unused, required=calls is None)
+    if calls is None and speaker == "function_call":
+        calls, text = (in_text, "") if (in_text := calls_in_text(text)) is not None else (None, text)
     weight = 1 if (value := columns.value(*WEIGHTS)) is None else value
     if role == "assistant" and weight not in (0, 1):
         raise Unusable(f"{name} has the weight {short(weight)}, and only 0 and 1 are supported")
+    function, call = (columns.text("name"), columns.text("tool_call_id")) if role == "tool" else ("", "")
+    tool_calls = "" if calls is None else read_calls(name, calls)
     unused.update(f"messages.{key}" for key in columns.unused())
-    return Turn(role, text, supervised=role == "assistant" and weight == 1 and bool(text.strip()))
+    supervised = role == "assistant" and weight == 1 and bool(text.strip() or tool_calls)
+    return Turn(role, text, supervised, tool_calls, function, call)
+
+
+def _content(
+    name: str, role: Role, columns: Columns, message: dict[str, Any], unused: set[str], *, required: bool
+) -> str:
+    """Return the text of a message; only one that calls tools may have no content."""
+    key = columns.first(*CONTENTS) or next((key for key in CONTENTS if key in message), None)
+    if key is None:
+        if required:
+            raise Unusable(f"{name} has no content")
+        return ""
+    content = message[key]
+    return as_json(content) if role == "tool" and isinstance(content, dict) else _content_text(name, content, unused)
 
 
 def _content_text(name: str, content: Any, unused: set[str]) -> str:

@@ -17,7 +17,7 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 class AlpacaRow(Struct, frozen=True, tag="alpaca"):
     """An instruction and its output (https://github.com/tatsu-lab/stanford_alpaca); `input` may be empty.
 
-    LLaMA-Factory adds `system` and `history`, earlier instructions with their outputs.
+    LLaMA-Factory adds `system`, `history`, earlier instructions with their outputs, and `tools`, a list in JSON.
     """
 
     instruction: str
@@ -25,6 +25,7 @@ class AlpacaRow(Struct, frozen=True, tag="alpaca"):
     input: str = ""
     system: str = ""
     history: tuple[tuple[str, str], ...] = ()
+    tools: str = ""
 
 
 class PromptCompletion(Struct, frozen=True, tag="prompt-completion"):
@@ -35,20 +36,31 @@ class PromptCompletion(Struct, frozen=True, tag="prompt-completion"):
     input: str = ""
     system: str = ""
     history: tuple[tuple[str, str], ...] = ()
+    tools: str = ""
 
 
 class Turn(Struct, frozen=True, array_like=True):
-    """One message of a conversation; `supervised` if it is an assistant's and to be learned."""
+    """One message of a conversation.
+
+    Attributes:
+        supervised: whether it is an assistant's and to be learned.
+        tool_calls: the functions that an assistant calls, a list in JSON; "" for none.
+        name, tool_call_id: of a tool's result, the function and the call that it is the result of; "" if not named.
+    """
 
     role: Role
     content: str
     supervised: bool = False
+    tool_calls: str = ""
+    name: str = ""
+    tool_call_id: str = ""
 
 
 class Conversation(Struct, frozen=True, tag="conversation"):
-    """Turns in their order, at least one of them supervised."""
+    """Turns in their order, at least one of them supervised, and the tools that may be called, a list in JSON."""
 
     turns: tuple[Turn, ...]
+    tools: str = ""
 
 
 class PlainText(Struct, frozen=True, tag="text"):
@@ -92,7 +104,7 @@ class DetectedFormat(Struct, frozen=True):
 
     def remarks(self) -> list[str]:
         """Return a clause each on how all rows are read, and on the columns that are not used."""
-        chat = "read as conversations, for their system messages or history" if self.as_conversations else ""
+        chat = "read as conversations, for their system messages, history or tools" if self.as_conversations else ""
         unused = f"not used: {column_list(self.unused)}" if self.unused else ""
         return [remark for remark in (chat, unused) if remark]
 

@@ -33,7 +33,7 @@ def template_of(data_format: str, template: str) -> str:
 
 def needs_chat_template(row: Row) -> bool:
     """Return whether a row of texts has parts that only a chat template can write."""
-    return isinstance(row, AlpacaRow | PromptCompletion) and bool(row.system or row.history)
+    return isinstance(row, AlpacaRow | PromptCompletion) and bool(row.system or row.history or row.tools)
 
 
 def refusal(row: Row, template: str) -> str | None:
@@ -45,8 +45,8 @@ def refusal(row: Row, template: str) -> str | None:
         case PlainText() if template != "auto":
             return "it is text, which has no prompt: set data.prompt_template to auto"
         case AlpacaRow() | PromptCompletion() if needs_chat_template(row) and template not in ("auto", "chat_template"):
-            part = "history" if row.history else "system message"
-            return f"it has a {part}, which only the chat template renders: set data.prompt_template to auto"
+            part = "a history" if row.history else "a system message" if row.system else "tools"
+            return f"it has {part}, which only the chat template renders: set data.prompt_template to auto"
         case AlpacaRow() | PromptCompletion() if (
             own and row.input.strip() and "{input}" not in template and "{prompt}" not in template
         ):
@@ -107,4 +107,4 @@ def as_conversation(row: Row) -> Conversation:
         for turn in (Turn("user", instruction), Turn("assistant", output, supervised=bool(output.strip())))
     ]
     system = [Turn("system", row.system)] if row.system.strip() else []
-    return Conversation((*system, *earlier, *turns))
+    return Conversation((*system, *earlier, *turns), row.tools)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -73,7 +75,7 @@ class ChatTemplate:
 
     def prompt(self, turns: Sequence[Turn]) -> str:
         """Return the conversation as text up to where the assistant's answer begins; raises as `render`."""
-        return self._render(tuple(turns), add_generation_prompt=True)[0]
+        return self._render(Conversation(tuple(turns)), add_generation_prompt=True)[0]
 
     def render(self, conversation: Conversation) -> tuple[str, list[Span]]:
         """Return the conversation as text, and its supervised parts as (start, end) in characters.
@@ -82,26 +84,43 @@ class ChatTemplate:
         that ends the turn.
 
         Raises:
-            Unusable: the template refuses the conversation, or rewrites all supervised turns.
+            Unusable: the template refuses the conversation, leaves out parts of it, or rewrites all supervised turns.
             ModelError: the template does not terminate.
         """
-        turns = conversation.turns
-        marked = self._spans_by_marks(turns) if GENERATION.search(self._template) else None
-        text, spans = marked or self._spans_by_comparison(turns)
+        marked = self._spans_by_marks(conversation) if GENERATION.search(self._template) else None
+        text, spans = marked or self._spans_by_comparison(conversation)
+        self._refuse_loss(conversation, text)
         if not spans:
             raise Unusable("its answers are rewritten by the chat template, so that none can be learned")
         return text, spans
 
-    def _spans_by_marks(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]] | None:
+    def _refuse_loss(self, conversation: Conversation, text: str) -> None:
+        """Raise Unusable if the template writes the same text without some part of the conversation."""
+        for part, others in conversation_without(conversation):
+            try:
+                lost = self._render(others)[0] == text
+            except Unusable:  # the template insists on the part, so it has written it
+                continue
+            if lost:
+                raise Unusable(
+                    f"the model's chat template does not write its {part}: take a model whose template does, or write "
+                    f"them into its messages as text"
+                )
+
+    def _spans_by_marks(self, conversation: Conversation) -> tuple[str, list[Span]] | None:
         """Find the parts by the template's `{% generation %}`; None where they do not hold the assistant's words.
 
         The library miscounts them where a template has them in a macro.
         """
-        text, marks = self._render(turns, marked=True)
-        answers = [turn for turn in turns if turn.role == "assistant"]
+        text, marks = self._render(conversation, marked=True)
+        answers = [turn for turn in conversation.turns if turn.role == "assistant"]
         if len(marks) != len(answers):
             return None
-        if any(turn.content.strip() not in text[slice(*mark)] for mark, turn in zip(marks, answers, strict=True)):
+        if not all(
+            words in text[slice(*mark)]
+            for mark, turn in zip(marks, answers, strict=True)
+            for words in (turn.content.strip(), *called_functions(turn))
+        ):
             return None
         supervised = [mark for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
         return text, [(start, self._end_of_turn(text, start, end)) for start, end in supervised]
@@ -113,41 +132,43 @@ class ChatTemplate:
         marker = self._marker.match(text, end)
         return marker.end() if marker else end
 
-    def _spans_by_comparison(self, turns: tuple[Turn, ...]) -> tuple[str, list[Span]]:
+    def _spans_by_comparison(self, conversation: Conversation) -> tuple[str, list[Span]]:
         """Find the parts by what each assistant turn adds to the text of the turns before it."""
-        text, _ = self._render(turns)
+        text, _ = self._render(conversation)
         spans = []
-        for index, turn in enumerate(turns):
+        for index, turn in enumerate(conversation.turns):
             if not turn.supervised:
                 continue
-            text_so_far, _ = self._render(turns[: index + 1])
+            so_far = replace(conversation, turns=conversation.turns[: index + 1])
+            text_so_far, _ = self._render(so_far)
             if not text.startswith(text_so_far):
                 self.rewritten += 1
                 continue
-            start = self._answer_start(turns[: index + 1], text_so_far)
+            start = self._answer_start(so_far, text_so_far)
             end = len(text_so_far.rstrip()) if self.ends_with_marker(text_so_far) else len(text_so_far)
             if start < end:
                 spans.append((start, end))
         return text, spans
 
-    def _answer_start(self, turns: tuple[Turn, ...], text_so_far: str) -> int:
-        """Return where the last of `turns` begins: after the generation prompt, or else with its content."""
+    def _answer_start(self, so_far: Conversation, text_so_far: str) -> int:
+        """Return where the last turn begins: after the generation prompt, or else with its content."""
+        before = so_far.turns[:-1]
         if "add_generation_prompt" in self._template:
-            prompt, _ = self._render(turns[:-1], add_generation_prompt=True)
+            prompt, _ = self._render(replace(so_far, turns=before), add_generation_prompt=True)
             if text_so_far.startswith(prompt):
                 return len(prompt)
-        other, _ = self._render((*turns[:-1], Turn("assistant", UNUSED)))
+        other, _ = self._render(replace(so_far, turns=(*before, Turn("assistant", UNUSED))))
         return common_prefix(text_so_far, other)
 
     def _render(
-        self, turns: tuple[Turn, ...], *, marked: bool = False, add_generation_prompt: bool = False
+        self, conversation: Conversation, *, marked: bool = False, add_generation_prompt: bool = False
     ) -> tuple[str, list[Span]]:
         """Return the text, and with `marked` the parts that the template marks as generated."""
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
             with self._limit:
                 rendered: Any = render_jinja_template(
-                    [messages],
+                    [[as_message(turn) for turn in conversation.turns]],
+                    tools=msgspec.json.decode(conversation.tools) if conversation.tools else None,
                     chat_template=self._template,
                     return_assistant_tokens_mask=marked,
                     add_generation_prompt=add_generation_prompt,
@@ -162,3 +183,30 @@ class ChatTemplate:
             raise Unusable(f"the chat template refuses it: {first_line(error)}") from error
         (text,), marks = rendered
         return text, marks[0] if marked else []
+
+
+def as_message(turn: Turn) -> dict[str, Any]:
+    """Return a turn as chat templates expect a message, with only those keys that it has a value for."""
+    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_calls:
+        message["tool_calls"] = msgspec.json.decode(turn.tool_calls)
+    named = {"name": turn.name, "tool_call_id": turn.tool_call_id}
+    return message | {key: value for key, value in named.items() if value}
+
+
+def called_functions(turn: Turn) -> list[str]:
+    """Return the names of the functions that a turn calls."""
+    calls = msgspec.json.decode(turn.tool_calls) if turn.tool_calls else []
+    return [call["function"]["name"] for call in calls]
+
+
+def conversation_without(conversation: Conversation) -> Iterator[tuple[str, Conversation]]:
+    """Return the name of each part that a chat template may leave out, and the conversation without that part."""
+    turns = conversation.turns
+    if conversation.tools:
+        yield "tools", replace(conversation, tools="")
+    if any(turn.tool_calls for turn in turns):
+        yield "tool calls", replace(conversation, turns=tuple(replace(turn, tool_calls="") for turn in turns))
+    if any(turn.role == "tool" for turn in turns):
+        without = tuple(replace(turn, content="") if turn.role == "tool" else turn for turn in turns)
+        yield "tool results", replace(conversation, turns=without)

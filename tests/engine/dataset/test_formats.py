@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -139,9 +137,6 @@ def test_message_is_read(message: Any, turn: Turn) -> None:
         ({"messages": [HI | {"images": ["a.png"]}, HO]}, "its message 1 has images, and only text can be trained on"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, HO]},
          "its message 1 has content of type 'image_url', and only text can be trained on"),
-        ({"messages": [HI, {"role": "assistant", "content": None, "tool_calls": [{}]}]},
-         "its message 2 has tool_calls, which are not supported"),
-        ({"messages": [HI, HO], "tools": [{}]}, "it has tools, which are not supported"),
         ({"messages": [HI, HO | {"loss_weight": 0.5}]}, "its message 2 has the weight 0.5, and only 0 and 1"),
         ({"messages": [HI, HO], "system": [5]}, "its system is a list, not text"),
     ],
@@ -228,7 +223,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(
             ["messages", "conversations", "role", "from", "content", "value", "type", "text", "weight", "tools",
-             "history", "prompt", "completion", "instruction", "output", "input", "system"]
+             "tool_calls", "name", "history", "prompt", "completion", "instruction", "output", "input", "system"]
         ), inner, max_size=4,
     ),
     max_leaves=20,
@@ -243,124 +238,3 @@ def test_whatever_a_record_is_it_is_a_row_or_says_in_a_line_why_not(form: str, r
         assert "\n" not in str(error) and str(error).startswith(("it ", "its "))
     else:
         assert isinstance(row, (AlpacaRow, PromptCompletion, Conversation, PlainText))
-
-
-SYSTEM = Turn("system", "be brief")
-NUMBERED = (Turn("user", "1"), Turn("assistant", "one", supervised=True))
-
-
-@pytest.mark.parametrize(
-    ("record", "turns"),
-    [
-        ({"instruction": "hi", "output": "ho", "system_prompt": "be brief"}, (SYSTEM, ASKED, ANSWERED)),
-        ({"question": "hi", "response": "ho", "system_prompt": "be brief"}, (SYSTEM, ASKED, ANSWERED)),
-        ({"query": "hi", "response": "ho", "history": [["1", "one"]]}, (*NUMBERED, ASKED, ANSWERED)),
-        ({"query": "hi", "response": "ho", "history": '[["1", "one"]]'}, (*NUMBERED, ASKED, ANSWERED)),
-        ({"messages": [HI, HO], "system_prompt": "be brief"}, (SYSTEM, ASKED, ANSWERED)),
-        ({"prompt": [HI], "completion": [HO], "system": "be brief"}, (SYSTEM, ASKED, ANSWERED)),
-        ({"messages": [HI, HO], "system": None, "system_message": "be brief"}, (SYSTEM, ASKED, ANSWERED)),
-    ],
-)
-def test_system_and_history_are_part_of_every_form(record: Any, turns: tuple[Turn, ...]) -> None:
-    detected, rows = read(record, record)
-    assert (rows[0], detected.unused) == (Conversation(turns), ())
-
-
-def test_one_row_with_a_system_message_makes_all_rows_conversations() -> None:
-    plain = {"instruction": "hi", "output": "ho"}
-    records = [plain, plain | {"system": "be brief"}]
-    detected, rows = read(*records)
-    assert rows == (CHAT, Conversation((SYSTEM, ASKED, ANSWERED)))
-    assert detected.remarks() == ["read as conversations, for their system messages or history"]
-    assert read(plain, plain)[0].remarks() == []
-    assert read(*records, prompt_template="chat_template")[1] == (
-        AlpacaRow("hi", "ho"),
-        AlpacaRow("hi", "ho", "", "be brief"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("record", "row"),
-    [
-        ({"question": "q", "answer": "a", "context": "c"}, PromptCompletion("q", "a", "c")),
-        ({"prompt": "q", "completion": "a", "input": "c"}, PromptCompletion("q", "a", "c")),
-        ({"instruction": "q", "answer": "a", "input": "c"}, PromptCompletion("q", "a", "c")),
-        ({"input": "q", "output": "a", "context": "c"}, PromptCompletion("q", "a", "c")),
-        ({"instruction": "q", "output": "a", "input": "", "context": "c"}, AlpacaRow("q", "a", "c")),
-        ({"content": "q", "summary": "a"}, PromptCompletion("q", "a")),
-        ({"input": "q", "target": "a"}, PromptCompletion("q", "a")),
-    ],
-)
-def test_context_and_other_names_are_part_of_every_form(record: Any, row: Row) -> None:
-    detected, rows = read(record, record)
-    assert (rows[0], detected.unused) == (row, ())
-
-
-@pytest.mark.parametrize(
-    ("record", "unused"),
-    [
-        ({"instruction": "a", "output": "b", "id": 0, "category": "c", "note": "", "tags": []}, "category id"),
-        ({"prompt": "a", "question": "b", "completion": "c"}, "question"),
-        ({"question": "a", "answer": "b", "input": "c", "context": "d"}, "context"),
-        ({"messages": [HI, HO], "conversations": [HI]}, "conversations"),
-        ({"messages": [{"role": "system", "content": "own"}, HI, HO], "system": "other"}, "system"),
-        ({"messages": [HI | {"name": "Al", "x": None}, HO | {"reasoning_content": "so"}]},
-         "messages.name messages.reasoning_content"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "cache": 1}]}, HO]},
-         "messages.content.cache"),
-        ({"prompt": [HI], "completion": [HO], "context": "c"}, "context"),
-        ({"text": "a", "system": "b", "label": True}, "label system"),
-    ],
-)  # fmt: skip
-def test_columns_that_hold_something_unused_are_named(record: Any, unused: str) -> None:
-    detected, _ = read({key: value for key, value in record.items() if value}, record)
-    assert detected.unused == tuple(unused.split())
-    assert detected.remarks() == [f"not used: {', '.join(detected.unused)}"]
-
-
-def test_unused_columns_of_rows_left_out_are_not_named() -> None:
-    assert read({"text": "a"}, {"text": "b"}, {"text": "", "id": 1})[0].unused == ()
-
-
-@pytest.mark.parametrize(
-    ("columns", "reason"),
-    [
-        ({"label": False}, "its label is false, so it is preference data"),
-        ({"kto_tag": "True"}, "its kto_tag is true, so it is preference data"),
-        ({"chosen": "c", "rejected": "d"}, "it has chosen and rejected, so it is preference data"),
-        ({"rejected_response": "d"}, "it has rejected_response, so it is preference data"),
-        ({"images": ["a.png"]}, "it has images, and only text can be trained on"),
-        ({"video": "a.mp4"}, "it has video, and only text can be trained on"),
-        ({"audio": {"bytes": b"a"}}, "it has audio, and only text can be trained on"),
-        ({"tools": '[{"name": "f"}]'}, "it has tools, which are not supported"),
-    ],
-)
-@pytest.mark.parametrize(
-    "record",
-    [{"prompt": "a", "completion": "b"}, {"instruction": "a", "output": "b"}, {"messages": [HI, HO]}],
-    ids=["prompt-completion", "alpaca", "messages"],
-)
-def test_columns_that_change_the_meaning_are_refused(record: Any, columns: Any, reason: str) -> None:
-    with pytest.raises(DatasetError, match=f"0 usable rows.*; row 1: {reason}.*(remove the|write them)"):
-        read(record | columns, record | columns)
-    assert read(record, record | dict.fromkeys(columns), record | columns)[1][1] == read(record, record)[1][0]
-
-
-def test_label_that_is_no_verdict_is_only_named() -> None:
-    record = {"prompt": "a", "completion": "b", "label": "sports"}
-    assert read(record, record)[0].unused == ("label",)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"), (1.5, "1.5"), (False, "false"), (True, "true"), (float("nan"), "NaN"), (10**30, f"1{'0' * 30}"),
-        (date(2024, 2, 29), "2024-02-29"), (datetime(2024, 2, 29, 12), "2024-02-29T12:00:00"),
-        (Decimal("1.50"), "1.50"),
-    ],
-)  # fmt: skip
-def test_value_that_is_no_text_is_written_as_json_writes_it(value: Any, text: str) -> None:
-    assert read_record("prompt-completion", {"prompt": value, "completion": value}) == PromptCompletion(text, text)
-    assert read_record("alpaca", {"instruction": "a", "output": value, "input": value}) == AlpacaRow("a", text, text)
-    message = {"role": "assistant", "content": value}
-    assert read_record("messages", {"messages": [message]}) == Conversation((Turn("assistant", text, True),))

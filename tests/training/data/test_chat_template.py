@@ -17,8 +17,8 @@ from engine.errors import DatasetError, ModelError
 from engine.spec.presets import embedded_model
 from engine.spec.schema import DataSpec
 from engine.training.data.tokenize import Example, tokenise
+from tests.support.chat_tokens import chat_tokenizer, parts
 from tests.support.processes import ROOT
-from tests.support.tiny_model import make_tokenizer
 
 LLAMA = ROOT.parent / "shared" / "data" / "tokenizer.model"
 DATA = DataSpec(path="rows.jsonl")
@@ -93,14 +93,6 @@ TURNS = (
 TALK = Conversation(TURNS)
 
 
-def chat_tokenizer(template: str | None, base: str = "tiny") -> Any:
-    """A tokenizer with ChatML's markers among its tokens."""
-    tokenizer: Any = make_tokenizer() if base == "tiny" else AutoTokenizer.from_pretrained(embedded_model())
-    tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
-    tokenizer.chat_template = template
-    return tokenizer
-
-
 @pytest.fixture
 def llama(tmp_path: Path) -> Any:
     """The tokenizer of Llama 2, a SentencePiece model."""
@@ -113,17 +105,6 @@ def llama(tmp_path: Path) -> Any:
 def learn(tokenizer: Any, row: Row, **settings: Any) -> Example:
     (example,) = tokenise([row], tokenizer, DataSpec(path="rows.jsonl", **settings)).examples
     return example
-
-
-def parts(tokenizer: Any, example: Example) -> list[str]:
-    """The text of each run of supervised tokens."""
-    runs: list[list[int]] = []
-    before = False
-    for token, supervised in zip(example.tokens.tolist(), example.supervised.tolist(), strict=True):
-        if supervised:
-            runs[len(runs) if not before else -1 :] = [[*(runs[-1] if before else []), token]]
-        before = supervised
-    return [tokenizer.decode(run) for run in runs]
 
 
 @pytest.mark.parametrize(

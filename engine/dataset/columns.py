@@ -59,7 +59,8 @@ class Columns:
 
     def unused(self) -> list[str]:
         """Return the names of the columns that have a value and were not used."""
-        return [str(name) for name in self._record if name not in self._used and not is_empty(self._record[name])]
+        names = [name for name in self._record if name not in self._used and not is_empty(self._record[name])]
+        return [str(name).encode(errors="backslashreplace").decode() for name in names]
 
 
 def is_empty(value: Any) -> bool:

@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.dataset.columns import INPUT, SYSTEM, TOOLS, Columns, is_empty, refuse_other_meanings, short, unpacked
+from engine.dataset.columns import (
+    INPUT,
+    SYSTEM,
+    TOOLS,
+    Columns,
+    is_empty,
+    refuse_other_meanings,
+    short,
+    text_of,
+    unpacked,
+)
 from engine.dataset.messages import read_turns
 from engine.dataset.rows import (
     AlpacaRow,
@@ -94,10 +104,13 @@ def _tools(record: Columns) -> str:
 
 def _history(record: Columns) -> tuple[tuple[str, str], ...]:
     """Return earlier prompts with their answers, as LLaMA-Factory has them."""
-    try:
-        return msgspec.convert(record.value("history") or (), tuple[tuple[str, str], ...])
-    except msgspec.ValidationError as error:
-        raise Unusable("its history is not a list of pairs of texts") from error
+    pairs = record.value("history") or ()
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise Unusable("its history is not a list of pairs of texts")
+    texts = [["" if text is None else text_of("its history", text) for text in pair] for pair in pairs]
+    return tuple((prompt, answer) for prompt, answer in texts)
 
 
 # The first format that fits a record is its own: Alpaca's columns also fit prompt-completion, and many records have a
@@ -188,6 +201,8 @@ def _no_format(record: Any, data_format: str, source: str) -> str:
             refuse_other_meanings(record, answers=True)
         except Unusable as error:
             return f"{source} cannot be trained on: row 1: {error}"
+    if isinstance(record, dict) and (name := next((name for name in TURN_COLUMNS if name in record), None)):
+        return f"{row}, but {name} is {short(unpacked(record[name]))}, not a list of messages with role and content"
     required = {name: ", ".join(names[0] for names in form.columns) for name, form in FORMATS.items()}
     if data_format != "auto":
         return f"data.format is {data_format} ({required[data_format]}), but {row}: set data.format to auto"

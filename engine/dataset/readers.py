@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import stat
@@ -11,13 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-import msgspec
-
+from engine.dataset.json_records import MAX_LINE_BYTES, encoding_of, read_json
 from engine.errors import DatasetError, reason_of
 from engine.spec.presets import EMBEDDED, embedded_data
 from engine.spec.schema import looks_local
 
-MAX_LINE_BYTES = 256 * 1024 * 1024
 PARQUET_ROWS_AT_ONCE = 1000
 DELIMITERS = ",;\t"
 
@@ -67,7 +64,7 @@ def read_records(file: Path) -> Iterator[Any]:
             return
         with _open(file) as stream:
             name = file.name.lower().removesuffix(".gz")
-            yield from _read_csv(file, stream) if name.endswith((".csv", ".tsv")) else _read_json(file, stream)
+            yield from _read_csv(file, stream) if name.endswith((".csv", ".tsv")) else read_json(file, stream)
     except (OSError, EOFError, zlib.error) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "it is damaged, copy it again"
         raise DatasetError(f"data.path is {str(file)!r}: {reason}") from error
@@ -81,56 +78,34 @@ def _open(file: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(file, "rb"))
 
 
-def _read_json(file: Path, stream: IO[bytes]) -> Iterator[Any]:
-    is_lines = False
-    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES), b""), 1):
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-        if not is_lines and line.lstrip()[:1] == b"[":
-            yield from _read_array(file, line + stream.read())
-            return
-        if len(line) == MAX_LINE_BYTES:
-            raise DatasetError(f"{file}, line {number}, is longer than {MAX_LINE_BYTES >> 20} MiB: split it")
-        if line.strip():
-            is_lines = True
-            yield _decode_line(file, number, line.rstrip())
-
-
-def _read_array(file: Path, data: bytes) -> Iterator[Any]:
-    """Decode element by element: decoding all at once would block every other thread until it is done."""
-    try:
-        for element in msgspec.json.decode(data, type=list[msgspec.Raw]):
-            yield msgspec.json.decode(element)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DatasetError(f"{file} is not a JSON array of rows: {error}") from error
-
-
-def _decode_line(file: Path, number: int, line: bytes) -> Any:
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DatasetError(f"{file}, line {number}, is not JSON: {error}") from error
-
-
 def _read_csv(file: Path, stream: IO[bytes]) -> Iterator[dict[str, str | None]]:
     import csv
 
     csv.field_size_limit(MAX_LINE_BYTES)
-    number = 1
+    encoding = encoding_of(stream)
+    reader: csv.DictReader[str] | None = None
     try:
-        with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        with io.TextIOWrapper(stream, encoding=encoding, newline="") as text:
             delimiter = max(DELIMITERS, key=text.readline().count)
             text.seek(0)
             reader = csv.DictReader(text, delimiter=delimiter, strict=True)
             for record in reader:
-                number = reader.line_num
                 if None in record:  # DictReader's key for cells beyond the last column
                     raise DatasetError(
-                        f"{file}, line {number}, has more cells than the first line has columns: quote its cells"
+                        f"{file}, line {reader.line_num}, has more cells than the first line has columns: quote its "
+                        f"cells"
                     )
                 yield record
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}, after line {number}, is not CSV in UTF-8: {error}") from error
+    except csv.Error as error:
+        line = reader.reader.line_num if reader is not None else 1
+        raise DatasetError(
+            f"{file}, line {line}, is not CSV: {error}: put a cell that has quotes in it between quotes, and write "
+            f"each of its own twice"
+        ) from error
+    except UnicodeError as error:
+        line = reader.reader.line_num if reader is not None else 1
+        name = encoding.removesuffix("-sig").upper()
+        raise DatasetError(f"{file}, after line {line}, is not text in {name}: save it as UTF-8") from error
 
 
 def _read_parquet(file: Path) -> Iterator[Any]:
@@ -140,9 +115,22 @@ def _read_parquet(file: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(file) as source:
             for batch in source.iter_batches(PARQUET_ROWS_AT_ONCE):
-                yield from batch.to_pylist()
+                yield from _records_of(file, batch)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno:  # pyarrow raises OSErrors without errno for damage
             raise
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise DatasetError(f"{file} is not a readable Parquet file: {reason[0]}") from error
+
+
+def _records_of(file: Path, batch: Any) -> Iterator[dict[str, Any]]:
+    columns = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            columns[name] = column.to_pylist()
+        except (OverflowError, ValueError) as error:  # a date that Python does not have, such as one in the year 10000
+            if column.type.num_fields:
+                raise DatasetError(f"{file}: its column {name} cannot be read: {error}: remove it") from error
+            columns[name] = column.cast("string").to_pylist()
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))

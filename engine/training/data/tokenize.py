@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from engine.errors import DatasetError, ModelError, SpecError
 from engine.spec.plan import split_sizes
 from engine.spec.schema import DataSpec
 from engine.training.data.render import RenderedRow, Renderer
-from engine.training.runtime.hub_errors import explain_hub_error
+from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 TOKENISED_AT_ONCE = 1000
 
@@ -65,7 +66,14 @@ def _load_from_hub(data: DataSpec) -> Rows:
     except Exception as error:  # the library raises whatever its readers and the network raise
         reason = explain_hub_error(error, f"datasets/{data.path}", "a local file")
         raise DatasetError(f"data.path is {data.path!r}: {reason}") from error
-    return usable_rows(dataset, data, data.path)
+    return usable_rows(_records_of(dataset, data.path), data, data.path)
+
+
+def _records_of(dataset: Iterable[Any], name: str) -> Iterator[Any]:
+    try:
+        yield from dataset
+    except Exception as error:  # a value that Python does not have, such as a date in the year 10000
+        raise DatasetError(f"data.path is {name!r}: a row cannot be read: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)

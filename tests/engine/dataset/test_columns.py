@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.dataset.formats import read_record
 from engine.dataset.load import usable_rows
-from engine.dataset.rows import AlpacaRow, Conversation, DetectedFormat, PromptCompletion, Row, Turn
+from engine.dataset.rows import AlpacaRow, Conversation, DetectedFormat, PromptCompletion, Row, Turn, Unusable
 from engine.errors import DatasetError
 from engine.spec.schema import DataSpec
 
@@ -144,3 +146,22 @@ def test_value_that_is_no_text_is_written_as_json_writes_it(value: Any, text: st
     )
     message = {"role": "assistant", "content": value}
     assert read_record("messages", {"messages": [message]}, set()) == Conversation((Turn("assistant", text, True),))
+
+
+@pytest.mark.parametrize(
+    "history", ["x", [["x"]], [["a", "b", "c"]], ["ab"], {"a": "b"}, [["a", ["b"]]], [["a", "\ud83d"]]]
+)
+def test_history_that_cannot_be_read_is_named(history: Any) -> None:
+    with pytest.raises(Unusable, match=r"its history (is|has)"):
+        read_record("alpaca", {"instruction": "a", "output": "b", "history": history}, set())
+
+
+def test_history_holds_values_of_any_kind() -> None:
+    row = read_record("alpaca", {"instruction": "a", "output": "b", "history": [[1, True], ["c", None]]}, set())
+    assert row == AlpacaRow("a", "b", history=(("1", "true"), ("c", "")))
+
+
+def test_name_of_a_column_may_be_anything() -> None:
+    detected = read({"text": "a", "\ud83d": 1}, {"text": "b", "x" * 99: 1})[0]
+    assert json.loads(msgspec.json.encode(detected))["unused"] == ["\\ud83d", "x" * 99]
+    assert detected.remarks() == [f"not used: \\ud83d, {'x' * 40}"]

@@ -202,7 +202,12 @@ def test_rows_of_another_format_far_down_are_left_out() -> None:
             "rows.json cannot be trained on: row 1: it has chosen and rejected, so",
         ),
         (["a", "b"], {}, "row 1 of rows.json has no columns: it is 'a'"),
-        ([{"conversations": [{"speaker": "x"}]}], {}, "has the columns conversations"),
+        (
+            [{"conversations": [{"speaker": "x"}]}],
+            {},
+            "row 1 of rows.json has the columns conversations, but conversations is [{'speaker': 'x'}], not a list of",
+        ),
+        ([{"messages": "hi"}], {}, "but messages is 'hi', not a list of messages with role and content"),
         ([{str(number): "" for number in range(50)}], {}, "and 42 more: rename them"),
         (
             [{"instruction": "a", "output": "b"}],

@@ -4,17 +4,20 @@ import csv
 import gzip
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
-from engine.dataset import readers
+from engine.dataset import json_records, readers
 from engine.dataset.load import read_rows
 from engine.dataset.readers import read_records
-from engine.dataset.rows import Conversation, Turn
+from engine.dataset.rows import Conversation, PlainText, Turn
 from engine.errors import DatasetError
 from engine.spec.schema import DataSpec
 from tests.support.rounds import as_parquet
@@ -51,6 +54,20 @@ def as_lines() -> bytes:
         ("rows.jsonl.gz", gzip.compress(as_lines())),
         ("rows.json.gz", gzip.compress(json.dumps(RECORDS).encode())),
         ("rows.csv.gz", gzip.compress(as_csv())),
+        ("rows.csv", as_csv(encoding="utf-16")),
+        ("rows.jsonl", as_lines().decode().encode("utf-16")),
+        ("rows.json", json.dumps(RECORDS).encode("utf-16")),
+        ("rows.json", json.dumps(RECORDS).encode("utf-32")),
+        ("rows.jsonl.gz", gzip.compress(as_lines().decode().encode("utf-16"))),
+        ("rows.json", "\n".join(json.dumps(record, indent=2) for record in RECORDS).encode()),
+        ("rows.json", ",\n".join(json.dumps(record, indent=2) for record in RECORDS).encode()),
+        ("rows.json", json.dumps({"version": 1, "data": RECORDS}, indent=2).encode()),
+        ("rows.json", json.dumps({"train": RECORDS, "test": RECORDS[:1]}).encode()),
+        ("rows.json", json.dumps({key: [record[key] for record in RECORDS] for key in RECORDS[0]}).encode()),
+        (
+            "rows.json",
+            json.dumps({key: {str(n): record[key] for n, record in enumerate(RECORDS)} for key in RECORDS[0]}).encode(),
+        ),
     ],
 )
 def test_every_kind_of_file_holds_the_same_records(tmp_path: Path, name: str, content: bytes) -> None:
@@ -92,14 +109,28 @@ def test_parquet_is_read_beyond_one_batch(tmp_path: Path, monkeypatch: pytest.Mo
         ("rows.parquet", b"", "is not a readable Parquet file"),
         ("rows.parquet", b"PAR1" + bytes(100) + b"PAR1", "is not a readable Parquet file"),
         ("rows.parquet", as_parquet(RECORDS)[:-20], "is not a readable Parquet file"),
-        ("rows.csv", b"text\n\xff\xfe\n", "is not CSV in UTF-8"),
-        ("rows.csv", b'text\n"open', "after line 1, is not CSV in UTF-8"),
+        ("rows.csv", b"text\n\xff\xfe\n", "after line 1, is not text in UTF-8: save it as UTF-8"),
+        ("rows.csv", b'text\nplain\n"quoted" and more\n', "line 3, is not CSV: .*: put a cell that has quotes in it"),
+        ("rows.csv", b"\xff\xfex", "is not text in UTF-16: save it as UTF-8"),
+        ("rows.csv", b'text\n"open', "line 2, is not CSV: unexpected end of data: "),
         ("rows.csv", b"a,b\n1,2\n1,2,3\n", "line 3, has more cells than the first line has columns"),
         ("rows.jsonl.gz", b"plain", "not a gzipped file"),
         ("rows.jsonl.gz", gzip.compress(as_lines())[:-12], "it is damaged, copy it again"),
         ("rows.jsonl.gz", gzip.compress(as_lines())[:30] + bytes(40), "it is damaged, copy it again"),
     ],
-    ids=["empty", "zeros", "cut", "latin", "open-quote", "too-many", "no-gzip", "gzip-cut", "gzip-damaged"],
+    ids=[
+        "empty",
+        "zeros",
+        "cut",
+        "latin",
+        "quotes",
+        "utf-16-cut",
+        "open-quote",
+        "too-many",
+        "no-gzip",
+        "gzip-cut",
+        "gzip-damaged",
+    ],
 )
 def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     file = tmp_path / name
@@ -110,7 +141,7 @@ def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, messag
 
 
 def test_line_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(json_records, "MAX_LINE_BYTES", 1 << 20)
     file = tmp_path / "rows.jsonl.gz"
     file.write_bytes(gzip.compress(as_lines() + b'{"text": "' + bytes(1 << 22)))
     with pytest.raises(DatasetError, match="line 4, is longer than 1 MiB"):
@@ -126,3 +157,46 @@ def test_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
         assert [next(records) for _ in RECORDS] == RECORDS
         with pytest.raises(DatasetError):
             next(records)
+
+
+def test_one_row_is_a_row(tmp_path: Path) -> None:
+    for row in (
+        {"messages": [{"role": "user"}]},
+        {"text": "a"},
+        {"prompt": [{"role": "user"}], "completion": [{}]},
+        {},
+    ):
+        for indent in (None, 2):
+            (tmp_path / "rows.json").write_text(json.dumps(row, indent=indent))
+            assert list(read_records(tmp_path / "rows.json")) == [row]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_python_writes_as_json_is_read(tmp_path: Path, whole: bool) -> None:
+    rows = [{"text": "a"}, {"text": "b\ud83d", "score": math.nan}, {"text": "c", "score": math.inf}]
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(rows) if whole else "".join(json.dumps(row) + "\n" for row in rows))
+    read = read_rows(file, DataSpec(path="rows.json"))
+    assert read.usable == (PlainText("a"), PlainText("c")) and read.format.unused == ("score",)
+    assert read.warning() == (
+        "1 row was left out; the first is row 2: its text has half of a character in it (a lone surrogate): remove it"
+    )
+
+
+def test_object_over_several_lines_that_is_cut_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text('{\n "text": "a"\n}\n{\n "text": ')
+    with pytest.raises(DatasetError, match=r"rows.json, line 4, is not JSON"):
+        list(read_records(file))
+
+
+@pytest.mark.parametrize("microseconds", [253402300800000000, 2**63 - 1, -(2**62)])
+def test_date_that_python_does_not_have_is_text(tmp_path: Path, microseconds: int) -> None:
+    dates = pyarrow.array([microseconds, 0], pyarrow.timestamp("us"))
+    parquet.write_table(pyarrow.table({"text": ["a", "b"], "until": dates}), tmp_path / "rows.parquet")
+    read = read_rows(tmp_path / "rows.parquet", DataSpec(path="rows.parquet"))
+    assert (read.usable, read.format.unused) == ((PlainText("a"), PlainText("b")), ("until",))
+    nested = pyarrow.table({"text": ["a", "b"], "dates": pyarrow.StructArray.from_arrays([dates], ["until"])})
+    parquet.write_table(nested, tmp_path / "rows.parquet")
+    with pytest.raises(DatasetError, match=r"rows.parquet: its column dates cannot be read: .*: remove it"):
+        list(read_records(tmp_path / "rows.parquet"))

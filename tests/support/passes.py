@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from transformers import (
 )
 
 from engine.training.data.tokenize import Example
+from engine.training.kernels.head_loss import autocast
+from engine.training.kernels.replacement import Site, replace_where_equal
 from engine.training.model.adapter import trainable_parameters
 from tests.support.rounds_to_train import make_example
 
@@ -93,6 +97,35 @@ def plain_nll(model: Any, rows: list[Example]) -> torch.Tensor:
 def gradients_of(model: Any, nll: torch.Tensor) -> torch.Tensor:
     """Return all gradients in one vector."""
     return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(nll, trainable_parameters(model))])
+
+
+def replace_operation(sites_of: Callable[[Any], Sequence[Site]], model: Any, dtype: torch.dtype = torch.float32) -> int:
+    """Replace one operation in a whole model where that gives the same; return in how many places."""
+    tokens = torch.arange(24)[None].to(model.device)
+
+    def precision() -> AbstractContextManager[object]:
+        return autocast(model.device, dtype)
+
+    def forward() -> None:
+        with precision():
+            model(input_ids=tokens, use_cache=False)
+
+    return len(replace_where_equal(sites_of(model), forward, precision).sites)
+
+
+def replace_in_module(
+    sites_of: Callable[[Any], Sequence[Site]], module: Any, hidden: torch.Tensor, dtype: torch.dtype = torch.float32
+) -> int:
+    """Do the same in a module that takes `hidden`."""
+
+    def precision() -> AbstractContextManager[object]:
+        return autocast(CPU, dtype)
+
+    def forward() -> None:
+        with precision():
+            module(hidden)
+
+    return len(replace_where_equal(sites_of(module), forward, precision).sites)
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:

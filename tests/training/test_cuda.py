@@ -15,9 +15,9 @@ from engine.training.evaluation.perplexity import evaluate
 from engine.training.kernels import packed_attention
 from engine.training.kernels.cuda_graphs import capture, captured_length
 from engine.training.kernels.head_loss import autocast
-from engine.training.kernels.rms_norm import fuse_norms
-from engine.training.kernels.rotary import fuse_rotary
-from engine.training.kernels.swiglu import fuse_swiglu
+from engine.training.kernels.rms_norm import norm_sites
+from engine.training.kernels.rotary import rotary_sites
+from engine.training.kernels.swiglu import swiglu_sites
 from engine.training.loop import evaluations
 from engine.training.model.adapter import recompute_activations, trainable_parameters
 from engine.training.model.forward import Forward, choose_forward
@@ -30,6 +30,7 @@ from tests.support.passes import (
     gradients_of,
     plain_nll,
     relative_error,
+    replace_operation,
     rows_of,
 )
 from tests.support.rounds_to_train import figures_of, make_run, prepared_in, steps_of, train_here, warned_in
@@ -79,8 +80,8 @@ def test_loss_and_gradients_are_those_of_rows_alone_on_a_cpu(
     theirs = plain_nll(exact, rows)
     gradients = gradients_of(exact, theirs)
     model = adapted(FAMILIES[family], targets, dtype).to(CUDA)
-    for fuse in (fuse_norms, fuse_rotary, fuse_swiglu):
-        fuse(model)
+    for sites_of in (norm_sites, rotary_sites, swiglu_sites):
+        replace_operation(sites_of, model, dtype)
     forward = choose_forward(model, CUDA, dtype, max(LENGTHS))
     assert forward.packed == (family != "gemma2")
     recompute_activations(model, recompute)
@@ -237,7 +238,7 @@ def test_rounds_of_every_kind_end_well(settings: dict[str, Any], tiny_model: Pat
 def test_fused_swiglu_gives_the_models_own_loss_and_gradients(dtype: torch.dtype, exact_products: None) -> None:
     rows = rows_of(*LENGTHS)
     original, model = (adapted(FAMILIES["llama"], dtype=dtype).to(CUDA) for _ in range(2))
-    assert fuse_swiglu(model.get_base_model()) == SMALL["num_hidden_layers"]
+    assert replace_operation(swiglu_sites, model, dtype) == SMALL["num_hidden_layers"]
     with autocast(CUDA, dtype):
         theirs, ours = sum_of_rows(original, rows), sum_of_rows(model, rows)
     assert ours.item() == pytest.approx(theirs.item(), rel=ROUNDING[dtype] / 10)
@@ -245,8 +246,8 @@ def test_fused_swiglu_gives_the_models_own_loss_and_gradients(dtype: torch.dtype
 
 
 def test_gate_of_another_kind_is_left_alone() -> None:
-    assert fuse_swiglu(adapted(FAMILIES["gemma2"]).to(CUDA)) == 0  # GELU's
-    assert fuse_swiglu(adapted(FAMILIES["gpt2"], TARGETS["gpt2"]).to(CUDA)) == 0
+    assert replace_operation(swiglu_sites, adapted(FAMILIES["gemma2"]).to(CUDA)) == 0  # GELU's
+    assert replace_operation(swiglu_sites, adapted(FAMILIES["gpt2"], TARGETS["gpt2"]).to(CUDA)) == 0
 
 
 def replaying(forward: Forward, *lengths: tuple[int, ...]) -> Forward:
@@ -272,8 +273,8 @@ OTHERS = [(50, 9), (64, 64, 64), (12,), (64, 40), (64, 64, 64, 64)]
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_replayed_passes_equal_eager_ones(family: str, dtype: torch.dtype) -> None:
     model = adapted(FAMILIES[family], TARGETS.get(family, "all-linear"), dtype).to(CUDA)
-    for fuse in (fuse_norms, fuse_rotary, fuse_swiglu):
-        fuse(model)
+    for sites_of in (norm_sites, rotary_sites, swiglu_sites):
+        replace_operation(sites_of, model, dtype)
     eager = choose_forward(model, CUDA, dtype, 64)
     replayed = replaying(eager, *ALIKE, *OTHERS)
     for lengths in (*ALIKE, *OTHERS, *ALIKE):

@@ -56,7 +56,13 @@ def generate_answers(
         progress(len(answer_of))
         batch = longest_first[start : start + batch_size]
         prompts = [rows[index].prompt for index in batch]
-        answer_of |= dict(zip(batch, _answer(forward, tokenizer, prompts, max_new_tokens), strict=True))
+        try:
+            answers = _answer(forward, tokenizer, prompts, max_new_tokens)
+        except Exception as error:
+            if not forward.fall_back(error):
+                raise
+            answers = _answer(forward, tokenizer, prompts, max_new_tokens)
+        answer_of |= dict(zip(batch, answers, strict=True))
     progress(len(answer_of))
     return [answer_of[index] for index in range(len(rows))]
 

@@ -50,12 +50,23 @@ class Evaluation:
 def evaluate(
     forward: Forward, examples: Sequence[Example], tokens: int, progress: Callable[[int, int], None]
 ) -> Evaluation:
-    """Score each example, independent of how rows are batched.
+    """Score each example, independent of how rows are batched; after an error once more by the model's own code.
 
     Args:
         tokens: the most that go through the model at once, a single longer row aside.
         progress: called with (rows done, rows in all) after each batch; may raise to end the evaluation.
     """
+    try:
+        return _evaluate(forward, examples, tokens, progress)
+    except Exception as error:
+        if not forward.fall_back(error):
+            raise
+    return _evaluate(forward, examples, tokens, progress)
+
+
+def _evaluate(
+    forward: Forward, examples: Sequence[Example], tokens: int, progress: Callable[[int, int], None]
+) -> Evaluation:
     was_training = forward.model.training
     forward.model.eval()
     nlls: dict[int, float] = {}

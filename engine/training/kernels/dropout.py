@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 import torch
+from peft.tuners.lora import LoraLayer
+
+from engine.training.kernels.replacement import Function, ModuleSite
 
 LEVELS = 2**16  # of the keep probability
 
@@ -37,8 +43,42 @@ class FastDropout(torch.nn.Dropout):
         return mask.to(hidden.dtype), LEVELS / kept_levels
 
 
-def use_fast_dropout(modules: torch.nn.ModuleDict) -> None:
-    """Replace torch's dropout among `modules` by `FastDropout`."""
-    for name, module in modules.items():
-        if type(module) is torch.nn.Dropout:
-            modules[name] = FastDropout(module.p)
+def dropout_sites(model: torch.nn.Module) -> list[DropoutSite]:
+    """Return torch's dropouts in training among the LoRA layers of `model`, which may be `FastDropout`."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    return [
+        DropoutSite(layer.lora_dropout, name)
+        for layer in layers
+        for name, module in layer.lora_dropout.items()
+        if type(module) is torch.nn.Dropout and module.training
+    ]
+
+
+class DropoutSite(ModuleSite):
+    """A dropout of a LoRA layer; where neither of the two masks has a zero, the results are the same."""
+
+    tolerance = 1e-3  # the keep probability is rounded
+
+    def __init__(self, modules: torch.nn.ModuleDict, name: str) -> None:
+        self._modules, self._name = modules, name
+        dropout: Any = modules[name]
+        self._fast = FastDropout(dropout.p)
+        super().__init__("dropout", dropout, lambda _: self._fast.forward)
+
+    @property
+    def alike(self) -> Hashable:
+        return ("dropout", self.module.p)
+
+    def install(self, function: Function) -> None:
+        if function == self.replacement:
+            self._modules[self._name] = self._fast
+        else:
+            super().install(function)
+
+    def restore(self) -> None:
+        super().restore()
+        self._modules[self._name] = self.module
+
+    def comparable(self, own: torch.Tensor, ours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        in_both = (own != 0) & (ours != 0)
+        return own[in_both], ours[in_both]

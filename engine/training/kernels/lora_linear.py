@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,20 +12,47 @@ from peft.tuners.lora import Linear
 from torch.nn import functional
 
 from engine.training.kernels.dropout import FastDropout
+from engine.training.kernels.replacement import ModuleSite
 
 
-def fuse_lora(model: torch.nn.Module) -> int:
-    """Train the plain LoRA layers of `model` in fewer passes through memory on a CPU; return how many they are.
+def lora_sites(model: torch.nn.Module) -> list[LoraSite]:
+    """Return the plain LoRA layers of `model` in training, which may take fewer passes through memory on a CPU.
 
     In peft's own steps the scales of LoRA and dropout, the sum of the two branches and the sum of their gradients each
     take all activations through memory once more. Variants such as DoRA are left alone.
     """
-    fused = 0
-    for module in model.modules():
-        if type(module) is Linear and _is_plain(module):
-            module.forward = partial(_forward, module, module.forward)
-            fused += 1
-    return fused
+    layers = [module for module in model.modules() if type(module) is Linear and module.training]
+    return [LoraSite(layer) for layer in layers if _is_plain(layer)]
+
+
+class LoraSite(ModuleSite):
+    """A linear layer with its adapter; those of one shape and setting are alike."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__("LoRA layers", module, lambda own: partial(_forward, module, own))
+        (self._name,) = module.lora_A.keys()
+
+    @property
+    def alike(self) -> Hashable:
+        module, name = self.module, self._name
+        weights = (module.get_base_layer().weight, *self.trained())
+        shapes = tuple((weight.shape, weight.dtype) for weight in weights)
+        dropout = getattr(module.lora_dropout[name], "p", 0.0)
+        return (shapes, module.get_base_layer().bias is None, module.scaling[name], dropout)
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        return [self.module.lora_A[self._name].weight, self.module.lora_B[self._name].weight]
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Let the adapter add something, as the gradient of a fresh one is zero in part."""
+        up = self.trained()[1]
+        before = up.data
+        up.data = torch.randn_like(before)
+        try:
+            yield
+        finally:
+            up.data = before
 
 
 def _is_plain(module: Any) -> bool:

@@ -9,44 +9,45 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}  # relative; models round once more
-SIZES = (1.0, 1e-3)  # of the activations; at the smaller one the epsilon weighs as much as their squares
+from engine.training.kernels.replacement import Call, Function, ModuleSite
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+SMALL = 1e-3  # activations of this size are tried too, as the epsilon weighs as much as their squares
 
 
-def fuse_norms(model: torch.nn.Module) -> int:
-    """Compute the RMS norms of `model` by torch's fused kernel, on a CPU by our own; return how many are replaced.
+def norm_sites(model: torch.nn.Module) -> list[ModuleSite]:
+    """Return the RMS norms of `model`, which may be computed by torch's fused kernel, on a CPU by our own.
 
-    A norm is replaced if the result is the same. Models compute it in steps, each of which takes all activations
-    through memory and, in float32, saves them for backward. Norms that scale in another way, such as Gemma's, are left
-    alone.
+    Models compute them in steps, each of which takes all activations through memory and, in float32, saves them for
+    backward. Those that scale in another way, such as Gemma's, give other results.
     """
-    fused = 0
-    for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm") and (norm := _fused(module)) is not None:
-            module.forward = norm
-            fused += 1
-    return fused
+    modules = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
+    return [NormSite(module) for module in modules if _has_weight_and_epsilon(module)]
 
 
-def _fused(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """Return a replacement for `module.forward`, None if its results would differ."""
+def _has_weight_and_epsilon(module: torch.nn.Module) -> bool:
     weight = getattr(module, "weight", None)
-    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    if not isinstance(weight, torch.Tensor) or weight.dtype not in TOLERANCE or not isinstance(epsilon, float):
-        return None
     if getattr(module, "bias", None) is not None:  # it may be zero now, and be trained
-        return None
-    norm = partial(_norm, module.forward, weight, epsilon)
-    generator = torch.Generator().manual_seed(0)
-    # [2, width]
-    rows = torch.stack([size * torch.randn(weight.shape[-1], generator=generator) for size in SIZES]).to(weight)
-    try:
-        with torch.no_grad():
-            expected, actual = module.forward(rows).float(), norm(rows).float()
-    except Exception:  # a norm that is called in another way
-        return None
-    error = (actual - expected).norm(dim=-1) / expected.norm(dim=-1)  # [2]
-    return norm if expected.shape == rows.shape and bool((error < TOLERANCE[weight.dtype]).all()) else None
+        return False
+    return isinstance(weight, torch.Tensor) and weight.dtype in DTYPES and isinstance(_epsilon(module), float)
+
+
+def _epsilon(module: Any) -> Any:
+    return getattr(module, "variance_epsilon", getattr(module, "eps", None))
+
+
+class NormSite(ModuleSite):
+    """An RMS norm, tried with smaller activations too."""
+
+    def __init__(self, module: Any) -> None:
+        def replace(own: Function) -> Function:
+            return partial(_norm, own, module.weight, _epsilon(module))
+
+        super().__init__("RMS norms", module, replace)
+
+    def variants(self, call: Call) -> list[Call]:
+        hidden, *others = call.positional
+        return [call, Call((hidden * SMALL, *others), call.named)]
 
 
 def _norm(

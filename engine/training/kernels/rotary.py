@@ -3,45 +3,60 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
 
+from engine.training.kernels.replacement import Function, Site
+
 FUNCTION = "apply_rotary_pos_emb"  # as transformers' modules of models call it
-TOLERANCE = 1e-5  # relative, in float32
 
 QueryAndKey = tuple[torch.Tensor, torch.Tensor]
 
 
-def fuse_rotary(model: torch.nn.Module) -> int:
-    """Replace the functions that `model` rotates with, where the results are the same; return how many they are.
+def rotary_sites(model: torch.nn.Module) -> list[RotarySite]:
+    """Return the functions that `model` rotates with, one for each module of code that has its layers.
 
-    Models that rotate neighbouring dimensions, or only some of them, are left alone.
+    Those that rotate neighbouring dimensions, or only some of them, give other results.
     """
     modules = {sys.modules[type(module).__module__] for module in model.modules()}
-    replaceable = [module for module in modules if (rotate := getattr(module, FUNCTION, None)) and _is_plain(rotate)]
-    for module in replaceable:
-        rotate = getattr(module, FUNCTION)
-        if not isinstance(rotate, partial):  # it may be replaced already, for an earlier model
-            setattr(module, FUNCTION, partial(_rotate_both, rotate))
-    return len(replaceable)
+    return [RotarySite(module) for module in modules if hasattr(module, FUNCTION)]
 
 
-def _is_plain(original: Callable[..., QueryAndKey]) -> bool:
-    """Return whether it rotates the first half of each head's dimensions against the second."""
-    generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(1, heads, 3, 8, generator=generator) for heads in (4, 2))  # [1, heads, tokens, head_dim]
-    angles = torch.randn(1, 3, 4, generator=generator).repeat(1, 1, 2)  # [1, tokens, head_dim]
-    try:
-        expected = original(query, key, angles.cos(), angles.sin())
-        actual = _rotate_both(original, query, key, angles.cos(), angles.sin())
-        return all(
-            (ours - theirs).norm() < TOLERANCE * theirs.norm() for ours, theirs in zip(actual, expected, strict=True)
-        )
-    except Exception:  # a function that is called in another way
-        return False
+class RotarySite(Site):
+    """A function in a module of code, shared by all models of it: it fits the one that was tried last."""
+
+    operation = "rotary embeddings"
+
+    def __init__(self, modeling: ModuleType) -> None:
+        self._modeling = modeling
+        current = getattr(modeling, FUNCTION)
+        # It may be replaced already, for an earlier model.
+        self._own: Function = current.args[0] if isinstance(current, partial) else current
+
+    @property
+    def own(self) -> Function:
+        return self._own
+
+    @property
+    def replacement(self) -> Function:
+        return partial(_rotate_both, self._own)
+
+    @property
+    def alike(self) -> Hashable:
+        return self._modeling.__name__
+
+    def install(self, function: Function) -> None:
+        setattr(self._modeling, FUNCTION, function)
+
+    def restore(self) -> None:
+        setattr(self._modeling, FUNCTION, self._own)
+
+    def learning(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return tensors[:2]  # query and key; nothing learns the angles
 
 
 def _rotate_both(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache, partial
 from typing import Any
 
 import torch
 
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 2e-2}  # relative; models round once more
+from engine.training.kernels.replacement import ModuleSite
+
 LAYERS = ("gate_proj", "up_proj", "down_proj", "act_fn")  # as transformers' models call them
 
 GATED = """
@@ -27,33 +28,28 @@ template <typename T> void gradients(T gate, T up, T gradient, T& grad_gate, T& 
 """
 
 
-def fuse_swiglu(model: torch.nn.Module) -> int:
-    """Compute the gate of the feed-forward layers of `model` in one kernel on a GPU; return how many are replaced.
+def swiglu_sites(model: torch.nn.Module) -> list[SwiGluSite]:
+    """Return the feed-forward layers of `model` whose gate may be computed in one kernel, on a GPU.
 
-    A layer is replaced if the result is the same. In separate steps the gate takes its activations, the widest of all,
-    through memory five times forward and nine times backward.
+    In separate steps it takes its activations, the widest of all, through memory five times forward and nine times
+    backward. Those with another gate give other results.
     """
-    fused = 0
-    for module in model.modules():
-        if all(hasattr(module, name) for name in LAYERS) and (feed_forward := _fused(module)) is not None:
-            module.forward = feed_forward
-            fused += 1
-    return fused
+    return [SwiGluSite(module) for module in model.modules() if all(hasattr(module, name) for name in LAYERS)]
 
 
-def _fused(module: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """Return a replacement for `module.forward`, None if its results would differ."""
-    feed_forward = partial(_feed_forward, module, module.forward)
-    try:
-        weight = next(module.parameters())
-        width, dtype = module.gate_proj.in_features, weight.dtype if weight.dtype in TOLERANCE else torch.bfloat16
-        # [2, hidden_size]
-        hidden = torch.randn(2, width, generator=torch.Generator().manual_seed(0)).to(weight.device, dtype)
-        with torch.no_grad():
-            expected, actual = module.forward(hidden).float(), feed_forward(hidden).float()
-    except Exception:  # layers that are called in another way, or a GPU without a compiler
-        return None
-    return feed_forward if bool((actual - expected).norm() < TOLERANCE[dtype] * expected.norm()) else None
+class SwiGluSite(ModuleSite):
+    """A feed-forward layer; those of one class and size are alike."""
+
+    tolerance = 1e-4
+
+    def __init__(self, module: Any) -> None:
+        super().__init__("feed-forward layers", module, lambda own: partial(_feed_forward, module, own))
+
+    @property
+    def alike(self) -> Hashable:
+        layers = (getattr(self.module, name) for name in LAYERS)
+        sizes = tuple((type(layer), getattr(layer, "in_features", 0)) for layer in layers)
+        return (type(self.module), sizes, next(self.module.parameters()).dtype)
 
 
 def _feed_forward(module: Any, original: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:

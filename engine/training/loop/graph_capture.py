@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 
 from engine.training.data.tokenize import Example
 from engine.training.kernels.cuda_graphs import capture, captured_length
@@ -38,7 +37,7 @@ def capture_graphs(training: Training) -> None:
         return
     lengths = ", ".join(f"{length:,}" for length in common)
     training.recorder.log(f"CUDA graphs are captured for passes of {lengths} tokens")
-    training.forward = replace(forward, graphs=graphs)
+    forward.graphs = graphs
 
 
 def common_lengths(training: Training) -> dict[int, list[Example]]:

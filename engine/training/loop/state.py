@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -75,6 +75,6 @@ class Training:
 
     def set_budget(self, budget: Budget) -> None:
         """Use `budget` from now on, without CUDA graphs, whose memory it may need."""
-        self.forward = replace(self.forward, graphs=None)
+        self.forward.graphs = None
         recompute_activations(self.model, budget.gradient_checkpointing)
         self.budget = budget

@@ -52,22 +52,26 @@ def take_step(training: Training, step: int, learning_rate: float) -> float:
 def _backward(training: Training, step: int, examples: list[Example], supervised: int) -> torch.Tensor:
     """Compute the gradients of the step's mean loss; return the sum of its loss, in nats.
 
-    If memory runs out, the step is repeated in smaller micro-batches with the same random numbers.
+    If memory runs out, the step is repeated in smaller micro-batches with the same random numbers, and after another
+    error by the model's own code.
     """
     state = random_state()
     while True:
         try:
             return _accumulate(training, _batches_of(training, step), supervised)
         except Exception as error:
-            if not is_out_of_memory(error) or (smaller := _smaller_budget(training, examples)) is None:
+            smaller = _smaller_budget(training, examples) if is_out_of_memory(error) else None
+            if smaller is None and not training.forward.fall_back(error):
                 raise
         training.optimizer.zero_grad(set_to_none=True)  # not earlier, as the error keeps the tensors alive
-        training.set_budget(smaller)
+        training.prefetched = None
         set_random_state(state)
-        training.recorder.warn(
-            f"out of memory at step {step}: from now on micro-batches have at most {smaller.tokens:,} tokens"
-            f"{' and activations are recomputed' if smaller.gradient_checkpointing else ''}"
-        )
+        if smaller is not None:
+            training.set_budget(smaller)
+            training.recorder.warn(
+                f"out of memory at step {step}: from now on micro-batches have at most {smaller.tokens:,} tokens"
+                f"{' and activations are recomputed' if smaller.gradient_checkpointing else ''}"
+            )
 
 
 def _accumulate(training: Training, batches: list[Batch], supervised: int) -> torch.Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import (
     PreTrainedTokenizerBase,
@@ -19,8 +18,6 @@ from engine.preflight.base_model import (
     check_target_modules,
 )
 from engine.spec.schema import Spec
-from engine.training.kernels.dropout import use_fast_dropout
-from engine.training.kernels.lora_linear import fuse_lora
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
 
 MODEL_CARD = "README.md"
@@ -41,13 +38,9 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     for parameter in trainable_parameters(adapted):
         parameter.data = parameter.data.float()  # a bias of a half-precision base is not upcast by peft
     for module in adapted.modules():
-        if isinstance(module, LoraLayer):
-            use_fast_dropout(module.lora_dropout)
         if isinstance(module, BaseTunerLayer):
             # Everything runs under autocast, which would undo at once peft's cast of the input to float32.
             module.cast_input_dtype_enabled = False
-    if model.device.type == "cpu":
-        fuse_lora(adapted)
     adapted.train()
     return adapted
 

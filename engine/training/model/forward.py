@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn import functional
 
-from engine.errors import SpecError
+from engine.errors import LoratuiError, SpecError
 from engine.training.data.batching import Batch, pack, packs_of, pad, padded_batches_of
 from engine.training.data.tokenize import Example
 from engine.training.kernels.cuda_graphs import CudaGraphs
 from engine.training.kernels.head_loss import autocast, head_nll, token_nlls
 from engine.training.kernels.packed_attention import ATTENTION_NAME, PACKED_ATTENTION, using_attention
+from engine.training.kernels.replacement import Replacements
+from engine.training.model.operations import inputs_of, random_row, replace_operations
+from engine.training.runtime.device import is_out_of_memory
 from engine.training.runtime.hub_errors import first_line
 
-CHECKED_TOKENS = (24, 40)
+LOG = logging.getLogger(__name__)
+CHECKED_TOKENS = (12, 20)
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
+GRADIENT_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Forward:
-    """A model with its adapter, and the forward pass of rows through it.
+    """A model with its adapter, and the forward pass of rows through it, until one fails: then the model's own.
 
     Attributes:
         packed: whether rows are packed, with attention within each, rather than padded.
         fused_head: whether logits and loss are computed together, some tokens at a time.
         attention: transformers' name of the attention that the model was loaded with.
         graphs: CUDA graphs that training passes replay; None if all passes are eager.
+        replacements: the operations of the model that are computed in another way.
     """
 
     model: Any
@@ -41,6 +48,23 @@ class Forward:
     fused_head: bool
     attention: str
     graphs: CudaGraphs | None = None
+    replacements: Replacements = field(default_factory=Replacements)
+
+    def fall_back(self, error: Exception) -> bool:
+        """Use the model's own code from now on, as a pass ended with `error`, and log it; the pass has to be repeated.
+
+        Returns:
+            False if nothing is to be repeated: it was the model's own code that failed, or another thing.
+        """
+        if isinstance(error, (LoratuiError, TorchDynamoException)) or is_out_of_memory(error):
+            return False
+        if not (self.packed or self.fused_head or self.graphs or self.replacements.sites):
+            return False
+        self.replacements.restore()
+        self.model.get_base_model().set_attn_implementation(self.attention)
+        self.packed, self.fused_head, self.graphs = False, False, None
+        LOG.warning("the model's own code is used from now on, as a pass with ours failed: %s", first_line(error))
+        return True
 
     def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:
         """Divide into batches of at most `tokens` tokens each, padding included, or a single row."""
@@ -82,7 +106,7 @@ class Forward:
         """Return the input of the head: [1, tokens, hidden_size] if packed, [rows, longest, hidden_size] if padded."""
         PACKED_ATTENTION.set_rows(batch)
         with autocast(self.device, self.dtype):
-            states: torch.Tensor = self.model.get_base_model().get_decoder()(**_inputs(batch)).last_hidden_state
+            states: torch.Tensor = self.model.get_base_model().get_decoder()(**inputs_of(batch)).last_hidden_state
         return states
 
     def _plain_nlls(self, batch: Batch) -> torch.Tensor:
@@ -121,34 +145,30 @@ class Forward:
             keep = torch.zeros(batch.input_ids.numel(), dtype=torch.bool, device=self.device)
             keep[batch.logit_positions] = True
             keep = keep.view_as(batch.input_ids)
-        logits: torch.Tensor = self.model(**_inputs(batch), logits_to_keep=keep).logits
+        logits: torch.Tensor = self.model(**inputs_of(batch), logits_to_keep=keep).logits
         return logits.flatten(0, -2)
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
-    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
-    return inputs if batch.attention_mask is None else inputs | {"attention_mask": batch.attention_mask}
-
-
 def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> Forward:
-    """Try the cheap ways on two short rows, and choose those that give the model's own results.
+    """Try the cheap ways on two short rows, and choose those that give the model's own results and gradients.
 
     Rows are packed if a change to one does not change another, and the results are those of a row by itself: models
     that mix tokens by anything but plain attention fail this. The head is fused if the logits are the output layer's
     result without further steps. `longest` is the longest row in tokens.
     """
+    attention = model.config._attn_implementation
+    replacements = replace_operations(model, device, dtype, longest)
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), autocast(device, dtype):
+        with autocast(device, dtype):
             packed = not _has_window(model.config, longest) and _takes_packed_rows(model, device, dtype, longest)
-            fused = _has_plain_head(model, device, longest)
+            fused = _has_plain_head(model, device, dtype, longest)
     finally:
         model.train(was_training)
-    attention = model.config._attn_implementation
     if packed:
         model.get_base_model().set_attn_implementation(ATTENTION_NAME)
-    return Forward(model, device, dtype, packed, fused, attention)
+    return Forward(model, device, dtype, packed, fused, attention, replacements=replacements)
 
 
 def _has_window(config: Any, longest: int) -> bool:
@@ -158,43 +178,80 @@ def _has_window(config: Any, longest: int) -> bool:
     return any(isinstance(window, int) and window < longest for window in windows)
 
 
-def _row(model: Any, length: int, seed: int) -> Example:
-    generator = torch.Generator().manual_seed(seed)
-    vocabulary = model.config.get_text_config().vocab_size
-    tokens = torch.randint(vocabulary, (length,), generator=generator).int()
-    return Example(tokens, torch.arange(length) > 0)
-
-
 def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> bool:
     short, long = (min(length, longest) for length in CHECKED_TOKENS)
-    first, other, second = (_row(model, length, seed) for seed, length in enumerate((short, short, long)))
+    first, other, second = (random_row(model, length, seed) for seed, length in enumerate((short, short, long)))
 
     def second_of(*rows: Example) -> torch.Tensor:
         batch = pack(rows, device)
         PACKED_ATTENTION.set_rows(batch)
         start = sum(map(len, rows[:-1]))
-        # [tokens of second, vocabulary]
-        logits: torch.Tensor = model(**_inputs(batch)).logits[0, start : start + len(second)].float()
-        return logits
+        return _logits(model, batch)[start : start + len(second)]
 
-    alone = model(**_inputs(pad([second], device))).logits[0].float()  # [tokens of second, vocabulary]
+    alone = _logits(model, pad([second], device))
+    gradient = _adapter_gradient(model, alone)
     try:
         with using_attention(model.get_base_model(), ATTENTION_NAME):
-            after_first, after_other = second_of(first, second), second_of(other, second)
+            after_first = second_of(first, second)
+            packed_gradient = _adapter_gradient(model, after_first)
+            with torch.no_grad():
+                after_other = second_of(other, second)
     except Exception:  # a model with attention of its own may raise anything
         return False
-    error = (after_first - alone).norm() / alone.norm()
-    return torch.equal(after_first, after_other) and bool(error < TOLERANCE[dtype])
+    return (
+        torch.equal(after_first, after_other)
+        and bool((after_first - alone).norm() < TOLERANCE[dtype] * alone.norm())
+        and bool((packed_gradient - gradient).norm() <= GRADIENT_TOLERANCE[dtype] * gradient.norm())
+    )
 
 
-def _has_plain_head(model: Any, device: torch.device, longest: int) -> bool:
+def _logits(model: Any, batch: Batch) -> torch.Tensor:
+    """Return float32 [tokens, vocabulary] of a batch of one row, or of packed ones."""
+    logits: torch.Tensor = model(**inputs_of(batch)).logits[0].float()
+    return logits
+
+
+def _adapter_gradient(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of a weighted sum of `logits` by all that is trained, in one vector."""
+    if not logits.requires_grad:
+        return logits.new_zeros(0)
+    weights = torch.linspace(-1, 1, logits.numel(), device=logits.device).view_as(logits)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(logits, trained, weights, allow_unused=True)
+    return torch.cat([one.flatten().float() for one in gradients if one is not None])
+
+
+@torch.no_grad()
+def _has_plain_head(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> bool:
     base = model.get_base_model()
     head = base.get_output_embeddings()
     if type(head) is not torch.nn.Linear or any(parameter.requires_grad for parameter in head.parameters()):
         return False
-    inputs = _inputs(pad([_row(model, min(CHECKED_TOKENS[0], longest), 0)], device))
+    row = random_row(model, min(CHECKED_TOKENS[0], longest), 0)
+    inputs = inputs_of(pad([row], device))
     try:
         hidden = base.get_decoder()(**inputs).last_hidden_state  # [1, tokens, hidden_size]
+        logits = model(**inputs).logits
+        return torch.equal(head(hidden), logits) and _has_own_loss(hidden[0], head, row.tokens.to(device), dtype)
     except Exception:  # a decoder that cannot be called by itself
         return False
-    return torch.equal(head(hidden), model(**inputs).logits)
+
+
+def _has_own_loss(hidden: torch.Tensor, head: torch.nn.Linear, tokens: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Return whether the fused loss and its gradient by `hidden` [tokens, hidden_size] are those of the logits."""
+    targets = tokens.long()
+
+    def own_nll(states: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(head(states).float(), targets, reduction="sum")
+
+    results = []
+    for nll_of in (own_nll, lambda states: head_nll(states, head, targets)):
+        states = hidden.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            nll = nll_of(states)
+        (gradient,) = torch.autograd.grad(nll, states)
+        results.append((nll.detach().float(), gradient.float()))
+    (own, own_gradient), (ours, our_gradient) = results
+    return bool((ours - own).abs() <= TOLERANCE[dtype] * own.abs()) and bool(
+        (our_gradient - own_gradient).norm() <= GRADIENT_TOLERANCE[dtype] * own_gradient.norm()
+    )

@@ -28,9 +28,6 @@ from engine.preflight.base_model import (
 )
 from engine.preflight.checks import check_4_bits
 from engine.spec.schema import ModelSpec, Spec
-from engine.training.kernels.rms_norm import fuse_norms
-from engine.training.kernels.rotary import fuse_rotary
-from engine.training.kernels.swiglu import fuse_swiglu
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 NEEDS_CODE = (
@@ -113,11 +110,6 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
     if spec.model.load_in_4bit:
         _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
-    if device.type in ("cpu", "cuda"):  # measured only there
-        fuse_norms(placed)
-        fuse_rotary(placed)
-    if device.type == "cuda":  # its compiler builds the kernels
-        fuse_swiglu(placed)
     return placed
 
 

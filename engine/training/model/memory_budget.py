@@ -110,6 +110,8 @@ def _bytes_in_use(device: torch.device) -> int:
 def _try(forward: Forward, rows: Sequence[Example]) -> int | None:
     """Return the bytes that forward and backward of `rows` use, None if memory runs out.
 
+    After another error the model's own code is tried.
+
     Gradients are cleared and the random state is restored.
     """
     devices = [forward.device] if forward.device.type == "cuda" else []
@@ -117,9 +119,11 @@ def _try(forward: Forward, rows: Sequence[Example]) -> int | None:
         with torch.random.fork_rng(devices):
             return _peak_of(lambda: torch.autograd.backward(forward.nll(forward.batch(rows))), forward.device)
     except Exception as error:
-        if not is_out_of_memory(error):
+        if is_out_of_memory(error):
+            return None
+        if not forward.fall_back(error):
             raise
-        return None
+        return _try(forward, rows)
     finally:
         forward.model.zero_grad(set_to_none=True)
         if devices:

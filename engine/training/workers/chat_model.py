@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from engine.text.redact import redact
 from engine.training.data.chat_template import ChatTemplate, give_plain_template
 from engine.training.kernels.head_loss import autocast
 from engine.training.model.loading import load_base_model, load_config, load_tokenizer
+from engine.training.model.operations import TOKENS as PROBED_TOKENS
+from engine.training.model.operations import replace_operations
 from engine.training.runtime.device import choose_device, out_of_memory, resolve_dtype
 from engine.training.runtime.hub_errors import first_line
 from engine.training.workers.stop_flag import StopFlag
@@ -42,6 +45,7 @@ class ChatModel:
         self.dtype = resolve_dtype(request.model.dtype, self.device, config.get_text_config().hidden_size)
         with out_of_memory("while loading"):
             self.model: Any = load_base_model(spec, config, self.dtype, self.device).eval()
+            self._replacements = replace_operations(self.model, self.device, self.dtype, PROBED_TOKENS)
             self._tokenizers = {BASE: load_tokenizer(request.model)}
             self.unusable: dict[str, str] = {}
             for name, directory in request.adapters.items():
@@ -88,15 +92,23 @@ class ChatModel:
         tokenizer = self.tokenizer_of(question.adapter)
         input_ids = _prompt_tokens(question, tokenizer)
         room = self._room(len(input_ids), question)
-        torch.manual_seed(question.seed)
+        streamer = CallbackStreamer(tokenizer, on_text)
+        generate = partial(
+            self._activate(question.adapter).generate,
+            input_ids=torch.tensor([input_ids], device=self.device),
+            attention_mask=torch.ones(1, len(input_ids), dtype=torch.int64, device=self.device),
+            generation_config=_generation_config(question, tokenizer, room),
+            stopping_criteria=StoppingCriteriaList([StopWhenRequested(stop)]),
+        )
         with torch.inference_mode(), autocast(self.device, self.dtype), out_of_memory("while answering"):
-            output = self._activate(question.adapter).generate(
-                input_ids=torch.tensor([input_ids], device=self.device),
-                attention_mask=torch.ones(1, len(input_ids), dtype=torch.int64, device=self.device),
-                generation_config=_generation_config(question, tokenizer, room),
-                streamer=CallbackStreamer(tokenizer, on_text),
-                stopping_criteria=StoppingCriteriaList([StopWhenRequested(stop)]),
-            )
+            torch.manual_seed(question.seed)
+            try:
+                output = generate(streamer=streamer)
+            except Exception as error:
+                if not self._replacements.fall_back(error):
+                    raise
+                torch.manual_seed(question.seed)  # for the same answer, of which a part may be written
+                output = generate(streamer=CallbackStreamer(tokenizer, on_text, streamer.characters))
         tokens = output[0, len(input_ids) :].tolist()
         ended = tokens[-1:] == [tokenizer.eos_token_id]
         return Complete(
@@ -189,10 +201,14 @@ class StopWhenRequested(StoppingCriteria):
 class CallbackStreamer(TextStreamer):
     """Passes the text of an answer on piece by piece."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None], written: int = 0) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self._on_text = on_text
+        self._written = written  # characters of an earlier try, which are not passed on again
+        self.characters = 0
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self._on_text(text)
+        fresh = text[max(0, self._written - self.characters) :]
+        self.characters += len(text)
+        if fresh:
+            self._on_text(fresh)

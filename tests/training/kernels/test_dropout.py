@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from engine.training.kernels.dropout import LEVELS, FastDropout
 from engine.training.model.adapter import add_adapter
+from engine.training.model.operations import replace_operations
 from tests.support.passes import SMALL
 from tests.support.rounds import make_spec
 
@@ -59,5 +60,6 @@ def test_ends_of_the_range_and_evaluation_are_torchs(rate: float) -> None:
 def test_adapters_use_it() -> None:
     model: Any = AutoModelForCausalLM.from_config(LlamaConfig(**SMALL))
     adapted = add_adapter(model, make_spec(lora__lora_dropout=0.2, lora__target_modules="all-linear"))
+    replace_operations(adapted, torch.device("cpu"), torch.float32, 24)
     kinds = [type(module) for module in adapted.modules() if isinstance(module, torch.nn.Dropout)]
     assert kinds == [FastDropout] * 14

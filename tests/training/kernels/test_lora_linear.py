@@ -10,10 +10,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.training.kernels.dropout import FastDropout, use_fast_dropout
+from engine.training.kernels.dropout import FastDropout, dropout_sites
 from engine.training.kernels.head_loss import autocast
-from engine.training.kernels.lora_linear import fuse_lora
-from tests.support.passes import relative_error
+from engine.training.kernels.lora_linear import lora_sites
+from tests.support.passes import relative_error, replace_in_module
 
 CPU = torch.device("cpu")
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
@@ -36,10 +36,11 @@ def adapted(dtype: torch.dtype, dropout: float = 0.2, **options: Any) -> Any:
     model: Any = get_peft_model(block, config)
     layer = model.base_model.model.q_proj
     layer.cast_input_dtype_enabled = False
-    use_fast_dropout(layer.lora_dropout)
     for parameter in (*layer.lora_A.parameters(), *layer.lora_B.parameters()):
         parameter.data = torch.randn(parameter.shape)
-    return model.train()
+    model.train()
+    replace_in_module(dropout_sites, model, torch.randn(3, 24, dtype=dtype), dtype)
+    return model
 
 
 def outputs_and_gradients(model: Any, dtype: torch.dtype, needs_gradient: bool = True) -> list[torch.Tensor]:
@@ -78,7 +79,7 @@ def test_outputs_and_gradients_are_those_of_pefts_layer(
     if not biased:
         theirs.base_model.model.q_proj.get_base_layer().bias = None
     ours = copy.deepcopy(theirs)
-    assert fuse_lora(ours) == 1
+    assert replace_in_module(lora_sites, ours, torch.randn(3, 24, dtype=dtype), dtype) == 1
     results = outputs_and_gradients(ours, dtype, needs_gradient)
     assert "_FusedLoraBackward" in autograd_names(results[0])
     for actual, expected in zip(results, outputs_and_gradients(theirs, dtype, needs_gradient), strict=True):
@@ -94,7 +95,7 @@ def test_outputs_and_gradients_are_those_of_pefts_layer(
 def test_variants_are_left_to_peft(options: dict[str, Any]) -> None:
     theirs = adapted(torch.float32, **options)
     ours = copy.deepcopy(theirs)
-    fuse_lora(ours)
+    replace_in_module(lora_sites, ours, torch.randn(3, 24))
     results = outputs_and_gradients(ours, torch.float32)
     assert "_FusedLoraBackward" not in autograd_names(results[0])
     for actual, expected in zip(results, outputs_and_gradients(theirs, torch.float32), strict=True):
@@ -106,7 +107,7 @@ def test_flops_are_those_of_pefts_layer(needs_gradient: bool) -> None:
     """Torch counts as many FLOPs as for peft's layer."""
     theirs = adapted(torch.float32)
     ours = copy.deepcopy(theirs)
-    fuse_lora(ours)
+    replace_in_module(lora_sites, ours, torch.randn(3, 24))
     counts = []
     for model in (theirs, ours):
         hidden = torch.randn(5, 24, requires_grad=needs_gradient)
@@ -119,7 +120,7 @@ def test_flops_are_those_of_pefts_layer(needs_gradient: bool) -> None:
 def test_without_training_pefts_layer_is_used() -> None:
     theirs = adapted(torch.float32)
     ours = copy.deepcopy(theirs)
-    fuse_lora(ours)
+    replace_in_module(lora_sites, ours, torch.randn(3, 24))
     hidden = torch.randn(2, 24)
     for model in (theirs, ours):
         model.eval()

@@ -14,7 +14,7 @@ from transformers.models.llama import modeling_llama
 
 from engine.training.kernels import rotary
 from engine.training.kernels.head_loss import autocast
-from engine.training.kernels.rotary import FUNCTION, fuse_rotary
+from engine.training.kernels.rotary import FUNCTION, rotary_sites
 from tests.support.passes import (
     CPU,
     FAMILIES,
@@ -24,6 +24,7 @@ from tests.support.passes import (
     gradients_of,
     plain_nll,
     relative_error,
+    replace_operation,
     rows_of,
 )
 
@@ -57,7 +58,7 @@ def test_loss_and_gradients_are_the_models_own(family: str, functions: int, dtyp
     model = adapted(FAMILIES[family], TARGETS.get(family, "all-linear"), dtype)
     results = []
     for fused in (0, functions):
-        assert not fused or fuse_rotary(model) == fused
+        assert not fused or replace_operation(rotary_sites, model, dtype) == fused
         with autocast(CPU, dtype):
             nll = plain_nll(model, rows)
         results.append((nll, gradients_of(model, nll)))
@@ -73,7 +74,7 @@ def test_loss_and_gradients_are_the_models_own(family: str, functions: int, dtyp
 def test_gradients_are_those_of_the_formula(heads_at: int, transposed: bool) -> None:
     """For arbitrary cosines and sines, heads before or behind the tokens, and both orders in memory."""
     generator = torch.Generator().manual_seed(0)
-    fuse_rotary(AutoModelForCausalLM.from_config(FAMILIES["llama"]))
+    replace_operation(rotary_sites, AutoModelForCausalLM.from_config(FAMILIES["llama"]))
     shape = (2, 3, 5, 8) if heads_at == 1 else (2, 5, 3, 8)
     query, key = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     if transposed:
@@ -94,7 +95,7 @@ def test_gradients_are_those_of_the_formula(heads_at: int, transposed: bool) -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_results_on_a_cpu_are_equal_bit_for_bit(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    fuse_rotary(AutoModelForCausalLM.from_config(FAMILIES["llama"]))
+    replace_operation(rotary_sites, AutoModelForCausalLM.from_config(FAMILIES["llama"]))
     query, key = (torch.randn(1, 7, heads, 8, generator=generator).to(dtype).transpose(1, 2) for heads in (4, 2))
     angles = torch.randn(1, 7, 4, generator=generator).repeat(1, 1, 2)
     arguments = (query, key, angles.cos().to(dtype), angles.sin().to(dtype))
@@ -104,16 +105,17 @@ def test_results_on_a_cpu_are_equal_bit_for_bit(dtype: torch.dtype) -> None:
 
 def test_functions_are_replaced_once_for_several_models() -> None:
     model = AutoModelForCausalLM.from_config(FAMILIES["llama"])
-    assert fuse_rotary(model) == 1
-    replaced = modeling_llama.apply_rotary_pos_emb
-    assert fuse_rotary(model) == 1 and modeling_llama.apply_rotary_pos_emb is replaced
+    assert replace_operation(rotary_sites, model) == 1
+    assert replace_operation(rotary_sites, model) == 1
+    replaced: Any = modeling_llama.apply_rotary_pos_emb
+    assert replaced.args == (ORIGINAL,)
 
 
 def test_model_that_rotates_neighbouring_dimensions_is_left_alone() -> None:
     model = AutoModelForCausalLM.from_config(CohereConfig(**SMALL))
     modeling: ModuleType = sys.modules[type(model).__module__]
     own = modeling.apply_rotary_pos_emb
-    assert fuse_rotary(model) == 0 and modeling.apply_rotary_pos_emb is own
+    assert replace_operation(rotary_sites, model) == 0 and modeling.apply_rotary_pos_emb is own
 
 
 def test_call_with_more_arguments_goes_to_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +128,7 @@ def test_call_with_more_arguments_goes_to_the_original(monkeypatch: pytest.Monke
         return ORIGINAL(query, key, cos, sin, unsqueeze_dim=unsqueeze_dim)
 
     monkeypatch.setattr(modeling_llama, FUNCTION, with_positions)
-    assert fuse_rotary(AutoModelForCausalLM.from_config(FAMILIES["llama"])) == 1
+    assert replace_operation(rotary_sites, AutoModelForCausalLM.from_config(FAMILIES["llama"])) == 1
     query = torch.randn(1, 1, 2, 4)
     modeling_llama.apply_rotary_pos_emb(query, query, torch.ones(1, 2, 4), torch.zeros(1, 2, 4), "positions")
     assert received[-1] == "positions"

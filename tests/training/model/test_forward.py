@@ -19,7 +19,7 @@ from engine.training.data.batching import pack, packs_of, pad, rounded_up, slice
 from engine.training.data.tokenize import Example
 from engine.training.evaluation.perplexity import evaluate
 from engine.training.kernels.head_loss import ATTENDED_WIDTH, CHUNK_BYTES, autocast, head_nll
-from engine.training.kernels.rms_norm import fuse_norms
+from engine.training.kernels.rms_norm import norm_sites
 from engine.training.model.adapter import recompute_activations
 from engine.training.model.forward import Forward, choose_forward
 from tests.support.passes import (
@@ -32,6 +32,8 @@ from tests.support.passes import (
     gradients_of,
     plain_nll,
     relative_error,
+    replace_in_module,
+    replace_operation,
     rows_of,
 )
 from tests.support.rounds_to_train import make_example
@@ -87,7 +89,7 @@ def test_fused_norms_give_the_models_own_loss_and_gradients(
             if "norm" in name:
                 weight.data = torch.randn(weight.shape, generator=generator).to(weight)
                 weight.requires_grad_(not frozen)
-    assert fuse_norms(model) == norms
+    assert replace_operation(norm_sites, model, dtype) == norms
     with autocast(CPU, dtype):
         theirs, ours = plain_nll(written_out, rows), plain_nll(model, rows)
     rounding = 1e-5 if dtype == torch.float32 else 0.02
@@ -102,10 +104,11 @@ def test_norm_of_another_kind_is_left_alone() -> None:
 
     shifted = torch.nn.RMSNorm(16, eps=1e-6)
     shifted.bias = torch.nn.Parameter(torch.zeros(16))
-    assert fuse_norms(shifted) == 0
-    assert fuse_norms(CentredRMSNorm(16, eps=1e-6)) == 0
-    assert fuse_norms(torch.nn.RMSNorm(16)) == 0  # its epsilon depends on the precision
-    assert fuse_norms(torch.nn.RMSNorm(16, eps=1e-6)) == 1
+    hidden = torch.randn(3, 16)
+    assert replace_in_module(norm_sites, shifted, hidden) == 0
+    assert replace_in_module(norm_sites, CentredRMSNorm(16, eps=1e-6), hidden) == 0
+    assert replace_in_module(norm_sites, torch.nn.RMSNorm(16), hidden) == 0  # its epsilon depends on the precision
+    assert replace_in_module(norm_sites, torch.nn.RMSNorm(16, eps=1e-6), hidden) == 1
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -73,6 +73,13 @@ class ChatTemplate:
         """Return whether `text` ends with a special token, which ends its last turn."""
         return text.rstrip().endswith(self._markers)
 
+    def end_of_last_answer(self, turns: Sequence[Turn]) -> str | None:
+        """Return the special token behind the words of the last of `turns`; raises as `render`."""
+        text, _ = self._render(Conversation(tuple(turns)))
+        words = turns[-1].content
+        marker = self._marker.match(text, text.rfind(words) + len(words)) if words in text else None
+        return marker[0].strip() if marker else None
+
     def prompt(self, turns: Sequence[Turn]) -> str:
         """Return the conversation as text up to where the assistant's answer begins; raises as `render`."""
         return self._render(Conversation(tuple(turns)), add_generation_prompt=True)[0]

@@ -28,7 +28,7 @@ from engine.spec.schema import DataSpec
 from engine.training.data.chat_template import give_plain_template
 from engine.training.data.tokenize import Example, TokenisedRows, tokenise
 
-VERSION = 1  # increase it when the same rows give other tokens
+VERSION = 2  # increase it when the same rows give other tokens
 MAX_BYTES = 2 * 1024**3
 SUFFIX = ".safetensors"
 PARTS = ("tokens", "supervised", "lengths")

@@ -17,6 +17,7 @@ from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, ModelError, SpecError
 from engine.spec.plan import split_sizes
 from engine.spec.schema import DataSpec
+from engine.training.data.answer_ends import answer_ends
 from engine.training.data.render import RenderedRow, Renderer
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
@@ -147,6 +148,7 @@ def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> 
 def make_examples(rendered: Sequence[RenderedRow], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
     """Tokenise each text; a token is supervised if any of it lies in a supervised part."""
     examples: list[Example | None] = [None] * len(rendered)
+    ends = answer_ends(tokenizer)
     for add_special_tokens in (True, False):
         indices = [index for index, row in enumerate(rendered) if row.add_special_tokens is add_special_tokens]
         if not indices:
@@ -158,19 +160,22 @@ def make_examples(rendered: Sequence[RenderedRow], tokenizer: PreTrainedTokenize
                 return_offsets_mapping=True,
             )
         for index, tokens, offsets in zip(indices, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            examples[index] = _example(rendered[index], tokens, offsets, tokenizer.eos_token_id)
+            examples[index] = _example(rendered[index], tokens, offsets, ends)
     return [example for example in examples if example is not None]
 
 
-def _example(rendered: RenderedRow, tokens: list[int], offsets: list[tuple[int, int]], eos: int) -> Example:
+def _example(
+    rendered: RenderedRow, tokens: list[int], offsets: list[tuple[int, int]], last_tokens: tuple[int, ...]
+) -> Example:
+    """Make an example; where its text does not end an answer, the first of `last_tokens` does."""
     starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
     before = np.maximum.accumulate(np.concatenate(([0], ends)))[:-1]
     starts = np.where(starts == ends, before, starts)  # some tokenizers leave spaces out of a token's offsets
     supervised = np.zeros(len(tokens) + 1, dtype=bool)
     for start, end in rendered.supervised:
         supervised[:-1] |= (ends > start) & (starts < end)
-    if rendered.append_eos and tokens[-1:] != [eos]:
-        tokens = [*tokens, eos]
+    if rendered.append_eos and not (tokens and tokens[-1] in last_tokens):
+        tokens = [*tokens, last_tokens[0]]
     supervised = supervised[: len(tokens)]
     if rendered.append_eos:
         supervised[-1] = True

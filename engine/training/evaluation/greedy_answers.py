@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
+from engine.training.data.answer_ends import answer_ends, before_end
 from engine.training.data.tokenize import Example
 from engine.training.kernels.head_loss import autocast
 from engine.training.model.forward import Forward
@@ -45,7 +47,9 @@ def generate_answers(
     max_new_tokens: int,
     progress: Callable[[int], None],
 ) -> list[torch.Tensor]:
-    """Return the greedy answer to each prompt as tokens; a batch has at most `budget_tokens` of prompt and answer.
+    """Return the greedy answer to each prompt as tokens, without the one that ends it.
+
+    A batch has at most `budget_tokens` of prompt and answer.
 
     `progress` is called with the number of answers so far, and may raise to end the generation.
     """
@@ -56,12 +60,7 @@ def generate_answers(
         progress(len(answer_of))
         batch = longest_first[start : start + batch_size]
         prompts = [rows[index].prompt for index in batch]
-        try:
-            answers = _answer(forward, tokenizer, prompts, max_new_tokens)
-        except Exception as error:
-            if not forward.fall_back(error):
-                raise
-            answers = _answer(forward, tokenizer, prompts, max_new_tokens)
+        answers = forward.replacements.call(partial(_answer, forward, tokenizer, prompts, max_new_tokens))
         answer_of |= dict(zip(batch, answers, strict=True))
     progress(len(answer_of))
     return [answer_of[index] for index in range(len(rows))]
@@ -72,6 +71,7 @@ def _answer(
 ) -> list[torch.Tensor]:
     """Answer all prompts in one batch, padded on the left."""
     model, device = forward.model, forward.device
+    ends = answer_ends(tokenizer, model.get_base_model())
     longest = max(map(len, prompts))
     input_ids = torch.zeros(len(prompts), longest, dtype=torch.int64)  # [prompts, longest]
     mask = torch.zeros_like(input_ids)  # [prompts, longest]
@@ -85,15 +85,15 @@ def _answer(
             output = model.generate(  # [prompts, longest + new tokens]
                 input_ids=input_ids.to(device),
                 attention_mask=mask.to(device),
-                generation_config=_greedy(model.config, tokenizer.eos_token_id, longest, max_new_tokens),
+                generation_config=_greedy(model.config, ends, longest, max_new_tokens),
             )
     finally:
         model.train(was_training)
-    return list(output[:, longest:].cpu())
+    return [before_end(answer, ends) for answer in output[:, longest:].cpu()]
 
 
 def _greedy(
-    config: PretrainedConfig, eos_token_id: int | None, prompt_tokens: int, max_new_tokens: int
+    config: PretrainedConfig, ends: tuple[int, ...], prompt_tokens: int, max_new_tokens: int
 ) -> GenerationConfig:
     """Return a greedy configuration, whatever the model's own says, within the positions of the model."""
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -101,10 +101,16 @@ def _greedy(
         do_sample=False,
         num_beams=1,
         max_new_tokens=max_new_tokens if positions is None else min(max_new_tokens, positions - prompt_tokens),
-        eos_token_id=eos_token_id,
-        pad_token_id=eos_token_id,
+        eos_token_id=list(ends),
+        pad_token_id=ends[0],
         use_cache=True,
     )
+
+
+def expected_text(tokenizer: PreTrainedTokenizerBase, row: PromptAndAnswer) -> str:
+    """Return the expected answer as `text_of` does, without the token that ends it, special or not."""
+    ends_itself = int(row.expected[-1]) in answer_ends(tokenizer)
+    return text_of(tokenizer, row.expected[:-1] if ends_itself else row.expected)
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: torch.Tensor) -> str:

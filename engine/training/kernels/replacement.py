@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,7 +23,10 @@ from engine.training.runtime.hub_errors import first_line
 LOG = logging.getLogger(__name__)
 HALF_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 2e-2}  # relative; models round once more
 
+GIVEN_UP = "the model's own code is used from now on, as a pass with ours failed: %s"
+
 Function = Callable[..., Any]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,25 @@ class Replacements:
             site.restore()
         self.sites = []
 
-    def fall_back(self, error: Exception) -> bool:
-        """Restore the model's own code, as a pass ended with `error`, and log it; the pass has to be repeated.
-
-        Returns:
-            False if nothing is to be repeated: it was the model's own code that failed, or memory ran out.
-        """
-        if not self.sites or is_out_of_memory(error) or isinstance(error, LoratuiError):
-            return False
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Return `work()`; if it fails, what the model's own code gives, which is used from then on if it works."""
+        sites = self.sites
+        try:
+            return work()
+        except Exception as error:
+            if not sites or is_out_of_memory(error) or isinstance(error, LoratuiError):
+                raise
+            reason = first_line(error)
         self.restore()
-        LOG.warning("the model's own code is used from now on, as a pass with ours failed: %s", first_line(error))
-        return True
+        try:
+            result = work()
+        except Exception:
+            for site in sites:
+                site.install(site.replacement)
+            self.sites = sites
+            raise
+        LOG.warning(GIVEN_UP, reason)
+        return result
 
 
 def replace_where_equal(

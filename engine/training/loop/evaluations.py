@@ -14,7 +14,7 @@ from engine.runs.answers import Answer, write_answers
 from engine.runs.events import Answered, Evaluated
 from engine.runs.scores import write_scores
 from engine.spec.round import with_nonfinite
-from engine.training.evaluation.greedy_answers import cut_at_answer, text_of
+from engine.training.evaluation.greedy_answers import cut_at_answer, expected_text, text_of
 from engine.training.evaluation.perplexity import Evaluation, evaluate, example_hash, scores_of
 from engine.training.loop.recorder import PhaseName
 from engine.training.loop.samples import answer_prompts, sample
@@ -113,7 +113,7 @@ def score_answers(training: Training, step: int) -> None:
                 training, rows, spec.max_new_tokens, lambda done: recorder.phase("answering", done, len(rows))
             )
             texts = [text_of(training.tokenizer, answer) for answer in answers]
-            expected = [text_of(training.tokenizer, row.expected) for row in rows]
+            expected = [expected_text(training.tokenizer, row) for row in rows]
             from engine.training.evaluation.text_metrics import score_texts  # its libraries are slow to import
 
             scored = score_texts(texts, expected)

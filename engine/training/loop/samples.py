@@ -8,7 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from engine.runs.events import Sampled
-from engine.training.evaluation.greedy_answers import PromptAndAnswer, cut_at_answer, generate_answers, text_of
+from engine.training.evaluation.greedy_answers import (
+    PromptAndAnswer,
+    cut_at_answer,
+    expected_text,
+    generate_answers,
+    text_of,
+)
 from engine.training.loop.state import Training
 from engine.training.runtime.hub_errors import first_line
 
@@ -39,7 +45,7 @@ def sample(training: Training) -> None:
             time=time.time(),
             step=step,
             prompt=text_of(training.tokenizer, row.prompt),
-            expected=text_of(training.tokenizer, row.expected),
+            expected=expected_text(training.tokenizer, row),
             text=text_of(training.tokenizer, answer),
         )
         training.history.apply(sampled)

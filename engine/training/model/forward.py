@@ -18,7 +18,7 @@ from engine.training.data.tokenize import Example
 from engine.training.kernels.cuda_graphs import CudaGraphs
 from engine.training.kernels.head_loss import autocast, head_nll, token_nlls
 from engine.training.kernels.packed_attention import ATTENTION_NAME, PACKED_ATTENTION, using_attention
-from engine.training.kernels.replacement import Replacements
+from engine.training.kernels.replacement import GIVEN_UP, Replacements
 from engine.training.model.operations import inputs_of, random_row, replace_operations
 from engine.training.runtime.device import is_out_of_memory
 from engine.training.runtime.hub_errors import first_line
@@ -63,7 +63,7 @@ class Forward:
         self.replacements.restore()
         self.model.get_base_model().set_attn_implementation(self.attention)
         self.packed, self.fused_head, self.graphs = False, False, None
-        LOG.warning("the model's own code is used from now on, as a pass with ours failed: %s", first_line(error))
+        LOG.warning(GIVEN_UP, first_line(error))
         return True
 
     def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:

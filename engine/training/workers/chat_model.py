@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from engine.dataset.templates import render_prompt
 from engine.errors import ConversationError, ModelError
 from engine.spec.schema import DataSpec, Spec
 from engine.text.redact import redact
+from engine.training.data.answer_ends import answer_ends
 from engine.training.data.chat_template import ChatTemplate, give_plain_template
 from engine.training.kernels.head_loss import autocast
 from engine.training.model.loading import load_base_model, load_config, load_tokenizer
@@ -92,27 +92,26 @@ class ChatModel:
         tokenizer = self.tokenizer_of(question.adapter)
         input_ids = _prompt_tokens(question, tokenizer)
         room = self._room(len(input_ids), question)
-        streamer = CallbackStreamer(tokenizer, on_text)
-        generate = partial(
-            self._activate(question.adapter).generate,
-            input_ids=torch.tensor([input_ids], device=self.device),
-            attention_mask=torch.ones(1, len(input_ids), dtype=torch.int64, device=self.device),
-            generation_config=_generation_config(question, tokenizer, room),
-            stopping_criteria=StoppingCriteriaList([StopWhenRequested(stop)]),
-        )
-        with torch.inference_mode(), autocast(self.device, self.dtype), out_of_memory("while answering"):
+        ends = answer_ends(tokenizer, self.model)
+        written = Written(on_text)
+
+        def generate() -> torch.Tensor:
             torch.manual_seed(question.seed)
-            try:
-                output = generate(streamer=streamer)
-            except Exception as error:
-                if not self._replacements.fall_back(error):
-                    raise
-                torch.manual_seed(question.seed)  # for the same answer, of which a part may be written
-                output = generate(streamer=CallbackStreamer(tokenizer, on_text, streamer.characters))
+            output: torch.Tensor = self._activate(question.adapter).generate(
+                input_ids=torch.tensor([input_ids], device=self.device),
+                attention_mask=torch.ones(1, len(input_ids), dtype=torch.int64, device=self.device),
+                generation_config=_generation_config(question, ends, room),
+                streamer=CallbackStreamer(tokenizer, ends, written.writer()),
+                stopping_criteria=StoppingCriteriaList([StopWhenRequested(stop)]),
+            )
+            return output
+
+        with torch.inference_mode(), autocast(self.device, self.dtype), out_of_memory("while answering"):
+            output = self._replacements.call(generate)
         tokens = output[0, len(input_ids) :].tolist()
-        ended = tokens[-1:] == [tokenizer.eos_token_id]
+        ended = tokens[-1:] != [] and tokens[-1] in ends
         return Complete(
-            text=str(tokenizer.decode(tokens, skip_special_tokens=True)),
+            text=str(tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=True)),
             prompt_tokens=len(input_ids),
             tokens=len(tokens),
             seconds=time.monotonic() - started,
@@ -172,7 +171,7 @@ def _plain_prompt(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase) -
     return system + "".join(parts)
 
 
-def _generation_config(question: AnswerRequest, tokenizer: PreTrainedTokenizerBase, room: int) -> GenerationConfig:
+def _generation_config(question: AnswerRequest, ends: tuple[int, ...], room: int) -> GenerationConfig:
     """Return the settings of the request, whatever the model's own generation_config says."""
     sampling = (
         {"temperature": question.temperature, "top_p": question.top_p, "top_k": 0} if question.temperature else {}
@@ -181,8 +180,8 @@ def _generation_config(question: AnswerRequest, tokenizer: PreTrainedTokenizerBa
         do_sample=question.temperature > 0,
         num_beams=1,
         max_new_tokens=room,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
+        eos_token_id=list(ends),
+        pad_token_id=ends[0],
         use_cache=True,
         **sampling,
     )
@@ -199,16 +198,42 @@ class StopWhenRequested(StoppingCriteria):
 
 
 class CallbackStreamer(TextStreamer):
-    """Passes the text of an answer on piece by piece."""
+    """Passes the text of an answer on piece by piece, without the token that ends it."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None], written: int = 0) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, ends: tuple[int, ...], on_text: Callable[[str], None]
+    ) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._ends = ends
         self._on_text = on_text
-        self._written = written  # characters of an earlier try, which are not passed on again
-        self.characters = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        is_end = value.numel() == 1 and int(value.flatten()[0]) in self._ends and not self.next_tokens_are_prompt
+        if not is_end:  # which not every tokenizer counts among its special tokens
+            super().put(value)  # type: ignore[no-untyped-call]
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        fresh = text[max(0, self._written - self.characters) :]
-        self.characters += len(text)
-        if fresh:
-            self._on_text(fresh)
+        if text:
+            self._on_text(text)
+
+
+class Written:
+    """The text of an answer that was passed on, which an answer begun anew does not pass on again."""
+
+    def __init__(self, on_text: Callable[[str], None]) -> None:
+        self._on_text = on_text
+        self._characters = 0
+
+    def writer(self) -> Callable[[str], None]:
+        """Return a function that takes the pieces of an answer from its beginning."""
+        passed = 0
+
+        def write(text: str) -> None:
+            nonlocal passed
+            fresh = text[max(0, self._characters - passed) :]
+            passed += len(text)
+            self._characters = max(self._characters, passed)
+            if fresh:
+                self._on_text(fresh)
+
+        return write

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+import torch
 from peft import PeftModel
 
 from engine.compare.bootstrap import mean_per_token
@@ -47,7 +50,7 @@ class AdapterScorer:
         with out_of_memory("while loading"):
             forward = self._forward(examples)
         tokens = self._tokens()
-        with forward.model.disable_adapter():
+        with self._adapter_off(forward.model):
             base = self._evaluate("evaluating base", forward, examples, tokens)
         tuned = self._evaluate("evaluating", forward, examples, tokens)
         interval = mean_per_token(tuned.nlls, tuned.tokens)
@@ -88,6 +91,11 @@ class AdapterScorer:
         dtype = resolve_dtype(setting, device, config.get_text_config().hidden_size)
         base = load_base_model(self._spec, config, dtype, device)
         check_vocabulary(base, int(max(example.tokens.max() for example in examples)), self._spec.model.path)
+        self._base_biases = {
+            parameter: parameter.detach().clone()
+            for name, parameter in base.named_parameters()
+            if name.endswith("bias")
+        }
         try:
             model = PeftModel.from_pretrained(base, str(self._run.adapter)).eval()
         except Exception as error:  # a damaged or unusual adapter may raise anything
@@ -95,6 +103,17 @@ class AdapterScorer:
                 f"the adapter of {self._run.name} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
             ) from error
         return choose_forward(model, device, dtype, max(map(len, examples)))
+
+    @contextmanager
+    def _adapter_off(self, model: Any) -> Iterator[None]:
+        """Make it the base model again: peft leaves the biases that an adapter trained in the place of the base's."""
+        trained = {parameter: parameter.detach().clone() for parameter in self._base_biases}
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.filterwarnings("ignore", message="Careful, disabling adapter layers")  # which says the same
+            with model.disable_adapter():
+                _put(self._base_biases)
+                yield
+        _put(trained)
 
     def _prepared(self) -> Prepared | None:
         events = read_events(self._run.events, Prepared)
@@ -109,6 +128,12 @@ class AdapterScorer:
             return evaluate(
                 forward, examples, tokens, lambda done, total: self._report(ScoreProgress(phase, done, total))
             )
+
+
+def _put(values: dict[torch.nn.Parameter, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in values.items():
+            parameter.copy_(value)
 
 
 def _finite(value: float) -> float | None:

@@ -30,7 +30,8 @@ from engine.spec.schema import DataSpec
 from engine.training.workers.scorer import AdapterScorer
 from tests.support.plain import evaluations_of, result_loss
 from tests.support.recorded_runs import scored_on
-from tests.support.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, write_rows
+from tests.support.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, train_here, write_rows
+from tests.support.tiny_model import write_model
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -72,6 +73,21 @@ def test_rows_that_were_held_out_score_as_they_did_in_training(
     assert trained is not None and pair(trained, evaluation.scores).common == 4
     assert read_evaluations(run) == [convert(to_builtins(evaluation), EvaluationSummary)]
     assert {each.phase for each in progress} == {"loading", "tokenising", "evaluating base", "evaluating"}
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_base_model_is_scored_without_the_biases_that_were_trained(tmp_path: Path, bias: str) -> None:
+    model = write_model(tmp_path / "model", attention_bias=True)
+    run = make_run(
+        tmp_path / "runs" / "run", model, lora__bias=bias, train__learning_rate=0.05, train__num_train_epochs=1.0,
+        train__sample_tokens=0,
+    )  # fmt: skip
+    before, *_, after = evaluations_of(train_here(run)).values()
+    held_out = list(Dataset.from_list(make_rows()).train_test_split(test_size=0.1, seed=42)["test"])
+    evaluation = score_here(run, write_rows(tmp_path / "held_out.jsonl", held_out))
+    assert evaluation.base_eval_loss == pytest.approx(before.eval_loss, rel=1e-5)
+    assert evaluation.eval_loss == pytest.approx(after.eval_loss, rel=1e-5)
+    assert before.eval_loss != pytest.approx(after.eval_loss, rel=0.05)
 
 
 def test_workspace_whose_path_is_not_utf8_is_scored(run: RunDir, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from engine.text.humanize import name_rounds
 INCOMPARABLE = "≁"  # the sign before a value that cannot be compared with the others
 KINDS = {  # causes of other held-out tokens, and the fields that decide them
     "another tokenizer": ("model.path",),
-    "other supervised tokens": ("data.supervised_tokens",),
+    "other supervised tokens": ("data.supervised_tokens", "data.reasoning"),
     "another prompt template": ("data.prompt_template",),
 }
 EXAMPLES = "other examples"  # the cause where any other field of the data differs

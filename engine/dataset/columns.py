@@ -13,6 +13,7 @@ from engine.dataset.rows import Unusable
 
 SYSTEM = ("system", "system_prompt", "system_message")
 INPUT = ("input", "context")
+REASONING = ("reasoning_content", "reasoning", "thinking")
 TOOLS = ("tools", "functions")
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 PREFERENCES = ("chosen", "rejected", "chosen_response", "rejected_response", "rejected_messages")

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.dataset.columns import (
     INPUT,
+    REASONING,
     SYSTEM,
     TOOLS,
     Columns,
@@ -56,7 +57,7 @@ class RowFormat(NamedTuple):
 def read_alpaca(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
     """Read an instruction with its output; Dolly calls the input `context`."""
     instruction, output = record.text(columns[0]), record.required_text(columns[1])
-    return AlpacaRow(instruction, output, record.text(*INPUT), record.text(*SYSTEM), _history(record), _tools(record))
+    return AlpacaRow(instruction, output, *_other_parts(record))
 
 
 def read_prompt_completion(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
@@ -69,8 +70,7 @@ def read_prompt_completion(record: Columns, columns: Sequence[str], unused: set[
         unsupervised = (msgspec.structs.replace(turn, supervised=False) for turn in turns[: len(prompt)])
         return _conversation([*unsupervised, *turns[len(prompt) :]], record)
     prompt, completion = record.text(columns[0]), record.required_text(columns[1])
-    input_, system = record.text(*INPUT), record.text(*SYSTEM)
-    return PromptCompletion(prompt, completion, input_, system, _history(record), _tools(record))
+    return PromptCompletion(prompt, completion, *_other_parts(record))
 
 
 def read_text(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
@@ -94,6 +94,12 @@ def _conversation(turns: list[Turn], record: Columns) -> Row:
     if not any(turn.supervised for turn in turns):
         raise Unusable("it has no assistant message to learn")
     return Conversation(tuple(turns), _tools(record))
+
+
+def _other_parts(record: Columns) -> tuple[str, str, tuple[tuple[str, str], ...], str, str]:
+    """Return the input, system message, history, tools and reasoning of a row of texts."""
+    input_, system = record.text(*INPUT), record.text(*SYSTEM)
+    return input_, system, _history(record), _tools(record), record.text(*REASONING)
 
 
 def _tools(record: Columns) -> str:

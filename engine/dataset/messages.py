@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.dataset.columns import MEDIA, Columns, short, text_of
+from engine.dataset.columns import MEDIA, REASONING, Columns, short, text_of
 from engine.dataset.rows import Role, Turn, Unusable
 from engine.dataset.tools import as_json, calls_in_text, read_calls
 
@@ -48,10 +48,11 @@ def _read_turn(name: str, message: Any, unused: set[str]) -> Turn:
     if role == "assistant" and weight not in (0, 1):
         raise Unusable(f"{name} has the weight {short(weight)}, and only 0 and 1 are supported")
     function, call = (columns.text("name"), columns.text("tool_call_id")) if role == "tool" else ("", "")
+    reasoning = columns.text(*REASONING) if role == "assistant" else ""
     tool_calls = "" if calls is None else read_calls(name, calls)
     unused.update(f"messages.{key}" for key in columns.unused())
     supervised = role == "assistant" and weight == 1 and bool(text.strip() or tool_calls)
-    return Turn(role, text, supervised, tool_calls, function, call)
+    return Turn(role, text, supervised, tool_calls, function, call, reasoning)
 
 
 def _content(

@@ -17,7 +17,8 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 class AlpacaRow(Struct, frozen=True, tag="alpaca"):
     """An instruction and its output (https://github.com/tatsu-lab/stanford_alpaca); `input` may be empty.
 
-    LLaMA-Factory adds `system`, `history`, earlier instructions with their outputs, and `tools`, a list in JSON.
+    LLaMA-Factory adds `system`, `history`, earlier instructions with their outputs, and `tools`, a list in JSON;
+    `reasoning` comes before the output.
     """
 
     instruction: str
@@ -26,6 +27,7 @@ class AlpacaRow(Struct, frozen=True, tag="alpaca"):
     system: str = ""
     history: tuple[tuple[str, str], ...] = ()
     tools: str = ""
+    reasoning: str = ""
 
 
 class PromptCompletion(Struct, frozen=True, tag="prompt-completion"):
@@ -37,6 +39,7 @@ class PromptCompletion(Struct, frozen=True, tag="prompt-completion"):
     system: str = ""
     history: tuple[tuple[str, str], ...] = ()
     tools: str = ""
+    reasoning: str = ""
 
 
 class Turn(Struct, frozen=True, array_like=True):
@@ -45,6 +48,7 @@ class Turn(Struct, frozen=True, array_like=True):
     Attributes:
         supervised: whether it is an assistant's and to be learned.
         tool_calls: the functions that an assistant calls, a list in JSON; "" for none.
+        reasoning: what an assistant thinks before the content, "" for nothing.
         name, tool_call_id: of a tool's result, the function and the call that it is the result of; "" if not named.
     """
 
@@ -54,6 +58,7 @@ class Turn(Struct, frozen=True, array_like=True):
     tool_calls: str = ""
     name: str = ""
     tool_call_id: str = ""
+    reasoning: str = ""
 
 
 class Conversation(Struct, frozen=True, tag="conversation"):
@@ -104,7 +109,11 @@ class DetectedFormat(Struct, frozen=True):
 
     def remarks(self) -> list[str]:
         """Return a clause each on how all rows are read, and on the columns that are not used."""
-        chat = "read as conversations, for their system messages, history or tools" if self.as_conversations else ""
+        chat = (
+            "read as conversations, for their system messages, history, tools or reasoning"
+            if self.as_conversations
+            else ""
+        )
         unused = f"not used: {column_list(self.unused)}" if self.unused else ""
         return [remark for remark in (chat, unused) if remark]
 

@@ -33,7 +33,9 @@ def template_of(data_format: str, template: str) -> str:
 
 def needs_chat_template(row: Row) -> bool:
     """Return whether a row of texts has parts that only a chat template can write."""
-    return isinstance(row, AlpacaRow | PromptCompletion) and bool(row.system or row.history or row.tools)
+    return isinstance(row, AlpacaRow | PromptCompletion) and bool(
+        row.system or row.history or row.tools or row.reasoning
+    )
 
 
 def refusal(row: Row, template: str) -> str | None:
@@ -45,7 +47,8 @@ def refusal(row: Row, template: str) -> str | None:
         case PlainText() if template != "auto":
             return "it is text, which has no prompt: set data.prompt_template to auto"
         case AlpacaRow() | PromptCompletion() if needs_chat_template(row) and template not in ("auto", "chat_template"):
-            part = "a history" if row.history else "a system message" if row.system else "tools"
+            parts = {"a history": row.history, "a system message": row.system, "tools": row.tools, "reasoning": True}
+            part = next(name for name, value in parts.items() if value)
             return f"it has {part}, which only the chat template renders: set data.prompt_template to auto"
         case AlpacaRow() | PromptCompletion() if (
             own and row.input.strip() and "{input}" not in template and "{prompt}" not in template
@@ -100,7 +103,7 @@ def as_conversation(row: Row) -> Conversation:
     if isinstance(row, Conversation):
         return row
     assert not isinstance(row, PlainText)
-    turns = [Turn("user", whole_prompt(row)), Turn("assistant", response_of(row), supervised=True)]
+    turns = [Turn("user", whole_prompt(row)), Turn("assistant", response_of(row), True, reasoning=row.reasoning)]
     earlier = [
         turn
         for instruction, output in row.history

@@ -74,6 +74,10 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["response", "all"],
         Meta(description="Which tokens the loss and the perplexity count: the response's, or all."),
     ] = "response"
+    reasoning: Annotated[
+        Literal["learned", "shown", "left_out"],
+        Meta(description="Reasoning before an answer: learned with it, shown but not learned, or left out."),
+    ] = "learned"
     seed: Annotated[Seed, Meta(description="Seed of the split into training and held-out rows.")] = 42
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from engine.training.runtime.time_limit import TimeLimit, TimeLimitExceeded
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # as transformers looks for it
 RENDER_SECONDS = 10.0  # a row takes milliseconds
+THINKING = re.compile(r"\s*<think>\s*(.*?)\s*</think>\s*", re.DOTALL)
+END_OF_THINKING = re.compile(r"\s*(?:</think>\s*)?")
 UNUSED = "\ue000"  # a character of the private use area
 
 # For a tokenizer that has no template: words instead of markers it would have no tokens for, its end-of-sequence token
@@ -36,6 +39,7 @@ PLAIN_TEMPLATE = """\
 """
 
 Span = tuple[int, int]
+Reasoning = Literal["learned", "shown", "left_out"]
 
 
 def give_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -58,8 +62,9 @@ class ChatTemplate:
             when more turns follow, for example without the reasoning of earlier answers.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, reasoning: Reasoning = "learned") -> None:
         self.rewritten = 0
+        self._reasoning = reasoning
         self._limit = TimeLimit(RENDER_SECONDS)
         self._name: str = tokenizer.name_or_path
         self._template: str = tokenizer.get_chat_template()
@@ -94,6 +99,7 @@ class ChatTemplate:
             Unusable: the template refuses the conversation, leaves out parts of it, or rewrites all supervised turns.
             ModelError: the template does not terminate.
         """
+        conversation = self._with_reasoning(conversation)
         marked = self._spans_by_marks(conversation) if GENERATION.search(self._template) else None
         text, spans = marked or self._spans_by_comparison(conversation)
         self._refuse_loss(conversation, text)
@@ -101,8 +107,30 @@ class ChatTemplate:
             raise Unusable("its answers are rewritten by the chat template, so that none can be learned")
         return text, spans
 
+    def _with_reasoning(self, conversation: Conversation) -> Conversation:
+        """Return the conversation with its reasoning left out, or where the template writes it."""
+        turns = conversation.turns
+        if self._reasoning != "learned":
+            turns = tuple(reasoning_apart(turn) for turn in turns)
+        if self._reasoning == "left_out":
+            turns = tuple(replace(turn, reasoning="") for turn in turns)
+        elif any(turn.reasoning for turn in turns) and not self._writes_reasoning:
+            turns = tuple(reasoning_in_content(turn) for turn in turns)
+        return replace(conversation, turns=turns)
+
+    @cached_property
+    def _writes_reasoning(self) -> bool:
+        """Whether the template writes the reasoning of the last answer."""
+        answer = Turn("assistant", "answer", reasoning=UNUSED)
+        try:
+            return UNUSED in self._render(Conversation((Turn("user", "question"), answer)))[0]
+        except Unusable:
+            return False
+
     def _refuse_loss(self, conversation: Conversation, text: str) -> None:
         """Raise Unusable if the template writes the same text without some part of the conversation."""
+        if (thought := thought_of(conversation.turns[-1])) and thought not in text:
+            raise Unusable("the model's chat template does not write its reasoning: set data.reasoning to left_out")
         for part, others in conversation_without(conversation):
             try:
                 lost = self._render(others)[0] == text
@@ -129,8 +157,20 @@ class ChatTemplate:
             for words in (turn.content.strip(), *called_functions(turn))
         ):
             return None
-        supervised = [mark for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
-        return text, [(start, self._end_of_turn(text, start, end)) for start, end in supervised]
+        supervised = [(mark, turn) for mark, turn in zip(marks, answers, strict=True) if turn.supervised]
+        return text, [
+            (self._after_reasoning(text, start, turn), self._end_of_turn(text, start, end))
+            for (start, end), turn in supervised
+        ]
+
+    def _after_reasoning(self, text: str, start: int, turn: Turn) -> int:
+        """Return `start`, moved behind the reasoning of the turn that begins there if it is only shown."""
+        thought = thought_of(turn)
+        place = text.find(thought, start)
+        if self._reasoning == "learned" or not thought or place < 0:
+            return start
+        end_of_thinking = END_OF_THINKING.match(text, place + len(thought))
+        return end_of_thinking.end() if end_of_thinking else place + len(thought)
 
     def _end_of_turn(self, text: str, start: int, end: int) -> int:
         """Return `end`, moved behind the token that ends the turn if the template does not mark it."""
@@ -151,7 +191,7 @@ class ChatTemplate:
             if not text.startswith(text_so_far):
                 self.rewritten += 1
                 continue
-            start = self._answer_start(so_far, text_so_far)
+            start = self._after_reasoning(text, self._answer_start(so_far, text_so_far), turn)
             end = len(text_so_far.rstrip()) if self.ends_with_marker(text_so_far) else len(text_so_far)
             if start < end:
                 spans.append((start, end))
@@ -197,8 +237,27 @@ def as_message(turn: Turn) -> dict[str, Any]:
     message: dict[str, Any] = {"role": turn.role, "content": turn.content}
     if turn.tool_calls:
         message["tool_calls"] = msgspec.json.decode(turn.tool_calls)
-    named = {"name": turn.name, "tool_call_id": turn.tool_call_id}
+    named = {"name": turn.name, "tool_call_id": turn.tool_call_id, "reasoning_content": turn.reasoning}
     return message | {key: value for key, value in named.items() if value}
+
+
+def thought_of(turn: Turn) -> str:
+    """Return the reasoning of an assistant's turn, be it apart or at the beginning of its content."""
+    match = THINKING.match(turn.content) if turn.role == "assistant" else None
+    return turn.reasoning.strip() or (match[1] if match else "")
+
+
+def reasoning_apart(turn: Turn) -> Turn:
+    """Return an assistant's turn with the reasoning that its content begins with as its reasoning."""
+    match = THINKING.match(turn.content) if turn.role == "assistant" else None
+    return replace(turn, content=turn.content[match.end() :], reasoning=turn.reasoning or match[1]) if match else turn
+
+
+def reasoning_in_content(turn: Turn) -> Turn:
+    """Return a turn with its reasoning at the beginning of its content, as reasoning models write it."""
+    if not turn.reasoning:
+        return turn
+    return replace(turn, content=f"<think>\n{turn.reasoning}\n</think>\n\n{turn.content}", reasoning="")
 
 
 def called_functions(turn: Turn) -> list[str]:

@@ -49,7 +49,7 @@ class Renderer:
             if self.plain_template:
                 give_plain_template(tokenizer)
             try:
-                self._chat = ChatTemplate(tokenizer)
+                self._chat = ChatTemplate(tokenizer, data.reasoning)
             except ValueError as error:
                 raise ModelError(
                     f"{tokenizer.name_or_path!r} has several chat templates, and none is called default: keep only one "

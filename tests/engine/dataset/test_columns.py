@@ -50,7 +50,7 @@ def test_one_row_with_a_system_message_makes_all_rows_conversations() -> None:
     records = [plain, plain | {"system": "be brief"}]
     detected, rows = read(*records)
     assert rows == (CHAT, Conversation((SYSTEM, ASKED, ANSWERED)))
-    assert detected.remarks() == ["read as conversations, for their system messages, history or tools"]
+    assert detected.remarks() == ["read as conversations, for their system messages, history, tools or reasoning"]
     assert read(plain, plain)[0].remarks() == []
     assert read(*records, prompt_template="chat_template")[1] == (
         AlpacaRow("hi", "ho"),
@@ -83,8 +83,8 @@ def test_context_and_other_names_are_part_of_every_form(record: Any, row: Row) -
         ({"question": "a", "answer": "b", "input": "c", "context": "d"}, "context"),
         ({"messages": [HI, HO], "conversations": [HI]}, "conversations"),
         ({"messages": [{"role": "system", "content": "own"}, HI, HO], "system": "other"}, "system"),
-        ({"messages": [HI | {"name": "Al", "x": None}, HO | {"reasoning_content": "so"}]},
-         "messages.name messages.reasoning_content"),
+        ({"messages": [HI | {"name": "Al", "x": None}, HO | {"refusal": "so"}]},
+         "messages.name messages.refusal"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "cache": 1}]}, HO]},
          "messages.content.cache"),
         ({"prompt": [HI], "completion": [HO], "context": "c"}, "context"),

@@ -34,6 +34,7 @@ KEYS = [
     "data.eval_fraction",
     "data.max_length",
     "data.supervised_tokens",
+    "data.reasoning",
     "data.seed",
     "lora.r",
     "lora.lora_alpha",

@@ -28,7 +28,7 @@ OTHER_VALUES = {
     "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
     "data.format": "alpaca",
     "data.prompt_template": r"Q: {prompt}\nA:", "data.samples": "30", "data.eval_fraction": "0.25",
-    "data.max_length": "48", "data.supervised_tokens": "all", "data.seed": "7",
+    "data.max_length": "48", "data.supervised_tokens": "all", "data.reasoning": "shown", "data.seed": "7",
     "lora.r": "16", "lora.lora_alpha": "64", "lora.use_rslora": "true", "lora.lora_dropout": "0.05",
     "lora.target_modules": "k_proj, o_proj", "lora.bias": "lora_only", "lora.use_dora": "true",
     "lora.init_lora_weights": "gaussian", "lora.loraplus_lr_ratio": "16",

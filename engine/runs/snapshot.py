@@ -25,10 +25,13 @@ from engine.runs.events import (
     Stopped,
     Warned,
 )
+from engine.spec.plan import Plan, make_plan
 from engine.spec.round import Result, Status
+from engine.spec.schema import Spec
 
 Ending = Finished | Stopped | Interrupted | Failed
 RATE_STEPS = 20
+MOST_ROWS = 2**53
 
 
 def measured_by(base: Evaluated | None, tuned: Evaluated | None) -> Result:
@@ -168,6 +171,21 @@ class RunSnapshot:
             return None
         recent = self.curve.seconds[-RATE_STEPS:]
         return (self.prepared.total_steps - self.curve.steps[-1]) * sum(recent) / len(recent)
+
+
+def plan_of(snapshot: RunSnapshot, spec: Spec, plan: Plan) -> Plan:
+    """Return the plan for the rows that the engine could use, which may be fewer than those `plan` counts."""
+    prepared = snapshot.prepared
+    rows = prepared.train_samples + prepared.eval_samples if prepared is not None else 0
+    if prepared is None or not 2 <= rows <= MOST_ROWS:  # numbers that only a damaged log has
+        return plan
+    return msgspec.structs.replace(
+        make_plan(spec, rows),
+        train_samples=prepared.train_samples,
+        eval_samples=prepared.eval_samples,
+        steps_per_epoch=prepared.steps_per_epoch,
+        total_steps=prepared.total_steps,
+    )
 
 
 def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from engine.errors import StoreError, reason_of
 from engine.files.paths import ROUND_ID, RunDir, Workspace
 from engine.runs.run_tail import RunTail
-from engine.runs.snapshot import RunSnapshot, result_of
+from engine.runs.snapshot import RunSnapshot, plan_of, result_of
 from engine.runs.spec_file import merge_fields, read_queued
 from engine.spec.round import Round, Status
 from engine.store.documents import new_round, to_round
@@ -56,6 +56,7 @@ def _read_run(run: RunDir) -> Round | None:
     # Without a final event it may still train: for a running round the runner finds the engine and records the end.
     return msgspec.structs.replace(
         new_round(queued, snapshot.status or Status.RUNNING, tuple(snapshot.warnings)),
+        plan=plan_of(snapshot, queued.spec, queued.plan),
         result=result_of(snapshot, run),
         message=snapshot.message,
         started=snapshot.started.time,

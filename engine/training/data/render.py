@@ -34,6 +34,7 @@ class Renderer:
     """Renders rows by `data.prompt_template`.
 
     Attributes:
+        begun: number of rows so far whose text begins with the start token, so that no other is put before it.
         plain_template: whether the tokenizer had no chat template and got a plain one, as the rows need one.
 
     Raises:
@@ -43,6 +44,8 @@ class Renderer:
     def __init__(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, data: DataSpec) -> None:
         self._data = data
         self._chat: ChatTemplate | None = None
+        self._start = str(tokenizer.bos_token or "")
+        self.begun = 0
         self.plain_template = False
         if data.prompt_template == "chat_template" or any(isinstance(row, Conversation) for row in rows):
             self.plain_template = not tokenizer.chat_template
@@ -64,7 +67,7 @@ class Renderer:
     def render(self, row: Row) -> RenderedRow:
         """Return `row` as text; raises Unusable if the chat template refuses it."""
         if isinstance(row, PlainText):
-            return RenderedRow(row.text, [(0, len(row.text))], add_special_tokens=True, append_eos=True)
+            return self._plain(row.text, 0)
         if self._chat is not None and (isinstance(row, Conversation) or self._data.prompt_template == "chat_template"):
             conversation = as_conversation(row)
             text, spans = self._chat.render(conversation)
@@ -73,8 +76,13 @@ class Renderer:
         else:
             assert not isinstance(row, Conversation)
             prompt = render_prompt(row, self._data.prompt_template)
-            text = prompt + response_of(row)
-            rendered = RenderedRow(text, [(len(prompt), len(text))], add_special_tokens=True, append_eos=True)
+            rendered = self._plain(prompt + response_of(row), len(prompt))
         if self._data.supervised_tokens == "all":
-            return rendered._replace(supervised=[(0, len(text))])
+            return rendered._replace(supervised=[(0, len(rendered.text))])
         return rendered
+
+    def _plain(self, text: str, supervised_from: int) -> RenderedRow:
+        """Return a text that no chat template wrote; the tokenizer adds its special tokens unless it has them."""
+        has_start = bool(self._start) and text.startswith(self._start)
+        self.begun += has_start
+        return RenderedRow(text, [(supervised_from, len(text))], add_special_tokens=not has_start, append_eos=True)

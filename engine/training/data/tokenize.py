@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
@@ -136,6 +137,10 @@ def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> 
     if refused:
         _, were = _verbs(len(refused))
         warnings.append(f"{len(refused)} of {total} rows {were} left out; the first because {refused[0]}")
+    if renderer.begun:
+        warnings.append(
+            f"{renderer.begun} of {total} rows begin with the start token: the tokenizer does not add a second one"
+        )
     if renderer.rewritten:
         are, _ = _verbs(renderer.rewritten)
         warnings.append(
@@ -246,3 +251,14 @@ def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], l
     order = np.random.default_rng(data.seed).permutation(len(examples))
     _, held_out = split_sizes(len(examples), data.eval_fraction)
     return [examples[index] for index in order[held_out:]], [examples[index] for index in order[:held_out]]
+
+
+def copies_of(held_out: Sequence[Example], train: Sequence[Example]) -> int:
+    """Return how many held-out rows are among the training rows too, token for token."""
+    seen = {hash_of(example) for example in train}
+    return sum(hash_of(example) in seen for example in held_out)
+
+
+def hash_of(example: Example) -> bytes:
+    """Return a hash of the tokens of a row."""
+    return hashlib.blake2b(example.tokens.numpy().tobytes(), digest_size=16).digest()

@@ -27,6 +27,7 @@ from engine.runs.event_log import read_events
 from engine.runs.events import Started, encode_event
 from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
+from engine.store.recovery import rounds_of_runs
 from engine.store.round_store import RoundStore
 from engine.system import locks
 from engine.system.locks import acquire_inheritable_lock
@@ -302,6 +303,17 @@ def test_warnings_of_plan_and_engine_are_both_kept(
     planned = idle_cockpit.queue(change_spec(nano_spec, train__save_strategy="no")).warnings
     run(workspace, Script(warnings=("3 rows were cut off", planned[0])))
     assert store.get(1).warnings == (*planned, "3 rows were cut off")
+
+
+def test_plan_of_a_round_that_ended_has_the_rows_it_was_trained_on(
+    workspace: Workspace, store: RoundStore, queue: Callable[..., Round]
+) -> None:
+    assert queue().plan.train_samples != 16 * 3
+    (trained,) = run(workspace, Script(steps=3))
+    plan = store.get(1).plan
+    assert (plan.train_samples, plan.eval_samples, plan.steps_per_epoch, plan.total_steps) == (16 * 3, 10, 3, 3)
+    assert [round_.plan for round_ in rounds_of_runs(workspace)] == [plan]
+    assert trained.name == store.get(1).id
 
 
 def test_resumed_round_goes_on_and_finishes(

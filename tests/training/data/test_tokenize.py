@@ -11,15 +11,17 @@ import pytest
 import transformers
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+from transformers import AutoTokenizer
 
-from engine.dataset.rows import AlpacaRow, Row
+from engine.dataset.rows import AlpacaRow, PlainText, PromptCompletion, Row
 from engine.dataset.templates import render_prompt
 from engine.errors import DatasetError, SpecError
 from engine.runs.events import Evaluated, Prepared
 from engine.spec.plan import make_plan, split_sizes
+from engine.spec.presets import embedded_model
 from engine.spec.schema import DataSpec
 from engine.training.data.batching import padded_batches_of, step_rows
-from engine.training.data.tokenize import Example, cut, load_rows, split, tokenise
+from engine.training.data.tokenize import Example, copies_of, cut, load_rows, split, tokenise
 from tests.support.rounds_to_train import (
     make_example,
     make_rows,
@@ -128,6 +130,32 @@ def test_split_is_the_datasets_librarys() -> None:
     assert [example.tokens[0] for example in train] == theirs["train"]["n"]
     assert [example.tokens[0] for example in held_out] == theirs["test"]["n"]
     assert (len(train), len(held_out)) == split_sizes(50, 0.13)
+
+
+def test_held_out_rows_that_are_trained_on_too_are_reported(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=0.1, data__eval_fraction=0.5)
+    write_rows(Path(spec_of(run).data.path), [{"text": "a lamp"}] * 6)
+    assert warned_in(train_here(run)) == [
+        "3 of 3 held-out rows are in the training rows too, token for token, and make the perplexity look lower: "
+        "remove the duplicates from the data"
+    ]
+
+
+def test_copies_are_counted_token_for_token() -> None:
+    examples = [make_example(tokens, 1) for tokens in ([1, 2], [1, 3], [1, 2, 3])]
+    assert copies_of(examples, [make_example([1, 2], 2), make_example([2, 1], 1)]) == 1
+    assert copies_of([], examples) == copies_of(examples, []) == 0
+
+
+def test_start_token_that_the_text_has_is_not_added_again() -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(embedded_model())
+    begin = tokenizer.bos_token
+    rows: list[Row] = [PlainText(f"{begin}a lamp"), PlainText("a lamp"), PromptCompletion(f"{begin}Say: ", "a lamp")]
+    done = tokenise(rows, tokenizer, DataSpec(path="rows.json"))
+    texts = [f"{begin}a lamp", f"{begin}a lamp", f"{begin}Say: a lamp"]
+    assert [tokenizer.decode(example.tokens) for example in done.examples] == [f"{text}</s>" for text in texts]
+    assert [example.tokens.tolist().count(tokenizer.bos_token_id) for example in done.examples] == [1, 1, 1]
+    assert done.warnings == ("2 of 3 rows begin with the start token: the tokenizer does not add a second one",)
 
 
 def test_order_of_rows_follows_from_seed_and_step_alone() -> None:

@@ -50,6 +50,7 @@ def pack(examples: Sequence[Example], device: torch.device) -> Batch:
         lengths = (*lengths, filler)
     starts = functional.pad(torch.tensor(lengths).cumsum(0), (1, 0))  # [rows + 1], with the filler's
     positions = torch.arange(sum(lengths)) - starts[:-1].repeat_interleave(torch.tensor(lengths))  # [tokens + filler]
+    positions %= max(map(len, examples))  # the filler has none beyond those of the rows
     return Batch(
         _to(functional.pad(tokens, (0, filler))[None], device),
         _to(positions[None], device),

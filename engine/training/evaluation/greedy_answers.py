@@ -56,6 +56,8 @@ def generate_answers(
     answer_of: dict[int, torch.Tensor] = {}
     longest_first = sorted(range(len(rows)), key=lambda index: -len(rows[index].prompt))
     batch_size = max(1, min(BATCH_PROMPTS, budget_tokens // (len(rows[longest_first[0]].prompt) + max_new_tokens)))
+    if forward.rope_switch is not None:  # one prompt would change how another is rotated
+        batch_size = 1
     for start in range(0, len(longest_first), batch_size):
         progress(len(answer_of))
         batch = longest_first[start : start + batch_size]

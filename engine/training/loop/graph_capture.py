@@ -62,7 +62,7 @@ def _can_be_captured(training: Training) -> bool:
     Recomputing activations reads the random state, which no graph allows; a compiled model has few calls anyway.
     """
     forward, budget = training.forward, training.budget
-    if not (forward.packed and forward.fused_head) or budget.gradient_checkpointing:
+    if not (forward.packed and forward.fused_head) or budget.gradient_checkpointing or forward.rope_switch is not None:
         return False
     if training.spec.train.torch_compile or not has_varlen_kernel(forward.device, forward.dtype):
         return False

@@ -111,7 +111,8 @@ def _prefetch(training: Training, step: int) -> PrefetchedBatches:
 def micro_batches(training: Training, examples: list[Example]) -> list[list[Example]]:
     """Divide the rows of a step into micro-batches."""
     if training.spec.train.micro_batches == "fixed":
-        return slices_of(examples, training.spec.train.per_device_train_batch_size)
+        slices = slices_of(examples, training.spec.train.per_device_train_batch_size)
+        return [part for rows in slices for part in training.forward.alike(rows)]
     return training.forward.slices_of(examples, training.budget.tokens)
 
 

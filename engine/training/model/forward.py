@@ -37,6 +37,7 @@ class Forward:
         packed: whether rows are packed, with attention within each, rather than padded.
         fused_head: whether logits and loss are computed together, some tokens at a time.
         attention: transformers' name of the attention that the model was loaded with.
+        rope_switch: tokens beyond which a row has all rows of its pass rotated in another way; None if none is longer.
         graphs: CUDA graphs that training passes replay; None if all passes are eager.
         replacements: the operations of the model that are computed in another way.
     """
@@ -47,6 +48,7 @@ class Forward:
     packed: bool
     fused_head: bool
     attention: str
+    rope_switch: int | None = None
     graphs: CudaGraphs | None = None
     replacements: Replacements = field(default_factory=Replacements)
 
@@ -68,7 +70,14 @@ class Forward:
 
     def slices_of(self, examples: Sequence[Example], tokens: int) -> list[list[Example]]:
         """Divide into batches of at most `tokens` tokens each, padding included, or a single row."""
-        return (packs_of if self.packed else padded_batches_of)(examples, tokens)
+        divide = packs_of if self.packed else padded_batches_of
+        return [batch for alike in self.alike(examples) for batch in divide(alike, tokens)]
+
+    def alike(self, examples: Sequence[Example]) -> list[list[Example]]:
+        """Divide into rows that do not change each other's results in one pass, each part in order."""
+        switch = max(map(len, examples)) if self.rope_switch is None else self.rope_switch
+        parts = [row for row in examples if len(row) <= switch], [row for row in examples if len(row) > switch]
+        return [part for part in parts if part]
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """Pack or pad the rows on the device."""
@@ -168,7 +177,20 @@ def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest
         model.train(was_training)
     if packed:
         model.get_base_model().set_attn_implementation(ATTENTION_NAME)
-    return Forward(model, device, dtype, packed, fused, attention, replacements=replacements)
+    switch = _rope_switch(model.config, longest)
+    return Forward(model, device, dtype, packed, fused, attention, switch, replacements=replacements)
+
+
+def _rope_switch(config: Any, longest: int) -> int | None:
+    """Return where LongRoPE (Y. Ding et al., arXiv 2402.13753) changes its factors, None if no row is so long.
+
+    transformers chooses the factors for all rows of a pass by the longest of them.
+    """
+    settings = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    of_layers = [settings, *(each for each in settings.values() if isinstance(each, dict))]
+    longrope = [each for each in of_layers if each.get("rope_type") == "longrope"]
+    switches = [each.get("original_max_position_embeddings") for each in longrope]
+    return min((switch for switch in switches if isinstance(switch, int) and switch < longest), default=None)
 
 
 def _has_window(config: Any, longest: int) -> bool:

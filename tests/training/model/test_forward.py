@@ -13,6 +13,7 @@ from transformers import (
     GPT2Config,
     MambaConfig,
     MistralConfig,
+    Phi3Config,
 )
 
 from engine.training.data.batching import pack, packs_of, pad, rounded_up, slices_of
@@ -164,6 +165,24 @@ def test_window_longer_than_every_row_is_ignored() -> None:
     assert choose_forward(model, CPU, torch.float32, 64).packed
     model = adapted(MistralConfig(**SMALL, sliding_window=63))
     assert not choose_forward(model, CPU, torch.float32, 64).packed
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_row_is_rotated_as_by_itself_beside_a_longer_one(packed: bool) -> None:
+    """LongRoPE takes other factors for all rows of a pass if one of them is long."""
+    factors = {"short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2.0, 2.5, 3.0, 3.5]}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 20, **factors}
+    config = Phi3Config(**SMALL, rope_parameters=rope, original_max_position_embeddings=20, pad_token_id=0)
+    model, rows = adapted(config), rows_of(31, 5, 64, 12, 12)
+    exact = [plain_nll(model.eval(), [row]).item() for row in rows]
+    forward = choose_forward(model, CPU, torch.float32, 64)
+    assert forward.packed and forward.rope_switch == 20
+    forward.packed = packed
+    if not packed:
+        model.get_base_model().set_attn_implementation(forward.attention)
+    assert evaluate(forward, rows, 4096, lambda *_: None).nlls == pytest.approx(exact, rel=1e-5)
+    assert sorted(map(len, forward.slices_of(rows, 4096))) == [2, 3]
+    assert choose_forward(adapted(config), CPU, torch.float32, 20).rope_switch is None
 
 
 def test_adapter_on_the_output_layer_is_trained() -> None:

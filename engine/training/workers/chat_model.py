@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from engine.text.redact import redact
 from engine.training.data.answer_ends import answer_ends
 from engine.training.data.chat_template import ChatTemplate, give_plain_template
 from engine.training.kernels.head_loss import autocast
+from engine.training.model.biases import BaseBiases, without_warning_of_biases
 from engine.training.model.loading import load_base_model, load_config, load_tokenizer
 from engine.training.model.operations import TOKENS as PROBED_TOKENS
 from engine.training.model.operations import replace_operations
@@ -46,6 +48,7 @@ class ChatModel:
         with out_of_memory("while loading"):
             self.model: Any = load_base_model(spec, config, self.dtype, self.device).eval()
             self._replacements = replace_operations(self.model, self.device, self.dtype, PROBED_TOKENS)
+            self._biases = BaseBiases(self.model)
             self._tokenizers = {BASE: load_tokenizer(request.model)}
             self.unusable: dict[str, str] = {}
             for name, directory in request.adapters.items():
@@ -106,7 +109,8 @@ class ChatModel:
             )
             return output
 
-        with torch.inference_mode(), autocast(self.device, self.dtype), out_of_memory("while answering"):
+        biases = nullcontext() if question.adapter is not None else self._biases.in_place()
+        with biases, torch.inference_mode(), autocast(self.device, self.dtype), out_of_memory("while answering"):
             output = self._replacements.call(generate)
         tokens = output[0, len(input_ids) :].tolist()
         ended = tokens[-1:] != [] and tokens[-1] in ends
@@ -133,7 +137,8 @@ class ChatModel:
         if not isinstance(self.model, PeftModel):
             return self.model
         if adapter is None:
-            self.model.base_model.disable_adapter_layers()
+            with without_warning_of_biases():
+                self.model.base_model.disable_adapter_layers()
             return self.model.base_model.model
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(adapter)

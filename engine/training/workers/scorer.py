@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import torch
 from peft import PeftModel
 
 from engine.compare.bootstrap import mean_per_token
@@ -25,6 +22,7 @@ from engine.training.data.token_cache import tokenise_cached
 from engine.training.data.tokenize import Example, cut, load_rows
 from engine.training.evaluation.perplexity import Evaluation, evaluate, scores_of
 from engine.training.loop.provenance import file_hash
+from engine.training.model.biases import BaseBiases, without_warning_of_biases
 from engine.training.model.forward import Forward, choose_forward
 from engine.training.model.loading import check_vocabulary, load_base_model, load_config, load_tokenizer
 from engine.training.runtime.device import choose_device, out_of_memory, resolve_dtype, use_fast_kernels
@@ -50,7 +48,7 @@ class AdapterScorer:
         with out_of_memory("while loading"):
             forward = self._forward(examples)
         tokens = self._tokens()
-        with self._adapter_off(forward.model):
+        with without_warning_of_biases(), forward.model.disable_adapter(), self._biases.in_place():
             base = self._evaluate("evaluating base", forward, examples, tokens)
         tuned = self._evaluate("evaluating", forward, examples, tokens)
         interval = mean_per_token(tuned.nlls, tuned.tokens)
@@ -91,11 +89,7 @@ class AdapterScorer:
         dtype = resolve_dtype(setting, device, config.get_text_config().hidden_size)
         base = load_base_model(self._spec, config, dtype, device)
         check_vocabulary(base, int(max(example.tokens.max() for example in examples)), self._spec.model.path)
-        self._base_biases = {
-            parameter: parameter.detach().clone()
-            for name, parameter in base.named_parameters()
-            if name.endswith("bias")
-        }
+        self._biases = BaseBiases(base)
         try:
             model = PeftModel.from_pretrained(base, str(self._run.adapter)).eval()
         except Exception as error:  # a damaged or unusual adapter may raise anything
@@ -103,17 +97,6 @@ class AdapterScorer:
                 f"the adapter of {self._run.name} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
             ) from error
         return choose_forward(model, device, dtype, max(map(len, examples)))
-
-    @contextmanager
-    def _adapter_off(self, model: Any) -> Iterator[None]:
-        """Make it the base model again: peft leaves the biases that an adapter trained in the place of the base's."""
-        trained = {parameter: parameter.detach().clone() for parameter in self._base_biases}
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.filterwarnings("ignore", message="Careful, disabling adapter layers")  # which says the same
-            with model.disable_adapter():
-                _put(self._base_biases)
-                yield
-        _put(trained)
 
     def _prepared(self) -> Prepared | None:
         events = read_events(self._run.events, Prepared)
@@ -128,12 +111,6 @@ class AdapterScorer:
             return evaluate(
                 forward, examples, tokens, lambda done, total: self._report(ScoreProgress(phase, done, total))
             )
-
-
-def _put(values: dict[torch.nn.Parameter, torch.Tensor]) -> None:
-    with torch.no_grad():
-        for parameter, value in values.items():
-            parameter.copy_(value)
 
 
 def _finite(value: float) -> float | None:

@@ -13,6 +13,7 @@ import pytest
 from datasets import Dataset
 from msgspec import convert, to_builtins
 
+from engine.chat.protocol import AnswerRequest, LoadRequest, Message
 from engine.compare.extra_evaluations import (
     EvaluationSummary,
     ExtraEvaluation,
@@ -26,8 +27,10 @@ from engine.errors import LoratuiError, RoundError
 from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent
 from engine.runs.scores import read_scores
-from engine.spec.schema import DataSpec
+from engine.spec.schema import DataSpec, ModelSpec
+from engine.training.workers.chat_model import ChatModel
 from engine.training.workers.scorer import AdapterScorer
+from engine.training.workers.stop_flag import StopFlag
 from tests.support.plain import evaluations_of, result_loss
 from tests.support.recorded_runs import scored_on
 from tests.support.rounds_to_train import as_in_the_engine, make_rows, make_run, spec_of, train_here, write_rows
@@ -88,6 +91,19 @@ def test_base_model_is_scored_without_the_biases_that_were_trained(tmp_path: Pat
     assert evaluation.base_eval_loss == pytest.approx(before.eval_loss, rel=1e-5)
     assert evaluation.eval_loss == pytest.approx(after.eval_loss, rel=1e-5)
     assert before.eval_loss != pytest.approx(after.eval_loss, rel=0.05)
+
+
+def test_base_model_answers_in_a_chat_without_the_biases_that_were_trained(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", attention_bias=True)
+    trained = make_run(tmp_path / "runs" / "run", model, lora__bias="all", train__num_train_epochs=1.0)
+    train_here(trained)
+    adapters = {"tuned": str(trained.adapter)}
+    chats = [ChatModel(LoadRequest(ModelSpec(str(model), dtype="float32"), loaded)) for loaded in ({}, adapters)]
+    question = AnswerRequest(None, (Message("user", "Say what a lamp is"),), temperature=0.0, max_new_tokens=20)
+    alone, beside = (chat.answer(question, lambda _: None, StopFlag()).text for chat in chats)
+    tuned = msgspec.structs.replace(question, adapter="tuned")
+    first, second = (chats[1].answer(each, lambda _: None, StopFlag()).text for each in (tuned, tuned))
+    assert beside == alone and first == second
 
 
 def test_workspace_whose_path_is_not_utf8_is_scored(run: RunDir, tmp_path: Path) -> None:

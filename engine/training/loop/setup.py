@@ -22,14 +22,17 @@ from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.provenance import provenance_of
 from engine.training.loop.recorder import Recorder
 from engine.training.loop.state import Training
-from engine.training.model.adapter import add_adapter
+from engine.training.model.adapter import add_adapter, check_adapter
 from engine.training.model.forward import Forward, choose_forward
 from engine.training.model.loading import check_vocabulary, load_base_model, load_config, load_tokenizer
 from engine.training.model.memory_budget import Budget, measure_budget
 from engine.training.model.pissa import is_pissa
+from engine.training.model.targets import unadapted
 from engine.training.runtime.background import Background
 from engine.training.runtime.device import resolve_dtype, use_fast_kernels
 from engine.training.runtime.malloc import keep_freed_memory
+
+MUCH, NAMED = 0.02, 4  # share of the weights, and how many names a sentence has
 
 
 def prepare(
@@ -49,6 +52,7 @@ def prepare(
     tokenising = Background(lambda progress: tokenise_cached(rows.usable, tokenizer, spec.data, progress))
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)
+    check_adapter(spec, config)
     base = load_base_model(spec, config, dtype, device)
     examples = _cut(
         rows, tokenising.result(lambda done, total: recorder.phase("tokenising", done, total)), spec, recorder
@@ -63,6 +67,7 @@ def prepare(
         )
     provenance = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
     model = add_adapter(base, spec)
+    _warn_of_unadapted(model, spec, recorder)
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, examples)))
@@ -75,6 +80,17 @@ def prepare(
     # The name decides in which template the round is talked to.
     _record_prepared(training, "messages" if isinstance(rows.usable[0], Conversation) else rows.format.name)
     return training
+
+
+def _warn_of_unadapted(model: torch.nn.Module, spec: Spec, recorder: Recorder) -> None:
+    """Say how much of the base `all-linear` leaves without an adapter, if it is more than a little."""
+    share, names = unadapted(model)
+    if spec.lora.target_modules == "all-linear" and share > MUCH:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        recorder.warn(
+            f"lora.target_modules is all-linear, but {share:.0%} of the base's weights, embeddings aside, get no "
+            f"adapter, as they are no linear layers or none that can get one: {', '.join(names[:NAMED])}{more}"
+        )
 
 
 def _plan(spec: Spec, rows: int) -> Plan:

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import (
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.errors import SpecError
-from engine.preflight.base_model import (
-    ALSO_TARGETS,
-    check_target_modules,
-)
 from engine.spec.schema import Spec
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
+from engine.training.model.targets import MAMBA_FAMILIES, cannot_adapt, check_targets, left_to_the_base
 
 MODEL_CARD = "README.md"
+NO_DROPOUT = "does not work with lora_dropout"  # of peft.tuners.lora.layer.ParamWrapper
+
+
+def check_adapter(spec: Spec, config: PretrainedConfig) -> None:
+    """Check, before weights are loaded, that peft can put the adapter of `spec` on a model of `config`.
+
+    Raises:
+        SpecError: it cannot; one sentence, with the way out.
+    """
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                copy.deepcopy(config), trust_remote_code=spec.model.trust_remote_code
+            )
+    except Exception:  # whatever is wrong, the loading says it
+        return
+    if spec.lora.target_modules != "all-linear":
+        check_targets(spec.lora.target_modules, model)
+    if _is_plain(model):
+        return
+    try:
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # they come again
+            _put_on(model, spec)
+    except SpecError:
+        raise
+    except Exception as error:  # peft raises ValueError and others for what it cannot do
+        if NO_DROPOUT in str(error):
+            raise SpecError(
+                f"lora.lora_dropout is {spec.lora.lora_dropout:g}, but the experts of this model can only get an "
+                f"adapter without dropout: set it to 0, or name other modules in lora.target_modules",
+                "lora.lora_dropout",
+            ) from error
+        raise cannot_adapt(spec.lora.target_modules, error) from error
+
+
+def _is_plain(model: Any) -> bool:
+    """Return whether nothing in `model` is special to peft, so that putting an adapter on it cannot fail."""
+    has_experts = any(parameter.ndim > 2 for parameter in model.parameters())
+    return not has_experts and model.config.model_type not in MAMBA_FAMILIES
 
 
 def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
@@ -29,10 +65,9 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     Raises:
         SpecError: the model lacks a target module.
     """
-    lora = spec.lora
-    if lora.target_modules != "all-linear":
-        _check_targets(lora.target_modules, model)
-    adapted: torch.nn.Module = get_peft_model(model, _lora_config(spec))
+    if spec.lora.target_modules != "all-linear":
+        check_targets(spec.lora.target_modules, model)
+    adapted = _put_on(model, spec)
     if is_pissa(spec):
         check_pissa(adapted, spec)
     for parameter in trainable_parameters(adapted):
@@ -45,25 +80,13 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     return adapted
 
 
-def _check_targets(targets: tuple[str, ...], model: torch.nn.Module) -> None:
-    """Raise SpecError if one of `targets` is not the name of a module that can take an adapter."""
-    paths = [
-        path
-        for path, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D"
-    ]
-    check_target_modules(targets, frozenset(path.rpartition(".")[2] for path in paths) - ALSO_TARGETS)
-    for name in targets:
-        # peft matches a name with the end of a module's path, and silently ignores one that matches no module.
-        if not any(f".{path}".endswith(f".{name}") for path in paths):
-            raise SpecError(
-                f"lora.target_modules has {name!r}, but this model has no module of that name: it has, for example, "
-                f"{paths[1]}",
-                "lora.target_modules",
-            )
+def _put_on(model: Any, spec: Spec) -> torch.nn.Module:
+    """Put the adapter of `spec` on `model` as peft does it."""
+    adapted: torch.nn.Module = get_peft_model(model, _lora_config(spec, model))
+    return adapted
 
 
-def _lora_config(spec: Spec) -> LoraConfig:
+def _lora_config(spec: Spec, model: Any) -> LoraConfig:
     lora, modules = spec.lora, spec.lora.target_modules
     # An adapter that adds zero, so that the base model can be measured: PiSSA splits its weights only after that.
     adds_zero = lora.init_lora_weights == "true" or is_pissa(spec)
@@ -73,6 +96,7 @@ def _lora_config(spec: Spec) -> LoraConfig:
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
+        exclude_modules=left_to_the_base(model) if modules == "all-linear" else None,
         bias=lora.bias,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,

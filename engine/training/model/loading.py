@@ -30,6 +30,8 @@ from engine.preflight.checks import check_4_bits
 from engine.spec.schema import ModelSpec, Spec
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
+# Ends of names of classes whose weights a causal language model takes, those of others or with a vision part too.
+DECODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 NEEDS_CODE = (
     "it needs its own Python code, which is not run: set model.trust_remote_code to true if you trust its author"
 )
@@ -162,7 +164,11 @@ def _check_causal(config: Any, path: str, trusted: bool) -> None:
     if trusted and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
         return
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
-    if causal is None or causal not in (config.architectures or [causal]):
+    names = config.architectures or [causal]
+    has_decoder = causal in names or (
+        any(name.endswith(DECODERS) for name in names) and not getattr(config, "is_encoder_decoder", False)
+    )
+    if causal is None or not has_decoder:
         kind = ", ".join(config.architectures or [config.model_type])
         raise ModelError(
             f"model.path is {path!r}: it is a {kind}, and only causal language models can be trained: choose another"

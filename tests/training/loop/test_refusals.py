@@ -97,6 +97,14 @@ BREAKS: list[tuple[Callable[[Path], object], str]] = [
         lambda model: change_config(model, model_type="t5", architectures=["T5ForConditionalGeneration"]),
         "it is a T5ForConditionalGeneration, and only causal language models can be trained",
     ),
+    (
+        lambda model: change_config(model, architectures=["BartForConditionalGeneration"], model_type="bart"),
+        "it is a BartForConditionalGeneration, and only causal language models can be trained",
+    ),
+    (
+        lambda model: change_config(model, architectures=["BertForMaskedLM"], model_type="bert"),
+        "it is a BertForMaskedLM, and only causal language models can be trained",
+    ),
     (lambda model: change_config(model, model_type="nobody's"), "model type `nobody's`"),
     (lambda model: (model / "config.json").write_text("{"), "not a valid JSON file"),
     (lambda model: (model / "tokenizer.json").unlink(), "it has no tokenizer: copy tokenizer.json there"),

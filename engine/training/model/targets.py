@@ -1,0 +1,113 @@
+"""The modules of a model that can get an adapter, from the model itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+
+from engine.errors import SpecError
+from engine.preflight.base_model import ALSO_TARGETS, check_target_modules
+from engine.training.runtime.hub_errors import first_line
+
+# peft adapts neither in these, as their mixers take the weights without calling the modules
+# (_check_lora_target_modules_mamba in peft.tuners.tuners_utils).
+MAMBA_FAMILIES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
+MAMBA_MODULES = ("conv1d", "out_proj")
+
+
+def check_targets(targets: tuple[str, ...], model: Any) -> None:
+    """Raise SpecError if one of `targets` is not the name of a module of `model` that can take an adapter."""
+    routers = {id(module) for module in _routers(model)}
+    paths = [
+        path
+        for path, module in model.named_modules()
+        if (isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D")
+        and id(module) not in routers
+    ]
+    in_experts = _names_in_experts(targets, model)
+    names = frozenset(path.rpartition(".")[2] for path in paths) | in_experts
+    check_target_modules(targets, names - ALSO_TARGETS)
+    for name in targets:
+        # peft matches a name with the end of a module's path, and silently ignores one that matches no module.
+        if name not in in_experts and not any(f".{path}".endswith(f".{name}") for path in paths):
+            raise SpecError(
+                f"lora.target_modules has {name!r}, but this model has no module of that name: it has, for example, "
+                f"{paths[1]}",
+                "lora.target_modules",
+            )
+
+
+def _names_in_experts(targets: tuple[str, ...], model: Any) -> frozenset[str]:
+    """Return those of `targets` that peft maps to the weights of all experts, in which transformers holds them."""
+    try:
+        from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+    except ImportError:  # a version of peft that maps none
+        return frozenset()
+    config = LoraConfig(target_modules=list(targets))
+    try:
+        convert_peft_config_for_transformers(config, model, None)
+    except ValueError as error:  # one of two matrices that are held as one
+        raise cannot_adapt(targets, error) from error
+    return frozenset(targets) - frozenset(config.target_modules or ())
+
+
+def cannot_adapt(targets: tuple[str, ...] | str, error: Exception) -> SpecError:
+    """Return the sentence on an `error` that peft raised for these `lora.target_modules`."""
+    names = targets if isinstance(targets, str) else ", ".join(targets)
+    return SpecError(
+        f"lora.target_modules is {names}, which cannot get an adapter in this model: {first_line(error)}",
+        "lora.target_modules",
+    )
+
+
+def left_to_the_base(model: Any) -> list[str] | None:
+    """Return the modules that `all-linear` has to leave alone: routers, which give no single tensor, and Mamba's."""
+    routers = {id(module) for module in _routers(model)}
+    names = {path for path, module in model.named_modules() if id(module) in routers}
+    if model.config.model_type in MAMBA_FAMILIES:
+        names |= set(MAMBA_MODULES)
+    return sorted(names) or None
+
+
+def _routers(model: Any) -> list[torch.nn.Module]:
+    """Return the linear layers of `model` that choose experts and give several results, by transformers' names."""
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    return [module for module in linear if "Router" in type(module).__name__]
+
+
+def unadapted(model: torch.nn.Module) -> tuple[float, tuple[str, ...]]:
+    """Return the share of the base's weights, embeddings aside, without an adapter, and the names of these weights."""
+    base = {name: parameter for name, parameter in model.named_parameters() if ".lora_" not in name}
+    adapted = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, LoraLayer)
+        for parameter in _adapted_weights(module)
+    }
+    embeddings = {
+        id(parameter)
+        for module in (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[operator]
+        if module is not None
+        for parameter in module.parameters()
+    }
+    matrices = {n: p for n, p in base.items() if p.ndim > 1 and id(p) not in embeddings and "norm" not in n}
+    without = {name: parameter for name, parameter in matrices.items() if id(parameter) not in adapted}
+    total = sum(parameter.numel() for parameter in matrices.values())
+    names = dict.fromkeys(
+        ".".join(name.removesuffix(".weight").rsplit(".", 2)[-2:]) for name in sorted(without, key=_size_of(without))
+    )
+    return sum(parameter.numel() for parameter in without.values()) / max(total, 1), tuple(names)
+
+
+def _size_of(parameters: dict[str, torch.nn.Parameter]) -> Any:
+    return lambda name: -parameters[name].numel()
+
+
+def _adapted_weights(module: Any) -> list[torch.nn.Parameter]:
+    """Return the weights of the base that a LoRA layer changes: one parameter of many, or all of a module."""
+    if hasattr(module, "parameter_name"):
+        return [module.get_param()]
+    return list(module.get_base_layer().parameters())

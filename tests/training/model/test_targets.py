@@ -1,0 +1,100 @@
+"""What gets an adapter: names as the checkpoint and the live model have them, routers and Mamba's mixers left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    GptOssConfig,
+    LlamaConfig,
+    MambaConfig,
+    MixtralConfig,
+    PhimoeConfig,
+    PretrainedConfig,
+)
+
+from engine.errors import SpecError
+from engine.training.model.adapter import add_adapter, check_adapter
+from engine.training.model.targets import unadapted
+from tests.support.passes import SMALL
+from tests.support.rounds import make_spec
+
+pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys")
+
+EXPERTS: dict[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 2}
+MIXTRAL = MixtralConfig(**SMALL, **EXPERTS)
+PHIMOE = PhimoeConfig(**SMALL, **EXPERTS)
+
+
+def model_of(config: PretrainedConfig) -> Any:
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def adapted(config: PretrainedConfig, targets: object, **settings: object) -> Any:
+    with torch.device("meta"):
+        return add_adapter(model_of(config), make_spec(lora__target_modules=targets, **settings))
+
+
+@pytest.mark.parametrize(
+    ("config", "targets", "dropout", "sentence"),
+    [
+        (
+            MIXTRAL,
+            "all-linear",
+            0.1,
+            "lora.lora_dropout is 0.1, but the experts of this model can only get an adapter without dropout: set "
+            "it to 0, or name other modules in lora.target_modules",
+        ),
+        (MIXTRAL, ("w1", "w2", "w3"), 0.1, "lora.lora_dropout is 0.1, but the experts"),
+        (MIXTRAL, ("w1",), 0.0, "lora.target_modules is w1, which cannot get an adapter in this model: Cannot convert"),
+        (MIXTRAL, ("nothing",), 0.0, "lora.target_modules has 'nothing', which this model lacks: it has"),
+        (PHIMOE, ("router",), 0.0, "lora.target_modules has 'router', which this model lacks: it has"),
+        (
+            MambaConfig(vocab_size=97, hidden_size=32, num_hidden_layers=1, state_size=4),
+            ("out_proj",),
+            0.0,
+            "lora.target_modules is out_proj, which cannot get an adapter in this model: [PEFT:PeftType.LORA] Module",
+        ),
+        (LlamaConfig(**SMALL), ("w1",), 0.0, "lora.target_modules has 'w1', which this model lacks: it has"),
+    ],
+)
+def test_adapter_that_peft_cannot_make_is_refused_from_the_config_alone(
+    config: PretrainedConfig, targets: object, dropout: float, sentence: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        check_adapter(make_spec(lora__target_modules=targets, lora__lora_dropout=dropout), config)
+    assert caught.value.message.startswith(sentence) and "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("w1", "w2", "w3"), ("q_proj", "w2")])
+def test_names_of_the_checkpoint_reach_the_experts(targets: object) -> None:
+    spec = make_spec(lora__target_modules=targets, lora__lora_dropout=0.0)
+    check_adapter(spec, MIXTRAL)
+    names = [
+        name for name, _ in adapted(MIXTRAL, targets, lora__lora_dropout=0.0).named_parameters() if "lora_A" in name
+    ]
+    assert any("experts" in name for name in names)
+
+
+def test_routers_and_mambas_mixers_are_left_alone_by_all_linear() -> None:
+    names = [name for name, _ in adapted(PHIMOE, "all-linear").named_parameters() if "lora_A" in name]
+    assert names and not any("router" in name for name in names)
+    mamba = MambaConfig(vocab_size=97, hidden_size=32, num_hidden_layers=1, state_size=4)
+    names = [name for name, _ in adapted(mamba, "all-linear").named_parameters() if "lora_A" in name]
+    assert names and not any("out_proj" in name for name in names)
+
+
+def test_share_without_an_adapter_is_counted_by_hand() -> None:
+    share, names = unadapted(adapted(LlamaConfig(**SMALL), "all-linear"))
+    assert (share, names) == (0.0, ())
+    share, names = unadapted(adapted(LlamaConfig(**SMALL), ("q_proj", "down_proj")))
+    attention, feed_forward = 32 * 32, 32 * 48  # keys and values have half the heads
+    rest = attention * (1 + 1 / 2 + 1 / 2) + 2 * feed_forward
+    assert share == pytest.approx(rest / (3 * attention + 3 * feed_forward))
+    assert set(names) == {"mlp.gate_proj", "mlp.up_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"}
+    share, names = unadapted(adapted(GptOssConfig(**SMALL, **EXPERTS, head_dim=8), "all-linear"))
+    assert 0.7 < share < 1 and names[:2] == ("experts.gate_up_proj", "experts.down_proj")

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE # or each of a thousand processes would compile our modules again
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test tests test-fast test-faults test-chance check check-beside format install install-dev bench peers nano screenshots clean
+.PHONY: run test tests test-fast test-faults test-chance test-zoo check check-beside format install install-dev bench peers nano screenshots clean
 
 run: install workspace ## open loratui on your rounds in workspace/, which starts with the five that ship
 	@$(BIN)/loratui workspace
@@ -37,7 +37,10 @@ test-faults: install-dev ## kills, full disks and hostile text, hundreds of time
 	$(BIN)/pytest -n 2 --dist load --long --timeout 1200 tests/faults
 
 test-chance: install-dev ## a thousand examples where the tests draw them, all cases, and a model that torch compiles (10 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load --long --timeout 1200 -m "hypothesis or long or sample" --ignore tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load --long --timeout 1200 -m "hypothesis or long or sample" --ignore tests/faults --ignore tests/zoo
+
+test-zoo: install-dev ## a round of every family of models, against plain transformers and peft; writes docs/families.md (5 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:xdist --long tests/zoo
 
 check: install-dev ## style, types, layers
 	$(BIN)/ruff check

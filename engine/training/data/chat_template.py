@@ -120,7 +120,7 @@ class ChatTemplate:
 
     @cached_property
     def _writes_reasoning(self) -> bool:
-        """Whether the template writes the reasoning of the last answer."""
+        """Return whether the template writes the reasoning of the last answer."""
         answer = Turn("assistant", "answer", reasoning=UNUSED)
         try:
             return UNUSED in self._render(Conversation((Turn("user", "question"), answer)))[0]

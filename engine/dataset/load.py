@@ -17,7 +17,7 @@ from engine.dataset.formats import detect, read_record
 from engine.dataset.readers import file_version, local_data_file, local_path, read_records
 from engine.dataset.rows import DetectedFormat, Row, RowCount, RowProblem, Rows, Unusable
 from engine.dataset.templates import as_conversation, needs_chat_template, refusal
-from engine.errors import DatasetError, reason_of
+from engine.errors import DatasetError, SpecError, reason_of
 from engine.spec.schema import DataFormat, DataSpec
 
 __all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "usable_rows"]
@@ -35,6 +35,15 @@ def read_rows(file: Path, data: DataSpec) -> Rows:
     """
     file_version(file)
     return usable_rows(read_records(file), data, str(file))
+
+
+def check_source(data: DataSpec) -> None:
+    """Raise SpecError if `data` names a configuration or a split of a local file."""
+    if local_data_file(data.path) is None:
+        return
+    for key, value in (("data.name", data.name), ("data.split", data.split)):
+        if value is not None:
+            raise SpecError(f"{key} is {value}, but only a dataset of the hub has one: leave it empty", key)
 
 
 def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
@@ -73,7 +82,7 @@ def count_rows(file: Path, data: DataSpec) -> RowCount:
 def _count_rows(
     file: Path, version: tuple[int, int], format_: DataFormat, prompt_template: str, samples: int | None
 ) -> RowCount:
-    data = DataSpec(str(file), format_, prompt_template, samples)
+    data = DataSpec(str(file), format=format_, prompt_template=prompt_template, samples=samples)
     notes = _Notes()
     detected, sorted_rows = _sort(read_records(file), data, str(file), notes)
     usable = passed_over = 0

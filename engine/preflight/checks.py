@@ -6,7 +6,7 @@ import importlib.util
 
 from msgspec import Struct
 
-from engine.dataset.load import count_rows, local_data_file
+from engine.dataset.load import check_source, count_rows, local_data_file
 from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
 from engine.errors import SpecError
@@ -38,6 +38,7 @@ def check(spec: Spec) -> Preflight:
     """
     check_pissa_precision(spec, spec.model.dtype)
     check_4_bits(spec)
+    check_source(spec.data)
     file = local_data_file(spec.data.path)
     rows = count_rows(file, spec.data) if file is not None else None
     check_model(spec)

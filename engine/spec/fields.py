@@ -103,15 +103,18 @@ def _describe(key: str, annotation: Any) -> SpecField:
     bare, meta = _unwrap(annotation)
     description = meta.description or ""
     empty = (meta.extra or {}).get("empty", "")
+    or_empty = f", or empty for {empty}" if empty else ""
     if words := _words(bare):
         allowed = " or ".join(words) if len(words) == 2 else "one of " + ", ".join(words)
         return SpecField(key, "choice", description, allowed, tuple(words))
     if bare is str:
         kind: Literal["text", "template"] = "template" if meta.pattern else "text"
-        return SpecField(key, kind, description, (meta.extra or {}).get("allowed", "a name or a path"))
+        allowed = (meta.extra or {}).get("allowed", "a name or a path") + or_empty
+        return SpecField(key, kind, description, allowed, empty=empty)
     if bare in NUMBER_WORDS:
-        allowed = _allowed(bare, meta) + (f", or empty for {empty}" if empty else "")
-        return SpecField(key, "int" if bare is int else "float", description, allowed, empty=empty)
+        return SpecField(
+            key, "int" if bare is int else "float", description, _allowed(bare, meta) + or_empty, empty=empty
+        )
     return SpecField(key, "modules", description, "module names with commas between, or all-linear")
 
 

@@ -49,6 +49,28 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[
         str, Meta(min_length=1, description="Training data: a .json, .jsonl, .csv or .parquet file, or a hub dataset.")
     ]
+    name: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Configuration of a hub dataset, such as main.",
+                extra={"empty": "default", "allowed": "the name of a configuration"},
+            ),
+        ]
+        | None
+    ) = None
+    split: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Split of a hub dataset.",
+                extra={"empty": "train", "allowed": "the name of a split"},
+            ),
+        ]
+        | None
+    ) = None
     format: Annotated[
         DataFormat,
         Meta(description="Format of the rows; auto detects it by their columns."),

@@ -40,7 +40,11 @@ def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
     path = str(parse_value("data.path", options.data))
     if looks_local(path) or Path(path).exists():
         path = os.path.join(current_directory(), os.path.expanduser(path))
-    data = msgspec.structs.replace(round_.spec.data, path=path, samples=options.samples, format="auto")
+    trained = round_.spec.data
+    part = (trained.name, trained.split) if path == trained.path else (None, None)
+    data = msgspec.structs.replace(
+        trained, path=path, name=part[0], split=part[1], samples=options.samples, format="auto"
+    )
     evaluation = _with_progress(cockpit, round_, data)
     if options.json:
         from engine.report.export import json_text

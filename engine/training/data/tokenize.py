@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.dataset.load import local_data_file, read_rows, usable_rows
+from engine.dataset.load import check_source, local_data_file, read_rows
 from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, ModelError, SpecError
 from engine.spec.plan import split_sizes
 from engine.spec.schema import DataSpec
 from engine.training.data.answer_ends import answer_ends
+from engine.training.data.hub import load_from_hub
 from engine.training.data.render import RenderedRow, Renderer
-from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 TOKENISED_AT_ONCE = 1000
 
@@ -51,31 +50,11 @@ def load_rows(data: DataSpec) -> Rows:
     """Read the rows that `data` names, from a local file or the hub.
 
     Raises:
-        DatasetError: they cannot be read, or are not what the spec says.
+        DatasetError, SpecError: they cannot be read, or are not what the spec says.
     """
+    check_source(data)
     file = local_data_file(data.path)
-    return read_rows(file, data) if file is not None else _load_from_hub(data)
-
-
-def _load_from_hub(data: DataSpec) -> Rows:
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        # A slice past the last row gives all rows, and `usable_rows` says how many there are.
-        split = "train" if data.samples is None else f"train[:{data.samples}]"
-        dataset = datasets.load_dataset(data.path, split=split)
-    except Exception as error:  # the library raises whatever its readers and the network raise
-        reason = explain_hub_error(error, f"datasets/{data.path}", "a local file")
-        raise DatasetError(f"data.path is {data.path!r}: {reason}") from error
-    return usable_rows(_records_of(dataset, data.path), data, data.path)
-
-
-def _records_of(dataset: Iterable[Any], name: str) -> Iterator[Any]:
-    try:
-        yield from dataset
-    except Exception as error:  # a value that Python does not have, such as a date in the year 10000
-        raise DatasetError(f"data.path is {name!r}: a row cannot be read: {first_line(error)}") from error
+    return read_rows(file, data) if file is not None else load_from_hub(data)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.spec.fields import parse_value
+from engine.spec.fields import parse_value, spec_fields
 from engine.spec.overrides import is_set_line, read_set_line, set_line, spec_from_settings
 from tests.support.rounds import change_spec, make_spec
 
@@ -95,3 +95,11 @@ def test_whole_number_is_read_as_people_type_it(text: str) -> None:
 def test_what_is_no_whole_number_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="must be a whole number"):
         parse_value("data.samples", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("", None), ("train", None), (" ", None), ("train_sft", "train_sft"), (" dev ", "dev")]
+)
+def test_name_may_be_empty_where_there_is_a_default(text: str, value: str | None) -> None:
+    assert parse_value("data.split", text) == value
+    assert spec_fields()["data.split"].allowed == "the name of a split, or empty for train"

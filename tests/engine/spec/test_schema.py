@@ -28,6 +28,8 @@ KEYS = [
     "model.load_in_4bit",
     "model.trust_remote_code",
     "data.path",
+    "data.name",
+    "data.split",
     "data.format",
     "data.prompt_template",
     "data.samples",

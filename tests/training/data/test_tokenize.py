@@ -188,13 +188,17 @@ def answer(monkeypatch: pytest.MonkeyPatch, reply: Any) -> list[dict[str, Any]]:
     """Have `load_dataset` return or raise `reply`; return the list that its calls are added to."""
     calls: list[dict[str, Any]] = []
 
-    def load_dataset(path: str, **options: Any) -> Any:
-        calls.append({"path": path, **options})
+    def load_dataset(path: str, name: str | None = None, **options: Any) -> Any:
+        calls.append({"path": path, "name": name, **options})
         if isinstance(reply, Exception):
             raise reply
         return reply
 
+    def get_dataset_config_names(path: str) -> list[str]:
+        raise ConnectionError(path)
+
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "get_dataset_config_names", get_dataset_config_names)
     return calls
 
 
@@ -205,7 +209,7 @@ def test_hub_rows_are_read_like_local_ones(
     hub = [{**row, "text": "more"} for row in make_rows(10)]
     calls = answer(monkeypatch, datasets.Dataset.from_list(hub))
     rows = load_rows(DataSpec(path="somebody/rows", samples=samples))
-    assert calls == [{"path": "somebody/rows", "split": split_name}]
+    assert calls == [{"path": "somebody/rows", "name": None, "split": split_name}]
     file = tmp_path / "rows.json"
     file.write_text(json.dumps(hub))
     assert rows == load_rows(DataSpec(path=str(file), samples=samples))

@@ -26,7 +26,7 @@ from tui.widgets.sanitized_input import SanitizedInput
 
 OTHER_VALUES = {
     "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
-    "data.format": "alpaca",
+    "data.format": "alpaca", "data.name": "", "data.split": "",
     "data.prompt_template": r"Q: {prompt}\nA:", "data.samples": "30", "data.eval_fraction": "0.25",
     "data.max_length": "48", "data.supervised_tokens": "all", "data.reasoning": "shown", "data.seed": "7",
     "lora.r": "16", "lora.lora_alpha": "64", "lora.use_rslora": "true", "lora.lora_dropout": "0.05",

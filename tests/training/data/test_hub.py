@@ -1,0 +1,93 @@
+"""Configurations and splits of a dataset, in a directory laid out as on the hub and read by the library itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import msgspec
+import pytest
+
+from engine.dataset.rows import PlainText
+from engine.errors import DatasetError, SpecError
+from engine.spec.schema import DataSpec
+from engine.training.data.hub import load_from_hub
+from engine.training.data.tokenize import load_rows
+
+CONFIGS = """\
+---
+configs:
+- config_name: main
+  data_files:
+  - {split: train_sft, path: a.jsonl}
+  - {split: test_sft, path: b.jsonl}
+- config_name: other
+  data_files:
+  - {split: train, path: b.jsonl}
+---
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    directory = tmp_path / "dataset"
+    directory.mkdir()
+    (directory / "README.md").write_text(CONFIGS)
+    for name, count in (("a", 3), ("b", 2)):
+        rows = [json.dumps({"text": f"{name}{number}"}) for number in range(count)]
+        (directory / f"{name}.jsonl").write_text("\n".join(rows))
+    return str(directory)
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts"),
+    [
+        ({"name": "main", "split": "train_sft"}, ["a0", "a1", "a2"]),
+        ({"name": "main", "split": "train_sft", "samples": 2}, ["a0", "a1"]),
+        ({"name": "main", "split": "test_sft"}, ["b0", "b1"]),
+        ({"name": "other"}, ["b0", "b1"]),
+    ],
+)
+def test_configuration_and_split_are_read(dataset: str, settings: Any, texts: list[str]) -> None:
+    rows = load_from_hub(DataSpec(path=dataset, **settings)).usable
+    assert [row.text for row in rows if isinstance(row, PlainText)] == texts
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "message"),
+    [
+        ({}, "data.name", "data.name is empty, but {} has main, other: set it to one of these"),
+        ({"name": "sub"}, "data.name", "data.name is sub, but {} has main, other: set it to one of these"),
+        ({"name": "main"}, "data.split", "data.split is empty, but {} has train_sft, test_sft: set it to one of these"),
+        (
+            {"name": "other", "split": "dev"},
+            "data.split",
+            "data.split is dev, but {} has train: set it to one of these",
+        ),
+    ],
+)
+def test_what_the_dataset_has_is_listed(dataset: str, settings: Any, key: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_from_hub(DataSpec(path=dataset, **settings))
+    assert (caught.value.message, caught.value.key) == (message.format(dataset), key)
+
+
+def test_row_that_python_cannot_hold_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> Any:
+        yield {"text": "a"}
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows())
+    with pytest.raises(DatasetError, match=r"data.path is 'a/b': a row cannot be read: date value out of range"):
+        load_from_hub(DataSpec(path="a/b"))
+
+
+@pytest.mark.parametrize("key", ["name", "split"])
+def test_local_file_has_no_configuration_and_no_split(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a"}\n' * 2)
+    with pytest.raises(SpecError, match=rf"data.{key} is x, but only a dataset of the hub has one: leave it empty"):
+        load_rows(msgspec.structs.replace(DataSpec(path=str(file)), **{key: "x"}))

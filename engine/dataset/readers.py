@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import stat
-import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
+from engine.dataset.compression import DAMAGE, open_unpacked
 from engine.dataset.json_records import MAX_LINE_BYTES, encoding_of, read_json
 from engine.errors import DatasetError, reason_of
 from engine.spec.presets import EMBEDDED, embedded_data
@@ -52,30 +53,24 @@ def file_version(file: Path) -> tuple[int, int]:
 def read_records(file: Path) -> Iterator[Any]:
     """Read the records of a file one by one. Its suffix decides the type; an unknown suffix is read as JSON.
 
-    The first line of `.csv` and `.tsv` files has the names of the columns; `.gz` files are unpacked.
+    The first line of `.csv` and `.tsv` files has the names of the columns; compressed files are unpacked.
 
     Raises:
         DatasetError: the file cannot be read, or is not of the type its suffix says; with the line where there is one.
     """
     file_version(file)
+    suffix = file.suffix.lower()
     try:
-        if file.suffix.lower() == ".parquet":
-            yield from _read_parquet(file)
+        if suffix in (".parquet", ".arrow"):
+            yield from _read_parquet(file) if suffix == ".parquet" else _read_arrow(file)
             return
-        with _open(file) as stream:
-            name = file.name.lower().removesuffix(".gz")
-            yield from _read_csv(file, stream) if name.endswith((".csv", ".tsv")) else read_json(file, stream)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else "it is damaged, copy it again"
+        with ExitStack() as opened:
+            stream, name = open_unpacked(file, opened)
+            is_table = name.lower().endswith((".csv", ".tsv"))
+            yield from _read_csv(file, stream) if is_table else read_json(file, stream)
+    except (OSError, *DAMAGE) as error:
+        reason = "it is damaged, copy it again" if isinstance(error, DAMAGE) else reason_of(error)
         raise DatasetError(f"data.path is {str(file)!r}: {reason}") from error
-
-
-def _open(file: Path) -> IO[bytes]:
-    if file.suffix.lower() != ".gz":
-        return file.open("rb")
-    import gzip
-
-    return cast(IO[bytes], gzip.open(file, "rb"))
 
 
 def _read_csv(file: Path, stream: IO[bytes]) -> Iterator[dict[str, str | None]]:
@@ -121,6 +116,28 @@ def _read_parquet(file: Path) -> Iterator[Any]:
             raise
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise DatasetError(f"{file} is not a readable Parquet file: {reason[0]}") from error
+
+
+def _read_arrow(file: Path) -> Iterator[Any]:
+    """Read a file of the `datasets` library, which writes Arrow's stream format, or one of Arrow's file format."""
+    import pyarrow
+    from pyarrow import ipc
+
+    try:
+        with pyarrow.memory_map(str(file)) as source:
+            try:
+                batches: Any = ipc.open_stream(source)
+            except pyarrow.ArrowInvalid:
+                reader = ipc.open_file(source)
+                batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+            for batch in batches:
+                yield from _records_of(file, batch)
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise DatasetError(
+            f"{file} is not a readable Arrow file: {str(error).strip().partition(chr(10))[0]}"
+        ) from error
 
 
 def _records_of(file: Path, batch: Any) -> Iterator[dict[str, Any]]:

@@ -229,7 +229,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     generation: GenerationSpec = GenerationSpec()
 
 
-DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gz")
+DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def decode_spec(nested: Any) -> Spec:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
+import pyarrow.ipc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +46,22 @@ def as_lines() -> bytes:
     return b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
 
 
+def as_zip(**files: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def as_arrow(writer: Callable[..., Any]) -> bytes:
+    table = pyarrow.Table.from_pylist(RECORDS)
+    content = io.BytesIO()
+    with writer(content, table.schema) as stream:
+        stream.write_table(table)
+    return content.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -54,6 +75,14 @@ def as_lines() -> bytes:
         ("rows.jsonl.gz", gzip.compress(as_lines())),
         ("rows.json.gz", gzip.compress(json.dumps(RECORDS).encode())),
         ("rows.csv.gz", gzip.compress(as_csv())),
+        ("rows.jsonl.bz2", bz2.compress(as_lines())),
+        ("rows.jsonl.xz", lzma.compress(as_lines())),
+        ("rows.csv.xz", lzma.compress(as_csv())),
+        ("rows.json.zst", pyarrow.compress(json.dumps(RECORDS).encode(), "zstd", asbytes=True)),
+        ("rows.zip", as_zip(**{"deep/rows.csv": as_csv(), "__MACOSX/rows.csv": b"", "deep/": b""})),
+        ("rows.jsonl.zip", as_zip(**{"rows.jsonl": as_lines().decode().encode("utf-16")})),
+        ("rows.arrow", as_arrow(pyarrow.ipc.new_stream)),
+        ("rows.arrow", as_arrow(pyarrow.ipc.new_file)),
         ("rows.csv", as_csv(encoding="utf-16")),
         ("rows.jsonl", as_lines().decode().encode("utf-16")),
         ("rows.json", json.dumps(RECORDS).encode("utf-16")),
@@ -115,21 +144,16 @@ def test_parquet_is_read_beyond_one_batch(tmp_path: Path, monkeypatch: pytest.Mo
         ("rows.csv", b'text\n"open', "line 2, is not CSV: unexpected end of data: "),
         ("rows.csv", b"a,b\n1,2\n1,2,3\n", "line 3, has more cells than the first line has columns"),
         ("rows.jsonl.gz", b"plain", "not a gzipped file"),
+        ("rows.jsonl.bz2", b"plain", "invalid data stream"),
+        ("rows.jsonl.xz", lzma.compress(as_lines())[:-12], "it is damaged, copy it again"),
+        ("rows.jsonl.zst", b"plain", "it is damaged, copy it again"),
+        ("rows.jsonl.zip", b"plain", "it is damaged, copy it again"),
+        ("rows.jsonl.zip", as_zip(a=b"", b=b""), "it holds 2 files, unpack it and name one of them"),
+        ("rows.jsonl.zip", as_zip(), "it holds 0 files"),
+        ("rows.arrow", b"plain", "is not a readable Arrow file"),
+        ("rows.arrow", b"", "Arrow file|cannot mmap|empty"),
         ("rows.jsonl.gz", gzip.compress(as_lines())[:-12], "it is damaged, copy it again"),
         ("rows.jsonl.gz", gzip.compress(as_lines())[:30] + bytes(40), "it is damaged, copy it again"),
-    ],
-    ids=[
-        "empty",
-        "zeros",
-        "cut",
-        "latin",
-        "quotes",
-        "utf-16-cut",
-        "open-quote",
-        "too-many",
-        "no-gzip",
-        "gzip-cut",
-        "gzip-damaged",
     ],
 )
 def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +25,11 @@ ALSO_TARGETS = frozenset({"lm_head", "embed_tokens"})  # peft accepts them by na
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_REF_BYTES = 1024
+# Endings of the names of classes that have no head for the next token, as transformers has them.
+NO_DECODERS = (
+    "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice",
+    "ForNextSentencePrediction", "ForImageClassification",
+)  # fmt: skip
 
 
 def local_model_dir(path: str) -> Path | None:
@@ -101,10 +106,28 @@ def check_model(spec: Spec) -> None:
         )
     config = read_config(directory)
     check_layers(config, spec.model.path)
+    check_kind(config, spec.model.path)
     positions = config.get("max_position_embeddings")
     check_positions(spec, positions if isinstance(positions, int) else None)
     if spec.lora.target_modules != "all-linear":
         check_target_modules(spec.lora.target_modules, linear_modules(directory))
+
+
+def check_kind(config: Mapping[str, object], path: str) -> None:
+    """Raise ModelError if a model's config names an encoder, a classifier or an encoder with a decoder."""
+    classes = config.get("architectures")
+    names = [name for name in classes if isinstance(name, str)] if isinstance(classes, list) else []
+    encodes = config.get("is_encoder_decoder") is True
+    if names and (encodes or all(name.endswith(NO_DECODERS) for name in names)):
+        raise not_causal(path, names)
+
+
+def not_causal(path: str, classes: Sequence[str]) -> ModelError:
+    """Return the sentence on a model of these classes, which predict no next token."""
+    return ModelError(
+        f"model.path is {path!r}: it is a {', '.join(classes)}, and only causal language models can be trained: choose "
+        f"another"
+    )
 
 
 def check_layers(config: Mapping[str, object], path: str) -> None:

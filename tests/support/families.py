@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig
 
 from tests.support.tiny_model import make_tokenizer
 
@@ -34,7 +34,8 @@ def write_family(name: str, directory: Path) -> Path:
     """Write the model of that name and a tokenizer to `directory`."""
     config = _config_of(**FAMILIES[name])
     torch.manual_seed(0)
-    model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    kind: Any = AutoModelForImageTextToText if "vision_config" in FAMILIES[name] else AutoModelForCausalLM
+    model = kind.from_config(config, dtype=torch.float32)
     _spread(model)
     model.save_pretrained(directory)
     make_tokenizer().save_pretrained(directory)
@@ -44,6 +45,9 @@ def write_family(name: str, directory: Path) -> Path:
 def _config_of(model_type: str, **settings: Any) -> PretrainedConfig:
     """Return a config with what `COMMON` and `settings` say of the fields that this family has, without dropout."""
     kind: Any = CONFIG_MAPPING[model_type]
+    if "text_config" in settings:
+        seeing: PretrainedConfig = kind(**settings | {"text_config": COMMON | TOKENS | settings["text_config"]})
+        return seeing
     fields = {*getattr(kind, "__dataclass_fields__", {}), *inspect.signature(kind.__init__).parameters}
     fields |= {*getattr(kind, "attribute_map", {}), *TOKENS, "tie_word_embeddings"}
     values = {key: value for key, value in (COMMON | settings | TOKENS).items() if key in fields}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from engine.errors import LoratuiError
 from engine.files.paths import RunDir
@@ -124,7 +124,10 @@ def _compare_with_plain_libraries(run: RunDir, model: Path) -> None:
     spec = spec_of(run)
     rows = tokenise(load_rows(spec.data).usable, load_tokenizer(spec.model), spec.data)
     _, held_out = split(cut(rows.examples, spec.data.max_length).examples, spec.data)
-    base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    loaders: tuple[Any, ...] = (AutoModelForCausalLM, AutoModelForImageTextToText)
+    own = AutoConfig.from_pretrained(model)
+    loader = next(each for each in loaders if type(own) in each._model_mapping)
+    base = loader.from_pretrained(model, dtype=torch.float32).eval()
     base_nlls = _plain_nlls(base, held_out)
     tuned_nlls = _plain_nlls(PeftModel.from_pretrained(base, str(run.adapter)).eval(), held_out)
     steps = sorted(int(file.stem.removeprefix("step-")) for file in (run.path / "scores").glob("step-*.json"))

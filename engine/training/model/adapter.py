@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.errors import SpecError
 from engine.spec.schema import Spec
+from engine.training.model.loading import auto_class
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
-from engine.training.model.targets import MAMBA_FAMILIES, cannot_adapt, check_targets, left_to_the_base
+from engine.training.model.targets import MAMBA_FAMILIES, beside_the_text, cannot_adapt, check_targets, left_to_the_base
 
 MODEL_CARD = "README.md"
 NO_DROPOUT = "does not work with lora_dropout"  # of peft.tuners.lora.layer.ParamWrapper
@@ -29,7 +30,7 @@ def check_adapter(spec: Spec, config: PretrainedConfig) -> None:
     """
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
+            model = auto_class(config).from_config(
                 copy.deepcopy(config), trust_remote_code=spec.model.trust_remote_code
             )
     except Exception:  # whatever is wrong, the loading says it
@@ -96,7 +97,7 @@ def _lora_config(spec: Spec, model: Any) -> LoraConfig:
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
-        exclude_modules=left_to_the_base(model) if modules == "all-linear" else None,
+        exclude_modules=left_to_the_base(model) if modules == "all-linear" else beside_the_text(model),
         bias=lora.bias,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,

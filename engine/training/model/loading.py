@@ -10,13 +10,17 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 from transformers.utils import logging
 
 from engine.errors import ModelError
@@ -25,6 +29,7 @@ from engine.preflight.base_model import (
     check_layers,
     check_positions,
     local_model_dir,
+    not_causal,
 )
 from engine.preflight.checks import check_4_bits
 from engine.spec.schema import ModelSpec, Spec
@@ -95,7 +100,7 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
     check_4_bits(spec)
     logging.disable_progress_bar()
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = auto_class(config).from_pretrained(
             _source(path),
             config=config,
             dtype=dtype,
@@ -113,6 +118,17 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
         _prepare_4_bits(model)
     placed: PreTrainedModel = model.to(device)
     return placed
+
+
+def auto_class(config: Any) -> Any:
+    """Return transformers' loader for models of `config`: for text, or for a model that also sees and has no other."""
+    only_sees = config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and _takes_images(config)
+    return AutoModelForImageTextToText if only_sees else AutoModelForCausalLM
+
+
+def _takes_images(config: Any) -> bool:
+    encodes = any(getattr(each, "is_encoder_decoder", False) for each in (config, config.get_text_config()))
+    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not encodes
 
 
 def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
@@ -164,15 +180,14 @@ def _check_causal(config: Any, path: str, trusted: bool) -> None:
     if trusted and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
         return
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    if causal is None and _takes_images(config):
+        causal = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES[config.model_type]
     names = config.architectures or [causal]
     has_decoder = causal in names or (
         any(name.endswith(DECODERS) for name in names) and not getattr(config, "is_encoder_decoder", False)
     )
     if causal is None or not has_decoder:
-        kind = ", ".join(config.architectures or [config.model_type])
-        raise ModelError(
-            f"model.path is {path!r}: it is a {kind}, and only causal language models can be trained: choose another"
-        )
+        raise not_causal(path, config.architectures or [config.model_type])
 
 
 def check_vocabulary(model: Any, largest_token: int, path: str) -> None:

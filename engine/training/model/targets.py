@@ -66,10 +66,21 @@ def cannot_adapt(targets: tuple[str, ...] | str, error: Exception) -> SpecError:
 def left_to_the_base(model: Any) -> list[str] | None:
     """Return the modules that `all-linear` has to leave alone: routers, which give no single tensor, and Mamba's."""
     routers = {id(module) for module in _routers(model)}
-    names = {path for path, module in model.named_modules() if id(module) in routers}
+    names = {path for path, module in model.named_modules() if id(module) in routers} | set(
+        beside_the_text(model) or ()
+    )
     if model.config.model_type in MAMBA_FAMILIES:
         names |= set(MAMBA_MODULES)
     return sorted(names) or None
+
+
+def beside_the_text(model: Any) -> list[str] | None:
+    """Return the modules of the parts of `model` that see or hear, which are never trained; None if it has none."""
+    if model.config.get_text_config() is model.config:
+        return None
+    text = {id(module) for part in (model.get_decoder(), model.get_output_embeddings()) for module in part.modules()}
+    layers = (torch.nn.Linear, torch.nn.Embedding)
+    return [path for path, module in model.named_modules() if isinstance(module, layers) and id(module) not in text]
 
 
 def _routers(model: Any) -> list[torch.nn.Module]:

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,25 @@ def test_known_target_modules_pass(nano_spec: Spec, targets: object) -> None:
 def test_model_without_a_part_is_refused(nano_spec: Spec, file: str, reason: str) -> None:
     (Path(nano_spec.model.path) / file).unlink()
     with pytest.raises(ModelError, match=reason):
+        checks.check(nano_spec)
+
+
+@pytest.mark.parametrize(
+    ("config", "refused"),
+    [
+        ('{"architectures": ["BertForMaskedLM"]}', True),
+        ('{"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": true}', True),
+        ('{"architectures": ["LlamaForSequenceClassification"]}', True),
+        ('{"architectures": ["InternLM3ForCausalLM"]}', False),
+        ('{"architectures": ["Gemma3ForConditionalGeneration"]}', False),
+        ('{"architectures": ["GPT2LMHeadModel", "GPT2ForSequenceClassification"]}', False),
+        ('{"architectures": [], "is_encoder_decoder": false}', False),
+        ('{"architectures": "Llama"}', False),
+    ],
+)
+def test_model_that_predicts_no_next_token_is_refused(nano_spec: Spec, config: str, refused: bool) -> None:
+    (Path(nano_spec.model.path) / "config.json").write_text(config)
+    with pytest.raises(ModelError, match="only causal language models can be") if refused else nullcontext():
         checks.check(nano_spec)
 
 

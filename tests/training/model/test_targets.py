@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3Config,
     GptOssConfig,
     LlamaConfig,
     MambaConfig,
@@ -98,3 +99,11 @@ def test_share_without_an_adapter_is_counted_by_hand() -> None:
     assert set(names) == {"mlp.gate_proj", "mlp.up_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"}
     share, names = unadapted(adapted(GptOssConfig(**SMALL, **EXPERTS, head_dim=8), "all-linear"))
     assert 0.7 < share < 1 and names[:2] == ("experts.gate_up_proj", "experts.down_proj")
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj")])
+def test_part_that_sees_is_never_trained(targets: object) -> None:
+    eyes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    config = Gemma3Config(text_config=SMALL, vision_config=eyes, mm_tokens_per_image=4)
+    names = [name for name, _ in adapted(config, targets).named_parameters() if "lora_A" in name]
+    assert names and all("language_model" in name for name in names)

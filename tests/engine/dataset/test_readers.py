@@ -224,3 +224,12 @@ def test_date_that_python_does_not_have_is_text(tmp_path: Path, microseconds: in
     parquet.write_table(nested, tmp_path / "rows.parquet")
     with pytest.raises(DatasetError, match=r"rows.parquet: its column dates cannot be read: .*: remove it"):
         list(read_records(tmp_path / "rows.parquet"))
+
+
+@pytest.mark.parametrize("name", ["book.md", "LINES.TXT"])
+def test_plain_text_is_refused_with_the_way_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Call me Ishmael.\n")
+    with pytest.raises(
+        DatasetError, match=r'line 1, is not JSON: .*: write its text as lines {"text": "…"} of a .jsonl'
+    ):
+        list(read_records(tmp_path / name))

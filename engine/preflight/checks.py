@@ -10,7 +10,8 @@ from engine.dataset.load import check_source, count_rows, local_data_file
 from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
 from engine.errors import SpecError
-from engine.preflight.base_model import check_model
+from engine.preflight.base_model import check_model, local_model_dir, read_config
+from engine.preflight.target_modules import check_experts
 from engine.spec.fields import format_value
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
@@ -42,6 +43,8 @@ def check(spec: Spec) -> Preflight:
     file = local_data_file(spec.data.path)
     rows = count_rows(file, spec.data) if file is not None else None
     check_model(spec)
+    if (directory := local_model_dir(spec.model.path)) is not None:
+        check_experts(spec.lora, read_config(directory))
     number = rows.usable if rows is not None else spec.data.samples
     plan = make_plan(spec, number)
     if plan.train_samples == 0:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine.errors import ModelError
+from engine.errors import ModelError, SpecError
 from engine.preflight.base_model import (
     ALSO_TARGETS,
     find_model_dir,
     module_counts,
     read_config,
 )
+from engine.spec.schema import LoraSpec
 
 LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 NEOX_LIKE = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
@@ -32,6 +33,30 @@ USUAL: dict[str, tuple[str, ...]] = {
     "stablelm": LLAMA_LIKE,
     "mpt": ("Wqkv", "out_proj", "up_proj", "down_proj"),
 }
+
+
+# Families, by config.json's model_type, in whose experts peft's `all-linear` puts adapters too, knowing the weights
+# (peft.utils.transformers_weight_conversion).
+ADAPTED_EXPERTS = frozenset({
+    "afmoe", "beam", "cohere2_moe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "exaone_moe",
+    "flex_olmo", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa", "hunyuan_v1_moe", "longcat_flash", "mellum",
+    "minimax", "minimax_m2", "mixtral", "olmoe", "qwen3_moe", "qwen3_next", "solar_open",
+})  # fmt: skip
+
+
+def check_experts(lora: LoraSpec, config: Mapping[str, object]) -> None:
+    """Raise SpecError if `all-linear` would put adapters with dropout into experts, which peft cannot do."""
+    if lora.target_modules == "all-linear" and lora.lora_dropout and config.get("model_type") in ADAPTED_EXPERTS:
+        raise no_dropout_in_experts(lora)
+
+
+def no_dropout_in_experts(lora: LoraSpec) -> SpecError:
+    """Return the sentence on a dropout that the adapters of experts cannot have."""
+    return SpecError(
+        f"lora.lora_dropout is {lora.lora_dropout:g}, but the experts of this model can only get an adapter without "
+        f"dropout: set it to 0, or name other modules in lora.target_modules",
+        "lora.lora_dropout",
+    )
 
 
 class ModelModules(Struct, frozen=True):

@@ -13,6 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.errors import SpecError
+from engine.preflight.target_modules import no_dropout_in_experts
 from engine.spec.schema import Spec
 from engine.training.model.loading import auto_class
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
@@ -46,11 +47,7 @@ def check_adapter(spec: Spec, config: PretrainedConfig) -> None:
         raise
     except Exception as error:  # peft raises ValueError and others for what it cannot do
         if NO_DROPOUT in str(error):
-            raise SpecError(
-                f"lora.lora_dropout is {spec.lora.lora_dropout:g}, but the experts of this model can only get an "
-                f"adapter without dropout: set it to 0, or name other modules in lora.target_modules",
-                "lora.lora_dropout",
-            ) from error
+            raise no_dropout_in_experts(spec.lora) from error
         raise cannot_adapt(spec.lora.target_modules, error) from error
 
 

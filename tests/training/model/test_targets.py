@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft.utils import transformers_weight_conversion
 from transformers import (
     AutoModelForCausalLM,
     Gemma3Config,
@@ -16,8 +17,10 @@ from transformers import (
     PhimoeConfig,
     PretrainedConfig,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from engine.errors import SpecError
+from engine.preflight.target_modules import ADAPTED_EXPERTS, check_experts
 from engine.training.model.adapter import add_adapter, check_adapter
 from engine.training.model.targets import unadapted
 from tests.support.passes import SMALL
@@ -107,3 +110,20 @@ def test_part_that_sees_is_never_trained(targets: object) -> None:
     config = Gemma3Config(text_config=SMALL, vision_config=eyes, mm_tokens_per_image=4)
     names = [name for name, _ in adapted(config, targets).named_parameters() if "lora_A" in name]
     assert names and all("language_model" in name for name in names)
+
+
+def test_families_whose_experts_peft_adapts_are_those_it_knows() -> None:
+    """Of those that transformers has as models for text; named once more, as a form is checked without peft."""
+    patterns = transformers_weight_conversion._MODEL_TO_CONVERSION_PATTERN
+    known = {kind for kind, pattern in patterns.items() if pattern in transformers_weight_conversion._MOE_FUSED_TARGETS}
+    for_text = {kind for kind in known if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+    assert for_text <= ADAPTED_EXPERTS <= known
+
+
+def test_experts_with_dropout_are_refused_before_a_round_is_queued() -> None:
+    all_linear = make_spec(lora__target_modules="all-linear", lora__lora_dropout=0.1).lora
+    with pytest.raises(SpecError, match="can only get an adapter without dropout"):
+        check_experts(all_linear, {"model_type": "mixtral"})
+    check_experts(all_linear, {"model_type": "llama"})
+    check_experts(make_spec(lora__target_modules="all-linear", lora__lora_dropout=0.0).lora, {"model_type": "mixtral"})
+    check_experts(make_spec(lora__lora_dropout=0.1).lora, {"model_type": "mixtral"})

@@ -226,11 +226,12 @@ class Cockpit:
     def purge_trash(self) -> None:
         """Delete for good what has been in the trash for a week; does nothing where the workspace is not at home.
 
-        A front end calls it when it starts, never when it ends: a terminal that dies must not delete anything.
+        A front end calls it when it starts, never when it ends: a terminal that dies must not delete anything. Nor may
+        a clock that is far ahead today, so the first call after the week only notes it, and one a day later deletes.
         """
         if not self.readonly and self.store.is_at_home():
             self.store.redate_removed()
-            self.empty_trash([removed for removed in self.store.removed() if removed.expires < time.time()])
+            self.empty_trash([removed for removed in self.store.removed() if removed.is_due(time.time())])
 
     def annotate(
         self,

@@ -191,9 +191,9 @@ class RoundStore:
         return removed_in(self._read())
 
     def redate_removed(self) -> None:
-        """Have the week of each round that was removed while the clock was wrong begin now."""
+        """Have the week of each round that was removed while the clock was wrong begin now, and note whose is over."""
         now = time.time()
-        if any(removed.is_misdated(now) for removed in self.removed()):
+        if any(removed.corrections(now) for removed in self.removed()):
             with self._draft() as draft:
                 redate(draft, now)
 

@@ -25,6 +25,7 @@ from engine.store.json_format import Tables
 
 TABLE = "removed"
 TRASH_SECONDS = 7 * 86400.0
+NOTICE_SECONDS = 86400.0  # a clock that is far ahead for less than this deletes nothing
 
 
 class Removed(Struct, frozen=True):
@@ -33,6 +34,7 @@ class Removed(Struct, frozen=True):
     Attributes:
         id: the name of its run directory.
         removed, created: when it was removed and queued, in seconds since the epoch.
+        overdue: when an app first saw that its week was over, None before that.
     """
 
     number: int
@@ -40,15 +42,24 @@ class Removed(Struct, frozen=True):
     removed: float
     name: str = ""
     created: float | None = None
+    overdue: float | None = None
 
     @property
     def expires(self) -> float:
         """When it is deleted for good, in seconds since the epoch; not by itself before a wrong time is corrected."""
         return self.removed + TRASH_SECONDS if self.removed >= (self.created or 0.0) else float("inf")
 
-    def is_misdated(self, now: float) -> bool:
-        """Return True if the clock was wrong when it was removed, as far as `now` is right."""
-        return self.removed > now or self.removed < (self.created or 0.0) <= now
+    def is_due(self, now: float) -> bool:
+        """Return True if its week is over, and was so when an app started a day ago or earlier."""
+        return self.expires <= now and self.overdue is not None and self.overdue + NOTICE_SECONDS <= now
+
+    def corrections(self, now: float) -> dict[str, float | None]:
+        """Return what is to be stored if the clock was wrong when it was removed, or if its week is over by now."""
+        if self.removed > now or self.removed < (self.created or 0.0) <= now:
+            return {"removed": now, "overdue": None}
+        if self.expires <= now and (self.overdue is None or self.overdue > now):
+            return {"overdue": now}
+        return {}
 
 
 def run_bytes(workspace: Workspace, removed: Removed) -> int:
@@ -120,19 +131,19 @@ def move_from_trash(draft: TinyDB, number: int) -> dict[str, Any]:
     stored = draft.table(TABLE).get(doc_id=number)
     if not isinstance(stored, Document):
         raise RoundError(f"round {number} is not in the trash: `loratui trash` lists what is")
-    document = {key: value for key, value in stored.items() if key != "removed"}
+    document = {key: value for key, value in stored.items() if key not in ("removed", "overdue")}
     forget(draft, [number])
     draft.table("rounds").insert(Document(document, doc_id=number))
     return document
 
 
 def redate(draft: TinyDB, now: float) -> None:
-    """Have the week of each round that was removed while the clock was wrong begin now."""
+    """Have the week of each round that was removed while the clock was wrong begin now, and note whose week is over."""
     for removed in removed_in(draft.storage.read() or {}):
-        if removed.is_misdated(now):
+        if corrections := removed.corrections(now):
             stored = draft.table(TABLE).get(doc_id=removed.number)
             assert isinstance(stored, Document)
-            put_documents(draft.table(TABLE), [Document({**stored, "removed": now}, doc_id=removed.number)])
+            put_documents(draft.table(TABLE), [Document({**stored, **corrections}, doc_id=removed.number)])
 
 
 def forget(draft: TinyDB, numbers: Iterable[int]) -> None:

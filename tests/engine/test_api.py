@@ -312,17 +312,31 @@ def test_trash_is_listed_and_emptied(idle_cockpit: Cockpit, nano_spec: Spec) -> 
         idle_cockpit.restore(2)
 
 
-@pytest.mark.parametrize(("days", "remains"), [(0, True), (6.9, True), (7.1, False)])
-def test_trash_is_kept_for_a_week(
-    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch, days: float, remains: bool
+@pytest.mark.parametrize(
+    ("starts", "remains"),
+    [
+        ((0.0,), True), ((6.9,), True), ((6.9, 7.9), True), ((7.1, 8.0), True), ((7.1, 8.2), False),
+        ((400.0,), True), ((400.0, 1.0, 2.0), True), ((400.0, 1.0, 400.0), True), ((400.0, 401.1), False),
+    ],
+)  # fmt: skip
+def test_trash_is_kept_for_a_week_and_through_a_day_of_a_wrong_clock(
+    idle_cockpit: Cockpit,
+    nano_spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+    starts: tuple[float, ...],
+    remains: bool,
 ) -> None:
+    """`starts` is when apps start, in days by the clock after the deletion."""
     removed = idle_cockpit.queue(nano_spec)
     idle_cockpit.remove(removed.number)
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + days * 86400)
+    for days in starts:
+        monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
+        Cockpit(idle_cockpit.workspace, lambda _: None).purge_trash()
     other = Cockpit(idle_cockpit.workspace, lambda _: None)
-    other.purge_trash()
     assert (run_dirs(other) == [removed.id], bool(other.trash())) == (remains, remains)
+    if remains:
+        assert other.restore(removed.number) == removed
 
 
 def test_round_deleted_while_the_clock_was_wrong_is_kept(
@@ -346,7 +360,7 @@ def test_week_of_a_round_deleted_while_the_clock_was_wrong_begins_when_that_is_s
         patch.setattr(time, "time", lambda: then)
         idle_cockpit.remove(removed.number)
     now = time.time()
-    for days, remains in ((0, True), (6.9, True), (7.1, False)):
+    for days, remains in ((0, True), (6.9, True), (7.1, True), (8.2, False)):
         monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
         idle_cockpit.purge_trash()
         assert bool(idle_cockpit.trash()) == bool(run_dirs(idle_cockpit)) == remains, days

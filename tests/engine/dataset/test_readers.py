@@ -155,6 +155,7 @@ def test_parquet_is_read_beyond_one_batch(tmp_path: Path, monkeypatch: pytest.Mo
         ("rows.jsonl.gz", gzip.compress(as_lines())[:-12], "it is damaged, copy it again"),
         ("rows.jsonl.gz", gzip.compress(as_lines())[:30] + bytes(40), "it is damaged, copy it again"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # a time is in compressed bytes
 )
 def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     file = tmp_path / name

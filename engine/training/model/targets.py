@@ -89,7 +89,7 @@ def _routers(model: Any) -> list[torch.nn.Module]:
     return [module for module in linear if "Router" in type(module).__name__]
 
 
-def unadapted(model: torch.nn.Module) -> tuple[float, tuple[str, ...]]:
+def unadapted(model: Any) -> tuple[float, tuple[str, ...]]:
     """Return the share of the base's weights, embeddings aside, without an adapter, and the names of these weights."""
     base = {name: parameter for name, parameter in model.named_parameters() if ".lora_" not in name}
     adapted = {
@@ -100,7 +100,7 @@ def unadapted(model: torch.nn.Module) -> tuple[float, tuple[str, ...]]:
     }
     embeddings = {
         id(parameter)
-        for module in (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[operator]
+        for module in (model.get_input_embeddings(), model.get_output_embeddings())
         if module is not None
         for parameter in module.parameters()
     }

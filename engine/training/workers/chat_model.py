@@ -215,7 +215,7 @@ class CallbackStreamer(TextStreamer):
     def put(self, value: torch.Tensor) -> None:
         is_end = value.numel() == 1 and int(value.flatten()[0]) in self._ends and not self.next_tokens_are_prompt
         if not is_end:  # which not every tokenizer counts among its special tokens
-            super().put(value)  # type: ignore[no-untyped-call]
+            super().put(value)  # type: ignore[no-untyped-call]  # transformers does not annotate it
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:

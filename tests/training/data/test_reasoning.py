@@ -45,9 +45,9 @@ RECORDS: list[dict[str, Any]] = [
 ]
 
 
-def learn(record: dict[str, Any], template: str, reasoning: str) -> tuple[Any, Example]:
+def learn(record: dict[str, Any], template: str, reasoning: Any) -> tuple[Any, Example]:
     tokenizer = chat_tokenizer(template)
-    data = DataSpec(path="rows.jsonl", reasoning=reasoning)  # type: ignore[arg-type]
+    data = DataSpec(path="rows.jsonl", reasoning=reasoning)
     return tokenizer, tokenise(usable_rows([record, record], data, "rows.jsonl").usable, tokenizer, data).examples[0]
 
 

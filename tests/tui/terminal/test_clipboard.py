@@ -120,6 +120,20 @@ def test_screen_passes_a_long_text_on_in_pieces() -> None:
     assert base64.b64decode(OSC_52.findall(plain.encode())[0]).decode() == text
 
 
+def copy_path(terminal: Terminal) -> bytes:
+    """Copy the path of the run directory of the one round, leave, and return what the terminal was sent."""
+    terminal.wait_for("1 round")
+    terminal.type("y")
+    terminal.wait_for("enter copy")
+    terminal.type(ENTER)
+    terminal.wait_for("copied: path of the run directory")
+    terminal.wait_until(lambda _: bool(OSC_52.findall(terminal.written)), "the sequence")
+    (copied,) = OSC_52.findall(terminal.written)
+    terminal.type("q")
+    terminal.wait_for_end()
+    return base64.b64decode(copied)
+
+
 @pytest.mark.parametrize("inside", ["nothing", "tmux", "screen"])
 def test_terminal_is_told_by_osc_52(
     idle_cockpit: Cockpit, nano_spec: Spec, inside: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -140,29 +154,13 @@ def test_terminal_is_told_by_osc_52(
     }[inside]
     round_ = idle_cockpit.queue(nano_spec, hold=True)
     with Terminal([*around, LORATUI, "--readonly"], idle_cockpit.workspace.root) as terminal:
-        terminal.wait_for("1 round")
-        terminal.type("y")
-        terminal.wait_for("enter copy")
-        terminal.type(ENTER)
-        terminal.wait_for("copied: path of the run directory")
-        terminal.wait_until(lambda _: bool(OSC_52.findall(terminal.written)), "the sequence")
-        (copied,) = OSC_52.findall(terminal.written)
-        terminal.type("q")
-        terminal.wait_for_end()
-    assert base64.b64decode(copied).decode() == str(idle_cockpit.workspace.run_dir(round_.id).path)
+        copied = copy_path(terminal)
+    assert copied.decode() == str(idle_cockpit.workspace.run_dir(round_.id).path)
 
 
 def test_path_that_is_not_utf8_is_copied_byte_by_byte(tmp_path: Path, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     round_ = idle_cockpit.queue(nano_spec, hold=True)
     root = idle_cockpit.workspace.root.rename(tmp_path / os.fsdecode(b"caf\xe9"))
     with Terminal([LORATUI, "--readonly"], root) as terminal:
-        terminal.wait_for("1 round")
-        terminal.type("y")
-        terminal.wait_for("enter copy")
-        terminal.type(ENTER)
-        terminal.wait_for("copied: path of the run directory")
-        terminal.wait_until(lambda _: bool(OSC_52.findall(terminal.written)), "the sequence")
-        (copied,) = OSC_52.findall(terminal.written)
-        terminal.type("q")
-        terminal.wait_for_end()
-    assert base64.b64decode(copied) == os.fsencode(root / "runs" / round_.id)
+        copied = copy_path(terminal)
+    assert copied == os.fsencode(root / "runs" / round_.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -230,14 +229,3 @@ def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], l
     order = np.random.default_rng(data.seed).permutation(len(examples))
     _, held_out = split_sizes(len(examples), data.eval_fraction)
     return [examples[index] for index in order[held_out:]], [examples[index] for index in order[:held_out]]
-
-
-def copies_of(held_out: Sequence[Example], train: Sequence[Example]) -> int:
-    """Return how many held-out rows are among the training rows too, token for token."""
-    seen = {hash_of(example) for example in train}
-    return sum(hash_of(example) in seen for example in held_out)
-
-
-def hash_of(example: Example) -> bytes:
-    """Return a hash of the tokens of a row."""
-    return hashlib.blake2b(example.tokens.numpy().tobytes(), digest_size=16).digest()

@@ -31,23 +31,29 @@ def provenance_of(
     device: torch.device,
     train: Sequence[Example],
     held_out: Sequence[Example],
-) -> Provenance:
-    """Collect the provenance. It reads weights and data once more, so it is best run in the background."""
+) -> tuple[Provenance, int]:
+    """Collect the provenance, and count the held-out rows that are among the training rows too.
+
+    It reads weights and data once more, so it is best run in the background.
+    """
     revision = getattr(config, "_commit_hash", None)
     data = local_data_file(spec.data.path)
-    return Provenance(
+    train_hashes, held_out_hashes = (list(map(example_hash, rows)) for rows in (train, held_out))
+    provenance = Provenance(
         time=time.time(),
         model_revision=revision,
         weights=_weights_hash(spec.model.path, revision),
         data=None if data is None else file_hash(data),
-        train_rows=_hash_of(map(example_hash, train)),
-        held_out_rows=_hash_of(map(example_hash, held_out)),
+        train_rows=_hash_of(train_hashes),
+        held_out_rows=_hash_of(held_out_hashes),
         libraries=library_versions(),
         device=device_name(device),
         driver=_driver(device),
         git=git_state(run.workspace_root),
         command=command_of(spec),
     )
+    seen = set(train_hashes)
+    return provenance, sum(digest in seen for digest in held_out_hashes)
 
 
 def _weights_hash(path: str, revision: str | None) -> str | None:

@@ -43,7 +43,13 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         training = prepare(spec, run, recorder, device, history.prepared if resume is not None else None)
         training.history = history
         measure_base(training)
-        recorder.append(training.provenance.result(lambda *_: None))
+        provenance, copies = training.provenance.result(lambda *_: None)
+        recorder.append(provenance)
+        if copies:
+            recorder.warn(
+                f"{copies} of {len(training.held_out)} held-out rows are in the training rows too, token for token, "
+                f"and make the perplexity look lower: remove the duplicates from the data"
+            )
         if resume is not None:
             restore(training, resume)
             recorder.log(f"resumed after step {resume}")

@@ -17,7 +17,7 @@ from engine.spec.plan import Plan, make_plan
 from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes
 from engine.training.data.token_cache import tokenise_cached
-from engine.training.data.tokenize import Example, TokenisedRows, copies_of, cut, load_rows, split
+from engine.training.data.tokenize import Example, TokenisedRows, cut, load_rows, split
 from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.provenance import provenance_of
 from engine.training.loop.recorder import Recorder
@@ -60,11 +60,6 @@ def prepare(
     check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
     plan = _plan(spec, len(examples))
     train, held_out = split(examples, spec.data)
-    if (copies := copies_of(held_out, train)) and held_out:
-        recorder.warn(
-            f"{copies} of {len(held_out)} held-out rows are in the training rows too, token for token, and make the "
-            f"perplexity look lower: remove the duplicates from the data"
-        )
     provenance = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
     model = add_adapter(base, spec)
     _warn_of_unadapted(model, spec, recorder)

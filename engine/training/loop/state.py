@@ -56,7 +56,7 @@ class Training:
     held_out: list[Example]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    provenance: Background[Provenance]
+    provenance: Background[tuple[Provenance, int]]
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     saved_step: int = 0
     pissa_initial: Tensors = field(default_factory=dict)  # the adapter that PiSSA subtracted from the base weights

@@ -21,7 +21,7 @@ from engine.spec.plan import make_plan, split_sizes
 from engine.spec.presets import embedded_model
 from engine.spec.schema import DataSpec
 from engine.training.data.batching import padded_batches_of, step_rows
-from engine.training.data.tokenize import Example, copies_of, cut, load_rows, split, tokenise
+from engine.training.data.tokenize import Example, cut, load_rows, split, tokenise
 from tests.support.rounds_to_train import (
     make_example,
     make_rows,
@@ -139,12 +139,6 @@ def test_held_out_rows_that_are_trained_on_too_are_reported(tiny_model: Path, tm
         "3 of 3 held-out rows are in the training rows too, token for token, and make the perplexity look lower: "
         "remove the duplicates from the data"
     ]
-
-
-def test_copies_are_counted_token_for_token() -> None:
-    examples = [make_example(tokens, 1) for tokens in ([1, 2], [1, 3], [1, 2, 3])]
-    assert copies_of(examples, [make_example([1, 2], 2), make_example([2, 1], 1)]) == 1
-    assert copies_of([], examples) == copies_of(examples, []) == 0
 
 
 def test_start_token_that_the_text_has_is_not_added_again() -> None:

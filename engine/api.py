@@ -25,8 +25,9 @@ from engine.preflight import checks
 from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner, why_idle
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.annotations import check_text, checked_tags
+from engine.spec.local_paths import with_portable_paths
 from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order, turns_in_order
-from engine.spec.schema import Spec, with_portable_paths
+from engine.spec.schema import Spec
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
 from engine.store.trash import Removed, delete_run, run_bytes

@@ -13,8 +13,8 @@ from typing import IO, Any
 from engine.dataset.compression import DAMAGE, open_unpacked
 from engine.dataset.json_records import MAX_LINE_BYTES, encoding_of, read_json
 from engine.errors import DatasetError, reason_of
+from engine.spec.local_paths import looks_local
 from engine.spec.presets import EMBEDDED, embedded_data
-from engine.spec.schema import looks_local
 
 PARQUET_ROWS_AT_ONCE = 1000
 DELIMITERS = ",;\t"

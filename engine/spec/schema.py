@@ -6,9 +6,6 @@ shown. Options of peft and transformers keep the names they have there.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -229,9 +226,6 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     generation: GenerationSpec = GenerationSpec()
 
 
-DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".bz2", ".xz", ".zst", ".zip")
-
-
 def decode_spec(nested: Any) -> Spec:
     """Convert the nested JSON form of a spec.
 
@@ -242,44 +236,3 @@ def decode_spec(nested: Any) -> Spec:
         return msgspec.convert(nested, Spec)
     except msgspec.ValidationError as error:
         raise SpecError(f"the spec is not valid: {error}") from error
-
-
-def looks_local(path: str) -> bool:
-    """Return True if a `model.path` or `data.path` means a local path rather than a name on the hub."""
-    return path.startswith((".", "/", "~")) or path.lower().endswith(DATA_SUFFIXES) or path.count("/") > 1
-
-
-def with_portable_paths(spec: Spec, root: Path) -> Spec:
-    """Write local paths within a workspace as `./…`, from its directory `root`, so that they survive its move."""
-
-    def portable(path: str) -> str:
-        inside = os.path.isabs(path) and Path(os.path.normpath(path)).is_relative_to(root)
-        return f"./{os.path.relpath(path, root)}" if inside else path
-
-    return _with_paths(spec, portable)
-
-
-def with_located_paths(spec: Spec, root: Path) -> Spec:
-    """Undo `with_portable_paths` for a workspace that is at `root` now."""
-    paths = spec.model.path, spec.data.path
-    if not any(path.startswith("./") for path in paths):
-        return spec
-    return _with_paths(spec, lambda path: os.path.normpath(root / path) if path.startswith("./") else path)
-
-
-def with_absolute_paths(spec: Spec, directory: Path) -> Spec:
-    """Make the local paths of a spec absolute, so that it means the same in another process."""
-
-    def absolute(path: str) -> str:
-        candidate = os.path.join(directory, os.path.expanduser(path))
-        return os.path.abspath(candidate) if looks_local(path) or os.path.exists(candidate) else path
-
-    return _with_paths(spec, absolute)
-
-
-def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
-    return msgspec.structs.replace(
-        spec,
-        model=msgspec.structs.replace(spec.model, path=change(spec.model.path)),
-        data=msgspec.structs.replace(spec.data, path=change(spec.data.path)),
-    )

@@ -16,8 +16,9 @@ from msgspec import Struct
 from engine.compare.columns import measured_text
 from engine.files.paths import RunDir
 from engine.spec.fields import describe_value, flatten, spec_fields
+from engine.spec.local_paths import looks_local
 from engine.spec.round import Result
-from engine.spec.schema import Spec, looks_local
+from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes, format_count, format_duration
 from engine.text.markdown import escape_markdown, markdown_table
 from engine.text.sanitize import clean_line

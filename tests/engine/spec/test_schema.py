@@ -19,7 +19,8 @@ from engine.spec.fields import (
     parse_value,
     spec_fields,
 )
-from engine.spec.schema import Spec, decode_spec, with_absolute_paths
+from engine.spec.local_paths import with_absolute_paths
+from engine.spec.schema import Spec, decode_spec
 from tests.support.rounds import change_spec, make_spec
 
 KEYS = [

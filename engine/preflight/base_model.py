@@ -109,7 +109,7 @@ def check_model(spec: Spec) -> None:
     check_kind(config, spec.model.path)
     positions = config.get("max_position_embeddings")
     check_positions(spec, positions if isinstance(positions, int) else None)
-    if spec.lora.target_modules != "all-linear":
+    if isinstance(spec.lora.target_modules, tuple):
         check_target_modules(spec.lora.target_modules, linear_modules(directory))
 
 
@@ -180,19 +180,28 @@ def module_counts(directory: Path) -> dict[str, int]:
     Raises:
         ModelError: a weights file is damaged.
     """
-    counts: Counter[str] = Counter()
+    return dict(Counter(path.rpartition(".")[2] for path in module_paths(directory)))
+
+
+def module_paths(directory: Path) -> list[str]:
+    """Return the whole name of each module with a weight matrix in a local model, in file order.
+
+    Raises:
+        ModelError: a weights file is damaged.
+    """
+    paths: list[str] = []
     for file in sorted(directory.glob("*.safetensors")):
         try:
             status = file.stat()
         except OSError as error:  # a link into a cache that was cleaned up
             raise ModelError(f"{file}: {reason_of(error)}") from error
-        counts.update(_matrix_modules(file, status.st_mtime_ns, status.st_size))
-    return dict(counts)
+        paths.extend(_matrix_modules(file, status.st_mtime_ns, status.st_size))
+    return paths
 
 
 @lru_cache(maxsize=64)
 def _matrix_modules(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
-    """Return the last part of the name of each module with a two-dimensional weight in one file.
+    """Return the name of each module with a two-dimensional weight in one file.
 
     The format: 8 bytes little-endian header length, then a JSON object of tensors with their shapes
     (https://github.com/huggingface/safetensors#format). `safetensors.safe_open` would import numpy, and map the file
@@ -211,9 +220,8 @@ def _matrix_modules(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
         raise ModelError(f"{file} cannot be read: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(damaged) from error
-    matrices = (
+    return tuple(
         key.removesuffix(".weight")
         for key, tensor in header.items()
         if key.endswith(".weight") and len(shape if isinstance(shape := tensor.get("shape"), list) else ()) == 2
     )
-    return tuple(key.rpartition(".")[2] for key in matrices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,8 +13,10 @@ from engine.preflight.base_model import (
     ALSO_TARGETS,
     find_model_dir,
     module_counts,
+    module_paths,
     read_config,
 )
+from engine.preflight.regular_expression import full_matches
 from engine.spec.schema import LoraSpec
 
 LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -34,6 +36,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "mpt": ("Wqkv", "out_proj", "up_proj", "down_proj"),
 }
 
+BASE_PREFIXES = ("model.", "transformer.", "gpt_neox.", "backbone.")  # base_model_prefix in transformers
 
 # Families, by config.json's model_type, in whose experts peft's `all-linear` puts adapters too, knowing the weights
 # (peft.utils.transformers_weight_conversion).
@@ -57,6 +60,53 @@ def no_dropout_in_experts(lora: LoraSpec) -> SpecError:
         f"dropout: set it to 0, or name other modules in lora.target_modules",
         "lora.lora_dropout",
     )
+
+
+def check_expression(pattern: str, layers: Sequence[str], others: Sequence[str]) -> None:
+    """Check a regular expression of `lora.target_modules` against the paths of a model's modules.
+
+    `layers` are those that can get an adapter, `others` the rest.
+
+    Raises:
+        SpecError: it matches none of `layers`, or also one of `others`, or it is not a regular expression.
+    """
+    key = "lora.target_modules"
+    paths = full_matches(key, pattern, [*others, *layers])
+    names = ", ".join(sorted({path.rpartition(".")[2] for path in layers}))
+    if not paths:
+        example = next((path for path in layers if ".0." in path), layers[0])
+        raise SpecError(
+            f"{key} is {pattern!r}, a regular expression that matches the whole path of no module, such as "
+            f"{example}: this model has {names}",
+            key,
+        )
+    if paths[0] in others:
+        raise SpecError(
+            f"{key} is {pattern!r}, a regular expression that also matches {paths[0]}, which cannot get an adapter: "
+            f"write it so that it matches only the whole paths of {names}",
+            key,
+        )
+
+
+def check_expression_in(directory: Path, lora: LoraSpec) -> None:
+    """Do the same for a local model, as far as the names in its weights tell those of the loaded model.
+
+    A checkpoint without an output head lacks the first part of these names, and one with a vision part may name them
+    otherwise; of the latter only the expression itself is checked.
+    """
+    pattern = lora.target_modules
+    if isinstance(pattern, tuple) or pattern == "all-linear":
+        return
+    paths = [*module_paths(directory), "lm_head"]  # whose weights may be those of the embedding
+    has_prefix = any(path.startswith(BASE_PREFIXES) for path in paths)
+    layers = [prefix + path for prefix in ("", *(() if has_prefix else BASE_PREFIXES)) for path in paths]
+    parents = dict.fromkeys(
+        ".".join(parts[:end]) for path in layers for parts in [path.split(".")] for end in range(1, len(parts))
+    )
+    if "text_config" in read_config(directory):
+        full_matches("lora.target_modules", pattern, layers)
+    else:
+        check_expression(pattern, layers, list(parents))
 
 
 class ModelModules(Struct, frozen=True):

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from engine.errors import SpecError
 from engine.spec.schema import (
+    REGULAR_EXPRESSION,
     DataSpec,
     GenerationSpec,
     LoraSpec,
@@ -34,6 +35,9 @@ TYPED_SIGNS = str.maketrans("−–⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹\u00a0", "--
 TIMES_TEN = re.compile(r"(?:(?P<mantissa>[+-]?[\d._]+)\s*[×x*·]\s*)?10(?:\^|\*\*|(?=[+-]))\s*(?P<exponent>[+-]?\d+)")
 SPACED_EXPONENT = re.compile(r"(\d\.?)\s*[eE]\s*([+-]?\d)")
 THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
+MODULES_ALLOWED = (
+    r"module names with commas between, all-linear, or a regular expression such as .*\.layers\.[0-3]\..*_proj"
+)
 NUMBER_WORDS = {int: "a whole number", float: "a number"}
 
 
@@ -115,7 +119,7 @@ def _describe(key: str, annotation: Any) -> SpecField:
         return SpecField(
             key, "int" if bare is int else "float", description, _allowed(bare, meta) + or_empty, empty=empty
         )
-    return SpecField(key, "modules", description, "module names with commas between, or all-linear")
+    return SpecField(key, "modules", description, MODULES_ALLOWED)
 
 
 @cache
@@ -210,7 +214,7 @@ def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
             bare, _ = _unwrap(annotation)
             return _words(bare)[text.lower()] if text.lower() in field.choices else text
         case "modules":
-            return text if text == "all-linear" else _module_names(text)
+            return text if text == "all-linear" or REGULAR_EXPRESSION.search(text) else _module_names(text)
     return text
 
 

@@ -6,6 +6,7 @@ shown. Options of peft and transformers keep the names they have there.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +15,8 @@ from msgspec import Meta, Struct
 from engine.errors import SpecError
 
 ModuleNames = tuple[Annotated[str, Meta(min_length=1)], ...]
+# A text without any of the characters of a regular expression is a name, whichever way it was written.
+REGULAR_EXPRESSION = re.compile(r"[\\^$*+?|()\[\]{}]")
 # Of str.format's language only these names are allowed, so that no row or spec can reach into an object.
 PROMPT_TEMPLATE = (
     r"^(auto|alpaca|chat_template|(?=([^{}]|\{\{|\}\}|\{input\})*\{(instruction|prompt)\})"
@@ -110,8 +113,8 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     lora_dropout: Annotated[float, Meta(ge=0, lt=1, description="Dropout on the adapter's input.")] = 0.1
     target_modules: Annotated[
-        ModuleNames | Literal["all-linear"],
-        Meta(description="Modules that get an adapter: names with commas between, or all-linear."),
+        ModuleNames | str,
+        Meta(description="Modules that get an adapter: names, all-linear, or a regular expression for whole paths."),
     ] = ("q_proj", "v_proj")
     bias: Annotated[Literal["none", "all", "lora_only"], Meta(description="Which biases are trained too.")] = "none"
     use_dora: Annotated[
@@ -128,6 +131,11 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+
+    def __post_init__(self) -> None:  # msgspec 0.22 crashes at a pattern for one type of a union
+        targets = self.target_modules
+        if isinstance(targets, str) and targets != "all-linear" and not REGULAR_EXPRESSION.search(targets):
+            raise ValueError(f"target_modules is {targets!r}, which is no regular expression: put names into a list")
 
 
 class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):

@@ -36,8 +36,7 @@ def check_adapter(spec: Spec, config: PretrainedConfig) -> None:
             )
     except Exception:  # whatever is wrong, the loading says it
         return
-    if spec.lora.target_modules != "all-linear":
-        check_targets(spec.lora.target_modules, model)
+    check_targets(spec.lora.target_modules, model)
     if _is_plain(model):
         return
     try:
@@ -63,8 +62,7 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
     Raises:
         SpecError: the model lacks a target module.
     """
-    if spec.lora.target_modules != "all-linear":
-        check_targets(spec.lora.target_modules, model)
+    check_targets(spec.lora.target_modules, model)
     adapted = _put_on(model, spec)
     if is_pissa(spec):
         check_pissa(adapted, spec)

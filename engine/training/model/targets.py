@@ -10,6 +10,7 @@ from peft.tuners.lora import LoraLayer
 
 from engine.errors import SpecError
 from engine.preflight.base_model import ALSO_TARGETS, check_target_modules
+from engine.preflight.target_modules import check_expression
 from engine.training.runtime.hub_errors import first_line
 
 # peft adapts neither in these, as their mixers take the weights without calling the modules
@@ -18,8 +19,13 @@ MAMBA_FAMILIES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nem
 MAMBA_MODULES = ("conv1d", "out_proj")
 
 
-def check_targets(targets: tuple[str, ...], model: Any) -> None:
-    """Raise SpecError if one of `targets` is not the name of a module of `model` that can take an adapter."""
+def check_targets(targets: tuple[str, ...] | str, model: Any) -> None:
+    """Raise SpecError if one of `targets` is not the name of a module of `model` that can take an adapter.
+
+    A regular expression has to match the paths of such modules, and of no others.
+    """
+    if targets == "all-linear":
+        return
     routers = {id(module) for module in _routers(model)}
     paths = [
         path
@@ -27,6 +33,11 @@ def check_targets(targets: tuple[str, ...], model: Any) -> None:
         if (isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D")
         and id(module) not in routers
     ]
+    if isinstance(targets, str):
+        beside = set(beside_the_text(model) or ())
+        others = [path for path, _ in model.named_modules() if path and path not in paths]
+        check_expression(targets, [path for path in paths if path not in beside], others)
+        return
     in_experts = _names_in_experts(targets, model)
     names = frozenset(path.rpartition(".")[2] for path in paths) | in_experts
     check_target_modules(targets, names - ALSO_TARGETS)

@@ -187,9 +187,9 @@ def test_text_is_read(key: str, text: str, value: Any) -> None:
         ("train.save_strategy", "never", "one of no, epoch, steps"),
         ("model.dtype", "fp16", "one of auto, float32, bfloat16, float16"),
         ("model.path", "  ", "a name or a path"),
-        ("lora.target_modules", " , ", "module names with commas between, or all-linear"),
-        ("lora.target_modules", "q_proj v_proj", "module names with commas between, or all-linear"),
-        ("lora.target_modules", "q_proj\tv_proj", "module names with commas between, or all-linear"),
+        ("lora.target_modules", " , ", "module names with commas between, all-linear, or a regular"),
+        ("lora.target_modules", "q_proj v_proj", "module names with commas between, all-linear, or a regular"),
+        ("lora.target_modules", "q_proj\tv_proj", "module names with commas between, all-linear, or a regular"),
     ],
 )
 def test_refusal_names_field_value_and_what_is_allowed(key: str, text: str, allowed: str) -> None:
@@ -242,6 +242,10 @@ def test_what_is_left_out_keeps_its_default() -> None:
         ({"model": {"path": "m"}, "data": {"path": "d"}, "lora": {"r": 0}}, "lora.r"),
         ({"model": {"path": "m"}, "data": {"path": "d"}, "lora": {"rank": 8}}, "rank"),
         ({"model": {"path": "m"}, "data": {"path": "d"}, "lora": {"target_modules": [""]}}, "target_modules"),
+        (
+            {"model": {"path": "m"}, "data": {"path": "d"}, "lora": {"target_modules": "q_proj"}},
+            "target_modules is 'q_proj', which is no regular expression: put names into a list",
+        ),
         ({"model": {"path": "m"}, "data": {"path": "d"}, "train": {"warmup_steps": math.nan}}, "warmup_steps"),
         ({"model": {"path": "m"}, "data": {"path": "d"}, "train": {"seed": 2**32}}, "seed"),
         ([], "object"),

@@ -27,6 +27,7 @@ ADAPTERS: dict[str, dict[str, object]] = {
         "lora__target_modules": ("embed_tokens", "v_proj", "lm_head"),
     },
     "gaussian": {"lora__init_lora_weights": "gaussian"},
+    "regular expression": {"lora__target_modules": r".*\.[01]\.(self_attn\.[qv]|mlp\.up)_proj"},
     "lora+": {"lora__loraplus_lr_ratio": 8.0, "lora__bias": "lora_only"},
     "pissa": {"lora__init_lora_weights": "pissa", "train__learning_rate": 3e-3},
     "fast pissa": {"lora__init_lora_weights": "pissa_niter_16", "train__learning_rate": 3e-3},

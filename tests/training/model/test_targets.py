@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from peft.utils import transformers_weight_conversion
 from transformers import (
     AutoModelForCausalLM,
@@ -63,6 +64,9 @@ def adapted(config: PretrainedConfig, targets: object, **settings: object) -> An
             0.0,
             "lora.target_modules is out_proj, which cannot get an adapter in this model: [PEFT:PeftType.LORA] Module",
         ),
+        (LlamaConfig(**SMALL), "(q|v)_proj", 0.0, "lora.target_modules is '(q|v)_proj', a regular expression that"),
+        (MIXTRAL, r".*experts.*", 0.0, "lora.target_modules is '.*experts.*', a regular expression that also matches"),
+        (PHIMOE, r".*router", 0.0, "lora.target_modules is '.*router', a regular expression that also matches"),
         (LlamaConfig(**SMALL), ("w1",), 0.0, "lora.target_modules has 'w1', which this model lacks: it has"),
     ],
 )
@@ -90,6 +94,15 @@ def test_routers_and_mambas_mixers_are_left_alone_by_all_linear() -> None:
     mamba = MambaConfig(vocab_size=97, hidden_size=32, num_hidden_layers=1, state_size=4)
     names = [name for name, _ in adapted(mamba, "all-linear").named_parameters() if "lora_A" in name]
     assert names and not any("out_proj" in name for name in names)
+
+
+def test_regular_expression_chooses_the_modules_that_plain_peft_chooses() -> None:
+    pattern = r".*\.1\.(self_attn\.[qk]_proj|mlp\.down_proj)"
+    plain = get_peft_model(model_of(LlamaConfig(**SMALL)), LoraConfig(target_modules=pattern))
+    ours = adapted(LlamaConfig(**SMALL), pattern)
+    assert ours.targeted_module_names == plain.targeted_module_names
+    assert ours.peft_config["default"].target_modules == pattern
+    assert len(ours.targeted_module_names) == 3
 
 
 def test_share_without_an_adapter_is_counted_by_hand() -> None:

@@ -40,6 +40,7 @@ class TargetModulesScreen(ModalScreen[str | None], CurrentSize):
         super().__init__()
         self._counts = {ALL_LINEAR: None, **modules.all_linear, **modules.others}
         self._chosen = {chosen} if isinstance(chosen, str) else set(chosen)
+        self._alone = {ALL_LINEAR, *(self._chosen if isinstance(chosen, str) else ())}  # no names beside these
         self._names = [*self._counts, *sorted(self._chosen - set(self._counts))]
 
     def compose(self) -> ComposeResult:
@@ -54,6 +55,8 @@ class TargetModulesScreen(ModalScreen[str | None], CurrentSize):
         note = f"{count}×" if count is not None else ""
         if name == ALL_LINEAR:
             note = "every linear layer but the output head"
+        elif name in self._alone:
+            note = "a regular expression"
         elif name not in self._counts:
             note = "not in this model"
         shown = clean_line(name)
@@ -65,23 +68,23 @@ class TargetModulesScreen(ModalScreen[str | None], CurrentSize):
         self.action_tick()
 
     def action_tick(self) -> None:
-        """Tick or untick a module; `all-linear` unticks all others, and any other unticks `all-linear`."""
+        """Tick or untick a module; `all-linear` and a regular expression untick all others, and are unticked by any."""
         options = self.query_one(OptionList)
         if options.highlighted is None:
             return
         name = self._names[options.highlighted]
         if name in self._chosen:
             self._chosen.discard(name)
-        elif name == ALL_LINEAR:
+        elif name in self._alone:
             self._chosen = {name}
         else:
-            self._chosen = (self._chosen - {ALL_LINEAR}) | {name}
+            self._chosen = (self._chosen - self._alone) | {name}
         for index, each in enumerate(self._names):
             options.replace_option_prompt_at_index(index, self._describe(each))
 
     def action_accept(self) -> None:
         chosen = [name for name in self._names if name in self._chosen]
-        self.dismiss(ALL_LINEAR if ALL_LINEAR in chosen else format_value(tuple(chosen)))
+        self.dismiss(format_value(tuple(chosen)))
 
     def action_cancel(self) -> None:
         self.dismiss(None)

@@ -378,6 +378,26 @@ async def test_name_that_the_model_lacks_stays_in_the_list(
         assert ["[x]", "c_attn", "not", "in", "this", "model"] in [line.split() for line in await ticked(pilot)]
 
 
+async def test_regular_expression_stands_alone_in_the_list(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    pattern = r".*\.[qv]_proj"
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        form = pilot.app.screen.query_one(SpecForm)
+        await enter(pilot, "lora.target_modules", pattern)
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        assert [line for line in await ticked(pilot) if "[x]" in line] == [f"[x] {pattern}  a regular expression"]
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert form.values()["lora.target_modules"] == pattern
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        await pilot.press("down", "space", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert isinstance(form.values()["lora.target_modules"], tuple)
+
+
 async def test_model_that_is_not_here_leaves_the_names_to_be_typed(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:

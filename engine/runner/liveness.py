@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from engine.files.paths import RunDir
 from engine.runs.curve import Steps
+from engine.runs.engine_contract import last_beat
 from engine.runs.events import AnyEvent, Phase, Step
 
 
@@ -51,7 +52,7 @@ class LivenessMonitor:
         self._clock = clock
         self._training = False
         self.step_seconds = 0.0
-        self._beat = self._last_beat()
+        self._beat = last_beat(self._run)
         self._beat_at = self._step_at = clock()
 
     def take(self, events: Iterable[AnyEvent | Steps]) -> None:
@@ -72,7 +73,7 @@ class LivenessMonitor:
     def look(self) -> Stall | None:
         """Return the sign of life that has been missing for too long, None if there is one."""
         now, limits = self._clock(), self._limits
-        if (beat := self._last_beat()) != self._beat:
+        if (beat := last_beat(self._run)) != self._beat:
             self._beat, self._beat_at = beat, now
         silent = now - self._beat_at
         if beat is not None and silent > limits.beat_warned:
@@ -82,9 +83,3 @@ class LivenessMonitor:
             limit = max(limits.step_ended, limits.step_ended_times * self.step_seconds)
             return Stall("has taken no step", waited, waited > limit)
         return None
-
-    def _last_beat(self) -> int | None:
-        try:
-            return self._run.heartbeat.stat().st_mtime_ns
-        except OSError:
-            return None

@@ -26,6 +26,21 @@ def run_key(run: RunDir) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
+def last_beat(run: RunDir) -> int | None:
+    """Return when a run gave its last sign of life, in nanoseconds of the file system's clock; None if it gave none.
+
+    The file is opened, since NFS may answer `stat` from a memory that is a minute old.
+    """
+    try:
+        descriptor = os.open(run.heartbeat, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return os.fstat(descriptor).st_mtime_ns
+    finally:
+        os.close(descriptor)
+
+
 class Heartbeat:
     """A thread that touches `path` every `BEAT_SECONDS` while the context lasts."""
 

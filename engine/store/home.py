@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from engine.errors import RoundError
 from engine.files.paths import Workspace
-from engine.runs.engine_contract import BEAT_SECONDS
+from engine.runs.engine_contract import BEAT_SECONDS, last_beat
 from engine.spec.round import ACTIVE, Round, Status
 from engine.system.locks import is_locked
 from engine.system.process import boot_id
@@ -28,6 +28,7 @@ from engine.system.process import boot_id
 MACHINE_ID = Path("/etc/machine-id")  # machine-id(5)
 UNFINISHED = ACTIVE | {Status.QUEUED}
 FRESH_SECONDS = 12 * BEAT_SECONDS
+WATCH_SECONDS = 4 * BEAT_SECONDS
 
 
 class Home(Struct, frozen=True):
@@ -132,6 +133,25 @@ class Whereabouts:
         message = f"was queued {self.place}: release it to train it here"
         return msgspec.structs.replace(round_, status=Status.HELD, message=message)
 
+    def check_ended(self, rounds: Iterable[Round]) -> None:
+        """Watch the rounds that another machine or user was training in this very directory.
+
+        It takes `WATCH_SECONDS` if there are any. The clock of that machine may be hours from this one's, so that the
+        age of a heartbeat says little: a round is being trained if its heartbeat changes.
+
+        Raises:
+            RoundError: one of them is still being trained.
+        """
+        if not self.at_home and self._is_shared:
+            watched = [
+                (each, beat) for each in rounds if each.status in ACTIVE and (beat := self._beat(each)) is not None
+            ]
+            deadline = time.monotonic() + WATCH_SECONDS
+            while watched and time.monotonic() < deadline:
+                time.sleep(WATCH_SECONDS / 40)
+                if beating := next((each for each, beat in watched if self._beat(each) != beat), None):
+                    raise self._refusal(beating)
+
     def changes(self, rounds: Iterable[Round]) -> dict[int, dict[str, Any]]:
         """Return the fields to change, by number, so that the store says of each round what is so here.
 
@@ -141,25 +161,27 @@ class Whereabouts:
         changes = {}
         for round_ in rounds:
             if not self.at_home and self.is_in_training(round_):
-                raise RoundError(
-                    f"round {round_.number} is training {self.place} in this very directory: use loratui there, or "
-                    f"stop it first"
-                )
+                raise self._refusal(round_)
             if (seen := self.seen(round_)) != round_:
                 changes[seen.number] = {"status": seen.status, "message": seen.message, "process": seen.process}
         return changes
 
     def is_in_training(self, round_: Round) -> bool:
-        """Return True if another machine or user, who shares this very directory, trains the round now."""
+        """Return True if another machine or user, who shares this very directory, seems to train the round now."""
+        if not self._is_shared or round_.status not in ACTIVE or (beat := self._beat(round_)) is None:
+            return False
+        return abs(time.time() - beat / 1e9) < FRESH_SECONDS
+
+    @property
+    def _is_shared(self) -> bool:
         recorded = self._recorded
-        shared = not self._may_lock if recorded is None else is_same_directory(recorded, self.here)
-        return shared and round_.status in ACTIVE and has_fresh_heartbeat(self._workspace, round_)
+        return not self._may_lock if recorded is None else is_same_directory(recorded, self.here)
 
+    def _beat(self, round_: Round) -> int | None:
+        return last_beat(self._workspace.run_dir(round_.id))
 
-def has_fresh_heartbeat(workspace: Workspace, round_: Round) -> bool:
-    """Return True if the engine of a round gave a sign of life within the last minute."""
-    try:
-        age = time.time() - workspace.run_dir(round_.id).heartbeat.stat().st_mtime
-    except OSError:
-        return False
-    return abs(age) < FRESH_SECONDS
+    def _refusal(self, round_: Round) -> RoundError:
+        return RoundError(
+            f"round {round_.number} is training {self.place} in this very directory: use loratui there, or stop it "
+            f"first"
+        )

@@ -124,8 +124,10 @@ class RoundStore:
         Raises:
             RoundError: another machine, which shares the directory, is training a round of it; nothing is changed.
         """
-        if self._whereabouts().is_recorded:
+        if (whereabouts := self._whereabouts()).is_recorded:
             return
+        self.check_writable()
+        whereabouts.check_ended(valid_rounds(self._storage.read()))
         with self._draft() as draft:
             whereabouts = self._whereabouts()
             changes = whereabouts.changes(valid_rounds(self._storage.read()))
@@ -178,6 +180,8 @@ class RoundStore:
         Raises:
             RoundError: the number is unknown, or the status is `forbidden`.
         """
+        self.check_writable()
+        self._whereabouts().check_ended(each for each in valid_rounds(self._storage.read()) if each.number == number)
         with self._draft() as draft:
             round_ = self.get(number)
             if round_.status in forbidden:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -236,22 +239,79 @@ def test_workspace_of_another_machine_is_inert(
     assert (cockpit.store.get(1).status, len(started)) == expected
 
 
-def test_round_that_another_machine_trains_in_this_directory_is_not_trained_twice(
+@pytest.fixture
+def shared(
     workspace: Workspace, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> tuple[Cockpit, Path]:
+    """A directory in which another machine trains round 1, as seen from here, and the heartbeat of its engine."""
     round_ = idle_cockpit.queue(nano_spec)
     idle_cockpit.store.update(1, status=Status.RUNNING)
-    workspace.run_dir(round_.id).heartbeat.touch()
     monkeypatch.setattr(home, "boot_id", lambda: "another boot")
     monkeypatch.setattr(home, "MACHINE_ID", Path("/dev/null"))
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-    started: list[Workspace] = []
-    cockpit = Cockpit(workspace, started.append)
+    monkeypatch.setattr(home, "WATCH_SECONDS", 0.4)
+    heartbeat = workspace.run_dir(round_.id).heartbeat
+    heartbeat.touch()
+    return Cockpit(workspace, refuse_to_start), heartbeat
+
+
+def refuse_to_start(workspace: Workspace) -> None:
+    raise AssertionError(f"a runner was started in {workspace.root}")
+
+
+def test_round_that_another_machine_trains_in_this_directory_is_not_trained_twice(
+    shared: tuple[Cockpit, Path], nano_spec: Spec
+) -> None:
+    cockpit, _ = shared
     cockpit.wake_runner()
-    assert cockpit.store.get(1).status is Status.RUNNING and started == []
+    assert cockpit.store.get(1).status is Status.RUNNING
     with pytest.raises(RoundError, match=r"round 1 is training on .* in this very directory"):
         cockpit.queue(nano_spec)
     assert len(cockpit.store.rounds()) == 1
+
+
+@pytest.mark.parametrize("hours", [-7 * 24, -1, 1])
+@pytest.mark.parametrize("act", ["resume", "queue", "remove"])
+def test_other_machine_whose_clock_differs_keeps_its_round(
+    shared: tuple[Cockpit, Path], nano_spec: Spec, hours: int, act: str, tried: Tried
+) -> None:
+    cockpit, heartbeat = shared
+    acts: dict[str, Callable[[], object]] = {
+        "resume": lambda: cockpit.resume(1),
+        "queue": lambda: cockpit.queue(nano_spec),
+        "remove": lambda: cockpit.remove(1),
+    }
+    before = cockpit.workspace.store_path.read_bytes()
+    is_over = threading.Event()
+
+    def beat() -> None:
+        moment = time.time() + hours * 3600
+        os.utime(heartbeat, (moment, moment))
+
+    def beat_on() -> None:
+        while not is_over.wait(0.05):
+            beat()
+
+    beat()
+    engine = threading.Thread(target=beat_on)
+    engine.start()
+    try:
+        with pytest.raises(RoundError, match=r"round 1 is training on .* in this very directory"):
+            acts[act]()
+    finally:
+        is_over.set()
+        engine.join()
+    lost = cockpit.workspace.store_path.read_bytes() != before
+    tried("F24", "trained by another machine whose clock differs", 1, int(lost))
+    assert not lost
+
+
+def test_round_whose_machine_died_is_resumed_on_another(shared: tuple[Cockpit, Path]) -> None:
+    cockpit, heartbeat = shared
+    os.utime(heartbeat, (1e9, 1e9))
+    cockpit = Cockpit(cockpit.workspace, lambda _: None)
+    assert cockpit.store.get(1).message.startswith("was training ")
+    assert cockpit.resume(1).status is Status.QUEUED
 
 
 def test_engine_of_a_copy_is_not_in_the_original(scene: Scene) -> None:

@@ -198,7 +198,8 @@ class Cockpit:
 
     def trash(self) -> list[Removed]:
         """Return the rounds in the trash, the last removed one first."""
-        return sorted(self.store.removed(), key=lambda removed: -removed.removed)
+        now = time.time()
+        return sorted((each.corrected(now) for each in self.store.removed()), key=lambda removed: -removed.removed)
 
     def trash_bytes(self) -> int:
         """Return how much of the disk the trash occupies."""

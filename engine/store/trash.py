@@ -46,20 +46,27 @@ class Removed(Struct, frozen=True):
 
     @property
     def expires(self) -> float:
-        """When it is deleted for good, in seconds since the epoch; not by itself before a wrong time is corrected."""
-        return self.removed + TRASH_SECONDS if self.removed >= (self.created or 0.0) else float("inf")
+        """When its week is over, in seconds since the epoch."""
+        return self.removed + TRASH_SECONDS
 
     def is_due(self, now: float) -> bool:
         """Return True if its week is over, and was so when an app started a day ago or earlier."""
         return self.expires <= now and self.overdue is not None and self.overdue + NOTICE_SECONDS <= now
 
     def corrections(self, now: float) -> dict[str, float | None]:
-        """Return what is to be stored if the clock was wrong when it was removed, or if its week is over by now."""
+        """Return what is to be stored if the clock was wrong when it was removed, or if its week is over by now.
+
+        A round that was queued in the future says nothing of when it was removed.
+        """
         if self.removed > now or self.removed < (self.created or 0.0) <= now:
             return {"removed": now, "overdue": None}
         if self.expires <= now and (self.overdue is None or self.overdue > now):
             return {"overdue": now}
         return {}
+
+    def corrected(self, now: float) -> Removed:
+        """Return what `corrections` makes of it."""
+        return msgspec.structs.replace(self, **self.corrections(now))
 
 
 def run_bytes(workspace: Workspace, removed: Removed) -> int:

@@ -366,6 +366,22 @@ def test_week_of_a_round_deleted_while_the_clock_was_wrong_begins_when_that_is_s
         assert bool(idle_cockpit.trash()) == bool(run_dirs(idle_cockpit)) == remains, days
 
 
+def test_round_queued_while_the_clock_was_ahead_stays_in_the_trash_for_a_week(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + 400 * 86400)
+        removed = idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(removed.number)
+    for days, remains in ((6.9, True), (7.1, True), (8.2, False)):
+        monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
+        (listed,) = idle_cockpit.trash()
+        assert listed.expires == pytest.approx(now + 7 * 86400, abs=60)
+        idle_cockpit.purge_trash()
+        assert bool(idle_cockpit.trash()) == bool(run_dirs(idle_cockpit)) == remains, days
+
+
 def test_rebuild_brings_no_removed_round_back(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     remaining, removed = idle_cockpit.queue(nano_spec), idle_cockpit.queue(nano_spec)
     idle_cockpit.remove(removed.number)
@@ -518,7 +534,9 @@ def test_note_that_is_no_text_is_refused(idle_cockpit: Cockpit, nano_spec: Spec)
     assert content(idle_cockpit) == before
 
 
-def test_note_leaves_what_a_newer_version_wrote(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+def test_note_leaves_what_a_newer_version_wrote(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = idle_cockpit.workspace.run_dir(idle_cockpit.queue(nano_spec).id).spec
     document = json.loads(file.read_bytes())
     document["tags"] = ["from", "tomorrow"]
@@ -528,6 +546,8 @@ def test_note_leaves_what_a_newer_version_wrote(idle_cockpit: Cockpit, nano_spec
     for path in (stale, fresh):
         path.touch()
     os.utime(stale, (0, 0))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86400)  # the clock of another machine wrote `fresh`
     idle_cockpit.annotate(1, note="why")
     assert (stale.exists(), fresh.exists()) == (False, True)
     assert json.loads(file.read_bytes()) == {**document, "note": "why"}

@@ -76,15 +76,11 @@ def trash_finding(cockpit: Cockpit) -> Iterator[Finding]:
 
 
 def _fields(cockpit: Cockpit, removed: Removed) -> dict[str, object]:
-    expires = removed.expires if removed.expires != float("inf") else None
     return {
         "number": removed.number, "name": removed.name, "id": removed.id, "removed": removed.removed,
-        "expires": expires, "bytes": run_bytes(cockpit.workspace, removed),
+        "expires": removed.expires, "bytes": run_bytes(cockpit.workspace, removed),
     }  # fmt: skip
 
 
 def _moment(seconds: float) -> str:
-    """Write a local time, "you empty it" for no time."""
-    if seconds == float("inf"):
-        return "you empty it"
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

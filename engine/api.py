@@ -261,9 +261,9 @@ class Cockpit:
         round_ = self.store.update(number, **changes)
         if run.spec.is_file():
             try:
-                sweep(run.spec, age_seconds=STALE_SECONDS)
                 queued, fields = read_queued(run)
                 write_atomically(run.spec, encode_queued(msgspec.structs.replace(queued, **changes), fields))
+                sweep(run.spec, changed_before=run.spec.stat().st_mtime - STALE_SECONDS)
             except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
                 raise StoreError(
                     f"the change of round {number} is saved in experiments.json, but not in {run.spec}: "

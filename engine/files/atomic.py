@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -76,16 +76,18 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
-def sweep(path: Path, age_seconds: float = 0.0) -> None:
-    """Remove temporary files of at least `age_seconds` that killed writers of `path` left beside it.
+def sweep(path: Path, changed_before: float = math.inf) -> None:
+    """Remove temporary files that killed writers of `path` left beside it.
 
-    An age of 0 is for a caller that keeps other writers out.
+    Args:
+        changed_before: in seconds of the file system's clock, which may differ from this machine's. Without it all are
+            removed, which is for a caller that keeps other writers out.
     """
     for entry in os.scandir(path.parent):
         match = TEMPORARY.fullmatch(entry.name)
         if match is not None and match["name"] == path.name and entry.is_file(follow_symlinks=False):
             with suppress(OSError):
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age_seconds:
+                if entry.stat(follow_symlinks=False).st_mtime < changed_before:
                     os.unlink(entry.path)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from tinydb.storages import Storage
@@ -160,7 +161,7 @@ class AtomicJSONStorage(Storage):
         """Wait until the file has not changed for a moment: an editor or git may be writing it."""
         deadline = time.monotonic() + SETTLE_LIMIT_SECONDS
         while (signature := self.signature()) is not None and time.monotonic() < deadline:
-            age = time.time() - signature[2] / 1e9
+            age = _time_in(self.target.parent) - signature[2] / 1e9
             if not 0 <= age < SETTLE_SECONDS:
                 return
             time.sleep(SETTLE_SECONDS - age)
@@ -173,6 +174,15 @@ class AtomicJSONStorage(Storage):
 
 def _signature(status: os.stat_result) -> Signature:
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _time_in(directory: Path) -> float:
+    """Return the time by the clock of a file system, such as that of another machine, in seconds since the epoch."""
+    try:
+        with TemporaryFile(dir=directory) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # the disk is full
+        return time.time()
 
 
 def _set_aside(target: Path, aside: Path) -> None:

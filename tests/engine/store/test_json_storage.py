@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,20 @@ def test_disk_that_does_not_confirm_a_rename_is_told_and_the_write_stands(
     assert ["input/output error" in notice for notice in store.notices()] == [True]
     add(store)
     assert store.notices() == []
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_file_that_another_program_is_writing_is_waited_for_whatever_the_clock(
+    store: RoundStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    add(store)
+    path = workspace.store_path
+    whole, now = path.read_bytes(), time.time()
+    path.write_bytes(whole[:100])
+    monkeypatch.setattr(time, "time", lambda: now + hours * 3600)  # the file system is another machine's
+    monkeypatch.setattr(time, "sleep", lambda seconds: path.write_bytes(whole))
+    assert len(RoundStore(workspace).rounds()) == 1
+    assert list(workspace.root.glob("*.damaged")) == []
 
 
 def test_own_write_that_changes_nothing_is_not_made(store: RoundStore, workspace: Workspace) -> None:

@@ -204,7 +204,7 @@ class RoundStore:
     def restore(self, number: int) -> Round:
         """Bring a round back from the trash; raises RoundError if it is not there."""
         with self._draft() as draft:
-            return self._to_round(number, move_from_trash(draft, number))
+            return self._whereabouts().seen(self._to_round(number, move_from_trash(draft, number)))
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Delete rounds in the trash for good."""
@@ -292,7 +292,8 @@ class RoundStore:
         put_documents(
             draft.table("rounds"), [Document(document, doc_id=number) for number, document in documents.items()]
         )
-        return {number: self._to_round(number, document) for number, document in documents.items()}
+        seen = self._whereabouts().seen
+        return {number: seen(self._to_round(number, document)) for number, document in documents.items()}
 
     def _to_round(self, number: int, document: Mapping[str, Any]) -> Round:
         return self._located(to_round(number, document))

@@ -114,6 +114,15 @@ def test_looking_at_a_copy_starts_and_ends_nothing(
     scene.let_original_finish()
 
 
+def test_round_changed_in_a_copy_is_not_said_to_be_running(scene: Scene) -> None:
+    cockpit = Cockpit(scene.workspace, start_fake_runner)
+    assert cockpit.annotate(1, note="why").status is Status.INTERRUPTED
+    cockpit.remove(1)
+    assert cockpit.restore(1).status is Status.INTERRUPTED
+    assert scene.nothing_was_started()
+    scene.let_original_finish()
+
+
 def test_copy_cannot_stop_the_original(scene: Scene, tried: Tried) -> None:
     cockpit = Cockpit(scene.workspace, start_fake_runner)
     with pytest.raises(RoundError, match=r"round 1 is interrupted .*was training .*: resume it to train it here"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from textual import work
+from textual.binding import Binding
 from textual.filter import Monochrome
 
 from tui.message_app import MessageApp
@@ -12,6 +13,7 @@ from tui.screens.dialogs.help import HelpScreen
 from tui.settings.bindings import actions_on, clashes_on, readable
 from tui.settings.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
 from tui.settings.themes import THEMES, without_colours
+from tui.terminal.console import has_characters_of
 from tui.terminal.driver import TerminalDriver
 from tui.terminal.filters import NoColours
 from tui.widgets.key_footer import KeyFooter
@@ -72,6 +74,11 @@ class ConfiguredApp(MessageApp):
     def _add_problems(self, sentences: list[str]) -> None:
         self.problems += [text for text in sentences if text not in self.problems]
         self.problems_found()
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Return a key as the footer shows it, in words if the terminal has no sign for it."""
+        shown = super().get_key_display(binding)
+        return shown if has_characters_of(shown) else binding.key
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy `text` as Textual does, but also through tmux and GNU screen."""

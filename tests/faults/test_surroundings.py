@@ -203,7 +203,7 @@ def test_app_works(name: str, reference_workspace: Workspace, tried: Tried, monk
         monkeypatch.setenv(variable, value) if value else monkeypatch.delenv(variable, raising=False)
     command = shlex.join([*surrounding.prefix, LORATUI, str(reference_workspace.root)])
     with Terminal(["/bin/sh", "-c", f"{surrounding.before}exec {command}"], reference_workspace.root) as terminal:
-        terminal.wait_for("5 rounds", "4x8" if name == "ASCII" else "4×8")
+        terminal.wait_for("5 rounds", *(("4x8", "enter Open") if name == "ASCII" else ("4×8", "⏎ Open")))
         terminal.type("n")
         terminal.wait_for("Start the new round from", "clone of round 5")
         if name == "ASCII":

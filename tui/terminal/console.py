@@ -18,7 +18,10 @@ from rich.segment import Segment
 from engine.errors import FileError, reason_of
 from engine.text.sanitize import clean, clean_line, escape_beyond_ascii
 
-__all__ = ["CELL_BY_CELL", "PlainConsole", "clean", "clean_line", "flush_output", "open_outputs", "say", "say_json"]
+__all__ = [
+    "CELL_BY_CELL", "PlainConsole", "clean", "clean_line", "flush_output", "has_characters_of", "open_outputs", "say",
+    "say_json",
+]  # fmt: skip
 
 PIPE_CELLS = 10_000
 IN_WORDS, CELL_BY_CELL = "loratui.in-words", "loratui.cell-by-cell"  # how an encoder spells what its encoding lacks
@@ -61,6 +64,15 @@ def _cell_by_cell(error: UnicodeError) -> tuple[str, int]:
 
 codecs.register_error(IN_WORDS, _in_words)
 codecs.register_error(CELL_BY_CELL, _cell_by_cell)
+
+
+def has_characters_of(text: str) -> bool:
+    """Return True if the terminal's encoding has all characters of `text`."""
+    try:
+        text.encode(getattr(sys.__stderr__, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def open_outputs() -> None:

@@ -214,6 +214,8 @@ class Cockpit:
         to_delete = self.trash() if removed is None else list(removed)
         if not to_delete:
             return []
+        if (runs_dir := self.workspace.runs_dir).is_symlink() and not runs_dir.exists():
+            raise StoreError(f"{runs_dir} is a link to what is not there now: mount its disk, or delete the link")
         self.store.forget(each.number for each in to_delete)
         errors: list[LoratuiError] = []
         for each in to_delete:
@@ -231,7 +233,7 @@ class Cockpit:
         A front end calls it when it starts, never when it ends: a terminal that dies must not delete anything. Nor may
         a clock that is far ahead today, so the first call after the week only notes it, and one a day later deletes.
         """
-        if not self.readonly and self.store.is_at_home():
+        if not self.readonly and self.store.is_at_home() and self.workspace.runs_dir.exists():
             self.store.redate_removed()
             self.empty_trash([removed for removed in self.store.removed() if removed.is_due(time.time())])
 

@@ -48,15 +48,18 @@ def make_directory(path: Path, mode: int = 0o777, *, parents: bool = False) -> N
     """Make a directory that may exist, with `parents` also those above it; what root makes becomes the owner's.
 
     Raises:
-        OSError: it cannot be made, or something else is in its place.
+        OSError: it cannot be made, or something else is in its place, such as a link to a disk that is not mounted.
     """
     if parents and not path.parent.is_dir():
         make_directory(path.parent, parents=True)
     try:
         path.mkdir(mode)
-    except FileExistsError:
+    except FileExistsError as error:
+        if path.is_symlink() and not path.exists():
+            reason = f"{path.name} is a link to what is not there now, such as a disk that is not mounted"
+            raise FileNotFoundError(errno.ENOENT, reason, str(path)) from error
         if not path.is_dir():
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, f"{path.name} is not a directory", str(path)) from error
     else:
         hand_over(path)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from engine.api import Cockpit
 from engine.chat.conversation import Chat, ChatAnswer, Exchange, Speaker
 from engine.chat.history import ChatFile, append_example
 from engine.compare.extra_evaluations import write_evaluation
+from engine.errors import LoratuiError
 from engine.files.atomic import write_atomically
 from engine.files.directories import write_directory
 from engine.files.paths import Workspace
@@ -154,6 +156,29 @@ def test_link_to_runs_is_followed_everywhere(
     lost = (large / round_.id).exists()
     tried("F32", "trained, annotated, deleted and restored behind a link", 1, int(lost))
     assert not lost and cockpit.rebuild()[0] == 0
+
+
+def test_link_to_runs_whose_disk_is_not_mounted_is_named_and_loses_nothing(
+    workspace: Workspace, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    tried: Tried,
+) -> None:  # fmt: skip
+    large = tmp_path / "large"
+    large.mkdir()
+    workspace.runs_dir.symlink_to(large)
+    removed = idle_cockpit.queue(nano_spec)
+    idle_cockpit.remove(removed.number)
+    large.rename(tmp_path / "elsewhere")
+    for act in (lambda: idle_cockpit.queue(nano_spec), idle_cockpit.empty_trash, idle_cockpit.share):
+        with pytest.raises(LoratuiError, match="is a link to what is not there now"):
+            act()
+    now = time.time()
+    for days in (7.1, 8.2):
+        monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
+        idle_cockpit.purge_trash()
+    (tmp_path / "elsewhere").rename(large)
+    lost = idle_cockpit.restore(removed.number) != removed or not workspace.run_dir(removed.id).spec.is_file()
+    tried("F32", "deleted for good behind a link to a disk that is not mounted", 1, int(lost))
+    assert not lost
 
 
 def test_access_control_list_is_kept(tmp_path: Path, tried: Tried) -> None:

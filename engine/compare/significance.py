@@ -45,9 +45,10 @@ def verdicts(workspace: Workspace, rounds: Sequence[Round]) -> list[Verdict]:
 
 
 def _against(first: Round, before: Scores | None, second: Round, after: Scores | None) -> Verdict:
-    for round_, scores in ((first, before), (second, after)):
+    for round_ in (first, second):
         if round_.result.perplexity is None:
             return no_perplexity(round_)
+    for round_, scores in ((first, before), (second, after)):
         if scores is None:
             return no_scores(round_)
     assert before is not None and after is not None

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.compare.columns import not_finite
 from engine.compare.comparability import moved, why_incomparable
+from engine.spec.held_out import holds_nothing_out
 from engine.spec.round import Round, Status
 from engine.text.humanize import format_perplexity, name_rounds
 
@@ -52,6 +53,9 @@ def movement(first: Round, second: Round) -> str:
 
 def no_perplexity(round_: Round) -> Verdict:
     """Return the verdict on two rounds of which this one was not measured."""
+    if holds_nothing_out(round_.spec.data):
+        reason = f"round {round_.number} held out no rows (data.eval_fraction 0)"
+        return Verdict(NOT_COMPARABLE, f"{reason}, so it cannot be compared", f"not comparable, as {reason}")
     return Verdict(sentence=f"round {round_.number} has no perplexity to compare")
 
 

@@ -5,7 +5,7 @@ The engine reads local files through the same functions: it trains on the rows t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
@@ -13,14 +13,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import msgspec
+
 from engine.dataset.formats import detect, read_record
 from engine.dataset.readers import file_version, local_data_file, local_path, read_records
-from engine.dataset.rows import DetectedFormat, Row, RowCount, RowProblem, Rows, Unusable
+from engine.dataset.rows import Conversation, DetectedFormat, PlainText, Row, RowCount, RowProblem, Rows, Unusable
 from engine.dataset.templates import as_conversation, needs_chat_template, refusal
 from engine.errors import DatasetError, SpecError, reason_of
 from engine.spec.schema import DataFormat, DataSpec
 
-__all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "usable_rows"]
+__all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "rendered_alike", "usable_rows"]
 
 LOOKED_AT = 20  # first rows, from which the format is detected
 _counting = Lock()
@@ -65,6 +67,19 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
     if notes.as_conversations:
         usable = [as_conversation(row) for row in usable]
     return Rows(notes.added_to(detected), tuple(usable), tuple(problems))
+
+
+def rendered_alike(sets: Sequence[Rows], data: DataSpec) -> list[Rows]:
+    """Return the sets; if `auto` reads the rows of one as conversations, so it does those of the others."""
+    has_conversations = any(isinstance(row, Conversation) for rows in sets for row in rows.usable)
+    if data.prompt_template != "auto" or not has_conversations:
+        return list(sets)
+    return [
+        msgspec.structs.replace(
+            rows, usable=tuple(row if isinstance(row, PlainText) else as_conversation(row) for row in rows.usable)
+        )
+        for rows in sets
+    ]
 
 
 def count_rows(file: Path, data: DataSpec) -> RowCount:

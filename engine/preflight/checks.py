@@ -9,15 +9,17 @@ from msgspec import Struct
 from engine.dataset.load import check_source, count_rows, local_data_file
 from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
-from engine.errors import SpecError
+from engine.errors import LoratuiError, SpecError
 from engine.preflight.base_model import check_model, local_model_dir, read_config
 from engine.preflight.target_modules import check_experts, check_expression_in
 from engine.spec.fields import format_value
+from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import Spec, TrainSpec
+from engine.spec.schema import DataSpec, Spec, TrainSpec
 
 MANY_CHECKPOINTS = 20
+NOTHING_HELD_OUT = "data.eval_fraction is 0: no perplexity is measured, so the round cannot be compared with others"
 
 
 class Preflight(Struct, frozen=True):
@@ -39,15 +41,16 @@ def check(spec: Spec) -> Preflight:
     """
     check_pissa_precision(spec, spec.model.dtype)
     check_4_bits(spec)
-    check_source(spec.data)
-    file = local_data_file(spec.data.path)
-    rows = count_rows(file, spec.data) if file is not None else None
+    check_held_out(spec)
+    rows = _count(spec.data)
+    own_set = held_out_set(spec.data)
+    held_out_rows = _count_held_out(own_set) if own_set is not None else None
     check_model(spec)
     if (directory := local_model_dir(spec.model.path)) is not None:
         check_experts(spec.lora, read_config(directory))
         check_expression_in(directory, spec.lora)
     number = rows.usable if rows is not None else spec.data.samples
-    plan = make_plan(spec, number)
+    plan = make_plan(spec, number, held_out_rows)
     if plan.train_samples == 0:
         raise SpecError(
             f"data.eval_fraction is {spec.data.eval_fraction}: none of {number} rows would be left to train on: set it "
@@ -56,6 +59,22 @@ def check(spec: Spec) -> Preflight:
         )
     data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
     return Preflight(plan, (*filter(None, data_warnings), *plan_warnings(spec, plan)), rows)
+
+
+def _count(data: DataSpec) -> RowCount | None:
+    """Count the rows of local data; None for a dataset of the hub."""
+    check_source(data)
+    file = local_data_file(data.path)
+    return count_rows(file, data) if file is not None else None
+
+
+def _count_held_out(data: DataSpec) -> int | None:
+    """Return the number of rows in a held-out set of its own, None if it is unknown."""
+    try:
+        rows = _count(data)
+    except LoratuiError as error:
+        raise name_held_out_field(error) from error
+    return rows.usable if rows is not None else data.samples
 
 
 def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
@@ -76,6 +95,8 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
             f"{format_value(spec.train.warmup_steps)} is used only with constant_with_warmup, linear or cosine"
         )
     warnings.extend(_checkpoint_warnings(spec.train, plan))
+    if holds_nothing_out(spec.data):
+        warnings.append(NOTHING_HELD_OUT)
     patience, evaluations = spec.train.early_stopping_patience, plan.evaluations
     if patience is not None and evaluations is not None and patience >= evaluations:
         warnings.append(

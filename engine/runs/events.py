@@ -74,7 +74,9 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
         model_revision: the commit of a model from the hub.
         weights: SHA-256 over the names and SHA-256s of the base model's safetensors files.
         data: SHA-256 of the data file; None for a dataset of the hub, whose rows the next two identify.
-        train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised.
+        held_out_data: SHA-256 of the file of a held-out set of its own.
+        train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised; "" if
+            no rows are held out.
         libraries: versions by name, Python's too.
         device: the product name of the device.
         driver: versions of the NVIDIA driver and of CUDA.
@@ -85,6 +87,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
     model_revision: str | None = None
     weights: str | None = None
     data: str | None = None
+    held_out_data: str | None = None
     train_rows: str = ""
     held_out_rows: str = ""
     libraries: dict[str, str] = {}

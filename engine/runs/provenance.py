@@ -87,6 +87,7 @@ def provenance_lines(provenance: Provenance) -> list[tuple[str, str]]:
         "model revision": provenance.model_revision,
         "weights": provenance.weights,
         "data": provenance.data,
+        "held-out data": provenance.held_out_data,
         "training rows": provenance.train_rows,
         "held-out rows": provenance.held_out_rows,
         "device": provenance.device,

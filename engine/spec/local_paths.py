@@ -14,7 +14,7 @@ DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz",
 
 
 def looks_local(path: str) -> bool:
-    """Return True if a `model.path` or `data.path` means a local path rather than a name on the hub."""
+    """Return True if the path of a model or of data means a local one rather than a name on the hub."""
     return path.startswith((".", "/", "~")) or path.lower().endswith(DATA_SUFFIXES) or path.count("/") > 1
 
 
@@ -30,7 +30,7 @@ def with_portable_paths(spec: Spec, root: Path) -> Spec:
 
 def with_located_paths(spec: Spec, root: Path) -> Spec:
     """Undo `with_portable_paths` for a workspace that is at `root` now."""
-    paths = spec.model.path, spec.data.path
+    paths = spec.model.path, spec.data.path, spec.data.eval_path or ""
     if not any(path.startswith("./") for path in paths):
         return spec
     return _with_paths(spec, lambda path: os.path.normpath(root / path) if path.startswith("./") else path)
@@ -50,5 +50,9 @@ def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
     return msgspec.structs.replace(
         spec,
         model=msgspec.structs.replace(spec.model, path=change(spec.model.path)),
-        data=msgspec.structs.replace(spec.data, path=change(spec.data.path)),
+        data=msgspec.structs.replace(
+            spec.data,
+            path=change(spec.data.path),
+            eval_path=None if spec.data.eval_path is None else change(spec.data.eval_path),
+        ),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from engine.spec.held_out import held_out_set
 from engine.spec.schema import Spec, TrainSpec
 
 SHOWN = 6
@@ -58,7 +59,8 @@ class Plan(Struct, frozen=True):
     """The numbers that follow from a spec; those that depend on the count of rows are None while it is unknown.
 
     Attributes:
-        train_samples, eval_samples: rows trained on and held out.
+        train_samples, eval_samples: rows trained on and held out; with a held-out set of the hub's only the first may
+            be known.
         effective_batch: rows per optimizer step.
         steps_per_epoch, total_steps: optimizer steps; a partial last batch is a step.
         warmup_steps: steps over which the learning rate rises.
@@ -80,6 +82,8 @@ class Plan(Struct, frozen=True):
         """Count the evaluations on held-out rows: at the end of each epoch, and of the round."""
         if self.total_steps is None or not self.steps_per_epoch:
             return None
+        if self.eval_samples == 0:
+            return 0
         return math.ceil(self.total_steps / self.steps_per_epoch)
 
 
@@ -109,12 +113,17 @@ def plan_checkpoints(train: TrainSpec, steps_per_epoch: int, total_steps: int) -
     return Checkpoints(every, (*halfway, total_steps))
 
 
-def make_plan(spec: Spec, rows: int | None) -> Plan:
-    """Plan `spec` for `rows` usable rows, None if their number is unknown until training."""
+def make_plan(spec: Spec, rows: int | None, held_out_rows: int | None = None) -> Plan:
+    """Plan `spec` for `rows` usable rows, and `held_out_rows` of a held-out set of its own.
+
+    Either is None if it is unknown until training.
+    """
     effective_batch = spec.train.per_device_train_batch_size * spec.train.gradient_accumulation_steps
     if rows is None:
         return Plan(None, None, effective_batch, None, None, None, None)
-    train, held_out = split_sizes(rows, spec.data.eval_fraction)
+    train, held_out = (
+        split_sizes(rows, spec.data.eval_fraction) if held_out_set(spec.data) is None else (rows, held_out_rows)
+    )
     per_epoch = math.ceil(train / effective_batch)
     total = math.ceil(spec.train.num_train_epochs * per_epoch)
     warmup = 0 if spec.train.lr_scheduler_type == "constant" else resolve_warmup(spec.train.warmup_steps, total)

@@ -89,8 +89,51 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "auto"
     samples: Annotated[int, Meta(ge=2, description="Use the first N rows.", extra={"empty": "all"})] | None = None
     eval_fraction: Annotated[
-        float, Meta(gt=0, lt=1, description="Share of the rows held out for perplexity, never trained on.")
+        float,
+        Meta(
+            ge=0,
+            lt=1,
+            description="Share of the rows held out for perplexity, never trained on; 0 holds none out. A held-out set "
+            "of its own takes its place.",
+        ),
     ] = 0.1
+    eval_path: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Held-out set of its own: a file or a hub dataset, or another split of path.",
+                extra={"empty": "none"},
+            ),
+        ]
+        | None
+    ) = None
+    eval_name: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Configuration of the held-out set on the hub.",
+                extra={"empty": "default", "allowed": "the name of a configuration"},
+            ),
+        ]
+        | None
+    ) = None
+    eval_split: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Split of the held-out set on the hub; without eval_path, another one of path.",
+                extra={"empty": "default", "allowed": "the name of a split"},
+            ),
+        ]
+        | None
+    ) = None
+    eval_samples: (
+        Annotated[int, Meta(ge=2, description="Use the first N rows of the held-out set.", extra={"empty": "all"})]
+        | None
+    ) = None
     max_length: Annotated[int, Meta(ge=8, description="Longest row in tokens; longer rows are cut.")] = 512
     supervised_tokens: Annotated[
         Literal["response", "all"],

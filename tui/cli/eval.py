@@ -26,6 +26,7 @@ from engine.compare.extra_evaluations import (
 from engine.errors import RoundError
 from engine.files.paths import current_directory
 from engine.spec.fields import parse_value
+from engine.spec.held_out import held_out_set, holds_nothing_out
 from engine.spec.local_paths import looks_local
 from engine.spec.round import ACTIVE, Round
 from engine.spec.schema import DataSpec
@@ -44,8 +45,9 @@ def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
     trained = round_.spec.data
     part = (trained.name, trained.split) if path == trained.path else (None, None)
     data = msgspec.structs.replace(
-        trained, path=path, name=part[0], split=part[1], samples=options.samples, format="auto"
-    )
+        trained, path=path, name=part[0], split=part[1], samples=options.samples, format="auto",
+        eval_path=None, eval_name=None, eval_split=None, eval_samples=None,
+    )  # fmt: skip
     evaluation = _with_progress(cockpit, round_, data)
     if options.json:
         from engine.report.export import json_text
@@ -78,12 +80,13 @@ def evaluation_table(round_: Round, evaluations: Sequence[EvaluationSummary]) ->
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in EVALUATION_TITLES:
         table.add_column(title, justify="left" if title == "data" else "right")
-    result = round_.result
+    result, data = round_.result, round_.spec.data
     first_row = (
-        f"held out of {round_.spec.data.path}", str(round_.plan.eval_samples or ""),
+        f"held out of {(held_out_set(data) or data).path}", str(round_.plan.eval_samples or ""),
         format_loss(result.eval_loss), format_perplexity(result.perplexity),
         format_interval(interval_of(result.eval_loss_interval)), format_perplexity(result.base_perplexity),
     )  # fmt: skip
-    for cells in (first_row, *map(evaluation_cells, evaluations)):
+    own_rows = () if holds_nothing_out(data) else (first_row,)
+    for cells in (*own_rows, *map(evaluation_cells, evaluations)):
         table.add_row(*(Text(clean_line(cell)) for cell in cells))
     return table

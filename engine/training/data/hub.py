@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from engine.dataset.load import usable_rows
 from engine.dataset.rows import Rows
 from engine.errors import DatasetError, LoratuiError, SpecError
+from engine.spec.held_out import SPLIT
 from engine.spec.schema import DataSpec
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
-
-SPLIT = "train"
 
 
 def load_from_hub(data: DataSpec) -> Rows:
@@ -32,6 +31,22 @@ def load_from_hub(data: DataSpec) -> Rows:
     except Exception as error:  # the library raises whatever its readers and the network raise
         raise _explained(error, data) from error
     return usable_rows(_records_of(dataset, data.path), data, data.path)
+
+
+def hub_parts(part: Literal["name", "split"], path: str, name: str | None) -> list[str]:
+    """Return the configurations of a dataset, or the splits of its configuration `name`.
+
+    Raises:
+        DatasetError, SpecError: they cannot be listed, or there is no such configuration.
+    """
+    import datasets
+
+    try:
+        if part == "name":
+            return list(datasets.get_dataset_config_names(path))
+        return list(datasets.get_dataset_split_names(path, name))
+    except Exception as error:  # as in `load_from_hub`
+        raise _explained(error, DataSpec(path, name)) from error
 
 
 def _records_of(dataset: Iterable[Any], name: str) -> Iterator[Any]:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.dataset.load import check_source, local_data_file, read_rows
+from engine.dataset.load import check_source, local_data_file, read_rows, rendered_alike
 from engine.dataset.rows import Row, Rows, Unusable
-from engine.errors import DatasetError, ModelError, SpecError
+from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
+from engine.spec.held_out import held_out_set, name_held_out_field
 from engine.spec.plan import split_sizes
 from engine.spec.schema import DataSpec
 from engine.training.data.answer_ends import answer_ends
@@ -54,6 +55,25 @@ def load_rows(data: DataSpec) -> Rows:
     check_source(data)
     file = local_data_file(data.path)
     return read_rows(file, data) if file is not None else load_from_hub(data)
+
+
+def load_sets(data: DataSpec) -> list[Rows]:
+    """Read the rows that `data` names, and after them those of its held-out set if that is a set of its own.
+
+    Under `auto`, both are written by the chat template if one of them is.
+
+    Raises:
+        DatasetError, SpecError: as `load_rows`; what is wrong with the held-out set names its own fields.
+    """
+    rows = load_rows(data)
+    own_set = held_out_set(data)
+    if own_set is None:
+        return [rows]
+    try:
+        held_out = load_rows(own_set)
+    except LoratuiError as error:
+        raise name_held_out_field(error) from error
+    return rendered_alike([rows, held_out], data)
 
 
 @dataclass(frozen=True)

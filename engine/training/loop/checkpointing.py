@@ -22,7 +22,7 @@ from engine.training.model.pissa import WEIGHTS, Tensors, is_pissa, read_plain, 
 from engine.training.runtime.hub_errors import first_line
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-MAY_CHANGE = frozenset({"model.path", "data.path"})
+MAY_CHANGE = frozenset({"model.path", "data.path", "data.eval_path"})
 
 
 class _State(TrainingProgress, frozen=True):

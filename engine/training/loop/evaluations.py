@@ -32,6 +32,8 @@ def measure_base(training: Training) -> None:
 def measure_if_due(training: Training) -> bool:
     """Measure at the end of each epoch and of the round, unless an earlier run did; return whether it was due.
 
+    Without held-out rows nothing is measured.
+
     Raises:
         TrainingError: the eval loss is not finite; the checkpoint of this step, which is useless, is deleted.
         StopRequested: the run has to end.
@@ -52,6 +54,8 @@ def score_answers_once(training: Training, step: int) -> None:
 
 def _measure(training: Training, step: int) -> None:
     history = training.history
+    if not training.held_out:
+        return
     if not any(event.step == step for event in history.evaluations):
         _evaluate(training, step)
     if training.spec.train.sample_tokens and not any(event.step == step for event in history.samples):

@@ -37,15 +37,16 @@ def provenance_of(
     It reads weights and data once more, so it is best run in the background.
     """
     revision = getattr(config, "_commit_hash", None)
-    data = local_data_file(spec.data.path)
+    data, held_out_data = local_data_file(spec.data.path), local_data_file(spec.data.eval_path or spec.data.path)
     train_hashes, held_out_hashes = (list(map(example_hash, rows)) for rows in (train, held_out))
     provenance = Provenance(
         time=time.time(),
         model_revision=revision,
         weights=_weights_hash(spec.model.path, revision),
         data=None if data is None else file_hash(data),
+        held_out_data=None if held_out_data in (None, data) else file_hash(held_out_data),
         train_rows=_hash_of(train_hashes),
-        held_out_rows=_hash_of(held_out_hashes),
+        held_out_rows=_hash_of(held_out_hashes) if held_out else "",
         libraries=library_versions(),
         device=device_name(device),
         driver=_driver(device),

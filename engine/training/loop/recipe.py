@@ -142,22 +142,22 @@ def finish(training: Training) -> None:
     step = training.progress.step
     if step != training.saved_step:
         save(training)
-    chosen = _choose_adapter(training)
-    if chosen.step != step:
-        restore_adapter(training, chosen.step)
-    score_answers_once(training, chosen.step)
-    result = save_final(training, chosen.step)
-    message = _final_message(training, chosen.step)
+    chosen_step = _choose_adapter(training)
+    if chosen_step != step:
+        restore_adapter(training, chosen_step)
+    score_answers_once(training, chosen_step)
+    result = save_final(training, chosen_step)
+    message = _final_message(training, chosen_step)
     training.recorder.append(Finished(time=time.time(), result=result, message=message))
 
 
-def _choose_adapter(training: Training) -> Evaluated:
-    """Return the evaluation of the last adapter, or of the best whose checkpoint is whole."""
-    last = training.history.evaluations[-1]
+def _choose_adapter(training: Training) -> int:
+    """Return the step of the last adapter, or of the best whose checkpoint is whole."""
+    last = training.progress.step
     if training.spec.train.load_best_model_at_end:
         for candidate in training.history.best_first():
-            if candidate.step == last.step or is_valid(training.run.checkpoint(candidate.step)):
-                return candidate
+            if candidate.step == last or is_valid(training.run.checkpoint(candidate.step)):
+                return candidate.step
             training.recorder.warn(f"checkpoint-{candidate.step}, with a lower eval loss, is damaged and is skipped")
     return last
 

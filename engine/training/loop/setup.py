@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -13,11 +14,12 @@ from engine.dataset.rows import Conversation, Rows
 from engine.errors import SpecError
 from engine.files.paths import RunDir
 from engine.runs.events import Prepared
+from engine.spec.held_out import check_held_out, held_out_set
 from engine.spec.plan import Plan, make_plan
 from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes
 from engine.training.data.token_cache import tokenise_cached
-from engine.training.data.tokenize import Example, TokenisedRows, cut, load_rows, split
+from engine.training.data.tokenize import Example, TokenisedRows, cut, load_sets, split
 from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.provenance import provenance_of
 from engine.training.loop.recorder import Recorder
@@ -47,25 +49,26 @@ def prepare(
         earlier = None
     torch.manual_seed(spec.train.seed)
     recorder.phase("loading")
-    rows = load_rows(spec.data)
+    check_held_out(spec)
+    sets = load_sets(spec.data)
     tokenizer = load_tokenizer(spec.model)
-    tokenising = Background(lambda progress: tokenise_cached(rows.usable, tokenizer, spec.data, progress))
+    tokenising = Background(
+        lambda progress: [tokenise_cached(rows.usable, tokenizer, spec.data, progress) for rows in sets]
+    )
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)
     check_adapter(spec, config)
     base = load_base_model(spec, config, dtype, device)
-    examples = _cut(
-        rows, tokenising.result(lambda done, total: recorder.phase("tokenising", done, total)), spec, recorder
-    )
-    check_vocabulary(base, int(max(example.tokens.max() for example in examples)), spec.model.path)
-    plan = _plan(spec, len(examples))
-    train, held_out = split(examples, spec.data)
+    tokenised = tokenising.result(lambda done, total: recorder.phase("tokenising", done, total))
+    train, held_out = _divide(sets, tokenised, spec, recorder)
+    check_vocabulary(base, int(max(example.tokens.max() for example in (*train, *held_out))), spec.model.path)
+    plan = _plan(spec, train, held_out)
     provenance = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
     model = add_adapter(base, spec)
     _warn_of_unadapted(model, spec, recorder)
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    forward = choose_forward(model, device, dtype, max(map(len, examples)))
+    forward = choose_forward(model, device, dtype, max(map(len, (*train, *held_out))))
     budget = _choose_budget(spec, forward, train, plan, earlier)
     if device.type == "cpu":
         keep_freed_memory()  # after the measurement, which would not see retained memory
@@ -73,7 +76,7 @@ def prepare(
         spec, plan, run, recorder, tokenizer, forward, budget, train, held_out, optimizer, scaler, provenance
     )
     # The name decides in which template the round is talked to.
-    _record_prepared(training, "messages" if isinstance(rows.usable[0], Conversation) else rows.format.name)
+    _record_prepared(training, "messages" if isinstance(sets[0].usable[0], Conversation) else sets[0].format.name)
     return training
 
 
@@ -89,9 +92,11 @@ def _warn_of_unadapted(model: torch.nn.Module, spec: Spec, recorder: Recorder) -
         )
 
 
-def _plan(spec: Spec, rows: int) -> Plan:
-    """Return the plan of a round over `rows` rows; raises SpecError if none of them is left to train on."""
-    plan = make_plan(spec, rows)
+def _plan(spec: Spec, train: Sequence[Example], held_out: Sequence[Example]) -> Plan:
+    """Return the plan of a round over these rows; raises SpecError if none is left to train on."""
+    own_set = held_out_set(spec.data) is not None
+    rows = len(train) + (0 if own_set else len(held_out))
+    plan = make_plan(spec, rows, len(held_out))
     if not plan.train_samples:
         raise SpecError(
             f"data.eval_fraction is {spec.data.eval_fraction}: none of {rows} rows would be left to train on: set it "
@@ -118,14 +123,23 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
     return budget
 
 
-def _cut(rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:
-    """Return the examples that can be trained on; warn of those that cannot, or are cut."""
-    recorder.log("; ".join([f"data: {rows.format}, {len(rows.usable):,} usable", *rows.format.remarks()]))
-    if (warning := rows.warning()) is not None:
-        recorder.warn(warning)
+def _divide(
+    sets: Sequence[Rows], tokenised: Sequence[TokenisedRows], spec: Spec, recorder: Recorder
+) -> tuple[list[Example], list[Example]]:
+    """Return the examples to train on and those held out, which are a second set or a part of the only one."""
+    examples = _cut("data", sets[0], tokenised[0], spec, recorder)
+    if len(sets) == 1:
+        return split(examples, spec.data)
+    return examples, _cut("held-out set", sets[1], tokenised[1], spec, recorder)
+
+
+def _cut(name: str, rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:
+    """Return the examples of the set of this name that can be used; warn of those that cannot, or are cut."""
+    recorder.log("; ".join([f"{name}: {rows.format}, {len(rows.usable):,} usable", *rows.format.remarks()]))
     cut_examples = cut(tokenised.examples, spec.data.max_length)
-    for warning in (*tokenised.warnings, *cut_examples.warnings(spec.data.max_length)):
-        recorder.warn(warning)
+    for warning in (rows.warning(), *tokenised.warnings, *cut_examples.warnings(spec.data.max_length)):
+        if warning is not None:
+            recorder.warn(warning if name == "data" else f"{name}: {warning}")
     return cut_examples.examples
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from engine.compare.columns import measured_text
 from engine.files.paths import RunDir
 from engine.spec.fields import describe_value, flatten, spec_fields
+from engine.spec.held_out import holds_nothing_out
 from engine.spec.local_paths import looks_local
 from engine.spec.round import Result
 from engine.spec.schema import Spec
@@ -34,6 +35,7 @@ base = AutoModelForCausalLM.from_pretrained("{base}"{option})
 model = PeftModel.from_pretrained(base, adapter)
 tokenizer = AutoTokenizer.from_pretrained(adapter)
 ```"""
+PATHS = ("model.path", "data.path", "data.eval_path")
 IN_4BIT = ', quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")'
 
 
@@ -66,13 +68,18 @@ def model_card(spec: Spec, names: RoundNames, result: Result, step: int, total_s
         "## Use",
         _loading(spec, base),
         "## Results",
-        f"These are the results of the adapter after step {step} of {total_steps} on rows held out of training. The "
-        f"perplexity is exp(Σ token NLL ÷ supervised tokens).",
+        f"These are the results of the adapter after step {step} of {total_steps}. {_measurement(spec)}",
         _results(result),
         "## Settings",
         _settings(spec),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _measurement(spec: Spec) -> str:
+    if holds_nothing_out(spec.data):
+        return "No rows were held out of training, so no perplexity was measured."
+    return "The perplexity is exp(Σ token NLL ÷ supervised tokens), over rows held out of training."
 
 
 def public_name(path: str) -> str:
@@ -131,6 +138,7 @@ def _results(result: Result) -> str:
 
 
 def _settings(spec: Spec) -> str:
-    values = flatten(spec) | {"model.path": public_name(spec.model.path), "data.path": public_name(spec.data.path)}
+    values = flatten(spec)
+    values |= {key: public_name(values[key]) for key in PATHS if values[key] is not None}
     rows = [[f"`{key}`", escape_markdown(describe_value(key, values[key]))] for key in spec_fields()]
     return markdown_table(["setting", "value"], rows)

@@ -77,7 +77,8 @@ def _go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:
 
     They would retry each file for some twenty seconds. Behind a proxy only they can find out.
     """
-    if local_model_dir(model.path) is not None and (data is None or local_data_file(data.path) is not None):
+    paths = () if data is None else (data.path, data.eval_path or data.path)
+    if local_model_dir(model.path) is not None and all(local_data_file(path) is not None for path in paths):
         os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is needed from the hub
     elif not any(os.environ.get(name) for name in PROXIES) and not _answers():
         os.environ["HF_HUB_OFFLINE"] = "1"

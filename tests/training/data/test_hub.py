@@ -12,9 +12,10 @@ import pytest
 
 from engine.dataset.rows import PlainText
 from engine.errors import DatasetError, SpecError
+from engine.spec.held_out import held_out_set
 from engine.spec.schema import DataSpec
-from engine.training.data.hub import load_from_hub
-from engine.training.data.tokenize import load_rows
+from engine.training.data.hub import hub_parts, load_from_hub
+from engine.training.data.tokenize import load_rows, load_sets
 
 CONFIGS = """\
 ---
@@ -73,6 +74,33 @@ def test_what_the_dataset_has_is_listed(dataset: str, settings: Any, key: str, m
     with pytest.raises(SpecError) as caught:
         load_from_hub(DataSpec(path=dataset, **settings))
     assert (caught.value.message, caught.value.key) == (message.format(dataset), key)
+
+
+def test_configurations_and_splits_are_listed(dataset: str) -> None:
+    assert hub_parts("name", dataset, None) == ["main", "other"]
+    assert hub_parts("split", dataset, "main") == ["train_sft", "test_sft"]
+    with pytest.raises(SpecError, match=r"data.name is empty, but .* has main, other: set it to one of these"):
+        hub_parts("split", dataset, None)
+    with pytest.raises(DatasetError, match=r"data.path is '/no/such': "):
+        hub_parts("name", "/no/such", None)
+
+
+def test_held_out_set_is_another_split_of_the_dataset(dataset: str) -> None:
+    data = DataSpec(path=dataset, name="main", split="train_sft", eval_split="test_sft")
+    own_set = held_out_set(data)
+    assert own_set is not None
+    rows = load_from_hub(own_set).usable
+    assert [row.text for row in rows if isinstance(row, PlainText)] == ["b0", "b1"]
+
+
+def test_wrong_split_of_the_held_out_set_is_named_by_its_field(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.training.data.tokenize.local_data_file", lambda path: None)  # as if it were on the hub
+    monkeypatch.setattr("engine.dataset.load.local_data_file", lambda path: None)
+    data = DataSpec(path=dataset, name="main", split="train_sft", eval_split="test")
+    with pytest.raises(SpecError) as caught:
+        load_sets(data)
+    message = f"data.eval_split is test, but {dataset} has train_sft, test_sft: set it to one of these"
+    assert (caught.value.message, caught.value.key) == (message, "data.eval_split")
 
 
 def test_row_that_python_cannot_hold_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.compare.comparability import incomparable_reasons, why_incomparable
+from engine.compare.comparability import incomparable_reasons, numbers_by_reason
 from engine.compare.verdict import (
     NOT_COMPARABLE,
     UNKNOWN,
@@ -39,7 +39,7 @@ def verdict_lines(rounds: Sequence[Round], verdicts: Sequence[Verdict], most: in
 def _is_shown(first: Round, round_: Round, verdict: Verdict) -> bool:
     """Return False without a verdict, or if a line of `incomparable_reasons` says the same."""
     if verdict.word in (NOT_COMPARABLE, UNKNOWN):
-        return not why_incomparable(first, round_)
+        return not numbers_by_reason([round_], first)
     return bool(verdict.word)
 
 

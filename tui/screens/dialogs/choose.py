@@ -1,4 +1,4 @@
-"""A dialog to choose one of several options, each with a title and a line below it."""
+"""A dialog to choose one of several options, each with a title and, if it has a description, a line below it."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class ChooseScreen(ModalScreen[int | None], CurrentSize):
 
 
 def _describe(title: str, description: str) -> Content:
-    return Content.assemble(
-        (clean_line(title[:MAX_CHARACTERS]), "bold"), "\n", clean_line(description[:MAX_CHARACTERS])
-    )
+    bold_title = (clean_line(title[:MAX_CHARACTERS]), "bold")
+    if not description:
+        return Content.assemble(bold_title)
+    return Content.assemble(bold_title, "\n", clean_line(description[:MAX_CHARACTERS]))

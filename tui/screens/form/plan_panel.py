@@ -45,7 +45,8 @@ def plan_lines(spec: Spec, plan: Plan) -> list[str]:
     )
     if plan.total_steps is None:
         return [f"rows and steps are known once the data is loaded · {batch}", *_checkpoints(spec, plan)]
-    rows = f"{plan.train_samples:,} rows to train on · {plan.eval_samples:,} held out · {batch}"
+    held_out = "none" if plan.eval_samples == 0 else f"{plan.eval_samples:,}" if plan.eval_samples else "a set"
+    rows = f"{plan.train_samples:,} rows to train on · {held_out} held out · {batch}"
     share = 100 * (plan.warmup_share or 0)
     steps = (
         f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch · "

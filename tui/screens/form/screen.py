@@ -28,12 +28,13 @@ from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
 from tui.pollers import pause
 from tui.screens.dialogs.confirm import confirm
 from tui.screens.form.form_draft import FORM, NAME, NOTE, changed_texts, form_texts
+from tui.screens.form.hub_parts import offer_hub_parts
 from tui.screens.form.modules import offer_modules
 from tui.screens.form.note_area import NoteArea
 from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.save_preset import save_as_preset
-from tui.screens.form.spec_form import SpecForm, control_id
+from tui.screens.form.spec_form import MODULES_KEY, SpecForm, control_id
 from tui.screens.form.start_from import Origin
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean, clean_line
@@ -256,11 +257,14 @@ class EditScreen(WorkspaceScreen):
         left_out = f"; left out: {' '.join(line.left_out)}" if line.left_out else ""
         self.post_message(ActionDone(message + left_out))
 
-    @on(SpecForm.ModulesWanted)
-    def _list_modules(self, event: SpecForm.ModulesWanted) -> None:
+    @on(SpecForm.ListWanted)
+    def _list_choices(self, event: SpecForm.ListWanted) -> None:
         form = self.query_one(SpecForm)
-        path = form.query_one(f"#{control_id('model.path')}", SanitizedInput).text.strip()
-        offer_modules(self, form, str(Path(self._directory, path)) if looks_local(path) else path, event.text)
+        if event.key != MODULES_KEY:
+            offer_hub_parts(self, form, event.key)
+            return
+        path = form.text("model.path").strip()
+        offer_modules(self, form, str(Path(self._directory, path)) if looks_local(path) else path, form.text(event.key))
 
     async def action_save_preset(self) -> None:
         """Save the settings as a preset, or go to the first wrong field."""

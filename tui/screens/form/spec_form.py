@@ -27,6 +27,7 @@ SECTION_TITLES = {
     "generation": "scored answers (transformers)",
 }  # fmt: skip
 MODULES_KEY = "lora.target_modules"
+LISTED_KEYS = (MODULES_KEY, "data.name", "data.split", "data.eval_name", "data.eval_split")
 NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
 
 
@@ -77,7 +78,7 @@ class FieldRow(Widget):
         """Return the text to the right of the field."""
         if self.has_class("-changed"):
             return Content.styled(f"● was {clean_line(self._original) or self.field.empty}", "$text-warning")
-        return Content.styled("enter: choose" if self.field.key == MODULES_KEY else "", "$text-muted")
+        return Content.styled("enter: choose" if self.field.key in LISTED_KEYS else "", "$text-muted")
 
     def judge(self, text: str) -> None:
         """Take `text` as the field's value, and mark the field if that is changed or wrong."""
@@ -142,7 +143,7 @@ class SpecForm(VerticalScroll, can_focus=False):
             "enter",
             "Choose, or next",
             show=False,
-            tooltip="In target_modules, list the model's modules; elsewhere, go to the next field",
+            tooltip="List what target_modules, name or split may be; elsewhere, go to the next field",
             priority=True,
             id="form.enter",
         ),
@@ -160,12 +161,12 @@ class SpecForm(VerticalScroll, can_focus=False):
     class Edited(Message):
         """A value changed."""
 
-    class ModulesWanted(Message):
-        """The person wants the list of the model's modules; `text` is what the field holds."""
+    class ListWanted(Message):
+        """The person wants a list of what the field of this key may hold."""
 
-        def __init__(self, text: str) -> None:
+        def __init__(self, key: str) -> None:
             super().__init__()
-            self.text = text
+            self.key = key
 
     class Explained(Message):
         """The person entered a field."""
@@ -215,6 +216,10 @@ class SpecForm(VerticalScroll, can_focus=False):
     def focus_field(self, key: str) -> None:
         self.query_one(f"#{control_id(key)}").focus()
 
+    def text(self, key: str) -> str:
+        """Return what the field of `key` holds, valid or not."""
+        return next(row.text for row in self.rows if row.field.key == key)
+
     def fill(self, key: str, text: str) -> None:
         """Put `text` into a field.
 
@@ -252,10 +257,11 @@ class SpecForm(VerticalScroll, can_focus=False):
                 self.post_message(self.Edited())
 
     def action_enter(self) -> None:
-        """Ask for the list of modules in target_modules; anywhere else, go to the next field."""
+        """Ask for the list of a field that has one; anywhere else, go to the next field."""
         focused = self.screen.focused
-        if isinstance(focused, SanitizedInput) and focused.id == control_id(MODULES_KEY):
-            self.post_message(self.ModulesWanted(focused.text))
+        key = next((key for key in LISTED_KEYS if focused is not None and focused.id == control_id(key)), None)
+        if key is not None:
+            self.post_message(self.ListWanted(key))
         else:
             self.screen.focus_next()
 

@@ -15,6 +15,7 @@ from engine.compare.columns import format_loss, measured_text, not_finite
 from engine.runs.events import Evaluated
 from engine.runs.snapshot import RunSnapshot
 from engine.spec.fields import format_value
+from engine.spec.held_out import holds_nothing_out
 from engine.spec.round import ACTIVE, Round, Status
 from engine.text.humanize import format_bytes, format_count, format_duration, format_perplexity
 from tui.settings.themes import HELD_OUT_COLOUR, TRAIN_COLOUR
@@ -127,7 +128,8 @@ class RunFigures(CachedText):
             )
         )
         if not run.evaluations:
-            lines.append(Content.styled(_result_line(round_) or "not yet measured", "$text-muted"))
+            unmeasured = "no rows are held out" if holds_nothing_out(round_.spec.data) else "not yet measured"
+            lines.append(Content.styled(_result_line(round_) or unmeasured, "$text-muted"))
         for evaluation in self._shown(run.evaluations):
             name = "base" if evaluation.step == 0 else f"step {evaluation.step:,}"
             loss, perplexity = (measured_text(evaluation, kind) or NO_NUMBER for kind in ("eval_loss", "perplexity"))

@@ -28,6 +28,7 @@ OTHER_VALUES = {
     "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
     "data.format": "alpaca", "data.name": "", "data.split": "",
     "data.prompt_template": r"Q: {prompt}\nA:", "data.samples": "30", "data.eval_fraction": "0.25",
+    "data.eval_path": "e.jsonl", "data.eval_name": "", "data.eval_split": "", "data.eval_samples": "4",
     "data.max_length": "48", "data.supervised_tokens": "all", "data.reasoning": "shown", "data.seed": "7",
     "lora.r": "16", "lora.lora_alpha": "64", "lora.use_rslora": "true", "lora.lora_dropout": "0.05",
     "lora.target_modules": "k_proj, o_proj", "lora.bias": "lora_only", "lora.use_dora": "true",
@@ -60,7 +61,10 @@ def queued_spec(idle_cockpit: Cockpit) -> Callable[[int], Spec]:
 async def test_every_hyperparameter_is_edited_with_the_keyboard(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path
 ) -> None:
-    paths = {"model.path": str(write_model(tmp_path / "m")), "data.path": str(write_rows(tmp_path / "r.jsonl"))}
+    paths = {
+        "model.path": str(write_model(tmp_path / "m")), "data.path": str(write_rows(tmp_path / "r.jsonl")),
+        "data.eval_path": str(write_rows(tmp_path / "e.jsonl")),
+    }  # fmt: skip
     values = OTHER_VALUES | {"model.path": "./m", "data.path": "r.jsonl"}
     assert set(values) == set(spec_fields())
     async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 50)) as pilot:

@@ -1,0 +1,39 @@
+"""Ask a process that has the `datasets` library which configurations or splits a dataset has on the hub.
+
+The process is `engine.training.workers.hub_parts`: it reads one `PartsRequest` and replies with `HubParts`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from engine.system.worker_process import Refusal, WorkerProcess
+
+
+class PartsRequest(Struct, frozen=True):
+    """The configurations (`name`) of the dataset at `path`, or the splits of its configuration `name`."""
+
+    part: Literal["name", "split"]
+    path: str
+    name: str | None = None
+
+
+class HubParts(Struct, frozen=True, tag="parts"):
+    """Names of configurations or splits, in the order of the dataset."""
+
+    names: tuple[str, ...]
+
+
+_answers: msgspec.json.Decoder[HubParts | Refusal] = msgspec.json.Decoder(HubParts | Refusal)
+
+
+def list_hub_parts(request: PartsRequest) -> tuple[str, ...]:
+    """Return the names of the configurations or splits; raises LoratuiError if they cannot be listed."""
+    with WorkerProcess("engine.training.workers.hub_parts", "the list of the hub") as process:
+        process.send(request)
+        answer = process.receive(_answers)
+    assert isinstance(answer, HubParts)
+    return answer.names

@@ -1,0 +1,68 @@
+"""Configurations and splits of a dataset on the hub, chosen from a list in the form."""
+
+from __future__ import annotations
+
+import pytest
+from textual.widgets import OptionList
+
+from engine.api import Cockpit
+from engine.dataset.hub_parts import PartsRequest
+from engine.errors import DatasetError
+from engine.spec.schema import Spec
+from tests.support.pilot import OpenApp, on_screen, open_form, until
+from tests.support.rounds import change_spec, make_round
+from tui.screens.form.spec_form import SpecForm
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[PartsRequest]:
+    """What the hub was asked; a dataset called none is not there."""
+    requests: list[PartsRequest] = []
+
+    def list_hub_parts(request: PartsRequest) -> tuple[str, ...]:
+        requests.append(request)
+        if request.path == "somebody/none":
+            raise DatasetError("data.path is 'somebody/none': it is not on the hub")
+        return ("main", "socratic") if request.part == "name" else ("train", "test")
+
+    monkeypatch.setattr("tui.screens.form.hub_parts.list_hub_parts", list_hub_parts)
+    return requests
+
+
+async def test_configuration_and_splits_are_chosen(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, asked: list[PartsRequest]
+) -> None:
+    spec = change_spec(nano_spec, data__path="openai/gsm8k", data__samples=20)
+    idle_cockpit.store.add(lambda number: make_round(number, spec=spec))
+    async with open_app(idle_cockpit) as pilot:
+        await open_form(pilot)
+        form = pilot.app.screen.query_one(SpecForm)
+        for key, choice in (("data.name", "main"), ("data.split", "train"), ("data.eval_split", "test")):
+            form.focus_field(key)
+            await pilot.press("enter")
+            await until(pilot, lambda: on_screen(pilot, "ChooseScreen"), "the list")
+            options = pilot.app.screen.query_one(OptionList)
+            lines = [str(options.get_option_at_index(index).prompt) for index in range(options.option_count)]
+            await pilot.press(*["down"] * lines.index(choice), "enter")
+            await until(pilot, lambda key=key, choice=choice: form.text(key) == choice, "the choice")  # type: ignore[misc]
+    assert asked == [
+        PartsRequest("name", "openai/gsm8k"),
+        PartsRequest("split", "openai/gsm8k", "main"),
+        PartsRequest("split", "openai/gsm8k", "main"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("./rows.jsonl", "is a local file: only a dataset of the hub has splits"), ("somebody/none", "is not on the hub")],
+)
+async def test_why_there_is_no_list(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, asked: list[PartsRequest], path: str, message: str
+) -> None:
+    spec = change_spec(nano_spec, data__path=path)
+    idle_cockpit.store.add(lambda number: make_round(number, spec=spec))
+    async with open_app(idle_cockpit, size=(160, 40)) as pilot:
+        await open_form(pilot)
+        pilot.app.screen.query_one(SpecForm).focus_field("data.split")
+        await pilot.press("enter")
+        await until(pilot, lambda: any(message in note.message for note in pilot.app._notifications), "the reason")

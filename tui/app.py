@@ -20,6 +20,7 @@ from engine.alerts.run_monitor import Alarm, Kind, RunProgress, endings
 from engine.api import Cockpit
 from engine.errors import LoratuiError, StoreMissing
 from engine.spec.round import ACTIVE, Round
+from engine.system.process import has_shell_to_continue_it
 from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, RunWanted, StoreUnreadable
 from tui.painting_app import PaintingApp
 from tui.pollers import watch_runs
@@ -267,6 +268,8 @@ class LoratuiApp(PaintingApp):
             return "there is nothing to try again: everything was written"
         if action == "dismiss" and not (self.has_messages or (screen and screen.has_banner)):
             return "there is no message to hide"
+        if action == "suspend_process" and not has_shell_to_continue_it():
+            return "no shell started loratui here, so nothing could bring it back: q leaves it, and training goes on"
         return ""
 
     def action_try_again(self) -> None:

@@ -8,6 +8,7 @@ the environment that every child inherits.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -57,6 +58,22 @@ def own_identity() -> ProcessIdentity:
     identity = identify(os.getpid())
     assert identity is not None
     return identity
+
+
+@functools.cache
+def has_shell_to_continue_it() -> bool:
+    """Return True if a shell that started this process can continue it once it is stopped.
+
+    A terminal multiplexer, `ssh -t HOST COMMAND` or a container may start it without one: its process group is orphaned
+    then (POSIX, 3.264), and if it were stopped its terminal would be mute for ever.
+    """
+    try:
+        for parent in psutil.Process().parents():
+            if os.getpgid(parent.pid) != os.getpgrp():
+                return os.getsid(parent.pid) == os.getsid(0)
+    except (OSError, psutil.Error):  # it has just ended
+        pass
+    return False
 
 
 def is_alive(process: ProcessIdentity) -> bool:

@@ -230,7 +230,7 @@ def test_tmux_finds_its_window_as_it_was(reference_workspace: Workspace, tmux: T
 def test_suspended_front_end_gives_the_terminal_back_and_comes_again(
     reference_workspace: Workspace, tried: Tried
 ) -> None:
-    hows = (None, signal.SIGTSTP, signal.SIGSTOP)
+    hows = (signal.SIGTSTP, signal.SIGSTOP)
     with Terminal([LORATUI], reference_workspace.root) as terminal:
         front_end = psutil.Process(terminal.process.pid)
 
@@ -239,7 +239,7 @@ def test_suspended_front_end_gives_the_terminal_back_and_comes_again(
 
         for how in hows:
             terminal.wait_for("Round 4 came out worse")
-            front_end.send_signal(how) if how else terminal.type(ctrl("z"))
+            front_end.send_signal(how)
             await_true(suspended, "the suspension")
             if how is not signal.SIGSTOP:  # which leaves nobody to give anything back
                 await_true(lambda: suspended() and not terminal.damage(), "the terminal as it was before")
@@ -248,9 +248,38 @@ def test_suspended_front_end_gives_the_terminal_back_and_comes_again(
         terminal.wait_for("Round 4 came out worse")
         terminal.type("q")
         code, damage = terminal.wait_for_end(), terminal.damage()
-    what = "Ctrl+Z, SIGTSTP, SIGSTOP, each continued; the screen must be drawn anew"
+    what = "SIGTSTP, SIGSTOP, each continued; the screen must be drawn anew"
     tried("F9", what, len(hows), code != 0 or bool(damage))
     assert (code, damage) == (0, [])
+
+
+def test_ctrl_z_gives_the_terminal_to_the_shell_that_started_the_app(
+    reference_workspace: Workspace, tried: Tried
+) -> None:
+    jobs = f"set -m; {LORATUI}; echo suspended; read line; fg; echo left with $?"
+    with Terminal(["/bin/sh", "-c", jobs], reference_workspace.root) as terminal:
+        terminal.wait_for("Round 4 came out worse")
+        terminal.type(ctrl("z"))
+        terminal.wait_for("suspended")
+        damage = terminal.damage()
+        terminal.type("\n")
+        terminal.wait_for("Round 4 came out worse")
+        terminal.type("q")
+        terminal.wait_for("left with 0")
+    tried("F9", "Ctrl+Z, then fg", 1, bool(damage))
+    assert damage == []
+
+
+def test_ctrl_z_stops_nothing_that_no_shell_could_continue(reference_workspace: Workspace, tried: Tried) -> None:
+    """As in `tmux new loratui` and `ssh -t HOST loratui`."""
+    with Terminal([LORATUI], reference_workspace.root) as terminal:
+        terminal.wait_for("Round 4 came out worse")
+        terminal.type(ctrl("z"))
+        terminal.wait_for("no shell started loratui here")
+        terminal.type("q")
+        code = terminal.wait_for_end()
+    tried("F9", "Ctrl+Z where no shell is", 1, code)
+    assert code == 0
 
 
 def test_front_end_is_drawn_anew_however_often_it_is_continued(

@@ -22,6 +22,7 @@ from textual.widgets import Input, TextArea
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
+from engine.spec.fields import spec_fields
 from scripts.sample_workspace import NOW, SamplePreviewer, make_workspace, sample_machine
 from scripts.scripted_talk import ScriptedTalk
 from tui.app import LoratuiApp
@@ -51,6 +52,8 @@ class Scene(NamedTuple):
     more: tuple[str, ...] = ()
 
 
+FIELDS = list(spec_fields())
+UP_TO_MODULES = FIELDS.index("train.learning_rate") - FIELDS.index("lora.target_modules")  # from where a form starts
 TALK = ("up", "up", "space", "g", "space", "t")
 
 SCENES: Mapping[str, Scene] = {
@@ -76,7 +79,7 @@ SCENES: Mapping[str, Scene] = {
     "stop": Scene(("x",), "Stop round 9?"),
     "start": Scene(("n",), "Start the new round from"),
     "form": Scene(("n", "enter", *"3e-5"), "train.learning_rate=3e-5"),
-    "modules": Scene(("n", "down", "enter", *["up"] * 5, "enter"), "Modules that get an adapter"),
+    "modules": Scene(("n", "down", "enter", *["up"] * UP_TO_MODULES, "enter"), "Modules that get an adapter"),
     "keep": Scene(("n", "enter", "ctrl+f"), "Save these settings"),
     "row": Scene(("n", "enter", "ctrl+o"), "23 supervised"),
     "welcome": Scene((), "experiments.json", empty=True),

@@ -189,19 +189,32 @@ def module_paths(directory: Path) -> list[str]:
     Raises:
         ModelError: a weights file is damaged.
     """
-    paths: list[str] = []
+    return [
+        name.removesuffix(".weight")
+        for name, shape in tensor_shapes(directory).items()
+        if name.endswith(".weight") and len(shape) == 2
+    ]
+
+
+def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in the weights of a local model by its name, in file order.
+
+    Raises:
+        ModelError: a weights file is damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in sorted(directory.glob("*.safetensors")):
         try:
             status = file.stat()
         except OSError as error:  # a link into a cache that was cleaned up
             raise ModelError(f"{file}: {reason_of(error)}") from error
-        paths.extend(_matrix_modules(file, status.st_mtime_ns, status.st_size))
-    return paths
+        shapes |= _shapes_in(file, status.st_mtime_ns, status.st_size)
+    return shapes
 
 
 @lru_cache(maxsize=64)
-def _matrix_modules(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
-    """Return the name of each module with a two-dimensional weight in one file.
+def _shapes_in(file: Path, mtime_ns: int, size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in one file by its name.
 
     The format: 8 bytes little-endian header length, then a JSON object of tensors with their shapes
     (https://github.com/huggingface/safetensors#format). `safetensors.safe_open` would import numpy, and map the file
@@ -220,8 +233,8 @@ def _matrix_modules(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
         raise ModelError(f"{file} cannot be read: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(damaged) from error
-    return tuple(
-        key.removesuffix(".weight")
-        for key, tensor in header.items()
-        if key.endswith(".weight") and len(shape if isinstance(shape := tensor.get("shape"), list) else ()) == 2
-    )
+    return {
+        name: tuple(shape)
+        for name, tensor in header.items()
+        if isinstance(shape := tensor.get("shape"), list) and all(isinstance(size, int) for size in shape)
+    }

@@ -11,7 +11,7 @@ from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
 from engine.errors import LoratuiError, SpecError
 from engine.preflight.base_model import check_model, local_model_dir, read_config
-from engine.preflight.target_modules import check_experts, check_expression_in
+from engine.preflight.target_modules import check_experts, check_expression_in, check_names_in
 from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
 from engine.spec.plan import Plan, make_plan
@@ -49,6 +49,7 @@ def check(spec: Spec) -> Preflight:
     if (directory := local_model_dir(spec.model.path)) is not None:
         check_experts(spec.lora, read_config(directory))
         check_expression_in(directory, spec.lora)
+        check_names_in(directory, spec.lora)
     number = rows.usable if rows is not None else spec.data.samples
     plan = make_plan(spec, number, held_out_rows)
     if plan.train_samples == 0:

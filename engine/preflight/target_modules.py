@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
@@ -15,6 +16,7 @@ from engine.preflight.base_model import (
     module_counts,
     module_paths,
     read_config,
+    tensor_shapes,
 )
 from engine.preflight.regular_expression import full_matches
 from engine.spec.schema import LoraSpec
@@ -107,6 +109,30 @@ def check_expression_in(directory: Path, lora: LoraSpec) -> None:
         full_matches("lora.target_modules", pattern, layers)
     else:
         check_expression(pattern, layers, list(parents))
+
+
+def lacks(key: str, name: str, kind: Literal["layer", "module"], paths: Iterable[str]) -> SpecError:
+    """Return the sentence on a `name` in the field `key` that none of the `paths` of a model ends with."""
+    names = sorted({part for path in paths if not (part := path.rpartition(".")[2]).isdigit()})
+    return SpecError(f"{key} has {name!r}, which is no {kind} of this model: it has {', '.join(names)}", key)
+
+
+def check_names_in(directory: Path, lora: LoraSpec) -> None:
+    """Raise SpecError if a local model lacks a module of `lora.exclude_modules` or `lora.modules_to_save`.
+
+    Only of a family whose weights are known to be named as its modules are.
+    """
+    if read_config(directory).get("model_type") not in USUAL:
+        return
+    layers = {*module_paths(directory), *ALSO_TARGETS}
+    for name in lora.exclude_modules if isinstance(lora.exclude_modules, tuple) else ():
+        if not any(f".{path}".endswith(f".{name}") for path in layers):
+            raise lacks("lora.exclude_modules", name, "layer", layers)
+    owners = (name.rpartition(".")[0].split(".") for name in tensor_shapes(directory))
+    modules = {".".join(parts[:end]) for parts in owners for end in range(1, len(parts) + 1)} | ALSO_TARGETS
+    for name in lora.modules_to_save or ():
+        if not any(path.endswith(name) for path in modules):
+            raise lacks("lora.modules_to_save", name, "module", modules)
 
 
 class ModelModules(Struct, frozen=True):

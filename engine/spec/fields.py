@@ -119,7 +119,8 @@ def _describe(key: str, annotation: Any) -> SpecField:
         return SpecField(
             key, "int" if bare is int else "float", description, _allowed(bare, meta) + or_empty, empty=empty
         )
-    return SpecField(key, "modules", description, MODULES_ALLOWED)
+    allowed = (meta.extra or {}).get("allowed", MODULES_ALLOWED) + or_empty
+    return SpecField(key, "modules", description, allowed, empty=empty)
 
 
 @cache
@@ -214,7 +215,8 @@ def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
             bare, _ = _unwrap(annotation)
             return _words(bare)[text.lower()] if text.lower() in field.choices else text
         case "modules":
-            return text if text == "all-linear" or REGULAR_EXPRESSION.search(text) else _module_names(text)
+            is_word = text == "all-linear" and not field.empty
+            return text if is_word or REGULAR_EXPRESSION.search(text) else _module_names(text)
     return text
 
 

@@ -159,6 +159,26 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
         ModuleNames | str,
         Meta(description="Modules that get an adapter: names, all-linear, or a regular expression for whole paths."),
     ] = ("q_proj", "v_proj")
+    exclude_modules: (
+        Annotated[
+            ModuleNames | str,
+            Meta(
+                description="Modules that get no adapter: names, or a regular expression for whole paths.",
+                extra={"empty": "none", "allowed": "module names with commas between, or a regular expression"},
+            ),
+        ]
+        | None
+    ) = None
+    modules_to_save: (
+        Annotated[
+            ModuleNames,
+            Meta(
+                description="Modules that are trained in full and saved with the adapter, such as lm_head.",
+                extra={"empty": "none", "allowed": "module names with commas between"},
+            ),
+        ]
+        | None
+    ) = None
     bias: Annotated[Literal["none", "all", "lora_only"], Meta(description="Which biases are trained too.")] = "none"
     use_dora: Annotated[
         bool, Meta(description="DoRA: train the length of each weight row separately from its direction; slower.")
@@ -176,9 +196,11 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
 
     def __post_init__(self) -> None:  # msgspec 0.22 crashes at a pattern for one type of a union
-        targets = self.target_modules
-        if isinstance(targets, str) and targets != "all-linear" and not REGULAR_EXPRESSION.search(targets):
-            raise ValueError(f"target_modules is {targets!r}, which is no regular expression: put names into a list")
+        for name in ("target_modules", "exclude_modules"):
+            value = getattr(self, name)
+            is_word = name == "target_modules" and value == "all-linear"
+            if isinstance(value, str) and not is_word and not REGULAR_EXPRESSION.search(value):
+                raise ValueError(f"{name} is {value!r}, which is no regular expression: put names into a list")
 
 
 class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):

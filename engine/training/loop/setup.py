@@ -87,7 +87,7 @@ def _warn_of_unadapted(model: torch.nn.Module, spec: Spec, recorder: Recorder) -
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         recorder.warn(
             f"lora.target_modules is all-linear, but {share:.0%} of the base's weights, embeddings aside, get no "
-            f"adapter, as they are no linear layers for text, or none that can get one: "
+            f"adapter, as they are excluded, no linear layers for text, or none that can get one: "
             f"{', '.join(names[:NAMED])}{more}"
         )
 

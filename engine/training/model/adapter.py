@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.errors import SpecError
@@ -17,7 +19,13 @@ from engine.preflight.target_modules import no_dropout_in_experts
 from engine.spec.schema import Spec
 from engine.training.model.loading import auto_class
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
-from engine.training.model.targets import MAMBA_FAMILIES, beside_the_text, cannot_adapt, check_targets, left_to_the_base
+from engine.training.model.targets import (
+    MAMBA_FAMILIES,
+    cannot_adapt,
+    check_modules_to_save,
+    check_targets,
+    excluded,
+)
 
 MODEL_CARD = "README.md"
 NO_DROPOUT = "does not work with lora_dropout"  # of peft.tuners.lora.layer.ParamWrapper
@@ -37,7 +45,8 @@ def check_adapter(spec: Spec, config: PretrainedConfig) -> None:
     except Exception:  # whatever is wrong, the loading says it
         return
     check_targets(spec.lora.target_modules, model)
-    if _is_plain(model):
+    check_modules_to_save(spec, model)
+    if _is_plain(model) and not spec.lora.exclude_modules and not spec.lora.modules_to_save:
         return
     try:
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # they come again
@@ -63,6 +72,7 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
         SpecError: the model lacks a target module.
     """
     check_targets(spec.lora.target_modules, model)
+    precision = model.dtype
     adapted = _put_on(model, spec)
     if is_pissa(spec):
         check_pissa(adapted, spec)
@@ -72,8 +82,15 @@ def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
         if isinstance(module, BaseTunerLayer):
             # Everything runs under autocast, which would undo at once peft's cast of the input to float32.
             module.cast_input_dtype_enabled = False
+        elif isinstance(module, ModulesToSaveWrapper):
+            module.register_forward_hook(partial(_in_precision, precision))
     adapted.train()
     return adapted
+
+
+def _in_precision(precision: torch.dtype, module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+    """Return the output of a module that is trained in full, in float32, in the precision that the base goes on in."""
+    return output.to(precision) if isinstance(output, torch.Tensor) and output.is_floating_point() else output
 
 
 def _put_on(model: Any, spec: Spec) -> torch.nn.Module:
@@ -92,7 +109,8 @@ def _lora_config(spec: Spec, model: Any) -> LoraConfig:
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
-        exclude_modules=left_to_the_base(model) if modules == "all-linear" else beside_the_text(model),
+        exclude_modules=excluded(lora, model),
+        modules_to_save=list(lora.modules_to_save) if lora.modules_to_save else None,
         bias=lora.bias,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,

@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
+from peft.utils import ModulesToSaveWrapper
 
 from engine.errors import SpecError
 from engine.preflight.base_model import ALSO_TARGETS, check_target_modules
-from engine.preflight.target_modules import check_expression
+from engine.preflight.regular_expression import full_matches
+from engine.preflight.target_modules import check_expression, lacks
+from engine.spec.schema import LoraSpec, Spec
 from engine.training.runtime.hub_errors import first_line
 
 # peft adapts neither in these, as their mixers take the weights without calling the modules
@@ -26,13 +29,7 @@ def check_targets(targets: tuple[str, ...] | str, model: Any) -> None:
     """
     if targets == "all-linear":
         return
-    routers = {id(module) for module in _routers(model)}
-    paths = [
-        path
-        for path, module in model.named_modules()
-        if (isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D")
-        and id(module) not in routers
-    ]
+    paths = _layers(model)
     if isinstance(targets, str):
         beside = set(beside_the_text(model) or ())
         others = [path for path, _ in model.named_modules() if path and path not in paths]
@@ -49,6 +46,59 @@ def check_targets(targets: tuple[str, ...] | str, model: Any) -> None:
                 f"{paths[1]}",
                 "lora.target_modules",
             )
+
+
+def _layers(model: Any) -> list[str]:
+    """Return the paths of the layers of `model` that can get an adapter."""
+    routers = {id(module) for module in _routers(model)}
+    return [
+        path
+        for path, module in model.named_modules()
+        if (isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or type(module).__name__ == "Conv1D")
+        and id(module) not in routers
+    ]
+
+
+def check_modules_to_save(spec: Spec, model: Any) -> None:
+    """Raise SpecError if one of `lora.modules_to_save` is not the name of a module of `model` that can be trained."""
+    modules = dict(model.named_modules())
+    head = model.get_output_embeddings()
+    for name in spec.lora.modules_to_save or ():
+        chosen = [module for path, module in modules.items() if path.endswith(name)]  # as peft matches it
+        if not chosen:
+            raise lacks("lora.modules_to_save", name, "module", (path for path in modules if path))
+        layers = [layer for module in chosen for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
+        if spec.model.load_in_4bit and any(layer is not head for layer in layers):
+            raise SpecError(
+                f"lora.modules_to_save has {name!r}, whose weights are held in 4 bits and cannot be trained: set "
+                f"model.load_in_4bit to false, or name only embeddings, norms and the output head",
+                "lora.modules_to_save",
+            )
+
+
+def excluded(lora: LoraSpec, model: Any) -> list[str] | str | None:
+    """Return peft's `exclude_modules`: those of the spec, and those of `model` that are left to the base.
+
+    Raises:
+        SpecError: the model lacks one that the spec names, or a regular expression matches none.
+    """
+    key, chosen = "lora.exclude_modules", lora.exclude_modules
+    paths = _layers(model)
+    if isinstance(chosen, tuple):
+        for name in chosen:
+            if not any(f".{path}".endswith(f".{name}") for path in paths):
+                raise lacks(key, name, "layer", paths)
+    base = left_to_the_base(model) if lora.target_modules == "all-linear" else beside_the_text(model)
+    if not isinstance(chosen, str):
+        return [*(base or ()), *(chosen or ())] or None
+    matched = full_matches(key, chosen, paths)
+    if not matched:
+        raise SpecError(
+            f"{key} is {chosen!r}, a regular expression that matches the whole path of no layer, such as "
+            f"{paths[len(paths) // 2]}",
+            key,
+        )
+    return [*base, *matched] if base else chosen
 
 
 def _names_in_experts(targets: tuple[str, ...], model: Any) -> frozenset[str]:
@@ -102,8 +152,13 @@ def _routers(model: Any) -> list[torch.nn.Module]:
 
 def unadapted(model: Any) -> tuple[float, tuple[str, ...]]:
     """Return the share of the base's weights, embeddings aside, without an adapter, and the names of these weights."""
-    base = {name: parameter for name, parameter in model.named_parameters() if ".lora_" not in name}
-    adapted = {
+    base = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if ".lora_" not in name and ".modules_to_save." not in name
+    }
+    in_full = [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
+    adapted = {id(parameter) for module in in_full for parameter in module.original_module.parameters()} | {
         id(parameter)
         for module in model.modules()
         if isinstance(module, LoraLayer)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import try_to_load_from_cache
 
-from engine.errors import ModelError
+from engine.errors import ModelError, SpecError
 from engine.preflight.base_model import find_model_dir
-from engine.preflight.target_modules import USUAL, model_modules
+from engine.preflight.target_modules import USUAL, check_names_in, model_modules
 from engine.spec.presets import EMBEDDED
+from engine.spec.schema import LoraSpec
 from tests.support.rounds import LINEAR_MODULES, write_model, write_safetensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -92,3 +95,21 @@ def test_names_of_the_architectures_are_peft_s() -> None:
     both = USUAL.keys() & theirs.keys()
     assert len(both) > 10
     assert {kind: set(theirs[kind]) - set(USUAL[kind]) for kind in both} == {kind: set() for kind in both}
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"exclude_modules": ("q_proj", "layers.0.block.k_proj")}, False),
+        ({"exclude_modules": ("c_attn",)}, True),
+        ({"modules_to_save": ("lm_head", "embed_tokens", "norm")}, False),
+        ({"modules_to_save": ("wte",)}, True),
+    ],
+)
+def test_modules_that_the_weights_lack_are_refused(tmp_path: Path, settings: dict[str, Any], refused: bool) -> None:
+    write_model(tmp_path)
+    lora = LoraSpec(**settings)
+    with pytest.raises(SpecError, match=r"of this model: it has .*q_proj") if refused else nullcontext():
+        check_names_in(tmp_path, lora)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "odd"}))
+    check_names_in(tmp_path, lora)  # whose modules may have other names

@@ -28,6 +28,12 @@ ADAPTERS: dict[str, dict[str, object]] = {
     },
     "gaussian": {"lora__init_lora_weights": "gaussian"},
     "regular expression": {"lora__target_modules": r".*\.[01]\.(self_attn\.[qv]|mlp\.up)_proj"},
+    "modules in full": {
+        "lora__exclude_modules": r".*\.1\..*",
+        "lora__modules_to_save": ("embed_tokens", "lm_head", "norm"),
+        "lora__bias": "lora_only",
+    },
+    "all but some": {"lora__exclude_modules": ("mlp.up_proj", "o_proj"), "lora__modules_to_save": ("layers.1.mlp",)},
     "lora+": {"lora__loraplus_lr_ratio": 8.0, "lora__bias": "lora_only"},
     "pissa": {"lora__init_lora_weights": "pissa", "train__learning_rate": 3e-3},
     "fast pissa": {"lora__init_lora_weights": "pissa_niter_16", "train__learning_rate": 3e-3},

@@ -105,6 +105,57 @@ def test_regular_expression_chooses_the_modules_that_plain_peft_chooses() -> Non
     assert len(ours.targeted_module_names) == 3
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"exclude_modules": ("mlp",)},
+            "lora.exclude_modules has 'mlp', which is no layer of this model: it has down_proj",
+        ),
+        ({"exclude_modules": "w[1]"}, "lora.exclude_modules is 'w[1]', a regular expression that matches the whole"),
+        ({"exclude_modules": ".*("}, "lora.exclude_modules is '.*(', which is not a valid regular expression"),
+        ({"exclude_modules": (".*")}, "lora.target_modules is q_proj, which cannot get an adapter in this model"),
+        ({"modules_to_save": ("q_proj",)}, "lora.target_modules is q_proj, which cannot get an adapter in this model"),
+        (
+            {"modules_to_save": ("head_lm",)},
+            "lora.modules_to_save has 'head_lm', which is no module of this model: it has act_fn",
+        ),
+    ],
+)
+def test_modules_that_the_model_lacks_are_refused_from_the_config_alone(
+    settings: dict[str, object], sentence: str
+) -> None:
+    spec = make_spec(lora__target_modules=("q_proj",), **{f"lora__{name}": value for name, value in settings.items()})
+    with pytest.raises(SpecError) as caught:
+        check_adapter(spec, LlamaConfig(**SMALL))
+    assert caught.value.message.startswith(sentence) and "\n" not in caught.value.message
+
+
+def test_module_in_4_bits_is_not_trained_in_full() -> None:
+    def check(name: str) -> None:
+        check_adapter(make_spec(lora__modules_to_save=(name,), model__load_in_4bit=True), LlamaConfig(**SMALL))
+
+    check("lm_head")
+    check("embed_tokens")
+    with pytest.raises(SpecError, match=r"lora\.modules_to_save has 'mlp', whose weights are held in 4 bits"):
+        check("mlp")
+
+
+@pytest.mark.parametrize("exclude", [("k_proj",), ("mlp.up_proj", "down_proj"), r".*\.0\..*"])
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "k_proj", "up_proj", "down_proj")])
+def test_modules_are_excluded_and_saved_as_plain_peft_does_it(targets: object, exclude: object) -> None:
+    options: dict[str, Any] = {"exclude_modules": exclude, "modules_to_save": ("norm", "o_proj")}
+    ours = adapted(LlamaConfig(**SMALL), targets, **{f"lora__{name}": value for name, value in options.items()})
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules=targets, **options)
+    plain = get_peft_model(model_of(LlamaConfig(**SMALL)), config)
+    assert sorted(ours.targeted_module_names) == sorted(plain.targeted_module_names)
+
+    def trained(model: Any) -> set[str]:
+        return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    assert trained(ours) == trained(plain)
+
+
 def test_share_without_an_adapter_is_counted_by_hand() -> None:
     share, names = unadapted(adapted(LlamaConfig(**SMALL), "all-linear"))
     assert (share, names) == (0.0, ())
@@ -113,6 +164,9 @@ def test_share_without_an_adapter_is_counted_by_hand() -> None:
     rest = attention * (1 + 1 / 2 + 1 / 2) + 2 * feed_forward
     assert share == pytest.approx(rest / (3 * attention + 3 * feed_forward))
     assert set(names) == {"mlp.gate_proj", "mlp.up_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"}
+    half = {"lora__exclude_modules": r".*mlp.*", "lora__modules_to_save": ("layers.0.mlp",)}
+    share, _ = unadapted(adapted(LlamaConfig(**SMALL), "all-linear", **half))
+    assert share == pytest.approx(3 * feed_forward / 2 / (3 * attention + 3 * feed_forward))
     share, names = unadapted(adapted(GptOssConfig(**SMALL, **EXPERTS, head_dim=8), "all-linear"))
     assert 0.7 < share < 1 and names[:2] == ("experts.gate_up_proj", "experts.down_proj")
 

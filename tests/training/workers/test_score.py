@@ -78,12 +78,16 @@ def test_rows_that_were_held_out_score_as_they_did_in_training(
     assert {each.phase for each in progress} == {"loading", "tokenising", "evaluating base", "evaluating"}
 
 
-@pytest.mark.parametrize("bias", ["all", "lora_only"])
-def test_base_model_is_scored_without_the_biases_that_were_trained(tmp_path: Path, bias: str) -> None:
+@pytest.mark.parametrize(
+    "trained", [{"bias": "all"}, {"bias": "lora_only"}, {"modules_to_save": ("embed_tokens", "lm_head", "norm")}]
+)
+def test_base_model_is_scored_without_its_own_weights_that_were_trained(
+    tmp_path: Path, trained: dict[str, object]
+) -> None:
     model = write_model(tmp_path / "model", attention_bias=True)
     run = make_run(
-        tmp_path / "runs" / "run", model, lora__bias=bias, train__learning_rate=0.05, train__num_train_epochs=1.0,
-        train__sample_tokens=0,
+        tmp_path / "runs" / "run", model, train__learning_rate=0.05, train__num_train_epochs=1.0,
+        train__sample_tokens=0, **{f"lora__{name}": value for name, value in trained.items()},
     )  # fmt: skip
     before, *_, after = evaluations_of(train_here(run)).values()
     held_out = list(Dataset.from_list(make_rows()).train_test_split(test_size=0.1, seed=42)["test"])
@@ -93,9 +97,10 @@ def test_base_model_is_scored_without_the_biases_that_were_trained(tmp_path: Pat
     assert before.eval_loss != pytest.approx(after.eval_loss, rel=0.05)
 
 
-def test_base_model_answers_in_a_chat_without_the_biases_that_were_trained(tmp_path: Path) -> None:
+def test_base_model_answers_in_a_chat_without_its_own_weights_that_were_trained(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", attention_bias=True)
-    trained = make_run(tmp_path / "runs" / "run", model, lora__bias="all", train__num_train_epochs=1.0)
+    options = {"lora__bias": "all", "lora__modules_to_save": ("embed_tokens", "lm_head", "norm")}
+    trained = make_run(tmp_path / "runs" / "run", model, train__num_train_epochs=1.0, **options)
     train_here(trained)
     adapters = {"tuned": str(trained.adapter)}
     chats = [ChatModel(LoadRequest(ModelSpec(str(model), dtype="float32"), loaded)) for loaded in ({}, adapters)]
@@ -103,7 +108,7 @@ def test_base_model_answers_in_a_chat_without_the_biases_that_were_trained(tmp_p
     alone, beside = (chat.answer(question, lambda _: None, StopFlag()).text for chat in chats)
     tuned = msgspec.structs.replace(question, adapter="tuned")
     first, second = (chats[1].answer(each, lambda _: None, StopFlag()).text for each in (tuned, tuned))
-    assert beside == alone and first == second
+    assert beside == alone and first == second != alone
 
 
 def test_workspace_whose_path_is_not_utf8_is_scored(run: RunDir, tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from engine.spec.schema import DataSpec
 from engine.system.worker_process import Refusal, WorkerProcess
 
 
 class PartsRequest(Struct, frozen=True):
-    """The configurations (`name`) of the dataset at `path`, or the splits of its configuration `name`."""
+    """The configurations (`name`) of the dataset that `data` names, or the splits of its configuration."""
 
     part: Literal["name", "split"]
-    path: str
-    name: str | None = None
+    data: DataSpec
 
 
 class HubParts(Struct, frozen=True, tag="parts"):

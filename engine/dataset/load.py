@@ -40,10 +40,10 @@ def read_rows(file: Path, data: DataSpec) -> Rows:
 
 
 def check_source(data: DataSpec) -> None:
-    """Raise SpecError if `data` names a configuration or a split of a local file."""
+    """Raise SpecError if `data` names a configuration, a split or a revision of a local file."""
     if local_data_file(data.path) is None:
         return
-    for key, value in (("data.name", data.name), ("data.split", data.split)):
+    for key, value in (("data.name", data.name), ("data.split", data.split), ("data.revision", data.revision)):
         if value is not None:
             raise SpecError(f"{key} is {value}, but only a dataset of the hub has one: leave it empty", key)
 

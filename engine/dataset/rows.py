@@ -126,11 +126,12 @@ def column_list(names: Iterable[object]) -> str:
 
 
 class Rows(Struct, frozen=True):
-    """The first rows of a dataset: the usable ones, and those that are left out."""
+    """The first rows of a dataset: the usable ones, and those that are left out; its commit if it is of the hub."""
 
     format: DetectedFormat
     usable: tuple[Row, ...]
     passed_over: tuple[RowProblem, ...]
+    revision: str | None = None
 
     def __len__(self) -> int:
         return len(self.usable) + len(self.passed_over)

@@ -74,6 +74,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
         model_revision: the commit of a model from the hub.
         weights: SHA-256 over the names and SHA-256s of the base model's safetensors files.
         data: SHA-256 of the data file; None for a dataset of the hub, whose rows the next two identify.
+        data_revision, held_out_revision: the commits of datasets from the hub.
         held_out_data: SHA-256 of the file of a held-out set of its own.
         train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised; "" if
             no rows are held out.
@@ -88,6 +89,8 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
     weights: str | None = None
     data: str | None = None
     held_out_data: str | None = None
+    data_revision: str | None = None
+    held_out_revision: str | None = None
     train_rows: str = ""
     held_out_rows: str = ""
     libraries: dict[str, str] = {}

@@ -25,6 +25,7 @@ def held_out_set(data: DataSpec) -> DataSpec | None:
         path=data.eval_path or data.path,
         name=data.eval_name or (data.name if data.eval_path is None else None),
         split=data.eval_split,
+        revision=data.revision if data.eval_path is None else None,
         samples=data.eval_samples,
         eval_path=None,
         eval_name=None,

@@ -71,6 +71,17 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    revision: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Commit, tag or branch of a hub dataset.",
+                extra={"empty": "main", "allowed": "a commit, a tag or a branch"},
+            ),
+        ]
+        | None
+    ) = None
     format: Annotated[
         DataFormat,
         Meta(description="Format of the rows; auto detects it by their columns."),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from engine.dataset.load import usable_rows
 from engine.dataset.rows import Rows
@@ -12,9 +17,17 @@ from engine.spec.held_out import SPLIT
 from engine.spec.schema import DataSpec
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
+
+STREAMED_FROM = 1024**3  # bytes
+
 
 def load_from_hub(data: DataSpec) -> Rows:
-    """Read the rows of the configuration and split that `data` names.
+    """Read the rows of the configuration and split that `data` names, with the commit of the dataset.
+
+    With `data.samples`, a large dataset that is not in the cache is streamed: no more of it is fetched than those rows
+    need.
 
     Raises:
         DatasetError: they cannot be read, or are not what the spec says.
@@ -23,18 +36,48 @@ def load_from_hub(data: DataSpec) -> Rows:
     import datasets
 
     datasets.disable_progress_bars()
-    split = data.split or SPLIT
     try:
-        # A slice past the last row gives all rows, and `usable_rows` says how many there are.
-        sliced = split if data.samples is None else f"{split}[:{data.samples}]"
-        dataset = datasets.load_dataset(data.path, data.name, split=sliced)
+        builder = datasets.load_dataset_builder(data.path, data.name, revision=data.revision)
+        records = _read_records(builder, data)
     except Exception as error:  # the library raises whatever its readers and the network raise
         raise _explained(error, data) from error
-    return usable_rows(_records_of(dataset, data.path), data, data.path)
+    rows = usable_rows(_checked(records, data.path), data, data.path)
+    return msgspec.structs.replace(rows, revision=builder.hash)
 
 
-def hub_parts(part: Literal["name", "split"], path: str, name: str | None) -> list[str]:
-    """Return the configurations of a dataset, or the splits of its configuration `name`.
+def _read_records(builder: DatasetBuilder, data: DataSpec) -> Iterable[Any]:
+    split = data.split or SPLIT
+    records: Iterable[Any]
+    if data.samples is not None and not os.path.isdir(builder.cache_dir) and _size(builder) > _largest_download():
+        records = builder.as_streaming_dataset(split=split).take(data.samples)
+    else:
+        builder.download_and_prepare()
+        # A slice past the last row gives all rows, and `usable_rows` says how many there are.
+        records = builder.as_dataset(split=split if data.samples is None else f"{split}[:{data.samples}]")
+    return records
+
+
+def _size(builder: DatasetBuilder) -> int:
+    """Return the bytes of the files of all splits, which the library would download, from its listing of them."""
+    import datasets
+    from huggingface_hub import HfFileSystem
+
+    hub = HfFileSystem(endpoint=datasets.config.HF_ENDPOINT)  # the instance whose listing the library has filled
+    files = [file for files in (builder.config.data_files or {}).values() for file in files]
+    return sum(hub.info(file)["size"] for file in files if file.startswith("hf://"))
+
+
+def _largest_download() -> int:
+    """Return the bytes up to which a dataset is downloaded whole: as rows it takes several times its size."""
+    import datasets
+
+    directory = Path(datasets.config.HF_DATASETS_CACHE)
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    return min(STREAMED_FROM, shutil.disk_usage(existing).free // 4)
+
+
+def hub_parts(part: Literal["name", "split"], data: DataSpec) -> list[str]:
+    """Return the configurations of the dataset that `data` names, or the splits of its configuration.
 
     Raises:
         DatasetError, SpecError: they cannot be listed, or there is no such configuration.
@@ -43,15 +86,15 @@ def hub_parts(part: Literal["name", "split"], path: str, name: str | None) -> li
 
     try:
         if part == "name":
-            return list(datasets.get_dataset_config_names(path))
-        return list(datasets.get_dataset_split_names(path, name))
+            return list(datasets.get_dataset_config_names(data.path, revision=data.revision))
+        return list(datasets.get_dataset_split_names(data.path, data.name, revision=data.revision))
     except Exception as error:  # as in `load_from_hub`
-        raise _explained(error, DataSpec(path, name)) from error
+        raise _explained(error, data) from error
 
 
-def _records_of(dataset: Iterable[Any], name: str) -> Iterator[Any]:
+def _checked(records: Iterable[Any], name: str) -> Iterator[Any]:
     try:
-        yield from dataset
+        yield from records
     except Exception as error:  # a value that Python does not have, such as a date in the year 10000
         raise DatasetError(f"data.path is {name!r}: a row cannot be read: {first_line(error)}") from error
 
@@ -68,10 +111,10 @@ def _wrong_part(data: DataSpec) -> SpecError | None:
     import datasets
 
     try:
-        names = datasets.get_dataset_config_names(data.path)
+        names = datasets.get_dataset_config_names(data.path, revision=data.revision)
         if data.name not in (None, *names) or (data.name is None and len(names) > 1 and "default" not in names):
             return _choice("data.name", data.name, data.path, names)
-        splits = datasets.get_dataset_split_names(data.path, data.name)
+        splits = datasets.get_dataset_split_names(data.path, data.name, revision=data.revision)
     except Exception:  # what it has cannot be listed: the first error says why
         return None
     return None if (data.split or SPLIT) in splits else _choice("data.split", data.split, data.path, splits)

@@ -31,10 +31,12 @@ def provenance_of(
     device: torch.device,
     train: Sequence[Example],
     held_out: Sequence[Example],
+    revisions: Sequence[str | None] = (),
 ) -> tuple[Provenance, int]:
     """Collect the provenance, and count the held-out rows that are among the training rows too.
 
-    It reads weights and data once more, so it is best run in the background.
+    `revisions` are the commits of the training data and of a held-out set of its own. It reads weights and data once
+    more, so it is best run in the background.
     """
     revision = getattr(config, "_commit_hash", None)
     data, held_out_data = local_data_file(spec.data.path), local_data_file(spec.data.eval_path or spec.data.path)
@@ -45,6 +47,8 @@ def provenance_of(
         weights=_weights_hash(spec.model.path, revision),
         data=None if data is None else file_hash(data),
         held_out_data=None if held_out_data in (None, data) else file_hash(held_out_data),
+        data_revision=next(iter(revisions), None),
+        held_out_revision=next(iter(revisions[1:]), None),
         train_rows=_hash_of(train_hashes),
         held_out_rows=_hash_of(held_out_hashes) if held_out else "",
         libraries=library_versions(),

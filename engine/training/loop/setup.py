@@ -63,7 +63,9 @@ def prepare(
     train, held_out = _divide(sets, tokenised, spec, recorder)
     check_vocabulary(base, int(max(example.tokens.max() for example in (*train, *held_out))), spec.model.path)
     plan = _plan(spec, train, held_out)
-    provenance = Background(lambda _: provenance_of(spec, run, config, device, train, held_out))
+    provenance = Background(
+        lambda _: provenance_of(spec, run, config, device, train, held_out, [rows.revision for rows in sets])
+    )
     model = add_adapter(base, spec)
     _warn_of_unadapted(model, spec, recorder)
     optimizer = make_optimizer(model, spec, device)

@@ -14,7 +14,7 @@ from engine.dataset.hub_parts import HubParts, PartsRequest
 from engine.errors import LoratuiError
 from engine.files.permissions import PRIVATE_UMASK
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import DataSpec, ModelSpec
+from engine.spec.schema import ModelSpec
 from engine.system.allowance import limit_threads
 from engine.system.worker_process import Refusal
 from engine.text.redact import redact, redact_output
@@ -28,9 +28,9 @@ def main() -> None:
     replies = Replies()
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=PartsRequest)
     try:
-        with importing(ModelSpec(EMBEDDED), DataSpec(request.path), weights=False):
+        with importing(ModelSpec(EMBEDDED), request.data, weights=False):
             from engine.training.data.hub import hub_parts
-        replies.send(HubParts(tuple(hub_parts(request.part, request.path, request.name))))
+        replies.send(HubParts(tuple(hub_parts(request.part, request.data))))
     except LoratuiError as error:
         replies.send(Refusal(redact(error.message)))
 

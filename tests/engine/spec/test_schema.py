@@ -31,6 +31,7 @@ KEYS = [
     "data.path",
     "data.name",
     "data.split",
+    "data.revision",
     "data.format",
     "data.prompt_template",
     "data.samples",

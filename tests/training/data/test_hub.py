@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -77,12 +78,12 @@ def test_what_the_dataset_has_is_listed(dataset: str, settings: Any, key: str, m
 
 
 def test_configurations_and_splits_are_listed(dataset: str) -> None:
-    assert hub_parts("name", dataset, None) == ["main", "other"]
-    assert hub_parts("split", dataset, "main") == ["train_sft", "test_sft"]
+    assert hub_parts("name", DataSpec(dataset)) == ["main", "other"]
+    assert hub_parts("split", DataSpec(dataset, "main")) == ["train_sft", "test_sft"]
     with pytest.raises(SpecError, match=r"data.name is empty, but .* has main, other: set it to one of these"):
-        hub_parts("split", dataset, None)
+        hub_parts("split", DataSpec(dataset))
     with pytest.raises(DatasetError, match=r"data.path is '/no/such': "):
-        hub_parts("name", "/no/such", None)
+        hub_parts("name", DataSpec("/no/such"))
 
 
 def test_held_out_set_is_another_split_of_the_dataset(dataset: str) -> None:
@@ -108,12 +109,31 @@ def test_row_that_python_cannot_hold_is_named(monkeypatch: pytest.MonkeyPatch) -
         yield {"text": "a"}
         raise OverflowError("date value out of range")
 
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows())
+    builder = SimpleNamespace(hash="c0ffee", download_and_prepare=lambda: None, as_dataset=lambda split: rows())
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: builder)
     with pytest.raises(DatasetError, match=r"data.path is 'a/b': a row cannot be read: date value out of range"):
         load_from_hub(DataSpec(path="a/b"))
 
 
-@pytest.mark.parametrize("key", ["name", "split"])
+@pytest.mark.parametrize("samples", [2, 3])
+def test_large_dataset_is_streamed(dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int) -> None:
+    data = DataSpec(dataset, "main", "train_sft", samples=samples)
+    monkeypatch.setattr("engine.training.data.hub._size", lambda builder: 10**15)
+    streamed = load_from_hub(data)
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
+    monkeypatch.undo()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    assert streamed == load_from_hub(data)
+    assert list((tmp_path / "cache").rglob("*.arrow"))
+
+
+def test_wrong_split_of_a_large_dataset_is_named(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.training.data.hub._size", lambda builder: 10**15)
+    with pytest.raises(SpecError, match=r"data.split is empty, but .* has train_sft, test_sft: set it to one of these"):
+        load_from_hub(DataSpec(dataset, "main", samples=2))
+
+
+@pytest.mark.parametrize("key", ["name", "split", "revision"])
 def test_local_file_has_no_configuration_and_no_split(tmp_path: Path, key: str) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"text": "a"}\n' * 2)

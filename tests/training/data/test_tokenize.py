@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
+import msgspec
 import pytest
 import transformers
 from datasets.exceptions import DatasetNotFoundError
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RevisionNotFoundError
 from transformers import AutoTokenizer
 
 from engine.dataset.rows import AlpacaRow, PlainText, PromptCompletion, Row
@@ -179,19 +180,28 @@ def test_evaluations_count_every_supervised_token_once(tiny_model: Path, tmp_pat
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, reply: Any) -> list[dict[str, Any]]:
-    """Have `load_dataset` return or raise `reply`; return the list that its calls are added to."""
+    """Have the builder of a dataset return or raise `reply`; return the list that its calls are added to."""
     calls: list[dict[str, Any]] = []
 
-    def load_dataset(path: str, name: str | None = None, **options: Any) -> Any:
-        calls.append({"path": path, "name": name, **options})
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+    class Builder:
+        hash, cache_dir, config = "c0ffee", "", datasets.BuilderConfig()
 
-    def get_dataset_config_names(path: str) -> list[str]:
+        def download_and_prepare(self) -> None:
+            if isinstance(reply, Exception):
+                raise reply
+
+        def as_dataset(self, split: str) -> Any:
+            calls[-1]["split"] = split
+            return reply
+
+    def load_dataset_builder(path: str, name: str | None = None, **options: Any) -> Any:
+        calls.append({"path": path, "name": name, **options})
+        return Builder()
+
+    def get_dataset_config_names(path: str, **_: Any) -> list[str]:
         raise ConnectionError(path)
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     monkeypatch.setattr(datasets, "get_dataset_config_names", get_dataset_config_names)
     return calls
 
@@ -203,10 +213,11 @@ def test_hub_rows_are_read_like_local_ones(
     hub = [{**row, "text": "more"} for row in make_rows(10)]
     calls = answer(monkeypatch, datasets.Dataset.from_list(hub))
     rows = load_rows(DataSpec(path="somebody/rows", samples=samples))
-    assert calls == [{"path": "somebody/rows", "name": None, "split": split_name}]
+    assert calls == [{"path": "somebody/rows", "name": None, "revision": None, "split": split_name}]
     file = tmp_path / "rows.json"
     file.write_text(json.dumps(hub))
-    assert rows == load_rows(DataSpec(path=str(file), samples=samples))
+    assert rows.revision == "c0ffee"
+    assert msgspec.structs.replace(rows, revision=None) == load_rows(DataSpec(path=str(file), samples=samples))
 
 
 def test_too_few_hub_rows_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +244,7 @@ class Response:
         (ConnectionError("Couldn't reach 'somebody/rows' on the Hub"), "the Hugging Face hub cannot be reached"),
         (LocalEntryNotFoundError("not in the cache"), "the Hugging Face hub cannot be reached"),
         (DatasetNotFoundError("Dataset 'somebody/rows' doesn't exist"), "the hub has nothing public of that name"),
+        (RevisionNotFoundError("v7", response=cast(Any, Response())), "it has no commit, tag or branch of the name in"),
         (GatedRepoError("gated", response=cast(Any, Response())), "accept its terms at"),
         (ValueError('Unknown split "train". Should be one of ["test"].'), 'Unknown split "train"'),
     ],

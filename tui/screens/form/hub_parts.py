@@ -9,6 +9,8 @@ from textual import work
 from engine.dataset.hub_parts import PartsRequest, list_hub_parts
 from engine.dataset.load import local_data_file
 from engine.errors import DatasetError, LoratuiError
+from engine.spec.held_out import held_out_set
+from engine.spec.schema import DataSpec
 from tui.messages import ActionDone, ActionFailed
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.form.spec_form import SpecForm
@@ -22,11 +24,14 @@ PLURALS = {"name": "configurations", "split": "splits"}
 
 def offer_hub_parts(screen: WorkspaceScreen, form: SpecForm, key: str) -> None:
     """List what the dataset that the form names has for the field `key`, above `screen`; the choice goes into it."""
-    prefix = "data.eval_" if key.startswith("data.eval_") else "data."
-    path, name = form.text(f"{prefix}path").strip(), form.text(f"{prefix}name").strip()
-    if prefix == "data.eval_" and not path:
-        path, name = form.text("data.path").strip(), name or form.text("data.name").strip()
-    request = PartsRequest(PARTS[key], path, name or None)
+    data = DataSpec(
+        form.text("data.path").strip(), form.text("data.name").strip() or None,
+        revision=form.text("data.revision").strip() or None,
+        eval_path=form.text("data.eval_path").strip() or None, eval_name=form.text("data.eval_name").strip() or None,
+        eval_split="any",
+    )  # fmt: skip
+    wanted = (held_out_set(data) if key.startswith("data.eval_") else None) or data
+    path, request = wanted.path, PartsRequest(PARTS[key], wanted)
     if local_data_file(path) is not None:
         screen.post_message(
             ActionFailed(DatasetError(f"{path!r} is a local file: only a dataset of the hub has {PLURALS[PARTS[key]]}"))
@@ -51,5 +56,5 @@ def _choose(screen: WorkspaceScreen, form: SpecForm, key: str, request: PartsReq
         if index is not None:
             form.fill(key, names[index])
 
-    question = f"{PLURALS[request.part].capitalize()} of {request.path}"
+    question = f"{PLURALS[request.part].capitalize()} of {request.data.path}"
     screen.app.push_screen(ChooseScreen(question, [(name, "") for name in names]), chosen)

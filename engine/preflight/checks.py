@@ -12,6 +12,7 @@ from engine.dataset.templates import advice
 from engine.errors import LoratuiError, SpecError
 from engine.preflight.base_model import check_model, local_model_dir, read_config
 from engine.preflight.target_modules import check_experts, check_expression_in, check_names_in
+from engine.preflight.tied_embeddings import tied_warnings
 from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
 from engine.spec.plan import Plan, make_plan
@@ -46,10 +47,12 @@ def check(spec: Spec) -> Preflight:
     own_set = held_out_set(spec.data)
     held_out_rows = _count_held_out(own_set) if own_set is not None else None
     check_model(spec)
+    model_warnings = []
     if (directory := local_model_dir(spec.model.path)) is not None:
         check_experts(spec.lora, read_config(directory))
         check_expression_in(directory, spec.lora)
         check_names_in(directory, spec.lora)
+        model_warnings = tied_warnings(directory, spec.lora)
     number = rows.usable if rows is not None else spec.data.samples
     plan = make_plan(spec, number, held_out_rows)
     if plan.train_samples == 0:
@@ -59,7 +62,7 @@ def check(spec: Spec) -> Preflight:
             "data.eval_fraction",
         )
     data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
-    return Preflight(plan, (*filter(None, data_warnings), *plan_warnings(spec, plan)), rows)
+    return Preflight(plan, (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan)), rows)
 
 
 def _count(data: DataSpec) -> RowCount | None:

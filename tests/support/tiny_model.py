@@ -29,7 +29,14 @@ def make_tokenizer(pad: str = "<pad>") -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token=pad)
 
 
-def write_model(directory: Path, pad: str = "<pad>", *, attention_bias: bool = False, layers: int = 2) -> Path:
+def write_model(
+    directory: Path,
+    pad: str = "<pad>",
+    *,
+    attention_bias: bool = False,
+    layers: int = 2,
+    tie_word_embeddings: bool = False,
+) -> Path:
     tokenizer = make_tokenizer(pad)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -41,6 +48,7 @@ def write_model(directory: Path, pad: str = "<pad>", *, attention_bias: bool = F
         num_key_value_heads=2,
         max_position_embeddings=POSITIONS,
         attention_bias=attention_bias,
+        tie_word_embeddings=tie_word_embeddings,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -29,7 +29,7 @@ from engine.training.model.forward import Forward, choose_forward
 from engine.training.model.loading import check_vocabulary, load_base_model, load_config, load_tokenizer
 from engine.training.model.memory_budget import Budget, measure_budget
 from engine.training.model.pissa import is_pissa
-from engine.training.model.targets import unadapted
+from engine.training.model.targets import tied_warnings, unadapted
 from engine.training.runtime.background import Background
 from engine.training.runtime.device import resolve_dtype, use_fast_kernels
 from engine.training.runtime.malloc import keep_freed_memory
@@ -67,7 +67,7 @@ def prepare(
         lambda _: provenance_of(spec, run, config, device, train, held_out, [rows.revision for rows in sets])
     )
     model = add_adapter(base, spec)
-    _warn_of_unadapted(model, spec, recorder)
+    _warn_of_modules(model, spec, recorder)
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     forward = choose_forward(model, device, dtype, max(map(len, (*train, *held_out))))
@@ -82,8 +82,10 @@ def prepare(
     return training
 
 
-def _warn_of_unadapted(model: torch.nn.Module, spec: Spec, recorder: Recorder) -> None:
-    """Say how much of the base `all-linear` leaves without an adapter, if it is more than a little."""
+def _warn_of_modules(model: torch.nn.Module, spec: Spec, recorder: Recorder) -> None:
+    """Say which tied embedding is adapted alone, and what `all-linear` leaves out, if that is more than a little."""
+    for warning in tied_warnings(model):
+        recorder.warn(warning)
     share, names = unadapted(model)
     if spec.lora.target_modules == "all-linear" and share > MUCH:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

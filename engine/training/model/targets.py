@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 
 from engine.errors import SpecError
 from engine.preflight.base_model import ALSO_TARGETS, check_target_modules
 from engine.preflight.regular_expression import full_matches
 from engine.preflight.target_modules import check_expression, lacks
+from engine.preflight.tied_embeddings import INPUT, OUTPUT, adapted_alone, saved_alone
 from engine.spec.schema import LoraSpec, Spec
 from engine.training.runtime.hub_errors import first_line
 
@@ -188,3 +190,28 @@ def _adapted_weights(module: Any) -> list[torch.nn.Parameter]:
     if hasattr(module, "parameter_name"):
         return [module.get_param()]
     return list(module.get_base_layer().parameters())
+
+
+def tied_warnings(model: Any) -> list[str]:
+    """Return a warning for each embedding of an adapted `model` that shares its weights and is adapted alone."""
+    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    if None in modules or _base_weight(modules[0]) is not _base_weight(modules[1]):
+        return []
+    names = [
+        next(path.rpartition(".")[2] for path, each in model.named_modules() if each is module) for module in modules
+    ]
+    saved = [isinstance(module, ModulesToSaveWrapper) for module in modules]
+    warnings = []
+    for module, name, in_full, other in zip(modules, names, saved, (OUTPUT, INPUT), strict=True):
+        if isinstance(module, LoraLayer):
+            warnings.append(adapted_alone(name, other))
+        elif in_full and not all(saved):
+            warnings.append(saved_alone(name, other))
+    return warnings
+
+
+def _base_weight(module: Any) -> torch.Tensor:
+    """Return the weight of the base model in an embedding, whatever wraps it."""
+    own = module.original_module if isinstance(module, ModulesToSaveWrapper) else module
+    weight: torch.Tensor = (own.get_base_layer() if isinstance(own, BaseTunerLayer) else own).weight
+    return weight

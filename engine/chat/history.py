@@ -16,8 +16,9 @@ from msgspec import Struct
 
 from engine.chat.conversation import Chat
 from engine.errors import ConversationError, FileError, StoreError, reason_of
+from engine.files.append import open_to_append
 from engine.files.atomic import NoPlainFile, link_or_copy, read_plain, sync, temporary_file, write_atomically
-from engine.files.ownership import make_directory, open_writable
+from engine.files.ownership import make_directory
 from engine.files.paths import Workspace
 from engine.text.redact import redact
 
@@ -224,7 +225,7 @@ def append_example(path: Path, conversation: Chat, key: str) -> None:
 
 
 def _append(path: Path, row: bytes) -> None:
-    descriptor = open_writable(path, os.O_RDWR | os.O_APPEND)
+    descriptor = open_to_append(path)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from platformdirs import user_config_path
 
 from engine.errors import FileError, RoundError, reason_of
-from engine.files.ownership import open_writable
+from engine.files.append import open_to_append
 
 ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 CHECKPOINT_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")  # by the step it was written after
@@ -113,7 +113,7 @@ class RunDir:
 
     def open_log(self) -> BinaryIO:
         """Open the log to append to; raises OSError if it is a link or the disk refuses."""
-        return open(open_writable(self.log, os.O_WRONLY | os.O_APPEND), "ab")
+        return open(open_to_append(self.log), "ab")
 
     @property
     def spec(self) -> Path:

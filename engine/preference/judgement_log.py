@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import StoreError, reason_of
+from engine.files.append import open_to_append
 from engine.files.atomic import read_plain, sync
-from engine.files.ownership import open_writable
 
 MAX_JUDGEMENTS_BYTES = 256 * 1024 * 1024
 Preference = Literal["first", "second", "tie", "skip"]
@@ -141,7 +141,7 @@ def append_judgement(path: Path, line: Judgement | Retraction) -> None:
 
 
 def _append(path: Path, line: bytes) -> None:
-    descriptor = open_writable(path, os.O_RDWR | os.O_APPEND)
+    descriptor = open_to_append(path)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a file", str(path))

@@ -15,8 +15,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.errors import FileError, LoratuiError, reason_of
+from engine.files.append import open_to_append
 from engine.files.atomic import NoPlainFile, open_plain
-from engine.files.ownership import make_directory, open_writable
+from engine.files.ownership import make_directory
 from engine.files.paths import Workspace
 from engine.spec.round import ACTIVE, Round, Status
 from engine.system.locks import acquire_inheritable_lock
@@ -113,7 +114,7 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> Star
     if lock is None:
         return None
     try:
-        with open(open_writable(workspace.runner_log, os.O_WRONLY | os.O_APPEND), "ab") as log:
+        with open(open_to_append(workspace.runner_log), "ab") as log:
             log.write(time.strftime("%Y-%m-%d %H:%M:%S runner started\n").encode())
             log.flush()
             process = subprocess.Popen(

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from engine.files.append import open_to_append
 from engine.files.atomic import open_nonblocking
-from engine.files.ownership import open_writable
 from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent, Step, decode_event, encode_event, line_start
 from engine.runs.step_columns import BlockWriter
@@ -34,7 +34,7 @@ class EventWriter:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._synced = clock()
-        self._descriptor = open_writable(path, os.O_RDWR | os.O_APPEND)
+        self._descriptor = open_to_append(path)
         try:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is not a file", str(path))

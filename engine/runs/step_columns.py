@@ -18,8 +18,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.files.append import open_to_append
 from engine.files.atomic import open_nonblocking
-from engine.files.ownership import open_writable
 from engine.runs.curve import ROW_BYTES, Steps, read_steps, unpack_steps
 from engine.runs.events import Step, decode_event
 
@@ -77,7 +77,7 @@ class BlockWriter:
     def _write(self, block: bytes) -> None:
         """Append a block whole or not at all, or raise OSError."""
         if self._descriptor is None:
-            self._descriptor = open_writable(self._path, os.O_RDWR | os.O_APPEND)
+            self._descriptor = open_to_append(self._path)
             if not BEGINNING.startswith(os.pread(self._descriptor, len(BEGINNING), 0)):
                 raise OSError(errno.EEXIST, "it is another program's file", str(self._path))
             end = max((block.place for block in blocks_in(self._descriptor, self._log)), default=0)

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import RoundError
+from engine.files.append import has_second_name
 from engine.files.paths import Workspace
 from engine.runs.engine_contract import BEAT_SECONDS, last_beat
 from engine.spec.round import ACTIVE, Round, Status
@@ -99,14 +100,15 @@ class Whereabouts:
     def at_home(self) -> bool:
         """Return whether this machine may train the queue: it is recorded, or a runner or an engine has a lock here.
 
-        Two workspaces with links to one `runs/`, or two containers with one volume, are told from copies by the lock.
+        Two workspaces with links to one `runs/`, or two containers with one volume, are told from copies by the lock. A
+        lock with a second name says nothing: the copy was made by hard links (`cp -al`), and shares it.
         """
         if self._recorded is not None and is_home(self._recorded, self.here):
             return True
         if not self._may_lock:  # which finding out takes
             return False
         locks = (self._workspace.run_dir(round_.id).lock for round_ in self._rounds() if round_.status in ACTIVE)
-        return any(is_locked(path) for path in (self._workspace.runner_lock, *locks))
+        return any(is_locked(path) and not has_second_name(path) for path in (self._workspace.runner_lock, *locks))
 
     @property
     def is_recorded(self) -> bool:
@@ -165,6 +167,15 @@ class Whereabouts:
             if (seen := self.seen(round_)) != round_:
                 changes[seen.number] = {"status": seen.status, "message": seen.message, "process": seen.process}
         return changes
+
+    def drop_shared_names(self) -> None:
+        """Remove the names of locks and heartbeats that a copy by hard links shares; each is made anew when needed."""
+        if self.at_home:
+            return
+        runs = (self._workspace.run_dir(round_.id) for round_ in self._rounds())
+        for path in (self._workspace.runner_lock, *(path for run in runs for path in (run.lock, run.heartbeat))):
+            if has_second_name(path):
+                path.unlink(missing_ok=True)
 
     def is_in_training(self, round_: Round) -> bool:
         """Return True if another machine or user, who shares this very directory, seems to train the round now."""

@@ -131,6 +131,7 @@ class RoundStore:
         with self._draft() as draft:
             whereabouts = self._whereabouts()
             changes = whereabouts.changes(valid_rounds(self._storage.read()))
+            whereabouts.drop_shared_names()
             self._put_changes(draft, changes)
             set_meta(draft, home=msgspec.to_builtins(whereabouts.here))
 

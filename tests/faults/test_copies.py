@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 
 from engine.api import Cockpit
 from engine.errors import RoundError
+from engine.files.append import has_second_name
 from engine.files.paths import Workspace
 from engine.runner.launcher import runner_is_alive
 from engine.runs.engine_contract import RUN_VARIABLE, run_key
@@ -46,6 +44,11 @@ def synced(source: Path, target: Path) -> None:
     """Into a directory that is there, as rsync and a restored backup do it."""
     target.mkdir()
     shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def hard_linked(source: Path, target: Path) -> None:
+    """As backups are made that cost no space: each file of the copy is the original's, by a second name."""
+    subprocess.run(["cp", "-al", str(source), str(target)], check=True)
 
 
 def of_version_0_1_0(source: Path, target: Path) -> None:
@@ -80,10 +83,12 @@ class Scene:
         await_status(self.original, 2, Status.FINISHED)
 
     def nothing_was_started(self) -> bool:
-        return not processes_of(self.workspace.root) and not runner_is_alive(self.workspace)
+        lock = self.workspace.runner_lock
+        is_locked = runner_is_alive(self.workspace) and not has_second_name(lock)  # or it is the original's
+        return not processes_of(self.workspace.root) and not is_locked
 
 
-@pytest.fixture(params=[copied, synced, of_version_0_1_0])
+@pytest.fixture(params=[copied, synced, hard_linked, of_version_0_1_0])
 def scene(
     request: pytest.FixtureRequest, workspace: Workspace, cockpit: Cockpit, nano_spec: Spec, script: Follow,
     tmp_path: Path,
@@ -112,6 +117,19 @@ def test_looking_at_a_copy_starts_and_ends_nothing(
     assert not lost
     assert [round_.status for round_ in scene.copy.rounds()] == [Status.INTERRUPTED, Status.HELD]
     scene.let_original_finish()
+
+
+@pytest.mark.parametrize("scene", [hard_linked], indirect=True)
+def test_copy_by_hard_links_writes_nothing_into_the_original(scene: Scene, script: Follow, tried: Tried) -> None:
+    scene.let_original_finish()
+    before = {path: path.read_bytes() for path in scene.home.runs_dir.rglob("*") if path.is_file()}
+    script(Script())
+    cockpit = Cockpit(scene.workspace, start_fake_runner)
+    cockpit.resume(1)
+    await_status(scene.copy, 1, Status.FINISHED)
+    lost = {path: path.read_bytes() for path in scene.home.runs_dir.rglob("*") if path.is_file()} != before
+    tried("F24", "copied by hard links, and resumed there", 1, int(lost))
+    assert not lost
 
 
 def test_round_changed_in_a_copy_is_not_said_to_be_running(scene: Scene) -> None:
@@ -246,81 +264,6 @@ def test_workspace_of_another_machine_is_inert(
         int((cockpit.store.get(1).status, len(started)) != expected),
     )
     assert (cockpit.store.get(1).status, len(started)) == expected
-
-
-@pytest.fixture
-def shared(
-    workspace: Workspace, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Cockpit, Path]:
-    """A directory in which another machine trains round 1, as seen from here, and the heartbeat of its engine."""
-    round_ = idle_cockpit.queue(nano_spec)
-    idle_cockpit.store.update(1, status=Status.RUNNING)
-    monkeypatch.setattr(home, "boot_id", lambda: "another boot")
-    monkeypatch.setattr(home, "MACHINE_ID", Path("/dev/null"))
-    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-    monkeypatch.setattr(home, "WATCH_SECONDS", 0.4)
-    heartbeat = workspace.run_dir(round_.id).heartbeat
-    heartbeat.touch()
-    return Cockpit(workspace, refuse_to_start), heartbeat
-
-
-def refuse_to_start(workspace: Workspace) -> None:
-    raise AssertionError(f"a runner was started in {workspace.root}")
-
-
-def test_round_that_another_machine_trains_in_this_directory_is_not_trained_twice(
-    shared: tuple[Cockpit, Path], nano_spec: Spec
-) -> None:
-    cockpit, _ = shared
-    cockpit.wake_runner()
-    assert cockpit.store.get(1).status is Status.RUNNING
-    with pytest.raises(RoundError, match=r"round 1 is training on .* in this very directory"):
-        cockpit.queue(nano_spec)
-    assert len(cockpit.store.rounds()) == 1
-
-
-@pytest.mark.parametrize("hours", [-7 * 24, -1, 1])
-@pytest.mark.parametrize("act", ["resume", "queue", "remove"])
-def test_other_machine_whose_clock_differs_keeps_its_round(
-    shared: tuple[Cockpit, Path], nano_spec: Spec, hours: int, act: str, tried: Tried
-) -> None:
-    cockpit, heartbeat = shared
-    acts: dict[str, Callable[[], object]] = {
-        "resume": lambda: cockpit.resume(1),
-        "queue": lambda: cockpit.queue(nano_spec),
-        "remove": lambda: cockpit.remove(1),
-    }
-    before = cockpit.workspace.store_path.read_bytes()
-    is_over = threading.Event()
-
-    def beat() -> None:
-        moment = time.time() + hours * 3600
-        os.utime(heartbeat, (moment, moment))
-
-    def beat_on() -> None:
-        while not is_over.wait(0.05):
-            beat()
-
-    beat()
-    engine = threading.Thread(target=beat_on)
-    engine.start()
-    try:
-        with pytest.raises(RoundError, match=r"round 1 is training on .* in this very directory"):
-            acts[act]()
-    finally:
-        is_over.set()
-        engine.join()
-    lost = cockpit.workspace.store_path.read_bytes() != before
-    tried("F24", "trained by another machine whose clock differs", 1, int(lost))
-    assert not lost
-
-
-def test_round_whose_machine_died_is_resumed_on_another(shared: tuple[Cockpit, Path]) -> None:
-    cockpit, heartbeat = shared
-    os.utime(heartbeat, (1e9, 1e9))
-    cockpit = Cockpit(cockpit.workspace, lambda _: None)
-    assert cockpit.store.get(1).message.startswith("was training ")
-    assert cockpit.resume(1).status is Status.QUEUED
 
 
 def test_engine_of_a_copy_is_not_in_the_original(scene: Scene) -> None:

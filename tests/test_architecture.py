@@ -154,6 +154,7 @@ def test_light_modules_bring_nothing_heavy(names: list[str], heavy: frozenset[st
     assert not loaded & heavy
 
 
+@pytest.mark.long
 def test_engine_does_not_wait_for_what_few_rounds_need() -> None:
     done = run(sys.executable, "-P", "-c", "import sys, engine.training.loop.recipe; print(*sys.modules)")
     assert done.returncode == 0, done.stderr

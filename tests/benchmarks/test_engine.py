@@ -74,6 +74,7 @@ def test_fewest_operations_are_those_of_each_row_counted(tiny_model: Path, tmp_p
     assert fewest_flops(spec, rows) == counted > 0
 
 
+@pytest.mark.long
 def test_engine_and_reference_are_measured_on_the_same_rows(compare: Compare, tmp_path: Path) -> None:
     report, printed = compare("reference,loratui")
     events = read_events(RunDir(tmp_path / "kept" / "loratui").events)

@@ -26,6 +26,7 @@ def loratui(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_round_of_the_embedded_model_is_reproduced_to_the_last_bit(tmp_path: Path) -> None:
     try:

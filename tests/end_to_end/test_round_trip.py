@@ -32,7 +32,7 @@ def chart(screen: str) -> list[str]:
 
 def test_round_is_edited_trained_left_found_again_and_exported(reference_workspace: Workspace) -> None:
     """The terminal it is found again on is larger, as somebody's other machine has."""
-    steps = 68  # one epoch, where the preset has three
+    steps = 34  # half an epoch, where the preset has three
     store = RoundStore(reference_workspace)
     with Terminal([LORATUI], reference_workspace.root, 80, 24) as terminal:
         terminal.wait_for("8×4", "11m23s", "1.1614", "★3.16", "Round 4 came out worse")
@@ -40,7 +40,7 @@ def test_round_is_edited_trained_left_found_again_and_exported(reference_workspa
         terminal.wait_for("Start the new round from", "nano", "tinyllama-alpaca", "clone of round 5")
         terminal.type(DOWN + ENTER)
         terminal.wait_for("from preset nano", "rows to train on")
-        terminal.type(DOWN * 3 + "1")  # from learning_rate down to num_train_epochs, whose text is selected
+        terminal.type(DOWN * 3 + "0.5")  # from learning_rate down to num_train_epochs, whose text is selected
         terminal.wait_for("train.num_train_epochs")
         terminal.wait_for(f"{steps} steps, 68 per epoch")
         terminal.type(ctrl("s"))

@@ -9,9 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from engine.files.paths import Workspace
 from engine.runs.event_log import read_events
 from engine.runs.events import Finished, Started, Step
 from engine.spec.presets import presets
+from tests.support.forking import run_forked
 from tests.support.pilot import OpenApp, on_screen, until
 from tests.support.processes import ROOT
 from tui.cli.main import main
@@ -117,12 +116,7 @@ def test_conversation_is_read_back(old: Workspace) -> None:
 def test_stopped_round_goes_on_from_its_checkpoint(old: Workspace) -> None:
     run(old, "resume", "9")
     (directory,) = old.runs_dir.glob("0009-*")
-    subprocess.run(
-        [sys.executable, "-P", "-m", "engine.training", str(directory), "--resume"],
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-    )
+    assert run_forked([sys.executable, "-P", "-m", "engine.training", str(directory), "--resume"]).returncode == 0
     events = list(read_events(directory / "events.jsonl"))
     assert [event.resumed_from for event in events if isinstance(event, Started)] == [None, 14]
     assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 35))

@@ -176,6 +176,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, hub: str) -
     return RealWorkspace(root, cache, output, lines)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_token_of_the_environment_is_nowhere_to_be_found(real: RealWorkspace, tried: Tried) -> None:
     """Though the engine has it, shows it to the hub, and is told it back in an error."""
@@ -190,6 +191,7 @@ def test_token_of_the_environment_is_nowhere_to_be_found(real: RealWorkspace, tr
     assert found == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_everything_made_under_umask_0_is_its_owners_alone(real: RealWorkspace, tried: Tried) -> None:
     made = [path for where in (real.root, real.cache) for path in where.rglob("*")]

@@ -246,6 +246,7 @@ def test_app_whose_drawing_is_led_elsewhere_says_so(reference_workspace: Workspa
         assert terminal.wait_for_end() == 2
 
 
+@pytest.mark.long
 def test_pictures_are_drawn_where_the_path_is_not_utf8(tmp_path: Path, tried: Tried) -> None:
     workspace = Workspace(tmp_path / BYTES)
     rounds = (make_round(1), make_round(2))

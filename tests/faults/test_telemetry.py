@@ -134,8 +134,8 @@ def test_card_is_sampled_by_the_process_that_asks(command: Command, children: Ch
 
 def test_each_error_of_nvml_in_each_question(command: Command, tried: Tried, times: Callable[[int, int], int]) -> None:
     questions = ASKED if times(0, 1) else ("init", "memory")
-    wrong = []
-    for number in ERRORS:
+    errors, wrong = ERRORS[:: times(4, 1)], []
+    for number in errors:
         for question in questions:
             gpus, absence = sample_gpus(command=command(f"if name == {question!r}: raise NVMLError({number})"))
             reported = str(pynvml.NVMLError(number)) in absence and "\n" not in absence
@@ -143,7 +143,7 @@ def test_each_error_of_nvml_in_each_question(command: Command, tried: Tried, tim
             if not expected or (gpus and absence):
                 wrong.append((number, question, gpus, absence))
     tried(
-        "F18", "NVML (a stand-in) raising each of its errors in each question", len(ERRORS) * len(questions), len(wrong)
+        "F18", "NVML (a stand-in) raising each of its errors in each question", len(errors) * len(questions), len(wrong)
     )
     assert wrong == []
 

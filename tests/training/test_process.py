@@ -184,6 +184,7 @@ def test_second_engine_does_not_disturb_the_first(tiny_model: Path, tmp_path: Pa
     assert run.log.read_text() == f"{run.path} is already being trained by another engine\n"
 
 
+@pytest.mark.long
 def test_hub_that_cannot_be_reached_is_reported_at_once(tmp_path: Path) -> None:
     """By default the libraries retry every file for 23 s."""
     run = make_run(tmp_path / "run", Path("nobody/no-model"))
@@ -198,6 +199,7 @@ def test_hub_that_cannot_be_reached_is_reported_at_once(tmp_path: Path) -> None:
     assert "Traceback" in log
 
 
+@pytest.mark.long
 def test_signal_ends_a_download_that_hangs(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", Path("nobody/no-model"))
     with socket.create_server(("127.0.0.1", 0)) as hub:

@@ -19,6 +19,7 @@ def held_out(examples: int, generator: np.random.Generator) -> tuple[Values, NDA
     return per_token * tokens, tokens
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("examples", [12, 50, 260])
 def test_interval_covers_the_truth_as_often_as_it_says(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In 1,000 samples of a population whose loss is known: 95 %, give or take 2.2 for the few examples and chance."""

@@ -155,6 +155,7 @@ def test_accumulation_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
     assert result_loss(runs[2]) == pytest.approx(result_loss(runs[0]), rel=1e-4)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("tokens", [1, 200, 100_000])
 def test_evaluation_does_not_depend_on_its_batches(

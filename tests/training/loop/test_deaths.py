@@ -80,6 +80,7 @@ def assert_as_if_unhurt(run: RunDir, reference: list[AnyEvent]) -> None:
     assert replay.result.train_seconds == pytest.approx(sum(replay.curve.seconds))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("end", "last_step", "from_step"),
     [
@@ -108,6 +109,7 @@ def test_killed_run_is_resumed_exactly(
     assert not [path for path in run.path.rglob(".*") if path.name.endswith((".staged", ".old"))]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("last_steps", [(8,), (3, 8, 13), (9, 18, 20)])
 def test_replay_of_a_round_stopped_several_times_has_each_step_once(
     reference: tuple[RunDir, list[AnyEvent]], tiny_model: Path, tmp_path: Path, last_steps: tuple[int, ...]
@@ -120,6 +122,7 @@ def test_replay_of_a_round_stopped_several_times_has_each_step_once(
     assert_as_if_unhurt(run, reference[1])
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -95,6 +95,7 @@ def train_plainly(training: Training) -> list[tuple[float, float, float]]:
     return figures
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -36,6 +36,7 @@ def test_warmup_is_that_of_transformers(warmup: float, total: int) -> None:
     assert resolve_warmup(warmup, total) == TrainingArguments.get_warmup_steps(arguments, total)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [

@@ -41,6 +41,7 @@ def evaluated_in(events: list[AnyEvent]) -> list[int]:
     return [event.step for event in events if isinstance(event, Evaluated)]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("last_step", [1, 8, 9, 12, 19])
 def test_stopped_and_resumed_equals_uninterrupted(
     reference: Reference, tiny_model: Path, tmp_path: Path, last_step: int

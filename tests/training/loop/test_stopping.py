@@ -137,6 +137,7 @@ def test_early_end_keeps_the_last_adapter_unless_the_spec_asks_for_the_best(tiny
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("stops", [(20,), (3, 24, 28), (31, 32)])
 def test_best_is_found_again_after_a_stop(
     overshot: list[AnyEvent], tiny_model: Path, tmp_path: Path, stops: tuple[int, ...]

@@ -54,6 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "biased", attention_bias=True)
 
 
+@pytest.mark.sample(4)
 @KINDS
 def test_adapter_scores_in_plain_peft_what_the_round_says(
     model: Path, tmp_path: Path, settings: dict[str, object]

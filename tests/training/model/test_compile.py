@@ -27,6 +27,7 @@ def assert_compiled_is_the_same_round(directory: Path) -> None:
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+@pytest.mark.long
 def test_traced_round_is_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch traces the model and runs the traced graph without compiling it, which saves a minute."""
     traced = []

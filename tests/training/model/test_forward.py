@@ -229,6 +229,7 @@ def test_flops_are_those_of_rows_one_at_a_time() -> None:
         assert ours <= 1.05 * fewest()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("tokens", [1, 200, 4096])
 def test_evaluation_costs_one_pass_over_the_held_out_tokens(tokens: int) -> None:
     """Attention is counted as on a GPU; the minimum is each row by itself, without padding."""

@@ -62,6 +62,7 @@ def rounded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     return directory
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("settings", [{}, {"lora__use_dora": True}, {"train__gradient_checkpointing": True}])
 def test_round_in_4_bits_equals_one_on_rounded_weights(
     tiny_model: Path, rounded: Path, tmp_path: Path, settings: dict[str, object]

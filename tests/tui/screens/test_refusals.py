@@ -88,6 +88,7 @@ async def test_ctrl_c_names_the_key_that_leaves_also_in_a_field(open_app: OpenAp
         assert await pressed(pilot, "ctrl+c") == "q leaves loratui; training goes on"
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", ["rounds", "queue", "live", "samples", "compare", "judge", "talk", "lineage"])
 async def test_no_refused_key_is_mute(name: str, tmp_path: Path) -> None:
     """Every action that a screen knows and refuses now says something when its key is pressed."""

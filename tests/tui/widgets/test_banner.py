@@ -174,6 +174,7 @@ async def test_round_that_does_not_hold_together_is_named_beside_the_others(
         assert "\x1b" not in banner(pilot)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 36)])
 @pytest.mark.parametrize("count", [1, 3, 6, 9])
 async def test_many_long_sentences_leave_room_and_each_shows_its_end(

@@ -134,6 +134,7 @@ def test_each_screen_can_be_left_if_it_is_covered(kind: type[Screen[object]]) ->
         assert way_back(kind) not in ("", "app.leave_covered")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("size", "buttons"), [((59, 15), True), ((24, 5), True), ((20, 2), False), ((1, 1), False)])
 async def test_question_can_be_answered_at_any_size(
     open_app: OpenApp, idle_cockpit: Cockpit, size: tuple[int, int], buttons: bool

@@ -30,7 +30,7 @@ from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queu
 from engine.spec.schema import Spec
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
-from engine.store.trash import Removed, delete_run, run_bytes
+from engine.store.trash import Removed, delete_for_good, run_bytes
 
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
 
@@ -209,22 +209,12 @@ class Cockpit:
         """Delete rounds in the trash for good, all of them unless some are given; return those that it deleted.
 
         Raises:
-            LoratuiError: a run directory could not be deleted, after the others were.
+            LoratuiError: a run directory could not be deleted, after the others were; or none could.
         """
         to_delete = self.trash() if removed is None else list(removed)
         if not to_delete:
             return []
-        if (runs_dir := self.workspace.runs_dir).is_symlink() and not runs_dir.exists():
-            raise StoreError(f"{runs_dir} is a link to what is not there now: mount its disk, or delete the link")
-        self.store.forget(each.number for each in to_delete)
-        errors: list[LoratuiError] = []
-        for each in to_delete:
-            try:
-                delete_run(self.workspace, each)
-            except LoratuiError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        delete_for_good(self.workspace, to_delete, lambda: self.store.forget(each.number for each in to_delete))
         return to_delete
 
     def purge_trash(self) -> None:

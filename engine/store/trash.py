@@ -5,10 +5,11 @@ A document moves between the tables in one write, so that a round is in exactly 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +18,7 @@ from msgspec import Struct
 from tinydb import TinyDB
 from tinydb.table import Document
 
-from engine.errors import RoundError, StoreError, reason_of
+from engine.errors import LoratuiError, RoundError, StoreError, reason_of
 from engine.files.paths import RunDir, Workspace
 from engine.runs.spec_file import read_queued
 from engine.store.draft import put_documents
@@ -25,6 +26,7 @@ from engine.store.json_format import Tables
 
 TABLE = "removed"
 TRASH_SECONDS = 7 * 86400.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 NOTICE_SECONDS = 86400.0  # a clock that is far ahead for less than this deletes nothing
 
 
@@ -79,7 +81,45 @@ def run_bytes(workspace: Workspace, removed: Removed) -> int:
     return sum(sizes)
 
 
-def delete_run(workspace: Workspace, removed: Removed) -> None:
+def delete_for_good(workspace: Workspace, rounds: Sequence[Removed], forget: Callable[[], None]) -> None:
+    """Delete the run directories of rounds that `forget` takes out of the store.
+
+    It is called before them, so that no round without files can be restored. On a full disk it is called after them,
+    as it needs the room that they occupy.
+
+    Raises:
+        LoratuiError: `forget` failed, and nothing is deleted; or a run directory could not be, after the others were.
+    """
+    if (runs_dir := workspace.runs_dir).is_symlink() and not runs_dir.exists():
+        raise StoreError(f"{runs_dir} is a link to what is not there now: mount its disk, or delete the link")
+    is_full = False
+    try:
+        forget()
+    except StoreError as error:
+        is_full = _makes_room(workspace) and getattr(error.__cause__, "errno", None) in FULL
+        if not is_full:
+            raise
+    errors: list[LoratuiError] = []
+    for each in rounds:
+        try:
+            _delete_run(workspace, each)
+        except LoratuiError as error:
+            errors.append(error)
+    if is_full:
+        forget()
+    if errors:
+        raise errors[0]
+
+
+def _makes_room(workspace: Workspace) -> bool:
+    """Return True if the run directories are on the disk of the store."""
+    try:
+        return os.stat(workspace.runs_dir).st_dev == os.stat(workspace.store_path).st_dev
+    except OSError:
+        return False
+
+
+def _delete_run(workspace: Workspace, removed: Removed) -> None:
     """Delete a run directory; of one that is a link the link alone, as `rm` does.
 
     `runs/` may be a link too, such as to a larger disk: then a directory is deleted only if its spec names this round.

@@ -109,6 +109,7 @@ def check_model(spec: Spec) -> None:
     check_kind(config, spec.model.path)
     positions = config.get("max_position_embeddings")
     check_positions(spec, positions if isinstance(positions, int) else None)
+    check_token_ids(spec.lora.trainable_token_indices or (), _vocabulary_size(config))
     if isinstance(spec.lora.target_modules, tuple):
         check_target_modules(spec.lora.target_modules, linear_modules(directory))
 
@@ -151,6 +152,23 @@ def check_positions(spec: Spec, positions: int | None) -> None:
             f"set it to at most {positions}",
             "data.max_length",
         )
+
+
+def _vocabulary_size(config: Mapping[str, object]) -> int | None:
+    text = config.get("text_config")
+    size = config.get("vocab_size") or (text.get("vocab_size") if isinstance(text, dict) else None)
+    return size if isinstance(size, int) else None
+
+
+def check_token_ids(tokens: Sequence[int | str], rows: int | None) -> None:
+    """Raise SpecError if an id of `lora.trainable_token_indices` is beyond the `rows` of a model's embedding."""
+    for token in tokens:
+        if isinstance(token, int) and (token < 0 or (rows is not None and token >= rows)):
+            raise SpecError(
+                f"lora.trainable_token_indices has {token}, and "
+                + ("an id is at least 0" if rows is None else f"this model embeds the ids from 0 to {rows - 1}"),
+                "lora.trainable_token_indices",
+            )
 
 
 def check_target_modules(targets: tuple[str, ...], modules: frozenset[str]) -> None:

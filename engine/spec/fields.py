@@ -49,7 +49,7 @@ class SpecField(Struct, frozen=True):
     """
 
     key: str
-    kind: Literal["text", "int", "float", "choice", "modules", "template"]
+    kind: Literal["text", "int", "float", "choice", "modules", "tokens", "template"]
     description: str
     allowed: str
     choices: tuple[str, ...] = ()
@@ -120,7 +120,7 @@ def _describe(key: str, annotation: Any) -> SpecField:
             key, "int" if bare is int else "float", description, _allowed(bare, meta) + or_empty, empty=empty
         )
     allowed = (meta.extra or {}).get("allowed", MODULES_ALLOWED) + or_empty
-    return SpecField(key, "modules", description, allowed, empty=empty)
+    return SpecField(key, "tokens" if bare == tuple[int | str, ...] else "modules", description, allowed, empty=empty)
 
 
 @cache
@@ -217,6 +217,9 @@ def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
         case "modules":
             is_word = text == "all-linear" and not field.empty
             return text if is_word or REGULAR_EXPRESSION.search(text) else _module_names(text)
+        case "tokens":
+            parts = dict.fromkeys(part.strip() for part in text.split(","))
+            return tuple(int(part) if part.isdecimal() else part for part in parts if part)
     return text
 
 

@@ -190,6 +190,16 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    trainable_token_indices: (
+        Annotated[
+            tuple[int | str, ...],
+            Meta(
+                description="Tokens whose embeddings are trained too: ids, or tokens as the tokenizer spells them.",
+                extra={"empty": "none", "allowed": "ids of tokens, or tokens, with commas between"},
+            ),
+        ]
+        | None
+    ) = None
     bias: Annotated[Literal["none", "all", "lora_only"], Meta(description="Which biases are trained too.")] = "none"
     use_dora: Annotated[
         bool, Meta(description="DoRA: train the length of each weight row separately from its direction; slower.")

@@ -30,6 +30,7 @@ from engine.training.model.loading import check_vocabulary, load_base_model, loa
 from engine.training.model.memory_budget import Budget, measure_budget
 from engine.training.model.pissa import is_pissa
 from engine.training.model.targets import tied_warnings, unadapted
+from engine.training.model.trainable_tokens import trainable_tokens
 from engine.training.runtime.background import Background
 from engine.training.runtime.device import resolve_dtype, use_fast_kernels
 from engine.training.runtime.malloc import keep_freed_memory
@@ -57,7 +58,8 @@ def prepare(
     )
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)
-    check_adapter(spec, config)
+    tokens = trainable_tokens(spec.lora, tokenizer)
+    check_adapter(spec, config, tokens)
     base = load_base_model(spec, config, dtype, device)
     tokenised = tokenising.result(lambda done, total: recorder.phase("tokenising", done, total))
     train, held_out = _divide(sets, tokenised, spec, recorder)
@@ -66,7 +68,7 @@ def prepare(
     provenance = Background(
         lambda _: provenance_of(spec, run, config, device, train, held_out, [rows.revision for rows in sets])
     )
-    model = add_adapter(base, spec)
+    model = add_adapter(base, spec, tokens)
     _warn_of_modules(model, spec, recorder)
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,16 @@ from engine.training.model.targets import (
     check_targets,
     excluded,
 )
+from engine.training.model.trainable_tokens import check_tokens
 
 MODEL_CARD = "README.md"
 NO_DROPOUT = "does not work with lora_dropout"  # of peft.tuners.lora.layer.ParamWrapper
 
 
-def check_adapter(spec: Spec, config: PretrainedConfig) -> None:
+def check_adapter(spec: Spec, config: PretrainedConfig, tokens: Sequence[int] = ()) -> None:
     """Check, before weights are loaded, that peft can put the adapter of `spec` on a model of `config`.
+
+    `tokens` are the ids that `lora.trainable_token_indices` means.
 
     Raises:
         SpecError: it cannot; one sentence, with the way out.
@@ -46,17 +50,18 @@ def check_adapter(spec: Spec, config: PretrainedConfig) -> None:
         return
     check_targets(spec.lora.target_modules, model)
     check_modules_to_save(spec, model)
-    if _is_plain(model) and not spec.lora.exclude_modules and not spec.lora.modules_to_save:
+    lora = spec.lora
+    if _is_plain(model) and not (lora.exclude_modules or lora.modules_to_save or tokens):
         return
     try:
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # they come again
-            _put_on(model, spec)
+            _put_on(model, spec, tokens)
     except SpecError:
         raise
     except Exception as error:  # peft raises ValueError and others for what it cannot do
         if NO_DROPOUT in str(error):
-            raise no_dropout_in_experts(spec.lora) from error
-        raise cannot_adapt(spec.lora.target_modules, error) from error
+            raise no_dropout_in_experts(lora) from error
+        raise cannot_adapt(lora.target_modules, error) from error
 
 
 def _is_plain(model: Any) -> bool:
@@ -65,15 +70,15 @@ def _is_plain(model: Any) -> bool:
     return not has_experts and model.config.model_type not in MAMBA_FAMILIES
 
 
-def add_adapter(model: Any, spec: Spec) -> torch.nn.Module:
-    """Put a fresh LoRA adapter in float32 on `model`, ready to train.
+def add_adapter(model: Any, spec: Spec, tokens: Sequence[int] = ()) -> torch.nn.Module:
+    """Put a fresh LoRA adapter in float32 on `model`, ready to train, that also trains the embeddings of `tokens`.
 
     Raises:
         SpecError: the model lacks a target module.
     """
     check_targets(spec.lora.target_modules, model)
     precision = model.dtype
-    adapted = _put_on(model, spec)
+    adapted = _put_on(model, spec, tokens)
     if is_pissa(spec):
         check_pissa(adapted, spec)
     for parameter in trainable_parameters(adapted):
@@ -93,13 +98,16 @@ def _in_precision(precision: torch.dtype, module: torch.nn.Module, inputs: Any, 
     return output.to(precision) if isinstance(output, torch.Tensor) and output.is_floating_point() else output
 
 
-def _put_on(model: Any, spec: Spec) -> torch.nn.Module:
+def _put_on(model: Any, spec: Spec, tokens: Sequence[int]) -> torch.nn.Module:
     """Put the adapter of `spec` on `model` as peft does it."""
-    adapted: torch.nn.Module = get_peft_model(model, _lora_config(spec, model))
+    config = _lora_config(spec, model, tokens)
+    if tokens:
+        check_tokens(config, tokens, model)
+    adapted: torch.nn.Module = get_peft_model(model, config)
     return adapted
 
 
-def _lora_config(spec: Spec, model: Any) -> LoraConfig:
+def _lora_config(spec: Spec, model: Any, tokens: Sequence[int]) -> LoraConfig:
     lora, modules = spec.lora, spec.lora.target_modules
     # An adapter that adds zero, so that the base model can be measured: PiSSA splits its weights only after that.
     adds_zero = lora.init_lora_weights == "true" or is_pissa(spec)
@@ -111,6 +119,7 @@ def _lora_config(spec: Spec, model: Any) -> LoraConfig:
         target_modules=modules if isinstance(modules, str) else list(modules),
         exclude_modules=excluded(lora, model),
         modules_to_save=list(lora.modules_to_save) if lora.modules_to_save else None,
+        trainable_token_indices=list(tokens) or None,
         bias=lora.bias,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,

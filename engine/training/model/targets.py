@@ -157,7 +157,7 @@ def unadapted(model: Any) -> tuple[float, tuple[str, ...]]:
     base = {
         name: parameter
         for name, parameter in model.named_parameters()
-        if ".lora_" not in name and ".modules_to_save." not in name
+        if not any(added in name for added in (".lora_", ".modules_to_save.", ".trainable_tokens_"))
     }
     in_full = [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
     adapted = {id(parameter) for module in in_full for parameter in module.original_module.parameters()} | {

@@ -51,6 +51,7 @@ KEYS = [
     "lora.target_modules",
     "lora.exclude_modules",
     "lora.modules_to_save",
+    "lora.trainable_token_indices",
     "lora.bias",
     "lora.use_dora",
     "lora.init_lora_weights",
@@ -163,6 +164,8 @@ def test_value_is_written_as_a_person_types_it(value: object, text: str) -> None
         ("lora.exclude_modules", "none", None),
         ("lora.modules_to_save", "lm_head,norm", ("lm_head", "norm")),
         ("lora.modules_to_save", "", None),
+        ("lora.trainable_token_indices", "5, <|im_end|>,5,", (5, "<|im_end|>")),
+        ("lora.trainable_token_indices", "none", None),
         ("data.path", "my data.jsonl", "my data.jsonl"),
     ],
 )

@@ -34,6 +34,8 @@ ADAPTERS: dict[str, dict[str, object]] = {
         "lora__bias": "lora_only",
     },
     "all but some": {"lora__exclude_modules": ("mlp.up_proj", "o_proj"), "lora__modules_to_save": ("layers.1.mlp",)},
+    "tokens": {"lora__trainable_token_indices": (70, "</s>", 71), "lora__lora_dropout": 0.0},
+    "lora+ and tokens": {"lora__loraplus_lr_ratio": 8.0, "lora__trainable_token_indices": (70, "</s>", 71)},
     "lora+": {"lora__loraplus_lr_ratio": 8.0, "lora__bias": "lora_only"},
     "pissa": {"lora__init_lora_weights": "pissa", "train__learning_rate": 3e-3},
     "fast pissa": {"lora__init_lora_weights": "pissa_niter_16", "train__learning_rate": 3e-3},

@@ -58,6 +58,10 @@ class Columns:
             raise Unusable(f"its {name} is {kind}")
         return text
 
+    def used(self) -> set[str]:
+        """Return the names of the columns that were used."""
+        return set(self._used)
+
     def unused(self) -> list[str]:
         """Return the names of the columns that have a value and were not used."""
         names = [name for name in self._record if name not in self._used and not is_empty(self._record[name])]
@@ -120,7 +124,7 @@ def refuse_other_meanings(record: dict[str, Any], *, answers: bool) -> None:
     if preferences := [name for name in PREFERENCES if name in filled]:
         raise Unusable(
             f"it has {' and '.join(preferences)}, so it is preference data, which is not supported: to learn "
-            f"one of its answers, rename that column to completion and remove the other"
+            f"one of its answers, name it in data.columns, such as completion={preferences[0]}, or remove the others"
         )
     if media := next((name for name in MEDIA if name in filled), None):
         raise Unusable(

@@ -6,7 +6,7 @@ prompt-completion, LLaMA-Factory's, and other spellings of them in datasets on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -136,8 +136,8 @@ FORMATS = {
 }
 
 
-def read_record(form: str, record: Any, unused: set[str]) -> Row:
-    """Read `record` as a row of the format of that name, and add to `unused` the columns that hold something unused.
+def read_record(form: str, record: Any, unused: set[str], used: set[str]) -> Row:
+    """Read `record` as a row of the format of that name; add to `unused` and `used` the columns that hold something.
 
     Raises:
         Unusable: it cannot be read so, or says that it is not to be learned as it stands.
@@ -147,7 +147,16 @@ def read_record(form: str, record: Any, unused: set[str]) -> Row:
     columns = Columns(record)
     row = FORMATS[form].read(columns, names, unused)
     unused.update(columns.unused())
+    used.update(columns.used())
     return row
+
+
+def roles_of(detected: DetectedFormat, used: Collection[str]) -> dict[str, str]:
+    """Return the columns that are used by their roles, as `data.columns` calls these: first those required."""
+    required = {names[0]: name for names, name in zip(FORMATS[detected.name].columns, detected.columns, strict=True)}
+    others = sorted(set(used) - set(detected.columns))
+    optional = (INPUT, SYSTEM, ("reasoning", *REASONING), TOOLS)
+    return required | {next((names[0] for names in optional if name in names), name): name for name in others}
 
 
 def columns_of(form: RowFormat, record: Any) -> tuple[str, ...]:
@@ -164,13 +173,15 @@ def columns_of(form: RowFormat, record: Any) -> tuple[str, ...]:
     return tuple(columns)
 
 
-def detect(records: Sequence[Any], data_format: str, source: str) -> DetectedFormat:
-    """Return the format of the first `records`; check it against `data_format` unless that is "auto".
+def detect(
+    records: Sequence[Any], data_format: str, source: str, names: Sequence[str] = tuple(FORMATS)
+) -> DetectedFormat:
+    """Return the format of the first `records` among those of `names`; check it against `data_format` unless "auto".
 
     Raises:
         DatasetError: no record is in a known format, or in `data_format`; or the records mix formats.
     """
-    names = tuple(FORMATS) if data_format == "auto" else (data_format,)
+    names = names if data_format == "auto" else (data_format,)
     first_rows: dict[str, tuple[int, tuple[str, ...]]] = {}  # by format: the number and columns of its first row
     for number, record in enumerate(records, 1):
         fits = ((name, _fit(FORMATS[name], record, data_format)) for name in names)
@@ -213,4 +224,4 @@ def _no_format(record: Any, data_format: str, source: str) -> str:
     if data_format != "auto":
         return f"data.format is {data_format} ({required[data_format]}), but {row}: set data.format to auto"
     formats = "; ".join(f"{name}: {names}" for name, names in required.items())
-    return f"{row}: rename them to those of a known format ({formats})"
+    return f"{row}: rename them to those of a known format ({formats}), or name their roles in data.columns"

@@ -5,7 +5,7 @@ The engine reads local files through the same functions: it trains on the rows t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from engine.dataset.formats import detect, read_record
+from engine.dataset.column_map import ColumnMap, formats_of, read_columns
+from engine.dataset.formats import detect, read_record, roles_of
 from engine.dataset.readers import file_version, local_data_file, local_path, read_records
 from engine.dataset.rows import Conversation, DetectedFormat, PlainText, Row, RowCount, RowProblem, Rows, Unusable
 from engine.dataset.templates import as_conversation, needs_chat_template, refusal
@@ -54,8 +55,9 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
     Raises:
         DatasetError: as `read_rows`.
     """
-    notes = _Notes()
-    detected, sorted_rows = _sort(records, data, source, notes)
+    columns = ColumnMap(read_columns(data))
+    notes = _Notes(columns.name_of)
+    detected, sorted_rows = _sort(records, data, source, columns, notes)
     usable: list[Row] = []
     problems: list[RowProblem] = []
     for row in sorted_rows:
@@ -90,16 +92,22 @@ def count_rows(file: Path, data: DataSpec) -> RowCount:
     """
     version = file_version(file)
     with _counting:  # a second thread that asks about the same file waits for the first one's answer
-        return _count_rows(file, version, data.format, data.prompt_template, data.samples)
+        return _count_rows(file, version, data.format, data.columns, data.prompt_template, data.samples)
 
 
 @lru_cache(maxsize=64)
 def _count_rows(
-    file: Path, version: tuple[int, int], format_: DataFormat, prompt_template: str, samples: int | None
+    file: Path,
+    version: tuple[int, int],
+    format_: DataFormat,
+    column_names: str | None,
+    prompt_template: str,
+    samples: int | None,
 ) -> RowCount:
-    data = DataSpec(str(file), format=format_, prompt_template=prompt_template, samples=samples)
-    notes = _Notes()
-    detected, sorted_rows = _sort(read_records(file), data, str(file), notes)
+    data = DataSpec(str(file), format=format_, columns=column_names, prompt_template=prompt_template, samples=samples)
+    columns = ColumnMap(read_columns(data))
+    notes = _Notes(columns.name_of)
+    detected, sorted_rows = _sort(read_records(file), data, str(file), columns, notes)
     usable = passed_over = 0
     first: Row | None = None
     problem: RowProblem | None = None
@@ -119,35 +127,54 @@ def _count_rows(
 
 @dataclass
 class _Notes:
-    """Facts about the usable rows, noted as they are read; the attributes are those of `DetectedFormat`."""
+    """Facts about the usable rows, noted as they are read.
 
+    `unused` and `as_conversations` are as in `DetectedFormat`; `used` are the columns that are used, by the names that
+    `name_of` turns into those of the data.
+    """
+
+    name_of: Callable[[str], str]
+    used: set[str] = field(default_factory=set)
     unused: set[str] = field(default_factory=set)
     as_conversations: bool = False
 
     def added_to(self, detected: DetectedFormat) -> DetectedFormat:
-        return DetectedFormat(detected.name, detected.columns, tuple(sorted(self.unused)), self.as_conversations)
+        return DetectedFormat(
+            detected.name,
+            tuple(map(self.name_of, detected.columns)),
+            tuple(sorted(self.unused)),
+            self.as_conversations,
+            {role: self.name_of(column) for role, column in roles_of(detected, self.used).items()},
+        )
 
 
 def _sort(
-    records: Iterable[Any], data: DataSpec, source: str, notes: _Notes
+    records: Iterable[Any], data: DataSpec, source: str, columns: ColumnMap, notes: _Notes
 ) -> tuple[DetectedFormat, Iterator[Row | RowProblem]]:
     """Return the format of the first `data.samples` records, and each record as a row or a problem."""
     first_records = islice(records, data.samples)
     head = list(islice(first_records, LOOKED_AT))
     if not head:
         raise DatasetError(f"{source} has 0 usable rows, and at least 2 are needed")
-    detected = detect(head, data.format, source)
+    columns.check(head, source)
+    try:
+        detected = detect([columns.renamed(record, set()) for record in head], data.format, source, formats_of(data))
+    except DatasetError as error:
+        raise DatasetError(f"with data.columns {data.columns}, {error}" if data.columns else str(error)) from error
 
     def sort(number: int, record: Any) -> Row | RowProblem:
+        hidden: set[str] = set()
         unused_here: set[str] = set()
+        used_here: set[str] = set()
         try:
-            row = read_record(detected.name, record, unused_here)
+            row = read_record(detected.name, columns.renamed(record, hidden), unused_here, used_here)
         except Unusable as error:
             return RowProblem(number, str(error))
         reason = refusal(row, data.prompt_template)
         if reason is not None:
             return RowProblem(number, reason)
-        notes.unused |= unused_here
+        notes.unused |= hidden | set(map(notes.name_of, unused_here))
+        notes.used |= used_here
         notes.as_conversations |= data.prompt_template == "auto" and needs_chat_template(row)
         return row
 

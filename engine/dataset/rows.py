@@ -93,6 +93,7 @@ class DetectedFormat(Struct, frozen=True):
 
     Attributes:
         columns: the columns by which it was recognized.
+        roles: the columns that are used, by their roles.
         unused: the columns, and keys of messages, that hold something in a row that is trained on without it.
         as_conversations: whether all rows are read as conversations under `data.prompt_template` `auto`, as some have
             what only a chat template can write.
@@ -102,9 +103,11 @@ class DetectedFormat(Struct, frozen=True):
     columns: tuple[str, ...]
     unused: tuple[str, ...] = ()
     as_conversations: bool = False
+    roles: dict[str, str] = {}
 
     def __str__(self) -> str:
-        rows = f"{self.name} rows ({', '.join(self.columns)})"
+        used = [column if column == role else f"{role}: {column}" for role, column in self.roles.items()]
+        rows = f"{self.name} rows ({', '.join(used or self.columns)})"
         return f"{rows}, every token supervised" if self.name == "text" else rows
 
     def remarks(self) -> list[str]:

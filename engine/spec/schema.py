@@ -22,6 +22,10 @@ PROMPT_TEMPLATE = (
     r"^(auto|alpaca|chat_template|(?=([^{}]|\{\{|\}\}|\{input\})*\{(instruction|prompt)\})"
     r"([^{}]|\{\{|\}\}|\{(instruction|input|prompt)\})*)\Z"
 )
+ROLE = (
+    r"(instruction|output|prompt|completion|input|system|history|tools|reasoning|text|messages|messages\.role|"
+    r"messages\.content)"
+)
 DataFormat = Literal["auto", "alpaca", "sharegpt", "messages", "prompt-completion", "text"]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 EMPTY_IS_OFF = {"empty": "off"}
@@ -86,6 +90,22 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         DataFormat,
         Meta(description="Format of the rows; auto detects it by their columns."),
     ] = "auto"
+    columns: (
+        Annotated[
+            str,
+            Meta(
+                pattern=rf"^\s*{ROLE}\s*=\s*[^,\s][^,]*(,\s*{ROLE}\s*=\s*[^,\s][^,]*)*\Z",
+                description="Which column has which role, where its name does not say so.",
+                extra={
+                    "empty": "by their names",
+                    "allowed": "pairs such as prompt=question, completion=answer; the roles are instruction, output, "
+                    "prompt, completion, input, system, history, tools, reasoning, text, messages, messages.role and "
+                    "messages.content",
+                },
+            ),
+        ]
+        | None
+    ) = None
     prompt_template: Annotated[
         str,
         Meta(

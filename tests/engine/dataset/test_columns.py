@@ -138,14 +138,16 @@ def test_label_that_is_no_verdict_is_only_named() -> None:
     ],
 )  # fmt: skip
 def test_value_that_is_no_text_is_written_as_json_writes_it(value: Any, text: str) -> None:
-    assert read_record("prompt-completion", {"prompt": value, "completion": value}, set()) == PromptCompletion(
+    assert read_record("prompt-completion", {"prompt": value, "completion": value}, set(), set()) == PromptCompletion(
         text, text
     )
-    assert read_record("alpaca", {"instruction": "a", "output": value, "input": value}, set()) == AlpacaRow(
+    assert read_record("alpaca", {"instruction": "a", "output": value, "input": value}, set(), set()) == AlpacaRow(
         "a", text, text
     )
     message = {"role": "assistant", "content": value}
-    assert read_record("messages", {"messages": [message]}, set()) == Conversation((Turn("assistant", text, True),))
+    assert read_record("messages", {"messages": [message]}, set(), set()) == Conversation(
+        (Turn("assistant", text, True),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,11 +155,11 @@ def test_value_that_is_no_text_is_written_as_json_writes_it(value: Any, text: st
 )
 def test_history_that_cannot_be_read_is_named(history: Any) -> None:
     with pytest.raises(Unusable, match=r"its history (is|has)"):
-        read_record("alpaca", {"instruction": "a", "output": "b", "history": history}, set())
+        read_record("alpaca", {"instruction": "a", "output": "b", "history": history}, set(), set())
 
 
 def test_history_holds_values_of_any_kind() -> None:
-    row = read_record("alpaca", {"instruction": "a", "output": "b", "history": [[1, True], ["c", None]]}, set())
+    row = read_record("alpaca", {"instruction": "a", "output": "b", "history": [[1, True], ["c", None]]}, set(), set())
     assert row == AlpacaRow("a", "b", history=(("1", "true"), ("c", "")))
 
 

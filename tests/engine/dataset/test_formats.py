@@ -29,7 +29,7 @@ HI, HO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho
 
 
 def read_record(form: str, record: Any) -> Row:
-    return read_record_noting(form, record, set())
+    return read_record_noting(form, record, set(), set())
 
 
 def read(*records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...]]:

@@ -68,12 +68,12 @@ def test_calls_are_read_in_each_spelling(calls: Any, expected: Any) -> None:
 )
 def test_tools_that_cannot_be_read_are_named(record: Any, reason: str) -> None:
     with pytest.raises(Unusable) as caught:
-        read_record("messages", record, set())
+        read_record("messages", record, set(), set())
     assert str(caught.value).startswith(reason)
 
 
 def turns_of(*messages: Any) -> tuple[Turn, ...]:
-    row = read_record("messages", {"messages": list(messages)}, set())
+    row = read_record("messages", {"messages": list(messages)}, set(), set())
     assert isinstance(row, Conversation)
     return row.turns
 

@@ -33,6 +33,7 @@ KEYS = [
     "data.split",
     "data.revision",
     "data.format",
+    "data.columns",
     "data.prompt_template",
     "data.samples",
     "data.eval_fraction",

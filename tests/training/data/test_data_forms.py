@@ -75,7 +75,10 @@ def test_rows_with_a_system_message_train_as_conversations(tmp_path: Path, capsy
     prepared = next(event for event in events if isinstance(event, Prepared))
     assert (prepared.train_samples, prepared.data_format) == (COUNT - 2, "messages")
     remarks = "read as conversations, for their system messages, history, tools or reasoning; not used: id\n"
-    assert f"data: alpaca rows (instruction, output), {COUNT} usable; {remarks}" in capsys.readouterr().out
+    assert (
+        f"data: alpaca rows (instruction, output, system: system_prompt), {COUNT} usable; {remarks}"
+        in capsys.readouterr().out
+    )
 
 
 def test_adapter_keeps_the_template_its_conversations_were_written_in(tmp_path: Path) -> None:

@@ -384,7 +384,7 @@ def test_preview_marks_what_is_supervised_and_queues_nothing(
     before = workspace.store_path.read_bytes()
     assert cli("preview", *words, "--row", "2") == 0
     facts, _, text = capsys.readouterr().out.partition("\n\n")
-    assert facts.splitlines()[0].startswith("prompt-completion rows (question, answer) · longest ")
+    assert facts.splitlines()[0].startswith("prompt-completion rows (prompt: question, completion: answer) · longest ")
     assert facts.splitlines()[1].startswith("row 2 of 2: ")
     assert facts.splitlines()[2].startswith("! there is no space between prompt and completion")
     assert text == "<s>What?⟦a lamp, red</s>⟧\n"

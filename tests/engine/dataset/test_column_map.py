@@ -1,0 +1,115 @@
+"""Columns named by hand in `data.columns`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.dataset.load import count_rows, usable_rows
+from engine.dataset.rows import Conversation, DetectedFormat, PromptCompletion, Row, Turn
+from engine.errors import DatasetError, LoratuiError, SpecError
+from engine.spec.fields import parse_value
+from engine.spec.schema import DataSpec
+from tests.support.rounds import write_rows
+
+HI = {"role": "user", "content": "hi"}
+ASKED, ANSWERED = Turn("user", "hi"), Turn("assistant", "ho", supervised=True)
+
+
+def read(columns: str | None, *records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...]]:
+    rows = usable_rows(records, DataSpec(path="", columns=columns, **settings), "rows.json")
+    return rows.format, rows.usable
+
+
+@pytest.mark.parametrize(
+    ("columns", "record", "row", "roles"),
+    [
+        ("prompt=title, completion=Best Answer", {"title": "hi", "Best Answer": "ho"},
+         PromptCompletion("hi", "ho"), {"prompt": "title", "completion": "Best Answer"}),
+        ("completion=b=c", {"prompt": "hi", "b=c": "ho"},
+         PromptCompletion("hi", "ho"), {"prompt": "prompt", "completion": "b=c"}),
+        ("prompt=title", {"title": "hi", "answer": "ho", "context": "c"},
+         PromptCompletion("hi", "ho", "c"), {"prompt": "title", "completion": "answer", "input": "context"}),
+        ("prompt=a,completion=b", {"a": "hi", "b": "ho", "instruction": "no", "output": "no"},
+         PromptCompletion("hi", "ho"), {"prompt": "a", "completion": "b"}),
+        ("prompt=output, completion=instruction", {"instruction": "ho", "output": "hi"},
+         PromptCompletion("hi", "ho"), {"prompt": "output", "completion": "instruction"}),
+        ("input=c", {"prompt": "hi", "completion": "ho", "c": "in", "context": "no"},
+         PromptCompletion("hi", "ho", "in"), {"prompt": "prompt", "completion": "completion", "input": "c"}),
+        ("completion=chosen", {"prompt": "hi", "chosen": "ho", "rejected": "no"},
+         PromptCompletion("hi", "ho"), {"prompt": "prompt", "completion": "chosen"}),
+        ("messages=talk, messages.role=who, messages.content=words",
+         {"talk": [{"who": "user", "words": "hi", "role": 7}, {"who": "assistant", "words": "ho"}]},
+         Conversation((ASKED, ANSWERED)), {"messages": "talk"}),
+    ],
+    ids=["both", "equals sign", "one", "other format", "swapped", "optional", "preference", "messages"],
+)  # fmt: skip
+def test_columns_are_read_in_the_roles_named(columns: str, record: Any, row: Row, roles: dict[str, str]) -> None:
+    detected, rows = read(columns, record, record)
+    assert rows == (row, row)
+    assert detected.roles == roles
+
+
+def test_columns_whose_place_another_takes_are_named_as_not_used() -> None:
+    record = {"prompt": "no", "title": "hi", "answer": "ho", "id": 1}
+    detected, _ = read("prompt=title", record, record)
+    assert detected.unused == ("id", "prompt")
+    assert str(detected) == "prompt-completion rows (prompt: title, completion: answer)"
+    record = {"prompt": "hi", "chosen": "ho", "rejected": "no"}
+    assert read("completion=chosen", record, record)[0].unused == ("rejected",)
+    message = {"who": "user", "words": "hi", "role": 7}
+    record = {"messages": [message, {"who": "assistant", "words": "ho"}]}
+    assert read("messages.role=who, messages.content=words", record, record)[0].unused == ("messages.role",)
+
+
+def test_format_says_which_column_was_taken_for_what() -> None:
+    record = {"query": "hi", "response": "ho", "system_prompt": "be brief", "thinking": "so"}
+    detected, _ = read(None, record, record)
+    roles = {"prompt": "query", "completion": "response", "system": "system_prompt", "reasoning": "thinking"}
+    assert detected.roles == roles
+    shown = "prompt-completion rows (prompt: query, completion: response, system: system_prompt, reasoning: thinking)"
+    assert str(detected) == shown
+
+
+def test_row_without_an_optional_column_is_read_without_it() -> None:
+    rows = {"prompt": "hi", "completion": "ho", "c": "in"}, {"prompt": "hi", "completion": "ho"}
+    assert read("input=c", *rows)[1] == (PromptCompletion("hi", "ho", "in"), PromptCompletion("hi", "ho"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "message"),
+    [
+        (
+            "prompt=titel",
+            {},
+            "data.columns is prompt=titel, but row 1 of rows.json has only answer, title: name one of",
+        ),
+        ("prompt=title, prompt=answer", {}, "prompt has two columns, name one"),
+        ("prompt=title, output=answer", {}, "data.columns names prompt and output, which no format has: correct one"),
+        ("text=title", {"format": "alpaca"}, "data.columns names text, which data.format alpaca has not: correct one"),
+        ("instruction=title", {}, "with data.columns instruction=title, row 1 of rows.json has the columns answer, "),
+    ],
+)
+def test_refusals_name_the_column(columns: str, settings: Any, message: str) -> None:
+    record = {"title": "hi", "answer": "ho"}
+    with pytest.raises(LoratuiError) as caught:
+        read(columns, record, record, **settings)
+    assert message in caught.value.message
+    assert isinstance(caught.value, DatasetError) or (
+        isinstance(caught.value, SpecError) and caught.value.key == "data.columns"
+    )
+
+
+def test_counted_rows_are_read_in_the_roles_named(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl")
+    for columns in (None, "prompt=output, completion=instruction"):
+        counted = count_rows(file, DataSpec(str(file), columns=columns))
+        assert counted.format.name == ("alpaca" if columns is None else "prompt-completion")
+
+
+@pytest.mark.parametrize("text", ["prompt", "question=prompt", "prompt=", "prompt=a,", "prompt=a,=b", "=a"])
+def test_text_that_is_no_pairs_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="it must be pairs such as prompt=question, completion=answer; the roles are"):
+        parse_value("data.columns", text)

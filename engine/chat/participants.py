@@ -83,7 +83,8 @@ def check_base(rounds: Sequence[Round], conversation: Chat) -> None:
 
 def _model_words(round_: Round) -> str:
     model = round_.spec.model
-    return f"{model.path}, {model.dtype}{', 4 bits' if model.load_in_4bit else ''}"
+    revision = f"@{model.revision}" if model.revision is not None else ""
+    return f"{model.path}{revision}, {model.dtype}{', 4 bits' if model.load_in_4bit else ''}"
 
 
 def trained_template(run: RunDir, data: DataSpec) -> str:

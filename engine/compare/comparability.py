@@ -12,7 +12,7 @@ from engine.text.humanize import name_rounds
 
 INCOMPARABLE = "≁"  # the sign before a value that cannot be compared with the others
 KINDS = {  # causes of other held-out tokens, and the fields that decide them
-    "another tokenizer": ("model.path",),
+    "another tokenizer": ("model.path", "model.revision"),
     "other supervised tokens": ("data.supervised_tokens", "data.reasoning"),
     "another prompt template": ("data.prompt_template",),
 }
@@ -31,7 +31,7 @@ def are_comparable(first: Round, second: Round) -> bool:
 
 
 def _by_spec(round_: Round) -> Hashable:
-    return round_.spec.model.path, round_.spec.data
+    return round_.spec.model.path, round_.spec.model.revision, round_.spec.data
 
 
 def held_out_groups(rounds: Iterable[Round]) -> Mapping[int, Hashable]:
@@ -56,7 +56,7 @@ def held_out_groups(rounds: Iterable[Round]) -> Mapping[int, Hashable]:
 def differing_fields(first: Round, second: Round) -> list[str]:
     """Return the fields that differ and may give the two rounds other held-out tokens."""
     keys = changed_keys(first.spec, second.spec)
-    return [key for key in keys if key == "model.path" or key.startswith("data.")]
+    return [key for key in keys if key in KINDS["another tokenizer"] or key.startswith("data.")]
 
 
 def why_incomparable(first: Round, second: Round) -> str:

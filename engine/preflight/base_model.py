@@ -24,6 +24,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 ALSO_TARGETS = frozenset({"lm_head", "embed_tokens"})  # peft accepts them by name; `all-linear` leaves them out
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+REVISION = re.compile(r"\w[\w./-]*")
+MAIN = "main"
 MAX_REF_BYTES = 1024
 # Endings of the names of classes that have no head for the next token, as transformers has them.
 NO_DECODERS = (
@@ -39,13 +41,13 @@ def local_model_dir(path: str) -> Path | None:
     return local_path(path)
 
 
-def find_model_dir(path: str, environment: Mapping[str, str] = os.environ) -> Path | None:
+def find_model_dir(path: str, environment: Mapping[str, str] = os.environ, revision: str | None = None) -> Path | None:
     """Return the directory of a model on this machine, in the hub's cache too; None for one that is not there."""
-    return local_model_dir(path) or _cached_model_dir(path, environment)
+    return local_model_dir(path) or _cached_model_dir(path, revision or MAIN, environment)
 
 
-def _cached_model_dir(path: str, environment: Mapping[str, str]) -> Path | None:
-    """Return what a model's branch `main` is in the hub's cache
+def _cached_model_dir(path: str, revision: str, environment: Mapping[str, str]) -> Path | None:
+    """Return the directory of a commit, tag or branch of a model in the hub's cache
     (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
 
     huggingface_hub itself reads its settings when it is imported, and an engine has yet to choose them.
@@ -57,10 +59,15 @@ def _cached_model_dir(path: str, environment: Mapping[str, str]) -> Path | None:
     )
     hub = Path(environment.get("HF_HUB_CACHE") or os.path.join(home, "hub"))
     model = hub / f"models--{path.replace('/', '--')}"
-    try:
-        commit = read_plain(model / "refs" / "main", max_bytes=MAX_REF_BYTES, follow_link=True).decode()
-    except (OSError, ValueError):  # NoPlainFile and UnicodeDecodeError are ValueErrors
+    if COMMIT.fullmatch(revision):
+        commit = revision
+    elif not REVISION.fullmatch(revision) or ".." in revision:  # as git has it, too
         return None
+    else:
+        try:
+            commit = read_plain(model / "refs" / revision, max_bytes=MAX_REF_BYTES, follow_link=True).decode()
+        except (OSError, ValueError):  # NoPlainFile and UnicodeDecodeError are ValueErrors
+            return None
     snapshot = model / "snapshots" / commit
     return snapshot if COMMIT.fullmatch(commit) and snapshot.is_dir() else None
 
@@ -85,11 +92,16 @@ def check_model(spec: Spec) -> None:
 
     Raises:
         ModelError: a file is missing or cannot be read, or the directory holds an adapter.
-        SpecError: rows longer than the model allows, or target modules that it does not have.
+        SpecError: rows longer than the model allows, target modules that it does not have, or a revision.
     """
     directory = local_model_dir(spec.model.path)
     if directory is None:
         return
+    if spec.model.revision is not None:
+        raise SpecError(
+            f"model.revision is {spec.model.revision}, but only a model of the hub has one: leave it empty",
+            "model.revision",
+        )
     if not os.path.isfile(directory / "config.json"):
         raise ModelError(f"model.path is {str(directory)!r}: there is no config.json in it, so it is not a model")
     if not any(os.path.isfile(directory / name) for name in TOKENIZER_FILES):

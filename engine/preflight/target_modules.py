@@ -145,13 +145,13 @@ class ModelModules(Struct, frozen=True):
     others: dict[str, int | None]
 
 
-def model_modules(path: str, environment: Mapping[str, str] = os.environ) -> ModelModules:
-    """Return the modules of the model that `model.path` means, from its weights or else from its architecture.
+def model_modules(path: str, environment: Mapping[str, str] = os.environ, revision: str | None = None) -> ModelModules:
+    """Return the modules of the model that a spec names, from its weights or else from its architecture.
 
     Raises:
         ModelError: the model is not on this machine, or its architecture is unknown here.
     """
-    directory = find_model_dir(path, environment)
+    directory = find_model_dir(path, environment, revision)
     if directory is None:
         raise ModelError(f"model.path is {path!r}, which is not on this machine yet: type the names of the modules")
     counts = module_counts(directory)

@@ -35,6 +35,17 @@ class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """The base model and the precision it is held in."""
 
     path: Annotated[str, Meta(min_length=1, description="Base model: a hub name or a local directory.")]
+    revision: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Commit, tag or branch of a base model of the hub.",
+                extra={"empty": "main", "allowed": "a commit, a tag or a branch"},
+            ),
+        ]
+        | None
+    ) = None
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Meta(description="Precision of the base model; auto takes the best the device has natively."),

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from transformers import PretrainedConfig
 
 from engine.dataset.load import local_data_file
 from engine.files.atomic import NoPlainFile, open_plain
 from engine.files.paths import RunDir
-from engine.preflight.base_model import local_model_dir
+from engine.preflight.base_model import find_model_dir, local_model_dir
 from engine.runs.events import Provenance
 from engine.runs.provenance import command_of, git_state, library_versions
 from engine.spec.schema import Spec
@@ -27,7 +25,6 @@ from engine.training.runtime.device import device_name
 def provenance_of(
     spec: Spec,
     run: RunDir,
-    config: PretrainedConfig,
     device: torch.device,
     train: Sequence[Example],
     held_out: Sequence[Example],
@@ -38,13 +35,13 @@ def provenance_of(
     `revisions` are the commits of the training data and of a held-out set of its own. It reads weights and data once
     more, so it is best run in the background.
     """
-    revision = getattr(config, "_commit_hash", None)
+    model = find_model_dir(spec.model.path, revision=spec.model.revision)
     data, held_out_data = local_data_file(spec.data.path), local_data_file(spec.data.eval_path or spec.data.path)
     train_hashes, held_out_hashes = (list(map(example_hash, rows)) for rows in (train, held_out))
     provenance = Provenance(
         time=time.time(),
-        model_revision=revision,
-        weights=_weights_hash(spec.model.path, revision),
+        model_revision=None if model is None or local_model_dir(spec.model.path) is not None else model.name,
+        weights=None if model is None else _weights_hash(model),
         data=None if data is None else file_hash(data),
         held_out_data=None if held_out_data in (None, data) else file_hash(held_out_data),
         data_revision=next(iter(revisions), None),
@@ -61,13 +58,9 @@ def provenance_of(
     return provenance, sum(digest in seen for digest in held_out_hashes)
 
 
-def _weights_hash(path: str, revision: str | None) -> str | None:
-    """Return a hash of the model's safetensors files, None if they cannot be found or read."""
-    directory = local_model_dir(path)
-    if directory is None:
-        cached = try_to_load_from_cache(path, "config.json", revision=revision)
-        directory = Path(cached).parent if isinstance(cached, str) else None
-    files = sorted(directory.glob("*.safetensors")) if directory is not None else []
+def _weights_hash(directory: Path) -> str | None:
+    """Return a hash of the model's safetensors files, None if there are none or they cannot be read."""
+    files = sorted(directory.glob("*.safetensors"))
     hashes = {file.name: file_hash(file) for file in files}
     return _hash_of(f"{name} {digest}" for name, digest in hashes.items()) if hashes and all(hashes.values()) else None
 

@@ -66,7 +66,7 @@ def prepare(
     check_vocabulary(base, int(max(example.tokens.max() for example in (*train, *held_out))), spec.model.path)
     plan = _plan(spec, train, held_out)
     provenance = Background(
-        lambda _: provenance_of(spec, run, config, device, train, held_out, [rows.revision for rows in sets])
+        lambda _: provenance_of(spec, run, device, train, held_out, [rows.revision for rows in sets])
     )
     model = add_adapter(base, spec, tokens)
     _warn_of_modules(model, spec, recorder)

@@ -103,7 +103,7 @@ def _put_on(model: Any, spec: Spec, tokens: Sequence[int]) -> torch.nn.Module:
     config = _lora_config(spec, model, tokens)
     if tokens:
         check_tokens(config, tokens, model)
-    adapted: torch.nn.Module = get_peft_model(model, config)
+    adapted: torch.nn.Module = get_peft_model(model, config, revision=spec.model.revision)
     return adapted
 
 

@@ -25,6 +25,7 @@ from transformers.utils import logging
 
 from engine.errors import ModelError
 from engine.preflight.base_model import (
+    MAIN,
     TOKENIZER_FILES,
     check_layers,
     check_positions,
@@ -51,7 +52,7 @@ def load_tokenizer(model: ModelSpec) -> PreTrainedTokenizerBase:
     path = model.path
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            _source(path), trust_remote_code=model.trust_remote_code
+            **_source(model), trust_remote_code=model.trust_remote_code
         )
     except Exception as error:  # the library's many tokenizers may raise anything
         directory = local_model_dir(path)
@@ -77,8 +78,8 @@ def load_config(spec: Spec) -> PretrainedConfig:
     """
     path, trusted = spec.model.path, spec.model.trust_remote_code
     try:
-        check_layers(PretrainedConfig.get_config_dict(_source(path))[0], path)
-        config: PretrainedConfig = AutoConfig.from_pretrained(_source(path), trust_remote_code=trusted)
+        check_layers(PretrainedConfig.get_config_dict(**_source(spec.model))[0], path)
+        config: PretrainedConfig = AutoConfig.from_pretrained(**_source(spec.model), trust_remote_code=trusted)
     except ModelError:
         raise
     except Exception as error:  # the library's many models and readers may raise anything
@@ -101,7 +102,7 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
     logging.disable_progress_bar()
     try:
         loaded: Any = auto_class(config).from_pretrained(
-            _source(path),
+            **_source(spec.model),
             config=config,
             dtype=dtype,
             use_safetensors=True,
@@ -153,9 +154,12 @@ def _prepare_4_bits(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _source(path: str) -> str:
-    directory = local_model_dir(path)
-    return path if directory is None else str(directory)
+def _source(model: ModelSpec) -> dict[str, Any]:
+    """Return transformers' arguments for a directory, or for a revision of a model of the hub."""
+    directory = local_model_dir(model.path)
+    if directory is not None:
+        return {"pretrained_model_name_or_path": str(directory)}
+    return {"pretrained_model_name_or_path": model.path, "revision": model.revision or MAIN}
 
 
 def _reason(error: Exception, path: str) -> str:

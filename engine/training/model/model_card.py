@@ -31,7 +31,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer{imported}
 
 adapter = "."  # the directory of this file
-base = AutoModelForCausalLM.from_pretrained("{base}"{option})
+base = AutoModelForCausalLM.from_pretrained("{base}"{options})
 model = PeftModel.from_pretrained(base, adapter)
 tokenizer = AutoTokenizer.from_pretrained(adapter)
 ```"""
@@ -120,8 +120,11 @@ def _header(spec: Spec, title: str, result: Result) -> str:
 def _loading(spec: Spec, base: str) -> str:
     name = base if is_hub_name(spec.model.path) else "path/to/the/base/model"
     quantised = spec.model.load_in_4bit
+    revision = f", revision={spec.model.revision!r}" if spec.model.revision is not None else ""
     return LOADING.format(
-        base=name, option=IN_4BIT if quantised else "", imported=", BitsAndBytesConfig" if quantised else ""
+        base=name,
+        options=revision + (IN_4BIT if quantised else ""),
+        imported=", BitsAndBytesConfig" if quantised else "",
     )
 
 

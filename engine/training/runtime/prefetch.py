@@ -22,7 +22,7 @@ def prefetch_weights(model: ModelSpec) -> None:
 
     If they are in memory already, this takes a few milliseconds.
     """
-    directory = find_model_dir(model.path)
+    directory = find_model_dir(model.path, revision=model.revision)
     if directory is not None and sys.platform == "linux":
         Background(lambda _: prefetch_files(sorted(directory.glob("*.safetensors"))))
 

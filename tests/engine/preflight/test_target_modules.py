@@ -11,11 +11,11 @@ import pytest
 from huggingface_hub import try_to_load_from_cache
 
 from engine.errors import ModelError, SpecError
-from engine.preflight.base_model import find_model_dir
+from engine.preflight.base_model import check_model, find_model_dir
 from engine.preflight.target_modules import USUAL, check_names_in, model_modules
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import LoraSpec
-from tests.support.rounds import LINEAR_MODULES, write_model, write_safetensors
+from engine.spec.schema import LoraSpec, Spec
+from tests.support.rounds import LINEAR_MODULES, change_spec, write_model, write_safetensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NEWER = "f" * 40
@@ -63,6 +63,26 @@ def test_cached_model_is_the_one_that_main_points_to(tmp_path: Path, main: str) 
     theirs = try_to_load_from_cache("org/model", "config.json", cache_dir=tmp_path / "hub")
     directory = find_model_dir("org/model", {"HF_HOME": str(tmp_path)})
     assert (None if directory is None else str(directory / "config.json")) == theirs
+
+
+@pytest.mark.parametrize("revision", ["v1", "refs/pr/1", COMMIT, NEWER[:8], "../main", "/etc/passwd", "v1/../main", ""])
+def test_cached_model_of_a_revision_is_the_one_that_the_hub_s_library_finds(tmp_path: Path, revision: str) -> None:
+    for commit in (NEWER, COMMIT):
+        (cached(tmp_path, commit=commit) / "config.json").write_text("{}")
+    refs = tmp_path / "hub" / "models--org--model" / "refs"
+    (refs / "refs" / "pr").mkdir(parents=True)
+    for name in ("v1", "refs/pr/1"):
+        (refs / name).write_text(NEWER)
+    inside = ".." not in revision and not revision.startswith("/")
+    theirs = try_to_load_from_cache("org/model", "config.json", cache_dir=tmp_path / "hub", revision=revision or None)
+    directory = find_model_dir("org/model", {"HF_HOME": str(tmp_path)}, revision or None)
+    found = None if directory is None else str(directory / "config.json")
+    assert found == (theirs if inside else None)
+
+
+def test_local_model_has_no_revision(nano_spec: Spec) -> None:
+    with pytest.raises(SpecError, match=r"model\.revision is v1, but only a model of the hub has one: leave it empty"):
+        check_model(change_spec(nano_spec, model__revision="v1"))
 
 
 def test_cached_model_without_main_is_not_used(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.support.rounds import change_spec, make_spec
 
 KEYS = [
     "model.path",
+    "model.revision",
     "model.dtype",
     "model.load_in_4bit",
     "model.trust_remote_code",

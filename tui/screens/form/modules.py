@@ -20,7 +20,7 @@ def offer_modules(screen: WorkspaceScreen, form: SpecForm, model: str, text: str
     Those named in `text` are ticked; the choice goes into `form`.
     """
     try:
-        modules = model_modules(model)
+        modules = model_modules(model, revision=form.text("model.revision").strip() or None)
     except ModelError as error:
         screen.post_message(ActionFailed(error))
     else:

@@ -83,8 +83,9 @@ def check_base(rounds: Sequence[Round], conversation: Chat) -> None:
 
 def _model_words(round_: Round) -> str:
     model = round_.spec.model
+    bits = ", 4 bits" if model.load_in_4bit else ", 8 bits" if model.load_in_8bit else ""
     revision = f"@{model.revision}" if model.revision is not None else ""
-    return f"{model.path}{revision}, {model.dtype}{', 4 bits' if model.load_in_4bit else ''}"
+    return f"{model.path}{revision}, {model.dtype}{bits}"
 
 
 def trained_template(run: RunDir, data: DataSpec) -> str:

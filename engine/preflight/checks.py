@@ -17,9 +17,10 @@ from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import DataSpec, Spec, TrainSpec
+from engine.spec.schema import DataSpec, ModelSpec, Spec, TrainSpec
 
 MANY_CHECKPOINTS = 20
+ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 NOTHING_HELD_OUT = "data.eval_fraction is 0: no perplexity is measured, so the round cannot be compared with others"
 
 
@@ -41,7 +42,8 @@ def check(spec: Spec) -> Preflight:
         SpecError, DatasetError, ModelError: it cannot be trained; one sentence, with the way out.
     """
     check_pissa_precision(spec, spec.model.dtype)
-    check_4_bits(spec)
+    check_quantisation(spec)
+    check_attention_package(spec.model)
     check_held_out(spec)
     rows = _count(spec.data)
     own_set = held_out_set(spec.data)
@@ -133,13 +135,32 @@ def _checkpoint_warnings(train: TrainSpec, plan: Plan) -> list[str]:
     return []
 
 
-def check_4_bits(spec: Spec) -> None:
-    """Raise SpecError if the package that holds a base model in 4 bits is missing."""
-    if spec.model.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+def check_quantisation(spec: Spec) -> None:
+    """Raise SpecError if the base model is to be held in two ways, or the package that quantises it is missing."""
+    key = quantised_by(spec.model)
+    if key is not None and spec.model.load_in_4bit and spec.model.load_in_8bit:
+        raise SpecError("model.load_in_4bit and model.load_in_8bit are both true: set one of the two to false", key)
+    if key is not None and importlib.util.find_spec("bitsandbytes") is None:
         raise SpecError(
-            "model.load_in_4bit needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', "
-            "or set it to false",
-            "model.load_in_4bit",
+            f"{key} needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', or set it to "
+            f"false",
+            key,
+        )
+
+
+def quantised_by(model: ModelSpec) -> str | None:
+    """Return the key of the field by which the weights of a base model are quantised, None if they are not."""
+    return "model.load_in_4bit" if model.load_in_4bit else "model.load_in_8bit" if model.load_in_8bit else None
+
+
+def check_attention_package(model: ModelSpec) -> None:
+    """Raise SpecError if the package of `model.attn_implementation` is missing."""
+    package = ATTENTION_PACKAGES.get(model.attn_implementation)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise SpecError(
+            f"model.attn_implementation is {model.attn_implementation}, which needs the package {package}, and that is "
+            f"not installed: install it, or set model.attn_implementation to auto",
+            "model.attn_implementation",
         )
 
 
@@ -148,10 +169,10 @@ def check_pissa_precision(spec: Spec, dtype: str) -> None:
     init = spec.lora.init_lora_weights
     if not init.startswith("pissa"):
         return
-    if spec.model.load_in_4bit:
+    if (key := quantised_by(spec.model)) is not None:
         raise SpecError(
-            f"lora.init_lora_weights is {init}, which splits the base weights, and those of model.load_in_4bit cannot "
-            f"be split: set one of the two to its default",
+            f"lora.init_lora_weights is {init}, which splits the base weights, and those of {key} cannot be split: set "
+            f"one of the two to its default",
             "lora.init_lora_weights",
         )
     if dtype not in ("float32", "auto"):

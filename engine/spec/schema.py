@@ -53,6 +53,13 @@ class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
     load_in_4bit: Annotated[
         bool, Meta(description="QLoRA: hold the base model in 4 bits (NF4); needs loratui's extra qlora.")
     ] = False
+    load_in_8bit: Annotated[
+        bool, Meta(description="Hold the base model in 8 bits (LLM.int8); needs loratui's extra qlora.")
+    ] = False
+    attn_implementation: Annotated[
+        Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"],
+        Meta(description="Attention, with rows padded; auto packs the rows where that gives the same results."),
+    ] = "auto"
     trust_remote_code: Annotated[
         bool, Meta(description="Run Python code that comes with the model, with all your rights; few models need it.")
     ] = False

@@ -72,7 +72,9 @@ def prepare(
     _warn_of_modules(model, spec, recorder)
     optimizer = make_optimizer(model, spec, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    forward = choose_forward(model, device, dtype, max(map(len, (*train, *held_out))))
+    forward = choose_forward(
+        model, device, dtype, max(map(len, (*train, *held_out))), own_attention=spec.model.attn_implementation != "auto"
+    )
     budget = _choose_budget(spec, forward, train, plan, earlier)
     if device.type == "cpu":
         keep_freed_memory()  # after the measurement, which would not see retained memory

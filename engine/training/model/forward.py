@@ -158,12 +158,15 @@ class Forward:
         return logits.flatten(0, -2)
 
 
-def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> Forward:
+def choose_forward(
+    model: Any, device: torch.device, dtype: torch.dtype, longest: int, *, own_attention: bool = False
+) -> Forward:
     """Try the cheap ways on two short rows, and choose those that give the model's own results and gradients.
 
     Rows are packed if a change to one does not change another, and the results are those of a row by itself: models
     that mix tokens by anything but plain attention fail this. The head is fused if the logits are the output layer's
-    result without further steps. `longest` is the longest row in tokens.
+    result without further steps. `longest` is the longest row in tokens. With `own_attention` the model keeps the
+    attention that it was loaded with, and no rows are packed.
     """
     attention = model.config._attn_implementation
     replacements = replace_operations(model, device, dtype, longest)
@@ -171,7 +174,11 @@ def choose_forward(model: Any, device: torch.device, dtype: torch.dtype, longest
     model.eval()
     try:
         with autocast(device, dtype):
-            packed = not _has_window(model.config, longest) and _takes_packed_rows(model, device, dtype, longest)
+            packed = (
+                not own_attention
+                and not _has_window(model.config, longest)
+                and _takes_packed_rows(model, device, dtype, longest)
+            )
             fused = _has_plain_head(model, device, dtype, longest)
     finally:
         model.train(was_training)

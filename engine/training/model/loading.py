@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from logging import ERROR, getLogger
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
-from engine.errors import ModelError
+from engine.errors import ModelError, SpecError
 from engine.preflight.base_model import (
     MAIN,
     TOKENIZER_FILES,
@@ -32,12 +34,13 @@ from engine.preflight.base_model import (
     local_model_dir,
     not_causal,
 )
-from engine.preflight.checks import check_4_bits
+from engine.preflight.checks import check_attention_package, check_quantisation, quantised_by
 from engine.spec.schema import ModelSpec, Spec
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 # Ends of names of classes whose weights a causal language model takes, those of others or with a vision part too.
 DECODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+ON_CPU = ("eager", "sdpa")
 NEEDS_CODE = (
     "it needs its own Python code, which is not run: set model.trust_remote_code to true if you trust its author"
 )
@@ -98,7 +101,8 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
         ModelError: it cannot be loaded.
     """
     path = spec.model.path
-    check_4_bits(spec)
+    check_quantisation(spec)
+    _check_attention(spec, config, device)
     logging.disable_progress_bar()
     try:
         loaded: Any = auto_class(config).from_pretrained(
@@ -108,15 +112,16 @@ def load_base_model(spec: Spec, config: PretrainedConfig, dtype: torch.dtype, de
             use_safetensors=True,
             trust_remote_code=spec.model.trust_remote_code,
             output_loading_info=True,
-            **(_in_4_bits(dtype, device) if spec.model.load_in_4bit else {}),
+            **_attention(spec.model),
+            **(_quantised(spec.model, dtype, device) if quantised_by(spec.model) is not None else {}),
         )
     except Exception as error:  # the library's many models and readers may raise anything
         raise ModelError(f"model.path is {path!r}: it cannot be loaded: {_reason(error, path)}") from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):  # the library would go on with random weights instead
         raise ModelError(f"model.path is {path!r}: its weights have no {missing[0]}: copy or download the model again")
-    if spec.model.load_in_4bit:
-        _prepare_4_bits(model)
+    if quantised_by(spec.model) is not None:
+        _prepare_quantised(model)
     placed: PreTrainedModel = model.to(device)
     return placed
 
@@ -132,22 +137,53 @@ def _takes_images(config: Any) -> bool:
     return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not encodes
 
 
-def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Return the options of QLoRA: NF4 weights with quantised constants (https://arxiv.org/abs/2305.14314)."""
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
+def _attention(model: ModelSpec) -> dict[str, str]:
+    return {} if model.attn_implementation == "auto" else {"attn_implementation": model.attn_implementation}
+
+
+def _check_attention(spec: Spec, config: PretrainedConfig, device: torch.device) -> None:
+    """Raise SpecError if the model, or the device, cannot use `model.attn_implementation`."""
+    chosen, key = spec.model.attn_implementation, "model.attn_implementation"
+    if chosen == "auto":
+        return
+    check_attention_package(spec.model)
+    if device.type == "cpu" and chosen not in ON_CPU:
+        raise SpecError(f"{key} is {chosen}, which needs a GPU: set it to auto or one of {', '.join(ON_CPU)}", key)
+    try:
+        with torch.device("meta"):
+            auto_class(config).from_config(
+                copy.deepcopy(config), trust_remote_code=spec.model.trust_remote_code, attn_implementation=chosen
+            )
+    except (ImportError, ValueError) as error:
+        if "attention" in str(error).lower():  # anything else, the loading says
+            raise SpecError(
+                f"{key} is {chosen}, which this model cannot use: {first_line(error)}: set it to auto", key
+            ) from error
+
+
+def _quantised(model: ModelSpec, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Return the options of LLM.int8 (https://arxiv.org/abs/2208.07339), or of QLoRA: NF4 weights with quantised
+    constants (https://arxiv.org/abs/2305.14314).
+    """
+    quantization = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if model.load_in_8bit
+        else BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
     )
     return {"quantization_config": quantization, "device_map": {"": device}}
 
 
-def _prepare_4_bits(model: PreTrainedModel) -> None:
+def _prepare_quantised(model: PreTrainedModel) -> None:
     """Convert the weights that are not quantised to float32, and keep gradients flowing through every layer."""
     from bitsandbytes.nn import Linear4bit
 
     prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    getLogger("bitsandbytes.autograd._functions").setLevel(ERROR)  # it repeats in every layer that it works in float16
     for module in model.modules():
         if isinstance(module, Linear4bit):
             # On a CPU with AVX-512 an evaluation would pack the weights for inference, which stops gradients.

@@ -37,6 +37,7 @@ tokenizer = AutoTokenizer.from_pretrained(adapter)
 ```"""
 PATHS = ("model.path", "data.path", "data.eval_path")
 IN_4BIT = ', quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")'
+IN_8BIT = ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
 
 
 class RoundNames(Struct, frozen=True):
@@ -119,11 +120,11 @@ def _header(spec: Spec, title: str, result: Result) -> str:
 
 def _loading(spec: Spec, base: str) -> str:
     name = base if is_hub_name(spec.model.path) else "path/to/the/base/model"
-    quantised = spec.model.load_in_4bit
+    quantised = IN_4BIT if spec.model.load_in_4bit else IN_8BIT if spec.model.load_in_8bit else ""
     revision = f", revision={spec.model.revision!r}" if spec.model.revision is not None else ""
     return LOADING.format(
         base=name,
-        options=revision + (IN_4BIT if quantised else ""),
+        options=revision + quantised,
         imported=", BitsAndBytesConfig" if quantised else "",
     )
 

@@ -12,6 +12,7 @@ from peft.utils import ModulesToSaveWrapper
 
 from engine.errors import SpecError
 from engine.preflight.base_model import ALSO_TARGETS, check_target_modules
+from engine.preflight.checks import quantised_by
 from engine.preflight.regular_expression import full_matches
 from engine.preflight.target_modules import check_expression, lacks
 from engine.preflight.tied_embeddings import INPUT, OUTPUT, adapted_alone, saved_alone
@@ -70,10 +71,10 @@ def check_modules_to_save(spec: Spec, model: Any) -> None:
         if not chosen:
             raise lacks("lora.modules_to_save", name, "module", (path for path in modules if path))
         layers = [layer for module in chosen for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
-        if spec.model.load_in_4bit and any(layer is not head for layer in layers):
+        if (key := quantised_by(spec.model)) is not None and any(layer is not head for layer in layers):
             raise SpecError(
-                f"lora.modules_to_save has {name!r}, whose weights are held in 4 bits and cannot be trained: set "
-                f"model.load_in_4bit to false, or name only embeddings, norms and the output head",
+                f"lora.modules_to_save has {name!r}, whose weights are quantised and cannot be trained: set {key} to "
+                f"false, or name only embeddings, norms and the output head",
                 "lora.modules_to_save",
             )
 

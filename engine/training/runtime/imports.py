@@ -64,7 +64,7 @@ def _block_import(package: str) -> None:
 def _needs_bitsandbytes(model: ModelSpec) -> bool:
     """Return whether weights are, or may be, quantised; peft would always import it, which takes over a second."""
     directory = find_model_dir(model.path, revision=model.revision)
-    if model.load_in_4bit or directory is None:
+    if model.load_in_4bit or model.load_in_8bit or directory is None:
         return True
     try:
         return "quantization_config" in read_config(directory)

@@ -96,7 +96,8 @@ class AdapterScorer:
             raise ModelError(
                 f"the adapter of {self._run.name} cannot be put on {self._spec.model.path!r}: {first_line(error)}"
             ) from error
-        return choose_forward(model, device, dtype, max(map(len, examples)))
+        own_attention = self._spec.model.attn_implementation != "auto"
+        return choose_forward(model, device, dtype, max(map(len, examples)), own_attention=own_attention)
 
     def _prepared(self) -> Prepared | None:
         events = read_events(self._run.events, Prepared)

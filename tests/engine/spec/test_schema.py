@@ -28,6 +28,8 @@ KEYS = [
     "model.revision",
     "model.dtype",
     "model.load_in_4bit",
+    "model.load_in_8bit",
+    "model.attn_implementation",
     "model.trust_remote_code",
     "data.path",
     "data.name",

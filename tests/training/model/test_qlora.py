@@ -1,4 +1,4 @@
-"""QLoRA against a plain round on weights rounded to 4 bits: the same losses and gradients."""
+"""A base in 4 bits against a plain round on weights rounded to 4 bits, and one in 8 bits against plain peft."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from tests.support.rounds_to_train import fail_here, figures_of, make_run, steps
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
 
 MISSING = (
-    "model.load_in_4bit needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', or set "
-    "it to false"
+    "model.{} needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', or set it to false"
 )
 
 
@@ -95,8 +94,29 @@ def test_it_resumes_exactly(tiny_model: Path, tmp_path: Path) -> None:
     assert result_loss(halves) == result_loss(whole)
 
 
+def test_adapter_scores_on_the_base_in_8_bits_what_the_round_says(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tiny_model, model__load_in_8bit=True, train__num_train_epochs=1.0)
+    events = train_here(run)
+
+    def base() -> Any:
+        eight = BitsAndBytesConfig(load_in_8bit=True)
+        return AutoModelForCausalLM.from_pretrained(tiny_model, quantization_config=eight, device_map={"": "cpu"})
+
+    evaluated = evaluations_of(events)
+    assert evaluated[0].eval_loss == pytest.approx(plain_eval_loss(base().eval(), tiny_model, run)[0], rel=1e-3)
+    tuned = PeftModel.from_pretrained(base(), run.adapter).eval()
+    assert plain_eval_loss(tuned, tiny_model, run)[0] == pytest.approx(result_loss(events), rel=1e-3)
+    assert result_loss(events) < (evaluated[0].eval_loss or 0) - 0.5
+
+
+def test_weights_are_quantised_in_one_way(nano_spec: Spec) -> None:
+    with pytest.raises(SpecError, match=r"load_in_4bit and model\.load_in_8bit are both true: set one of the two to"):
+        checks.check(change_spec(nano_spec, model__load_in_4bit=True, model__load_in_8bit=True))
+
+
+@pytest.mark.parametrize("option", ["load_in_4bit", "load_in_8bit"])
 def test_missing_package_is_named(
-    nano_spec: Spec, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nano_spec: Spec, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     """Without its extra the package is missing, which both the preflight and the engine report."""
     find = importlib.util.find_spec
@@ -104,12 +124,16 @@ def test_missing_package_is_named(
         importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)
     )
     with pytest.raises(SpecError) as caught:
-        checks.check(change_spec(nano_spec, model__load_in_4bit=True))
-    assert (caught.value.message, caught.value.key) == (MISSING, "model.load_in_4bit")
-    assert fail_here(make_run(tmp_path / "run", tiny_model, model__load_in_4bit=True), monkeypatch) == MISSING
+        checks.check(change_spec(nano_spec, **{f"model__{option}": True}))
+    assert (caught.value.message, caught.value.key) == (MISSING.format(option), f"model.{option}")
+    run = make_run(tmp_path / "run", tiny_model, **{f"model__{option}": True})
+    assert fail_here(run, monkeypatch) == MISSING.format(option)
 
 
-def test_pissa_cannot_split_4_bits(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"model__load_in_4bit": True, "lora__init_lora_weights": "pissa"}
+@pytest.mark.parametrize("option", ["load_in_4bit", "load_in_8bit"])
+def test_pissa_cannot_split_quantised_weights(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    settings = {f"model__{option}": True, "lora__init_lora_weights": "pissa"}
     message = fail_here(make_run(tmp_path / "run", tiny_model, **settings), monkeypatch)
-    assert "those of model.load_in_4bit cannot be split" in message
+    assert f"those of model.{option} cannot be split" in message

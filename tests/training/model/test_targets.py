@@ -137,7 +137,7 @@ def test_module_in_4_bits_is_not_trained_in_full() -> None:
 
     check("lm_head")
     check("embed_tokens")
-    with pytest.raises(SpecError, match=r"lora\.modules_to_save has 'mlp', whose weights are held in 4 bits"):
+    with pytest.raises(SpecError, match=r"lora\.modules_to_save has 'mlp', whose weights are quantised"):
         check("mlp")
 
 

@@ -25,7 +25,8 @@ from tui.widgets.choice import Choice
 from tui.widgets.sanitized_input import SanitizedInput
 
 OTHER_VALUES = {
-    "model.revision": "", "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.trust_remote_code": "true",
+    "model.revision": "", "model.dtype": "bfloat16", "model.load_in_4bit": "false", "model.load_in_8bit": "false",
+    "model.attn_implementation": "eager", "model.trust_remote_code": "true",
     "data.format": "alpaca", "data.name": "", "data.split": "", "data.revision": "", "data.columns": "output=output",
     "data.prompt_template": r"Q: {prompt}\nA:", "data.samples": "30", "data.eval_fraction": "0.25",
     "data.eval_path": "e.jsonl", "data.eval_name": "", "data.eval_split": "", "data.eval_samples": "4",

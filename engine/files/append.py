@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -21,12 +22,16 @@ def open_to_append(path: Path) -> int:
     some backups are, would otherwise write into the original.
 
     Raises:
-        OSError: it cannot be opened or copied, or is a link.
+        OSError: it cannot be opened or copied, or is a link, a pipe or a device.
     """
     if has_second_name(path):
         with open_plain(path) as file, temporary_file(path, _pieces(file)) as copy:
             os.replace(copy, path)
-    return open_writable(path, os.O_RDWR | os.O_APPEND)
+    descriptor = open_writable(path, os.O_RDWR | os.O_APPEND)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    return descriptor
 
 
 def has_second_name(path: Path) -> bool:

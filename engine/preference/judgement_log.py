@@ -6,10 +6,8 @@ forced to disk before it counts, and is removed again if the disk refuses.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -143,8 +141,6 @@ def append_judgement(path: Path, line: Judgement | Retraction) -> None:
 def _append(path: Path, line: bytes) -> None:
     descriptor = open_to_append(path)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a file", str(path))
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

@@ -6,9 +6,7 @@ tail. Every event is flushed at once and forced to disk every `FSYNC_SECONDS`.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,8 +34,6 @@ class EventWriter:
         self._synced = clock()
         self._descriptor = open_to_append(path)
         try:
-            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                raise OSError(errno.EINVAL, "it is not a file", str(path))
             _trim_torn_line(self._descriptor)
         except BaseException:
             os.close(self._descriptor)

@@ -161,7 +161,7 @@ class AtomicJSONStorage(Storage):
         """Wait until the file has not changed for a moment: an editor or git may be writing it."""
         deadline = time.monotonic() + SETTLE_LIMIT_SECONDS
         while (signature := self.signature()) is not None and time.monotonic() < deadline:
-            age = _time_in(self.target.parent) - signature[2] / 1e9
+            age = (_time_in(self.target.parent) - signature[2]) / 1e9
             if not 0 <= age < SETTLE_SECONDS:
                 return
             time.sleep(SETTLE_SECONDS - age)
@@ -176,13 +176,13 @@ def _signature(status: os.stat_result) -> Signature:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _time_in(directory: Path) -> float:
-    """Return the time by the clock of a file system, such as that of another machine, in seconds since the epoch."""
+def _time_in(directory: Path) -> int:
+    """Return the time by the clock of a file system, such as that of another machine, in nanoseconds."""
     try:
         with TemporaryFile(dir=directory) as file:
-            return os.fstat(file.fileno()).st_mtime
+            return os.fstat(file.fileno()).st_mtime_ns
     except OSError:  # the disk is full
-        return time.time()
+        return time.time_ns()
 
 
 def _set_aside(target: Path, aside: Path) -> None:

@@ -144,7 +144,7 @@ def test_there_are_none_in_a_new_workspace(workspace: Workspace) -> None:
 
 def test_disk_that_refuses_is_told(workspace: Workspace) -> None:
     workspace.conversations_dir.write_text("a file in the directory's place")
-    with pytest.raises(StoreError, match=r"the conversation could not be saved in .*: file exists"):
+    with pytest.raises(StoreError, match=r"the conversation could not be saved in .*conversations is not a directory"):
         ChatFile(workspace).save(TWO)
 
 

@@ -48,6 +48,7 @@ def test_compiled_round_is_the_same_round(tmp_path: Path, monkeypatch: pytest.Mo
     assert_compiled_is_the_same_round(tmp_path)
 
 
+@pytest.mark.long
 def test_failed_compilation_names_the_way_out(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Size
 
 from tui.terminal.console import CELL_BY_CELL
+from tui.terminal.paste_parser import PasteParser
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 HUNG_UP = 128 + signal.SIGHUP
@@ -41,6 +42,7 @@ def _lenient_decoder(_: str) -> Callable[[], codecs.IncrementalDecoder]:
 
 # Textual takes keys for UTF-8, and ends with a traceback at the first byte that is not.
 linux_driver.getincrementaldecoder = _lenient_decoder  # type: ignore[attr-defined, assignment]
+linux_driver.XTermParser = PasteParser  # type: ignore[attr-defined]
 
 
 class TerminalFile:

@@ -49,7 +49,7 @@ def save_checkpoint(training: Training) -> Path:
     state = _State(**msgspec.structs.asdict(progress), scaler=scaler, spec=msgspec.to_builtins(spec))
 
     def write(directory: Path) -> None:
-        save_adapter(training.model, training.tokenizer, training.pissa_initial, directory)
+        save_adapter(training.model, training.tokenizer, training.spec, training.pissa_initial, directory)
         save_file(_training_tensors(training.model, training.optimizer), directory / TENSORS)
         (directory / STATE).write_bytes(msgspec.json.encode(state))
         write_manifest(directory)

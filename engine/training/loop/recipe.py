@@ -129,7 +129,7 @@ def save_final(training: Training, step: int) -> Result:
     card = model_card(training.spec, read_names(training.run), result, step, training.plan.total_steps or 0)
 
     def write(directory: Path) -> None:
-        save_adapter(training.model, training.tokenizer, training.pissa_initial, directory)
+        save_adapter(training.model, training.tokenizer, training.spec, training.pissa_initial, directory)
         (directory / MODEL_CARD).write_text(card, encoding="utf-8")
 
     write_directory(training.run.adapter, write)

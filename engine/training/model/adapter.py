@@ -27,6 +27,7 @@ from engine.training.model.targets import (
     check_targets,
     excluded,
 )
+from engine.training.model.tokenizer_files import save_tokenizer
 from engine.training.model.trainable_tokens import check_tokens
 
 MODEL_CARD = "README.md"
@@ -147,7 +148,9 @@ def _write_no_card(directory: str) -> None:
     """Take the place of peft's method, which fills in an empty template: half of the time of a small checkpoint."""
 
 
-def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, pissa_initial: Tensors, directory: Path) -> None:
+def save_adapter(
+    model: Any, tokenizer: PreTrainedTokenizerBase, spec: Spec, pissa_initial: Tensors, directory: Path
+) -> None:
     """Write the adapter as peft loads it on the base model, weights as safetensors, and the tokenizer beside it.
 
     `pissa_initial` is the adapter that PiSSA subtracted from the base weights, empty without PiSSA.
@@ -156,4 +159,4 @@ def save_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, pissa_initial: 
     model.save_pretrained(directory, safe_serialization=True, save_embedding_layers=False)
     if pissa_initial:
         write_plain(directory, pissa_initial)
-    tokenizer.save_pretrained(directory)
+    save_tokenizer(tokenizer, spec.model, directory)

@@ -247,12 +247,8 @@ def test_paste_with_escape_characters_does_nothing_but_be_pasted(reference_works
     """Coloured lines that a terminal does not filter; what followed an escape character was taken for keys."""
     with Terminal([LORATUI], reference_workspace.root) as terminal:
         terminal.wait_for("5 rounds")
-        terminal.type("i")
-        terminal.wait_for("note of round 5")
         terminal.type("\x1b[200~\x1b[31mfailed\x1b[0m: " + 40 * "d" + "\x1b[201~")
-        terminal.wait_for("nothing was pasted: the text has the control character U+001B")
-        terminal.type(ESCAPE)
-        terminal.wait_until(lambda screen: "note of round 5" not in screen, "the end of the line")
+        terminal.wait_for("nothing was pasted: no field to type into is open")
         terminal.type("q")
         assert terminal.wait_for_end() == 0
     lost = 5 - len(Cockpit(reference_workspace).store.rounds())

@@ -99,8 +99,6 @@ class ConfiguredApp(MessageApp):
         self.push_screen(HelpScreen(groups.items()))
 
     def action_palette(self) -> None:
-        from textual.command import CommandPalette  # the first painted table does not wait for it
+        from tui.screens.dialogs.palette import Palette  # the first painted table does not wait for it
 
-        from tui.settings.palette import ActionProvider
-
-        self.push_screen(CommandPalette(providers=[ActionProvider], placeholder="What is to be done?"))
+        self.push_screen(Palette())

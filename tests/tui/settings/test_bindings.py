@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from textual.binding import Binding
 from textual.command import CommandPalette
+from textual.events import Resize
+from textual.geometry import Size
 from textual.widgets import OptionList
 
 from engine.api import Cockpit
@@ -199,6 +201,20 @@ async def test_palette_finds_an_action_by_its_sentence_and_does_it(
         await until(pilot, lambda: options.option_count == 1 and options.highlighted == 0, "one action")
         await pilot.press("enter")
         await until(pilot, lambda: on_screen(pilot, "QueueScreen"), "the queue")
+
+
+async def test_palette_is_laid_out_only_for_the_size_of_the_terminal(
+    open_app: OpenApp, one_round: Cockpit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would change forever between two sizes of which it heard at once."""
+    async with open_app(one_round) as pilot:
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette), "the palette")
+        sizes: list[Size] = []
+        monkeypatch.setattr(pilot.app.screen, "_screen_resized", sizes.append)
+        pilot.app.screen.post_message(Resize(Size(40, 10), Size(40, 10)))
+        await pilot.pause()
+        assert sizes == []
 
 
 async def test_palette_offers_only_what_can_be_done(open_app: OpenApp, one_round: Cockpit) -> None:

@@ -43,6 +43,11 @@ class StoreLock:
             lock.acquire()
         except Timeout as error:
             raise StoreError(f"{path} has been held by another process for {LOCK_SECONDS:.0f} s: try again") from error
+        except PermissionError as error:
+            raise StoreError(
+                f"{path} cannot be used as a lock: {reason_of(error)}; only its owner changes a workspace, --readonly "
+                f"shows it"
+            ) from error
         except OSError as error:
             raise StoreError(f"{path} cannot be used as a lock: {reason_of(error)}") from error
         hand_over(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from engine.api import Cockpit
 from engine.chat.conversation import Chat, ChatAnswer, Exchange, Speaker
 from engine.chat.history import ChatFile, append_example
 from engine.compare.extra_evaluations import write_evaluation
-from engine.errors import LoratuiError
+from engine.errors import LoratuiError, StoreError
 from engine.files.atomic import write_atomically
 from engine.files.directories import write_directory
 from engine.files.paths import Workspace
@@ -134,6 +135,17 @@ def test_user_who_may_write_takes_nothing_over(tried: Tried) -> None:
         assert owners(root)["experiments.json"] == OWNER
     finally:
         shutil.rmtree(root)
+
+
+def test_lock_of_another_user_is_refused_with_the_way_to_look(
+    idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(StoreError, match="permission denied; only its owner changes a workspace, --readonly shows it"):
+        idle_cockpit.queue(nano_spec)
 
 
 def test_link_to_runs_is_followed_everywhere(

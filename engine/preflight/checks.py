@@ -11,7 +11,12 @@ from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
 from engine.errors import LoratuiError, SpecError
 from engine.preflight.base_model import check_model, local_model_dir, read_config
-from engine.preflight.target_modules import check_experts, check_expression_in, check_names_in
+from engine.preflight.target_modules import (
+    check_experts,
+    check_expression_in,
+    check_names_in,
+    check_target_parameters,
+)
 from engine.preflight.tied_embeddings import tied_warnings
 from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
@@ -43,6 +48,7 @@ def check(spec: Spec) -> Preflight:
     """
     check_pissa_precision(spec, spec.model.dtype)
     check_quantisation(spec)
+    check_target_parameters(spec.lora)
     check_attention_package(spec.model)
     check_held_out(spec)
     rows = _count(spec.data)

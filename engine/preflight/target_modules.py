@@ -19,6 +19,7 @@ from engine.preflight.base_model import (
     tensor_shapes,
 )
 from engine.preflight.regular_expression import full_matches
+from engine.spec.fields import format_value
 from engine.spec.schema import LoraSpec
 
 LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -47,6 +48,23 @@ ADAPTED_EXPERTS = frozenset({
     "flex_olmo", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa", "hunyuan_v1_moe", "longcat_flash", "mellum",
     "minimax", "minimax_m2", "mixtral", "olmoe", "qwen3_moe", "qwen3_next", "solar_open",
 })  # fmt: skip
+
+
+def check_target_parameters(lora: LoraSpec) -> None:
+    """Raise SpecError if `lora.target_parameters` is to have what peft cannot give the adapter of a parameter."""
+    options = (
+        ("lora_dropout", lora.lora_dropout, 0.0),
+        ("use_dora", lora.use_dora, False),
+        ("init_lora_weights", lora.init_lora_weights, "true"),
+    )
+    for name, value, only in options:
+        allowed = value == only or (name == "init_lora_weights" and value == "gaussian")
+        if lora.target_parameters and not allowed:
+            raise SpecError(
+                f"lora.{name} is {format_value(value)}, but a parameter of lora.target_parameters can only get an "
+                f"adapter with {format_value(only)}: set it to that, or leave lora.target_parameters empty",
+                f"lora.{name}",
+            )
 
 
 def check_experts(lora: LoraSpec, config: Mapping[str, object]) -> None:
@@ -111,7 +129,7 @@ def check_expression_in(directory: Path, lora: LoraSpec) -> None:
         check_expression(pattern, layers, list(parents))
 
 
-def lacks(key: str, name: str, kind: Literal["layer", "module"], paths: Iterable[str]) -> SpecError:
+def lacks(key: str, name: str, kind: Literal["layer", "module", "parameter"], paths: Iterable[str]) -> SpecError:
     """Return the sentence on a `name` in the field `key` that none of the `paths` of a model ends with."""
     names = sorted({part for path in paths if not (part := path.rpartition(".")[2]).isdigit()})
     return SpecError(f"{key} has {name!r}, which is no {kind} of this model: it has {', '.join(names)}", key)

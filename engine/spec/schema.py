@@ -208,6 +208,16 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
         ModuleNames | str,
         Meta(description="Modules that get an adapter: names, all-linear, or a regular expression for whole paths."),
     ] = ("q_proj", "v_proj")
+    target_parameters: (
+        Annotated[
+            ModuleNames,
+            Meta(
+                description="Parameters that get an adapter, such as mlp.experts.down_proj; with lora_dropout 0 only.",
+                extra={"empty": "none", "allowed": "names of parameters with commas between"},
+            ),
+        ]
+        | None
+    ) = None
     exclude_modules: (
         Annotated[
             ModuleNames | str,

@@ -16,7 +16,7 @@ from peft.utils import ModulesToSaveWrapper
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.errors import SpecError
-from engine.preflight.target_modules import no_dropout_in_experts
+from engine.preflight.target_modules import ADAPTED_EXPERTS, no_dropout_in_experts
 from engine.spec.schema import Spec
 from engine.training.model.loading import auto_class
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
@@ -24,8 +24,10 @@ from engine.training.model.targets import (
     MAMBA_FAMILIES,
     cannot_adapt,
     check_modules_to_save,
+    check_parameters,
     check_targets,
     excluded,
+    resolve_experts,
 )
 from engine.training.model.tokenizer_files import save_tokenizer
 from engine.training.model.trainable_tokens import check_tokens
@@ -51,8 +53,9 @@ def check_adapter(spec: Spec, config: PretrainedConfig, tokens: Sequence[int] = 
         return
     check_targets(spec.lora.target_modules, model)
     check_modules_to_save(spec, model)
+    check_parameters(spec.lora.target_parameters or (), model)
     lora = spec.lora
-    if _is_plain(model) and not (lora.exclude_modules or lora.modules_to_save or tokens):
+    if _is_plain(model) and not (lora.target_parameters or lora.exclude_modules or lora.modules_to_save or tokens):
         return
     try:
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # they come again
@@ -112,12 +115,13 @@ def _lora_config(spec: Spec, model: Any, tokens: Sequence[int]) -> LoraConfig:
     lora, modules = spec.lora, spec.lora.target_modules
     # An adapter that adds zero, so that the base model can be measured: PiSSA splits its weights only after that.
     adds_zero = lora.init_lora_weights == "true" or is_pissa(spec)
-    return LoraConfig(
+    config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
+        target_parameters=list(lora.target_parameters) if lora.target_parameters else None,
         exclude_modules=excluded(lora, model),
         modules_to_save=list(lora.modules_to_save) if lora.modules_to_save else None,
         trainable_token_indices=list(tokens) or None,
@@ -126,6 +130,9 @@ def _lora_config(spec: Spec, model: Any, tokens: Sequence[int]) -> LoraConfig:
         use_dora=lora.use_dora,
         init_lora_weights=True if adds_zero else lora.init_lora_weights,
     )
+    if model.config.model_type in ADAPTED_EXPERTS and isinstance(modules, str):
+        resolve_experts(config, model)
+    return config
 
 
 def recompute_activations(model: Any, enabled: bool) -> None:

@@ -36,7 +36,14 @@ def check_pissa(model: Any, spec: Spec) -> None:
     init, rank = spec.lora.init_lora_weights, spec.lora.r
     embedding = model.get_input_embeddings().weight
     for path, layer in _layers(model):
-        name, weight = path.removeprefix("base_model.model."), layer.get_base_layer().weight
+        name = path.removeprefix("base_model.model.")
+        if hasattr(layer, "parameter_name"):
+            raise SpecError(
+                f"lora.init_lora_weights is {init}, which cannot split the experts in {name}: name other modules in "
+                f"lora.target_modules, or set lora.init_lora_weights to true",
+                "lora.init_lora_weights",
+            )
+        weight = layer.get_base_layer().weight
         check_pissa_precision(spec, str(weight.dtype).removeprefix("torch."))
         if weight is embedding or not layer.lora_A:
             raise SpecError(

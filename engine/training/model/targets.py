@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -77,6 +78,31 @@ def check_modules_to_save(spec: Spec, model: Any) -> None:
                 f"false, or name only embeddings, norms and the output head",
                 "lora.modules_to_save",
             )
+
+
+def check_parameters(names: Sequence[str], model: Any) -> None:
+    """Raise SpecError if one of `names`, of `lora.target_parameters`, is not that of a matrix of `model`."""
+    matrices = [name for name, parameter in model.named_parameters() if parameter.ndim in (2, 3)]
+    for name in names:
+        if not any(f".{each}".endswith(f".{name}") for each in matrices):
+            ends = (each.removesuffix(".weight") for each in matrices)
+            raise lacks("lora.target_parameters", name, "parameter", ends)
+
+
+def resolve_experts(config: LoraConfig, model: Any) -> None:
+    """Say in `config` which of the weights of experts get an adapter, as peft would do by itself from wider names.
+
+    It would have a regular expression mean all layers, and `all-linear` the routers too.
+    """
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    own = set(config.target_parameters or ())
+    if isinstance(config.target_modules, str) and config.target_modules != "all-linear":
+        config.target_modules = set(full_matches("lora.target_modules", config.target_modules, _layers(model)))
+    convert_peft_config_for_transformers(config, model, None)
+    stacked = [f".{name}" for name, parameter in model.named_parameters() if parameter.ndim == 3]
+    experts = {name for name in config.target_parameters or () if any(each.endswith(f".{name}") for each in stacked)}
+    config.target_parameters = sorted(own | experts) or None
 
 
 def excluded(lora: LoraSpec, model: Any) -> list[str] | str | None:

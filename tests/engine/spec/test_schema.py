@@ -53,6 +53,7 @@ KEYS = [
     "lora.use_rslora",
     "lora.lora_dropout",
     "lora.target_modules",
+    "lora.target_parameters",
     "lora.exclude_modules",
     "lora.modules_to_save",
     "lora.trainable_token_indices",

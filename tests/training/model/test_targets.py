@@ -21,7 +21,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from engine.errors import SpecError
-from engine.preflight.target_modules import ADAPTED_EXPERTS, check_experts
+from engine.preflight.target_modules import ADAPTED_EXPERTS, check_experts, check_target_parameters
 from engine.training.model.adapter import add_adapter, check_adapter
 from engine.training.model.targets import unadapted
 from tests.support.passes import SMALL
@@ -86,6 +86,61 @@ def test_names_of_the_checkpoint_reach_the_experts(targets: object) -> None:
         name for name, _ in adapted(MIXTRAL, targets, lora__lora_dropout=0.0).named_parameters() if "lora_A" in name
     ]
     assert any("experts" in name for name in names)
+
+
+def adapted_in(config: PretrainedConfig, targets: object, **settings: object) -> set[str]:
+    """The paths that get an adapter, without those of layers."""
+    model = adapted(config, targets, lora__lora_dropout=0.0, **settings)
+    parts = (name.split(".lora_A")[0].split("layers.")[1] for name, _ in model.named_parameters() if "lora_A" in name)
+    return {part.replace(".base_layer", "") for part in parts}
+
+
+def test_routers_of_experts_are_left_alone_by_all_linear() -> None:
+    attention = {f"{layer}.self_attn.{name}_proj" for layer in (0, 1) for name in "qkvo"}
+    assert adapted_in(MIXTRAL, "all-linear") == attention | {"0.mlp.experts", "1.mlp.experts"}
+
+
+def test_regular_expression_means_the_layers_that_it_matches_where_peft_would_take_all() -> None:
+    assert adapted_in(MIXTRAL, r".*\.1\.self_attn\.[qk]_proj") == {"1.self_attn.q_proj", "1.self_attn.k_proj"}
+
+
+def test_parameters_get_an_adapter_as_plain_peft_gives_it() -> None:
+    names = ("experts.gate_up_proj", "experts.down_proj")
+    config = GptOssConfig(**SMALL, **EXPERTS, head_dim=8)
+    ours = adapted(config, ("q_proj",), lora__target_parameters=names, lora__lora_dropout=0.0)
+    plain = get_peft_model(model_of(config), LoraConfig(target_modules=["q_proj"], target_parameters=[*names]))
+    assert sorted(ours.targeted_parameter_names) == sorted(plain.targeted_parameter_names)
+    assert len(ours.targeted_parameter_names) == 4
+    share, _ = unadapted(ours)
+    assert share < 0.2
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"lora_dropout": 0.1},
+            "lora.lora_dropout is 0.1, but a parameter of lora.target_parameters can only get an "
+            "adapter with 0: set it to that, or leave lora.target_parameters empty",
+        ),
+        ({"use_dora": True}, "lora.use_dora is true, but a parameter of lora.target_parameters"),
+        ({"init_lora_weights": "pissa"}, "lora.init_lora_weights is pissa, but a parameter of lora.target_parameters"),
+    ],
+)
+def test_parameter_cannot_have_all_that_a_layer_has(settings: dict[str, object], sentence: str) -> None:
+    options = {"target_parameters": ("mlp.experts.down_proj",), "lora_dropout": 0.0} | settings
+    lora = make_spec(**{f"lora__{name}": value for name, value in options.items()}).lora
+    with pytest.raises(SpecError) as caught:
+        check_target_parameters(lora)
+    assert caught.value.message.startswith(sentence)
+
+
+def test_parameter_that_the_model_lacks_is_refused_from_the_config_alone() -> None:
+    spec = make_spec(lora__target_parameters=("mlp.experts.w1",), lora__lora_dropout=0.0)
+    with pytest.raises(
+        SpecError, match=r"has 'mlp\.experts\.w1', which is no parameter of this model: it has down_proj"
+    ):
+        check_adapter(spec, MIXTRAL)
 
 
 def test_routers_and_mambas_mixers_are_left_alone_by_all_linear() -> None:

@@ -32,7 +32,7 @@ OTHER_VALUES = {
     "data.eval_path": "e.jsonl", "data.eval_name": "", "data.eval_split": "", "data.eval_samples": "4",
     "data.max_length": "48", "data.supervised_tokens": "all", "data.reasoning": "shown", "data.seed": "7",
     "lora.r": "16", "lora.lora_alpha": "64", "lora.use_rslora": "true", "lora.lora_dropout": "0.05",
-    "lora.target_modules": "k_proj, o_proj", "lora.exclude_modules": r".*\.0\..*k_proj",
+    "lora.target_modules": "k_proj, o_proj", "lora.target_parameters": "", "lora.exclude_modules": r".*\.0\..*k_proj",
     "lora.modules_to_save": "norm", "lora.trainable_token_indices": "3, <a>", "lora.bias": "lora_only",
     "lora.use_dora": "true", "lora.init_lora_weights": "gaussian", "lora.loraplus_lr_ratio": "16",
     "train.learning_rate": "3e-4", "train.per_device_train_batch_size": "2",

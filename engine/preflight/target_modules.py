@@ -20,7 +20,7 @@ from engine.preflight.base_model import (
 )
 from engine.preflight.regular_expression import full_matches
 from engine.spec.fields import format_value
-from engine.spec.schema import LoraSpec
+from engine.spec.lora import LoraSpec
 
 LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 NEOX_LIKE = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")

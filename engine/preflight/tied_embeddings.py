@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.preflight.base_model import ALSO_TARGETS, read_config, tensor_shapes
 from engine.preflight.regular_expression import full_matches
-from engine.spec.schema import LoraSpec
+from engine.spec.lora import LoraSpec
 
 INPUT, OUTPUT = "the input embedding", "the output head"
 OTHER = {"lm_head": INPUT, "embed_tokens": OUTPUT}

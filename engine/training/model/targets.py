@@ -17,7 +17,8 @@ from engine.preflight.checks import quantised_by
 from engine.preflight.regular_expression import full_matches
 from engine.preflight.target_modules import check_expression, lacks
 from engine.preflight.tied_embeddings import INPUT, OUTPUT, adapted_alone, saved_alone
-from engine.spec.schema import LoraSpec, Spec
+from engine.spec.lora import LoraSpec
+from engine.spec.schema import Spec
 from engine.training.runtime.hub_errors import first_line
 
 # peft adapts neither in these, as their mixers take the weights without calling the modules

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.errors import SpecError
 from engine.preflight.base_model import check_token_ids
-from engine.spec.schema import LoraSpec
+from engine.spec.lora import LoraSpec
 
 KEY = "lora.trainable_token_indices"
 

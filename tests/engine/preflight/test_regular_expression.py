@@ -12,7 +12,7 @@ from engine.preflight import regular_expression
 from engine.preflight.regular_expression import full_matches
 from engine.preflight.target_modules import check_expression_in
 from engine.spec.fields import format_value, parse_value
-from engine.spec.schema import LoraSpec
+from engine.spec.lora import LoraSpec
 from tests.support.rounds import write_model, write_safetensors
 
 KEY = "lora.target_modules"

@@ -13,8 +13,9 @@ from huggingface_hub import try_to_load_from_cache
 from engine.errors import ModelError, SpecError
 from engine.preflight.base_model import check_model, find_model_dir
 from engine.preflight.target_modules import USUAL, check_names_in, model_modules
+from engine.spec.lora import LoraSpec
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import LoraSpec, Spec
+from engine.spec.schema import Spec
 from tests.support.rounds import LINEAR_MODULES, change_spec, write_model, write_safetensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from engine.preflight import checks
 from engine.preflight.tied_embeddings import INPUT, OUTPUT, adapted_alone, saved_alone, tied_warnings
-from engine.spec.schema import LoraSpec
+from engine.spec.lora import LoraSpec
 from tests.support.plain import load, plain_eval_loss, result_loss
 from tests.support.rounds_to_train import make_run, spec_of, train_here, warned_in
 from tests.support.tiny_model import write_model

@@ -74,9 +74,13 @@ def is_same_directory(recorded: Home, here: Home) -> bool:
 
 
 def is_home(recorded: Home, here: Home) -> bool:
-    """Return True if both mean one directory on one machine; containers on one kernel are one machine."""
+    """Return True if both mean one directory on one machine; containers on one kernel are one machine.
+
+    A snapshot of a disk has the inodes of the original. Only its device and its path are others.
+    """
     same_machine = recorded.boot_id == here.boot_id or recorded.machine == here.machine
-    return same_machine and is_same_directory(recorded, here)
+    same_place = recorded.device == here.device or recorded.path == here.path
+    return same_machine and is_same_directory(recorded, here) and same_place
 
 
 class Whereabouts:

@@ -155,7 +155,8 @@ async def test_what_follows_from_the_spec_is_told_live(
         rows = Path(nano_spec.data.path).with_name("others.jsonl")
         rows.write_text('{"question": "a", "answer": "b", "system": "c", "source\\u001b": "d"}\n' * 3)
         await enter(pilot, "data.path", str(rows))
-        facts = "prompt-completion rows (question, answer): 3 · read as conversations, for their system messages"
+        columns = "prompt: question, completion: answer, system"
+        facts = f"prompt-completion rows ({columns}): 3 · read as conversations, for their system messages"
         await until(pilot, lambda: facts in shown(pilot, "#plan"), "the other rows")
         assert "not used: source␛" in shown(pilot, "#plan")
 

@@ -25,7 +25,7 @@ from engine.preflight import checks
 from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner, why_idle
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.annotations import check_text, checked_tags
-from engine.spec.local_paths import with_portable_paths
+from engine.spec.portable import with_portable_paths
 from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order, turns_in_order
 from engine.spec.schema import Spec
 from engine.store.documents import new_round

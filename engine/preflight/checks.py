@@ -20,6 +20,7 @@ from engine.preflight.target_modules import (
 from engine.preflight.tied_embeddings import tied_warnings
 from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
+from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
 from engine.spec.schema import DataSpec, ModelSpec, Spec, TrainSpec
@@ -32,12 +33,13 @@ NOTHING_HELD_OUT = "data.eval_fraction is 0: no perplexity is measured, so the r
 class Preflight(Struct, frozen=True):
     """The plan of a spec that passed the checks, and warnings to read before starting it.
 
-    `rows` counts the rows of local data; None for a dataset of the hub.
+    `rows` counts the rows of local data, `mixed` those of each source in `data.mix`; None for a dataset of the hub.
     """
 
     plan: Plan
     warnings: tuple[str, ...]
     rows: RowCount | None
+    mixed: tuple[RowCount | None, ...] = ()
 
 
 def check(spec: Spec) -> Preflight:
@@ -54,6 +56,7 @@ def check(spec: Spec) -> Preflight:
     rows = _count(spec.data)
     own_set = held_out_set(spec.data)
     held_out_rows = _count_held_out(own_set) if own_set is not None else None
+    mixed = _count_mixed(spec.data)
     check_model(spec)
     model_warnings = []
     if (directory := local_model_dir(spec.model.path)) is not None:
@@ -62,7 +65,10 @@ def check(spec: Spec) -> Preflight:
         check_names_in(directory, spec.lora)
         model_warnings = tied_warnings(directory, spec.lora)
     number = rows.usable if rows is not None else spec.data.samples
-    plan = make_plan(spec, number, held_out_rows)
+    known = [
+        count.usable if count else source.samples for source, count in zip(sources_of(spec.data), mixed, strict=True)
+    ]
+    plan = make_plan(spec, number, held_out_rows, known)
     if plan.train_samples == 0:
         raise SpecError(
             f"data.eval_fraction is {spec.data.eval_fraction}: none of {number} rows would be left to train on: set it "
@@ -70,7 +76,7 @@ def check(spec: Spec) -> Preflight:
             "data.eval_fraction",
         )
     data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
-    return Preflight(plan, (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan)), rows)
+    return Preflight(plan, (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan)), rows, mixed)
 
 
 def _count(data: DataSpec) -> RowCount | None:
@@ -78,6 +84,14 @@ def _count(data: DataSpec) -> RowCount | None:
     check_source(data)
     file = local_data_file(data.path)
     return count_rows(file, data) if file is not None else None
+
+
+def _count_mixed(data: DataSpec) -> tuple[RowCount | None, ...]:
+    """Count the rows of each source in `data.mix`."""
+    try:
+        return tuple(_count(as_data(source, data)) for source in sources_of(data))
+    except LoratuiError as error:
+        raise name_mix(error) from error
 
 
 def _count_held_out(data: DataSpec) -> int | None:

@@ -75,6 +75,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
         weights: SHA-256 over the names and SHA-256s of the base model's safetensors files.
         data: SHA-256 of the data file; None for a dataset of the hub, whose rows the next two identify.
         data_revision, held_out_revision: the commits of datasets from the hub.
+        mixed: each source in `data.mix`, with the SHA-256 of its file or its commit on the hub.
         held_out_data: SHA-256 of the file of a held-out set of its own.
         train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised; "" if
             no rows are held out.
@@ -91,6 +92,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
     held_out_data: str | None = None
     data_revision: str | None = None
     held_out_revision: str | None = None
+    mixed: tuple[str, ...] = ()
     train_rows: str = ""
     held_out_rows: str = ""
     libraries: dict[str, str] = {}

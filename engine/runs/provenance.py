@@ -88,6 +88,7 @@ def provenance_lines(provenance: Provenance) -> list[tuple[str, str]]:
         "weights": provenance.weights,
         "data": provenance.data,
         "data revision": provenance.data_revision,
+        "mixed data": ", ".join(provenance.mixed),
         "held-out data": provenance.held_out_data,
         "held-out revision": provenance.held_out_revision,
         "training rows": provenance.train_rows,

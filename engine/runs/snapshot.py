@@ -25,8 +25,7 @@ from engine.runs.events import (
     Stopped,
     Warned,
 )
-from engine.spec.held_out import held_out_set
-from engine.spec.plan import Plan, make_plan
+from engine.spec.plan import Plan, plan_steps
 from engine.spec.round import Result, Status
 from engine.spec.schema import Spec
 
@@ -180,11 +179,8 @@ def plan_of(snapshot: RunSnapshot, spec: Spec, plan: Plan) -> Plan:
     rows = prepared.train_samples + prepared.eval_samples if prepared is not None else 0
     if prepared is None or not 2 <= rows <= MOST_ROWS:  # numbers that only a damaged log has
         return plan
-    own_set = held_out_set(spec.data) is not None
     return msgspec.structs.replace(
-        make_plan(spec, prepared.train_samples if own_set else rows, prepared.eval_samples),
-        train_samples=prepared.train_samples,
-        eval_samples=prepared.eval_samples,
+        plan_steps(spec, prepared.train_samples, prepared.eval_samples),
         steps_per_epoch=prepared.steps_per_epoch,
         total_steps=prepared.total_steps,
     )

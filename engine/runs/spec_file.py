@@ -12,8 +12,8 @@ from msgspec import Struct
 from engine.errors import SpecError
 from engine.files.atomic import NoPlainFile, read_plain
 from engine.files.paths import RunDir
-from engine.spec.local_paths import with_located_paths
 from engine.spec.plan import Plan
+from engine.spec.portable import with_located_paths
 from engine.spec.schema import Spec, decode_spec
 
 

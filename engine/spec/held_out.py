@@ -27,6 +27,7 @@ def held_out_set(data: DataSpec) -> DataSpec | None:
         split=data.eval_split,
         revision=data.revision if data.eval_path is None else None,
         samples=data.eval_samples,
+        mix=None,
         eval_path=None,
         eval_name=None,
         eval_split=None,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from engine.spec.held_out import held_out_set
+from engine.spec.mix import sources_of
 from engine.spec.schema import Spec, TrainSpec
 
 SHOWN = 6
@@ -87,6 +88,10 @@ class Plan(Struct, frozen=True):
         return math.ceil(self.total_steps / self.steps_per_epoch)
 
 
+def _effective_batch(train: TrainSpec) -> int:
+    return train.per_device_train_batch_size * train.gradient_accumulation_steps
+
+
 def split_sizes(rows: int, eval_fraction: float) -> tuple[int, int]:
     """Return (train, eval) rows, as `datasets.Dataset.train_test_split(test_size=eval_fraction)` splits them."""
     held_out = math.ceil(eval_fraction * rows)
@@ -113,17 +118,25 @@ def plan_checkpoints(train: TrainSpec, steps_per_epoch: int, total_steps: int) -
     return Checkpoints(every, (*halfway, total_steps))
 
 
-def make_plan(spec: Spec, rows: int | None, held_out_rows: int | None = None) -> Plan:
-    """Plan `spec` for `rows` usable rows, and `held_out_rows` of a held-out set of its own.
+def make_plan(spec: Spec, rows: int | None, held_out_rows: int | None = None, mixed: Sequence[int | None] = ()) -> Plan:
+    """Plan `spec` for `rows` usable rows, `held_out_rows` of a held-out set of its own, and `mixed` of `data.mix`.
 
-    Either is None if it is unknown until training.
+    They are None if they are unknown until training.
     """
-    effective_batch = spec.train.per_device_train_batch_size * spec.train.gradient_accumulation_steps
-    if rows is None:
-        return Plan(None, None, effective_batch, None, None, None, None)
-    train, held_out = (
-        split_sizes(rows, spec.data.eval_fraction) if held_out_set(spec.data) is None else (rows, held_out_rows)
-    )
+    if rows is None or None in mixed:
+        return Plan(None, None, _effective_batch(spec.train), None, None, None, None)
+    own_set = held_out_set(spec.data) is not None
+    sizes = [
+        (count, 0) if own_set else split_sizes(count, spec.data.eval_fraction) for count in (rows, *filter(None, mixed))
+    ]
+    (train, held_out), *others = sizes
+    train += sum(source.times(size) for source, (size, _) in zip(sources_of(spec.data), others, strict=True))
+    return plan_steps(spec, train, held_out_rows if own_set else held_out + sum(size for _, size in others))
+
+
+def plan_steps(spec: Spec, train: int, held_out: int | None) -> Plan:
+    """Plan `spec` for so many rows in an epoch and so many held out."""
+    effective_batch = _effective_batch(spec.train)
     per_epoch = math.ceil(train / effective_batch)
     total = math.ceil(spec.train.num_train_epochs * per_epoch)
     warmup = 0 if spec.train.lr_scheduler_type == "constant" else resolve_warmup(spec.train.warmup_steps, total)

@@ -133,6 +133,21 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "auto"
     samples: Annotated[int, Meta(ge=2, description="Use the first N rows.", extra={"empty": "all"})] | None = None
+    mix: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Further data to train on, with commas between: weight, path or hub name, rows.",
+                extra={
+                    "empty": "none",
+                    "allowed": "paths or hub names with commas between, such as 0.5*more.jsonl, "
+                    "openai/gsm8k:main:train[:1000]; a weight is how often its rows come in an epoch",
+                },
+            ),
+        ]
+        | None
+    ) = None
     eval_fraction: Annotated[
         float,
         Meta(

@@ -21,7 +21,7 @@ from tinydb.table import Document
 from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError, reason_of
 from engine.files.paths import Workspace
 from engine.runs.spec_file import merge_fields
-from engine.spec.local_paths import with_located_paths
+from engine.spec.portable import with_located_paths
 from engine.spec.round import Round, Status
 from engine.store.documents import share_equal_parts, state_of, to_round, valid_rounds
 from engine.store.draft import new_draft, put_documents, set_meta

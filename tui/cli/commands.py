@@ -18,8 +18,8 @@ from engine.errors import FileError, UsageError
 from engine.files.paths import current_directory
 from engine.report.comparison_document import picture_beside, write_comparison
 from engine.report.export import export_rounds, json_text, to_json, write_export
-from engine.spec.local_paths import with_absolute_paths
 from engine.spec.overrides import spec_from_settings
+from engine.spec.portable import with_absolute_paths
 from engine.spec.presets import load_preset
 from engine.spec.round import ACTIVE, WAITING, Round, in_queue_order
 from engine.spec.schema import Spec

@@ -46,7 +46,7 @@ def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
     part = (trained.name, trained.split) if path == trained.path else (None, None)
     data = msgspec.structs.replace(
         trained, path=path, name=part[0], split=part[1], samples=options.samples, format="auto",
-        eval_path=None, eval_name=None, eval_split=None, eval_samples=None,
+        eval_path=None, eval_name=None, eval_split=None, eval_samples=None, mix=None,
     )  # fmt: skip
     evaluation = _with_progress(cockpit, round_, data)
     if options.json:

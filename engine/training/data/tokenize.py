@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from engine.dataset.load import check_source, local_data_file, read_rows, render
 from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
 from engine.spec.held_out import held_out_set, name_held_out_field
+from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import split_sizes
 from engine.spec.schema import DataSpec
 from engine.training.data.answer_ends import answer_ends
@@ -58,22 +60,24 @@ def load_rows(data: DataSpec) -> Rows:
 
 
 def load_sets(data: DataSpec) -> list[Rows]:
-    """Read the rows that `data` names, and after them those of its held-out set if that is a set of its own.
+    """Read the rows at `data.path`, of each source in `data.mix`, and of a held-out set of its own, if any.
 
-    Under `auto`, both are written by the chat template if one of them is.
+    Under `auto`, all sets are written by the chat template if one of them is.
 
     Raises:
-        DatasetError, SpecError: as `load_rows`; what is wrong with the held-out set names its own fields.
+        DatasetError, SpecError: as `load_rows`; what is wrong with the others names their own fields.
     """
-    rows = load_rows(data)
-    own_set = held_out_set(data)
-    if own_set is None:
-        return [rows]
+    sets = [load_rows(data)]
     try:
-        held_out = load_rows(own_set)
+        sets += [load_rows(as_data(source, data)) for source in sources_of(data)]
+    except LoratuiError as error:
+        raise name_mix(error) from error
+    own_set = held_out_set(data)
+    try:
+        sets += [load_rows(own_set)] if own_set is not None else []
     except LoratuiError as error:
         raise name_held_out_field(error) from error
-    return rendered_alike([rows, held_out], data)
+    return rendered_alike(sets, data)
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,22 @@ def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
 
 
 def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], list[Example]]:
-    """Return (train, held-out) examples, as `datasets.Dataset.train_test_split` divides them with this seed."""
+    """Return (train, held-out) examples, as `datasets.Dataset.train_test_split` divides them with this seed.
+
+    Nothing is held out if there is a held-out set of its own.
+    """
     order = np.random.default_rng(data.seed).permutation(len(examples))
-    _, held_out = split_sizes(len(examples), data.eval_fraction)
+    _, held_out = split_sizes(len(examples), data.eval_fraction) if held_out_set(data) is None else (0, 0)
     return [examples[index] for index in order[held_out:]], [examples[index] for index in order[:held_out]]
+
+
+def mix(parts: Sequence[Sequence[Example]], data: DataSpec) -> list[Example]:
+    """Return the training rows of an epoch: the first part once, each other as often as its source in `data.mix` says.
+
+    Of a part that does not come a whole number of times, the rows that come once more are the same in every epoch.
+    """
+    first, *others = parts
+    mixed = list(first)
+    for source, part in zip(sources_of(data), others, strict=True):
+        mixed += itertools.islice(itertools.cycle(part), source.times(len(part)))
+    return mixed

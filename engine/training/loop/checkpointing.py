@@ -15,6 +15,7 @@ from engine.errors import SpecError, TrainingError
 from engine.files.directories import write_directory
 from engine.runs.checkpoints import STATE, TENSORS, checkpoints_in, write_manifest
 from engine.spec.fields import changed_keys, describe_value, flatten
+from engine.spec.portable import with_paths
 from engine.spec.schema import Spec, decode_spec
 from engine.training.loop.state import Training, TrainingProgress
 from engine.training.model.adapter import save_adapter, trainable_parameters
@@ -22,7 +23,6 @@ from engine.training.model.pissa import WEIGHTS, Tensors, is_pissa, read_plain, 
 from engine.training.runtime.hub_errors import first_line
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-MAY_CHANGE = frozenset({"model.path", "data.path", "data.eval_path"})
 
 
 class _State(TrainingProgress, frozen=True):
@@ -115,7 +115,7 @@ def _put_adapter(model: Any, adapter: Tensors) -> None:
 
 def _check_spec(name: str, then: Spec, now: Spec) -> None:
     """Raise SpecError if the two differ in more than the paths of model and data."""
-    changed = [key for key in changed_keys(then, now) if key not in MAY_CHANGE]
+    changed = changed_keys(*(with_paths(spec, lambda _: "-") for spec in (then, now)))
     if changed:
         old, new = flatten(then), flatten(now)
         changes = [

@@ -10,11 +10,14 @@ from pathlib import Path
 import torch
 
 from engine.dataset.load import local_data_file
+from engine.dataset.rows import Rows
 from engine.files.atomic import NoPlainFile, open_plain
 from engine.files.paths import RunDir
 from engine.preflight.base_model import find_model_dir, local_model_dir
 from engine.runs.events import Provenance
 from engine.runs.provenance import command_of, git_state, library_versions
+from engine.spec.held_out import held_out_set
+from engine.spec.mix import sources_of
 from engine.spec.schema import Spec
 from engine.system.telemetry import sample_gpus
 from engine.training.data.tokenize import Example
@@ -28,24 +31,27 @@ def provenance_of(
     device: torch.device,
     train: Sequence[Example],
     held_out: Sequence[Example],
-    revisions: Sequence[str | None] = (),
+    sets: Sequence[Rows],
 ) -> tuple[Provenance, int]:
     """Collect the provenance, and count the held-out rows that are among the training rows too.
 
-    `revisions` are the commits of the training data and of a held-out set of its own. It reads weights and data once
-    more, so it is best run in the background.
+    `sets` are the rows as they were read, as `load_sets` returns them. It reads weights and data once more, so it is
+    best run in the background.
     """
     model = find_model_dir(spec.model.path, revision=spec.model.revision)
-    data, held_out_data = local_data_file(spec.data.path), local_data_file(spec.data.eval_path or spec.data.path)
     train_hashes, held_out_hashes = (list(map(example_hash, rows)) for rows in (train, held_out))
     provenance = Provenance(
         time=time.time(),
         model_revision=None if model is None or local_model_dir(spec.model.path) is not None else model.name,
         weights=None if model is None else _weights_hash(model),
-        data=None if data is None else file_hash(data),
-        held_out_data=None if held_out_data in (None, data) else file_hash(held_out_data),
-        data_revision=next(iter(revisions), None),
-        held_out_revision=next(iter(revisions[1:]), None),
+        data=_data_hash(spec.data.path),
+        held_out_data=None if spec.data.eval_path is None else _data_hash(spec.data.eval_path),
+        data_revision=sets[0].revision,
+        held_out_revision=sets[-1].revision if held_out_set(spec.data) is not None else None,
+        mixed=tuple(
+            f"{source} {rows.revision or _data_hash(source.path)}"
+            for source, rows in zip(sources_of(spec.data), sets[1:], strict=False)
+        ),
         train_rows=_hash_of(train_hashes),
         held_out_rows=_hash_of(held_out_hashes) if held_out else "",
         libraries=library_versions(),
@@ -63,6 +69,12 @@ def _weights_hash(directory: Path) -> str | None:
     files = sorted(directory.glob("*.safetensors"))
     hashes = {file.name: file_hash(file) for file in files}
     return _hash_of(f"{name} {digest}" for name, digest in hashes.items()) if hashes and all(hashes.values()) else None
+
+
+def _data_hash(path: str) -> str | None:
+    """Return the hash of a local data file, None for a dataset of the hub."""
+    file = local_data_file(path)
+    return None if file is None else file_hash(file)
 
 
 def file_hash(file: Path) -> str | None:

@@ -14,12 +14,13 @@ from engine.dataset.rows import Conversation, Rows
 from engine.errors import SpecError
 from engine.files.paths import RunDir
 from engine.runs.events import Prepared
-from engine.spec.held_out import check_held_out, held_out_set
-from engine.spec.plan import Plan, make_plan
+from engine.spec.held_out import check_held_out
+from engine.spec.mix import sources_of
+from engine.spec.plan import Plan, plan_steps
 from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes
 from engine.training.data.token_cache import tokenise_cached
-from engine.training.data.tokenize import Example, TokenisedRows, cut, load_sets, split
+from engine.training.data.tokenize import Example, TokenisedRows, cut, load_sets, mix, split
 from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.provenance import provenance_of
 from engine.training.loop.recorder import Recorder
@@ -65,9 +66,7 @@ def prepare(
     train, held_out = _divide(sets, tokenised, spec, recorder)
     check_vocabulary(base, int(max(example.tokens.max() for example in (*train, *held_out))), spec.model.path)
     plan = _plan(spec, train, held_out)
-    provenance = Background(
-        lambda _: provenance_of(spec, run, device, train, held_out, [rows.revision for rows in sets])
-    )
+    provenance = Background(lambda _: provenance_of(spec, run, device, train, held_out, sets))
     model = add_adapter(base, spec, tokens)
     _warn_of_modules(model, spec, recorder)
     optimizer = make_optimizer(model, spec, device)
@@ -102,16 +101,13 @@ def _warn_of_modules(model: torch.nn.Module, spec: Spec, recorder: Recorder) -> 
 
 def _plan(spec: Spec, train: Sequence[Example], held_out: Sequence[Example]) -> Plan:
     """Return the plan of a round over these rows; raises SpecError if none is left to train on."""
-    own_set = held_out_set(spec.data) is not None
-    rows = len(train) + (0 if own_set else len(held_out))
-    plan = make_plan(spec, rows, len(held_out))
-    if not plan.train_samples:
+    if not train:
         raise SpecError(
-            f"data.eval_fraction is {spec.data.eval_fraction}: none of {rows} rows would be left to train on: set it "
-            f"lower",
+            f"data.eval_fraction is {spec.data.eval_fraction}: none of {len(held_out)} rows would be left to train on: "
+            f"set it lower",
             "data.eval_fraction",
         )
-    return plan
+    return plan_steps(spec, len(train), len(held_out))
 
 
 def _choose_dtype(spec: Spec, config: PretrainedConfig, device: torch.device, earlier: Prepared | None) -> torch.dtype:
@@ -134,11 +130,23 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
 def _divide(
     sets: Sequence[Rows], tokenised: Sequence[TokenisedRows], spec: Spec, recorder: Recorder
 ) -> tuple[list[Example], list[Example]]:
-    """Return the examples to train on and those held out, which are a second set or a part of the only one."""
-    examples = _cut("data", sets[0], tokenised[0], spec, recorder)
-    if len(sets) == 1:
-        return split(examples, spec.data)
-    return examples, _cut("held-out set", sets[1], tokenised[1], spec, recorder)
+    """Return the examples to train on, mixed from their sources, and those held out of each or as a set of its own."""
+    sources = sources_of(spec.data)
+    names = ["data", *map(str, sources), "held-out set"]
+    cut_sets = [
+        _cut(name, rows, examples, spec, recorder) for name, rows, examples in zip(names, sets, tokenised, strict=False)
+    ]
+    parts = [split(examples, spec.data) for examples in cut_sets[: len(sources) + 1]]
+    train = mix([part for part, _ in parts], spec.data)
+    if sources:
+        counts = [
+            len(parts[0][0]),
+            *(source.times(len(part)) for source, (part, _) in zip(sources, parts[1:], strict=True)),
+        ]
+        shares = ", ".join(f"{name} {count / len(train):.0%}" for name, count in zip(names, counts, strict=False))
+        recorder.log(f"an epoch has {len(train):,} rows: {shares}")
+    held_out = [example for _, part in parts for example in part]
+    return train, held_out + [example for examples in cut_sets[len(sources) + 1 :] for example in examples]
 
 
 def _cut(name: str, rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:

@@ -18,6 +18,7 @@ from engine.files.paths import RunDir
 from engine.spec.fields import describe_value, flatten, spec_fields
 from engine.spec.held_out import holds_nothing_out
 from engine.spec.local_paths import looks_local
+from engine.spec.mix import sources_of, with_mixed_paths
 from engine.spec.round import Result
 from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes, format_count, format_duration
@@ -95,10 +96,11 @@ def is_hub_name(path: str) -> bool:
 
 def _header(spec: Spec, title: str, result: Result) -> str:
     rows = public_name(spec.data.path)
+    sources = [spec.data.path, *(source.path for source in sources_of(spec.data))]
     figures = {"loss": result.eval_loss, "perplexity": result.perplexity}
     data = ModelCardData(
         base_model=public_name(spec.model.path),
-        datasets=[rows] if is_hub_name(spec.data.path) else None,
+        datasets=[path for path in sources if is_hub_name(path)] or None,
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["lora", "loratui", "transformers"],
@@ -144,5 +146,6 @@ def _results(result: Result) -> str:
 def _settings(spec: Spec) -> str:
     values = flatten(spec)
     values |= {key: public_name(values[key]) for key in PATHS if values[key] is not None}
+    values["data.mix"] = with_mixed_paths(spec.data.mix, public_name)
     rows = [[f"`{key}`", escape_markdown(describe_value(key, values[key]))] for key in spec_fields()]
     return markdown_table(["setting", "value"], rows)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from engine.dataset.load import local_data_file
 from engine.errors import ModelError
 from engine.preflight.base_model import find_model_dir, local_model_dir, read_config
+from engine.spec.mix import sources_of
 from engine.spec.schema import DataSpec, ModelSpec
 from engine.training.runtime.hub_errors import ENDPOINT
 from engine.training.runtime.prefetch import prefetch_weights
@@ -77,7 +78,8 @@ def _go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:
 
     They would retry each file for some twenty seconds. Behind a proxy only they can find out.
     """
-    paths = () if data is None else (data.path, data.eval_path or data.path)
+    mixed = () if data is None else [source.path for source in sources_of(data)]
+    paths = () if data is None else (data.path, data.eval_path or data.path, *mixed)
     if local_model_dir(model.path) is not None and all(local_data_file(path) is not None for path in paths):
         os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is needed from the hub
     elif not any(os.environ.get(name) for name in PROXIES) and not _answers():

@@ -19,7 +19,7 @@ from engine.spec.fields import (
     parse_value,
     spec_fields,
 )
-from engine.spec.local_paths import with_absolute_paths
+from engine.spec.portable import with_absolute_paths
 from engine.spec.schema import Spec, decode_spec
 from tests.support.rounds import change_spec, make_spec
 
@@ -39,6 +39,7 @@ KEYS = [
     "data.columns",
     "data.prompt_template",
     "data.samples",
+    "data.mix",
     "data.eval_fraction",
     "data.eval_path",
     "data.eval_name",

@@ -6,6 +6,7 @@ from textual.content import Content
 
 from engine.errors import LoratuiError
 from engine.preflight.checks import Preflight
+from engine.spec.mix import sources_of
 from engine.spec.plan import Plan
 from engine.spec.schema import Spec
 from tui.terminal.console import clean_line
@@ -20,17 +21,27 @@ class PlanPanel(LiveText):
         if isinstance(outcome, LoratuiError):
             self.tell(_refusal(str(outcome)))
             return
-        lines = plan_lines(spec, outcome.plan)
-        if outcome.rows is not None:
-            data_format = outcome.rows.format
-            facts = (f"{data_format}: {outcome.rows.usable:,}", *data_format.remarks())
-            lines.insert(0, " · ".join(map(clean_line, facts)))
+        lines = [*_data_lines(spec, outcome), *plan_lines(spec, outcome.plan)]
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
         self.tell(Content("\n").join([*map(Content, lines), *warnings]))
 
     def show_error(self, message: str) -> None:
         """Show the error of a value that makes a plan impossible."""
         self.tell(_refusal(message))
+
+
+def _data_lines(spec: Spec, outcome: Preflight) -> list[str]:
+    """Return a line on the rows of each source that is local."""
+    counts = {
+        "": outcome.rows,
+        **{f"{source}: ": rows for source, rows in zip(sources_of(spec.data), outcome.mixed, strict=True)},
+    }
+    facts = [
+        (f"{name}{rows.format}: {rows.usable:,}", *rows.format.remarks())
+        for name, rows in counts.items()
+        if rows is not None
+    ]
+    return [" · ".join(map(clean_line, line)) for line in facts]
 
 
 def _refusal(message: str) -> Content:

@@ -20,8 +20,9 @@ from engine.errors import LoratuiError, SpecError
 from engine.files.drafts import Draft
 from engine.preflight import checks
 from engine.spec.fields import build_spec, flatten
-from engine.spec.local_paths import looks_local, with_absolute_paths
+from engine.spec.local_paths import looks_local
 from engine.spec.overrides import PastedLine, is_set_line, read_set_line, set_words
+from engine.spec.portable import with_absolute_paths
 from engine.spec.round import Round
 from engine.spec.schema import Spec
 from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked

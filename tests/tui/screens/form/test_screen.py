@@ -29,7 +29,7 @@ OTHER_VALUES = {
     "model.attn_implementation": "eager", "model.trust_remote_code": "true",
     "data.format": "alpaca", "data.name": "", "data.split": "", "data.revision": "", "data.columns": "output=output",
     "data.prompt_template": r"Q: {prompt}\nA:", "data.samples": "30", "data.eval_fraction": "0.25",
-    "data.eval_path": "e.jsonl", "data.eval_name": "", "data.eval_split": "", "data.eval_samples": "4",
+    "data.eval_path": "e.jsonl", "data.eval_name": "", "data.eval_split": "", "data.eval_samples": "4", "data.mix": "",
     "data.max_length": "48", "data.supervised_tokens": "all", "data.reasoning": "shown", "data.seed": "7",
     "lora.r": "16", "lora.lora_alpha": "64", "lora.use_rslora": "true", "lora.lora_dropout": "0.05",
     "lora.target_modules": "k_proj, o_proj", "lora.target_parameters": "", "lora.exclude_modules": r".*\.0\..*k_proj",

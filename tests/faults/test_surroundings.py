@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -191,6 +192,32 @@ def test_path_that_leads_nowhere_is_named(
     (tmp_path / "experiments.json").write_bytes(shipped_rounds())
     assert main(words, lambda _: None) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many files are open"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no more processes"),
+        (RuntimeError("can't start new thread"), "no more processes"),
+    ],
+    ids=range(5),
+)
+def test_shortage_is_no_defect(
+    error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tried: Tried
+) -> None:
+    from tui.cli.main import main
+
+    def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("tui.cli.main._outcome", fail)
+    assert main(["ls"]) == 2
+    printed = capsys.readouterr().err
+    tried("F30", "memory, files, processes used up", 1)
+    assert sentence in printed and "defect" not in printed
 
 
 @pytest.mark.sample(2)

@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        from tui.terminal.crash_log import record_crash
+        from tui.terminal.crash_log import record_crash, shortage_of
 
         say(f"loratui: {record_crash(error)}", error=True)
-        return EXIT_FAILED
+        return EXIT_BAD_INPUT if shortage_of(error) else EXIT_FAILED
 
 
 def _outcome(arguments: list[str], start: Start) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import traceback
@@ -19,6 +20,17 @@ def crash_log() -> Path:
     return user_log_path("loratui") / "crash.log"
 
 
+def shortage_of(error: BaseException) -> str:
+    """Say what the system has too little of if that is the error, which is no defect; "" for any other."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return "there is not enough memory: end other programs, or raise the limit (ulimit -v)"
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open: end other programs, or raise the limit (ulimit -n)"
+    if getattr(error, "errno", None) == errno.EAGAIN or "can't start new thread" in str(error):
+        return "no more processes or threads can be started: end other programs, or raise the limit (ulimit -u)"
+    return ""
+
+
 def record_crash(error: BaseException) -> str:
     """Append the traceback of `error` to the crash log; return a sentence that names the error and the file."""
     path = crash_log()
@@ -32,5 +44,7 @@ def record_crash(error: BaseException) -> str:
         with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as refused:
-        return f"{sentence}: {error} ({path} cannot be written: {refused.strerror})"
+        return shortage_of(error) or f"{sentence}: {error} ({path} cannot be written: {refused.strerror})"
+    if shortage := shortage_of(error):
+        return f"{shortage}; training goes on"
     return f"{sentence}, a defect of loratui: training goes on, and {path} has the details"

@@ -10,6 +10,7 @@ from engine.dataset.load import check_source, count_rows, local_data_file
 from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
 from engine.errors import LoratuiError, SpecError
+from engine.preflight.adapter_size import AdapterSize, adapter_size
 from engine.preflight.base_model import check_model, local_model_dir, read_config
 from engine.preflight.target_modules import (
     check_experts,
@@ -34,12 +35,14 @@ class Preflight(Struct, frozen=True):
     """The plan of a spec that passed the checks, and warnings to read before starting it.
 
     `rows` counts the rows of local data, `mixed` those of each source in `data.mix`; None for a dataset of the hub.
+    `adapter` is None where its size is known only once the model is loaded.
     """
 
     plan: Plan
     warnings: tuple[str, ...]
     rows: RowCount | None
     mixed: tuple[RowCount | None, ...] = ()
+    adapter: AdapterSize | None = None
 
 
 def check(spec: Spec) -> Preflight:
@@ -58,12 +61,13 @@ def check(spec: Spec) -> Preflight:
     held_out_rows = _count_held_out(own_set) if own_set is not None else None
     mixed = _count_mixed(spec.data)
     check_model(spec)
-    model_warnings = []
+    model_warnings, adapter = [], None
     if (directory := local_model_dir(spec.model.path)) is not None:
         check_experts(spec.lora, read_config(directory))
         check_expression_in(directory, spec.lora)
         check_names_in(directory, spec.lora)
         model_warnings = tied_warnings(directory, spec.lora)
+        adapter = adapter_size(directory, spec.lora)
     number = rows.usable if rows is not None else spec.data.samples
     known = [
         count.usable if count else source.samples for source, count in zip(sources_of(spec.data), mixed, strict=True)
@@ -76,7 +80,8 @@ def check(spec: Spec) -> Preflight:
             "data.eval_fraction",
         )
     data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
-    return Preflight(plan, (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan)), rows, mixed)
+    warnings = (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan))
+    return Preflight(plan, warnings, rows, mixed, adapter)
 
 
 def _count(data: DataSpec) -> RowCount | None:

@@ -18,6 +18,7 @@ from engine.text.humanize import format_bytes
 
 FLOAT32_BYTES = 4  # an adapter is trained in float32, whatever the base model is held in
 MOMENTS = 2  # Adam's, of the same type as what it trains
+CHECKPOINT_BYTES = (1 + MOMENTS) * FLOAT32_BYTES  # for each trained parameter
 
 
 class DiskNeed(Struct, frozen=True):
@@ -55,7 +56,7 @@ def disk_need(round_: Round, prepared: Prepared | None, step: int, directory: Ru
         adapter = checkpoint - sizes.get(TENSORS, 0)
     else:
         adapter = FLOAT32_BYTES * prepared.trainable_parameters
-        checkpoint = (1 + MOMENTS) * adapter
+        checkpoint = CHECKPOINT_BYTES * prepared.trainable_parameters
     train = round_.spec.train
     to_come = checkpoints_after(planned, step)
     more = growth(to_come, len(written), train.save_total_limit, train.load_best_model_at_end)

@@ -90,6 +90,7 @@ def _warn_of_modules(model: torch.nn.Module, spec: Spec, recorder: Recorder) -> 
     for warning in tied_warnings(model):
         recorder.warn(warning)
     share, names = unadapted(model)
+    recorder.log(f"adapters on {1 - share:.0%} of the weights of the base's layers")
     if spec.lora.target_modules == "all-linear" and share > MUCH:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         recorder.warn(

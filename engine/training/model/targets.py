@@ -194,9 +194,10 @@ def unadapted(model: Any) -> tuple[float, tuple[str, ...]]:
         if isinstance(module, LoraLayer)
         for parameter in _adapted_weights(module)
     }
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]  # of positions too
     embeddings = {
         id(parameter)
-        for module in (model.get_input_embeddings(), model.get_output_embeddings())
+        for module in (*layers, model.get_input_embeddings(), model.get_output_embeddings())
         if module is not None
         for parameter in module.parameters()
     }

@@ -5,10 +5,13 @@ from __future__ import annotations
 from textual.content import Content
 
 from engine.errors import LoratuiError
+from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import Preflight
+from engine.runs.disk_forecast import CHECKPOINT_BYTES
 from engine.spec.mix import sources_of
 from engine.spec.plan import Plan
 from engine.spec.schema import Spec
+from engine.text.humanize import format_bytes, format_count
 from tui.terminal.console import clean_line
 from tui.widgets.live_text import LiveText
 
@@ -22,6 +25,13 @@ class PlanPanel(LiveText):
             self.tell(_refusal(str(outcome)))
             return
         lines = [*_data_lines(spec, outcome), *plan_lines(spec, outcome.plan)]
+        lines = plan_lines(spec, outcome.plan)
+        if outcome.rows is not None:
+            data_format = outcome.rows.format
+            facts = (f"{data_format}: {outcome.rows.usable:,}", *data_format.remarks())
+            lines.insert(0, " · ".join(map(clean_line, facts)))
+        if outcome.adapter is not None:
+            lines.append(adapter_line(outcome.adapter))
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
         self.tell(Content("\n").join([*map(Content, lines), *warnings]))
 
@@ -46,6 +56,14 @@ def _data_lines(spec: Spec, outcome: Preflight) -> list[str]:
 
 def _refusal(message: str) -> Content:
     return Content.styled(f"✗ {clean_line(message)}", "bold $text-error")
+
+
+def adapter_line(size: AdapterSize) -> str:
+    """Return the size of the adapter in words, and that of a checkpoint with the optimizer's two moments."""
+    return (
+        f"adapter: {format_count(size.parameters)} parameters, on {size.share:.0%} of the layers' weights · "
+        f"{format_bytes(CHECKPOINT_BYTES * size.parameters)} a checkpoint"
+    )
 
 
 def plan_lines(spec: Spec, plan: Plan) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -24,7 +25,7 @@ from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out
 from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import DataSpec, ModelSpec, Spec, TrainSpec
+from engine.spec.schema import CHAT_TEMPLATES, DataSpec, ModelSpec, Spec, TrainSpec
 
 MANY_CHECKPOINTS = 20
 ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
@@ -56,6 +57,7 @@ def check(spec: Spec) -> Preflight:
     check_target_parameters(spec.lora)
     check_attention_package(spec.model)
     check_held_out(spec)
+    _check_chat_template(spec.data.chat_template)
     rows = _count(spec.data)
     own_set = held_out_set(spec.data)
     held_out_rows = _count_held_out(own_set) if own_set is not None else None
@@ -82,6 +84,16 @@ def check(spec: Spec) -> Preflight:
     data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
     warnings = (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan))
     return Preflight(plan, warnings, rows, mixed, adapter)
+
+
+def _check_chat_template(name: str | None) -> None:
+    """Raise SpecError for a chat template that is neither one of those named nor a file."""
+    if name is not None and name not in CHAT_TEMPLATES and not Path(name).expanduser().is_file():
+        raise SpecError(
+            f"data.chat_template is {name!r}, which is no file: set it to one of {', '.join(CHAT_TEMPLATES)}, or to "
+            f"the path of a .jinja file",
+            "data.chat_template",
+        )
 
 
 def _count(data: DataSpec) -> RowCount | None:

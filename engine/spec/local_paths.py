@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".bz2", ".xz", ".zst", ".zip")
+SUFFIXES = (*DATA_SUFFIXES, ".jinja", ".jinja2")
 
 
 def looks_local(path: str) -> bool:
     """Return True if the path of a model or of data means a local one rather than a name on the hub."""
-    return path.startswith((".", "/", "~")) or path.lower().endswith(DATA_SUFFIXES) or path.count("/") > 1
+    return path.startswith((".", "/", "~")) or path.lower().endswith(SUFFIXES) or path.count("/") > 1

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.spec.local_paths import looks_local
 from engine.spec.mix import with_mixed_paths
-from engine.spec.schema import Spec
+from engine.spec.schema import CHAT_TEMPLATES, Spec
 
 
 def with_portable_paths(spec: Spec, root: Path) -> Spec:
@@ -25,8 +25,9 @@ def with_portable_paths(spec: Spec, root: Path) -> Spec:
 
 def with_located_paths(spec: Spec, root: Path) -> Spec:
     """Undo `with_portable_paths` for a workspace that is at `root` now."""
-    paths = spec.model.path, spec.data.path, spec.data.eval_path or "", spec.data.mix or ""
-    if not any("./" in path for path in paths):
+    data = spec.data
+    paths = spec.model.path, data.path, data.eval_path, data.mix, data.chat_template
+    if not any(path is not None and "./" in path for path in paths):
         return spec
     return with_paths(spec, lambda path: os.path.normpath(root / path) if path.startswith("./") else path)
 
@@ -43,6 +44,7 @@ def with_absolute_paths(spec: Spec, directory: Path) -> Spec:
 
 def with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
     """Return the spec with each path of model and data changed."""
+    template = spec.data.chat_template
     return msgspec.structs.replace(
         spec,
         model=msgspec.structs.replace(spec.model, path=change(spec.model.path)),
@@ -50,6 +52,7 @@ def with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
             spec.data,
             path=change(spec.data.path),
             eval_path=None if spec.data.eval_path is None else change(spec.data.eval_path),
+            chat_template=template if template is None or template in CHAT_TEMPLATES else change(template),
             mix=with_mixed_paths(spec.data.mix, change),
         ),
     )

@@ -24,6 +24,7 @@ ROLE = (
     r"messages\.content)"
 )
 DataFormat = Literal["auto", "alpaca", "sharegpt", "messages", "prompt-completion", "text"]
+CHAT_TEMPLATES = ("chatml", "llama3", "gemma", "qwen", "mistral", "phi", "zephyr")
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
@@ -132,6 +133,20 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
             },
         ),
     ] = "auto"
+    chat_template: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Chat template for conversations, saved with the adapter's tokenizer.",
+                extra={
+                    "empty": "the tokenizer's",
+                    "allowed": f"{', '.join(CHAT_TEMPLATES)}, or the path of a .jinja file",
+                },
+            ),
+        ]
+        | None
+    ) = None
     samples: Annotated[int, Meta(ge=2, description="Use the first N rows.", extra={"empty": "all"})] | None = None
     mix: (
         Annotated[

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
+from jinja2 import TemplateError, UndefinedError
 from msgspec.structs import replace
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
@@ -43,9 +45,13 @@ Reasoning = Literal["learned", "shown", "left_out"]
 
 
 def give_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a tokenizer without a chat template `PLAIN_TEMPLATE`, with the start token it would put before any text."""
-    start = "{{ bos_token }}" if tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
-    tokenizer.chat_template = start + PLAIN_TEMPLATE
+    """Give a tokenizer without a chat template `PLAIN_TEMPLATE`."""
+    tokenizer.chat_template = start_of(tokenizer) + PLAIN_TEMPLATE
+
+
+def start_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the beginning of a template for a tokenizer: the start token, if it puts that before any text."""
+    return "{{ bos_token }}" if tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
 
 
 def common_prefix(text: str, other: str) -> int:
@@ -227,9 +233,16 @@ class ChatTemplate:
                 f"its tokenizer_config.json"
             ) from error
         except Exception as error:  # a template may raise any exception
-            raise Unusable(f"the chat template refuses it: {first_line(error)}") from error
+            raise Unusable(f"the chat template refuses it{_line_of(error)}: {first_line(error)}") from error
         (text,), marks = rendered
         return text, marks[0] if marked else []
+
+
+def _line_of(error: BaseException) -> str:
+    """Return ` in line N` for an error that a line of a template raised, "" for one it raises on purpose."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
+    on_purpose = isinstance(error, TemplateError) and not isinstance(error, UndefinedError)
+    return f" in line {frames[-1].lineno}" if frames and not on_purpose else ""
 
 
 def as_message(turn: Turn) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class Renderer:
                 ) from error
 
     @property
+    def uses_chat_template(self) -> bool:
+        """Return whether any row is rendered by the chat template."""
+        return self._chat is not None
+
+    @property
     def rewritten(self) -> int:
         """Number of assistant turns so far that are not supervised; see `ChatTemplate`."""
         return self._chat.rewritten if self._chat is not None else 0

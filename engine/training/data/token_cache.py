@@ -72,7 +72,7 @@ def cache_key(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, data: Dat
     settings = (
         VERSION,
         (transformers.__version__, tokenizers.__version__),
-        (data.prompt_template, data.supervised_tokens, data.reasoning),
+        (data.prompt_template, data.supervised_tokens, data.reasoning, data.chat_template),
         (tokenizer.chat_template, tokenizer.special_tokens_map),
         backend.to_str() if backend is not None else tokenizer.name_or_path,
     )

@@ -126,11 +126,17 @@ def tokenise(
         progress(start + len(batch), len(rows))
     if refused and len(examples) < 2:
         raise DatasetError(f"{len(refused)} of {len(rows)} rows of {data.path} cannot be used: {refused[0]}")
-    return TokenisedRows(examples, tuple(_tokenising_warnings(renderer, refused, len(rows))), renderer.plain_template)
+    warnings = _tokenising_warnings(renderer, refused, len(rows), data)
+    return TokenisedRows(examples, tuple(warnings), renderer.plain_template)
 
 
-def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int) -> list[str]:
+def _tokenising_warnings(renderer: Renderer, refused: list[str], total: int, data: DataSpec) -> list[str]:
     warnings = []
+    if data.chat_template is not None and not renderer.uses_chat_template:
+        warnings.append(
+            f"data.chat_template is {data.chat_template}, but no row is rendered by it: set data.prompt_template to "
+            f"chat_template"
+        )
     if renderer.plain_template:
         warnings.append(
             "the tokenizer has no chat template: conversations are written with USER: and ASSISTANT:, by a template "

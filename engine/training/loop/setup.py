@@ -19,6 +19,7 @@ from engine.spec.mix import sources_of
 from engine.spec.plan import Plan, plan_steps
 from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes
+from engine.training.data.chat_templates import choose_chat_template
 from engine.training.data.token_cache import tokenise_cached
 from engine.training.data.tokenize import Example, TokenisedRows, cut, load_sets, mix, split
 from engine.training.loop.optimizer import make_optimizer
@@ -54,6 +55,8 @@ def prepare(
     check_held_out(spec)
     sets = load_sets(spec.data)
     tokenizer = load_tokenizer(spec.model)
+    for warning in choose_chat_template(tokenizer, spec.data):
+        recorder.warn(warning)
     tokenising = Background(
         lambda progress: [tokenise_cached(rows.usable, tokenizer, spec.data, progress) for rows in sets]
     )

@@ -46,6 +46,7 @@ class RowPreviews:
 
     def __init__(self, spec: Spec) -> None:
         with importing(spec.model, spec.data, weights=False):
+            from engine.training.data.chat_templates import choose_chat_template
             from engine.training.data.render import Renderer
             from engine.training.data.tokenize import load_rows, tokenise
             from engine.training.model.loading import load_tokenizer
@@ -53,11 +54,12 @@ class RowPreviews:
         self._spec = spec
         self._rows = load_rows(spec.data)
         self._tokenizer = load_tokenizer(spec.model)
+        chosen = choose_chat_template(self._tokenizer, spec.data)
         measured = tokenise(self._rows.usable[:MEASURED_ROWS], self._tokenizer, spec.data)
         self._lengths = [len(example) for example in measured.examples]
         self._renderer = Renderer(self._rows.usable, self._tokenizer, spec.data)
-        sentences = (self._rows.warning(), advice(self._rows.usable[0], spec.data.prompt_template), *measured.warnings)
-        self._warnings = tuple(text for text in sentences if text)
+        sentences = (self._rows.warning(), advice(self._rows.usable[0], spec.data.prompt_template), *chosen)
+        self._warnings = tuple(text for text in (*sentences, *measured.warnings) if text)
 
     def show(self, number: int) -> Preview:
         """Return the preview of the row of that number, or of the nearest one."""

@@ -38,6 +38,7 @@ KEYS = [
     "data.format",
     "data.columns",
     "data.prompt_template",
+    "data.chat_template",
     "data.samples",
     "data.mix",
     "data.eval_fraction",

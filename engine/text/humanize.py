@@ -17,9 +17,11 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_bytes(count: float | None) -> str:
-    """Format bytes as `512 MiB` or `14.6 GiB`; "" for None."""
+    """Format bytes as `87 KiB`, `512 MiB` or `14.6 GiB`; "" for None."""
     if count is None:
         return ""
+    if 0 < count < 1024**2:
+        return f"{max(1.0, count / 1024):.0f} KiB"
     if count < 1024**3:
         return f"{count / 1024**2:.0f} MiB"
     return f"{count / 1024**3:.1f} GiB"

@@ -29,6 +29,8 @@ def test_duration(seconds: float | None, text: str) -> None:
     [
         (None, ""),
         (0, "0 MiB"),
+        (87_000, "85 KiB"),
+        (1, "1 KiB"),
         (512 * 1024**2, "512 MiB"),
         (1024**3, "1.0 GiB"),
         (15_677_000_000, "14.6 GiB"),

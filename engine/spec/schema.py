@@ -209,6 +209,9 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=2, description="Use the first N rows of the held-out set.", extra={"empty": "all"})]
         | None
     ) = None
+    drop_copies: Annotated[bool, Meta(description="Do not train on rows that are held out too, token for token.")] = (
+        False
+    )
     max_length: Annotated[int, Meta(ge=8, description="Longest row in tokens; longer rows are cut.")] = 512
     supervised_tokens: Annotated[
         Literal["response", "all"],

@@ -48,7 +48,7 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         if copies:
             recorder.warn(
                 f"{copies} of {len(training.held_out)} held-out rows are in the training rows too, token for token, "
-                f"and make the perplexity look lower: remove the duplicates from the data"
+                f"and make the perplexity look lower: set data.drop_copies to true to train without them"
             )
         if resume is not None:
             restore(training, resume)

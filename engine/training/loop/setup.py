@@ -22,6 +22,7 @@ from engine.text.humanize import format_bytes
 from engine.training.data.chat_templates import choose_chat_template
 from engine.training.data.token_cache import tokenise_cached
 from engine.training.data.tokenize import Example, TokenisedRows, cut, load_sets, mix, split
+from engine.training.evaluation.perplexity import example_hash
 from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.provenance import provenance_of
 from engine.training.loop.recorder import Recorder
@@ -67,6 +68,8 @@ def prepare(
     base = load_base_model(spec, config, dtype, device)
     tokenised = tokenising.result(lambda done, total: recorder.phase("tokenising", done, total))
     train, held_out = _divide(sets, tokenised, spec, recorder)
+    if spec.data.drop_copies:
+        train = _without_copies(train, held_out, recorder)
     check_vocabulary(base, int(max(example.tokens.max() for example in (*train, *held_out))), spec.model.path)
     plan = _plan(spec, train, held_out)
     provenance = Background(lambda _: provenance_of(spec, run, device, train, held_out, sets))
@@ -151,6 +154,21 @@ def _divide(
         recorder.log(f"an epoch has {len(train):,} rows: {shares}")
     held_out = [example for _, part in parts for example in part]
     return train, held_out + [example for examples in cut_sets[len(sources) + 1 :] for example in examples]
+
+
+def _without_copies(train: list[Example], held_out: Sequence[Example], recorder: Recorder) -> list[Example]:
+    """Return the training rows that are not held out too; raises SpecError if none is left."""
+    held_out_hashes = set(map(example_hash, held_out))
+    remaining = [example for example in train if example_hash(example) not in held_out_hashes]
+    if not remaining:
+        raise SpecError(
+            "data.drop_copies is true, and every row to train on is held out too: hold out other rows, or set it to "
+            "false",
+            "data.drop_copies",
+        )
+    if dropped := len(train) - len(remaining):
+        recorder.warn(f"{dropped} of {len(train)} training rows are dropped, as they are held out too, token for token")
+    return remaining
 
 
 def _cut(name: str, rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:

@@ -46,6 +46,7 @@ KEYS = [
     "data.eval_name",
     "data.eval_split",
     "data.eval_samples",
+    "data.drop_copies",
     "data.max_length",
     "data.supervised_tokens",
     "data.reasoning",

@@ -138,7 +138,7 @@ def test_held_out_rows_that_are_trained_on_too_are_reported(tiny_model: Path, tm
     write_rows(Path(spec_of(run).data.path), [{"text": "a lamp"}] * 6)
     assert warned_in(train_here(run)) == [
         "3 of 3 held-out rows are in the training rows too, token for token, and make the perplexity look lower: "
-        "remove the duplicates from the data"
+        "set data.drop_copies to true to train without them"
     ]
 
 

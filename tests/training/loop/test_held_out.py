@@ -30,6 +30,7 @@ from tests.support.rounds_to_train import (
     prepared_in,
     spec_of,
     train_here,
+    warned_in,
     write_rows,
 )
 
@@ -161,3 +162,27 @@ def test_split_of_fraction_0_keeps_every_row() -> None:
     train, held_out = split(examples, DataSpec(path="", eval_fraction=0.0))
     assert {id(example) for example in train} == set(map(id, examples)) and len(train) == 10
     assert held_out == []
+
+
+def test_copies_of_held_out_rows_are_dropped_from_training(tiny_model: Path, tmp_path: Path) -> None:
+    rows = make_rows(8)
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    held_out = write_rows(tmp_path / "held-out.jsonl", [rows[1], rows[4], *make_rows(43)[41:]])
+    settings: dict[str, object] = {"data__path": str(file), "data__eval_path": str(held_out)}
+    with prepared(make_run(tmp_path / "r", tiny_model, **settings)) as training:
+        kept, measured = (set(map(example_hash, part)) for part in (training.train, training.held_out))
+        assert len(training.train) == 8
+    run = make_run(tmp_path / "s", tiny_model, **settings, data__drop_copies=True, train__num_train_epochs=1)
+    events = train_here(run)
+    assert warned_in(events) == ["2 of 8 training rows are dropped, as they are held out too, token for token"]
+    assert (prepared_in(events).train_samples, prepared_in(events).eval_samples) == (6, 4)
+    scores = read_scores(run, 2)
+    assert scores is not None and set(scores.examples) == measured and len(kept - measured) == 6
+
+
+def test_copies_alone_are_nothing_to_train_on(tiny_model: Path, tmp_path: Path) -> None:
+    files = [write_rows(tmp_path / f"{name}.jsonl", make_rows(4)) for name in "ab"]
+    run = make_run(tmp_path / "r", tiny_model, data__path=str(files[0]), data__eval_path=str(files[1]),
+                   data__drop_copies=True)  # fmt: skip
+    with pytest.raises(SpecError, match="every row to train on is held out too"), prepared(run):
+        pass

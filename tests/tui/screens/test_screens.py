@@ -2,10 +2,10 @@
 
 A snapshot is text: the characters, and below them how each run of cells is drawn, so that a diff shows a change. An
 SVG of the same, as pytest-textual-snapshot stores it, is forty times as long and says no more; that plugin does not
-run with pytest 9 either, as it is bound to syrupy 4.8.0. `pytest tests/tui/screens/test_screens.py --snapshot-update`
-takes the screens as they are now.
+run with pytest 9 either, as it is bound to syrupy 4.8.0. `pytest tests/tui/screens/test_screens.py --long
+--snapshot-update` takes the screens as they are now; without `--long` it would delete those that it does not look at.
 
-Each scene is played once: the running app is resized, and its theme changed.
+Each scene is played once for each theme: the running app is resized.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ EDGES = [(80, 22), (240, 70), (240, 22), (80, 70), (99, 31), (100, 22), (119, 45
 EDGES_BELOW = [(60, 16), (60, 60), (79, 22), (80, 21)]  # for the screens that are shown there
 EDGES_OF_A_DIALOG = [*EDGES[:2], *EDGES_BELOW[:1]]  # the screen beneath it is another scene
 SMALLER = [(40, 12), (20, 5), (200, 10), (30, 60), (3, 2), (1, 1)]
-KEEPING_COLOURS = ("commands", "compare", "live", "chart", "row")  # when the theme is changed while they are shown
 FROM_THE_START = ("welcome", "filter", "lineage", "live")
 LETTERS = string.ascii_letters + string.digits
 
@@ -76,23 +75,19 @@ def _counted(rows: list[str]) -> Iterator[str]:
 
 
 class Looks(NamedTuple):
-    """What the plays of a scene showed."""
+    """What the play of a scene in a theme showed."""
 
-    pictures: dict[tuple[str, Size], Picture]  # by theme and size
+    pictures: dict[Size, Picture]
     mistakes: list[str]  # of the layout, at the sizes of the pictures
     svgs: list[str]  # one of a scene that docs/ show, else none
 
 
-def themes_of(name: str) -> list[str]:
-    return [DARK.name, LIGHT.name, CONTRAST.name][: 3 if name in IN_CONTRAST else 2]
-
-
 class Album:
-    """The looks of the scenes, each played when a test first asks for it."""
+    """The looks of the scenes in the dark theme, each played when a test first asks for it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._looks: dict[str, Looks] = {}
+        self._dark: dict[str, Looks] = {}
 
     def directory_of(self, name: str) -> Path:
         directory = self._directory / ("empty" if SCENES[name].empty else "sample")
@@ -100,29 +95,29 @@ class Album:
         return directory
 
     async def looks_of(self, name: str) -> Looks:
-        if name not in self._looks:
-            looks, themes, directory = Looks({}, [], []), themes_of(name), self.directory_of(name)
-            for together in [[theme] for theme in themes] if name in KEEPING_COLOURS else [themes]:
-                with stage(directory):
-                    async with play(SCENES[name], directory, SIZES[0], together[0]) as pilot:
-                        await look_at(pilot, name, together, looks)
-            self._looks[name] = looks
-        return self._looks[name]
+        if name not in self._dark:
+            self._dark[name] = await self.play(name, DARK.name)
+        return self._dark[name]
+
+    async def play(self, name: str, theme: str) -> Looks:
+        directory = self.directory_of(name)
+        with stage(directory):
+            async with play(SCENES[name], directory, SIZES[0], theme) as pilot:
+                return await look_at(pilot, name)
 
 
-async def look_at(pilot: AppPilot, name: str, themes: list[str], looks: Looks) -> None:
-    """Draw a scene at each size in `themes` and check its layout; in the dark one, draw it for docs/."""
+async def look_at(pilot: AppPilot, name: str) -> Looks:
+    """Draw a scene at each size and check its layout; in the dark theme, draw it for docs/ too."""
+    looks = Looks({}, [], [])
     for size in SIZES:
         await pilot.resize_terminal(*size)
-        for theme in themes:
-            pilot.app.theme = theme
-            await settle(pilot, SCENES[name].shows)
-            looks.pictures[theme, size] = picture(pilot)
+        await settle(pilot, SCENES[name].shows)
+        looks.pictures[size] = picture(pilot)
         looks.mistakes.extend(await layout_mistakes(pilot, *size))
-    if DARK.name in themes and name in screenshots.SHOWN:
-        pilot.app.theme = DARK.name
+    if pilot.app.theme == DARK.name and name in screenshots.SHOWN:
         await pilot.resize_terminal(*screenshots.SIZE)
         looks.svgs.append(await screenshots.svg_of(pilot, SCENES[name]))
+    return looks
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +125,28 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
     return Album(tmp_path_factory.mktemp("scenes"))
 
 
-def of_scene(name: str, *more: str) -> ParameterSet:
+def of_scene(name: str) -> ParameterSet:
     """Keep the tests of a scene in one process, which plays it once."""
-    return pytest.param(name, *more, marks=pytest.mark.xdist_group(f"scene {name}"))
+    return pytest.param(name, marks=pytest.mark.xdist_group(f"scene {name}"))
 
 
-@pytest.mark.parametrize(("name", "theme"), [of_scene(name, theme) for name in SCENES for theme in themes_of(name)])
-async def test_screen_is_as_it_was(name: str, theme: str, album: Album, snapshot: SnapshotAssertion) -> None:
-    pictures = (await album.looks_of(name)).pictures
-    for size in SIZES:
+@pytest.mark.parametrize("name", [of_scene(name) for name in SCENES])
+async def test_screen_is_as_it_was(name: str, album: Album, snapshot: SnapshotAssertion) -> None:
+    assert_as_before(await album.looks_of(name), snapshot)
+
+
+@pytest.mark.sample(6)
+@pytest.mark.parametrize(
+    ("name", "theme"), [*((name, LIGHT.name) for name in SCENES), *((name, CONTRAST.name) for name in IN_CONTRAST)]
+)
+async def test_colours_are_as_they_were(name: str, theme: str, album: Album, snapshot: SnapshotAssertion) -> None:
+    assert_as_before(await album.play(name, theme), snapshot)
+
+
+def assert_as_before(looks: Looks, snapshot: SnapshotAssertion) -> None:
+    for size, drawn in looks.pictures.items():
         width, height = size
-        assert written(pictures[theme, size]) == snapshot(name=f"{width}x{height}")
+        assert written(drawn) == snapshot(name=f"{width}x{height}")
 
 
 @pytest.mark.parametrize("name", [of_scene(name) for name in SCENES])

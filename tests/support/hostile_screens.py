@@ -51,6 +51,7 @@ from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.dialogs.copy import Copy, CopyScreen
 from tui.screens.dialogs.help import HelpScreen
+from tui.screens.dialogs.palette import Palette
 from tui.screens.dialogs.too_small import TooSmallScreen
 from tui.screens.dialogs.welcome import WelcomeScreen
 from tui.screens.form.preview_screen import PreviewScreen
@@ -302,6 +303,13 @@ async def show_too_small(app: CapturedApp, text: str) -> None:
     await app.push_screen(TooSmallScreen([app.screen]))  # which has no text but its own
 
 
+async def show_palette(app: CapturedApp, text: str) -> None:
+    palette = Palette()
+    await app.push_screen(palette)
+    await app.drawn()
+    palette.query_one(Input).value = text  # as by a paste; nothing that it finds is anybody's text
+
+
 # How each screen is shown hostile text, and the fields that must then have been drawn.
 CASES: dict[str, list[tuple[Show, str]]] = {
     "RoundsScreen": [
@@ -334,6 +342,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "ChooseScreen": [(show_choice, "question title told")],
     "TooSmallScreen": [(show_too_small, "")],
     "HelpScreen": [(show_help, "group key tooltip")],
+    "Palette": [(show_palette, "")],
 }
 
 

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE # or each of a thousand processes would compile our modules again
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test tests test-fast test-faults test-chance test-zoo check check-beside format install install-dev bench peers nano screenshots clean
+.PHONY: run test tests test-fast test-faults test-chance test-zoo test-oldest check check-beside format install install-dev bench peers nano screenshots clean
 
 run: install workspace ## open loratui on your rounds in workspace/, which starts with the five that ship
 	@$(BIN)/loratui workspace
@@ -45,6 +45,19 @@ test-chance: install-dev ## a thousand examples where the tests draw them, all c
 
 test-zoo: install-dev ## a round of every family of models, against plain transformers and peft; writes docs/families.md (5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:xdist --long tests/zoo
+
+# Beside the usual environment, and made anew each time; a warning of an older library is no error.
+OLDEST := .venv-oldest
+SAMPLE := tests/engine/spec tests/engine/dataset tests/engine/store/test_round_store.py tests/training/data/test_tokenize.py \
+	tests/training/data/test_hub.py tests/training/model/test_adapter.py tests/training/model/test_targets.py \
+	tests/training/model/test_qlora.py tests/tui/screens/rounds/test_screen.py tests/tui/widgets/chart
+
+test-oldest: install-dev ## a sample of the tests with the oldest versions that pyproject.toml allows (5 minutes)
+	rm -rf $(OLDEST) && cp -al $(VENV) $(OLDEST)
+	$(BIN)/python -m scripts.oldest > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip --disable-pip-version-check install -q -c $(OLDEST)/constraints.txt \
+		"$$(grep '^torch==' constraints.txt)" $$(cut -d= -f1 $(OLDEST)/constraints.txt)
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -p no:xdist -W default $(SAMPLE)
 
 check: install-dev ## style, types, layers
 	$(BIN)/ruff check

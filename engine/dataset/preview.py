@@ -6,12 +6,17 @@ for each `Preview` that it writes.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct, field
 
 from engine.dataset.rows import DetectedFormat
 from engine.spec.schema import Spec
 from engine.system.worker_process import Refusal, WorkerProcess
+
+BINS = 24
 
 
 class Segment(Struct, frozen=True):
@@ -36,6 +41,9 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
         max_length: the most tokens a row may have.
         measured: number of rows whose length was measured: the first ones that can be trained on.
         longest: tokens of the longest measured row.
+        shortest: tokens of the shortest measured row.
+        histogram: number of measured rows in each of at most `BINS` ranges of equal size, from the shortest to the
+            longest.
         longer: number of measured rows that are longer than `max_length` and will be cut.
     """
 
@@ -52,6 +60,26 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
     measured: int
     longest: int
     longer: int
+    shortest: int = 0
+    histogram: tuple[int, ...] = ()
+
+    @property
+    def bin_tokens(self) -> int:
+        """Number of lengths in each range of the histogram."""
+        return bin_size(self.shortest, self.longest)
+
+
+def bin_size(shortest: int, longest: int) -> int:
+    """Return the number of lengths in each of at most `BINS` ranges of equal size."""
+    return -(-(longest - shortest + 1) // BINS)
+
+
+def histogram_of(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Count lengths, at least one, in ranges of equal size from the shortest to the longest."""
+    shortest, longest = min(lengths), max(lengths)
+    size = bin_size(shortest, longest)
+    counts = Counter((length - shortest) // size for length in lengths)
+    return tuple(counts[index] for index in range((longest - shortest) // size + 1))
 
 
 _answers: msgspec.json.Decoder[Preview | Refusal] = msgspec.json.Decoder(Preview | Refusal)

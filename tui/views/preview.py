@@ -10,11 +10,12 @@ from tui.terminal.console import clean, clean_line
 SUPERVISED = "black on green"
 CUT = "dim strike"
 SCISSORS = "✂"
+BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def preview_facts(preview: Preview, warning_colour: str = "yellow", error_colour: str = "red") -> Text:
     """Describe the data and the row, a line each, and the warnings."""
-    lines = [_data_line(preview), _row_line(preview)]
+    lines = [_data_line(preview), _lengths_line(preview), _row_line(preview)]
     text = Text("\n".join(line for line in lines if line))
     for warning in preview.warnings:
         text.append(f"\n! {clean_line(warning)}", warning_colour)
@@ -31,6 +32,16 @@ def _data_line(preview: Preview) -> str:
     longest = f"longest {preview.longest:,} tokens"
     format_facts = [clean_line(fact) for fact in (str(preview.format), *preview.format.remarks())]
     return " · ".join(part for part in (*format_facts, longest, cut) if part)
+
+
+def _lengths_line(preview: Preview) -> str:
+    """Draw how many rows have which length, if they differ; a range without rows is empty."""
+    if len(preview.histogram) < 2:
+        return ""
+    most = max(preview.histogram)
+    blocks = "".join(BLOCKS[-(-count * (len(BLOCKS) - 1) // most)] for count in preview.histogram)
+    each = f", a block for each {preview.bin_tokens:,}" if preview.bin_tokens > 1 else ""
+    return f"lengths {preview.shortest:,} {blocks} {preview.longest:,} tokens{each}"
 
 
 def _row_line(preview: Preview) -> str:

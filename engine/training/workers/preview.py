@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.dataset.preview import Preview, Segment
+from engine.dataset.preview import Preview, Segment, histogram_of
 from engine.dataset.rows import Row, RowProblem, Unusable
 from engine.dataset.templates import advice
 from engine.errors import LoratuiError
@@ -87,6 +87,8 @@ class RowPreviews:
             max_length=limit,
             measured=len(self._lengths),
             longest=max(self._lengths),
+            shortest=min(self._lengths),
+            histogram=histogram_of(self._lengths),
             longer=sum(length > limit for length in self._lengths),
         )
 

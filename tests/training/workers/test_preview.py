@@ -65,6 +65,7 @@ def test_row_is_shown_as_it_is_trained_on(tmp_path: Path, rows: list[dict[str, A
         assert (shown.tokens, shown.supervised_tokens) == (len(example), int(torch.sum(example.supervised)))
         assert (shown.row, shown.rows, shown.left_out, shown.problem) == (number, len(rows), 0, None)
         assert (shown.measured, shown.longest, shown.longer) == (len(rows), max(lengths), 0)
+        assert (shown.shortest, sum(shown.histogram)) == (min(lengths), len(rows))
 
 
 def test_rows_left_out_are_shown_with_the_reason(tmp_path: Path) -> None:

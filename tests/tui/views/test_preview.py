@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import msgspec
+import numpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine.dataset.preview import Preview, Segment
+from engine.dataset.preview import BINS, Preview, Segment, bin_size, histogram_of
 from engine.dataset.rows import DetectedFormat
 from tui.views.preview import CUT, SUPERVISED, preview_facts, preview_text
 
@@ -42,6 +45,25 @@ def test_facts_are_told() -> None:
 def test_facts_change_with_what_there_is_to_tell(changes: dict[str, object], lines: list[str]) -> None:
     told = preview_facts(msgspec.structs.replace(SHOWN, **changes)).plain.splitlines()
     assert [line for line in told if line in lines] == lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"shortest": 9, "longest": 12, "histogram": (1, 0, 8, 4)}, "lengths 9 ▁ █▄ 12 tokens"),
+        ({"shortest": 9, "longest": 2345, "histogram": (800, 1)}, "lengths 9 █▁ 2,345 tokens, a block for each 98"),
+    ],
+)
+def test_lengths_are_drawn(changes: dict[str, object], line: str) -> None:
+    assert preview_facts(msgspec.structs.replace(SHOWN, **changes)).plain.splitlines()[1] == line
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1))
+def test_histogram_counts_each_length_once(lengths: list[int]) -> None:
+    counts, size = histogram_of(lengths), bin_size(min(lengths), max(lengths))
+    assert len(counts) <= BINS
+    edges = [min(lengths) + size * index for index in range(len(counts) + 1)]
+    assert counts == tuple(numpy.histogram(lengths, edges)[0])
 
 
 def test_text_is_marked_by_colour_or_by_signs() -> None:

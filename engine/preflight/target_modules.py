@@ -96,8 +96,8 @@ def check_expression(pattern: str, layers: Sequence[str], others: Sequence[str])
     if not paths:
         example = next((path for path in layers if ".0." in path), layers[0])
         raise SpecError(
-            f"{key} is {pattern!r}, a regular expression that matches the whole path of no module, such as "
-            f"{example}: this model has {names}",
+            f"{key} is {pattern!r}, a regular expression that matches no module of this model: it has to match "
+            f"a whole path, such as {example}, of one of {names}",
             key,
         )
     if paths[0] in others:

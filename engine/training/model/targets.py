@@ -124,8 +124,8 @@ def excluded(lora: LoraSpec, model: Any) -> list[str] | str | None:
     matched = full_matches(key, chosen, paths)
     if not matched:
         raise SpecError(
-            f"{key} is {chosen!r}, a regular expression that matches the whole path of no layer, such as "
-            f"{paths[len(paths) // 2]}",
+            f"{key} is {chosen!r}, a regular expression that matches no layer of this model: it has to match a "
+            f"whole path, such as {paths[len(paths) // 2]}",
             key,
         )
     return [*base, *matched] if base else chosen

@@ -47,7 +47,7 @@ def test_expression_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) 
         (r".*\.q_projx?", None),
         (r"model\.layers\.0\.self_attn\.(q|v)_proj", None),
         (r"lm_hea[d]", None),
-        (r"q_pro[j]", "matches the whole path of no module, such as"),
+        (r"q_pro[j]", "matches no module of this model: it has to match a whole path, such as"),
         (r".*self_attn.*", "layers.0.self_attn, which cannot get an adapter"),
         (r".*(", "not a valid regular expression"),
     ],

@@ -167,7 +167,7 @@ def test_regular_expression_chooses_the_modules_that_plain_peft_chooses() -> Non
             {"exclude_modules": ("mlp",)},
             "lora.exclude_modules has 'mlp', which is no layer of this model: it has down_proj",
         ),
-        ({"exclude_modules": "w[1]"}, "lora.exclude_modules is 'w[1]', a regular expression that matches the whole"),
+        ({"exclude_modules": "w[1]"}, "lora.exclude_modules is 'w[1]', a regular expression that matches no layer"),
         ({"exclude_modules": ".*("}, "lora.exclude_modules is '.*(', which is not a valid regular expression"),
         ({"exclude_modules": (".*")}, "lora.target_modules is q_proj, which cannot get an adapter in this model"),
         ({"modules_to_save": ("q_proj",)}, "lora.target_modules is q_proj, which cannot get an adapter in this model"),

@@ -385,8 +385,9 @@ def test_preview_marks_what_is_supervised_and_queues_nothing(
     assert cli("preview", *words, "--row", "2") == 0
     facts, _, text = capsys.readouterr().out.partition("\n\n")
     assert facts.splitlines()[0].startswith("prompt-completion rows (prompt: question, completion: answer) · longest ")
-    assert facts.splitlines()[1].startswith("row 2 of 2: ")
-    assert facts.splitlines()[2].startswith("! there is no space between prompt and completion")
+    assert facts.splitlines()[1] == "lengths 9 █  █ 12 tokens"
+    assert facts.splitlines()[2].startswith("row 2 of 2: ")
+    assert facts.splitlines()[3].startswith("! there is no space between prompt and completion")
     assert text == "<s>What?⟦a lamp, red</s>⟧\n"
     template = ("--set", r"data.prompt_template=Q: {prompt}\nA:")
     assert cli("preview", *words, *template) == 0

@@ -278,6 +278,7 @@ def await_moment(run: RunDir, before: int, draw: random.Random) -> None:
     time.sleep(draw.uniform(0.0, 0.03))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_engine_killed_while_it_saves_goes_on_bit_for_bit(
     tiny_model: Path, saving_reference: list[AnyEvent], tmp_path: Path, tried: Tried, times: Times

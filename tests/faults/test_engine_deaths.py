@@ -66,6 +66,7 @@ def queue(workspace: Workspace, spec: Spec) -> RunDir:
     return workspace.run_dir(Cockpit(workspace, lambda _: None).queue(spec).id)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("how", "missing"),
     [
@@ -97,6 +98,7 @@ def test_engine_that_hangs_is_told_and_then_ended(
     assert steps_of(behind) == 1
 
 
+@pytest.mark.long
 def test_stalled_round_that_goes_on_is_told_no_more(
     workspace: Workspace, store: RoundStore, nano_spec: Spec, script: Follow, tried: Tried
 ) -> None:
@@ -154,6 +156,7 @@ def test_nothing_is_left_of_an_engine_and_its_helpers(
     assert left == 0
 
 
+@pytest.mark.long
 def test_gpu_memory_that_a_killed_engine_does_not_give_back_is_named(
     workspace: Workspace, store: RoundStore, nano_spec: Spec, script: Follow, tried: Tried,
     monkeypatch: pytest.MonkeyPatch,

@@ -139,6 +139,7 @@ def test_judge_knows_harmful_output() -> None:
         assert leaks(drawing + text), text
 
 
+@pytest.mark.long
 def test_gate_holds_alone(
     idle_cockpit: Cockpit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Tried, times: Times
 ) -> None:

@@ -60,6 +60,7 @@ def _unrecorded(workspace: Workspace, cockpit: Cockpit) -> str:
     return "" if count == len(whole) else f"{count} rounds from {len(whole)} run directories"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["queue", "runner"])
 def test_crash_between_queueing_and_the_first_step(
     what: str,

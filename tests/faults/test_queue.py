@@ -26,6 +26,7 @@ from tests.support.waiting import DEADLINE_SECONDS
 STEPS = 3
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_queue_is_trained_whole_while_its_front_end_is_killed_every_second(
     workspace: Workspace,

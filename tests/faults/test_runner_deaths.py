@@ -40,6 +40,7 @@ def engines_of(workspace: Workspace, round_: Round) -> list[Started]:
     return [event for event in read_events(workspace.run_dir(round_.id).events) if isinstance(event, Started)]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_new_runner_takes_over_the_engine_of_a_dead_one(
     workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow, signum: signal.Signals
@@ -57,6 +58,7 @@ def test_new_runner_takes_over_the_engine_of_a_dead_one(
     assert len(engines_of(workspace, round_)) == 1
 
 
+@pytest.mark.long
 def test_round_that_finished_with_nobody_watching_is_recorded(
     workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
 ) -> None:
@@ -116,6 +118,7 @@ def test_wish_to_stop_outlives_the_runner(
     assert not is_running(engine)
 
 
+@pytest.mark.long
 def test_runners_started_at_once_train_once(
     workspace: Workspace, store: RoundStore, idle_cockpit: Cockpit, nano_spec: Spec, script: Follow
 ) -> None:
@@ -129,6 +132,7 @@ def test_runners_started_at_once_train_once(
     assert printed_by_runners(workspace) == ""
 
 
+@pytest.mark.long
 def test_store_damaged_beneath_a_runner_is_mended_and_training_goes_on(
     workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow
 ) -> None:

@@ -284,7 +284,7 @@ def ask_training(run: RunDir) -> None:
     subprocess.run([sys.executable, "-P", "-m", "engine.training", run.path], check=True, capture_output=True)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("ask", [ask_training, ask_talk, ask_evaluation, ask_preview])
 def test_kernels_are_not_loaded_from_the_hub(
     trained: RunDir,

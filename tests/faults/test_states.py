@@ -101,6 +101,7 @@ def expected_statuses(state: str, victim: str, signum: signal.Signals) -> list[S
     return [struck, Status.FINISHED] if state == "queued" else [struck]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["front end", "runner", "engine"])
 def test_round_ends_as_it_should_whoever_is_struck_in_whatever_state(
     victim: str,

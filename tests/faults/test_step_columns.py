@@ -61,6 +61,7 @@ def is_as_its_log(log: Path) -> bool:
     return ours.last_step == others.last_step and ours.curve.packed() == others.curve.packed()
 
 
+@pytest.mark.long
 def test_writer_killed_at_any_moment_leaves_columns_of_its_log(tmp_path: Path, tried: Tried, times: Times) -> None:
     """And the next one goes on with them."""
     log, draw = tmp_path / "events.jsonl", random.Random(0)

@@ -132,6 +132,7 @@ def test_card_is_sampled_by_the_process_that_asks(command: Command, children: Ch
     assert children() == []
 
 
+@pytest.mark.long
 def test_each_error_of_nvml_in_each_question(command: Command, tried: Tried, times: Callable[[int, int], int]) -> None:
     questions = ASKED if times(0, 1) else ("init", "memory")
     errors, wrong = ERRORS[:: times(4, 1)], []
@@ -177,6 +178,7 @@ def test_crash_midway_loses_a_few_samples(command: Command, telemetry: Make, tri
     assert samples[0].gpus and 4 < sum(not sample.gpus for sample in samples) < 15
 
 
+@pytest.mark.long
 def test_retries_grow_rare(command: Command, telemetry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, clock = telemetry([sys.executable, "-c", "raise SystemExit(3)"])
     started: list[float] = []
@@ -206,6 +208,7 @@ def test_machine_without_a_driver_is_asked_once(
     assert before.gpu_absence == f"no NVIDIA GPU: {pynvml.NVMLError(number)}"
 
 
+@pytest.mark.long
 def test_hung_nvml_holds_nobody_up(command: Command, children: Children, telemetry: Make, tried: Tried) -> None:
     asked, clock = telemetry(command("time.sleep(1000)"))
     begun = time.monotonic()
@@ -220,6 +223,7 @@ def test_hung_nvml_holds_nobody_up(command: Command, children: Children, telemet
     assert not is_running(child)
 
 
+@pytest.mark.long
 def test_slow_answer_is_taken_when_it_comes(command: Command, telemetry: Make) -> None:
     asked, clock = telemetry(command("time.sleep(0.3)"))
     assert asked.sample().gpus == ()

@@ -69,6 +69,7 @@ def trains_on(workspace: Workspace, engine: psutil.Process) -> bool:
     return is_running(engine)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("command", [[LORATUI], IGNORING_HANGUP], ids=["hangup", "hangup ignored"])
 def test_hangup_ends_the_front_end_and_not_the_engine(
     workspace: Workspace, engine: psutil.Process, command: Sequence[str], tried: Tried, times: Times
@@ -127,6 +128,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
     server("kill-server")
 
 
+@pytest.mark.long
 def test_end_of_tmux_ends_the_front_end_and_not_the_engine(
     workspace: Workspace, engine: psutil.Process, tmux: Tmux, tried: Tried, times: Times
 ) -> None:
@@ -146,6 +148,7 @@ def test_end_of_tmux_ends_the_front_end_and_not_the_engine(
     assert (left, killed) == (0, 0)
 
 
+@pytest.mark.long
 def test_front_end_that_reads_no_more_ends_when_told(
     workspace: Workspace, engine: psutil.Process, tried: Tried, times: Times
 ) -> None:
@@ -165,6 +168,7 @@ def test_front_end_that_reads_no_more_ends_when_told(
     assert is_running(engine)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signal_ends_the_front_end_and_the_terminal_is_as_before(
     reference_workspace: Workspace, signum: signal.Signals, tried: Tried, times: Times
@@ -187,6 +191,7 @@ def test_signal_ends_the_front_end_and_the_terminal_is_as_before(
     assert found == []
 
 
+@pytest.mark.long
 def test_signals_at_any_moment_of_the_start_leave_the_terminal_as_before(
     reference_workspace: Workspace, tried: Tried, times: Times
 ) -> None:
@@ -205,6 +210,7 @@ def test_signals_at_any_moment_of_the_start_leave_the_terminal_as_before(
     assert found == []
 
 
+@pytest.mark.long
 def test_tmux_finds_its_window_as_it_was(reference_workspace: Workspace, tmux: Tmux, tried: Tried) -> None:
     """A second opinion on what it is to be as before: that of a terminal in wide use."""
     tmux("new-session", "-d", "-x", "100", "-y", "30", "-c", str(reference_workspace.root), "sh")
@@ -282,6 +288,7 @@ def test_ctrl_z_stops_nothing_that_no_shell_could_continue(reference_workspace: 
     assert code == 0
 
 
+@pytest.mark.long
 def test_front_end_is_drawn_anew_however_often_it_is_continued(
     reference_workspace: Workspace, tried: Tried, times: Times
 ) -> None:
@@ -354,6 +361,7 @@ STUCK = {
 }
 
 
+@pytest.mark.long
 def test_stuck_front_end_ends_all_the_same_when_told(
     reference_workspace: Workspace, tried: Tried, times: Times
 ) -> None:

@@ -64,7 +64,7 @@ def finished(workspace: Workspace, store: RoundStore, idle_cockpit: Cockpit, nan
     return workspace
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES)
 def test_storm_of_sizes_is_weathered(finished: Workspace, place: str, tried: Tried, times: Times) -> None:
     steps, back = PLACES[place]

@@ -61,7 +61,7 @@ ENDS: dict[str, Callable[[Terminal], None]] = {
 }
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", ENDS)
 def test_note_outlives_the_app(reference_workspace: Workspace, how: str, tried: Tried) -> None:
     with Terminal([LORATUI], reference_workspace.root) as terminal:
@@ -88,6 +88,7 @@ def test_note_outlives_the_app(reference_workspace: Workspace, how: str, tried: 
     assert not lost
 
 
+@pytest.mark.long
 def test_form_outlives_the_app(reference_workspace: Workspace, tried: Tried) -> None:
     with Terminal([LORATUI], reference_workspace.root, columns=120, rows=40) as terminal:
         terminal.wait_for("Round 4 came out worse")
@@ -108,6 +109,7 @@ def test_form_outlives_the_app(reference_workspace: Workspace, tried: Tried) -> 
     tried("F27", "a form half filled: SIGHUP", 1)
 
 
+@pytest.mark.long
 def test_kill_at_any_moment_of_typing_leaves_a_draft_of_the_last_second(
     reference_workspace: Workspace, tried: Tried, times: Times
 ) -> None:

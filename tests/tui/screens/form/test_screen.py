@@ -201,7 +201,7 @@ async def test_changed_fields_are_marked_against_the_parent_and_can_be_reset(
 
 
 async def test_click_turns_a_choice(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
-    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 50)) as pilot:
+    async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 90)) as pilot:
         bias = pilot.app.screen.query_one("#lora-bias", Choice)
         before = bias.choices.index(bias.value)
         await pilot.click("#lora-bias")

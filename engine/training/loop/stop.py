@@ -54,6 +54,10 @@ class StopSignal:
             if self.requested:
                 raise StopRequested
             yield
+        except Exception as error:
+            if self.requested:  # a library made another error of it: Python's class creation does, before 3.12
+                raise StopRequested from error
+            raise
         finally:
             self._interruptible = before
             if self.requested and not before:

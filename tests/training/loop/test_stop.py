@@ -45,3 +45,17 @@ def test_stop_between_steps_raises_nothing(stop: StopSignal, machines: signal.Si
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     with pytest.raises(StopRequested), stop.interruptible():
         pytest.fail("work was begun after the stop")
+
+
+def test_stop_that_a_library_makes_another_error_of_is_still_a_stop(stop: StopSignal) -> None:
+    """Before Python 3.12 the creation of a class does so with whatever is raised in it."""
+    with pytest.raises(StopRequested), stop.interruptible():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except StopRequested as error:
+            raise ModuleNotFoundError("could not import module 'LlamaConfig'") from error
+
+
+def test_error_without_a_stop_is_that_error(stop: StopSignal) -> None:
+    with pytest.raises(ModuleNotFoundError), stop.interruptible():
+        raise ModuleNotFoundError("no module named 'llama'")

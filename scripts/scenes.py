@@ -79,7 +79,12 @@ SCENES: Mapping[str, Scene] = {
     "stop": Scene(("x",), "Stop round 9?"),
     "start": Scene(("n",), "Start the new round from"),
     "form": Scene(("n", "enter", *"3e-5"), "train.learning_rate=3e-5"),
-    "modules": Scene(("n", "down", "enter", *["up"] * UP_TO_MODULES, "enter"), "Modules that get an adapter"),
+    "modules": Scene(
+        ("n", "down", "enter"),
+        "Modules that get an adapter",
+        opened="rows to train on",
+        more=(*["up"] * UP_TO_MODULES, "enter"),
+    ),
     "keep": Scene(("n", "enter", "ctrl+f"), "Save these settings"),
     "row": Scene(("n", "enter", "ctrl+o"), "23 supervised"),
     "welcome": Scene((), "experiments.json", empty=True),

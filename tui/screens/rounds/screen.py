@@ -156,8 +156,8 @@ class RoundsScreen(SelectedRoundsScreen):
         read_preferences(self)
 
     def _refresh_table(self) -> None:
-        """Show the rounds as they are now, unless another screen is on top."""
-        if not self.is_active:
+        """Show the rounds as they are now, unless another screen is on top or the app is about to end."""
+        if not self.is_active or not self.query(RoundTable):
             return
         rounds = list(self._rounds.values())
         select = None

@@ -15,14 +15,14 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import LoratuiError, ProcessError, RoundError, StoreError, reason_of
+from engine.errors import LoratuiError, ProcessError, RoundError, RunnerStopped, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
 from engine.files.drafts import Drafts
 from engine.files.ownership import make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight import checks
-from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner, why_idle
+from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner, stopped_runner, why_idle
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.annotations import check_text, checked_tags
 from engine.spec.portable import with_portable_paths
@@ -91,7 +91,11 @@ class Cockpit:
         return round_
 
     def wake_runner(self) -> None:
-        """Start the runner if a round waits for it, and this is the home of the workspace."""
+        """Start the runner if a round waits for it, and this is the home of the workspace.
+
+        Raises:
+            ProcessError: none could be started, or the one that is there is stopped.
+        """
         if self.readonly or not needs_runner(self.store.rounds()) or not self.store.is_at_home():
             self._runner = None  # nobody misses it
         else:
@@ -104,6 +108,8 @@ class Cockpit:
                 raise ProcessError(
                     f"no runner could be started, so nothing is trained: {reason_of(error)}{place}"
                 ) from error
+            if started is None and (stopped := stopped_runner(self.workspace)):
+                raise RunnerStopped(stopped)
 
     def runner_failure(self) -> str:
         """Say how the runner that this object started has died; "" if it has not."""
@@ -112,6 +118,10 @@ class Cockpit:
     def why_idle(self) -> str:
         """Say that rounds wait although no runner is at work, and how the last one died; "" if that is not so."""
         return "" if self.readonly else why_idle(self.workspace, self.store.rounds())
+
+    def stopped_runner(self) -> str:
+        """Say that rounds wait and a signal has stopped the runner; "" if that is not so."""
+        return stopped_runner(self.workspace) if needs_runner(self.store.rounds()) else ""
 
     def runner_restarts(self) -> RunnerRestarts:
         """Return what keeps a runner at work for a front end that waits for it."""

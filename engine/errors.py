@@ -75,6 +75,12 @@ class ProcessError(LoratuiError):
     title = "A process could not be started"
 
 
+class RunnerStopped(ProcessError):
+    """A runner that a signal has stopped, so that it neither trains nor ends."""
+
+    title = "The runner is stopped"
+
+
 class ProcessEnded(LoratuiError):
     """A worker process that ended and can answer nothing more."""
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from engine.errors import FileError, LoratuiError, reason_of
@@ -21,6 +22,7 @@ from engine.files.ownership import make_directory
 from engine.files.paths import Workspace
 from engine.spec.round import ACTIVE, Round, Status
 from engine.system.locks import acquire_inheritable_lock
+from engine.system.process import has_open, identify
 
 RUNNER_LOCK_VARIABLE = "LORATUI_RUNNER_LOCK_FD"
 UNFINISHED = ACTIVE | {Status.QUEUED}
@@ -143,6 +145,19 @@ def runner_is_alive(workspace: Workspace) -> bool:
         return True
     except OSError as error:
         raise _unusable(workspace.runner_lock, error) from error
+
+
+def stopped_runner(workspace: Workspace) -> str:
+    """Say that a signal has stopped the runner (SIGSTOP, a debugger, a frozen session); "" if that is not so."""
+    for process in psutil.process_iter(["status"]):
+        if process.info["status"] in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+            identity = identify(process.pid)
+            if identity is not None and has_open(identity, workspace.runner_lock):
+                return (
+                    f"the runner (process {process.pid}) is stopped, and nothing is trained until it goes on: "
+                    f"`kill -CONT {process.pid}`"
+                )
+    return ""
 
 
 def _unusable(lock: Path, error: OSError) -> FileError:

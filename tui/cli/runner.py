@@ -6,28 +6,35 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from engine.api import Cockpit
-from engine.errors import LoratuiError
+from engine.errors import LoratuiError, RunnerStopped
 from engine.system.doctor import Finding
 from tui.terminal.console import say
 
 
 def wake_runner(cockpit: Cockpit) -> None:
-    """Start a runner if one is needed, and say if one was needed before, which may have died."""
+    """Start a runner if one is needed, and say if one was needed before, which may have died, or is stopped."""
     idle = cockpit.why_idle()
-    cockpit.wake_runner()
+    try:
+        cockpit.wake_runner()
+    except RunnerStopped as error:
+        say(f"loratui: {error}", error=True)
     if idle:
         say(f"loratui: {idle}; another one is started", error=True)
 
 
 def say_if_idle(cockpit: Cockpit) -> None:
-    """Say if rounds wait and no runner is at work."""
+    """Say if rounds wait and no runner is at work, or if it is stopped."""
     with suppress(LoratuiError):
         if idle := cockpit.why_idle():
             say(f"loratui: {idle}; `loratui queue` starts another one", error=True)
+        elif stopped := cockpit.stopped_runner():
+            say(f"loratui: {stopped}", error=True)
 
 
 def runner_finding(cockpit: Cockpit) -> Iterator[Finding]:
-    """Yield what `loratui doctor` says about a runner that is missing; nothing where there is no store."""
+    """Yield what `loratui doctor` says about a runner that is missing or stopped; nothing where there is no store."""
     with suppress(LoratuiError):
         if idle := cockpit.why_idle():
             yield Finding("runner", idle, "`loratui queue` starts another one")
+        elif stopped := cockpit.stopped_runner():
+            yield Finding("runner", stopped, "let it go on with that command")

@@ -2,20 +2,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from engine.api import Cockpit
-from engine.errors import ProcessError
+from engine.errors import ProcessError, RunnerStopped
 from engine.files.paths import Workspace
 from engine.runner.launcher import RunnerRestarts, StartedRunner, runner_is_alive, start_runner
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from tests.support.processes import printed_by_runners
 from tests.support.waiting import await_true
+from tui.cli.runner import runner_finding, say_if_idle, wake_runner
 
 
 def started(workspace: Workspace, code: str) -> StartedRunner:
@@ -130,3 +133,26 @@ def test_reason_why_none_can_be_started_stays_until_one_can() -> None:
             restarts.look()
         assert restarts.trouble == "no runner could be started"
         scene.now += 1
+
+
+def test_stopped_runner_is_named_until_it_goes_on(
+    workspace: Workspace, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import time; time.sleep(1000)"
+    cockpit = Cockpit(workspace, lambda workspace: start_runner(workspace, [sys.executable, "-c", code]))
+    cockpit.queue(nano_spec)
+    assert cockpit._runner is not None
+    process = psutil.Process(cockpit._runner._process.pid)
+    process.suspend()
+    await_true(lambda: process.status() == psutil.STATUS_STOPPED, "the stop")
+    sentence = f"the runner (process {process.pid}) is stopped, and nothing is trained until it goes on"
+    with pytest.raises(RunnerStopped, match=re.escape(sentence)):
+        cockpit.wake_runner()
+    wake_runner(cockpit)
+    assert f"loratui: {sentence}: `kill -CONT {process.pid}`\n" == capsys.readouterr().err
+    say_if_idle(cockpit)
+    assert sentence in capsys.readouterr().err
+    assert [finding.value for finding in runner_finding(cockpit)] == [f"{sentence}: `kill -CONT {process.pid}`"]
+    process.resume()
+    cockpit.wake_runner()
+    assert cockpit.stopped_runner() == ""

@@ -150,6 +150,23 @@ def test_runner_that_was_killed_is_not_blamed_for_what_an_earlier_one_printed(
     tried("F29", "killed without a word after one that died with one", 1)
 
 
+def test_run_ends_if_the_runner_is_stopped(
+    idle_cockpit: Cockpit, nano_spec: Spec, capsys: pytest.CaptureFixture[str], tried: Tried
+) -> None:
+    """By SIGSTOP: it has the lock, so no other one can be started, and it trains nothing."""
+    workspace = idle_cockpit.workspace
+    runner = start_runner(workspace, [sys.executable, "-c", "import time; time.sleep(1000)"])
+    assert runner is not None
+    process = psutil.Process(runner._process.pid)
+    process.suspend()
+    await_true(lambda: process.status() == psutil.STATUS_STOPPED, "the stop")
+    code = main(words_of(nano_spec, workspace), lambda workspace: start_runner(workspace, ["never"]))
+    lost = code != 1 or f"`kill -CONT {process.pid}`" not in capsys.readouterr().err
+    tried("F29", "stopped by a signal, under `loratui run`", 1, int(lost))
+    assert not lost
+    assert RoundStore(workspace).get(1).status is Status.QUEUED
+
+
 @pytest.mark.parametrize("place", ["a link", "a pipe", "a directory", "bytes"])
 def test_log_that_is_none_is_not_quoted(idle_cockpit: Cockpit, nano_spec: Spec, place: str, tmp_path: Path) -> None:
     idle_cockpit.queue(nano_spec)

@@ -13,9 +13,9 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from engine.spec.data import DataFormat
 from engine.spec.fields import spec_fields
 from engine.spec.presets import shipped_presets
-from engine.spec.schema import DataFormat
 from scripts import commands as reference
 from tests.support.processes import ROOT
 from tui.cli.arguments import COMMANDS
@@ -72,7 +72,7 @@ def test_links_resolve(page: Path) -> None:
 def test_paths_in_pages_exist() -> None:
     pages = [page for page in PAGES if page.name != "CHANGELOG.md"]
     named = {token.content for page in pages for token in tokens(page) if PATH.fullmatch(token.content)}
-    assert "engine/spec/schema.py" in named
+    assert "engine/spec/lora.py" in named
     assert [path for path in sorted(named) if "NAME" not in path and not (ROOT / path).exists()] == []
 
 

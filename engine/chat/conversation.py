@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from engine.chat.protocol import AnswerRequest, Complete, Ending, Message
-from engine.spec.schema import PROMPT_TEMPLATE, ModelSpec, Seed
+from engine.spec.data import PROMPT_TEMPLATE, Seed
+from engine.spec.schema import ModelSpec
 
 BASE = "base"  # the key of the base model; a round's is its id, which begins with a digit
 MAX_SPEAKERS = 4

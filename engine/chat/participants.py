@@ -18,8 +18,8 @@ from engine.errors import DatasetError, LoratuiError, RoundError
 from engine.files.paths import RunDir, Workspace
 from engine.runs.event_log import read_events
 from engine.runs.events import Prepared
+from engine.spec.data import DataSpec
 from engine.spec.round import ACTIVE, WAITING, Round, Status
-from engine.spec.schema import DataSpec
 
 ADAPTER_FILE = "adapter_config.json"
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from engine.spec.schema import PROMPT_TEMPLATE, ModelSpec
+from engine.spec.data import PROMPT_TEMPLATE
+from engine.spec.schema import ModelSpec
 from engine.system.worker_process import Refusal
 
 Ending = Literal["complete", "cut", "stopped"]

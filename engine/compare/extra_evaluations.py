@@ -20,7 +20,7 @@ from engine.files.atomic import read_plain, write_atomically
 from engine.files.ownership import make_directory
 from engine.files.paths import RunDir
 from engine.runs.scores import Scores
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.system.worker_process import Refusal, WorkerProcess
 from engine.text.humanize import format_perplexity
 

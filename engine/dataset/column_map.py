@@ -10,7 +10,7 @@ from engine.dataset.formats import FORMATS
 from engine.dataset.messages import CONTENTS, SPEAKERS
 from engine.dataset.rows import column_list
 from engine.errors import DatasetError, SpecError
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 
 IN_MESSAGES = "messages."
 # The names that a column of each role may have, the first of them the role's own.

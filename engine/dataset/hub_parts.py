@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.system.worker_process import Refusal, WorkerProcess
 
 

@@ -21,7 +21,7 @@ from engine.dataset.readers import file_version, local_data_file, local_path, re
 from engine.dataset.rows import Conversation, DetectedFormat, PlainText, Row, RowCount, RowProblem, Rows, Unusable
 from engine.dataset.templates import as_conversation, needs_chat_template, refusal
 from engine.errors import DatasetError, SpecError, reason_of
-from engine.spec.schema import DataFormat, DataSpec
+from engine.spec.data import DataFormat, DataSpec
 
 __all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "rendered_alike", "usable_rows"]
 

@@ -20,12 +20,13 @@ from engine.preflight.target_modules import (
     check_target_parameters,
 )
 from engine.preflight.tied_embeddings import tied_warnings
+from engine.spec.data import CHAT_TEMPLATES, DataSpec
 from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
 from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import CHAT_TEMPLATES, DataSpec, ModelSpec, Spec, TrainSpec
+from engine.spec.schema import ModelSpec, Spec, TrainSpec
 
 MANY_CHECKPOINTS = 20
 ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from engine.errors import SpecError
+from engine.spec.data import DataSpec
 from engine.spec.lora import REGULAR_EXPRESSION, LoraSpec
-from engine.spec.schema import DataSpec, GenerationSpec, ModelSpec, Spec, TrainSpec, decode_spec
+from engine.spec.schema import GenerationSpec, ModelSpec, Spec, TrainSpec, decode_spec
 
 SECTIONS: dict[str, type[Struct]] = {
     "model": ModelSpec,

@@ -7,7 +7,8 @@ import re
 import msgspec
 
 from engine.errors import DatasetError, LoratuiError, SpecError
-from engine.spec.schema import DataSpec, Spec
+from engine.spec.data import DataSpec
+from engine.spec.schema import Spec
 
 SPLIT = "train"  # of a dataset on the hub whose split is not named
 TRAINING_KEY = re.compile(r"^data\.(path|name|split|samples)\b")

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import DatasetError, LoratuiError, SpecError
+from engine.spec.data import DataSpec
 from engine.spec.local_paths import looks_local
-from engine.spec.schema import DataSpec
 
 WEIGHT = r"(?P<weight>\d+(?:\.\d+)?)\s*\*"
 SOURCE = re.compile(rf"\s*(?:{WEIGHT})?\s*(?P<place>(?!\d+(?:\.\d+)?\s*\*)\S.*?)(?:\[:(?P<samples>\d+)\])?\s*")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from engine.spec.data import CHAT_TEMPLATES
 from engine.spec.local_paths import looks_local
 from engine.spec.mix import with_mixed_paths
-from engine.spec.schema import CHAT_TEMPLATES, Spec
+from engine.spec.schema import Spec
 
 
 def with_portable_paths(spec: Spec, root: Path) -> Spec:

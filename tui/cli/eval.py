@@ -25,11 +25,11 @@ from engine.compare.extra_evaluations import (
 )
 from engine.errors import RoundError
 from engine.files.paths import current_directory
+from engine.spec.data import DataSpec
 from engine.spec.fields import parse_value
 from engine.spec.held_out import held_out_set, holds_nothing_out
 from engine.spec.local_paths import looks_local
 from engine.spec.round import ACTIVE, Round
-from engine.spec.schema import DataSpec
 from engine.text.humanize import format_perplexity
 from tui.terminal.console import PlainConsole, clean_line, say_json
 

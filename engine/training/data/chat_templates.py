@@ -9,7 +9,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from engine.errors import SpecError, reason_of
 from engine.files.atomic import NoPlainFile, read_plain
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.training.data.chat_template import start_of
 
 MAX_TEMPLATE_BYTES = 1024 * 1024

@@ -13,8 +13,8 @@ import msgspec
 from engine.dataset.load import usable_rows
 from engine.dataset.rows import Rows
 from engine.errors import DatasetError, LoratuiError, SpecError
+from engine.spec.data import DataSpec
 from engine.spec.held_out import SPLIT
-from engine.spec.schema import DataSpec
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from engine.dataset.rows import Conversation, PlainText, Row
 from engine.dataset.templates import as_conversation, render_prompt, response_of
 from engine.errors import ModelError
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.training.data.chat_template import ChatTemplate, Span, give_plain_template
 
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
 from engine.dataset.rows import Row
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.training.data.chat_template import give_plain_template
 from engine.training.data.tokenize import Example, TokenisedRows, tokenise
 

@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from engine.dataset.load import check_source, local_data_file, read_rows, rendered_alike
 from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
+from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set, name_held_out_field
 from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import split_sizes
-from engine.spec.schema import DataSpec
 from engine.training.data.answer_ends import answer_ends
 from engine.training.data.hub import load_from_hub
 from engine.training.data.render import RenderedRow, Renderer

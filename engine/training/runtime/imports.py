@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from engine.dataset.load import local_data_file
 from engine.errors import ModelError
 from engine.preflight.base_model import find_model_dir, local_model_dir, read_config
+from engine.spec.data import DataSpec
 from engine.spec.mix import sources_of
-from engine.spec.schema import DataSpec, ModelSpec
+from engine.spec.schema import ModelSpec
 from engine.training.runtime.hub_errors import ENDPOINT
 from engine.training.runtime.prefetch import prefetch_weights
 

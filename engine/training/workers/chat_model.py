@@ -17,7 +17,8 @@ from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, M
 from engine.dataset.rows import AlpacaRow, Turn, Unusable
 from engine.dataset.templates import render_prompt
 from engine.errors import ConversationError, ModelError
-from engine.spec.schema import DataSpec, Spec
+from engine.spec.data import DataSpec
+from engine.spec.schema import Spec
 from engine.text.redact import redact
 from engine.training.data.answer_ends import answer_ends
 from engine.training.data.chat_template import ChatTemplate, give_plain_template

@@ -16,7 +16,8 @@ from engine.dataset.rows import Conversation as Row
 from engine.dataset.rows import Turn
 from engine.errors import LoratuiError, StoreError
 from engine.files.paths import Workspace
-from engine.spec.schema import DataSpec, ModelSpec
+from engine.spec.data import DataSpec
+from engine.spec.schema import ModelSpec
 
 THREE = Speaker("0003-c0ffee", 3, "attention", "alpaca")
 TALK = Chat(ModelSpec("some/model"), (THREE,), created=1_795_000_000.0)

@@ -10,8 +10,8 @@ import pytest
 from engine.dataset.load import count_rows, usable_rows
 from engine.dataset.rows import Conversation, DetectedFormat, PromptCompletion, Row, Turn
 from engine.errors import DatasetError, LoratuiError, SpecError
+from engine.spec.data import DataSpec
 from engine.spec.fields import parse_value
-from engine.spec.schema import DataSpec
 from tests.support.rounds import write_rows
 
 HI = {"role": "user", "content": "hi"}

@@ -14,7 +14,7 @@ from engine.dataset.formats import read_record
 from engine.dataset.load import usable_rows
 from engine.dataset.rows import AlpacaRow, Conversation, DetectedFormat, PromptCompletion, Row, Turn, Unusable
 from engine.errors import DatasetError
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 
 ASKED, ANSWERED = Turn("user", "hi"), Turn("assistant", "ho", supervised=True)
 CHAT = Conversation((ASKED, ANSWERED))

@@ -20,8 +20,8 @@ from engine.dataset.rows import (
     Unusable,
 )
 from engine.errors import DatasetError
+from engine.spec.data import DataSpec
 from engine.spec.fields import spec_fields
-from engine.spec.schema import DataSpec
 
 ASKED, ANSWERED = Turn("user", "hi"), Turn("assistant", "ho", supervised=True)
 CHAT = Conversation((ASKED, ANSWERED))

@@ -11,8 +11,8 @@ import pytest
 from engine.dataset.load import count_rows, local_data_file, read_rows
 from engine.dataset.rows import AlpacaRow
 from engine.errors import DatasetError
+from engine.spec.data import DataSpec
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import DataSpec
 from tests.support.processes import ROOT
 
 ALPACA = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"

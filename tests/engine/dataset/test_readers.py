@@ -24,7 +24,7 @@ from engine.dataset.load import read_rows
 from engine.dataset.readers import read_records
 from engine.dataset.rows import Conversation, PlainText, Turn
 from engine.errors import DatasetError
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from tests.support.rounds import as_parquet
 
 RECORDS = [

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SpecError
+from engine.spec.data import DataSpec
 from engine.spec.mix import Source, sources_of, with_mixed_paths
 from engine.spec.plan import make_plan
 from engine.spec.portable import with_absolute_paths, with_located_paths, with_portable_paths
-from engine.spec.schema import DataSpec
 from tests.support.rounds import make_spec
 
 

@@ -14,8 +14,8 @@ from transformers import AutoTokenizer, LlamaTokenizerFast
 from engine.dataset.load import usable_rows
 from engine.dataset.rows import AlpacaRow, Conversation, PromptCompletion, Row, Turn
 from engine.errors import DatasetError, ModelError
+from engine.spec.data import DataSpec
 from engine.spec.presets import embedded_model
-from engine.spec.schema import DataSpec
 from engine.training.data.tokenize import Example, tokenise
 from tests.support.chat_tokens import chat_tokenizer, parts
 from tests.support.processes import ROOT

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from engine.dataset.rows import AlpacaRow, Conversation, Turn
 from engine.errors import DatasetError, SpecError
 from engine.preflight.checks import check
-from engine.spec.schema import CHAT_TEMPLATES, DataSpec
+from engine.spec.data import CHAT_TEMPLATES, DataSpec
 from engine.training.data.answer_ends import answer_ends
 from engine.training.data.chat_templates import NAMED, choose_chat_template
 from engine.training.data.tokenize import tokenise

@@ -16,8 +16,8 @@ from transformers import AutoTokenizer
 
 from engine.dataset.load import read_rows
 from engine.runs.events import AnyEvent, Finished, Prepared, Warned
+from engine.spec.data import DataSpec
 from engine.spec.presets import EMBEDDED
-from engine.spec.schema import DataSpec
 from engine.training.data.tokenize import tokenise
 from tests.support.forking import run_forked
 from tests.support.processes import ROOT

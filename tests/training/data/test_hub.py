@@ -13,8 +13,8 @@ import pytest
 
 from engine.dataset.rows import PlainText
 from engine.errors import DatasetError, SpecError
+from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set
-from engine.spec.schema import DataSpec
 from engine.training.data.hub import hub_parts, load_from_hub
 from engine.training.data.tokenize import load_rows, load_sets
 

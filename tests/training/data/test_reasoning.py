@@ -8,7 +8,7 @@ import pytest
 
 from engine.dataset.load import usable_rows
 from engine.errors import DatasetError
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.training.data.tokenize import Example, tokenise
 from tests.support.chat_tokens import chat_tokenizer, parts
 

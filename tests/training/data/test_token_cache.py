@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from engine.dataset.rows import AlpacaRow, Conversation, PlainText, Row, Turn
 from engine.runs.events import Warned
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.training.data import token_cache
 from engine.training.data.token_cache import cache_directory, cache_key, tokenise_cached
 from engine.training.data.tokenize import TokenisedRows, tokenise

@@ -18,9 +18,9 @@ from engine.dataset.rows import AlpacaRow, PlainText, PromptCompletion, Row
 from engine.dataset.templates import render_prompt
 from engine.errors import DatasetError, SpecError
 from engine.runs.events import Evaluated, Prepared
+from engine.spec.data import DataSpec
 from engine.spec.plan import make_plan, split_sizes
 from engine.spec.presets import embedded_model
-from engine.spec.schema import DataSpec
 from engine.training.data.batching import padded_batches_of, step_rows
 from engine.training.data.tokenize import Example, cut, load_rows, split, tokenise
 from tests.support.rounds_to_train import (

@@ -21,7 +21,7 @@ from engine.dataset.rows import AlpacaRow
 from engine.dataset.templates import render_prompt
 from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent, Evaluated, Finished
-from engine.spec.schema import DataSpec
+from engine.spec.data import DataSpec
 from engine.training.data.batching import pad, step_rows
 from engine.training.data.tokenize import tokenise
 from engine.training.evaluation.perplexity import evaluate

@@ -15,9 +15,9 @@ from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent, Evaluated, Finished, Provenance, Sampled
 from engine.runs.scores import read_scores
 from engine.runs.snapshot import RunSnapshot, plan_of
+from engine.spec.data import DataSpec
 from engine.spec.plan import make_plan
 from engine.spec.round import Result
-from engine.spec.schema import DataSpec
 from engine.training.data.tokenize import load_sets, split
 from engine.training.evaluation.perplexity import example_hash
 from engine.training.model.adapter import MODEL_CARD

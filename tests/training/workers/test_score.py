@@ -27,7 +27,8 @@ from engine.errors import LoratuiError, RoundError
 from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent
 from engine.runs.scores import read_scores
-from engine.spec.schema import DataSpec, ModelSpec
+from engine.spec.data import DataSpec
+from engine.spec.schema import ModelSpec
 from engine.training.workers.chat_model import ChatModel
 from engine.training.workers.scorer import AdapterScorer
 from engine.training.workers.stop_flag import StopFlag

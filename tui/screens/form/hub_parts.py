@@ -9,8 +9,8 @@ from textual import work
 from engine.dataset.hub_parts import PartsRequest, list_hub_parts
 from engine.dataset.load import local_data_file
 from engine.errors import DatasetError, LoratuiError
+from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set
-from engine.spec.schema import DataSpec
 from tui.messages import ActionDone, ActionFailed
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.form.spec_form import SpecForm

@@ -22,8 +22,8 @@ from engine.dataset.rows import Conversation as ConversationRow
 from engine.dataset.rows import Turn
 from engine.errors import LoratuiError, ModelError, ProcessEnded
 from engine.files.drafts import Drafts
+from engine.spec.data import DataSpec
 from engine.spec.round import Status
-from engine.spec.schema import DataSpec
 from tests.support.chat_pilot import answered, open_chat, say, transcript
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import give_adapter, make_round, make_spec

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
+from scripts.pages import DOCS, Part
 from tui.cli.arguments import COMMANDS, Command
 from tui.cli.parser import Parser
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "command-line.md"
-BEGIN, END = "<!-- commands: written by scripts/commands.py -->", "<!-- end of commands -->"
+PART = Part(DOCS / "command-line.md", "<!-- commands: written by scripts/commands.py -->", "<!-- end of commands -->")
 
 
 def each_command(
@@ -43,15 +42,10 @@ def details(words: str, command: Command) -> str:
     return "\n".join(lines).rstrip()
 
 
-def with_commands(page: str) -> str:
-    """Return the page with the commands as they are now between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"{PAGE} must hold {BEGIN!r} and {END!r}: put the two lines where the commands belong")
-    sections = [details(words, command) for words, command in each_command()]
-    return "\n\n".join([f"{before}{BEGIN}", overview(), *sections, f"{END}{after}"])
+def reference() -> str:
+    """Return the overview and a section for each command."""
+    return "\n\n".join([overview(), *(details(words, command) for words, command in each_command())])
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_commands(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PART.write(reference())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 
+from scripts.pages import DOCS, Part
 from tui.app import LoratuiApp
 from tui.keymap_table import as_typed, table_of_keys
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "keys.md"
-BEGIN, END = "<!-- keys: written by scripts/keys.py -->", "<!-- end of keys -->"
+PART = Part(DOCS / "keys.md", "<!-- keys: written by scripts/keys.py -->", "<!-- end of keys -->")
 
 
 def tables() -> str:
@@ -24,14 +23,5 @@ def tables() -> str:
     return "\n\n".join(parts)
 
 
-def with_tables(page: str) -> str:
-    """Return the page with new tables between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"{PAGE} must hold {BEGIN!r} and {END!r}: put the two lines where the tables belong")
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PART.write(tables())

@@ -17,6 +17,7 @@ from engine.spec.data import DataFormat
 from engine.spec.fields import spec_fields
 from engine.spec.presets import shipped_presets
 from scripts import commands as reference
+from scripts import data_forms
 from tests.support.processes import ROOT
 from tui.cli.arguments import COMMANDS
 from tui.cli.parser import parse
@@ -90,8 +91,11 @@ def test_every_setting_preset_and_format_is_documented(name: str) -> None:
 
 
 def test_commands_and_options_are_documented_as_they_are() -> None:
-    page = reference.PAGE.read_text()
-    assert reference.with_commands(page) == page, "run python -m scripts.commands"
+    assert reference.PART.is_written(reference.reference()), "run python -m scripts.commands"
+
+
+def test_rows_of_public_datasets_are_read_as_the_page_says() -> None:
+    assert data_forms.PART.is_written(data_forms.table()), "run python -m scripts.data_forms"
 
 
 def test_everything_of_a_command_has_a_sentence() -> None:

@@ -17,7 +17,7 @@ from textual.widgets import OptionList
 
 from engine.api import Cockpit
 from engine.spec.round import Status
-from scripts.keys import PAGE, with_tables
+from scripts.keys import PART, tables
 from tests.support.hostile import captured
 from tests.support.hostile_screens import CASES
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
@@ -95,8 +95,8 @@ def test_printed_table_is_a_config_file_with_every_key(capsys: pytest.CaptureFix
 
 
 def test_page_of_keys_lists_the_keys_as_they_are() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert with_tables(page) == page, "python -m scripts.keys writes the page again"
+    page = PART.page.read_text(encoding="utf-8")
+    assert PART.is_written(tables()), "python -m scripts.keys writes the page again"
     for _, binding, keys in table_of_keys(LoratuiApp):
         (row,) = (line for line in page.splitlines() if line.endswith(f" `{binding.id}` |"))
         assert tuple(key_name(key) for key in re.findall("`([^`]+)`", row.split(" | ")[0])) == keys

@@ -116,6 +116,7 @@ def stage(directory: Path) -> Iterator[None]:
     with (
         patch.object(ShownPath, "real", os.fspath(directory.resolve())),
         patch("tui.screens.run.screen.follow_machine", follow_machine),
+        patch("tui.app.has_shell_to_continue_it", lambda: True),
         patch("engine.preference.blind_test.new_seed", lambda: "0"),
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),
         patch("tui.screens.chat.session.ChatClient", ScriptedTalk),

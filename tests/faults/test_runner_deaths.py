@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from engine.api import Cockpit
+from engine.errors import RunnerStopped
 from engine.files.paths import Workspace
 from engine.runner.launcher import runner_is_alive
 from engine.runs.event_log import read_events
@@ -110,7 +111,9 @@ def test_wish_to_stop_outlives_the_runner(
     cockpit.queue(nano_spec)
     _, engine, runner = training(store, workspace)
     runner.suspend()
-    cockpit.stop(1)
+    await_true(lambda: runner.status() == psutil.STATUS_STOPPED, "the stop")
+    with pytest.raises(RunnerStopped):
+        cockpit.stop(1)
     runner.kill()
     await_true(lambda: not runner_is_alive(workspace), "the runner's end")
     cockpit.wake_runner()

@@ -77,6 +77,7 @@ def open_app(tmp_path: Path) -> OpenApp:
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             yield pilot
+            await pilot.pause()  # a screen that is being opened is there before the app ends
             app.export_screenshot()  # whatever the test left on the screen can be painted
 
     return opened

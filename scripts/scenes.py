@@ -163,7 +163,8 @@ async def press(pilot: AppPilot, keys: tuple[str, ...]) -> None:
     """Press keys as a person does, one after the other."""
     for key in keys:
         await pilot.press(KEY_NAMES.get(key, key))
-        await (settle(pilot) if key == "enter" else pilot.pause(LOOK_SECONDS))  # enter may open something slow
+        # Enter may open something slow, and where a form has scrolled to depends on each step of the way up.
+        await (settle(pilot) if key in ("enter", "up") else pilot.pause(LOOK_SECONDS))
 
 
 KEY_NAMES = {

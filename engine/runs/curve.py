@@ -104,6 +104,9 @@ class Steps:
         self.last = steps.last
 
 
+STEP_START = b'{"event":"step",'
+
+
 def read_steps(lines: bytes) -> Steps | None:
     """Read whole lines that are one step event each; return None if any of them is something else.
 
@@ -115,6 +118,8 @@ def read_steps(lines: bytes) -> Steps | None:
     try:
         curve = _curve_of(_points.decode_lines(lines), last)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return None
+    if lines.count(STEP_START) != len(curve):  # msgspec takes an object without a tag for a step
         return None
     gapless = last.step - curve.steps[0] + 1 == len(curve)  # a quick check, before the lines are counted
     return Steps(curve, last) if gapless or len(curve) == len(lines.splitlines()) else None

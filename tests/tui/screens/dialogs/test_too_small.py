@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ async def test_escape_asks_where_no_draft_can_be_kept(
             await until(pilot, lambda: on_screen(pilot, "ConfirmScreen"), "the question")
             await pilot.press(key)
             back = "TooSmallScreen" if stack else "RoundsScreen"
-            await until(pilot, lambda name=back: on_screen(pilot, name), "the way back")  # type: ignore[misc]
+            await until(pilot, partial(on_screen, pilot, back), "the way back")
             assert pilot.app.screen_stack[1:2] == stack
 
 

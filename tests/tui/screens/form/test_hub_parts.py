@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from textual.widgets import OptionList
 
@@ -29,6 +31,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PartsRequest]:
     return requests
 
 
+def holds(form: SpecForm, key: str, text: str) -> bool:
+    return form.text(key) == text
+
+
 async def test_configuration_and_splits_are_chosen(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, asked: list[PartsRequest]
 ) -> None:
@@ -44,7 +50,7 @@ async def test_configuration_and_splits_are_chosen(
             options = pilot.app.screen.query_one(OptionList)
             lines = [str(options.get_option_at_index(index).prompt) for index in range(options.option_count)]
             await pilot.press(*["down"] * lines.index(choice), "enter")
-            await until(pilot, lambda key=key, choice=choice: form.text(key) == choice, "the choice")  # type: ignore[misc]
+            await until(pilot, partial(holds, form, key, choice), "the choice")
     assert [(request.part, request.data.path, request.data.name) for request in asked] == [
         ("name", "openai/gsm8k", None),
         ("split", "openai/gsm8k", "main"),

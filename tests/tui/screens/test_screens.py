@@ -3,7 +3,7 @@
 A snapshot is text: the characters, and below them how each run of cells is drawn, so that a diff shows a change. An
 SVG of the same, as pytest-textual-snapshot stores it, is forty times as long and says no more; that plugin does not
 run with pytest 9 either, as it is bound to syrupy 4.8.0. `pytest tests/tui/screens/test_screens.py --long
---snapshot-update` takes the screens as they are now; without `--long` it would delete those that it does not look at.
+--snapshot-update` takes the screens as they are now; without `--long` it looks at few of the light ones.
 
 Each scene is played once for each theme: the running app is resized.
 """

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
 from engine.chat.conversation import BASE, MAX_SPEAKERS, Chat, Speaker
 from engine.chat.protocol import LoadRequest
+from engine.dataset.data_files import files_of
 from engine.dataset.formats import detect
-from engine.dataset.load import LOOKED_AT, local_data_file
+from engine.dataset.load import LOOKED_AT, local_data_path
 from engine.dataset.readers import read_records
 from engine.dataset.templates import template_of
-from engine.errors import DatasetError, LoratuiError, RoundError
+from engine.errors import DatasetError, LoratuiError, RoundError, SpecError
 from engine.files.paths import RunDir, Workspace
 from engine.runs.event_log import read_events
 from engine.runs.events import Prepared
@@ -107,13 +108,13 @@ def trained_template(run: RunDir, data: DataSpec) -> str:
 def _format_now(data: DataSpec) -> str:
     if data.format != "auto":
         return data.format
-    file = local_data_file(data.path)
-    if file is None:
+    path = local_data_path(data.path)
+    if path is None:
         return ""
     try:
-        records = list(islice(read_records(file), LOOKED_AT))
-        return detect(records, "auto", str(file)).name if records else ""
-    except DatasetError:
+        records = list(islice(chain.from_iterable(map(read_records, files_of(path, data))), LOOKED_AT))
+        return detect(records, "auto", str(path)).name if records else ""
+    except (DatasetError, SpecError):
         return ""
 
 

@@ -46,8 +46,7 @@ def read_json(file: Path, stream: IO[bytes]) -> Iterator[Any]:
         record = _decode(first)
     except DECODE_ERRORS as error:
         if first.lstrip()[:1] != b"{":
-            way_out = ': write its text as lines {"text": "…"} of a .jsonl file' if is_text(file) else ""
-            raise DatasetError(f"{file}, line {number}, is not JSON: {error}{way_out}") from error
+            raise DatasetError(f"{file}, line {number}, is not JSON: {error}") from error
         yield from _read_objects(file, number, first + b"".join(line for _, line in lines))
         return
     second = next(lines, None)
@@ -58,11 +57,6 @@ def read_json(file: Path, stream: IO[bytes]) -> Iterator[Any]:
     yield _decode_line(file, *second)
     for line in lines:
         yield _decode_line(file, *line)
-
-
-def is_text(file: Path) -> bool:
-    """Return whether the name of a file says that it holds plain text."""
-    return file.suffix.lower() in (".txt", ".md", ".text")
 
 
 def _in_utf8(file: Path, stream: IO[bytes]) -> IO[bytes]:

@@ -16,37 +16,53 @@ from typing import Any
 import msgspec
 
 from engine.dataset.column_map import ColumnMap, formats_of, read_columns
+from engine.dataset.data_files import files_of, has_parts
 from engine.dataset.formats import detect, read_record, roles_of
-from engine.dataset.readers import file_version, local_data_file, local_path, read_records
+from engine.dataset.readers import file_version, local_data_path, local_path, read_records
 from engine.dataset.rows import Conversation, DetectedFormat, PlainText, Row, RowCount, RowProblem, Rows, Unusable
 from engine.dataset.templates import as_conversation, needs_chat_template, refusal
 from engine.errors import DatasetError, SpecError, reason_of
 from engine.spec.data import DataFormat, DataSpec
 
-__all__ = ["count_rows", "local_data_file", "local_path", "read_rows", "reason_of", "rendered_alike", "usable_rows"]
+__all__ = ["count_rows", "local_data_path", "local_path", "read_rows", "reason_of", "rendered_alike", "usable_rows"]
 
 LOOKED_AT = 20  # first rows, from which the format is detected
 _counting = Lock()
 
 
-def read_rows(file: Path, data: DataSpec) -> Rows:
-    """Read the first `data.samples` rows (all if None) of a local file.
+def read_rows(path: Path, data: DataSpec) -> Rows:
+    """Read the first `data.samples` rows (all if None) of a local file, or of the files that `files_of` finds.
 
     Raises:
-        DatasetError: the file is missing, is not of the type its name says (with the line), is in no known format or
-            mixes several, or has fewer rows than `data.samples` or fewer than two usable ones.
+        DatasetError: a file is missing, is not of the type its name says (with the line), is in no known format or
+            mixes several, or there are fewer rows than `data.samples`, or fewer than two usable ones; of text one will
+            do, as it is divided into windows.
+        SpecError: as `files_of`.
     """
-    file_version(file)
-    return usable_rows(read_records(file), data, str(file))
+    files = files_of(path, data)
+    for file in files:
+        file_version(file)
+    return usable_rows(_records_of(files), data, str(path))
+
+
+def _records_of(files: Iterable[Path]) -> Iterator[Any]:
+    return chain.from_iterable(map(read_records, files))
 
 
 def check_source(data: DataSpec) -> None:
-    """Raise SpecError if `data` names a configuration, a split or a revision of a local file."""
-    if local_data_file(data.path) is None:
+    """Raise SpecError if `data` names a configuration, a split or a revision of local data that has none."""
+    path = local_data_path(data.path)
+    if path is None:
         return
-    for key, value in (("data.name", data.name), ("data.split", data.split), ("data.revision", data.revision)):
-        if value is not None:
-            raise SpecError(f"{key} is {value}, but only a dataset of the hub has one: leave it empty", key)
+    if data.revision is not None:
+        raise SpecError(
+            f"data.revision is {data.revision}, but only a dataset of the hub has one: leave it empty", "data.revision"
+        )
+    for key, value in (("data.name", data.name), ("data.split", data.split)):
+        if value is not None and not has_parts(path):
+            raise SpecError(
+                f"{key} is {value}, but only a directory, or a dataset of the hub, has one: leave it empty", key
+            )
 
 
 def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
@@ -65,7 +81,7 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
             problems.append(row)
         else:
             usable.append(row)
-    _check_numbers(len(usable), len(problems), problems[0] if problems else None, data, source)
+    _check_numbers(detected, len(usable), len(problems), problems[0] if problems else None, data, source)
     if notes.as_conversations:
         usable = [as_conversation(row) for row in usable]
     return Rows(notes.added_to(detected), tuple(usable), tuple(problems))
@@ -84,31 +100,32 @@ def rendered_alike(sets: Sequence[Rows], data: DataSpec) -> list[Rows]:
     ]
 
 
-def count_rows(file: Path, data: DataSpec) -> RowCount:
-    """Count the rows that `read_rows` would read, one at a time in memory; cached until the file changes.
+def count_rows(path: Path, data: DataSpec) -> RowCount:
+    """Count the rows that `read_rows` would read, one at a time in memory; cached until a file changes.
 
     Raises:
-        DatasetError: as `read_rows`.
+        DatasetError, SpecError: as `read_rows`.
     """
-    version = file_version(file)
-    with _counting:  # a second thread that asks about the same file waits for the first one's answer
-        return _count_rows(file, version, data.format, data.columns, data.prompt_template, data.samples)
+    versions = tuple((file, file_version(file)) for file in files_of(path, data))
+    with _counting:  # a second thread that asks about the same files waits for the first one's answer
+        return _count_rows(path, versions, data.format, data.columns, data.prompt_template, data.samples)
 
 
 @lru_cache(maxsize=64)
 def _count_rows(
-    file: Path,
-    version: tuple[int, int],
+    path: Path,
+    versions: tuple[tuple[Path, tuple[int, int]], ...],
     format_: DataFormat,
     column_names: str | None,
     prompt_template: str,
     samples: int | None,
 ) -> RowCount:
-    data = DataSpec(str(file), format=format_, columns=column_names, prompt_template=prompt_template, samples=samples)
+    data = DataSpec(str(path), format=format_, columns=column_names, prompt_template=prompt_template, samples=samples)
     columns = ColumnMap(read_columns(data))
     notes = _Notes(columns.name_of)
-    detected, sorted_rows = _sort(read_records(file), data, str(file), columns, notes)
-    usable = passed_over = 0
+    records = _records_of(file for file, _ in versions)
+    detected, sorted_rows = _sort(records, data, str(path), columns, notes)
+    usable = passed_over = longest_text = 0
     first: Row | None = None
     problem: RowProblem | None = None
     for row in sorted_rows:
@@ -118,11 +135,19 @@ def _count_rows(
         else:
             first = first or row
             usable += 1
-    _check_numbers(usable, passed_over, problem, data, str(file))
+            longest_text = max(longest_text, _bytes_of_text(row))
+    _check_numbers(detected, usable, passed_over, problem, data, str(path))
     assert first is not None
     if notes.as_conversations:
         first = as_conversation(first)
-    return RowCount(notes.added_to(detected), usable, passed_over, first, problem)
+    return RowCount(notes.added_to(detected), usable, passed_over, first, problem, longest_text)
+
+
+def _bytes_of_text(row: Row) -> int:
+    """Return the bytes of a row of plain text, 0 for another row."""
+    if not isinstance(row, PlainText):
+        return 0
+    return len(row.text) if row.text.isascii() else len(row.text.encode())
 
 
 @dataclass
@@ -181,11 +206,18 @@ def _sort(
     return detected, (sort(number, record) for number, record in enumerate(chain(head, first_records), 1))
 
 
-def _check_numbers(usable: int, passed_over: int, problem: RowProblem | None, data: DataSpec, source: str) -> None:
+def _check_numbers(
+    detected: DetectedFormat, usable: int, passed_over: int, problem: RowProblem | None, data: DataSpec, source: str
+) -> None:
     total = usable + passed_over
-    if data.samples is not None and 2 <= total < data.samples:
-        raise DatasetError(f"data.samples is {data.samples}, but {source} has {total} rows: set it to at most {total}")
-    if usable < 2:
+    least = 1 if detected.name == "text" else 2
+    if data.samples is not None and least <= total < data.samples:
+        way_out = f"set it to at most {total}" if total > 1 else "leave it empty"
+        raise DatasetError(f"data.samples is {data.samples}, but {source} has {_rows(total)}: {way_out}")
+    if usable < least:
         why = f"; row {problem.number}: {problem.reason}" if problem else ""
-        rows = "row" if usable == 1 else "rows"
-        raise DatasetError(f"{source} has {usable} usable {rows}, and at least 2 are needed{why}")
+        raise DatasetError(f"{source} has {_rows(usable, 'usable ')}, and at least {least} are needed{why}")
+
+
+def _rows(count: int, kind: str = "") -> str:
+    return f"{count} {kind}{'row' if count == 1 else 'rows'}"

@@ -44,7 +44,7 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
         shortest: tokens of the shortest measured row.
         histogram: number of measured rows in each of at most `BINS` ranges of equal size, from the shortest to the
             longest.
-        longer: number of measured rows that are longer than `max_length` and will be cut.
+        longer: number of measured rows that are longer than `max_length` and will be cut, text into windows.
     """
 
     format: DetectedFormat = field(name="found")  # as `loratui preview --json` prints it
@@ -64,9 +64,19 @@ class Preview(Struct, frozen=True, kw_only=True, tag="preview"):
     histogram: tuple[int, ...] = ()
 
     @property
+    def windows(self) -> int:
+        """Number of windows that the row is cut into; 1 for a row that is cut off, or is not longer."""
+        return windows_of(self.tokens, self.max_length) if self.format.name == "text" else 1
+
+    @property
     def bin_tokens(self) -> int:
         """Number of lengths in each range of the histogram."""
         return bin_size(self.shortest, self.longest)
+
+
+def windows_of(tokens: int, max_length: int) -> int:
+    """Return the fewest windows of at most `max_length` tokens for a text; see `windows`."""
+    return max(1, -(-(tokens - 1) // (max_length - 1)))
 
 
 def bin_size(shortest: int, longest: int) -> int:

@@ -1,11 +1,11 @@
-"""Read records from local JSON, JSON lines, CSV and Parquet files one by one."""
+"""Read records from local files of JSON, JSON lines, CSV, Parquet, Arrow and text one by one."""
 
 from __future__ import annotations
 
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -13,15 +13,16 @@ from typing import IO, Any
 from engine.dataset.compression import DAMAGE, open_unpacked
 from engine.dataset.json_records import MAX_LINE_BYTES, encoding_of, read_json
 from engine.errors import DatasetError, reason_of
-from engine.spec.local_paths import looks_local
+from engine.spec.local_paths import TEXT_SUFFIXES, looks_local
 from engine.spec.presets import EMBEDDED, embedded_data
 
 PARQUET_ROWS_AT_ONCE = 1000
 DELIMITERS = ",;\t"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-def local_data_file(path: str) -> Path | None:
-    """Return the local file that `data.path` means, None for a name on the hub."""
+def local_data_path(path: str) -> Path | None:
+    """Return the local file, directory or pattern that `data.path` means, None for a name on the hub."""
     if path == EMBEDDED:
         return embedded_data()
     return local_path(path)
@@ -43,8 +44,6 @@ def file_version(file: Path) -> tuple[int, int]:
         status = file.stat()
     except (OSError, ValueError) as error:  # a ValueError is a null byte in the path
         raise DatasetError(f"data.path is {str(file)!r}: {reason_of(error)}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise DatasetError(f"data.path is {str(file)!r}: it is a directory, name one data file in it")
     if not stat.S_ISREG(status.st_mode):
         raise DatasetError(f"data.path is {str(file)!r}: it is not a file")
     return status.st_mtime_ns, status.st_size
@@ -53,7 +52,8 @@ def file_version(file: Path) -> tuple[int, int]:
 def read_records(file: Path) -> Iterator[Any]:
     """Read the records of a file one by one. Its suffix decides the type; an unknown suffix is read as JSON.
 
-    The first line of `.csv` and `.tsv` files has the names of the columns; compressed files are unpacked.
+    The first line of `.csv` and `.tsv` files has the names of the columns. A file of text is one record.
+    Compressed files are unpacked.
 
     Raises:
         DatasetError: the file cannot be read, or is not of the type its suffix says; with the line where there is one.
@@ -61,16 +61,54 @@ def read_records(file: Path) -> Iterator[Any]:
     file_version(file)
     suffix = file.suffix.lower()
     try:
+        _refuse_pointer(file)
         if suffix in (".parquet", ".arrow"):
             yield from _read_parquet(file) if suffix == ".parquet" else _read_arrow(file)
             return
         with ExitStack() as opened:
             stream, name = open_unpacked(file, opened)
-            is_table = name.lower().endswith((".csv", ".tsv"))
-            yield from _read_csv(file, stream) if is_table else read_json(file, stream)
+            yield from _reader_of(name)(file, stream)
     except (OSError, *DAMAGE) as error:
         reason = "it is damaged, copy it again" if isinstance(error, DAMAGE) else reason_of(error)
         raise DatasetError(f"data.path is {str(file)!r}: {reason}") from error
+
+
+def _refuse_pointer(file: Path) -> None:
+    with file.open("rb") as stream:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise DatasetError(f"{file} is a pointer of Git LFS, not the data: run `git lfs pull` in its repository")
+
+
+def _reader_of(name: str) -> Callable[[Path, IO[bytes]], Iterator[Any]]:
+    """Return what reads a file of that name, unpacked."""
+    suffix = name.lower().rpartition(".")[2]
+    if f".{suffix}" in TEXT_SUFFIXES:
+        return _read_text
+    return _read_csv if suffix in ("csv", "tsv") else read_json
+
+
+def _read_text(file: Path, stream: IO[bytes]) -> Iterator[dict[str, str]]:
+    """Read a file of text as one record, with line feeds at the ends of its lines."""
+    encoding = encoding_of(stream)
+    data = stream.read(MAX_LINE_BYTES + 1)
+    if len(data) > MAX_LINE_BYTES:
+        raise DatasetError(
+            f"{file} is longer than {MAX_LINE_BYTES >> 20} MiB: split it into several files, and name their directory"
+        )
+    try:
+        text = data.decode(encoding)
+    except UnicodeError as error:
+        raise DatasetError(f"{file} {_not_text_in(encoding)}") from error
+    yield {"text": text.replace("\r\n", "\n").replace("\r", "\n")}
+
+
+def _not_text_in(encoding: str) -> str:
+    """Say what is wrong with a file whose bytes are not text in this encoding, and the way out."""
+    name = encoding.removesuffix("-sig").upper()
+    return (
+        f"is not text in {name}: save it as UTF-8, such as by `iconv -f GBK -t UTF-8` for Chinese text, or "
+        f"`iconv -f WINDOWS-1252 -t UTF-8` for Western text"
+    )
 
 
 def _read_csv(file: Path, stream: IO[bytes]) -> Iterator[dict[str, str | None]]:
@@ -99,8 +137,7 @@ def _read_csv(file: Path, stream: IO[bytes]) -> Iterator[dict[str, str | None]]:
         ) from error
     except UnicodeError as error:
         line = reader.reader.line_num if reader is not None else 1
-        name = encoding.removesuffix("-sig").upper()
-        raise DatasetError(f"{file}, after line {line}, is not text in {name}: save it as UTF-8") from error
+        raise DatasetError(f"{file}, after line {line}, {_not_text_in(encoding)}") from error
 
 
 def _read_parquet(file: Path) -> Iterator[Any]:

@@ -152,13 +152,27 @@ class Rows(Struct, frozen=True):
 
 
 class RowCount(Struct, frozen=True):
-    """Counts of the first rows; `first` is the first usable row, `problem` that of the first row left out."""
+    """Counts of the first rows.
+
+    Attributes:
+        first: the first usable row.
+        problem: that of the first row left out.
+        longest_text: bytes of the longest row of plain text, 0 without any.
+    """
 
     format: DetectedFormat
     usable: int
     passed_over: int
     first: Row
     problem: RowProblem | None
+    longest_text: int = 0
+
+    def examples(self, max_length: int) -> int | None:
+        """Return the number of examples to be trained on, None where text may be cut into windows of `max_length`.
+
+        A token is at least a byte; two more may be added at the ends.
+        """
+        return None if self.longest_text + 2 > max_length else self.usable
 
     def warning(self) -> str | None:
         """Return one sentence on the rows left out, None without any."""

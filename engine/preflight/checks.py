@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine.dataset.load import check_source, count_rows, local_data_file
+from engine.dataset.load import check_source, count_rows, local_data_path
 from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
 from engine.errors import LoratuiError, SpecError
@@ -30,6 +30,10 @@ from engine.spec.schema import ModelSpec, Spec, TrainSpec
 
 MANY_CHECKPOINTS = 20
 ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+UNKNOWN_WINDOWS = (
+    "texts longer than data.max_length are cut into windows of that length: rows and steps are known once the data is "
+    "tokenized"
+)
 NOTHING_HELD_OUT = "data.eval_fraction is 0: no perplexity is measured, so the round cannot be compared with others"
 
 
@@ -71,9 +75,11 @@ def check(spec: Spec) -> Preflight:
         check_names_in(directory, spec.lora)
         model_warnings = tied_warnings(directory, spec.lora)
         adapter = adapter_size(directory, spec.lora)
-    number = rows.usable if rows is not None else spec.data.samples
+    longest = spec.data.max_length
+    number = rows.examples(longest) if rows is not None else spec.data.samples
     known = [
-        count.usable if count else source.samples for source, count in zip(sources_of(spec.data), mixed, strict=True)
+        count.examples(longest) if count else source.samples
+        for source, count in zip(sources_of(spec.data), mixed, strict=True)
     ]
     plan = make_plan(spec, number, held_out_rows, known)
     if plan.train_samples == 0:
@@ -83,6 +89,8 @@ def check(spec: Spec) -> Preflight:
             "data.eval_fraction",
         )
     data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
+    if any(count is not None and count.examples(longest) is None for count in (rows, *mixed)):
+        data_warnings = (*data_warnings, UNKNOWN_WINDOWS)
     warnings = (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan))
     return Preflight(plan, warnings, rows, mixed, adapter)
 
@@ -100,8 +108,8 @@ def _check_chat_template(name: str | None) -> None:
 def _count(data: DataSpec) -> RowCount | None:
     """Count the rows of local data; None for a dataset of the hub."""
     check_source(data)
-    file = local_data_file(data.path)
-    return count_rows(file, data) if file is not None else None
+    path = local_data_path(data.path)
+    return count_rows(path, data) if path is not None else None
 
 
 def _count_mixed(data: DataSpec) -> tuple[RowCount | None, ...]:
@@ -118,7 +126,7 @@ def _count_held_out(data: DataSpec) -> int | None:
         rows = _count(data)
     except LoratuiError as error:
         raise name_held_out_field(error) from error
-    return rows.usable if rows is not None else data.samples
+    return rows.examples(data.max_length) if rows is not None else data.samples
 
 
 def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
@@ -147,7 +155,7 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
             f"train.early_stopping_patience is {patience}, but there are only {evaluations} evaluations: it never "
             f"ends the round early"
         )
-    if spec.data.path != EMBEDDED and local_data_file(spec.data.path) is None and spec.data.samples is None:
+    if spec.data.path != EMBEDDED and local_data_path(spec.data.path) is None and spec.data.samples is None:
         warnings.append("data.samples is empty: the number of steps is known once the hub dataset is loaded")
     return warnings
 

@@ -24,14 +24,19 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """The rows, their split, and which of their tokens are learned."""
 
     path: Annotated[
-        str, Meta(min_length=1, description="Training data: a .json, .jsonl, .csv or .parquet file, or a hub dataset.")
+        str,
+        Meta(
+            min_length=1,
+            description="Training data: a file of rows or text, a directory, a pattern such as data/*.jsonl, or a hub "
+            "dataset.",
+        ),
     ]
     name: (
         Annotated[
             str,
             Meta(
                 min_length=1,
-                description="Configuration of a hub dataset, such as main.",
+                description="Configuration of a hub dataset or a directory, such as main.",
                 extra={"empty": "default", "allowed": "the name of a configuration"},
             ),
         ]
@@ -42,7 +47,7 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 min_length=1,
-                description="Split of a hub dataset.",
+                description="Split of a hub dataset or a directory.",
                 extra={"empty": "train", "allowed": "the name of a split"},
             ),
         ]

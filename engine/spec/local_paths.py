@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".bz2", ".xz", ".zst", ".zip")
-SUFFIXES = (*DATA_SUFFIXES, ".jinja", ".jinja2")
+ROW_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow")
+TEXT_SUFFIXES = (".txt", ".md", ".text")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+SUFFIXES = (*ROW_SUFFIXES, *TEXT_SUFFIXES, *COMPRESSED, ".jinja", ".jinja2")
 
 
 def looks_local(path: str) -> bool:

@@ -43,9 +43,9 @@ def evaluate(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if looks_local(path) or Path(path).exists():
         path = os.path.join(current_directory(), os.path.expanduser(path))
     trained = round_.spec.data
-    part = (trained.name, trained.split) if path == trained.path else (None, None)
+    part = (trained.name, trained.split, trained.revision) if path == trained.path else (None, None, None)
     data = msgspec.structs.replace(
-        trained, path=path, name=part[0], split=part[1], samples=options.samples, format="auto",
+        trained, path=path, name=part[0], split=part[1], revision=part[2], samples=options.samples, format="auto",
         eval_path=None, eval_name=None, eval_split=None, eval_samples=None, mix=None,
     )  # fmt: skip
     evaluation = _with_progress(cockpit, round_, data)

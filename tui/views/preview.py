@@ -29,6 +29,8 @@ def _data_line(preview: Preview) -> str:
     of = f"of the first {preview.measured:,} rows" if measured else f"of {preview.measured:,} rows"
     are = "is" if preview.longer == 1 else "are"
     cut = f"{preview.longer:,} {of} {are} longer than max_length {preview.max_length:,}" if preview.longer else ""
+    if cut and preview.format.name == "text":
+        cut += ", and cut into windows"
     longest = f"longest {preview.longest:,} tokens"
     format_facts = [clean_line(fact) for fact in (str(preview.format), *preview.format.remarks())]
     return " · ".join(part for part in (*format_facts, longest, cut) if part)
@@ -47,7 +49,11 @@ def _lengths_line(preview: Preview) -> str:
 def _row_line(preview: Preview) -> str:
     if not preview.segments:
         return ""
-    cut = f", cut at {preview.max_length:,}" if preview.tokens > preview.max_length else ""
+    cut = ""
+    if preview.windows > 1:
+        cut = f" in {preview.windows:,} windows"
+    elif preview.tokens > preview.max_length:
+        cut = f", cut at {preview.max_length:,}"
     row = f"row {preview.row:,} of {preview.rows:,}"
     return f"{row}: {preview.tokens:,} tokens{cut}, {preview.supervised_tokens:,} supervised"
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.dataset.load import check_source, local_data_file, read_rows, rendered_alike
+from engine.dataset.load import check_source, local_data_path, read_rows, rendered_alike
+from engine.dataset.preview import windows_of
 from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
 from engine.spec.data import DataSpec
@@ -55,8 +56,8 @@ def load_rows(data: DataSpec) -> Rows:
         DatasetError, SpecError: they cannot be read, or are not what the spec says.
     """
     check_source(data)
-    file = local_data_file(data.path)
-    return read_rows(file, data) if file is not None else load_from_hub(data)
+    path = local_data_path(data.path)
+    return read_rows(path, data) if path is not None else load_from_hub(data)
 
 
 def load_sets(data: DataSpec) -> list[Rows]:
@@ -205,45 +206,73 @@ class CutExamples:
     """Examples cut to a length.
 
     Attributes:
+        rows: number of examples before the cut.
         cut: number of rows that were longer.
         dropped: number of rows that lost all supervised tokens by the cut.
         empty: number of rows without a supervised token before the cut.
+        in_windows: whether the longer rows became several examples.
     """
 
     examples: list[Example]
+    rows: int
     cut: int
     dropped: int
     empty: int
+    in_windows: bool = False
+
+    @property
+    def used_rows(self) -> int:
+        """Number of rows that have an example."""
+        return self.rows - self.dropped - self.empty
 
     def warnings(self, max_length: int) -> list[str]:
-        """Return a sentence for each of the three numbers that is not zero."""
-        total, warnings = len(self.examples) + self.dropped + self.empty, []
-        if self.cut:
+        """Return a sentence for each of the three numbers that is not zero; windows lose nothing."""
+        warnings = []
+        if self.cut and not self.in_windows:
             are, were = _verbs(self.cut)
             warnings.append(
-                f"{self.cut} of {total} rows {are} longer than data.max_length {max_length} tokens and {were} cut"
+                f"{self.cut} of {self.rows} rows {are} longer than data.max_length {max_length} tokens and {were} cut"
             )
         if self.dropped:
             _, were = _verbs(self.dropped)
             warnings.append(
-                f"{self.dropped} of {total} rows {were} left out: cut at data.max_length {max_length} tokens, "
+                f"{self.dropped} of {self.rows} rows {were} left out: cut at data.max_length {max_length} tokens, "
                 f"they have no supervised token"
             )
         if self.empty:
             _, were = _verbs(self.empty)
-            warnings.append(f"{self.empty} of {total} rows {were} left out: they have no supervised token")
+            warnings.append(f"{self.empty} of {self.rows} rows {were} left out: they have no supervised token")
         return warnings
 
 
-def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
-    """Cut examples to `max_length` tokens, and leave out those without a supervised token after it.
+def windows(example: Example, max_length: int) -> list[Example]:
+    """Cut an example into as few windows of at most `max_length` tokens as possible, of about the same length.
+
+    Each begins with the last token of the one before, unsupervised, so that each token but the first is predicted once.
+    """
+    predicted = len(example) - 1
+    count = windows_of(len(example), max_length)
+    bounds = [predicted * number // count for number in range(count + 1)]
+    pieces = []
+    for start, end in itertools.pairwise(bounds):
+        supervised = example.supervised[start : end + 1].clone()
+        supervised[:1] = False
+        pieces.append(Example(example.tokens[start : end + 1], supervised))
+    return pieces
+
+
+def cut(examples: Sequence[Example], max_length: int, *, in_windows: bool = False) -> CutExamples:
+    """Cut examples to `max_length` tokens, or into windows of so many, and leave out those without a supervised token.
 
     Raises:
         SpecError: fewer than two remain.
     """
     learned = [example for example in examples if example.supervised_tokens > 0]
     long = sum(len(example) > max_length for example in learned)
-    shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in learned]
+    if in_windows:
+        shortened = [window for example in learned for window in windows(example, max_length)]
+    else:
+        shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in learned]
     usable = [example for example in shortened if example.supervised_tokens > 0]
     if len(usable) < 2:
         raise SpecError(
@@ -251,7 +280,8 @@ def cut(examples: Sequence[Example], max_length: int) -> CutExamples:
             f"supervised token, and at least 2 are needed",
             "data.max_length",
         )
-    return CutExamples(usable, long, len(learned) - len(usable), len(examples) - len(learned))
+    dropped = 0 if in_windows else len(learned) - len(usable)
+    return CutExamples(usable, len(examples), long, dropped, len(examples) - len(learned), in_windows)
 
 
 def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], list[Example]]:

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import torch
 
-from engine.dataset.load import local_data_file
+from engine.dataset.data_files import files_of
+from engine.dataset.load import local_data_path
 from engine.dataset.rows import Rows
+from engine.errors import LoratuiError
 from engine.files.atomic import NoPlainFile, open_plain
 from engine.files.paths import RunDir
 from engine.preflight.base_model import find_model_dir, local_model_dir
 from engine.runs.events import Provenance
 from engine.runs.provenance import command_of, git_state, library_versions
+from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set
-from engine.spec.mix import sources_of
+from engine.spec.mix import as_data, sources_of
 from engine.spec.schema import Spec
 from engine.system.telemetry import sample_gpus
 from engine.training.data.tokenize import Example
@@ -39,17 +42,18 @@ def provenance_of(
     best run in the background.
     """
     model = find_model_dir(spec.model.path, revision=spec.model.revision)
+    own_set = held_out_set(spec.data)
     train_hashes, held_out_hashes = (list(map(example_hash, rows)) for rows in (train, held_out))
     provenance = Provenance(
         time=time.time(),
         model_revision=None if model is None or local_model_dir(spec.model.path) is not None else model.name,
         weights=None if model is None else _weights_hash(model),
-        data=_data_hash(spec.data.path),
-        held_out_data=None if spec.data.eval_path is None else _data_hash(spec.data.eval_path),
+        data=data_hash(spec.data),
+        held_out_data=None if own_set is None else data_hash(own_set),
         data_revision=sets[0].revision,
-        held_out_revision=sets[-1].revision if held_out_set(spec.data) is not None else None,
+        held_out_revision=sets[-1].revision if own_set is not None else None,
         mixed=tuple(
-            f"{source} {rows.revision or _data_hash(source.path)}"
+            f"{source} {rows.revision or data_hash(as_data(source, spec.data))}"
             for source, rows in zip(sources_of(spec.data), sets[1:], strict=False)
         ),
         train_rows=_hash_of(train_hashes),
@@ -71,10 +75,17 @@ def _weights_hash(directory: Path) -> str | None:
     return _hash_of(f"{name} {digest}" for name, digest in hashes.items()) if hashes and all(hashes.values()) else None
 
 
-def _data_hash(path: str) -> str | None:
-    """Return the hash of a local data file, None for a dataset of the hub."""
-    file = local_data_file(path)
-    return None if file is None else file_hash(file)
+def data_hash(data: DataSpec) -> str | None:
+    """Return the hash of a local data file, or of the names and hashes of several; None for a dataset of the hub."""
+    path = local_data_path(data.path)
+    try:
+        files = files_of(path, data) if path is not None else ()
+    except LoratuiError:
+        return None
+    hashes = [(file.name, file_hash(file)) for file in files]
+    if len(hashes) == 1:
+        return hashes[0][1]
+    return _hash_of(f"{name} {digest}" for name, digest in hashes) if hashes else None
 
 
 def file_hash(file: Path) -> str | None:

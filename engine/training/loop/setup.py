@@ -174,7 +174,12 @@ def _without_copies(train: list[Example], held_out: Sequence[Example], recorder:
 def _cut(name: str, rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: Recorder) -> list[Example]:
     """Return the examples of the set of this name that can be used; warn of those that cannot, or are cut."""
     recorder.log("; ".join([f"{name}: {rows.format}, {len(rows.usable):,} usable", *rows.format.remarks()]))
-    cut_examples = cut(tokenised.examples, spec.data.max_length)
+    cut_examples = cut(tokenised.examples, spec.data.max_length, in_windows=rows.format.name == "text")
+    if cut_examples.in_windows and cut_examples.cut:
+        recorder.log(
+            f"{name}: {cut_examples.cut:,} of {cut_examples.rows:,} texts are longer than data.max_length "
+            f"{spec.data.max_length} tokens: with the others, they are {len(cut_examples.examples):,} windows"
+        )
     for warning in (rows.warning(), *tokenised.warnings, *cut_examples.warnings(spec.data.max_length)):
         if warning is not None:
             recorder.warn(warning if name == "data" else f"{name}: {warning}")

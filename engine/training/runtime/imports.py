@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from engine.dataset.load import local_data_file
+from engine.dataset.load import local_data_path
 from engine.errors import ModelError
 from engine.preflight.base_model import find_model_dir, local_model_dir, read_config
 from engine.spec.data import DataSpec
@@ -81,7 +81,7 @@ def _go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:
     """
     mixed = () if data is None else [source.path for source in sources_of(data)]
     paths = () if data is None else (data.path, data.eval_path or data.path, *mixed)
-    if local_model_dir(model.path) is not None and all(local_data_file(path) is not None for path in paths):
+    if local_model_dir(model.path) is not None and all(local_data_path(path) is not None for path in paths):
         os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is needed from the hub
     elif not any(os.environ.get(name) for name in PROXIES) and not _answers():
         os.environ["HF_HUB_OFFLINE"] = "1"

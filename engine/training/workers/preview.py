@@ -100,7 +100,9 @@ class RowPreviews:
             raise Unusable(row.reason)
         (example,) = make_examples([self._renderer.render(row)], self._tokenizer)
         tokens, supervised = example.tokens.tolist(), example.supervised.tolist()
-        segments = segments_of(self._tokenizer, tokens, supervised, self._spec.data.max_length)
+        is_text = self._rows.format.name == "text"  # which is cut into windows, and loses nothing
+        limit = len(tokens) if is_text else self._spec.data.max_length
+        segments = segments_of(self._tokenizer, tokens, supervised, limit)
         return segments, len(tokens), example.supervised_tokens
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from peft import PeftModel
 
 from engine.compare.bootstrap import mean_per_token
 from engine.compare.extra_evaluations import ExtraEvaluation, ScoreProgress
-from engine.dataset.load import local_data_file
+from engine.dataset.rows import Rows
 from engine.errors import ModelError
 from engine.files.paths import RunDir
 from engine.runs.event_log import read_events
 from engine.runs.events import Prepared
 from engine.spec.schema import Spec
 from engine.training.data.token_cache import tokenise_cached
-from engine.training.data.tokenize import Example, cut, load_rows
+from engine.training.data.tokenize import CutExamples, Example, cut, load_rows
 from engine.training.evaluation.perplexity import Evaluation, evaluate, scores_of
-from engine.training.loop.provenance import file_hash
+from engine.training.loop.provenance import data_hash
 from engine.training.model.biases import BaseBiases, without_warning_of_biases
 from engine.training.model.forward import Forward, choose_forward
 from engine.training.model.loading import check_vocabulary, load_base_model, load_config, load_tokenizer
@@ -44,7 +43,8 @@ class AdapterScorer:
         data = self._spec.data
         self._report(ScoreProgress("loading"))
         rows = load_rows(data)
-        examples = self._examples(rows.usable)
+        cut_examples = self._cut_examples(rows)
+        examples = cut_examples.examples
         with out_of_memory("while loading"):
             forward = self._forward(examples)
         tokens = self._tokens()
@@ -52,13 +52,12 @@ class AdapterScorer:
             base = self._evaluate("evaluating base", forward, examples, tokens)
         tuned = self._evaluate("evaluating", forward, examples, tokens)
         interval = mean_per_token(tuned.nlls, tuned.tokens)
-        file = local_data_file(data.path)
         return ExtraEvaluation(
             time=time.time(),
             data=data,
-            sha256=(file_hash(file) or "") if file is not None else "",
+            sha256=data_hash(data) or "",
             rows=len(examples),
-            left_out=len(rows) - len(examples),
+            left_out=len(rows) - cut_examples.used_rows,
             supervised_tokens=tuned.supervised_tokens,
             eval_loss=_finite(tuned.eval_loss),
             perplexity=_finite(tuned.perplexity),
@@ -69,16 +68,16 @@ class AdapterScorer:
             base_scores=scores_of(base, examples),
         )
 
-    def _examples(self, rows: Any) -> list[Example]:
+    def _cut_examples(self, rows: Rows) -> CutExamples:
         own = msgspec.structs.replace(self._spec.model, path=str(self._run.adapter))
         self._tokenizer = load_tokenizer(own if (self._run.adapter / "tokenizer.json").is_file() else self._spec.model)
         tokenised = tokenise_cached(
-            rows,
+            rows.usable,
             self._tokenizer,
             self._spec.data,
             lambda done, total: self._report(ScoreProgress("tokenising", done, total)),
         )
-        return cut(tokenised.examples, self._spec.data.max_length).examples
+        return cut(tokenised.examples, self._spec.data.max_length, in_windows=rows.format.name == "text")
 
     def _forward(self, examples: list[Example]) -> Forward:
         device = choose_device()

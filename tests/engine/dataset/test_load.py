@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.dataset.load import count_rows, local_data_file, read_rows
+from engine.dataset.load import count_rows, local_data_path, read_rows
 from engine.dataset.rows import AlpacaRow
 from engine.errors import DatasetError
 from engine.spec.data import DataSpec
@@ -157,7 +157,7 @@ def test_file_that_cannot_be_used_says_why(
     ("name", "reason"),
     [
         ("nothing.json", "no such file"),
-        ("", "it is a directory, name one data file in it"),
+        ("", "the directory holds no data"),
         ("n" * 300, "too long"),
         ("a\0b", "null byte"),
     ],
@@ -190,17 +190,17 @@ def test_changed_file_is_read_again(data_file: WriteRows) -> None:
 
 @pytest.mark.parametrize("name", ["tatsu-lab/alpaca", "alpaca", "x" * 5000])
 def test_hub_name_is_no_local_file(name: str) -> None:
-    assert local_data_file(name) is None
+    assert local_data_path(name) is None
 
 
 def test_missing_file_is_not_taken_for_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert local_data_file("rows.jsonl") == Path("rows.jsonl")
-    assert local_data_file("~nobody-of-that-name/rows") == Path("~nobody-of-that-name/rows")
+    assert local_data_path("rows.jsonl") == Path("rows.jsonl")
+    assert local_data_path("~nobody-of-that-name/rows") == Path("~nobody-of-that-name/rows")
 
 
 def test_embedded_data_is_usable() -> None:
-    file = local_data_file(EMBEDDED)
+    file = local_data_path(EMBEDDED)
     assert file is not None
     assert read_rows(file, DataSpec(path="rows.json", samples=1200)).passed_over == ()
 

@@ -228,9 +228,6 @@ def test_date_that_python_does_not_have_is_text(tmp_path: Path, microseconds: in
 
 
 @pytest.mark.parametrize("name", ["book.md", "LINES.TXT"])
-def test_plain_text_is_refused_with_the_way_out(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("Call me Ishmael.\n")
-    with pytest.raises(
-        DatasetError, match=r'line 1, is not JSON: .*: write its text as lines {"text": "…"} of a .jsonl'
-    ):
-        list(read_records(tmp_path / name))
+def test_file_of_text_is_one_record(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbfCall me Ishmael.\r\nSome years ago\r")
+    assert list(read_records(tmp_path / name)) == [{"text": "Call me Ishmael.\nSome years ago\n"}]

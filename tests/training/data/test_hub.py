@@ -95,8 +95,8 @@ def test_held_out_set_is_another_split_of_the_dataset(dataset: str) -> None:
 
 
 def test_wrong_split_of_the_held_out_set_is_named_by_its_field(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.training.data.tokenize.local_data_file", lambda path: None)  # as if it were on the hub
-    monkeypatch.setattr("engine.dataset.load.local_data_file", lambda path: None)
+    monkeypatch.setattr("engine.training.data.tokenize.local_data_path", lambda path: None)  # as if it were on the hub
+    monkeypatch.setattr("engine.dataset.load.local_data_path", lambda path: None)
     data = DataSpec(path=dataset, name="main", split="train_sft", eval_split="test")
     with pytest.raises(SpecError) as caught:
         load_sets(data)
@@ -137,5 +137,5 @@ def test_wrong_split_of_a_large_dataset_is_named(dataset: str, monkeypatch: pyte
 def test_local_file_has_no_configuration_and_no_split(tmp_path: Path, key: str) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"text": "a"}\n' * 2)
-    with pytest.raises(SpecError, match=rf"data.{key} is x, but only a dataset of the hub has one: leave it empty"):
+    with pytest.raises(SpecError, match=rf"data.{key} is x, but only a.* dataset of the hub,? has one: leave it empty"):
         load_rows(msgspec.structs.replace(DataSpec(path=str(file)), **{key: "x"}))

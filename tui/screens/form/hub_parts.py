@@ -1,13 +1,15 @@
-"""The list of a dataset's configurations or splits, opened from the form."""
+"""The list of the configurations or splits of a directory or of a dataset on the hub, opened from the form."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from textual import work
 
+from engine.dataset.data_files import has_parts, parts_of
 from engine.dataset.hub_parts import PartsRequest, list_hub_parts
-from engine.dataset.load import local_data_file
+from engine.dataset.load import local_data_path
 from engine.errors import DatasetError, LoratuiError
 from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set
@@ -32,19 +34,24 @@ def offer_hub_parts(screen: WorkspaceScreen, form: SpecForm, key: str) -> None:
     )  # fmt: skip
     wanted = (held_out_set(data) if key.startswith("data.eval_") else None) or data
     path, request = wanted.path, PartsRequest(PARTS[key], wanted)
-    if local_data_file(path) is not None:
+    local = local_data_path(path)
+    if local is not None and not has_parts(local):
+        plural = PLURALS[request.part]
         screen.post_message(
-            ActionFailed(DatasetError(f"{path!r} is a local file: only a dataset of the hub has {PLURALS[PARTS[key]]}"))
+            ActionFailed(
+                DatasetError(f"{path!r} is no directory: only a directory, or a dataset of the hub, has {plural}")
+            )
         )
         return
-    screen.post_message(ActionDone(f"asking the hub for the {PLURALS[request.part]} of {path}"))
-    _list(screen, form, key, request)
+    if local is None:
+        screen.post_message(ActionDone(f"asking the hub for the {PLURALS[request.part]} of {path}"))
+    _list(screen, form, key, request, local)
 
 
 @work(thread=True, exclusive=True, group="hub parts")
-def _list(screen: WorkspaceScreen, form: SpecForm, key: str, request: PartsRequest) -> None:
+def _list(screen: WorkspaceScreen, form: SpecForm, key: str, request: PartsRequest, directory: Path | None) -> None:
     try:
-        names = list_hub_parts(request)
+        names = parts_of(directory, request.part, request.data) if directory is not None else list_hub_parts(request)
     except LoratuiError as error:
         screen.post_message(ActionFailed(error))
     else:

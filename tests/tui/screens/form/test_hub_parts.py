@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 from textual.widgets import OptionList
@@ -58,9 +59,30 @@ async def test_configuration_and_splits_are_chosen(
     ]
 
 
+async def test_split_of_a_directory_is_chosen(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, asked: list[PartsRequest], tmp_path: Path
+) -> None:
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text('{"text": "a"}\n' * 2)
+    spec = change_spec(nano_spec, data__path=str(tmp_path))
+    idle_cockpit.store.add(lambda number: make_round(number, spec=spec))
+    async with open_app(idle_cockpit) as pilot:
+        await open_form(pilot)
+        form = pilot.app.screen.query_one(SpecForm)
+        form.focus_field("data.eval_split")
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "ChooseScreen"), "the list")
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: holds(form, "data.eval_split", "test"), "the choice")
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("./rows.jsonl", "is a local file: only a dataset of the hub has splits"), ("somebody/none", "is not on the hub")],
+    [
+        ("./rows.jsonl", "is no directory: only a directory, or a dataset of the hub, has splits"),
+        ("somebody/none", "is not on the hub"),
+    ],
 )
 async def test_why_there_is_no_list(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, asked: list[PartsRequest], path: str, message: str

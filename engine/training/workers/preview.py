@@ -5,7 +5,6 @@ It reads lines of JSON, first a spec and then numbers of rows, and replies to ea
 
 from __future__ import annotations
 
-import os
 import sys
 from itertools import groupby
 from typing import Any
@@ -15,30 +14,21 @@ import msgspec
 from engine.dataset.preview import Preview, Segment, histogram_of
 from engine.dataset.rows import Row, RowProblem, Unusable
 from engine.dataset.templates import advice
-from engine.errors import LoratuiError
-from engine.files.permissions import PRIVATE_UMASK
 from engine.spec.schema import Spec
-from engine.system.allowance import limit_threads
-from engine.system.worker_process import Refusal
-from engine.text.redact import redact, redact_output
-from engine.training.runtime.imports import importing, quieten
-from engine.training.workers.replies import Replies
+from engine.training.runtime.imports import importing
+from engine.training.workers.start import start_worker
 
 MEASURED_ROWS = 1000  # about a second
 
 
 def main() -> None:
-    os.umask(PRIVATE_UMASK)
-    redact_output()
-    replies = Replies()
+    replies = start_worker()
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=Spec)
     previews: RowPreviews | None = None
     for line in sys.stdin.buffer:
-        try:
+        with replies.errors_as_refusals():
             previews = previews or RowPreviews(spec)
             replies.send(previews.show(msgspec.json.decode(line, type=int)))
-        except LoratuiError as error:
-            replies.send(Refusal(redact(error.message)))
 
 
 class RowPreviews:
@@ -129,6 +119,4 @@ def segments_of(tokenizer: Any, tokens: list[int], supervised: list[bool], max_l
 
 
 if __name__ == "__main__":
-    quieten()
-    limit_threads()
     main()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 import msgspec
 from msgspec import Struct
+
+from engine.errors import LoratuiError
+from engine.system.worker_process import Refusal
+from engine.text.redact import redact
 
 
 class Replies:
@@ -26,6 +32,14 @@ class Replies:
         """Write one reply as a line."""
         self._stream.write(msgspec.json.encode(reply) + b"\n")
         self._stream.flush()
+
+    @contextmanager
+    def errors_as_refusals(self) -> Iterator[None]:
+        """Send a LoratuiError that the block raises as a `Refusal`, without the secrets in its message."""
+        try:
+            yield
+        except LoratuiError as error:
+            self.send(Refusal(redact(error.message)))
 
 
 def _end_without_reader(pipe: int) -> None:

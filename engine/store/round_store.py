@@ -1,16 +1,12 @@
-"""The index of rounds, `experiments.json`: TinyDB over a storage that locks and replaces, never overwrites in place.
+"""The index of rounds in `experiments.json`: which rounds there are, and what is changed, removed and restored.
 
-TinyDB's own storage rewrites the file in place and knows no other process; here every change is one read-modify-write
-under a lock, and readers see the old file or the new one. A damaged file is renamed, and its rounds are recovered from
-the backup and from `runs/`. Per-step values are never stored here.
+Per-step values are never stored here.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +14,18 @@ import msgspec
 from tinydb import TinyDB
 from tinydb.table import Document
 
-from engine.errors import ReadOnly, RoundError, StoreDamaged, StoreError, reason_of
+from engine.errors import RoundError, StoreError, reason_of
 from engine.files.paths import Workspace
 from engine.runs.spec_file import merge_fields
 from engine.spec.portable import with_located_paths
 from engine.spec.round import Round, Status
 from engine.store.documents import share_equal_parts, state_of, to_round, valid_rounds
-from engine.store.draft import new_draft, put_documents, set_meta
-from engine.store.home import Whereabouts, home_at, recorded_home
+from engine.store.draft import put_documents, set_meta
+from engine.store.home import Whereabouts, recorded_home
 from engine.store.json_format import SCHEMA, Tables, refuse_newer
-from engine.store.json_storage import AtomicJSONStorage, Signature
-from engine.store.repair import last_number, meta_of, notices_of, rebuild, repair, with_identity
-from engine.store.store_lock import StoreLock
+from engine.store.json_storage import Signature
+from engine.store.repair import last_number, meta_of, notices_of
+from engine.store.store_file import StoreFile
 from engine.store.trash import Removed, forget, move_from_trash, move_to_trash, redate, removed_in
 
 
@@ -46,35 +42,24 @@ class RoundStore:
 
     def __init__(self, workspace: Workspace, *, readonly: bool = False) -> None:
         self._workspace = workspace
-        self._readonly = readonly
-        self._path = workspace.store_path
-        self._storage = AtomicJSONStorage(self._path)
-        self._lock = StoreLock(self._storage)
-        self._swept = False
+        self._file = StoreFile(workspace, readonly=readonly)
         self._cached: tuple[Tables, list[Round], list[str]] | None = None
         self._seen_from: tuple[Tables, Whereabouts] | None = None
 
     def exists(self) -> bool:
-        return self._path.exists()
+        return self._file.exists()
 
     def check_writable(self) -> None:
         """Raise ReadOnly if the workspace is open for reading only."""
-        if self._readonly:
-            raise ReadOnly(f"{self._path.parent} is open for reading only: leave --readonly out to change it")
+        self._file.check_writable()
 
     def signature(self) -> Signature | None:
         """Return a value that changes whenever a round does; cheap enough to call often."""
-        return self._storage.signature()
+        return self._file.signature()
 
     def create(self, rounds: tuple[Round, ...] = ()) -> None:
         """Create `experiments.json`; raises StoreError if it exists."""
-        documents = {str(round_.number): msgspec.to_builtins(round_) for round_ in rounds}
-        with self._locked():
-            if self.exists():
-                raise StoreError(f"{self._path} exists already")
-            home = msgspec.to_builtins(home_at(self._workspace.root))
-            meta = {"schema": SCHEMA, "last_number": last_number({"rounds": documents}), "home": home}
-            self._storage.write(with_identity({"rounds": documents, "meta": {"1": meta}}))
+        self._file.create({str(round_.number): msgspec.to_builtins(round_) for round_ in rounds})
 
     def rounds(self) -> list[Round]:
         """Return all rounds by number; broken ones are left out, and `notices` names them."""
@@ -83,7 +68,7 @@ class RoundStore:
     def notices(self) -> list[str]:
         """Return sentences about the file: how it was repaired, and what is wrong with it."""
         _, broken = self._load()
-        meta = meta_of(self._storage.read())
+        meta = meta_of(self._file.read())
         notices = notices_of(meta)
         if broken:
             notices.append(broken[0] + (f"; so are {len(broken) - 1} more" if len(broken) > 1 else ""))
@@ -91,18 +76,15 @@ class RoundStore:
             refuse_newer(meta.get("schema"))
         except StoreError as error:
             notices.append(error.message)
-        return [*notices, self._storage.unsure] if self._storage.unsure else notices
+        return [*notices, self._file.unsure] if self._file.unsure else notices
 
     def dismiss(self) -> None:
         """Drop the notices of repairs, for other processes too."""
-        self._storage.unsure = ""
-        with self._draft() as draft:
-            if meta_of(self._storage.read()).get("notices"):
-                set_meta(draft, notices=[])
+        self._file.dismiss()
 
     def get(self, number: int) -> Round:
         """Return one round; raises RoundError if the number is unknown."""
-        document = self._read()["rounds"].get(str(number))
+        document = self._file.read()["rounds"].get(str(number))
         if document is None:
             raise RoundError(f"there is no round {number}: `loratui ls` lists them")
         return self._whereabouts().seen(self._to_round(number, document))
@@ -110,7 +92,7 @@ class RoundStore:
     def identity(self) -> str:
         """Return what the workspace keeps when it is moved or copied, "" if nothing was ever written here."""
         try:
-            return str(meta_of(self._read()).get("id") or "")
+            return str(meta_of(self._file.read()).get("id") or "")
         except StoreError:
             return ""
 
@@ -127,18 +109,18 @@ class RoundStore:
         if (whereabouts := self._whereabouts()).is_recorded:
             return
         self.check_writable()
-        whereabouts.check_ended(valid_rounds(self._storage.read()))
-        with self._draft() as draft:
+        whereabouts.check_ended(valid_rounds(self._file.read()))
+        with self._file.draft() as draft:
             whereabouts = self._whereabouts()
-            changes = whereabouts.changes(valid_rounds(self._storage.read()))
+            changes = whereabouts.changes(valid_rounds(self._file.read()))
             whereabouts.drop_shared_names()
             self._put_changes(draft, changes)
             set_meta(draft, home=msgspec.to_builtins(whereabouts.here))
 
     def add(self, make: Callable[[int], Round]) -> Round:
         """Add the round that `make` returns for its number; numbers are never used twice."""
-        with self._draft() as draft:
-            number = 1 + last_number(self._storage.read())
+        with self._file.draft() as draft:
+            number = 1 + last_number(self._file.read())
             round_ = make(number)
             draft.table("rounds").insert(Document(msgspec.to_builtins(round_), doc_id=number))
             return self._located(round_)
@@ -149,7 +131,7 @@ class RoundStore:
         Raises:
             RoundError: the number is unknown, or the status is not in `allowed`; nothing is changed.
         """
-        with self._draft() as draft:
+        with self._file.draft() as draft:
             round_ = self.get(number)
             if allowed is not None and round_.status not in allowed:
                 words = " or ".join(sorted(allowed))
@@ -170,7 +152,7 @@ class RoundStore:
         Raises:
             RoundError: `changes` names a round that does not exist, or raises it itself; nothing is changed.
         """
-        with self._draft() as draft:
+        with self._file.draft() as draft:
             rounds = self.rounds()
             changed = self._put_changes(draft, changes(rounds))
             return [changed.get(round_.number, round_) for round_ in rounds]
@@ -182,34 +164,34 @@ class RoundStore:
             RoundError: the number is unknown, or the status is `forbidden`.
         """
         self.check_writable()
-        self._whereabouts().check_ended(each for each in valid_rounds(self._storage.read()) if each.number == number)
-        with self._draft() as draft:
+        self._whereabouts().check_ended(each for each in valid_rounds(self._file.read()) if each.number == number)
+        with self._file.draft() as draft:
             round_ = self.get(number)
             if round_.status in forbidden:
                 raise RoundError(f"round {number} is {round_.status}: stop it first with `loratui stop {number}`")
-            set_meta(draft, schema=SCHEMA, last_number=last_number(self._storage.read()))
-            move_to_trash(draft, self._storage.read(), number)
+            set_meta(draft, schema=SCHEMA, last_number=last_number(self._file.read()))
+            move_to_trash(draft, self._file.read(), number)
             return round_
 
     def removed(self) -> list[Removed]:
         """Return the rounds in the trash, by number."""
-        return removed_in(self._read())
+        return removed_in(self._file.read())
 
     def redate_removed(self) -> None:
         """Have the week of each round that was removed while the clock was wrong begin now, and note whose is over."""
         now = time.time()
         if any(removed.corrections(now) for removed in self.removed()):
-            with self._draft() as draft:
+            with self._file.draft() as draft:
                 redate(draft, now)
 
     def restore(self, number: int) -> Round:
         """Bring a round back from the trash; raises RoundError if it is not there."""
-        with self._draft() as draft:
+        with self._file.draft() as draft:
             return self._whereabouts().seen(self._to_round(number, move_from_trash(draft, number)))
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Delete rounds in the trash for good."""
-        with self._draft() as draft:
+        with self._file.draft() as draft:
             forget(draft, numbers)
 
     def rebuild(self) -> tuple[int, Path | None]:
@@ -218,13 +200,12 @@ class RoundStore:
         Returns:
             The number of rounds now, and the path of the old file (None if there was none).
         """
-        with self._locked():
-            aside = rebuild(self._storage, self._workspace)
-            return len(self._load()[0]), aside
+        aside = self._file.rebuild()
+        return len(self._load()[0]), aside
 
     def _load(self) -> tuple[list[Round], list[str]]:
         """Return the rounds by number, and a sentence on each that is broken."""
-        tables = self._read()
+        tables = self._file.read()
         if self._cached is None or self._cached[0] is not tables:
             rounds, broken, whereabouts = [], [], self._whereabouts()
             parts: dict[Any, Any] = {}
@@ -237,9 +218,9 @@ class RoundStore:
         return self._cached[1], self._cached[2]
 
     def _whereabouts(self) -> Whereabouts:
-        tables = self._read()
+        tables = self._file.read()
         if self._seen_from is None or self._seen_from[0] is not tables:
-            recorded, may_lock = recorded_home(meta_of(tables)), not self._readonly
+            recorded, may_lock = recorded_home(meta_of(tables)), not self._file.readonly
             try:
                 seen_from = Whereabouts(self._workspace, recorded, lambda: valid_rounds(tables), may_lock)
             except OSError as error:
@@ -247,48 +228,12 @@ class RoundStore:
             self._seen_from = tables, seen_from
         return self._seen_from[1]
 
-    def _read(self) -> Tables:
-        """Read the file; a damaged one is repaired first, if it is writable and there are signs that it is a store."""
-        try:
-            return self._storage.read()
-        except StoreDamaged:
-            signs = (self._lock.path, *self._storage.backups, self._workspace.runs_dir)
-            writable = not self._readonly and os.access(self._lock.path.parent, os.W_OK | os.X_OK)
-            if not writable or not any(map(os.path.exists, signs)):
-                raise
-        with self._locked():
-            with suppress(StoreDamaged):
-                return self._storage.read()  # another process was quicker
-            self._storage.settle()
-            try:
-                return self._storage.read()  # whoever was writing has finished
-            except StoreDamaged as error:
-                return repair(self._storage, self._workspace, error.reason)
-
-    @contextmanager
-    def _draft(self) -> Iterator[TinyDB]:
-        """Yield a draft of the file, in memory; at the end it is written in one go if anything in it was changed."""
-        self._read()
-        with self._locked():
-            signature, tables = self._storage.read_signed()
-            refuse_newer(meta_of(tables).get("schema"))
-            draft = new_draft(tables)
-            try:
-                yield draft
-            except msgspec.ValidationError as error:
-                raise StoreError(
-                    f"{self._path} has a value that cannot be written, and is as before: {error}"
-                ) from error
-            changed: Any = draft.storage.read()
-            if changed != tables:
-                self._storage.write(with_identity(changed), before=signature)
-
     def _put_changes(self, draft: TinyDB, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, Round]:
         """Put the changes into the draft and return the changed rounds, so that nothing is read after the write."""
         documents = {}
         for number, fields in changes.items():
             self.get(number)
-            old = self._storage.read()["rounds"][str(number)]
+            old = self._file.read()["rounds"][str(number)]
             documents[number] = merge_fields(old, msgspec.to_builtins(dict(fields)))
         put_documents(
             draft.table("rounds"), [Document(document, doc_id=number) for number, document in documents.items()]
@@ -303,12 +248,3 @@ class RoundStore:
         """Return the round with the paths of its spec absolute."""
         spec = with_located_paths(round_.spec, self._workspace.root)
         return round_ if spec is round_.spec else msgspec.structs.replace(round_, spec=spec)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.check_writable()
-        with self._lock.held():
-            if not self._swept:
-                self._storage.sweep()
-                self._swept = True
-            yield

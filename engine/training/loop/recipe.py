@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import torch
 
+from engine.errors import DatasetError
 from engine.files.directories import write_directory
 from engine.files.paths import RunDir
 from engine.runs.checkpoints import is_valid
 from engine.runs.event_log import read_events
-from engine.runs.events import Answered, Evaluated, Finished, Prepared, Sampled, Saved, Started
+from engine.runs.events import Answered, Evaluated, Finished, Prepared, Provenance, Sampled, Saved, Started
 from engine.runs.snapshot import RunSnapshot, measured_by
 from engine.spec.round import Result
 from engine.spec.schema import Spec
@@ -39,11 +40,13 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         StopRequested: the run was stopped before its first step.
     """
     with recorder.stop.interruptible(), out_of_memory("while loading"):
-        history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled, Answered))
+        history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled, Answered, Provenance))
         training = prepare(spec, run, recorder, device, history.prepared if resume is not None else None)
         training.history = history
         measure_base(training)
         provenance, copies = training.provenance.result(lambda *_: None)
+        if resume is not None:
+            _check_rows(history.provenance, provenance, spec.data.path)
         recorder.append(provenance)
         if copies:
             recorder.warn(
@@ -69,6 +72,16 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         save(training)
     save_final(training, step)
     recorder.record_early_end(step, f"after step {step} of {total}")
+
+
+def _check_rows(first: Provenance | None, now: Provenance, path: str) -> None:
+    """Raise DatasetError if a round would go on with other rows than it began with, where those are recorded."""
+    rows = (now.train_rows, now.held_out_rows)
+    if first is not None and first.train_rows and (first.train_rows, first.held_out_rows) != rows:
+        raise DatasetError(
+            f"data.path is {path!r}: its rows, as tokens, are not those that the round began with: bring them back, or "
+            f"start a new round from this one"
+        )
 
 
 def train(training: Training) -> bool:

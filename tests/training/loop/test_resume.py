@@ -16,7 +16,7 @@ from engine.runs.events import AnyEvent, Evaluated, Finished, Saved, Stopped
 from engine.training.data.batching import Batch
 from engine.training.loop import checkpointing
 from engine.training.model.forward import Forward
-from tests.support.rounds_to_train import fail_here, figures_of, make_run, resumed_from, train_here
+from tests.support.rounds_to_train import fail_here, figures_of, make_run, resumed_from, spec_of, train_here
 
 Reference = tuple[RunDir, list[AnyEvent]]
 
@@ -204,3 +204,16 @@ def test_full_disk_leaves_no_part_of_a_checkpoint(
     message = fail_here(run, monkeypatch)
     assert message == f"the disk is full at {run.path}: free some space and resume"
     assert list(run.checkpoints.iterdir()) == []
+
+
+def test_round_does_not_go_on_with_other_rows(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", tiny_model)
+    train_here(run, stop_after=2)
+    file = Path(spec_of(run).data.path)
+    rows = file.read_text()
+    file.write_text(rows.replace("lamp", "kettle", 1))
+    assert "are not those that the round began with: bring them back" in fail_here(run, monkeypatch, resume=True)
+    file.write_text(rows)
+    assert resumed_from(train_here(run, resume=True)) == 2

@@ -87,7 +87,7 @@ def test_held_out_rows_are_written_as_the_training_rows_are(tiny_model: Path, tm
     ("settings", "key", "message"),
     [
         ({"data__eval_path": "/no/set.jsonl"}, "", "data.eval_path is '/no/set.jsonl': no such file or directory"),
-        ({"data__eval_split": "test"}, "data.eval_split", "data.eval_split is test, but only a dataset of the hub"),
+        ({"data__eval_split": "test"}, "data.eval_split", "data.eval_split is test, but only a directory, or"),
         ({"data__eval_samples": 5}, "data.eval_samples", "data.eval_samples is 5, but no held-out set is named"),
         (
             {"data__eval_fraction": 0.0, "train__early_stopping_patience": 2},

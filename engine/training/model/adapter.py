@@ -130,7 +130,7 @@ def _lora_config(spec: Spec, model: Any, tokens: Sequence[int]) -> LoraConfig:
         use_dora=lora.use_dora,
         init_lora_weights=True if adds_zero else lora.init_lora_weights,
     )
-    if model.config.model_type in ADAPTED_EXPERTS and isinstance(modules, str):
+    if model.config.model_type in ADAPTED_EXPERTS:
         resolve_experts(config, model)
     return config
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
 from peft.utils import ModulesToSaveWrapper
 
 from engine.errors import SpecError
@@ -91,19 +92,46 @@ def check_parameters(names: Sequence[str], model: Any) -> None:
 
 
 def resolve_experts(config: LoraConfig, model: Any) -> None:
-    """Say in `config` which of the weights of experts get an adapter, as peft would do by itself from wider names.
+    """Say in `config` which weights get an adapter, in a family in whose experts peft puts some by their former names.
 
-    It would have a regular expression mean all layers, and `all-linear` the routers too.
+    peft would have a regular expression mean the experts of all layers, `all-linear` the routers too, and a name that
+    experts had leave out the dense layers of that name: these get their adapters as parameters.
     """
     from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 
-    own = set(config.target_parameters or ())
-    if isinstance(config.target_modules, str) and config.target_modules != "all-linear":
-        config.target_modules = set(full_matches("lora.target_modules", config.target_modules, _layers(model)))
+    targets, own = config.target_modules, set(config.target_parameters or ())
+    chosen, confused = _chosen_layers(config, model), _named_as_experts(model)
+    if isinstance(targets, str) and targets != "all-linear":
+        config.target_modules = chosen - confused
+    else:
+        convert_peft_config_for_transformers(config, model, None)
+    added = set(config.target_parameters or ()) - own
+    if targets == "all-linear":
+        stacked = [f".{name}" for name, parameter in model.named_parameters() if parameter.ndim == 3]
+        added = {name for name in added if any(each.endswith(f".{name}") for each in stacked)}
+    config.target_parameters = sorted(own | added | {f"{path}.weight" for path in chosen & confused}) or None
+
+
+def _chosen_layers(config: LoraConfig, model: Any) -> set[str]:
+    """Return the paths of the layers of `model` that the modules of `config` mean, without those that it excludes."""
+    chosen = copy.copy(config)
+    if config.target_modules == "all-linear":
+        beside = (*(m for m in model.modules() if isinstance(m, torch.nn.Embedding)), model.get_output_embeddings())
+        chosen.target_modules = {p for p in _layers(model) if all(model.get_submodule(p) is not m for m in beside)}
+    elif isinstance(config.target_modules, str):
+        chosen.target_modules = set(full_matches("lora.target_modules", config.target_modules, _layers(model)))
+    return {path for path in _layers(model) if check_target_module_exists(chosen, path)}
+
+
+def _named_as_experts(model: Any) -> set[str]:
+    """Return the paths of the layers of `model` that peft takes for experts, which had the same names."""
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    # A quantised weight has no rows and columns for the adapter of a parameter.
+    paths = {path for path in _layers(model) if model.get_submodule(path).weight.is_floating_point()}
+    config = LoraConfig(target_modules=list(paths))
     convert_peft_config_for_transformers(config, model, None)
-    stacked = [f".{name}" for name, parameter in model.named_parameters() if parameter.ndim == 3]
-    experts = {name for name in config.target_parameters or () if any(each.endswith(f".{name}") for each in stacked)}
-    config.target_parameters = sorted(own | experts) or None
+    return paths - set(config.target_modules or ())
 
 
 def excluded(lora: LoraSpec, model: Any) -> list[str] | str | None:

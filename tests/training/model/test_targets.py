@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import transformers_weight_conversion
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
     Gemma3Config,
     GptOssConfig,
     LlamaConfig,
@@ -31,6 +32,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys")
 
 EXPERTS: dict[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 2}
 MIXTRAL = MixtralConfig(**SMALL, **EXPERTS)
+DEEPSEEK = DeepseekV3Config(
+    **SMALL, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, n_group=1, topk_group=1,
+    first_k_dense_replace=1, n_shared_experts=1, q_lora_rank=8, kv_lora_rank=8, qk_nope_head_dim=8, qk_rope_head_dim=8,
+    v_head_dim=8,
+)  # fmt: skip
 PHIMOE = PhimoeConfig(**SMALL, **EXPERTS)
 
 
@@ -102,6 +108,36 @@ def test_routers_of_experts_are_left_alone_by_all_linear() -> None:
 
 def test_regular_expression_means_the_layers_that_it_matches_where_peft_would_take_all() -> None:
     assert adapted_in(MIXTRAL, r".*\.1\.self_attn\.[qk]_proj") == {"1.self_attn.q_proj", "1.self_attn.k_proj"}
+
+
+DENSE = {f"{module}.{name}_proj" for module in ("0.mlp", "1.mlp.shared_experts") for name in ("gate", "up", "down")}
+ATTENTION = {
+    f"{layer}.self_attn.{name}"
+    for layer in (0, 1)
+    for name in ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
+}
+
+
+@pytest.mark.parametrize(
+    ("targets", "exclude", "expected"),
+    [
+        ("all-linear", None, {*ATTENTION, *DENSE, "1.mlp.experts"}),
+        ("all-linear", ("kv_b_proj", "0.mlp.gate_proj"), {*ATTENTION, *DENSE, "1.mlp.experts"}),
+        (("gate_proj", "up_proj", "down_proj"), None, {*DENSE, "1.mlp.experts"}),
+        (
+            r".*\.shared_experts\.(gate|up)_proj",
+            None,
+            {"1.mlp.shared_experts.gate_proj", "1.mlp.shared_experts.up_proj"},
+        ),
+        (r".*\.1\..*(o|down)_proj", r".*mlp.*", {"1.self_attn.o_proj"}),
+    ],
+)
+def test_dense_layer_of_the_name_that_experts_had_gets_its_own_adapter(
+    targets: object, exclude: object, expected: set[str]
+) -> None:
+    excluded = {f"{layer}.self_attn.kv_b_proj" for layer in (0, 1)} | {"0.mlp.gate_proj"}
+    chosen = adapted_in(DEEPSEEK, targets, lora__exclude_modules=exclude)
+    assert chosen == (expected - excluded if isinstance(exclude, tuple) else expected)
 
 
 def test_parameters_get_an_adapter_as_plain_peft_gives_it() -> None:

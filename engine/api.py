@@ -15,14 +15,15 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import LoratuiError, ProcessError, RoundError, RunnerStopped, StoreError, reason_of
+from engine.errors import LoratuiError, RoundError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
 from engine.files.drafts import Drafts
 from engine.files.ownership import make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight import checks
-from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, start_runner, stopped_runner, why_idle
+from engine.runner.launcher import start_runner
+from engine.runner.workspace_runner import Start, WorkspaceRunner
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.annotations import check_text, checked_tags
 from engine.spec.portable import with_portable_paths
@@ -35,13 +36,15 @@ from engine.store.trash import Removed, delete_for_good, run_bytes
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
 
 
-Start = Callable[[Workspace], StartedRunner | None]
-
-
 class Cockpit:
     """One workspace as a front end sees it. `start` starts the runner; tests pass their own.
 
     With `readonly` it can only be looked at: no runner is started, and nothing is written or locked.
+
+    Attributes:
+        store: the rounds.
+        drafts: what was typed and not saved.
+        runner: the process that trains the queue.
 
     Raises:
         ReadOnly: from every method that would change something, if `readonly`.
@@ -53,8 +56,7 @@ class Cockpit:
         self.readonly = readonly
         self.store = RoundStore(workspace, readonly=readonly)
         self.drafts = Drafts(workspace.root, self.store.identity)
-        self._start = start
-        self._runner: StartedRunner | None = None
+        self.runner = WorkspaceRunner(workspace, self.store, start, readonly=readonly)
 
     def queue(
         self, spec: Spec, *, name: str = "", note: str = "", parent: int | None = None, hold: bool = False
@@ -87,45 +89,8 @@ class Cockpit:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
         with suppress(LoratuiError):  # it is queued; the front end says so when no runner is at work
-            self.wake_runner()
+            self.runner.wake()
         return round_
-
-    def wake_runner(self) -> None:
-        """Start the runner if a round waits for it, and this is the home of the workspace.
-
-        Raises:
-            ProcessError: none could be started, or the one that is there is stopped.
-        """
-        if self.readonly or not needs_runner(self.store.rounds()) or not self.store.is_at_home():
-            self._runner = None  # nobody misses it
-        else:
-            try:
-                started = self._start(self.workspace)
-                if started is not None or self.runner_failure():  # else the one that lives is the one started before
-                    self._runner = started
-            except OSError as error:
-                place = f" ({error.filename})" if error.filename else ""
-                raise ProcessError(
-                    f"no runner could be started, so nothing is trained: {reason_of(error)}{place}"
-                ) from error
-            if started is None and (stopped := stopped_runner(self.workspace)):
-                raise RunnerStopped(stopped)
-
-    def runner_failure(self) -> str:
-        """Say how the runner that this object started has died; "" if it has not."""
-        return self._runner.failure() if self._runner is not None else ""
-
-    def why_idle(self) -> str:
-        """Say that rounds wait although no runner is at work, and how the last one died; "" if that is not so."""
-        return "" if self.readonly else why_idle(self.workspace, self.store.rounds())
-
-    def stopped_runner(self) -> str:
-        """Say that rounds wait and a signal has stopped the runner; "" if that is not so."""
-        return stopped_runner(self.workspace) if needs_runner(self.store.rounds()) else ""
-
-    def runner_restarts(self) -> RunnerRestarts:
-        """Return what keeps a runner at work for a front end that waits for it."""
-        return RunnerRestarts(self.wake_runner, self.runner_failure)
 
     def stop(self, number: int) -> Round:
         """Stop a round: a queued one at once, a running one after its step, with adapter and checkpoint saved."""
@@ -135,14 +100,14 @@ class Cockpit:
             )
         except RoundError:  # it is running by now
             round_ = self.store.update(number, frozenset({Status.RUNNING}), status=Status.STOPPING)
-        self.wake_runner()  # it stops the engine, and may have died
+        self.runner.wake()  # it stops the engine, and may have died
         return round_
 
     def resume(self, number: int) -> Round:
         """Queue a round that ended early again, at the end; it continues from its newest valid checkpoint."""
         self.store.make_home_here()
         round_ = self.store.update(number, RESUMABLE, status=Status.QUEUED, message="", ended=None, turn=time.time())
-        self.wake_runner()
+        self.runner.wake()
         return round_
 
     def waiting(self) -> list[Round]:
@@ -187,7 +152,7 @@ class Cockpit:
         """Queue a held round."""
         self.store.make_home_here()
         round_ = self.store.update(number, frozenset({Status.HELD}), status=Status.QUEUED)
-        self.wake_runner()
+        self.runner.wake()
         return round_
 
     def run_next(self, number: int) -> Round:
@@ -203,7 +168,7 @@ class Cockpit:
     def restore(self, number: int) -> Round:
         """Restore a removed round as it was; raises RoundError if it is not in the trash."""
         round_ = self.store.restore(number)
-        self.wake_runner()  # it may have been queued
+        self.runner.wake()  # it may have been queued
         return round_
 
     def trash(self) -> list[Removed]:

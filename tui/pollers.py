@@ -59,7 +59,7 @@ def follow_store(cockpit: Cockpit, post: Post) -> None:
     post = while_wanted(post)
     posted_state: object = object()
     asleep: tuple[str, ...] = ()  # why no runner can be started
-    restarts = cockpit.runner_restarts()
+    restarts = cockpit.runner.restarts()
     purged = False
     while True:
         try:

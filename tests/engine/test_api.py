@@ -166,7 +166,7 @@ def test_held_round_wakes_no_runner(woken: tuple[Cockpit, list[Workspace]], nano
 def test_runner_is_woken_for_what_waits_or_runs_only(woken: tuple[Cockpit, list[Workspace]], status: Status) -> None:
     cockpit, started = woken
     cockpit.store.add(lambda number: make_round(number, status))
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     waiting = status in (Status.QUEUED, Status.RUNNING, Status.STOPPING)
     assert started == [cockpit.workspace] * waiting
 
@@ -465,7 +465,7 @@ def test_readonly_cockpit_changes_nothing(idle_cockpit: Cockpit, nano_spec: Spec
         with pytest.raises(ReadOnly, match="is open for reading only"):
             act()
     cockpit.purge_trash()
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     assert [round_.number for round_ in cockpit.store.rounds()] == [1, 2, 3] and started == []
     assert state(root) == before
 
@@ -567,7 +567,7 @@ def test_runner_that_cannot_be_started_does_not_undo_the_queueing(workspace: Wor
     assert cockpit.queue(nano_spec).number == 1
     assert [round_.status for round_ in cockpit.store.rounds()] == [Status.QUEUED]
     with pytest.raises(LoratuiError, match="no runner could be started, so nothing is trained: read-only file system"):
-        cockpit.wake_runner()
+        cockpit.runner.wake()
 
 
 def test_broken_spec_file_does_not_break_a_note(idle_cockpit: Cockpit, nano_spec: Spec) -> None:

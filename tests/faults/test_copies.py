@@ -111,7 +111,7 @@ def test_looking_at_a_copy_starts_and_ends_nothing(
     for words in (["ls"], ["queue"], ["show", "1"], ["ls", "--json"]):
         assert main([*words, "--workspace", str(scene.workspace.root)], start_fake_runner) == 0
     assert "was training" in capsys.readouterr().out
-    Cockpit(scene.workspace, start_fake_runner).wake_runner()
+    Cockpit(scene.workspace, start_fake_runner).runner.wake()
     subprocess.run([*RUNNER_COMMAND, str(scene.workspace.root)], timeout=30, check=True)
     lost = not (scene.nothing_was_started() and is_running(scene.engine))
     tried("F24", "looked at, and a runner started by hand", 6, int(lost))
@@ -191,9 +191,9 @@ def test_copy_in_the_place_of_the_moved_original_is_left_alone(
     await_true(lambda: not runner_is_alive(moved), "the end of the runner, which sees that it works on a copy")
     assert round_.process is not None
     engine = psutil.Process(round_.process.pid)
-    Cockpit(workspace, start_fake_runner).wake_runner()
+    Cockpit(workspace, start_fake_runner).runner.wake()
     assert is_running(engine) and cockpit.store.get(1).status is Status.INTERRUPTED
-    Cockpit(moved, start_fake_runner).wake_runner()
+    Cockpit(moved, start_fake_runner).runner.wake()
     (moved.run_dir(round_.id).path / GATE).touch()
     ended = await_status(RoundStore(moved), 1, Status.FINISHED)
     events = read_events(moved.run_dir(ended.id).events, Started, Step)
@@ -258,7 +258,7 @@ def test_workspace_of_another_machine_is_inert(
         monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     started: list[Workspace] = []
     cockpit = Cockpit(workspace, started.append)
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     expected = (Status.QUEUED, 1) if reboot else (Status.HELD, 0)
     tried(
         "F24",

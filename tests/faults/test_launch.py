@@ -40,7 +40,7 @@ def outcome(workspace: Workspace) -> str:
     store, cockpit = RoundStore(workspace), Cockpit(workspace, start_fake_runner)
     if not store.rounds():
         return _unrecorded(workspace, cockpit)
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     (round_,) = await_rounds(store, lambda rounds: rounds[0].status in ENDED)
     run = workspace.run_dir(round_.id)
     engines = sum(isinstance(event, Started) for event in read_events(run.events))

@@ -136,16 +136,16 @@ def test_runner_that_was_killed_is_not_blamed_for_what_an_earlier_one_printed(
     idle_cockpit: Cockpit, nano_spec: Spec, tried: Tried
 ) -> None:
     workspace = idle_cockpit.workspace
-    assert idle_cockpit.why_idle() == ""
+    assert idle_cockpit.runner.why_idle() == ""
     idle_cockpit.queue(nano_spec)
     for code in ("raise KeyError('an earlier one')", "import os; os.kill(os.getpid(), 9)"):
         start_runner(workspace, [sys.executable, "-c", code])
         await_true(lambda: not runner_is_alive(workspace), "its death")
-    assert idle_cockpit.why_idle() == f"no runner is at work for 1 unfinished round: see {workspace.runner_log}"
+    assert idle_cockpit.runner.why_idle() == f"no runner is at work for 1 unfinished round: see {workspace.runner_log}"
     (finding,) = runner_finding(idle_cockpit)
-    assert finding.value == idle_cockpit.why_idle() and finding.advice is not None
+    assert finding.value == idle_cockpit.runner.why_idle() and finding.advice is not None
     runner = start_runner(workspace, [sys.executable, "-c", "import time; time.sleep(1000)"])
-    assert runner is not None and idle_cockpit.why_idle() == "" and [*runner_finding(idle_cockpit)] == []
+    assert runner is not None and idle_cockpit.runner.why_idle() == "" and [*runner_finding(idle_cockpit)] == []
     end_processes_of(workspace.root)
     tried("F29", "killed without a word after one that died with one", 1)
 
@@ -179,7 +179,7 @@ def test_log_that_is_none_is_not_quoted(idle_cockpit: Cockpit, nano_spec: Spec, 
     }
     places[place]()
     (tmp_path / "secret").write_text("a secret")
-    sentence = idle_cockpit.why_idle()
+    sentence = idle_cockpit.runner.why_idle()
     assert sentence.startswith("no runner is at work for 1 unfinished round") and "secret" not in sentence
 
 
@@ -196,7 +196,7 @@ def test_log_that_takes_no_line_is_named_and_nothing_hangs(
     }
     places[place]()
     with pytest.raises(ProcessError, match=r"no runner could be started, so nothing is trained: .* \(.*runner.log\)"):
-        Cockpit(idle_cockpit.workspace).wake_runner()
+        Cockpit(idle_cockpit.workspace).runner.wake()
     assert not runner_is_alive(idle_cockpit.workspace) and not (tmp_path / "elsewhere").exists()
     tried("F29", f"{place} in the place of its log", 1)
 

@@ -42,7 +42,7 @@ def test_moved_workspace_goes_on_training(
     workspace.root.rename(moved.root)
     await_true(lambda: not runner_is_alive(moved), "the end of the runner, whose workspace is gone")
     assert "experiments.json" in moved.runner_log.read_text() and "Traceback" not in moved.runner_log.read_text()
-    Cockpit(moved, start_fake_runner).wake_runner()
+    Cockpit(moved, start_fake_runner).runner.wake()
     (moved.run_dir(round_.id).path / GATE).touch()
     ended = await_status(RoundStore(moved), 1, Status.FINISHED)
     end_processes_of(moved.root)

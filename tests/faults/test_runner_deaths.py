@@ -53,7 +53,7 @@ def test_new_runner_takes_over_the_engine_of_a_dead_one(
     await_true(lambda: not runner_is_alive(workspace), "the runner's end")
     assert is_running(engine)
     assert store.get(1).status is Status.RUNNING
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     finished = await_status(store, 1, Status.FINISHED)
     assert finished.result == result_at(SLOW.steps, SLOW.steps, f"runs/{round_.id}/adapter")
     assert len(engines_of(workspace, round_)) == 1
@@ -69,7 +69,7 @@ def test_round_that_finished_with_nobody_watching_is_recorded(
     runner.kill()
     await_true(lambda: not is_running(engine) and not runner_is_alive(workspace), "the end of both")
     assert store.get(1).status is Status.RUNNING
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     await_status(store, 1, Status.FINISHED)
     assert len(engines_of(workspace, round_)) == 1
 
@@ -84,7 +84,7 @@ def test_round_is_interrupted_when_both_are_killed_and_can_be_resumed(
     runner.kill()
     engine.kill()
     await_true(lambda: not runner_is_alive(workspace), "the runner's end")
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     interrupted = await_status(store, 1, Status.INTERRUPTED)
     assert interrupted.message.startswith("the engine was gone at step ")
     cockpit.resume(1)
@@ -116,7 +116,7 @@ def test_wish_to_stop_outlives_the_runner(
         cockpit.stop(1)
     runner.kill()
     await_true(lambda: not runner_is_alive(workspace), "the runner's end")
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     assert await_status(store, 1, Status.STOPPED).message.startswith("stopped after step")
     assert not is_running(engine)
 

@@ -43,7 +43,7 @@ def test_round_that_another_machine_trains_in_this_directory_is_not_trained_twic
     shared: tuple[Cockpit, Path], nano_spec: Spec
 ) -> None:
     cockpit, _ = shared
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     assert cockpit.store.get(1).status is Status.RUNNING
     with pytest.raises(RoundError, match=r"round 1 is training on .* in this very directory"):
         cockpit.queue(nano_spec)

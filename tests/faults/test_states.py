@@ -141,7 +141,7 @@ def _play(workspace: Workspace, spec: Spec, state: str, victim: str, signum: sig
         scene.await_state()
         scene.strike(victim, signum)
         scene.open_gates()
-        scene.cockpit.wake_runner()
+        scene.cockpit.runner.wake()
         wanted = expected_statuses(state, victim, signum)
         for number, status in enumerate(wanted, 1):
             _check(scene, await_status(store, number, status))

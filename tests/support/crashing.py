@@ -19,7 +19,7 @@ from engine import api
 from engine.api import Cockpit
 from engine.files import atomic
 from engine.files.paths import Workspace
-from engine.runner import engine_process, liveness, queue
+from engine.runner import engine_process, liveness, queue, workspace_runner
 from engine.runner.queue import Runner
 from engine.spec.schema import decode_spec
 from engine.store import round_store, store_file
@@ -28,7 +28,7 @@ from tests.support.fake_runner import fake_engine_command
 from tests.support.processes import start_fake_runner
 
 TRACED = {
-    "queue": (api, round_store, store_file, atomic, queue, process),
+    "queue": (api, workspace_runner, round_store, store_file, atomic, queue, process),
     "runner": (engine_process, process, liveness, queue),
 }
 ENTRY = {"queue": "queue", "runner": "_start"}  # lines count from the first call of a function of this name

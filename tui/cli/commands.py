@@ -196,7 +196,7 @@ def _export_curves(cockpit: Cockpit, rounds: list[Round], options: argparse.Name
 
 def rebuild(cockpit: Cockpit, options: argparse.Namespace) -> int:
     count, aside = cockpit.rebuild()
-    cockpit.wake_runner()
+    cockpit.runner.wake()
     say(f"experiments.json holds {count} rounds" + (f"; the old file is {aside}" if aside else ""))
     return 0
 

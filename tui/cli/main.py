@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from engine.api import Cockpit, Start
+from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, ProcessError, StoreMissing, UsageError
 from engine.files.paths import Workspace, current_directory
 from engine.files.permissions import PRIVATE_UMASK, set_umask
 from engine.runner.launcher import start_runner
+from engine.runner.workspace_runner import Start
 from engine.system.user import name_user
 from tui.cli.parser import parse
 from tui.terminal.console import flush_output, open_outputs, say

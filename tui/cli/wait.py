@@ -47,7 +47,7 @@ def wait_for_end(cockpit: Cockpit, round_: Round) -> Round:
 def _follow(cockpit: Cockpit, round_: Round, progress: Progress, console: Console) -> Round:
     tail, run = EventTail(cockpit.workspace.run_dir(round_.id).events), RunSnapshot()
     task = progress.add_task("queued", total=round_.plan.total_steps)
-    signature, restarts = None, cockpit.runner_restarts()
+    signature, restarts = None, cockpit.runner.restarts()
     while True:
         if cockpit.store.signature() != signature:  # before the events, so that those of an ended round are complete
             signature = cockpit.store.signature()

@@ -72,7 +72,7 @@ def test_process_of_a_runner_that_still_starts_is_waited_for_by_other_front_ends
 
     Cockpit(workspace, start).queue(nano_spec)
     for _ in range(3):
-        Cockpit(workspace, start).wake_runner()
+        Cockpit(workspace, start).runner.wake()
     assert len(runners) == 1
     os.kill(runners[0]._process.pid, signal.SIGKILL)
 
@@ -141,18 +141,18 @@ def test_stopped_runner_is_named_until_it_goes_on(
     code = "import time; time.sleep(1000)"
     cockpit = Cockpit(workspace, lambda workspace: start_runner(workspace, [sys.executable, "-c", code]))
     cockpit.queue(nano_spec)
-    assert cockpit._runner is not None
-    process = psutil.Process(cockpit._runner._process.pid)
+    assert cockpit.runner._started is not None
+    process = psutil.Process(cockpit.runner._started._process.pid)
     process.suspend()
     await_true(lambda: process.status() == psutil.STATUS_STOPPED, "the stop")
     sentence = f"the runner (process {process.pid}) is stopped, and nothing is trained until it goes on"
     with pytest.raises(RunnerStopped, match=re.escape(sentence)):
-        cockpit.wake_runner()
+        cockpit.runner.wake()
     wake_runner(cockpit)
     assert f"loratui: {sentence}: `kill -CONT {process.pid}`\n" == capsys.readouterr().err
     say_if_idle(cockpit)
     assert sentence in capsys.readouterr().err
     assert [finding.value for finding in runner_finding(cockpit)] == [f"{sentence}: `kill -CONT {process.pid}`"]
     process.resume()
-    cockpit.wake_runner()
-    assert cockpit.stopped_runner() == ""
+    cockpit.runner.wake()
+    assert cockpit.runner.why_stopped() == ""

@@ -18,6 +18,7 @@ from textual.widgets import Static
 from engine.runs.chart_series import Metric, Numbers, Points, Series, XAxis, nearest, smooth, x_of_steps
 from tui.widgets.chart.contents import COLOURS, MARKS, SMOOTHING, ChartContents, ChartView
 from tui.widgets.chart.plot import CurvePlot, PlotData
+from tui.widgets.chart.texts import readings, title, why_empty
 
 __all__ = ["MARKS", "CurveChart", "Metric", "Series", "XAxis"]
 
@@ -146,9 +147,9 @@ class CurveChart(Widget, can_focus=True):
         note = self.query_one(".chart-empty", Static)
         note.display = empty
         if empty:
-            note.update(shown.why_empty())
+            note.update(why_empty(shown))
         x = self.view.cursor
-        self._say(shown.title(self._style) if x is None else shown.readings(curves, x, self._style))
+        self._say(title(shown, self._style) if x is None else readings(shown, curves, x, self._style))
         return picture
 
     def _smooth(self, number: int, points: Points, span: int) -> Numbers:

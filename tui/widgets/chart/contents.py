@@ -1,4 +1,4 @@
-"""The contents of a chart: the part of each curve that is in view, its colours and marks, and the text above it."""
+"""The contents of a chart: the part of each curve that is in view, with its colours and marks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from textual.content import Content
 
 from engine.runs.chart_series import (
     NOISY,
@@ -22,13 +21,10 @@ from engine.runs.chart_series import (
     bin_width,
     eval_loss_points,
     keep_extremes,
-    nearest,
     points_of,
     x_at,
     x_of_steps,
 )
-from engine.text.humanize import format_duration
-from tui.terminal.console import clean_line
 from tui.widgets.chart.axes import (
     FINE,
     Axis,
@@ -42,7 +38,7 @@ from tui.widgets.chart.axes import (
     write_power,
     write_time,
 )
-from tui.widgets.chart.plot import LOST, PlotData, PlotMarks, PlotPoints
+from tui.widgets.chart.plot import PlotData, PlotMarks, PlotPoints
 
 SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the run's steps
 LONGEST_SPAN = 10_000_000  # with a longer span the weights of single steps are lost in rounding
@@ -51,11 +47,6 @@ HELD_OUT_MARKS = "○△□◇▽◁▷" + string.ascii_uppercase
 COLOURS = 6
 MARK_CELLS = 16
 TINY_WINDOW = 1e-6  # half the width of a window that is a single point
-NAMED_STEPS = 3
-NEVER_RECORDED = {
-    Metric.EVAL_LOSS: "not evaluated yet",
-    Metric.MEMORY: "no GPU memory was recorded: only training on a GPU uses it",
-}
 
 NO_POINTS = Points(np.empty(0, np.int64), np.empty(0), np.empty(0))
 
@@ -113,10 +104,11 @@ class ChartContents:
         self.everything = 0.0, self._end()
         low, high = view.window or self.everything
         self.window = (low, high) if low < high else (low - TINY_WINDOW, high + TINY_WINDOW)
-        points = self._points_of_metric()
+        points = self.points_of_metric()
         self.points = [item.only(item.y > TINY) for item in points] if view.logarithmic else points
 
-    def _points_of_metric(self) -> list[Points]:
+    def points_of_metric(self) -> list[Points]:
+        """Return the points of each run, also those that a logarithmic scale cannot show."""
         pairs = zip(self.series, self._x, strict=True)
         return [points_of(item, x, self.view.metric, self.view.along) for item, x in pairs]
 
@@ -147,8 +139,6 @@ class ChartContents:
         if self.span < 2:
             return [SmoothedCurve(points, points.y) for points in self.points]
         return [SmoothedCurve(points, smoother(number, points)) for number, points in enumerate(self.points)]
-
-    # the picture
 
     def picture(self, curves: Sequence[SmoothedCurve], width: int, style: Styles) -> PlotData:
         """Return the data to draw on a plane that is `width` cells wide."""
@@ -225,73 +215,6 @@ class ChartContents:
         lost = self.points[number].lost
         return [float(x) for x in x_at(self.series[number].curve, self._x[number], lost, self.view.along)]
 
-    # the texts
-
-    def why_empty(self) -> str:
-        """Say why there is nothing to draw, and what to do about it."""
-        metric = self.view.metric
-        if metric is not Metric.EVAL_LOSS and not any(len(item.curve) for item in self.series):
-            return "no step yet"
-        if any(len(points.x) for points in self.points):
-            return "no values in this part: 0 shows everything"
-        if self.view.logarithmic and any(len(points.x) for points in self._points_of_metric()):
-            return "no value above 0, so no logarithmic scale: o goes back"
-        return NEVER_RECORDED.get(metric, f"no finite {metric.value}")
-
-    def title(self, style: Styles) -> Content:
-        """Return the metric, the legend of several runs, and the steps whose values are not finite."""
-        view = self.view
-        words = [view.metric.value + (" in GiB" if view.metric is Metric.MEMORY else "")]
-        words += ["log scale"] if view.logarithmic else []
-        words += [f"smoothed over {write_number(self.span, self.span)} steps"] if self.span > 1 else []
-        words += [f"by {view.along.value}"] if view.along is not XAxis.STEP else []
-        many = len(self.series) > 1
-        names = [self._name(number, style) for number in range(len(self.series))] if many else []
-        lost = [
-            Content.styled(f"{LOST} {mark_of(number) + ' ' if many else ''}{_tell_lost(points.lost)}", style("lost"))
-            for number, points in enumerate(self.points)
-            if points.lost
-        ]
-        lines = [[Content(" · ".join(words)), *names], lost]
-        return Content("\n").join(Content("  ").join(parts) for parts in lines if parts)
-
-    def readings(self, curves: Sequence[SmoothedCurve], x: float, style: Styles) -> Content:
-        """Return the values of all runs at `x`, each followed by the smoothed one in brackets."""
-        parts = [Content(self.view.metric.value)]
-        for number, (points, line) in enumerate(curves):
-            value = "–"
-            if len(points.x) and points.x[0] <= x <= points.x[-1]:
-                index = nearest(points.x, x)
-                value = self._write(float(points.y[index]))
-                value += f" ({self._write(float(line[index]))})" if line is not points.y else ""
-            parts.append(self._name(number, style) + f" {value}" if len(curves) > 1 else Content(value))
-        if len(x_along := self.longest.x):
-            index = nearest(x_along, x)
-            parts.append(Content(self._where(int(self.longest.steps[index]), float(x_along[index]))))
-        return Content("  ").join(parts)
-
-    def _name(self, number: int, style: Styles) -> Content:
-        label = clean_line(self.series[number].label)
-        return Content.assemble((mark_of(number), style(colour_of(number))), " ", Content(label))
-
-    def _where(self, step: int, x: float) -> str:
-        match self.view.along:
-            case XAxis.EPOCH:
-                return f"step {step:,} · epoch {x:,.2f}"
-            case XAxis.TIME:
-                return f"step {step:,} · {format_duration(x)}"
-        return f"step {step:,}"
-
-    def _write(self, value: float) -> str:
-        match self.view.metric:
-            case Metric.LEARNING_RATE:
-                return f"{value:.2e}"
-            case Metric.TOKENS_PER_SECOND:
-                return f"{value:,.0f}"
-            case Metric.MEMORY:
-                return f"{value:,.2f} GiB"
-        return f"{value:,.4f}"
-
 
 def colour_of(number: int) -> str:
     """Return the style of a run by its place among the runs."""
@@ -301,12 +224,6 @@ def colour_of(number: int) -> str:
 def mark_of(number: int) -> str:
     """Return the mark of a run by its place among the runs."""
     return MARKS[number % len(MARKS)]
-
-
-def _tell_lost(steps: Sequence[int]) -> str:
-    """Return a sentence such as `3 not finite: step 4, 5, 9`."""
-    named = ", ".join(f"{step:,}" for step in steps[:NAMED_STEPS])
-    return f"{len(steps):,} not finite: step {named}" + (" …" if len(steps) > NAMED_STEPS else "")
 
 
 def _x_axis(along: XAxis) -> Axis:

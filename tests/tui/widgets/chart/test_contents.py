@@ -13,6 +13,7 @@ from engine.runs.events import Evaluated, Step
 from engine.runs.snapshot import RunSnapshot
 from tests.support.steps import step
 from tui.widgets.chart.contents import SMOOTHING, ChartContents, ChartView
+from tui.widgets.chart.texts import readings, title, why_empty
 
 WIDTH = 60
 ANY = st.floats(allow_nan=True, allow_infinity=True)
@@ -67,7 +68,7 @@ def test_logs_of_any_numbers_have_a_picture(
             for item in (*picture.lines, *picture.marks):
                 assert np.isfinite(item.x).all() and np.isfinite(item.y).all()
                 assert ((item.x >= left) & (item.x <= right)).all()
-            assert shown.title(str).plain and shown.readings(curves, end / 2, str).plain and shown.why_empty()
+            assert title(shown, str).plain and readings(shown, curves, end / 2, str).plain and why_empty(shown)
 
 
 def test_line_ends_where_the_window_does() -> None:

@@ -119,7 +119,7 @@ def stage(directory: Path) -> Iterator[None]:
         patch("tui.app.has_shell_to_continue_it", lambda: True),
         patch("engine.preference.blind_test.new_seed", lambda: "0"),
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),
-        patch("tui.screens.chat.session.ChatClient", ScriptedTalk),
+        patch("tui.screens.chat.connection.ChatClient", ScriptedTalk),
         patch("time.time", lambda: NOW),
         patch.dict(
             os.environ,

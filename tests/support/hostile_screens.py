@@ -283,10 +283,10 @@ async def show_chat(app: CapturedApp, text: str) -> None:
     screen.show()
     await app.drawn()
     screen.silent["0008-a"] = f"silent={text}"
-    screen._trouble = f"trouble={text}"
+    screen.connection.trouble = f"trouble={text}"
     screen._waiting = ("0007-a",)
     screen.conversation = talk.with_message("and on")
-    screen.post_message(AnswerGrew(screen._session_id, "0007-a", f"growing={text}"))
+    screen.post_message(AnswerGrew(screen.connection._session_id, "0007-a", f"growing={text}"))
     screen.show()
 
 

@@ -15,19 +15,16 @@ from textual.content import Content
 from engine.api import Cockpit
 from engine.chat.conversation import BASE, Chat, ChatSettings
 from engine.chat.history import (
-    EXAMPLES,
     ChatFile,
-    append_example,
     check_name,
     default_name,
     find_conversations,
-    make_conversations_directory,
 )
 from engine.chat.participants import check_base, find_speakers
-from engine.errors import FileError, LoratuiError, StoreError
-from engine.files.paths import expanded
+from engine.errors import LoratuiError, StoreError
 from engine.spec.round import Round
 from tui.messages import ActionDone, ActionFailed, WriteRefused
+from tui.screens.chat.export import export_example
 from tui.screens.chat.session import ChatSessionScreen
 from tui.screens.chat.settings_dialog import ChatSettingsScreen
 from tui.screens.chat.speakers_line import summary_of
@@ -129,7 +126,7 @@ class ChatScreen(ChatSessionScreen):
 
     def action_leave(self) -> None:
         """Stop the answer; if there is none, leave the screen."""
-        if self.busy and self._loaded is not None and not self._stopping:
+        if self.busy and self.connection.loaded is not None and not self._stopping:
             self.action_stop_answer()
         else:
             self._leave()
@@ -207,10 +204,10 @@ class ChatScreen(ChatSessionScreen):
         self.conversation = self._saved = conversation
         self._file, self.silent = file, silent
         self.give_up_refused()
-        if same and self._loading:
+        if same and self.connection.is_loading:
             self.show()
-        elif same and self._loaded is not None:
-            self.silent = self._loaded.unusable | silent
+        elif same and self.connection.loaded is not None:
+            self.silent = self.connection.loaded.unusable | silent
             self.show()
         else:
             self.open_model()
@@ -256,41 +253,9 @@ class ChatScreen(ChatSessionScreen):
             return
         self._switch_to(conversation, file, silent)
 
-    @work(group="save", exclusive=True)
-    async def action_export_example(self) -> None:
-        if not self._allowed(self.cockpit.store.check_writable):
-            return
-        conversation = self.conversation
-        speakers = [one for one in conversation.speakers if conversation.example_of(one.key)]
-        if not speakers:
-            self.notify("there is no answer yet that could be an example", severity="warning", markup=False)
-            return
-        index: int | None = 0
-        if len(speakers) > 1:
-            options = [(speaker.called, speaker.name) for speaker in speakers]
-            index = await self.app.push_screen_wait(ChooseScreen("Whose answers are the example?", options))
-        if index is None:
-            return
-        default = f"{self.cockpit.workspace.conversations_dir.name}/{EXAMPLES}"
-        drafting = await self.begin_draft("file for examples")
-        file = await self.app.push_screen_wait(AskScreen("Append the example to", default, _check_file, drafting))
-        if file is not None:
-            await self._export(conversation, speakers[index].key, file)
-
-    async def _export(self, conversation: Chat, key: str, file: str) -> None:
-        workspace = self.cockpit.workspace
-        path = workspace.root / expanded(Path(file))
-        try:
-            if path.parent == workspace.conversations_dir:
-                await asyncio.to_thread(make_conversations_directory, workspace)
-            await asyncio.to_thread(append_example, path, conversation, key)
-        except LoratuiError as error:
-            self.post_message(ActionFailed(error))
-            return
-        answers = [exchange.answers[key] for exchange in conversation.exchanges if key in exchange.answers]
-        cut = any(answer.ending != "complete" for answer in answers)
-        warning = "; one of its answers was cut short" if cut else ""
-        self.post_message(ActionDone(f"{conversation.speaker(key).called}'s answers are an example in {path}{warning}"))
+    def action_export_example(self) -> None:
+        if self._allowed(self.cockpit.store.check_writable):
+            export_example(self, self.conversation)
 
     def action_copy_answers(self) -> None:
         answers = {key: answer.text for key, answer in self.conversation.exchanges[-1].answers.items() if answer.text}
@@ -301,8 +266,3 @@ class ChatScreen(ChatSessionScreen):
         else:
             named = [f"{self.conversation.called(key)}:\n{text}" for key, text in answers.items()]
             self.copy("the last answers", "\n\n".join(named))
-
-
-def _check_file(file: str) -> None:
-    if not file or "\0" in file:
-        raise FileError("give the name of a file, such as conversations/examples.jsonl")

@@ -5,30 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
-from textual.worker import get_current_worker
 
 from engine.api import Cockpit
-from engine.chat.client import ChatClient
 from engine.chat.conversation import Chat, ChatAnswer
 from engine.chat.participants import load_request_of
-from engine.chat.protocol import AnswerRequest, Loaded, LoadRequest
 from engine.errors import LoratuiError
 from engine.files.drafts import Drafting
 from engine.spec.round import Round
 from tui.messages import AnswerEnded, AnswerGrew, ChatOpened
+from tui.screens.chat.connection import ChatConnection
 from tui.screens.chat.input import ChatInput
 from tui.screens.chat.speakers_line import speakers_line
 from tui.screens.chat.transcript import Transcript
-from tui.screens.chat.worker import put_questions
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean_line
 from tui.widgets.key_footer import KeyFooter
@@ -86,11 +82,7 @@ class ChatSessionScreen(WorkspaceScreen):
         self.conversation = conversation
         self.silent: dict[str, str] = {}
         self._rounds = rounds
-        self._client: ChatClient | None = None
-        self._session_id = 0
-        self._loading = False
-        self._loaded: Loaded | None = None
-        self._trouble = ""
+        self.connection = ChatConnection(self)
         self._waiting: tuple[str, ...] = ()  # keys of those who have still to answer; the first one answers now
         self._growing: dict[str, str] = {}
         self._stopping = False
@@ -123,7 +115,7 @@ class ChatSessionScreen(WorkspaceScreen):
             self._drafting.keep({"message": self.message.text} if self.message.value.strip() else {})
 
     def on_unmount(self) -> None:
-        self.close_model()
+        self.connection.close()
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         """Keep the rounds as they are now for the next saved chat that is opened."""
@@ -141,43 +133,17 @@ class ChatSessionScreen(WorkspaceScreen):
 
     def open_model(self) -> None:
         """Start a process that loads the base model and the adapters; end the one before."""
-        self.close_model()
-        self._loading, self._trouble = True, ""
-        self._open(self._session_id, load_request_of(self.cockpit.workspace, self.conversation, tuple(self.silent)))
+        self.connection.open(load_request_of(self.cockpit.workspace, self.conversation, tuple(self.silent)))
         self.show()
-
-    def close_model(self) -> None:
-        """End the process and ignore what it still sends."""
-        self._session_id += 1
-        client, self._client, self._loaded, self._loading = self._client, None, None, False
-        if client is not None:
-            Thread(target=client.close, name="close chat").start()  # a big model takes a while to end
-
-    @work(thread=True, group="chat")
-    def _open(self, session_id: int, request: LoadRequest) -> None:
-        outcome: Loaded | LoratuiError
-        try:
-            client = ChatClient(request, self.cockpit.workspace.root)
-            if get_current_worker().is_cancelled or session_id != self._session_id:  # nobody waits for it any more
-                client.close()
-                return
-            self._client = client
-            outcome = client.loaded()
-        except LoratuiError as error:
-            outcome = error
-        self.post_message(ChatOpened(session_id, outcome))
 
     @on(ChatOpened)
     def _take_loaded(self, event: ChatOpened) -> None:
-        if event.session_id != self._session_id:
+        if not self.connection.sent(event):
             return
-        self._loading = False
+        self.connection.take(event.outcome)
         if isinstance(event.outcome, LoratuiError):
-            self.close_model()
-            self._trouble = event.outcome.message
-            self._refuse(dict.fromkeys(self._waiting, self._trouble))
+            self._refuse(dict.fromkeys(self._waiting, event.outcome.message))
         else:
-            self._loaded = event.outcome
             self.silent |= event.outcome.unusable
             self._refuse({key: self.silent[key] for key in self._waiting if key in self.silent})
             if self._waiting:
@@ -195,7 +161,7 @@ class ChatSessionScreen(WorkspaceScreen):
         if self.busy:
             self.notify("an answer is still running: press ctrl+x to stop it", markup=False)
         elif not text.strip():
-            if not self._loading and self._loaded is None:
+            if not self.connection.is_loading and self.connection.loaded is None:
                 self.open_model()
         elif not (keys := self._able_to_answer()):
             self.notify(clean_line(next(iter(self.silent.values()))), severity="warning", markup=False)
@@ -210,38 +176,31 @@ class ChatSessionScreen(WorkspaceScreen):
         self.conversation = self.conversation.with_message(text)
         self._waiting, self._growing, self._stopping = tuple(keys), {}, False
         self.query_one(Transcript).to_end()
-        if self._loaded is not None:
+        if self.connection.loaded is not None:
             self._put_questions()
-        elif not self._loading:
+        elif not self.connection.is_loading:
             self.open_model()
         self.changed()
         self.show()
 
     def _put_questions(self) -> None:
         message = self.conversation.exchanges[-1].message
-        if self._client is not None:
-            questions = {key: self.conversation.request(key, message) for key in self._waiting}
-            self._ask(self._client, questions, self._session_id)
-
-    @work(thread=True, group="chat")
-    def _ask(self, client: ChatClient, questions: Mapping[str, AnswerRequest], session_id: int) -> None:
-        put_questions(client, questions, self.post_message, session_id)
+        self.connection.ask({key: self.conversation.request(key, message) for key in self._waiting})
 
     @on(AnswerGrew)
     def _grow(self, event: AnswerGrew) -> None:
-        if event.session_id == self._session_id and event.key in self._waiting:
+        if self.connection.sent(event) and event.key in self._waiting:
             self._growing[event.key] = event.text
             self._show_transcript()
 
     @on(AnswerEnded)
     def _take_answer(self, event: AnswerEnded) -> None:
-        if event.session_id != self._session_id or event.key not in self._waiting:
+        if not self.connection.sent(event) or event.key not in self._waiting:
             return
         self._stopping = False
         self._end_answer(event.key, event.answer)
         if event.died and not self._waiting:
-            self._trouble = event.answer.refusal
-            self.close_model()
+            self.connection.give_up(event.answer.refusal)
         self.show()
 
     def _end_answer(self, key: str, answer: ChatAnswer) -> None:
@@ -256,7 +215,7 @@ class ChatSessionScreen(WorkspaceScreen):
         for key in self._waiting:
             text = self._growing.get(key, "")
             self._end_answer(key, ChatAnswer(text, ending="stopped" if text else "complete", refusal=LEFT_EARLY))
-        self.close_model()
+        self.connection.close()
 
     def changed(self) -> None:
         """Take note that the conversation has changed; for a screen that saves it."""
@@ -273,14 +232,14 @@ class ChatSessionScreen(WorkspaceScreen):
         self.refresh_bindings()
 
     def _show_transcript(self) -> None:
-        positions = self._loaded.positions if self._loaded is not None else None
+        positions = self.connection.loaded.positions if self.connection.loaded is not None else None
         self.query_one(Transcript).show(self.conversation, positions, self._waiting, self._growing)
 
     def _title(self) -> Content:
         path = self.conversation.model.path
         parts = [Path(path).name if path.startswith("/") else path, *self.title_parts()]
-        if self._loaded is not None:
-            parts.insert(1, f"{self._loaded.dtype} on {self._loaded.device}")
+        if self.connection.loaded is not None:
+            parts.insert(1, f"{self.connection.loaded.dtype} on {self.connection.loaded.device}")
         return Content.assemble(("Chat", "bold"), f"   {clean_line(' · '.join(parts))}")
 
     def title_parts(self) -> list[str]:
@@ -291,9 +250,11 @@ class ChatSessionScreen(WorkspaceScreen):
         self.show()
 
     def _status(self) -> Content:
-        if self._trouble:
-            return Content.styled(f"✗ no model, enter tries again: {clean_line(self._trouble)}", "bold $text-error")
-        if self._loading:
+        if self.connection.trouble:
+            return Content.styled(
+                f"✗ no model, enter tries again: {clean_line(self.connection.trouble)}", "bold $text-error"
+            )
+        if self.connection.is_loading:
             then = ", then it answers" if self.busy else ""
             return Content.styled(
                 f"loading the base model {clean_line(self.conversation.model.path)} ...{then}", "$text-warning"
@@ -316,14 +277,13 @@ class ChatSessionScreen(WorkspaceScreen):
         return super().check_action(action, parameters)
 
     def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
-        if action == "stop_answer" and not (self.busy and self._loaded is not None):
+        if action == "stop_answer" and not (self.busy and self.connection.loaded is not None):
             return "no answer is running"
         return super().why_not(action, parameters)
 
     def action_stop_answer(self) -> None:
-        if self._client is not None:
+        if self.connection.stop_answer():
             self._stopping = True
-            self._client.stop()
             self.show()
 
     def action_scroll(self, how: str) -> None:

@@ -90,7 +90,7 @@ class DirectedChat:
 @pytest.fixture
 def director(monkeypatch: pytest.MonkeyPatch) -> Iterator[Director]:
     director = Director()
-    monkeypatch.setattr("tui.screens.chat.session.ChatClient", director.start)
+    monkeypatch.setattr("tui.screens.chat.connection.ChatClient", director.start)
     yield director
     await_true(lambda: director.open_now == 0, "the end of each process, with its screen")
 

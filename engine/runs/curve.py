@@ -10,24 +10,10 @@ from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
-from msgspec import Struct
 
 from engine.runs.events import Step, decode_event
 
-
-class _Point(Struct, frozen=True, gc=False, tag_field="event", tag="step"):
-    """The fields of a step event that a curve keeps."""
-
-    step: int
-    loss: float | None
-    learning_rate: float
-    grad_norm: float | None
-    tokens: float
-    seconds: float
-    memory_bytes: float | None = None
-
-
-_points = msgspec.json.Decoder(_Point)
+_steps = msgspec.json.Decoder(Step)
 ROW_BYTES = 8 + 6 * 4  # of a step in `Curve.packed`
 
 
@@ -110,13 +96,13 @@ STEP_START = b'{"event":"step",'
 def read_steps(lines: bytes) -> Steps | None:
     """Read whole lines that are one step event each; return None if any of them is something else.
 
-    Only the fields of a curve are decoded, all lines at once: a quarter of the time of decoding events one by one.
+    They are decoded, and put into the curve, all at once: in less than a third of the time that one by one takes.
     """
     last = decode_event(lines[lines.rfind(b"\n", 0, len(lines) - 1) + 1 :])
     if not isinstance(last, Step):
         return None
     try:
-        curve = _curve_of(_points.decode_lines(lines), last)
+        curve = _curve_of(_steps.decode_lines(lines), last)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return None
     if lines.count(STEP_START) != len(curve):  # msgspec takes an object without a tag for a step
@@ -141,7 +127,7 @@ def _epochs_per_step(last: Step) -> float:
     return last.epoch / last.step if last.step else 0.0
 
 
-def _curve_of(points: Sequence[_Point | Step], last: Step) -> Curve:
+def _curve_of(points: Sequence[Step], last: Step) -> Curve:
     """Build a curve column by column, each at once: half of the time for a million steps is spent here."""
     curve = Curve()
     curve.steps.fromlist([point.step for point in points])

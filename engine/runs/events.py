@@ -102,7 +102,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
     command: str = ""
 
 
-class Step(Event, frozen=True, kw_only=True, omit_defaults=True):
+class Step(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One optimizer step.
 
     Attributes:

@@ -284,6 +284,7 @@ def test_run_that_is_followed_is_what_its_log_says(tmp_path_factory: Any, pieces
 
 @given(st.lists(PIECES, min_size=1, max_size=8), DAMAGES, st.lists(PIECES, max_size=4))
 @example([("steps", 1)] * 3 + [("steps", 5)], [("events.jsonl", "flip", 0.75)], [("steps", 3), ("other", 1)])  # a tag
+@example([("steps", 1)] * 3 + [("steps", 13)], [("events.jsonl", "flip", 0.75)], [("steps", 11), ("odd", 3)])  # a time
 def test_damage_to_either_file_leaves_what_the_log_says(
     tmp_path_factory: Any,
     pieces: list[tuple[str, int]],

@@ -20,7 +20,7 @@ from engine.dataset.data_files import files_of, has_parts
 from engine.dataset.formats import detect, read_record, roles_of
 from engine.dataset.readers import file_version, local_data_path, local_path, read_records
 from engine.dataset.rows import Conversation, DetectedFormat, PlainText, Row, RowCount, RowProblem, Rows, Unusable
-from engine.dataset.templates import as_conversation, needs_chat_template, refusal
+from engine.dataset.templates import as_conversation, chat_parts, refusal
 from engine.errors import DatasetError, SpecError, reason_of
 from engine.spec.data import DataFormat, DataSpec
 
@@ -82,7 +82,7 @@ def usable_rows(records: Iterable[Any], data: DataSpec, source: str) -> Rows:
         else:
             usable.append(row)
     _check_numbers(detected, len(usable), len(problems), problems[0] if problems else None, data, source)
-    if notes.as_conversations:
+    if notes.chat_parts:
         usable = [as_conversation(row) for row in usable]
     return Rows(notes.added_to(detected), tuple(usable), tuple(problems))
 
@@ -138,7 +138,7 @@ def _count_rows(
             longest_text = max(longest_text, _bytes_of_text(row))
     _check_numbers(detected, usable, passed_over, problem, data, str(path))
     assert first is not None
-    if notes.as_conversations:
+    if notes.chat_parts:
         first = as_conversation(first)
     return RowCount(notes.added_to(detected), usable, passed_over, first, problem, longest_text)
 
@@ -154,21 +154,21 @@ def _bytes_of_text(row: Row) -> int:
 class _Notes:
     """Facts about the usable rows, noted as they are read.
 
-    `unused` and `as_conversations` are as in `DetectedFormat`; `used` are the columns that are used, by the names that
+    `unused` and `chat_parts` are as in `DetectedFormat`; `used` are the columns that are used, by the names that
     `name_of` turns into those of the data.
     """
 
     name_of: Callable[[str], str]
     used: set[str] = field(default_factory=set)
     unused: set[str] = field(default_factory=set)
-    as_conversations: bool = False
+    chat_parts: set[str] = field(default_factory=set)
 
     def added_to(self, detected: DetectedFormat) -> DetectedFormat:
         return DetectedFormat(
             detected.name,
             tuple(map(self.name_of, detected.columns)),
             tuple(sorted(self.unused)),
-            self.as_conversations,
+            tuple(sorted(self.chat_parts)),
             {role: self.name_of(column) for role, column in roles_of(detected, self.used).items()},
         )
 
@@ -200,7 +200,8 @@ def _sort(
             return RowProblem(number, reason)
         notes.unused |= hidden | set(map(notes.name_of, unused_here))
         notes.used |= used_here
-        notes.as_conversations |= data.prompt_template == "auto" and needs_chat_template(row)
+        if data.prompt_template == "auto":
+            notes.chat_parts.update(chat_parts(row))
         return row
 
     return detected, (sort(number, record) for number, record in enumerate(chain(head, first_records), 1))

@@ -95,14 +95,14 @@ class DetectedFormat(Struct, frozen=True):
         columns: the columns by which it was recognized.
         roles: the columns that are used, by their roles.
         unused: the columns, and keys of messages, that hold something in a row that is trained on without it.
-        as_conversations: whether all rows are read as conversations under `data.prompt_template` `auto`, as some have
-            what only a chat template can write.
+        chat_parts: what some rows have that only a chat template can write. With any, all rows are read as
+            conversations.
     """
 
     name: str = field(name="format")  # as `loratui preview --json` prints it
     columns: tuple[str, ...]
     unused: tuple[str, ...] = ()
-    as_conversations: bool = False
+    chat_parts: tuple[str, ...] = ()
     roles: dict[str, str] = {}
 
     def __str__(self) -> str:
@@ -112,11 +112,7 @@ class DetectedFormat(Struct, frozen=True):
 
     def remarks(self) -> list[str]:
         """Return a clause each on how all rows are read, and on the columns that are not used."""
-        chat = (
-            "read as conversations, for their system messages, history, tools or reasoning"
-            if self.as_conversations
-            else ""
-        )
+        chat = f"read as conversations, as some have {' and '.join(self.chat_parts)}" if self.chat_parts else ""
         unused = f"not used: {column_list(self.unused)}" if self.unused else ""
         return [remark for remark in (chat, unused) if remark]
 

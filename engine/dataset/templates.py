@@ -31,11 +31,14 @@ def template_of(data_format: str, template: str) -> str:
     return BY_FORMAT.get(data_format, "auto") if template == "auto" else template
 
 
-def needs_chat_template(row: Row) -> bool:
-    """Return whether a row of texts has parts that only a chat template can write."""
-    return isinstance(row, AlpacaRow | PromptCompletion) and bool(
+def chat_parts(row: Row) -> tuple[str, ...]:
+    """Return the names of what a row of texts has that only a chat template can write."""
+    if not isinstance(row, AlpacaRow | PromptCompletion) or not (
         row.system or row.history or row.tools or row.reasoning
-    )
+    ):
+        return ()
+    parts = {"a history": row.history, "a system message": row.system, "tools": row.tools, "reasoning": row.reasoning}
+    return tuple(name for name, value in parts.items() if value)
 
 
 def refusal(row: Row, template: str) -> str | None:
@@ -46,10 +49,10 @@ def refusal(row: Row, template: str) -> str | None:
             return "it is a conversation, which only the chat template renders: set data.prompt_template to auto"
         case PlainText() if template != "auto":
             return "it is text, which has no prompt: set data.prompt_template to auto"
-        case AlpacaRow() | PromptCompletion() if needs_chat_template(row) and template not in ("auto", "chat_template"):
-            parts = {"a history": row.history, "a system message": row.system, "tools": row.tools, "reasoning": True}
-            part = next(name for name, value in parts.items() if value)
-            return f"it has {part}, which only the chat template renders: set data.prompt_template to auto"
+        case AlpacaRow() | PromptCompletion() if template not in ("auto", "chat_template") and (
+            parts := chat_parts(row)
+        ):
+            return f"it has {parts[0]}, which only the chat template renders: set data.prompt_template to auto"
         case AlpacaRow() | PromptCompletion() if (
             own and row.input.strip() and "{input}" not in template and "{prompt}" not in template
         ):

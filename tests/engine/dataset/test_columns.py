@@ -50,7 +50,9 @@ def test_one_row_with_a_system_message_makes_all_rows_conversations() -> None:
     records = [plain, plain | {"system": "be brief"}]
     detected, rows = read(*records)
     assert rows == (CHAT, Conversation((SYSTEM, ASKED, ANSWERED)))
-    assert detected.remarks() == ["read as conversations, for their system messages, history, tools or reasoning"]
+    assert detected.remarks() == ["read as conversations, as some have a system message"]
+    more = plain | {"reasoning": "so", "history": [["1", "one"]]}
+    assert read(plain, more)[0].remarks() == ["read as conversations, as some have a history and reasoning"]
     assert read(plain, plain)[0].remarks() == []
     assert read(*records, prompt_template="chat_template")[1] == (
         AlpacaRow("hi", "ho"),

@@ -74,7 +74,7 @@ def test_rows_with_a_system_message_train_as_conversations(tmp_path: Path, capsy
     assert isinstance(events[-1], Finished)
     prepared = next(event for event in events if isinstance(event, Prepared))
     assert (prepared.train_samples, prepared.data_format) == (COUNT - 2, "messages")
-    remarks = "read as conversations, for their system messages, history, tools or reasoning; not used: id\n"
+    remarks = "read as conversations, as some have a system message; not used: id\n"
     assert (
         f"data: alpaca rows (instruction, output, system: system_prompt), {COUNT} usable; {remarks}"
         in capsys.readouterr().out

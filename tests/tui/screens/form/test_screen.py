@@ -160,7 +160,7 @@ async def test_what_follows_from_the_spec_is_told_live(
         rows.write_text('{"question": "a", "answer": "b", "system": "c", "source\\u001b": "d"}\n' * 3)
         await enter(pilot, "data.path", str(rows))
         columns = "prompt: question, completion: answer, system"
-        facts = f"prompt-completion rows ({columns}): 3 · read as conversations, for their system messages"
+        facts = f"prompt-completion rows ({columns}): 3 · read as conversations, as some have a system message"
         await until(pilot, lambda: facts in shown(pilot, "#plan"), "the other rows")
         assert "not used: source␛" in shown(pilot, "#plan")
 

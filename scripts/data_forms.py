@@ -43,6 +43,18 @@ ROWS: Mapping[str, dict[str, Any]] = {
     "reasoning": {"messages": [USER, ANSWER | {"reasoning_content": "A greeting."}]},
     "ShareGPT": {"id": "1", "conversations": [HUMAN, GPT]},
     "ShareGPT, with a system column": {"system": "Be brief.", "conversations": [HUMAN, GPT]},
+    "Firefly, ms-swift, XTuner": {"conversation": [{"human": "Hi", "assistant": "Hello"}]},
+    "LLaMA-Factory, in parts": {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "value": "Hi"}], "loss_weight": 0.0},
+            {
+                "role": "assistant",
+                "content": [{"type": "reasoning", "value": "A greeting."}, {"type": "text", "value": "Hello"}],
+                "loss_weight": 1.0,
+            },
+        ]
+    },
+    "keivalya/MedQuad-MedicalQnADataset": {"qtype": "sum", "Question": "1 + 2?", "Answer": "3"},
     "TRL, conversational": {"prompt": [USER], "completion": [ANSWER]},
     "roneneldan/TinyStories": {"text": "Once upon a time"},
     "trl-lib/kto-mix-14k": {"prompt": [USER], "completion": [ANSWER], "label": False},

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.dataset.columns import INPUT, PREFERENCES, REASONING, SYSTEM, TOOLS, is_empty, unpacked
+from engine.dataset.columns import (
+    INPUT,
+    MEDIA,
+    PREFERENCES,
+    REASONING,
+    SYSTEM,
+    TOOLS,
+    VERDICTS,
+    is_empty,
+    unpacked,
+)
 from engine.dataset.formats import FORMATS
 from engine.dataset.messages import CONTENTS, SPEAKERS
 from engine.dataset.rows import column_list
@@ -16,7 +26,13 @@ IN_MESSAGES = "messages."
 # The names that a column of each role may have, the first of them the role's own.
 OPTIONAL = {"input": INPUT, "system": SYSTEM, "reasoning": REASONING, "tools": TOOLS}
 OF_MESSAGES = {"role": SPEAKERS, "content": CONTENTS}
+ANSWERS = ("completion", "output", "messages")
 REQUIRED = {names[0] for form in FORMATS.values() for names in form.columns}
+
+KNOWN = frozenset(
+    (*(name for form in FORMATS.values() for names in form.columns for name in names),
+     *INPUT, *SYSTEM, *REASONING, *TOOLS, *MEDIA, *PREFERENCES, *VERDICTS, "history")
+)  # fmt: skip
 
 
 def read_columns(data: DataSpec) -> dict[str, str]:
@@ -46,14 +62,16 @@ def formats_of(data: DataSpec) -> tuple[str, ...]:
 
 
 class ColumnMap:
-    """Gives each column of `data.columns` the name of its role, by which readers know it."""
+    """Gives columns the names by which readers know them: those of `data.columns` that of their role, `Question` that
+    of `question`.
+    """
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         self._of_messages = {
             role.removeprefix(IN_MESSAGES): column for role, column in columns.items() if role.startswith(IN_MESSAGES)
         }
         self._of_records = {role: column for role, column in columns.items() if not role.startswith(IN_MESSAGES)}
-        self._columns = columns
+        self._columns = dict(columns)
 
     def name_of(self, column: str) -> str:
         """Return the name in the data of a column that a reader calls `column`."""
@@ -64,7 +82,7 @@ class ColumnMap:
         if not self._columns or not isinstance(record, dict):
             return record
         renamed = _renamed(record, self._of_records, OPTIONAL, unused)
-        if any(column in PREFERENCES for column in self._of_records.values()):
+        if any(role in self._of_records for role in ANSWERS):
             for name in PREFERENCES:  # the person has chosen which of the answers is learned
                 if not is_empty(renamed.pop(name, None)):
                     unused.add(name)
@@ -78,9 +96,25 @@ class ColumnMap:
             unused |= {f"{IN_MESSAGES}{name}" for name in hidden}
         return renamed
 
-    def check(self, records: list[Any], source: str) -> None:
-        """Raise DatasetError for a column that none of the first records has."""
+    def look_at(self, records: list[Any], source: str) -> None:
+        """Learn the spelling of the columns from the first records.
+
+        Raises:
+            DatasetError: none of them has a column of `data.columns`.
+        """
         objects = [record for record in records if isinstance(record, dict)]
+        self._check(objects, source)
+        present = dict.fromkeys(name for record in objects for name in record)
+        spelled = {
+            name.strip().lower(): name
+            for name in reversed(present)
+            if isinstance(name, str) and name not in self._of_records.values()
+        }
+        known = {name: column for name, column in spelled.items() if name in KNOWN and name not in present}
+        self._of_records = known | self._of_records
+        self._columns = known | self._columns
+
+    def _check(self, objects: list[dict[str, Any]], source: str) -> None:
         for role, column in self._of_records.items():
             if objects and not any(column in record for record in objects):
                 raise DatasetError(

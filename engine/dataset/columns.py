@@ -16,7 +16,11 @@ INPUT = ("input", "context")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 TOOLS = ("tools", "functions")
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-PREFERENCES = ("chosen", "rejected", "chosen_response", "rejected_response", "rejected_messages")
+TURN_COLUMNS = ("messages", "conversations", "conversation")
+COMPLETION = ("completion", "response", "answer", "output", "summary", "target")
+PREFERENCES = (
+    "chosen", "rejected", "chosen_response", "rejected_response", "chosen_messages", "rejected_messages",
+)  # fmt: skip
 VERDICTS = ("label", "kto_tag")  # true or false in KTO's preference data
 SHOWN_LETTERS = 40
 
@@ -38,6 +42,10 @@ class Columns:
     def peek(self, name: str) -> Any:
         """Return the value under a name, a list in JSON decoded, without marking it as used."""
         return unpacked(self._record.get(name))
+
+    def raw(self, name: str) -> Any:
+        """Return the value under a name as it is written, without marking it as used."""
+        return self._record.get(name)
 
     def value(self, *names: str) -> Any:
         """Return the value under the first of the names that has one, a list in JSON decoded; None without one."""
@@ -64,7 +72,7 @@ class Columns:
 
     def unused(self) -> list[str]:
         """Return the names of the columns that have a value and were not used."""
-        names = [name for name in self._record if name not in self._used and not is_empty(self._record[name])]
+        names = [name for name in self._record if name not in self._used and not is_empty(self.peek(name))]
         return [str(name).encode(errors="backslashreplace").decode() for name in names]
 
 
@@ -120,11 +128,12 @@ def refuse_other_meanings(record: dict[str, Any], *, answers: bool) -> None:
 
     `answers` says whether the record is read as an answer to a prompt.
     """
-    filled = {name for name in (*MEDIA, *PREFERENCES) if not is_empty(record.get(name))}
+    filled = {name for name in (*MEDIA, *PREFERENCES) if not is_empty(unpacked(record.get(name)))}
     if preferences := [name for name in PREFERENCES if name in filled]:
         raise Unusable(
             f"it has {' and '.join(preferences)}, so it is preference data, which is not supported: to learn "
-            f"one of its answers, name it in data.columns, such as completion={preferences[0]}, or remove the others"
+            f"one of its answers, name it in data.columns, such as {_answer_to_name(record, preferences)}, or remove "
+            f"the others"
         )
     if media := next((name for name in MEDIA if name in filled), None):
         raise Unusable(
@@ -137,6 +146,22 @@ def refuse_other_meanings(record: dict[str, Any], *, answers: bool) -> None:
                 f"its {name} is {str(verdict).strip().lower()}, so it is preference data, which is not supported: keep "
                 f"only the rows to be learned, and remove the column {name}"
             )
+
+
+def _answer_to_name(record: dict[str, Any], preferences: list[str]) -> str:
+    """Return the pairs for `data.columns` by which the better answer of preference data is learned."""
+    better = next((name for name in (*preferences, *TURN_COLUMNS, *COMPLETION) if _is_better(record, name)), "chosen")
+    if better in TURN_COLUMNS:
+        return f"messages={better}"
+    value = unpacked(record.get(better))
+    if isinstance(value, list) and len(value) > 1:
+        return f"messages={better}"
+    turns = next((name for name in TURN_COLUMNS if not is_empty(record.get(name))), None)
+    return f"completion={better}" if turns is None else f"prompt={turns}, completion={better}"
+
+
+def _is_better(record: dict[str, Any], name: str) -> bool:
+    return not name.startswith("rejected") and not is_empty(record.get(name))
 
 
 def short(value: object) -> str:

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.dataset.columns import (
+    COMPLETION,
     INPUT,
     REASONING,
     SYSTEM,
     TOOLS,
+    TURN_COLUMNS,
     Columns,
     is_empty,
     refuse_other_meanings,
@@ -23,7 +25,7 @@ from engine.dataset.columns import (
     text_of,
     unpacked,
 )
-from engine.dataset.messages import read_turns
+from engine.dataset.messages import pair_of, read_turns
 from engine.dataset.rows import (
     AlpacaRow,
     Conversation,
@@ -39,7 +41,6 @@ from engine.dataset.tools import read_tools
 from engine.errors import DatasetError
 
 Record = dict[str, Any]
-TURN_COLUMNS = ("messages", "conversations", "conversation")
 
 
 class RowFormat(NamedTuple):
@@ -61,9 +62,13 @@ def read_alpaca(record: Columns, columns: Sequence[str], unused: set[str]) -> Ro
 
 
 def read_prompt_completion(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
-    """Read prompt and completion: as in TRL two texts, or two lists of messages, the second supervised."""
+    """Read prompt and completion: as in TRL two texts, or two lists of messages, the second supervised.
+
+    After a list, the completion may also be one message, as in LLaMA-Factory, or its text.
+    """
     prompt, completion = (record.peek(name) for name in columns)
-    if isinstance(prompt, list) and isinstance(completion, list):
+    if _is_messages(prompt) and not is_empty(completion):
+        completion = completion if _is_messages(completion) else [_answer(record.raw(columns[1]))]
         for name in columns:
             record.first(name)
         turns = read_turns([*prompt, *completion], unused)
@@ -71,6 +76,14 @@ def read_prompt_completion(record: Columns, columns: Sequence[str], unused: set[
         return _conversation([*unsupervised, *turns[len(prompt) :]], record)
     prompt, completion = record.text(columns[0]), record.required_text(columns[1])
     return PromptCompletion(prompt, completion, *_other_parts(record))
+
+
+def _is_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _answer(value: Any) -> Any:
+    return value if isinstance(value, dict) else {"role": "assistant", "content": value}
 
 
 def read_text(record: Columns, columns: Sequence[str], unused: set[str]) -> Row:
@@ -128,7 +141,7 @@ FORMATS = {
     "prompt-completion": RowFormat(
         (
             ("prompt", "question", "query", "instruction", "input", "content"),
-            ("completion", "response", "answer", "output", "summary", "target"),
+            COMPLETION,
         ),
         read_prompt_completion,
     ),
@@ -207,7 +220,10 @@ def _fit(form: RowFormat, record: Any, data_format: str) -> tuple[str, ...]:
         return columns
     messages = unpacked(record[columns[0]])
     first = messages[0] if isinstance(messages, list) and messages else None
-    return columns if isinstance(first, dict) and form.speaker in first else ()
+    fits = isinstance(first, dict) and (
+        form.speaker in first or (form.speaker == "from" and pair_of(first) is not None)
+    )
+    return columns if fits else ()
 
 
 def _no_format(record: Any, data_format: str, source: str) -> str:
@@ -224,4 +240,7 @@ def _no_format(record: Any, data_format: str, source: str) -> str:
     if data_format != "auto":
         return f"data.format is {data_format} ({required[data_format]}), but {row}: set data.format to auto"
     formats = "; ".join(f"{name}: {names}" for name, names in required.items())
-    return f"{row}: rename them to those of a known format ({formats}), or name their roles in data.columns"
+    return (
+        f"{row}: rename them to those of a known format ({formats}), or name their roles in data.columns, such as "
+        f"prompt=COLUMN, completion=COLUMN"
+    )

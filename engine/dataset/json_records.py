@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +38,7 @@ def read_json(file: Path, stream: IO[bytes]) -> Iterator[Any]:
     lines = _lines(file, _in_utf8(file, stream))
     number, first = next(lines, (0, b""))
     if first.lstrip()[:1] == b"[":
-        yield from _read_array(file, first + b"".join(line for _, line in lines))
+        yield from _read_array(file, number, first + b"".join(line for _, line in lines))
         return
     if not first:
         return
@@ -104,8 +104,17 @@ def _decode_line(file: Path, number: int, line: bytes) -> Any:
         raise DatasetError(f"{file}, line {number}, is not JSON: {error}") from error
 
 
-def _read_array(file: Path, data: bytes) -> Iterator[Any]:
-    """Decode element by element: decoding all at once would block every other thread until it is done."""
+def _read_array(file: Path, first_line: int, data: bytes) -> Iterator[Any]:
+    """Decode element by element: decoding all at once would block every other thread until it is done.
+
+    With an array on each line, each is a record.
+    """
+    first, _, rest = data.partition(b"\n")
+    if rest.lstrip()[:1] == b"[" and _is_json(first):
+        for number, line in enumerate(data.splitlines(), first_line):
+            if line.strip():
+                yield _decode_line(file, number, line)
+        return
     try:
         try:
             elements = msgspec.json.decode(data, type=list[msgspec.Raw])
@@ -116,6 +125,14 @@ def _read_array(file: Path, data: bytes) -> Iterator[Any]:
             yield _decode(element)
     except DECODE_ERRORS as error:
         raise DatasetError(f"{file} is not a JSON array of rows: {error}") from error
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        _decode(line)
+    except DECODE_ERRORS:
+        return False
+    return True
 
 
 def _read_objects(file: Path, first_line: int, data: bytes) -> Iterator[Any]:
@@ -148,11 +165,21 @@ def _rows_of(value: Any) -> list[Any]:
         return list(wrapped)
     columns = list(value.values())
     if columns and all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
-        return [{name: value[name][index] for name in value} for index in columns[0]]  # as pandas writes a table
+        return columns if _holds_rows(value) else [{name: value[name][index] for name in value} for index in columns[0]]
     is_table = all(isinstance(column, list) and not _is_list_of(dict, column) for column in columns)
     if columns and is_table and len(set(map(len, columns))) == 1:
         return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     return [value]
+
+
+def _holds_rows(table: dict[str, dict[str, Any]]) -> bool:
+    """Return whether a table, as pandas writes it, is written by rows (orient="index"), not by columns."""
+    inner = next(iter(table.values()))
+    return not _are_numbers(inner) and (_are_numbers(table) or len(table) > len(inner))
+
+
+def _are_numbers(names: Iterable[str]) -> bool:
+    return all(name.isdecimal() for name in names)
 
 
 def _is_list_of(kind: type, value: Any) -> bool:

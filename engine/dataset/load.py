@@ -177,11 +177,11 @@ def _sort(
     records: Iterable[Any], data: DataSpec, source: str, columns: ColumnMap, notes: _Notes
 ) -> tuple[DetectedFormat, Iterator[Row | RowProblem]]:
     """Return the format of the first `data.samples` records, and each record as a row or a problem."""
-    first_records = islice(records, data.samples)
+    first_records = map(_object_of, islice(records, data.samples))
     head = list(islice(first_records, LOOKED_AT))
     if not head:
         raise DatasetError(f"{source} has 0 usable rows, and at least 2 are needed")
-    columns.check(head, source)
+    columns.look_at(head, source)
     try:
         detected = detect([columns.renamed(record, set()) for record in head], data.format, source, formats_of(data))
     except DatasetError as error:
@@ -205,6 +205,12 @@ def _sort(
         return row
 
     return detected, (sort(number, record) for number, record in enumerate(chain(head, first_records), 1))
+
+
+def _object_of(record: Any) -> Any:
+    """Return a record that is a list of messages as an object that holds it, another one as it is."""
+    is_conversation = isinstance(record, list) and bool(record) and all(isinstance(item, dict) for item in record)
+    return {"messages": record} if is_conversation else record
 
 
 def _check_numbers(

@@ -15,7 +15,10 @@ from engine.spec.fields import parse_value
 from tests.support.rounds import write_rows
 
 HI = {"role": "user", "content": "hi"}
+HO = {"role": "assistant", "content": "ho"}
 ASKED, ANSWERED = Turn("user", "hi"), Turn("assistant", "ho", supervised=True)
+
+CHAT = Conversation((ASKED, ANSWERED))
 
 
 def read(columns: str | None, *records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...]]:
@@ -71,6 +74,41 @@ def test_format_says_which_column_was_taken_for_what() -> None:
     assert detected.roles == roles
     shown = "prompt-completion rows (prompt: query, completion: response, system: system_prompt, reasoning: thinking)"
     assert str(detected) == shown
+
+
+@pytest.mark.parametrize(
+    ("record", "columns", "row"),
+    [
+        ({"prompt": "hi", "chosen": "ho", "rejected": "no"}, "completion=chosen", PromptCompletion("hi", "ho")),
+        ({"prompt": "hi", "chosen": [HI, HO], "rejected": [HI]}, "messages=chosen", CHAT),
+        ({"prompt": [HI], "chosen": [HO], "rejected": [HI]}, "completion=chosen", CHAT),
+        ({"chosen_messages": [HI, HO], "rejected_messages": [HI]}, "messages=chosen_messages", CHAT),
+        ({"conversations": [HI], "chosen": HO, "rejected": HI}, "prompt=conversations, completion=chosen", CHAT),
+        ({"conversations": [HI], "chosen": "ho", "rejected": "no"}, "prompt=conversations, completion=chosen", CHAT),
+        ({"messages": [HI, HO], "rejected_response": "no"}, "messages=messages", CHAT),
+        ({"query": "hi", "response": "ho", "rejected_response": "no"}, "completion=response",
+         PromptCompletion("hi", "ho")),
+    ],
+)  # fmt: skip
+def test_better_answer_is_learned_with_the_columns_that_the_error_names(record: Any, columns: str, row: Row) -> None:
+    with pytest.raises(DatasetError, match=rf"name it in data.columns, such as {columns}, or remove the others"):
+        read(None, record, record)
+    detected, rows = read(columns, record, record)
+    assert rows == (row, row)
+    assert next(name for name in record if name.startswith("rejected")) in detected.unused
+
+
+def test_name_of_a_column_may_have_capitals_and_spaces() -> None:
+    record = {"qtype": "x", "Question": "hi", " Answer ": "ho", "CONTEXT": "in"}
+    detected, rows = read(None, record, {"Question": "a", " Answer ": "b"})
+    assert rows == (PromptCompletion("hi", "ho", "in"), PromptCompletion("a", "b"))
+    assert detected.roles == {"prompt": "Question", "completion": " Answer ", "input": "CONTEXT"}
+    assert detected.unused == ("qtype",)
+    record = {"Question": "no", "question": "hi", "answer": "ho"}
+    detected, rows = read(None, record, record)
+    assert (rows[0], detected.unused) == (PromptCompletion("hi", "ho"), ("Question",))
+    detected, rows = read("completion=Question", *[{"Prompt": "hi", "Question": "ho"}] * 2)
+    assert rows[0] == PromptCompletion("hi", "ho")
 
 
 def test_row_without_an_optional_column_is_read_without_it() -> None:

@@ -99,6 +99,11 @@ def test_columns_that_hold_something_unused_are_named(record: Any, unused: str) 
     assert detected.remarks() == [f"not used: {', '.join(detected.unused)}"]
 
 
+def test_list_that_is_empty_in_json_is_not_named() -> None:
+    record = {"messages": [HI, HO], "tools": "[]", "images": "[]"}
+    assert read(record, record)[0].unused == ()
+
+
 def test_unused_columns_of_rows_left_out_are_not_named() -> None:
     assert read({"text": "a"}, {"text": "b"}, {"text": "", "id": 1})[0].unused == ()
 
@@ -110,6 +115,7 @@ def test_unused_columns_of_rows_left_out_are_not_named() -> None:
         ({"kto_tag": "True"}, "its kto_tag is true, so it is preference data"),
         ({"chosen": "c", "rejected": "d"}, "it has chosen and rejected, so it is preference data"),
         ({"rejected_response": "d"}, "it has rejected_response, so it is preference data"),
+        ({"chosen_messages": [HI, HO]}, "it has chosen_messages, so it is preference data"),
         ({"images": ["a.png"]}, "it has images, and only text can be trained on"),
         ({"video": "a.mp4"}, "it has video, and only text can be trained on"),
         ({"audio": {"bytes": b"a"}}, "it has audio, and only text can be trained on"),

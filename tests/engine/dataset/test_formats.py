@@ -76,6 +76,15 @@ def read(*records: Any, **settings: Any) -> tuple[DetectedFormat, tuple[Row, ...
             "conversation",
             CHAT,
         ),
+        ({"conversation": [{"human": "hi", "assistant": "ho"}]}, "sharegpt", "conversation", CHAT),
+        ({"conversation": [{"system": "", "input": "hi", "output": "ho"}]}, "sharegpt", "conversation", CHAT),
+        ([HI, HO], "messages", "messages", CHAT),
+        (
+            {"prompt": "[1]", "completion": "[2]"},
+            "prompt-completion",
+            "prompt completion",
+            PromptCompletion("[1]", "[2]"),
+        ),
     ],
 )
 def test_format_is_detected_by_the_columns(record: Any, format_: str, columns: str, row: Row) -> None:
@@ -88,6 +97,25 @@ def test_format_is_detected_by_the_columns(record: Any, format_: str, columns: s
 
 def test_forms_are_the_specs() -> None:
     assert {"auto", *FORMATS} == set(spec_fields()["data.format"].choices)
+
+
+def test_question_and_answer_in_one_object_are_two_messages() -> None:
+    pairs = [
+        {"system": "be brief", "input": "hi", "output": "ho", "loss_weight": 0},
+        {"input": "hi", "output": "ho", "id": 1},
+    ]
+    detected, (row, _) = read(*[{"conversation": pairs}] * 2)
+    assert row == Conversation((Turn("system", "be brief"), ASKED, Turn("assistant", "ho"), ASKED, ANSWERED))
+    assert detected.unused == ("messages.id",)
+    with pytest.raises(Unusable, match="its message 3 is a list, not text"):
+        read_record(
+            "sharegpt", {"conversation": [{"human": "hi", "assistant": "ho"}, {"human": [["x"]], "assistant": ""}]}
+        )
+
+
+@pytest.mark.parametrize("answer", [[HO], HO, "ho", {"from": "gpt", "value": "ho"}])
+def test_answer_to_a_list_of_messages_may_be_a_list_or_a_message_or_a_text(answer: Any) -> None:
+    assert read(*[{"prompt": [HI], "completion": answer}] * 2)[1][0] == CHAT
 
 
 def test_conversational_prompt_is_never_supervised() -> None:
@@ -109,6 +137,12 @@ def test_conversational_prompt_is_never_supervised() -> None:
         ({"role": "assistant", "content": "a", "loss_weight": 0.0}, Turn("assistant", "a")),
         ({"role": "assistant", "content": "a", "weight": 0}, Turn("assistant", "a")),
         ({"role": "assistant", "content": "a", "train": False}, Turn("assistant", "a")),
+        ({"role": "assistant", "content": "a", "loss": False}, Turn("assistant", "a")),
+        ({"role": "assistant", "content": [{"type": "reasoning", "value": "so"}, {"type": "text", "value": "a"}]},
+         Turn("assistant", "a", supervised=True, reasoning="so")),
+        ({"role": "assistant", "content": [{"type": "thinking", "thinking": "so"}, {"type": "text", "text": "a"}]},
+         Turn("assistant", "a", supervised=True, reasoning="so")),
+        ({"role": "tool_response", "content": "1"}, Turn("tool", "1")),
         ({"role": "assistant", "content": "a", "weight": 1.0}, Turn("assistant", "a", supervised=True)),
         ({"role": "assistant", "content": "a", "weight": None}, Turn("assistant", "a", supervised=True)),
         ({"role": "assistant", "content": " "}, Turn("assistant", " ")),
@@ -137,6 +171,10 @@ def test_message_is_read(message: Any, turn: Turn) -> None:
         ({"messages": [HI | {"images": ["a.png"]}, HO]}, "its message 1 has images, and only text can be trained on"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, HO]},
          "its message 1 has content of type 'image_url', and only text can be trained on"),
+        ({"messages": [{"role": "user", "content": [{"type": "reasoning", "value": "x"}]}, HO]},
+         "its message 1 has content of type 'reasoning', and only text can be trained on"),
+        ({"messages": [HI, {"role": "assistant", "content": [{"type": "reasoning"}]}]},
+         "its message 2 has content without reasoning"),
         ({"messages": [HI, HO | {"loss_weight": 0.5}]}, "its message 2 has the weight 0.5, and only 0 and 1"),
         ({"messages": [HI, HO], "system": [5]}, "its system is a list, not text"),
     ],
@@ -196,6 +234,7 @@ def test_rows_of_another_format_far_down_are_left_out() -> None:
     ("records", "settings", "message"),
     [
         ([{"speech": "a", "reply": "b"}], {}, "row 1 of rows.json has the columns reply, speech: rename them to"),
+        ([{"speech": "a"}], {}, "or name their roles in data.columns, such as prompt=COLUMN, completion=COLUMN"),
         (
             [{"chosen": "a", "rejected": "b"}],
             {},
@@ -228,7 +267,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(
             ["messages", "conversations", "role", "from", "content", "value", "type", "text", "weight", "tools",
-             "tool_calls", "name", "history", "prompt", "completion", "instruction", "output", "input", "system"]
+             "human", "assistant", "tool_calls", "name", "history", "prompt", "completion", "instruction", "output",
+             "input", "system"]
         ), inner, max_size=4,
     ),
     max_leaves=20,

@@ -97,6 +97,7 @@ def as_arrow(writer: Callable[..., Any]) -> bytes:
             "rows.json",
             json.dumps({key: {str(n): record[key] for n, record in enumerate(RECORDS)} for key in RECORDS[0]}).encode(),
         ),
+        ("rows.json", json.dumps({str(number): record for number, record in enumerate(RECORDS)}).encode()),
     ],
 )
 def test_every_kind_of_file_holds_the_same_records(tmp_path: Path, name: str, content: bytes) -> None:
@@ -113,6 +114,25 @@ def test_any_text_comes_back_from_csv_as_python_writes_it(records: list[dict[str
     writer.writerows(records)
     read = readers._read_csv(Path("rows.csv"), io.BytesIO(text.getvalue().encode()))
     assert list(read) == records
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_table_with_names_of_rows_is_read_by_rows_if_it_has_more_of_them(tmp_path: Path, rows: int) -> None:
+    table = {f"id{row}": {name: f"{row}{name}" for name in "abc"} for row in range(rows)}
+    (tmp_path / "rows.json").write_text(json.dumps(table))
+    by_columns = [{row: table[row][name] for row in table} for name in "abc"]
+    assert list(read_records(tmp_path / "rows.json")) == (list(table.values()) if rows > 3 else by_columns)
+
+
+def test_array_on_each_line_is_a_row(tmp_path: Path) -> None:
+    lines = [[{"role": "user", "content": "hi"}], [{"role": "user", "content": "ho"}, {"a": 1}]]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    assert list(read_records(tmp_path / "rows.jsonl")) == lines
+    (tmp_path / "rows.jsonl").write_text("\n[1]\n[2]\n[3\n")
+    with pytest.raises(DatasetError, match=r"rows.jsonl, line 4, is not JSON"):
+        list(read_records(tmp_path / "rows.jsonl"))
+    (tmp_path / "rows.json").write_text("[[1],\n[2]]")
+    assert list(read_records(tmp_path / "rows.json")) == [[1], [2]]
 
 
 def test_conversations_come_from_parquet_and_from_cells_of_json(tmp_path: Path) -> None:

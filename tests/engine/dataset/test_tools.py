@@ -94,6 +94,24 @@ def test_call_that_is_no_json_stays_text(text: str) -> None:
     assert turns[1] == Turn("assistant", text, True)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"from": "function_call", "value": '{"name": "f", "arguments": {"a": 1}}'},
+        {"role": "tool_call", "content": '{"name": "f", "arguments": "{\\"a\\": 1}"}'},
+        {"role": "assistant", "content": [{"type": "tool_call", "value": '{"name": "f", "arguments": {"a": 1}}'}]},
+    ],
+)
+def test_call_in_the_content_is_a_call(message: Any) -> None:
+    calls = json.dumps(called({"a": 1}), separators=(",", ":"))
+    assert turns_of(ASKED, message)[1] == Turn("assistant", "", True, calls)
+
+
+def test_part_that_is_no_call_is_named() -> None:
+    with pytest.raises(Unusable, match=r"its message 2 has the tool calls .*, not a list of functions"):
+        turns_of(ASKED, {"role": "assistant", "content": [{"type": "tool_call", "value": "f()"}]})
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (

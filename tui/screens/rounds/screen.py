@@ -8,15 +8,13 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.events import ScreenResume
-from textual.widgets import Static
 
 from engine.alerts.run_monitor import RunProgress
 from engine.api import Cockpit
 from engine.compare.extra_evaluations import read_evaluations
 from engine.errors import LoratuiError
-from engine.spec.round import ACTIVE, Round
+from engine.spec.round import Round
 from tui.messages import EvaluationsRead, NewRoundWanted, PreferencesRead
 from tui.pollers import follow_store
 from tui.screens.chat.open import open_chat
@@ -24,14 +22,13 @@ from tui.screens.compare.open import open_comparison
 from tui.screens.preference.open import open_blind_test, read_preferences
 from tui.screens.rounds.annotate import Annotated, Annotations
 from tui.screens.rounds.arrange import FILTER, TableControls
-from tui.screens.rounds.columns import progress_words, status_words
+from tui.screens.rounds.contents import RoundsContents
 from tui.screens.rounds.detail import RoundDetail
 from tui.screens.rounds.editor_line import EditorLine
 from tui.screens.rounds.export import export_rounds
 from tui.screens.rounds.queue_screen import QueueScreen
 from tui.screens.rounds.selection import SelectedRoundsScreen
 from tui.screens.rounds.table import RoundTable
-from tui.screens.rounds.title import rounds_title
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.line_editor import LineEditor
 
@@ -43,9 +40,6 @@ FOR_ROUNDS = frozenset(
     {"open", "stop", "resume", "hold", "copy", "remove", "edit", "pin", "filter", "columns", "blind_test", "chat"}
     | {"export", "compare", "lineage"}
 )  # actions that need a round
-EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
-
-READING_TEXT = "Reading the rounds …"
 
 
 class RoundsScreen(SelectedRoundsScreen):
@@ -104,20 +98,13 @@ class RoundsScreen(SelectedRoundsScreen):
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__(cockpit)
-        self.line = EditorLine(self, lambda: self.table.focus())
-        self._annotations = Annotations(self, self.line, lambda number: self._rounds.get(number))
+        self.line = EditorLine(self, lambda: self._contents.table.focus())
+        self._contents = RoundsContents(self)
+        self._annotations = Annotations(self, self.line, lambda number: self._contents.rounds.get(number))
         self._controls = TableControls(self, self.line)
-        self._rounds: dict[int, Round] = {}
-        self._is_read = False  # the store, which on a slow disk takes a while
-        self._error: LoratuiError | None = None
-        self._progress: dict[int, str] = {}
-        self._shown_once = False
 
     def compose(self) -> ComposeResult:
-        yield Static(id="title", markup=False)
-        yield RoundTable(id="rounds")
-        yield Static(READING_TEXT, id="empty", markup=False)
-        yield RoundDetail(id="round-detail")
+        yield from self._contents.compose()
         yield KeyFooter(FIRST_KEYS)
 
     def on_mount(self) -> None:
@@ -132,75 +119,30 @@ class RoundsScreen(SelectedRoundsScreen):
     # What is shown
 
     @property
-    def table(self) -> RoundTable:
-        return self.query_one(RoundTable)
-
-    @property
     def unsaved(self) -> bool:
         return self.line.unsaved
 
     def show_rounds(self, rounds: Sequence[Round]) -> None:
-        self._error, self._is_read = None, True
-        self._rounds = {round_.number: round_ for round_ in rounds}
-        self._refresh_table()
+        self._contents.show_rounds(rounds)
 
     def show_unreadable(self, error: LoratuiError) -> None:
-        """Show the error in the place of the table; a table that is already there stays."""
-        if not self._rounds:
-            self._error = error
-            self._refresh_table()
+        self._contents.show_unreadable(error)
+
+    def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
+        self._contents.show_progress(progress)
 
     @on(ScreenResume)
     def _resume(self) -> None:
-        self._refresh_table()
+        self._contents.refresh()
         read_preferences(self)
-
-    def _refresh_table(self) -> None:
-        """Show the rounds as they are now, unless another screen is on top or the app is about to end."""
-        if not self.is_active or not self.query(RoundTable):
-            return
-        rounds = list(self._rounds.values())
-        select = None
-        if rounds and not self._shown_once:
-            self._shown_once = True
-            select = next((round_.number for round_ in rounds if round_.status in ACTIVE), rounds[-1].number)
-        table = self.table
-        table.show(rounds, status_words(rounds, self._progress), select)
-        if rounds and not table.display:
-            table.display = True
-            if self.focused is None:
-                table.focus()
-        table.display = bool(rounds)
-        self.query_one(RoundDetail).set_class(not rounds, "-empty")
-        empty = self.query_one("#empty", Static)
-        if self._error is not None:
-            empty.update(Content.styled(self._error.title, "bold $text-error"))
-        else:
-            empty.update(EMPTY_TEXT if self._is_read else READING_TEXT)
-        empty.display = not rounds
-        self._show_title()
-        self._show_selected()
 
     @on(RoundTable.Rearranged)
     def _show_title(self) -> None:
-        table = self.table
-        shown, marked = len(table.arrangement.shown), len(table.marked)
-        rounds = self._rounds.values() if self._is_read else None
-        title = rounds_title(rounds, table.view, shown, marked, self.cockpit.workspace.root)
-        self.query_one("#title", Static).update(title)
-        self.refresh_allowed()
-
-    def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
-        self._progress = {number: words for number, run in progress.items() if (words := progress_words(run))}
-        if self.is_active:
-            self.table.show_progress(status_words(self._rounds.values(), self._progress))
+        self._contents.show_title()
 
     @on(RoundTable.Highlighted)
     def _show_selected(self) -> None:
-        round_ = self.selected
-        unlike = self.table.not_comparable_with(round_) if round_ is not None else None
-        self.query_one(RoundDetail).show(round_, self._rounds, unlike)
-        self.refresh_allowed()
+        self._contents.show_selected()
 
     @on(RoundDetail.Rested)
     @work(thread=True, exclusive=True, group="evaluations")
@@ -209,41 +151,35 @@ class RoundsScreen(SelectedRoundsScreen):
 
     @on(EvaluationsRead)
     def _show_evaluations(self, event: EvaluationsRead) -> None:
-        self.query_one(RoundDetail).show_evaluations(event.id, event.evaluations)
+        self._contents.detail.show_evaluations(event.id, event.evaluations)
 
     @on(PreferencesRead)
     def _show_preferences(self, event: PreferencesRead) -> None:
-        self.query_one(RoundDetail).show_preferences(event.rates)
+        self._contents.detail.show_preferences(event.rates)
 
     def on_resize(self) -> None:
-        self.query_one(RoundDetail).forget_height()
+        self._contents.detail.forget_height()
 
     # Which rounds the keys are for
 
     @property
     def selected(self) -> Round | None:
-        number = self.table.selected_number
-        return self._rounds.get(number) if number is not None else None
-
-    @property
-    def marked(self) -> list[Round]:
-        """The marked rounds, by number."""
-        return [self._rounds[number] for number in self.table.marked]
+        return self._contents.selected
 
     @property
     def targets(self) -> list[Round]:
         """The marked rounds, including those that the filter hides; else the one under the cursor."""
-        return self.marked or super().targets
+        return self._contents.marked or super().targets
 
     @property
     def hidden_targets(self) -> list[Round]:
-        shown = {round_.number for round_ in self.table.arrangement.shown}
-        return [round_ for round_ in self.marked if round_.number not in shown]
+        shown = {round_.number for round_ in self._contents.shown}
+        return [round_ for round_ in self._contents.marked if round_.number not in shown]
 
     @property
     def rounds_to_export(self) -> list[Round]:
         """The marked rounds, else those that are shown."""
-        return self.marked or list(self.table.arrangement.shown)
+        return self._contents.marked or list(self._contents.shown)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "filter" and self.line.has_focus:
@@ -251,11 +187,11 @@ class RoundsScreen(SelectedRoundsScreen):
         return super().check_action(action, parameters)
 
     def why_not(self, action: str, parameters: tuple[object, ...]) -> str:
-        if not self._is_read and action in FOR_ROUNDS:
+        if not self._contents.is_read and action in FOR_ROUNDS:
             return "the rounds are still being read"
-        if not self._rounds and action in FOR_ROUNDS:
+        if not self._contents.rounds and action in FOR_ROUNDS:
             return "there are no rounds yet: press {rounds.new} to start one"
-        if action == "compare" and len(self._rounds) < 2:
+        if action == "compare" and len(self._contents.rounds) < 2:
             return "there is only one round, and comparing takes two"
         if action in ("edit", "lineage") and self.selected is None:
             return "no round is selected"
@@ -313,28 +249,28 @@ class RoundsScreen(SelectedRoundsScreen):
         self.post_message(NewRoundWanted(self.selected))
 
     def action_queue(self) -> None:
-        screen = QueueScreen(self.cockpit, list(self._rounds.values()))
+        screen = QueueScreen(self.cockpit, list(self._contents.rounds.values()))
         screen.undoable = self.undoable
         self.open_above(screen)
 
     def action_chat(self) -> None:
-        open_chat(self, self.targets, lambda: list(self._rounds.values()))
+        open_chat(self, self.targets, lambda: list(self._contents.rounds.values()))
 
     def action_blind_test(self) -> None:
         open_blind_test(self, self.targets)
 
     def action_compare(self) -> None:
         """Compare the marked rounds, or the selected one with its parent."""
-        rounds = self.marked
-        if not rounds and self.selected is not None and self.selected.parent in self._rounds:
-            rounds = [self._rounds[self.selected.parent], self.selected]
+        rounds = self._contents.marked
+        if not rounds and self.selected is not None and self.selected.parent in self._contents.rounds:
+            rounds = [self._contents.rounds[self.selected.parent], self.selected]
         open_comparison(self, rounds)
 
     def action_lineage(self) -> None:
         from tui.screens.compare.lineage_screen import LineageScreen
 
         if self.selected is not None:
-            self.open_above(LineageScreen(self.cockpit, list(self._rounds.values()), self.selected.number))
+            self.open_above(LineageScreen(self.cockpit, list(self._contents.rounds.values()), self.selected.number))
 
     def action_export(self) -> None:
-        export_rounds(self, self.rounds_to_export, len(self._rounds))
+        export_rounds(self, self.rounds_to_export, len(self._contents.rounds))

@@ -8,7 +8,7 @@ from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import make_round
-from tui.screens.rounds.queue_table import QueueTable
+from tui.screens.rounds.queue_screen import QueueTable
 
 Row = tuple[str, str, str]
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from engine.errors import DatasetError, SpecError, reason_of
+from engine.files.atomic import NoPlainFile, read_plain
 from engine.files.patterns import matches, walk_names
 from engine.spec.data import DataSpec
 from engine.spec.held_out import SPLIT
@@ -26,6 +27,7 @@ Layout: TypeAlias = dict[str, dict[str, tuple[Path, ...]]]
 
 DEFAULT = "default"
 MOST_ENTRIES = 20_000
+LONGEST_README = 1024 * 1024  # bytes
 PATTERN = re.compile(r"[*?[]")
 # From here on as in `datasets.data_files`.
 NOT_DATA = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "dummy_data.zip")
@@ -200,22 +202,23 @@ def _configurations(directory: Path, names: list[str]) -> dict[str, dict[str, li
     import yaml
 
     try:
-        text = (directory / "README.md").read_text(errors="replace")
+        text = read_plain(directory / "README.md", max_bytes=LONGEST_README, follow_link=True).decode(errors="replace")
         match = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
         head = yaml.safe_load(match[1]) if match else None
-    except (OSError, yaml.YAMLError):
+    except (OSError, NoPlainFile, RecursionError, ValueError, yaml.YAMLError):
         return {}
     entries = head.get("configs") if isinstance(head, dict) else None
     layout: dict[str, dict[str, list[str]]] = {}
     for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and "data_files" in entry:
-            layout[str(entry.get("config_name", DEFAULT))] = _splits_in(entry["data_files"], names)
-        elif isinstance(entry, dict) and isinstance(entry.get("data_dir"), str):
+        name = entry.get("config_name", DEFAULT) if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        if "data_files" in entry:
+            layout[name] = _splits_in(entry["data_files"], names)
+        elif isinstance(entry.get("data_dir"), str):
             below = entry["data_dir"].strip("/") + "/"
-            splits = _splits_by_name([name.removeprefix(below) for name in names if name.startswith(below)])
-            layout[str(entry.get("config_name", DEFAULT))] = {
-                split: [below + name for name in chosen] for split, chosen in splits.items()
-            }
+            splits = _splits_by_name([file.removeprefix(below) for file in names if file.startswith(below)])
+            layout[name] = {split: [below + file for file in chosen] for split, chosen in splits.items()}
     return layout
 
 
@@ -230,9 +233,9 @@ def _splits_in(data_files: Any, names: list[str]) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {}
     for split, patterns in pairs:
         for pattern in patterns if isinstance(patterns, list) else [patterns]:
-            splits.setdefault(str(split), []).extend(
-                name for name in names if matches(name, str(pattern).removeprefix("./"))
-            )
+            if isinstance(pattern, str) and isinstance(split, str):
+                expanded = [name for name in names if matches(name, pattern.removeprefix("./"))]
+                splits.setdefault(split, []).extend(expanded)
     return splits
 
 
@@ -248,9 +251,10 @@ def _saved_files(directory: Path) -> tuple[Path, ...]:
 
 def _read_saved(file: Path, kind: type[Any]) -> Any:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except OSError as error:
-        raise DatasetError(f"data.path is {str(file.parent)!r}: {reason_of(error)}") from error
+        return msgspec.json.decode(read_plain(file, follow_link=True), type=kind)
+    except (OSError, NoPlainFile) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else error
+        raise DatasetError(f"data.path is {str(file.parent)!r}: its {file.name} cannot be read: {reason}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file} is not what save_to_disk writes: {error}: save the dataset again") from error
 

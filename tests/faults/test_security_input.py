@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import time
@@ -14,10 +15,12 @@ import msgspec
 import pytest
 
 from engine.api import Cockpit
+from engine.dataset.data_files import files_of
 from engine.dataset.load import count_rows
 from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
 from engine.files.paths import Workspace
 from engine.preflight import checks
+from engine.spec.data import DataSpec
 from engine.spec.fields import parse_value
 from engine.spec.presets import presets, shipped_presets
 from engine.spec.schema import decode_spec
@@ -165,9 +168,39 @@ def test_presets_come_from_the_package_alone(tmp_path: Path, monkeypatch: pytest
     assert set(presets()) == {path.stem for path in (ROOT / "engine" / "assets" / "presets").glob("*.json")}
 
 
-def test_nothing_reads_yaml(tried: Tried) -> None:
-    """Whose loader is where config files turn into code: there is none in the program."""
+def test_yaml_is_read_by_the_loader_that_runs_nothing(tried: Tried) -> None:
     sources = [path for folder in ("engine", "tui") for path in (ROOT / folder).rglob("*.py")]
-    found = [path for path in sources if "import yaml" in path.read_text() or "from yaml" in path.read_text()]
-    tried("S10", "YAML in the sources", len(sources), len(found))
-    assert found == []
+    uses = [
+        use
+        for path in sources
+        for use in re.findall(r"from yaml.*|yaml\.(?!safe_load\b|YAMLError\b)\w+", path.read_text())
+    ]
+    tried("S10", "YAML in the sources", len(sources), len(uses))
+    assert uses == []
+
+
+LAUGHS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+README_FILES = {
+    "a tag that names code": "configs: !!python/object/apply:os.system ['touch /tmp/pwned']",
+    "nested without end": "configs: " + "[" * 100_000,
+    "a name for ever more": f"a0: &a0 [{'x' * 9}]\n{LAUGHS}configs: [{{config_name: *a29, data_files: *a29}}]",
+    "not what is expected": "configs: [{data_files: {train: [[1], {2: 3}, null]}}, 4, {config_name: [], data_dir: 5}]",
+    "out of the directory": "configs: [{data_files: '../../**/*.jsonl'}, {config_name: b, data_dir: ../..}]",
+    "very long": "configs: []\n# " + "x" * 3_000_000,
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("head", README_FILES.values(), ids=README_FILES)
+def test_hostile_readme_of_a_dataset_is_no_trouble(head: str, tmp_path: Path, tried: Tried) -> None:
+    directory = tmp_path / "dataset"
+    directory.mkdir()
+    for place in (tmp_path, directory):
+        (place / "rows.jsonl").write_text('{"text": "a"}\n' * 2)
+    (directory / "README.md").write_text(f"---\n{head}\n---\n# A dataset\n")
+    try:
+        files = files_of(directory, DataSpec(str(directory)))
+    except LoratuiError:
+        files = ()
+    tried("S10", "README.md of a dataset made to choke on", 1, 0)
+    assert files in ((), (directory / "rows.jsonl",))

@@ -46,7 +46,7 @@ BASE_PREFIXES = ("model.", "transformer.", "gpt_neox.", "backbone.")  # base_mod
 ADAPTED_EXPERTS = frozenset({
     "afmoe", "beam", "cohere2_moe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "exaone_moe",
     "flex_olmo", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa", "hunyuan_v1_moe", "longcat_flash", "mellum",
-    "minimax", "minimax_m2", "mixtral", "olmoe", "qwen3_moe", "qwen3_next", "solar_open",
+    "minimax", "minimax_m2", "mixtral", "olmoe", "qwen3_moe", "qwen3_next", "sarvam_mla", "solar_open",
 })  # fmt: skip
 
 

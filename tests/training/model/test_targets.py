@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.utils import transformers_weight_conversion
 from transformers import (
+    CONFIG_MAPPING,
     AutoModelForCausalLM,
     DeepseekV3Config,
     Gemma3Config,
@@ -271,11 +272,12 @@ def test_part_that_sees_is_never_trained(targets: object) -> None:
 
 
 def test_families_whose_experts_peft_adapts_are_those_it_knows() -> None:
-    """Of those that transformers has as models for text; named once more, as a form is checked without peft."""
+    """Of those that this transformers has, all for text; named once more, as a form is checked without peft."""
     patterns = transformers_weight_conversion._MODEL_TO_CONVERSION_PATTERN
     known = {kind for kind, pattern in patterns.items() if pattern in transformers_weight_conversion._MOE_FUSED_TARGETS}
     for_text = {kind for kind in known if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
-    assert for_text <= ADAPTED_EXPERTS <= known
+    assert for_text <= ADAPTED_EXPERTS
+    assert {kind for kind in ADAPTED_EXPERTS if kind in CONFIG_MAPPING} <= known
 
 
 def test_experts_with_dropout_are_refused_before_a_round_is_queued() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -92,7 +91,7 @@ def check_model(spec: Spec) -> None:
 
     Raises:
         ModelError: a file is missing or cannot be read, or the directory holds an adapter.
-        SpecError: rows longer than the model allows, target modules that it does not have, or a revision.
+        SpecError: rows longer than the model allows, token ids that it does not have, or a revision.
     """
     directory = local_model_dir(spec.model.path)
     if directory is None:
@@ -122,8 +121,6 @@ def check_model(spec: Spec) -> None:
     positions = config.get("max_position_embeddings")
     check_positions(spec, positions if isinstance(positions, int) else None)
     check_token_ids(spec.lora.trainable_token_indices or (), _vocabulary_size(config))
-    if isinstance(spec.lora.target_modules, tuple):
-        check_target_modules(spec.lora.target_modules, linear_modules(directory))
 
 
 def check_kind(config: Mapping[str, object], path: str) -> None:
@@ -181,49 +178,6 @@ def check_token_ids(tokens: Sequence[int | str], rows: int | None) -> None:
                 + ("an id is at least 0" if rows is None else f"this model embeds the ids from 0 to {rows - 1}"),
                 "lora.trainable_token_indices",
             )
-
-
-def check_target_modules(targets: tuple[str, ...], modules: frozenset[str]) -> None:
-    """Raise SpecError if one of `targets` is not among the model's `modules`; the error lists them."""
-    for name in targets:
-        if name.rpartition(".")[2] not in modules | ALSO_TARGETS:
-            raise SpecError(
-                f"lora.target_modules has {name!r}, which this model lacks: it has {', '.join(sorted(modules))}",
-                "lora.target_modules",
-            )
-
-
-def linear_modules(directory: Path) -> frozenset[str]:
-    """Return the names of the modules of a local model that can take an adapter, from its safetensors headers.
-
-    These are the modules with a weight matrix, without embeddings and output head, as in peft's `all-linear`.
-
-    Raises:
-        ModelError: a weights file is damaged.
-    """
-    return frozenset(name for name in module_counts(directory) if "embed" not in name and name != "lm_head")
-
-
-def module_counts(directory: Path) -> dict[str, int]:
-    """Count the modules with a weight matrix in a local model by the last part of their names, in file order.
-
-    Raises:
-        ModelError: a weights file is damaged.
-    """
-    return dict(Counter(path.rpartition(".")[2] for path in module_paths(directory)))
-
-
-def module_paths(directory: Path) -> list[str]:
-    """Return the whole name of each module with a weight matrix in a local model, in file order.
-
-    Raises:
-        ModelError: a weights file is damaged.
-    """
-    return [
-        name.removesuffix(".weight")
-        for name, shape in tensor_shapes(directory).items()
-        if name.endswith(".weight") and len(shape) == 2
-    ]
 
 
 def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,44 +11,22 @@ from typing import Literal
 from msgspec import Struct
 
 from engine.errors import ModelError, SpecError
-from engine.preflight.base_model import (
-    ALSO_TARGETS,
-    find_model_dir,
-    module_counts,
-    module_paths,
-    read_config,
-    tensor_shapes,
+from engine.preflight.base_model import ALSO_TARGETS, find_model_dir, read_config, tensor_shapes
+from engine.preflight.base_weights import BaseWeights, base_weights
+from engine.preflight.families import (
+    ADAPTED_EXPERTS,
+    BASE_PREFIXES,
+    KNOWN,
+    MAMBA_FAMILIES,
+    MAMBA_MODULES,
+    ROUTER,
+    USUAL,
+    family_of,
+    names_in_experts,
 )
 from engine.preflight.regular_expression import full_matches
 from engine.spec.fields import format_value
 from engine.spec.lora import LoraSpec
-
-LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-NEOX_LIKE = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
-# As transformers names the linear layers of an architecture (its modeling_*.py), by config.json's model_type.
-USUAL: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "granite", "olmo", "olmo2", "smollm3"),
-        LLAMA_LIKE,
-    ),
-    **dict.fromkeys(("gpt_neox", "falcon", "bloom"), NEOX_LIKE),
-    "gpt2": ("c_attn", "c_proj", "c_fc"),
-    "opt": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
-    "phi": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
-    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
-    "stablelm": LLAMA_LIKE,
-    "mpt": ("Wqkv", "out_proj", "up_proj", "down_proj"),
-}
-
-BASE_PREFIXES = ("model.", "transformer.", "gpt_neox.", "backbone.")  # base_model_prefix in transformers
-
-# Families, by config.json's model_type, in whose experts peft's `all-linear` puts adapters too, knowing the weights
-# (peft.utils.transformers_weight_conversion).
-ADAPTED_EXPERTS = frozenset({
-    "afmoe", "beam", "cohere2_moe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "exaone_moe",
-    "flex_olmo", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa", "hunyuan_v1_moe", "longcat_flash", "mellum",
-    "minimax", "minimax_m2", "mixtral", "olmoe", "qwen3_moe", "qwen3_next", "sarvam_mla", "solar_open",
-})  # fmt: skip
 
 
 def check_target_parameters(lora: LoraSpec) -> None:
@@ -69,7 +48,7 @@ def check_target_parameters(lora: LoraSpec) -> None:
 
 def check_experts(lora: LoraSpec, config: Mapping[str, object]) -> None:
     """Raise SpecError if `all-linear` would put adapters with dropout into experts, which peft cannot do."""
-    if lora.target_modules == "all-linear" and lora.lora_dropout and config.get("model_type") in ADAPTED_EXPERTS:
+    if lora.target_modules == "all-linear" and lora.lora_dropout and family_of(config) in ADAPTED_EXPERTS:
         raise no_dropout_in_experts(lora)
 
 
@@ -111,19 +90,20 @@ def check_expression(pattern: str, layers: Sequence[str], others: Sequence[str])
 def check_expression_in(directory: Path, lora: LoraSpec) -> None:
     """Do the same for a local model, as far as the names in its weights tell those of the loaded model.
 
-    A checkpoint without an output head lacks the first part of these names, and one with a vision part may name them
-    otherwise; of the latter only the expression itself is checked.
+    A checkpoint without an output head may lack the first part of these names. Of a multimodal model of an unknown
+    family only the expression itself is checked.
     """
     pattern = lora.target_modules
     if isinstance(pattern, tuple) or pattern == "all-linear":
         return
-    paths = [*module_paths(directory), "lm_head"]  # whose weights may be those of the embedding
+    paths = list(dict.fromkeys((*base_weights(directory).layers, "lm_head")))  # whose weights may be an embedding's
     has_prefix = any(path.startswith(BASE_PREFIXES) for path in paths)
     layers = [prefix + path for prefix in ("", *(() if has_prefix else BASE_PREFIXES)) for path in paths]
     parents = dict.fromkeys(
         ".".join(parts[:end]) for path in layers for parts in [path.split(".")] for end in range(1, len(parts))
     )
-    if "text_config" in read_config(directory):
+    config = read_config(directory)
+    if "text_config" in config and family_of(config) not in KNOWN:
         full_matches("lora.target_modules", pattern, layers)
     else:
         check_expression(pattern, layers, list(parents))
@@ -135,32 +115,61 @@ def lacks(key: str, name: str, kind: Literal["layer", "module", "parameter"], pa
     return SpecError(f"{key} has {name!r}, which is no {kind} of this model: it has {', '.join(names)}", key)
 
 
-def check_names_in(directory: Path, lora: LoraSpec) -> None:
-    """Raise SpecError if a local model lacks a module of `lora.exclude_modules` or `lora.modules_to_save`.
+def check_target_modules(targets: tuple[str, ...], modules: frozenset[str]) -> None:
+    """Raise SpecError if one of `targets` is not among the model's `modules`; the error lists them."""
+    for name in targets:
+        if name.rpartition(".")[2] not in modules | ALSO_TARGETS:
+            raise SpecError(
+                f"lora.target_modules has {name!r}, which this model lacks: it has {', '.join(sorted(modules))}",
+                "lora.target_modules",
+            )
 
-    Only of a family whose weights are known to be named as its modules are.
+
+def check_names_in(directory: Path, lora: LoraSpec) -> None:
+    """Raise SpecError if a local model lacks a module that the spec names for an adapter, to exclude, or to train.
+
+    The latter two are checked only of families whose modules are known to be named as here.
     """
-    if read_config(directory).get("model_type") not in USUAL:
-        return
-    layers = {*module_paths(directory), *ALSO_TARGETS}
-    for name in lora.exclude_modules if isinstance(lora.exclude_modules, tuple) else ():
+    family, weights = family_of(read_config(directory)), base_weights(directory)
+    if isinstance(lora.target_modules, tuple):
+        check_target_modules(lora.target_modules, frozenset(_counts(weights, family)) - ALSO_TARGETS)
+    layers = {*weights.layers, *ALSO_TARGETS}
+    excluded = lora.exclude_modules if isinstance(lora.exclude_modules, tuple) and family in KNOWN else ()
+    for name in excluded:
         if not any(f".{path}".endswith(f".{name}") for path in layers):
             raise lacks("lora.exclude_modules", name, "layer", layers)
-    owners = (name.rpartition(".")[0].split(".") for name in tensor_shapes(directory))
+    if not lora.modules_to_save or family not in USUAL:
+        return
+    owners = (name.rpartition(".")[0].split(".") for name in weights.shapes)
     modules = {".".join(parts[:end]) for parts in owners for end in range(1, len(parts) + 1)} | ALSO_TARGETS
-    for name in lora.modules_to_save or ():
+    for name in lora.modules_to_save:
         if not any(path.endswith(name) for path in modules):
             raise lacks("lora.modules_to_save", name, "module", modules)
 
 
-class ModelModules(Struct, frozen=True):
-    """Names of modules and the count of each, None where only the architecture is known.
+def _counts(weights: BaseWeights, family: str) -> dict[str, int]:
+    """Count what may be named in `lora.target_modules`, by last names: layers, and what experts and routers had."""
+    counts = Counter(path.rpartition(".")[2] for path in weights.layers)
+    if names := names_in_experts(family):
+        of_experts = Counter(name.rpartition(".")[2] for name in weights.experts)
+        counts.update(dict.fromkeys(names[:2], of_experts["gate_up_proj"]) | {names[2]: of_experts["down_proj"]})
+        counts[ROUTER] += sum(name.endswith(f".{ROUTER}.weight") for name in weights.shapes)
+    # A number, as in a sequence of layers, would also mean a whole layer of the model.
+    return {name: count for name, count in counts.items() if count and not name.isdigit()}
 
-    `all_linear` are the modules that peft's `all-linear` takes, `others` those that must be named one by one.
+
+class ModelModules(Struct, frozen=True):
+    """Names that the fields of a model's modules may have, with the count of each, None if the weights are not here.
+
+    Attributes:
+        all_linear: modules that peft's `all-linear` takes.
+        others: modules that must be named one by one.
+        parameters: for `lora.target_parameters`, those that hold the experts of a layer.
     """
 
     all_linear: dict[str, int | None]
     others: dict[str, int | None]
+    parameters: dict[str, int | None] = {}
 
 
 def model_modules(path: str, environment: Mapping[str, str] = os.environ, revision: str | None = None) -> ModelModules:
@@ -172,13 +181,16 @@ def model_modules(path: str, environment: Mapping[str, str] = os.environ, revisi
     directory = find_model_dir(path, environment, revision)
     if directory is None:
         raise ModelError(f"model.path is {path!r}, which is not on this machine yet: type the names of the modules")
-    counts = module_counts(directory)
-    if not counts:
+    if not tensor_shapes(directory):
         return ModelModules(dict.fromkeys(_usual(directory, path)), dict.fromkeys(sorted(ALSO_TARGETS)))
-    others = {name: count for name, count in counts.items() if "embed" in name or name == "lm_head"}
+    weights, family = base_weights(directory), family_of(read_config(directory))
+    counts = _counts(weights, family)
+    beside = MAMBA_MODULES if family in MAMBA_FAMILIES else ()
+    linear = {path.rpartition(".")[2] for path in weights.linear} | {*names_in_experts(family)}
     return ModelModules(
-        {name: count for name, count in counts.items() if name not in others},
-        {name: count for name, count in others.items() if name in ALSO_TARGETS},
+        {name: count for name, count in counts.items() if name in linear and name not in beside},
+        {name: count for name, count in counts.items() if name in {*ALSO_TARGETS, ROUTER} - linear},
+        dict(Counter(".".join(name.split(".")[-2:]) for name in sorted(weights.experts))),
     )
 
 
@@ -187,7 +199,9 @@ def _usual(directory: Path, path: str) -> tuple[str, ...]:
         config = read_config(directory)
     except ModelError as error:
         raise ModelError(f"model.path is {path!r}: its config.json cannot be read: type the module names") from error
-    kind = config.get("model_type")
-    if not isinstance(kind, str) or kind not in USUAL:
-        raise ModelError(f"model.path is {path!r}, a {kind}, whose modules are unknown here: type their names")
-    return USUAL[kind]
+    family = family_of(config)
+    if family not in USUAL:
+        raise ModelError(
+            f"model.path is {path!r}, a {config.get('model_type')}, whose modules are unknown here: type their names"
+        )
+    return USUAL[family]

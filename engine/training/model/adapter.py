@@ -16,12 +16,12 @@ from peft.utils import ModulesToSaveWrapper
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.errors import SpecError
-from engine.preflight.target_modules import ADAPTED_EXPERTS, no_dropout_in_experts
+from engine.preflight.families import ADAPTED_EXPERTS, MAMBA_FAMILIES
+from engine.preflight.target_modules import no_dropout_in_experts
 from engine.spec.schema import Spec
 from engine.training.model.loading import auto_class
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
 from engine.training.model.targets import (
-    MAMBA_FAMILIES,
     cannot_adapt,
     check_modules_to_save,
     check_parameters,

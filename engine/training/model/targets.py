@@ -13,19 +13,15 @@ from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
 from peft.utils import ModulesToSaveWrapper
 
 from engine.errors import SpecError
-from engine.preflight.base_model import ALSO_TARGETS, check_target_modules
+from engine.preflight.base_model import ALSO_TARGETS
 from engine.preflight.checks import quantised_by
+from engine.preflight.families import MAMBA_FAMILIES, MAMBA_MODULES
 from engine.preflight.regular_expression import full_matches
-from engine.preflight.target_modules import check_expression, lacks
+from engine.preflight.target_modules import check_expression, check_target_modules, lacks
 from engine.preflight.tied_embeddings import INPUT, OUTPUT, adapted_alone, saved_alone
 from engine.spec.lora import LoraSpec
 from engine.spec.schema import Spec
 from engine.training.runtime.hub_errors import first_line
-
-# peft adapts neither in these, as their mixers take the weights without calling the modules
-# (_check_lora_target_modules_mamba in peft.tuners.tuners_utils).
-MAMBA_FAMILIES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
-MAMBA_MODULES = ("conv1d", "out_proj")
 
 
 def check_targets(targets: tuple[str, ...] | str, model: Any) -> None:

@@ -11,15 +11,14 @@ import pytest
 
 from engine.errors import DatasetError, ModelError, SpecError
 from engine.preflight import base_model, checks
+from engine.preflight.base_weights import base_weights
 from engine.spec.presets import EMBEDDED, load_preset
 from engine.spec.schema import Spec
 from tests.support.rounds import (
     LINEAR_MODULES,
     change_spec,
     make_spec,
-    write_model,
     write_rows,
-    write_safetensors,
 )
 
 
@@ -48,16 +47,6 @@ def test_hub_names_are_planned_without_the_network() -> None:
     unknown = checks.check(make_spec(data__samples=None))
     assert unknown.plan.total_steps is None
     assert unknown.warnings == ("data.samples is empty: the number of steps is known once the hub dataset is loaded",)
-
-
-def test_linear_modules_are_the_matrices_without_embedding_and_head(tmp_path: Path) -> None:
-    assert base_model.linear_modules(write_model(tmp_path)) == set(LINEAR_MODULES)
-
-
-def test_linear_modules_are_gathered_from_all_shards(tmp_path: Path) -> None:
-    write_safetensors(tmp_path / "model-00001-of-00002.safetensors", {"a.q_proj.weight": [2, 2], "a.norm.weight": [2]})
-    write_safetensors(tmp_path / "model-00002-of-00002.safetensors", {"b.fc.weight": [2, 2], "b.fc.bias": [2]})
-    assert base_model.linear_modules(tmp_path) == {"q_proj", "fc"}
 
 
 def test_unknown_target_module_lists_the_models_own(nano_spec: Spec) -> None:
@@ -156,7 +145,7 @@ def test_broken_weights_are_named(nano_spec: Spec, content: bytes) -> None:
 def test_shape_that_is_no_list_is_no_matrix(nano_spec: Spec, shape: object) -> None:
     header = json.dumps({"a.weight": {"shape": shape}}).encode()
     damage(nano_spec, struct.pack("<Q", len(header)) + header)
-    assert base_model.linear_modules(Path(nano_spec.model.path)) == frozenset()
+    assert not base_weights(Path(nano_spec.model.path)).layers
 
 
 def test_header_longer_than_the_format_allows_is_not_read(nano_spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:

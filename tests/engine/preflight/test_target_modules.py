@@ -12,7 +12,8 @@ from huggingface_hub import try_to_load_from_cache
 
 from engine.errors import ModelError, SpecError
 from engine.preflight.base_model import check_model, find_model_dir
-from engine.preflight.target_modules import USUAL, check_names_in, model_modules
+from engine.preflight.families import USUAL
+from engine.preflight.target_modules import check_names_in, model_modules
 from engine.spec.lora import LoraSpec
 from engine.spec.presets import EMBEDDED
 from engine.spec.schema import Spec
@@ -34,6 +35,7 @@ def cached(home: Path, name: str = "org/model", commit: str = COMMIT) -> Path:
 
 def test_modules_are_counted_over_all_files(tmp_path: Path) -> None:
     layers = {f"model.layers.{n}.self_attn.q_proj.weight": [4, 4] for n in range(3)}
+    (tmp_path / "config.json").write_text("{}")
     write_safetensors(tmp_path / "model-00001-of-00002.safetensors", layers | {"model.embed_tokens.weight": [8, 4]})
     write_safetensors(
         tmp_path / "model-00002-of-00002.safetensors",
@@ -42,6 +44,35 @@ def test_modules_are_counted_over_all_files(tmp_path: Path) -> None:
     modules = model_modules(str(tmp_path))
     assert modules.all_linear == {"q_proj": 4}
     assert modules.others == {"embed_tokens": 1, "lm_head": 1}
+    assert modules.parameters == {}
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "phimoe", "own"])
+def test_experts_have_the_names_by_which_they_get_adapters(kind: str, tmp_path: Path) -> None:
+    """By peft's names in Mixtral, as parameters in other families, and as stored in a family with its own code."""
+    experts = {f"model.layers.0.moe.experts.{n}.{name}.weight": [4, 4] for n in range(8) for name in ("w1", "w2", "w3")}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "num_hidden_layers": 1}))
+    write_safetensors(
+        tmp_path / "model.safetensors",
+        experts | {"model.layers.0.moe.gate.weight": [8, 4], "model.layers.0.self_attn.q_proj.weight": [4, 4]},
+    )
+    modules = model_modules(str(tmp_path))
+    stacked = {"experts.down_proj": 1, "experts.gate_up_proj": 1}
+    assert (modules.all_linear, modules.others, modules.parameters) == {
+        "mixtral": ({"q_proj": 1, "w1": 1, "w2": 1, "w3": 1}, {"gate": 1}, stacked),
+        "phimoe": ({"q_proj": 1}, {}, stacked),
+        "own": ({"q_proj": 1, "w1": 8, "w2": 8, "w3": 8, "gate": 1}, {}, {}),
+    }[kind]
+    targets = LoraSpec(target_modules=("w1", "w2", "w3"))
+    with pytest.raises(SpecError, match="has 'w1', which") if kind == "phimoe" else nullcontext():
+        check_names_in(tmp_path, targets)
+
+
+def test_changed_weights_are_read_again(tmp_path: Path) -> None:
+    file = write_model(tmp_path) / "model.safetensors"
+    assert "q_proj" in model_modules(str(tmp_path)).all_linear
+    write_safetensors(file, {"model.layers.0.fc.weight": [4, 4]})
+    assert set(model_modules(str(tmp_path)).all_linear) == {"fc"}
 
 
 def test_embedded_model_has_the_names_of_a_llama() -> None:

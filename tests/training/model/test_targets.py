@@ -23,7 +23,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from engine.errors import SpecError
-from engine.preflight.target_modules import ADAPTED_EXPERTS, check_experts, check_target_parameters
+from engine.preflight.families import ADAPTED_EXPERTS, names_in_experts
+from engine.preflight.target_modules import check_experts, check_target_parameters
 from engine.training.model.adapter import add_adapter, check_adapter
 from engine.training.model.targets import unadapted
 from tests.support.passes import SMALL
@@ -32,6 +33,7 @@ from tests.support.rounds import make_spec
 pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys")
 
 EXPERTS: dict[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 2}
+STACKED = ("gate_up_proj", "down_proj")
 MIXTRAL = MixtralConfig(**SMALL, **EXPERTS)
 DEEPSEEK = DeepseekV3Config(
     **SMALL, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, n_group=1, topk_group=1,
@@ -278,6 +280,10 @@ def test_families_whose_experts_peft_adapts_are_those_it_knows() -> None:
     for_text = {kind for kind in known if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
     assert for_text <= ADAPTED_EXPERTS
     assert {kind for kind in ADAPTED_EXPERTS if kind in CONFIG_MAPPING} <= known
+    names = transformers_weight_conversion._MOE_TARGET_MODULE_MAPPING
+    for kind in ADAPTED_EXPERTS & known:
+        before, last = [[old for old, new in names[patterns[kind]].items() if new == each] for each in STACKED]
+        assert names_in_experts(kind) == (*before, *last)
 
 
 def test_experts_with_dropout_are_refused_before_a_round_is_queued() -> None:

@@ -226,7 +226,12 @@ def test_file_that_another_program_is_writing_is_waited_for_whatever_the_clock(
     whole, now = path.read_bytes(), time.time()
     path.write_bytes(whole[:100])
     monkeypatch.setattr(time, "time", lambda: now + hours * 3600)  # the file system is another machine's
-    monkeypatch.setattr(time, "sleep", lambda seconds: path.write_bytes(whole))
+
+    def finish_and_wait(seconds: float) -> None:
+        path.write_bytes(whole)
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - round(seconds * 1e9)))
+
+    monkeypatch.setattr(time, "sleep", finish_and_wait)
     assert len(RoundStore(workspace).rounds()) == 1
     assert list(workspace.root.glob("*.damaged")) == []
 

@@ -148,7 +148,7 @@ def test_refused_write_leaves_the_old_export(reference_workspace: Workspace, tmp
     lost = []
     for limit in limits:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code, str(limit), "export", "-o", str(target)],
+            [sys.executable, "-PB", "-c", code, str(limit), "export", "-o", str(target)],
             cwd=reference_workspace.root, capture_output=True, text=True,
         )  # fmt: skip
         told = "which cannot be written" in done.stderr

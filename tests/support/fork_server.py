@@ -121,6 +121,7 @@ def become(request: Request, descriptors: list[int]) -> None:
         last = number
     os.closerange(last + 1, HIGH + len(moved))
     if request.file_bytes is not None:
+        sys.dont_write_bytecode = True  # which would be cut short and stay
         resource.setrlimit(resource.RLIMIT_FSIZE, (request.file_bytes, request.file_bytes))
     os.environ.clear()
     os.environ.update(request.environment)

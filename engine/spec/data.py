@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 # Of str.format's language only these names are allowed, so that no row or spec can reach into an object.
@@ -185,3 +186,8 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Reasoning before an answer: learned with it, shown but not learned, or left out."),
     ] = "learned"
     seed: Annotated[Seed, Meta(description="Seed of the split into training and held-out rows.")] = 42
+
+    def of_one_set(self, **changes: Any) -> DataSpec:
+        """Return it with these changes, as the only set of rows: nothing is mixed in, and no held-out set is named."""
+        alone = {"mix": None, "eval_path": None, "eval_name": None, "eval_split": None, "eval_samples": None}
+        return msgspec.structs.replace(self, **alone, **changes)

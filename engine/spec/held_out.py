@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from engine.errors import DatasetError, LoratuiError, SpecError
 from engine.spec.data import DataSpec
 from engine.spec.schema import Spec
@@ -21,18 +19,12 @@ def held_out_set(data: DataSpec) -> DataSpec | None:
     """
     if data.eval_path is None and data.eval_name is None and data.eval_split is None:
         return None
-    return msgspec.structs.replace(
-        data,
+    return data.of_one_set(
         path=data.eval_path or data.path,
         name=data.eval_name or (data.name if data.eval_path is None else None),
         split=data.eval_split,
         revision=data.revision if data.eval_path is None else None,
         samples=data.eval_samples,
-        mix=None,
-        eval_path=None,
-        eval_name=None,
-        eval_split=None,
-        eval_samples=None,
     )
 
 

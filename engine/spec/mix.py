@@ -79,19 +79,13 @@ def with_mixed_paths(mix: str | None, change: Callable[[str], str]) -> str | Non
 
 def as_data(source: Source, data: DataSpec) -> DataSpec:
     """Return the rows of a source as data to be read; its columns are found by their names."""
-    return msgspec.structs.replace(
-        data,
+    return data.of_one_set(
         path=source.path,
         name=source.name,
         split=source.split,
         samples=source.samples,
         revision=None,
         columns=None,
-        mix=None,
-        eval_path=None,
-        eval_name=None,
-        eval_split=None,
-        eval_samples=None,
     )
 
 

@@ -9,17 +9,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.screens.dialogs.option_dialog import OptionDialog
 from tui.terminal.console import clean_line
-from tui.widgets.current_size import CurrentSize
 
 MAX_CHARACTERS = 200
 
 
-class ChooseScreen(ModalScreen[int | None], CurrentSize):
+class ChooseScreen(OptionDialog[int | None]):
     """Dismissed with the index of the chosen option, or None; `options` are pairs of a title and a description."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,13 +40,6 @@ class ChooseScreen(ModalScreen[int | None], CurrentSize):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option_index)
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
-
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()
 
 
 def _describe(title: str, description: str) -> Content:

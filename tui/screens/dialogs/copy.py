@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -21,8 +20,8 @@ from engine.spec.overrides import set_line
 from engine.spec.presets import presets
 from engine.spec.round import Round
 from engine.spec.schema import Spec
+from tui.screens.dialogs.option_dialog import OptionDialog
 from tui.terminal.console import clean_line
-from tui.widgets.current_size import CurrentSize
 
 
 class Copy(Struct, frozen=True):
@@ -61,7 +60,7 @@ def _origin(round_: Round, rounds: Sequence[Round]) -> tuple[str, Spec]:
     return "the defaults", build_spec({"model.path": "-", "data.path": "-"})
 
 
-class CopyScreen(ModalScreen[Copy | None], CurrentSize):
+class CopyScreen(OptionDialog[Copy | None]):
     """Dismissed with the chosen text, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,10 +85,3 @@ class CopyScreen(ModalScreen[Copy | None], CurrentSize):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._copies[event.option_index])
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
-
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -19,8 +18,8 @@ from engine.spec.fields import spec_fields
 from engine.spec.presets import broken_presets, presets
 from engine.spec.round import Round
 from engine.spec.schema import Spec
+from tui.screens.dialogs.option_dialog import OptionDialog
 from tui.terminal.console import clean_line
-from tui.widgets.current_size import CurrentSize
 
 
 class Origin(Struct, frozen=True):
@@ -32,7 +31,7 @@ class Origin(Struct, frozen=True):
     draft: Draft | None = None
 
 
-class StartFromScreen(ModalScreen[Origin | None], CurrentSize):
+class StartFromScreen(OptionDialog[Origin | None]):
     """Dismissed with the origin, or None if the person went back.
 
     Args:
@@ -46,8 +45,8 @@ class StartFromScreen(ModalScreen[Origin | None], CurrentSize):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Back", tooltip="Go back without a new round", id="start.cancel"),
         Binding("d", "discard", "Discard", show=False, tooltip="Discard the half-filled form", id="start.discard"),
-        Binding("j", "move('cursor_down')", "Down", show=False, tooltip="To the next entry", id="start.down"),
-        Binding("k", "move('cursor_up')", "Up", show=False, tooltip="To the entry before", id="start.up"),
+        Binding("j", "move(1)", "Down", show=False, tooltip="To the next entry", id="start.down"),
+        Binding("k", "move(-1)", "Up", show=False, tooltip="To the entry before", id="start.up"),
     ]
 
     def __init__(
@@ -98,13 +97,6 @@ class StartFromScreen(ModalScreen[Origin | None], CurrentSize):
             self._discard(origin.draft)
             del self._origins[name]
             options.remove_option_at_index(options.highlighted)
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
-
-    def action_move(self, action: str) -> None:
-        options = self.query_one(OptionList)
-        options.action_cursor_down() if action == "cursor_down" else options.action_cursor_up()
 
 
 def _summary(origin: Origin, draft: Draft) -> str:

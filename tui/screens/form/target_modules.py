@@ -10,19 +10,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.preflight.target_modules import ModelModules
 from engine.spec.fields import format_value
+from tui.screens.dialogs.option_dialog import OptionDialog
 from tui.terminal.console import clean_line
-from tui.widgets.current_size import CurrentSize
 
 ALL_LINEAR = "all-linear"
 
 
-class TargetModulesScreen(ModalScreen[str | None], CurrentSize):
+class TargetModulesScreen(OptionDialog[str | None]):
     """Dismissed with the text for `lora.target_modules`, or None.
 
     A name that the model lacks stays in the list until it is unticked and taken.
@@ -85,10 +84,3 @@ class TargetModulesScreen(ModalScreen[str | None], CurrentSize):
     def action_accept(self) -> None:
         chosen = [name for name in self._names if name in self._chosen]
         self.dismiss(format_value(tuple(chosen)))
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
-
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()

@@ -6,6 +6,8 @@ command line prints the message alone.
 
 from __future__ import annotations
 
+import os
+
 
 class LoratuiError(Exception):
     """Base of all errors that the person can act on."""
@@ -130,3 +132,8 @@ class StoreNewer(StoreError):
 def reason_of(error: OSError | ValueError) -> str:
     """Return the operating system's message on why a path could not be used."""
     return str(getattr(error, "strerror", None) or error).lower()
+
+
+def reason_at(error: OSError) -> str:
+    """Return the operating system's message, with the path that it is about in brackets, if it is about one."""
+    return reason_of(error) + (f" ({os.fsdecode(error.filename)})" if error.filename else "")

@@ -7,6 +7,7 @@ import sys
 
 import msgspec
 
+from engine.errors import reason_of
 from engine.report.chart_client import ChartFile, ChartRequest
 from engine.system.worker_process import Refusal
 
@@ -21,7 +22,7 @@ def main() -> None:
     try:
         answer = draw_chart(request)
     except OSError as error:
-        answer = Refusal(f"{error.filename} cannot be read, so that nothing is drawn: {error.strerror}")
+        answer = Refusal(f"{error.filename} cannot be read, so that nothing is drawn: {reason_of(error)}")
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
 
 

@@ -11,10 +11,9 @@ from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
 from engine.compare.diff import ComparedField, check_count, compared_fields
 from engine.compare.verdict import Verdict, curveless_lines
 from engine.errors import FileError
-from engine.files.atomic import write_bytes
 from engine.files.paths import Workspace
 from engine.report.chart_client import FORMATS, Format, draw
-from engine.report.export import notes_of, shared_settings
+from engine.report.export import notes_of, shared_settings, write_export
 from engine.spec.round import Round
 from engine.text.humanize import name_rounds
 from engine.text.markdown import as_sentence, escape_markdown, markdown_table
@@ -51,10 +50,7 @@ def write_comparison(workspace: Workspace, rounds: Sequence[Round], path: Path, 
     document = to_document(rounds, beside.name if picture.data else None, curveless, verdict_list)
     files = [(beside, picture.data)] * bool(picture.data) + [(path, document.encode())]
     for file, content in files:
-        try:
-            write_bytes(file, content)
-        except OSError as error:
-            raise FileError(f"{file} could not be written: {error.strerror}") from error
+        write_export(file, content)
     return beside if picture.data else None
 
 

@@ -14,6 +14,7 @@ from engine.compare.columns import columns, measured_text
 from engine.compare.comparability import INCOMPARABLE, incomparable_reasons
 from engine.compare.diff import differing_keys
 from engine.compare.leaders import Leaders, find_leaders
+from engine.errors import FileError, reason_of
 from engine.files.atomic import write_bytes
 from engine.spec.fields import describe_value, flatten, format_value, spec_fields
 from engine.spec.round import Round
@@ -42,9 +43,12 @@ def export_rounds(rounds: Sequence[Round], format_: Format) -> str:
     return {"markdown": to_markdown, "csv": to_csv, "json": to_json}[format_](rounds)
 
 
-def write_export(path: Path, text: str) -> None:
-    """Write an export to `path`, as `write_bytes` does."""
-    write_bytes(path, text.encode())
+def write_export(path: Path, content: bytes) -> None:
+    """Write a file of an export as `write_bytes` does; raises FileError if that is not possible."""
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise FileError(f"{path} could not be written: {reason_of(error)}") from error
 
 
 def round_fields(round_: Round) -> dict[str, Any]:

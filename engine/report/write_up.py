@@ -19,12 +19,10 @@ from engine.compare.lineage import Kin, changes, families
 from engine.compare.seed_groups import seed_groups
 from engine.compare.significance import verdict
 from engine.compare.verdict import movement
-from engine.errors import FileError
-from engine.files.atomic import write_bytes
 from engine.files.paths import Workspace
 from engine.report.answers_section import answer_scores, fenced, judgements, samples
 from engine.report.chart_client import Format, draw
-from engine.report.export import main_table, shared_settings, table_legend
+from engine.report.export import main_table, shared_settings, table_legend, write_export
 from engine.runs.event_log import read_events
 from engine.runs.events import Answered, Provenance, Sampled, Started
 from engine.runs.provenance import command_of, provenance_lines
@@ -56,10 +54,7 @@ def write_report(workspace: Workspace, rounds: Sequence[Round], path: Path, form
     pictures = {file: data for file, data in zip(beside, drawings, strict=True) if data}
     document = to_report(workspace, rounds, [file.name for file in pictures])
     for file, content in (*pictures.items(), (path, document.encode())):
-        try:
-            write_bytes(file, content)
-        except OSError as error:
-            raise FileError(f"{file} could not be written: {error.strerror}") from error
+        write_export(file, content)
     return list(pictures)
 
 

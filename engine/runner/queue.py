@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from engine.alerts.notify import call_by_command
 from engine.alerts.run_monitor import Alarm, RunMonitor, ending_alarm
-from engine.errors import RoundError, StoreError, StoreMissing
+from engine.errors import RoundError, StoreError, StoreMissing, reason_at, reason_of
 from engine.files.ownership import hand_over, make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.runner.engine_process import RunningEngine, launch
@@ -144,7 +144,7 @@ class Runner:
         try:
             engine = launch(run, self._command(run), gpu, self._limits)
         except OSError as error:
-            self._fail(round_.number, f"the engine could not be started: {error}")
+            self._fail(round_.number, f"the engine could not be started: {reason_at(error)}")
             return
         if engine is None:  # it has one, started by hand or by a runner that died
             self._take_over(round_, since=0.0)
@@ -160,7 +160,7 @@ class Runner:
             engine = RunningEngine(run, self._limits)
             process = round_.process or _last_process(run, since)
         except OSError as error:
-            self._fail(round_.number, f"{run.events} cannot be read: {error.strerror}")
+            self._fail(round_.number, f"{run.events} cannot be read: {reason_of(error)}")
             return
         engine.adopt(process)
         self._jobs.append(_Job(round_, engine, process, since))
@@ -180,7 +180,7 @@ class Runner:
             else:
                 self._record(job)
         except OSError as error:  # its events cannot be read
-            if job.refused != (refused := f"{job.engine.run.events} cannot be read: {error.strerror}"):
+            if job.refused != (refused := f"{job.engine.run.events} cannot be read: {reason_of(error)}"):
                 job.refused = refused
                 print(refused, flush=True)
             if not job.engine.is_running():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.errors import ProcessError, RunnerStopped, reason_of
+from engine.errors import ProcessError, RunnerStopped, reason_at
 from engine.files.paths import Workspace
 from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, stopped_runner, why_idle
 from engine.store.round_store import RoundStore
@@ -34,10 +34,7 @@ class WorkspaceRunner:
         try:
             started = self._start(self._workspace)
         except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
-            raise ProcessError(
-                f"no runner could be started, so nothing is trained: {reason_of(error)}{place}"
-            ) from error
+            raise ProcessError(f"no runner could be started, so nothing is trained: {reason_at(error)}") from error
         if started is not None or self.failure():  # else the one that lives is the one started before
             self._started = started
         if started is None and (stopped := stopped_runner(self._workspace)):

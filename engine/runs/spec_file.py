@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.errors import SpecError
+from engine.errors import SpecError, reason_of
 from engine.files.atomic import NoPlainFile, read_plain
 from engine.files.paths import RunDir
 from engine.spec.plan import Plan
@@ -78,6 +78,10 @@ def read_spec(run: RunDir) -> Spec:
     """Return the spec in the run directory, its paths absolute; raises SpecError if it cannot be read."""
     try:
         spec = decode_spec(msgspec.json.decode(read_plain(run.spec))["spec"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:  # msgspec's errors are ValueErrors
+    except OSError as error:
+        raise SpecError(f"{os.path.abspath(run.spec)} cannot be read: {reason_of(error)}") from error
+    except (KeyError, TypeError) as error:
+        raise SpecError(f"{os.path.abspath(run.spec)} holds no spec of a round: restore it from a backup") from error
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise SpecError(f"{os.path.abspath(run.spec)} cannot be read: {error}") from error
     return with_located_paths(spec, run.workspace_root)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from platformdirs import user_config_path
 
-from engine.errors import FileError, SpecError
+from engine.errors import FileError, SpecError, reason_of
 from engine.files.atomic import NoPlainFile, read_plain, write_atomically
 from engine.spec.schema import Spec
 from engine.text.redact import holds_secret
@@ -91,7 +91,7 @@ def save_preset(name: str, preset: Preset, *, replace: bool = False) -> Path:
         write_atomically(file, document + b"\n")
     except OSError as error:
         raise FileError(
-            f"{file} could not be written ({error.strerror}): check the free space and your permissions there"
+            f"{file} could not be written ({reason_of(error)}): check the free space and your permissions there"
         ) from error
     return file
 
@@ -112,7 +112,7 @@ def _read_own(file: Path) -> Preset:
     try:
         return msgspec.json.decode(read_plain(file, max_bytes=MAX_PRESET_BYTES, follow_link=True), type=Preset)
     except OSError as error:
-        raise SpecError(f"the preset {file} cannot be read ({error.strerror}): correct or delete it") from error
+        raise SpecError(f"the preset {file} cannot be read ({reason_of(error)}): correct or delete it") from error
     except (NoPlainFile, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(f"the preset {file} is not valid: {error}: correct or delete it") from error
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
+from engine.errors import reason_at
 from engine.system.allowance import ProcessorLoad, memory
 from engine.system.nvml import GpuAnswer, GpuProcess, GpuSample
 
@@ -121,7 +122,9 @@ class _Probe:
             if self._asked_at is None:
                 self._send()
         except OSError as error:
-            raise _ProbeError(f"GPU load is not known: the process that asks NVML does not start: {error}") from error
+            raise _ProbeError(
+                f"GPU load is not known: the process that asks NVML does not start: {reason_at(error)}"
+            ) from error
         assert self._asked_at is not None
         line = self._read_line(timeout)
         waited = self._clock() - self._asked_at

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from engine.errors import LoratuiError, ProcessEnded, ProcessError, reason_of
+from engine.errors import LoratuiError, ProcessEnded, ProcessError, reason_at, reason_of
 
 END_SECONDS = 5.0  # from the end of its output to its exit
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class WorkerProcess:
             )  # fmt: skip
         except OSError as error:
             self._errors.close()
-            raise ProcessError(f"{what} could not be started: {error}") from error
+            raise ProcessError(f"{what} could not be started: {reason_at(error)}") from error
 
     @property
     def pid(self) -> int:

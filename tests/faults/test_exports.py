@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.errors import FileError
 from engine.files.paths import Workspace
 from engine.report.export import export_rounds, write_export
 from engine.spec.round import Result, Round
@@ -168,13 +169,13 @@ def test_export_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     target.write_text("old")
     target.chmod(0o640)
     link.symlink_to(target)
-    write_export(link, "new")
+    write_export(link, b"new")
     assert (target.read_text(), link.is_symlink(), target.stat().st_mode & 0o777) == ("new", True, 0o640)
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
-        write_export(pipe, "through")
+        write_export(pipe, b"through")
         assert reader.communicate()[0] == b"through"
-    write_export(Path("/dev/null"), "nowhere")
+    write_export(Path("/dev/null"), b"nowhere")
     assert Path("/dev/null").is_char_device()
-    with pytest.raises(OSError):
-        write_export(tmp_path, "a directory")
+    with pytest.raises(FileError, match="is a directory"):
+        write_export(tmp_path, b"a directory")

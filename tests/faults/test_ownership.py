@@ -84,7 +84,7 @@ def test_everything_else_that_root_makes_is_the_owner_s_at_once(
     append_example(workspace.root / "examples.jsonl", talk, talk.speakers[0].key)
     append_judgement(workspace.judgements, preferred("Why?", "first"))
     write_evaluation(run, scored_on("other.jsonl", 3.0))
-    write_export(workspace.root / "rounds.csv", "number\n1\n")
+    write_export(workspace.root / "rounds.csv", b"number\n1\n")
     start_runner(workspace, [sys.executable, "-c", "print('at work')"])
     with run.open_log(), Heartbeat(run.heartbeat):
         EventWriter(run.events).close()

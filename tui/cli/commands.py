@@ -14,10 +14,11 @@ from engine.compare.diff import difference
 from engine.compare.lineage import families, family_of, kin_fields
 from engine.compare.verdict import movement
 from engine.dataset.preview import Previewer
-from engine.errors import FileError, UsageError
+from engine.errors import FileError, UsageError, reason_of
+from engine.files.atomic import write_bytes
 from engine.files.paths import current_directory
 from engine.report.comparison_document import picture_beside, write_comparison
-from engine.report.export import export_rounds, json_text, to_json, write_export
+from engine.report.export import export_rounds, json_text, to_json
 from engine.spec.overrides import spec_from_settings
 from engine.spec.portable import with_absolute_paths
 from engine.spec.presets import load_preset
@@ -174,9 +175,9 @@ def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
         say(text, end="")
         return 0
     try:
-        write_export(Path(options.output), text)
+        write_bytes(Path(options.output), text.encode())
     except OSError as error:
-        raise FileError(f"--output is {options.output!r}, which cannot be written: {error.strerror}") from error
+        raise FileError(f"--output is {options.output!r}, which cannot be written: {reason_of(error)}") from error
     return 0
 
 

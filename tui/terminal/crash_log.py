@@ -10,6 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_log_path
 
+from engine.errors import reason_of
 from tui.terminal.console import clean
 
 KEPT_BYTES = 1_000_000
@@ -44,7 +45,7 @@ def record_crash(error: BaseException) -> str:
         with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as refused:
-        return shortage_of(error) or f"{sentence}: {error} ({path} cannot be written: {refused.strerror})"
+        return shortage_of(error) or f"{sentence}: {error} ({path} cannot be written: {reason_of(refused)})"
     if shortage := shortage_of(error):
         return f"{shortage}; training goes on"
     return f"{sentence}, a defect of loratui: training goes on, and {path} has the details"

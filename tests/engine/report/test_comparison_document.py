@@ -135,5 +135,5 @@ def test_path_that_takes_no_picture_beside_it_is_refused(tmp_path: Path) -> None
 
 def test_directory_that_is_not_there_is_told(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "missing" / "x.md"
-    with pytest.raises(LoratuiError, match=f"{path} could not be written: No such file"):
+    with pytest.raises(LoratuiError, match=f"{path} could not be written: no such file"):
         write_comparison(workspace, [make_round(1), make_round(2)], path)

@@ -462,7 +462,7 @@ def test_events_that_cannot_be_read_fail_their_round_and_no_other(
     store.update(1, status=status)
     run(workspace)
     assert statuses(store) == [Status.FAILED, Status.FINISHED]
-    assert str(unreadable) in store.get(1).message and "Is a directory" in store.get(1).message
+    assert str(unreadable) in store.get(1).message and "is a directory" in store.get(1).message
     assert not processes_of(workspace.root)
 
 

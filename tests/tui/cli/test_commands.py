@@ -191,7 +191,7 @@ def test_export_with_curves_writes_document_and_picture(
         (("-o", "x.md", "--format", "csv"), "--curves writes Markdown, not csv: leave --format out"),
         (("-o", "x.svg"), "x.svg would be the picture: name the Markdown file, and the picture is written beside it"),
         (("-o", "x.md", "2"), "one round is too few to compare: choose 2 to 10"),
-        (("-o", "missing/x.md"), "missing/x.md could not be written: No such file or directory"),
+        (("-o", "missing/x.md"), "missing/x.md could not be written: no such file or directory"),
     ],
 )
 def test_export_with_curves_refuses_in_a_sentence(

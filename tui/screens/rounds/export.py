@@ -31,9 +31,9 @@ def export_rounds(screen: WorkspaceScreen, rounds: Sequence[Round], total: int) 
 @work(thread=True, exclusive=True, group="export")
 def _write(screen: WorkspaceScreen, path: Path, rounds: Sequence[Round], total: int) -> None:
     try:
-        write_export(path, to_markdown(rounds))
-    except OSError as error:
-        screen.post_message(ActionFailed(FileError(f"{path} could not be written: {error.strerror}")))
+        write_export(path, to_markdown(rounds).encode())
+    except FileError as error:
+        screen.post_message(ActionFailed(error))
     else:
         part = f" of {len(rounds)} of {total} rounds" if len(rounds) < total else ""
         screen.post_message(ActionDone(f"the comparison{part} is in {path}"))

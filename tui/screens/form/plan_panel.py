@@ -25,11 +25,6 @@ class PlanPanel(LiveText):
             self.tell(_refusal(str(outcome)))
             return
         lines = [*_data_lines(spec, outcome), *plan_lines(spec, outcome.plan)]
-        lines = plan_lines(spec, outcome.plan)
-        if outcome.rows is not None:
-            data_format = outcome.rows.format
-            facts = (f"{data_format}: {outcome.rows.usable:,}", *data_format.remarks())
-            lines.insert(0, " · ".join(map(clean_line, facts)))
         if outcome.adapter is not None:
             lines.append(adapter_line(outcome.adapter))
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]

@@ -163,6 +163,8 @@ async def test_what_follows_from_the_spec_is_told_live(
         facts = f"prompt-completion rows ({columns}): 3 · read as conversations, as some have a system message"
         await until(pilot, lambda: facts in shown(pilot, "#plan"), "the other rows")
         assert "not used: source␛" in shown(pilot, "#plan")
+        await enter(pilot, "data.mix", f"2*{rows}")
+        await until(pilot, lambda: f"others.jsonl: {facts}" in shown(pilot, "#plan"), "the rows of the other source")
 
 
 async def test_data_and_model_are_looked_at_before_the_start(

@@ -59,9 +59,19 @@ class Cockpit:
         self.runner = WorkspaceRunner(workspace, self.store, start, readonly=readonly)
 
     def queue(
-        self, spec: Spec, *, name: str = "", note: str = "", parent: int | None = None, hold: bool = False
+        self,
+        spec: Spec,
+        *,
+        name: str = "",
+        note: str = "",
+        parent: int | None = None,
+        hold: bool = False,
+        warnings: Sequence[str] = (),
     ) -> Round:
-        """Check `spec`, give it a number and a run directory, and queue it; with `hold` it is held."""
+        """Check `spec`, give it a number and a run directory, and queue it; with `hold` it is held.
+
+        The round keeps `warnings` beside those of the check.
+        """
         checked = checks.check(spec)
         check_text(spec, name, note)
         run_dirs: list[RunDir] = []
@@ -79,7 +89,7 @@ class Cockpit:
                 spec=stored_spec,
             )
             run_dirs.append(self._write_run_dir(queued))
-            return new_round(queued, Status.HELD if hold else Status.QUEUED, checked.warnings)
+            return new_round(queued, Status.HELD if hold else Status.QUEUED, (*checked.warnings, *warnings))
 
         self.store.make_home_here()
         try:

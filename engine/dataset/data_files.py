@@ -87,7 +87,8 @@ def _choose(key: str, value: str | None, default: str, parts: Iterable[str], pat
     chosen = value or (names[0] if len(names) == 1 else default)
     if chosen in names:
         return chosen
-    raise SpecError(f"{key} is {value or 'empty'}, but {path} has {', '.join(names)}: set it to one of these", key)
+    words = value or ("empty, which means train" if default == SPLIT else "empty")
+    raise SpecError(f"{key} is {words}, but {path} has {', '.join(names)}: set it to one of these", key)
 
 
 def parts_of(path: Path, part: Literal["name", "split"], data: DataSpec) -> tuple[str, ...]:

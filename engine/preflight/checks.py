@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.dataset.hub_parts import check_hub_data
 from engine.dataset.load import check_source, count_rows, local_data_path
 from engine.dataset.rows import RowCount
 from engine.dataset.templates import advice
@@ -27,6 +28,7 @@ from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
 from engine.spec.schema import ModelSpec, Spec, TrainSpec
+from engine.spec.sources import data_to_read
 
 MANY_CHECKPOINTS = 20
 ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
@@ -93,6 +95,21 @@ def check(spec: Spec) -> Preflight:
         data_warnings = (*data_warnings, UNKNOWN_WINDOWS)
     warnings = (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan))
     return Preflight(plan, warnings, rows, mixed, adapter)
+
+
+def ask_hub(spec: Spec) -> tuple[str, ...]:
+    """Ask the hub for the datasets that `spec` names, if it passes the other checks; this may take some seconds.
+
+    Returns:
+        A warning for each dataset of which the hub does not say whether it has it, as where it cannot be reached.
+
+    Raises:
+        LoratuiError: the hub does not have one of them, or not so; or as `check`.
+    """
+    if all(local_data_path(part.data.path) is not None for part in data_to_read(spec.data)):
+        return ()
+    check(spec)
+    return check_hub_data(spec.data)
 
 
 def _check_chat_template(name: str | None) -> None:

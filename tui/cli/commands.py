@@ -17,6 +17,7 @@ from engine.dataset.preview import Previewer
 from engine.errors import FileError, UsageError, reason_of
 from engine.files.atomic import write_bytes
 from engine.files.paths import current_directory
+from engine.preflight.checks import ask_hub
 from engine.report.comparison_document import picture_beside, write_comparison
 from engine.report.export import export_rounds, json_text, to_json
 from engine.spec.overrides import spec_from_settings
@@ -245,11 +246,12 @@ def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
 
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
     spec = _spec(cockpit, options)
+    warnings = ask_hub(spec)
     if not cockpit.store.exists():
         cockpit.rebuild()  # it brings back rounds from an older file or from runs/
         say(f"loratui: made {cockpit.workspace.store_path}", error=True)
     name = options.name if options.name is not None else options.preset or ""
-    return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold)
+    return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold, warnings=warnings)
 
 
 def _say_status(round_: Round) -> int:

@@ -36,7 +36,7 @@ T = TypeVar("T")
 WRITING = frozenset(
     {"new", "start", "stop", "resume", "hold", "remove", "undo", "pin", "edit", "export", "move", "run_next"}
 )  # actions that change something in the workspace
-
+CARRIED_OUT = "cockpit"  # the group of the workers that call it
 READ_ONLY = "this workspace is open for reading only: start loratui without --readonly to change it"
 DRAFT_SECONDS = 1.0  # that a field waits for its draft from a slow disk
 MAX_COPIED_BYTES = 56_000  # 74,668 in base64; xterm accepts 74,994, and other terminals no more than that
@@ -162,7 +162,7 @@ class WorkspaceScreen(CurrentSize, Screen[None]):
         self._refused = event
         self._show_banner()
 
-    @work(thread=True, group="cockpit")
+    @work(thread=True, group=CARRIED_OUT)
     def carry_out(self, action: Callable[[], T], done: Callable[[T], Message]) -> None:
         """Call `action` in a thread and post `done` of what it returns, or post the error."""
         try:
@@ -171,6 +171,11 @@ class WorkspaceScreen(CurrentSize, Screen[None]):
             self.post_message(WriteRefused(error, lambda: self.carry_out(action, done)))
         except LoratuiError as error:
             self.post_message(ActionFailed(error))
+
+    @property
+    def is_carrying_out(self) -> bool:
+        """True while an action of this screen is carried out."""
+        return any(worker.node is self and worker.group == CARRIED_OUT and worker.is_running for worker in self.workers)
 
     def ask_to_stop(self, round_: Round | None) -> None:
         """Ask whether to stop a round, and stop it. A queued one leaves the queue."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,12 +16,13 @@ from engine.dataset.rows import Rows
 from engine.errors import DatasetError, LoratuiError, SpecError
 from engine.spec.data import DataSpec
 from engine.spec.held_out import SPLIT
-from engine.training.runtime.hub_errors import explain_hub_error, first_line
+from engine.training.runtime.hub_errors import explain_hub_error, first_line, is_refused
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
 STREAMED_FROM = 1024**3  # bytes
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as in `datasets.naming`
 
 
 def load_from_hub(data: DataSpec) -> Rows:
@@ -102,24 +104,57 @@ def _checked(records: Iterable[Any], name: str) -> Iterator[Any]:
 def _explained(error: Exception, data: DataSpec) -> LoratuiError:
     if isinstance(error, ValueError) and (wrong := _wrong_part(data)) is not None:
         return wrong
+    return _unavailable(error, data)
+
+
+def _unavailable(error: Exception, data: DataSpec) -> DatasetError:
     reason = explain_hub_error(error, f"datasets/{data.path}", "a local file")
     return DatasetError(f"data.path is {data.path!r}: {reason}")
 
 
+def check_on_hub(data: DataSpec) -> str | None:
+    """Ask the hub for what `data` names; return a warning if it does not say, None if it has it.
+
+    Raises:
+        SpecError: the dataset has no such configuration or split; the message lists those that it has.
+        DatasetError: there is no such dataset or revision, or access to it must be granted.
+    """
+    from huggingface_hub import constants
+
+    try:
+        wrong = _find_wrong_part(data)
+    except Exception as error:  # as in `load_from_hub`
+        explained = _unavailable(error, data)
+        if is_refused(error) and not constants.HF_HUB_OFFLINE:
+            raise explained from error
+        return f"{explained} (it is asked again when the round runs)"
+    if wrong is not None and not constants.HF_HUB_OFFLINE:  # the cache need not have all of it
+        raise wrong
+    return None
+
+
 def _wrong_part(data: DataSpec) -> SpecError | None:
+    """Return the error of a configuration or split that the dataset does not have; None also if that is unknown."""
+    try:
+        return _find_wrong_part(data)
+    except Exception:  # what it has cannot be listed: the first error says why
+        return None
+
+
+def _find_wrong_part(data: DataSpec) -> SpecError | None:
     """Return the error of a configuration or split that the dataset does not have, None if it has both."""
     import datasets
 
-    try:
-        names = datasets.get_dataset_config_names(data.path, revision=data.revision)
-        if data.name not in (None, *names) or (data.name is None and len(names) > 1 and "default" not in names):
-            return _choice("data.name", data.name, data.path, names)
-        splits = datasets.get_dataset_split_names(data.path, data.name, revision=data.revision)
-    except Exception:  # what it has cannot be listed: the first error says why
+    names = datasets.get_dataset_config_names(data.path, revision=data.revision)
+    if data.name not in (None, *names) or (data.name is None and len(names) > 1 and "default" not in names):
+        return _choice("data.name", data.name, data.path, names)
+    splits = datasets.get_dataset_split_names(data.path, data.name, revision=data.revision)
+    split = data.split or SPLIT
+    if split in splits or not SPLIT_NAME.fullmatch(split):  # a slice, such as train[:100], is read by the library
         return None
-    return None if (data.split or SPLIT) in splits else _choice("data.split", data.split, data.path, splits)
+    return _choice("data.split", data.split, data.path, splits)
 
 
 def _choice(key: str, value: str | None, path: str, names: list[str]) -> SpecError:
-    value_words = "empty" if value is None else value
+    value_words = value or ("empty, which means train" if key == "data.split" else "empty")
     return SpecError(f"{key} is {value_words}, but {path} has {', '.join(names)}: set it to one of these", key)

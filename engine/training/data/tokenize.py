@@ -17,9 +17,10 @@ from engine.dataset.preview import windows_of
 from engine.dataset.rows import Row, Rows, Unusable
 from engine.errors import DatasetError, LoratuiError, ModelError, SpecError
 from engine.spec.data import DataSpec
-from engine.spec.held_out import held_out_set, name_held_out_field
-from engine.spec.mix import as_data, name_mix, sources_of
+from engine.spec.held_out import held_out_set
+from engine.spec.mix import sources_of
 from engine.spec.plan import split_sizes
+from engine.spec.sources import data_to_read
 from engine.training.data.answer_ends import answer_ends
 from engine.training.data.hub import load_from_hub
 from engine.training.data.render import RenderedRow, Renderer
@@ -68,16 +69,12 @@ def load_sets(data: DataSpec) -> list[Rows]:
     Raises:
         DatasetError, SpecError: as `load_rows`; what is wrong with the others names their own fields.
     """
-    sets = [load_rows(data)]
-    try:
-        sets += [load_rows(as_data(source, data)) for source in sources_of(data)]
-    except LoratuiError as error:
-        raise name_mix(error) from error
-    own_set = held_out_set(data)
-    try:
-        sets += [load_rows(own_set)] if own_set is not None else []
-    except LoratuiError as error:
-        raise name_held_out_field(error) from error
+    sets = []
+    for part, named in data_to_read(data):
+        try:
+            sets.append(load_rows(part))
+        except LoratuiError as error:
+            raise named(error) from error
     return rendered_alike(sets, data)
 
 

@@ -25,6 +25,16 @@ def explain_hub_error(error: BaseException, name: str, instead: str) -> str:
     return first_line(error)
 
 
+def is_refused(error: BaseException) -> bool:
+    """Return whether the hub has answered that there is no such thing, or that access to it must be granted."""
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub import errors
+
+    # A GatedRepoError is a RepositoryNotFoundError.
+    refusals = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, DatasetNotFoundError)
+    return any(isinstance(cause, refusals) for cause in _chain(error))
+
+
 def _chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
     while error is not None and error not in chain:

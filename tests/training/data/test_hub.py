@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import msgspec
 import pytest
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RevisionNotFoundError
 
 from engine.dataset.rows import PlainText
 from engine.errors import DatasetError, SpecError
 from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set
-from engine.training.data.hub import hub_parts, load_from_hub
+from engine.training.data.hub import check_on_hub, hub_parts, load_from_hub
 from engine.training.data.tokenize import load_rows, load_sets
+
+
+def hub_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
+    return kind("no", response=cast(Any, SimpleNamespace(headers={}, request=None)))
+
 
 CONFIGS = """\
 ---
@@ -63,7 +70,11 @@ def test_configuration_and_split_are_read(dataset: str, settings: Any, texts: li
     [
         ({}, "data.name", "data.name is empty, but {} has main, other: set it to one of these"),
         ({"name": "sub"}, "data.name", "data.name is sub, but {} has main, other: set it to one of these"),
-        ({"name": "main"}, "data.split", "data.split is empty, but {} has train_sft, test_sft: set it to one of these"),
+        (
+            {"name": "main"},
+            "data.split",
+            "data.split is empty, which means train, but {} has train_sft, test_sft: set it to one of these",
+        ),
         (
             {"name": "other", "split": "dev"},
             "data.split",
@@ -84,6 +95,56 @@ def test_configurations_and_splits_are_listed(dataset: str) -> None:
         hub_parts("split", DataSpec(dataset))
     with pytest.raises(DatasetError, match=r"data.path is '/no/such': "):
         hub_parts("name", DataSpec("/no/such"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "main", "split": "train_sft"}, None),
+        ({"name": "main", "split": "train_sft[:2]"}, None),
+        ({"name": "other"}, None),
+        ({}, "data.name is empty, but {} has main, other: set it to one of these"),
+        ({"name": "main", "split": "dev"}, "data.split is dev, but {} has train_sft, test_sft: set it to one of these"),
+    ],
+)
+def test_what_the_dataset_does_not_have_is_named_before_it_is_read(
+    dataset: str, settings: Any, message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataSpec(dataset, **settings)
+    if message is None:
+        assert check_on_hub(data) is None
+        return
+    with pytest.raises(SpecError) as caught:
+        check_on_hub(data)
+    assert caught.value.message == message.format(dataset)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert check_on_hub(data) is None  # the cache need not have all that the hub has
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "refused"),
+    [
+        (DatasetNotFoundError("no"), "the hub has nothing public of that name", True),
+        (hub_error(GatedRepoError), "access to it must be granted: accept its terms", True),
+        (hub_error(RevisionNotFoundError), "it has no commit, tag or branch of the name in revision", True),
+        (ConnectionError("no"), "the Hugging Face hub cannot be reached", False),
+        (RuntimeError("503 busy"), "503 busy", False),
+    ],
+)
+def test_only_what_the_hub_says_itself_is_refused(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, refused: bool
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "get_dataset_config_names", fail)
+    if refused:
+        with pytest.raises(DatasetError, match=f"data.path is 'a/b': {reason}"):
+            check_on_hub(DataSpec("a/b"))
+    else:
+        warning = check_on_hub(DataSpec("a/b"))
+        assert warning is not None and warning.startswith(f"data.path is 'a/b': {reason}")
+        assert warning.endswith("(it is asked again when the round runs)")
 
 
 def test_held_out_set_is_another_split_of_the_dataset(dataset: str) -> None:
@@ -129,7 +190,10 @@ def test_large_dataset_is_streamed(dataset: str, tmp_path: Path, monkeypatch: py
 
 def test_wrong_split_of_a_large_dataset_is_named(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.training.data.hub._size", lambda builder: 10**15)
-    with pytest.raises(SpecError, match=r"data.split is empty, but .* has train_sft, test_sft: set it to one of these"):
+    with pytest.raises(
+        SpecError,
+        match=r"data.split is empty, which means train, but .* has train_sft, test_sft: set it to one of these",
+    ):
         load_from_hub(DataSpec(dataset, "main", samples=2))
 
 

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from engine.api import Cockpit
+from engine.errors import DatasetError
 from engine.files.paths import Workspace
 from engine.report.export import to_markdown
+from engine.spec.data import DataSpec
 from engine.spec.fields import flatten, format_value
 from engine.spec.round import Result, Round, Status
 from engine.spec.schema import Spec
@@ -273,6 +275,28 @@ def test_new_queues_a_clone_with_changes(
     queued = store.get(2)
     assert (printed["number"], printed["status"]) == (2, "held")
     assert (queued.parent, queued.name, queued.note, queued.spec.lora.r) == (1, "wide", "why", 16)
+
+
+def test_new_asks_the_hub_before_it_queues(
+    cli: Callable[..., int],
+    workspace: Workspace,
+    nano_spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ask(data: DataSpec) -> tuple[str, ...]:
+        if data.name == "mian":
+            raise DatasetError("data.name is mian, but openai/gsm8k has main, socratic")
+        return ("the hub has not said",)
+
+    monkeypatch.setattr("engine.preflight.checks.check_hub_data", ask)
+    words = (*settings(change_spec(nano_spec, data__path="openai/gsm8k", data__samples=20)), "--hold")
+    assert cli("new", *words, "--set", "data.name=mian") == 2
+    assert "has main, socratic" in capsys.readouterr().err
+    assert cli("new", *words, "--set", "data.samples=0") == 2  # without a question
+    assert cli("new", *words) == 0
+    (queued,) = Cockpit(workspace).store.rounds()
+    assert queued.warnings[-1] == "the hub has not said"
 
 
 def test_run_waits_for_the_end_and_tells_it(

@@ -34,6 +34,7 @@ from tui.screens.form.modules import offer_modules
 from tui.screens.form.note_area import NoteArea
 from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
+from tui.screens.form.queue_round import queue_round
 from tui.screens.form.save_preset import save_as_preset
 from tui.screens.form.spec_form import MODULES_KEY, SpecForm, control_id
 from tui.screens.form.start_from import Origin
@@ -200,14 +201,14 @@ class EditScreen(WorkspaceScreen):
 
     def action_start(self) -> None:
         """Queue the round, or go to the first wrong field."""
-        spec = self._read_or_tell()
+        spec = None if self.is_carrying_out else self._read_or_tell()
         if spec is None:
             return
         name, note = self.query_one("#name", SanitizedInput).text.strip(), self.query_one(NoteArea).text.strip()
         parent = self._origin.parent.number if self._origin.parent else None
 
         def queue() -> Round:
-            round_ = self.cockpit.queue(spec, name=name, note=note, parent=parent)
+            round_ = queue_round(self, spec, name, note, parent)
             self._drafting.drop()
             return round_
 

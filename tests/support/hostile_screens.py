@@ -16,7 +16,6 @@ from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Judgements, Side
 from engine.preference.ranking import rank
 from engine.preflight.checks import Preflight
-from engine.preflight.target_modules import ModelModules
 from engine.runs.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
 from engine.spec.round import Status
 from engine.spec.schema import ModelSpec
@@ -258,8 +257,8 @@ async def show_ask(app: CapturedApp, text: str) -> None:
 
 
 async def show_modules(app: CapturedApp, text: str) -> None:
-    modules = ModelModules({f"linear={text}": 3}, {f"other={text}": None})
-    await app.push_screen(TargetModulesScreen(modules, (f"chosen={text}",)))
+    counts = {f"linear={text}": 3, f"other={text}": None}
+    await app.push_screen(TargetModulesScreen("Modules", counts, (f"chosen={text}",)))
 
 
 async def show_welcome(app: CapturedApp, text: str) -> None:

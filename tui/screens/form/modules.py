@@ -8,32 +8,41 @@ from engine.errors import ModelError, SpecError
 from engine.preflight.target_modules import ModelModules, model_modules
 from engine.spec.fields import parse_value
 from tui.messages import ActionFailed
-from tui.screens.form.spec_form import MODULES_KEY, SpecForm
-from tui.screens.form.target_modules import TargetModulesScreen
+from tui.screens.form.spec_form import PARAMETERS_KEY, SpecForm
+from tui.screens.form.target_modules import ALL_LINEAR, TargetModulesScreen
 from tui.screens.workspace_screen import WorkspaceScreen
 
 
 @work(thread=True, exclusive=True, group="modules")
-def offer_modules(screen: WorkspaceScreen, form: SpecForm, model: str, text: str) -> None:
-    """Read the modules of `model`, whose weights may be on a slow disk, and list them above `screen`.
+def offer_modules(screen: WorkspaceScreen, form: SpecForm, key: str, model: str) -> None:
+    """Read the modules of `model`, whose weights may be on a slow disk, and list those for `key` above `screen`.
 
-    Those named in `text` are ticked; the choice goes into `form`.
+    Those that the field names are ticked; the choice goes into `form`.
     """
     try:
         modules = model_modules(model, revision=form.text("model.revision").strip() or None)
     except ModelError as error:
         screen.post_message(ActionFailed(error))
-    else:
-        screen.app.call_from_thread(_list, screen, form, modules, text)
+        return
+    if key == PARAMETERS_KEY and not modules.parameters:
+        unknown = f"model.path is {model!r}, of which no experts are known here: type the names of the parameters"
+        screen.post_message(ActionFailed(ModelError(unknown)))
+        return
+    screen.app.call_from_thread(_list, screen, form, key, modules)
 
 
-def _list(screen: WorkspaceScreen, form: SpecForm, modules: ModelModules, text: str) -> None:
+def _list(screen: WorkspaceScreen, form: SpecForm, key: str, modules: ModelModules) -> None:
     def chosen(names: str | None) -> None:
         if names is not None:
-            form.fill(MODULES_KEY, names)
+            form.fill(key, names)
 
     try:
-        ticked: str | tuple[str, ...] = parse_value(MODULES_KEY, text)
+        ticked: str | tuple[str, ...] = parse_value(key, form.text(key)) or ()
     except SpecError:
         ticked = ()
-    screen.app.push_screen(TargetModulesScreen(modules, ticked), chosen)
+    if key == PARAMETERS_KEY:
+        dialog = TargetModulesScreen("Parameters that get an adapter", modules.parameters, ticked)
+    else:
+        counts = {ALL_LINEAR: None, **modules.all_linear, **modules.others}
+        dialog = TargetModulesScreen("Modules that get an adapter", counts, ticked)
+    screen.app.push_screen(dialog, chosen)

@@ -36,7 +36,7 @@ from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.queue_round import queue_round
 from tui.screens.form.save_preset import save_as_preset
-from tui.screens.form.spec_form import MODULES_KEY, SpecForm, control_id
+from tui.screens.form.spec_form import MODULES_KEY, PARAMETERS_KEY, SpecForm, control_id
 from tui.screens.form.start_from import Origin
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean, clean_line
@@ -262,11 +262,11 @@ class EditScreen(WorkspaceScreen):
     @on(SpecForm.ListWanted)
     def _list_choices(self, event: SpecForm.ListWanted) -> None:
         form = self.query_one(SpecForm)
-        if event.key != MODULES_KEY:
+        if event.key not in (MODULES_KEY, PARAMETERS_KEY):
             offer_hub_parts(self, form, event.key)
             return
         path = form.text("model.path").strip()
-        offer_modules(self, form, str(Path(self._directory, path)) if looks_local(path) else path, form.text(event.key))
+        offer_modules(self, form, event.key, str(Path(self._directory, path)) if looks_local(path) else path)
 
     async def action_save_preset(self) -> None:
         """Save the settings as a preset, or go to the first wrong field."""

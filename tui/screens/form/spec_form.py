@@ -26,8 +26,8 @@ SECTION_TITLES = {
     "model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)",
     "generation": "scored answers (transformers)",
 }  # fmt: skip
-MODULES_KEY = "lora.target_modules"
-LISTED_KEYS = (MODULES_KEY, "data.name", "data.split", "data.eval_name", "data.eval_split")
+MODULES_KEY, PARAMETERS_KEY = "lora.target_modules", "lora.target_parameters"
+LISTED_KEYS = (MODULES_KEY, PARAMETERS_KEY, "data.name", "data.split", "data.eval_name", "data.eval_split")
 NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
 
 
@@ -143,7 +143,7 @@ class SpecForm(VerticalScroll, can_focus=False):
             "enter",
             "Choose, or next",
             show=False,
-            tooltip="List what target_modules, name or split may be; elsewhere, go to the next field",
+            tooltip="List what modules, parameters, name or split may be; elsewhere, go to the next field",
             priority=True,
             id="form.enter",
         ),

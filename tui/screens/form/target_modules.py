@@ -1,8 +1,8 @@
-"""The modules of the base model as a list to tick off."""
+"""The modules of the base model, or the parameters that hold its experts, as a list to tick off."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -13,7 +13,6 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.preflight.target_modules import ModelModules
 from engine.spec.fields import format_value
 from tui.screens.dialogs.option_dialog import OptionDialog
 from tui.terminal.console import clean_line
@@ -22,9 +21,10 @@ ALL_LINEAR = "all-linear"
 
 
 class TargetModulesScreen(OptionDialog[str | None]):
-    """Dismissed with the text for `lora.target_modules`, or None.
+    """Dismissed with the text for `lora.target_modules` or `lora.target_parameters`, or None.
 
-    A name that the model lacks stays in the list until it is unticked and taken.
+    `counts` are the names to choose from, with the number of each in the model where it is known. A chosen name that
+    the model lacks stays in the list until it is unticked and taken.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -35,16 +35,17 @@ class TargetModulesScreen(OptionDialog[str | None]):
         Binding("k", "move(-1)", "Up", show=False, tooltip="To the module before", id="modules.up"),
     ]
 
-    def __init__(self, modules: ModelModules, chosen: str | Sequence[str]) -> None:
+    def __init__(self, title: str, counts: Mapping[str, int | None], chosen: str | Sequence[str]) -> None:
         super().__init__()
-        self._counts = {ALL_LINEAR: None, **modules.all_linear, **modules.others}
+        self._title = title
+        self._counts = counts
         self._chosen = {chosen} if isinstance(chosen, str) else set(chosen)
         self._alone = {ALL_LINEAR, *(self._chosen if isinstance(chosen, str) else ())}  # no names beside these
         self._names = [*self._counts, *sorted(self._chosen - set(self._counts))]
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("Modules that get an adapter", classes="dialog-title", markup=False)
+            yield Static(self._title, classes="dialog-title", markup=False)
             yield OptionList(*(Option(self._describe(name), id=str(i)) for i, name in enumerate(self._names)))
             yield Static("space tick · enter take · esc back", classes="hint", markup=False)
 

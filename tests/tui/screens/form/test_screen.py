@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from engine.spec.presets import load_preset
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, open_form, shown, until
-from tests.support.rounds import change_spec, make_round, write_model, write_rows
+from tests.support.rounds import change_spec, make_round, write_model, write_rows, write_safetensors
 from tui.screens.form.screen import EditScreen
 from tui.screens.form.spec_form import SpecForm, control_id
 from tui.screens.form.start_from import Origin
@@ -409,6 +410,30 @@ async def test_regular_expression_stands_alone_in_the_list(
         await pilot.press("down", "space", "enter")
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
         assert isinstance(form.values()["lora.target_modules"], tuple)
+
+
+async def test_parameters_that_hold_experts_are_ticked_off(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    key, model = "lora.target_parameters", Path(nano_spec.model.path)
+    async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
+        form = pilot.app.screen.query_one(SpecForm)
+        form.focus_field(key)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(pilot.app._notifications), "the refusal")
+        assert any("type the names of the parameters" in note.message for note in pilot.app._notifications)
+        experts = {
+            f"model.layers.0.moe.experts.{n}.{name}.weight": [4, 4] for n in (0, 1) for name in ("w1", "w2", "w3")
+        }
+        write_safetensors(model / "model.safetensors", experts)
+        (model / "config.json").write_text(json.dumps({"model_type": "mixtral", "num_hidden_layers": 1}))
+        await pilot.press("enter")
+        await until(pilot, lambda: on_screen(pilot, "TargetModulesScreen"), "the list")
+        lines = [line.split()[-2:] for line in await ticked(pilot)]
+        assert lines == [["experts.down_proj", "1×"], ["experts.gate_up_proj", "1×"]]
+        await pilot.press("space", "enter")
+        await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+        assert form.values()[key] == ("experts.down_proj",)
 
 
 async def test_model_that_is_not_here_leaves_the_names_to_be_typed(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
 
 from engine.dataset.columns import (
     INPUT,
@@ -22,6 +24,7 @@ from engine.dataset.rows import column_list
 from engine.errors import DatasetError, SpecError
 from engine.spec.data import DataSpec
 
+T = TypeVar("T")
 IN_MESSAGES = "messages."
 # The names that a column of each role may have, the first of them the role's own.
 OPTIONAL = {"input": INPUT, "system": SYSTEM, "reasoning": REASONING, "tools": TOOLS}
@@ -35,15 +38,40 @@ KNOWN = frozenset(
 )  # fmt: skip
 
 
-def read_columns(data: DataSpec) -> dict[str, str]:
-    """Return the columns that `data.columns` names, by their roles; raises SpecError for a role with two columns."""
-    columns: dict[str, str] = {}
-    for pair in (data.columns or "").split(",") if data.columns else ():
-        role, _, column = (part.strip() for part in pair.partition("="))
-        if role in columns:
-            raise SpecError(f"data.columns is {data.columns!r}: {role} has two columns, name one", "data.columns")
-        columns[role] = column
+class ColumnNotFound(DatasetError):
+    """A role of `data.columns` of which the data has no column."""
+
+    def __init__(self, message: str, role: str) -> None:
+        super().__init__(message)
+        self.role = role
+
+
+def read_columns(data: DataSpec) -> dict[str, tuple[str, ...]]:
+    """Return the columns that `data.columns` names, by their roles; a role may have several, for several datasets."""
+    columns: dict[str, tuple[str, ...]] = {}
+    for role, column in _pairs(data):
+        columns[role] = (*columns.get(role, ()), column)
     return columns
+
+
+def _pairs(data: DataSpec) -> list[tuple[str, str]]:
+    texts = data.columns.split(",") if data.columns else []
+    return [(role.strip(), column.strip()) for role, _, column in (text.partition("=") for text in texts)]
+
+
+def read_beside(read: Callable[[DataSpec], T], data: DataSpec) -> T:
+    """Read data that is not that of `data.path`: of `data.columns` it needs to have no column.
+
+    The column of a role of which it has none is found by its name.
+
+    Raises:
+        LoratuiError: as `read`.
+    """
+    try:
+        return read(data)
+    except ColumnNotFound as error:
+        others = ", ".join(f"{role}={column}" for role, column in _pairs(data) if role != error.role)
+        return read_beside(read, msgspec.structs.replace(data, columns=others or None))
 
 
 def formats_of(data: DataSpec) -> tuple[str, ...]:
@@ -66,12 +94,12 @@ class ColumnMap:
     of `question`.
     """
 
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self._of_messages = {
-            role.removeprefix(IN_MESSAGES): column for role, column in columns.items() if role.startswith(IN_MESSAGES)
-        }
-        self._of_records = {role: column for role, column in columns.items() if not role.startswith(IN_MESSAGES)}
-        self._columns = dict(columns)
+    def __init__(self, choices: Mapping[str, tuple[str, ...]]) -> None:
+        """Take the columns that each role may have; `look_at` chooses one of them."""
+        self._choices = choices
+        self._of_records: dict[str, str] = {}
+        self._of_messages: dict[str, str] = {}
+        self._columns: dict[str, str] = {}
 
     def name_of(self, column: str) -> str:
         """Return the name in the data of a column that a reader calls `column`."""
@@ -97,30 +125,45 @@ class ColumnMap:
         return renamed
 
     def look_at(self, records: list[Any], source: str) -> None:
-        """Learn the spelling of the columns from the first records.
+        """Choose the columns by the first records.
 
         Raises:
-            DatasetError: none of them has a column of `data.columns`.
+            ColumnNotFound: none of them has a column of a role in `data.columns`.
         """
         objects = [record for record in records if isinstance(record, dict)]
-        self._check(objects, source)
-        present = dict.fromkeys(name for record in objects for name in record)
-        spelled = {
-            name.strip().lower(): name
-            for name in reversed(present)
-            if isinstance(name, str) and name not in self._of_records.values()
+        named = {
+            role: self._chosen(role, objects, f"row 1 of {source}")
+            for role in self._choices
+            if not role.startswith(IN_MESSAGES)
         }
-        known = {name: column for name, column in spelled.items() if name in KNOWN and name not in present}
-        self._of_records = known | self._of_records
-        self._columns = known | self._columns
+        lists = [unpacked(record.get(named.get("messages", "messages"))) for record in objects]
+        messages = [message for value in lists if isinstance(value, list) for message in value]
+        self._of_messages = {
+            role.removeprefix(IN_MESSAGES): self._chosen(role, messages, f"the first message of {source}")
+            for role in self._choices
+            if role.startswith(IN_MESSAGES)
+        }
+        self._of_records = _spelled(objects, set(named.values())) | named
+        self._columns = {f"{IN_MESSAGES}{role}": name for role, name in self._of_messages.items()} | self._of_records
 
-    def _check(self, objects: list[dict[str, Any]], source: str) -> None:
-        for role, column in self._of_records.items():
-            if objects and not any(column in record for record in objects):
-                raise DatasetError(
-                    f"data.columns is {role}={column}, but row 1 of {source} has only {column_list(objects[0])}: "
-                    f"name one of these"
-                )
+    def _chosen(self, role: str, values: list[Any], first: str) -> str:
+        """Return the first column of a role that a value has; `first` is the place of the first value."""
+        columns = self._choices[role]
+        objects = [value for value in values if isinstance(value, dict)]
+        column = next((column for column in columns if any(column in value for value in objects)), None)
+        if column is None and objects:
+            pairs = ", ".join(f"{role}={column}" for column in columns)
+            raise ColumnNotFound(
+                f"data.columns is {pairs}, but {first} has only {column_list(objects[0])}: name one of these", role
+            )
+        return column or columns[0]
+
+
+def _spelled(objects: list[dict[str, Any]], named: set[str]) -> dict[str, str]:
+    """Return the columns that are known by their names but for capitals and spaces, by these names."""
+    present = dict.fromkeys(name for record in objects for name in record if isinstance(name, str))
+    spelled = {name.strip().lower(): name for name in reversed(present) if name not in named}
+    return {name: column for name, column in spelled.items() if name in KNOWN and name not in present}
 
 
 def _renamed(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.dataset.column_map import read_beside
 from engine.dataset.hub_parts import check_hub_data
 from engine.dataset.load import check_source, count_rows, local_data_path
 from engine.dataset.rows import RowCount
@@ -132,7 +133,7 @@ def _count(data: DataSpec) -> RowCount | None:
 def _count_mixed(data: DataSpec) -> tuple[RowCount | None, ...]:
     """Count the rows of each source in `data.mix`."""
     try:
-        return tuple(_count(as_data(source, data)) for source in sources_of(data))
+        return tuple(read_beside(_count, as_data(source, data)) for source in sources_of(data))
     except LoratuiError as error:
         raise name_mix(error) from error
 
@@ -140,7 +141,7 @@ def _count_mixed(data: DataSpec) -> tuple[RowCount | None, ...]:
 def _count_held_out(data: DataSpec) -> int | None:
     """Return the number of rows in a held-out set of its own, None if it is unknown."""
     try:
-        rows = _count(data)
+        rows = read_beside(_count, data)
     except LoratuiError as error:
         raise name_held_out_field(error) from error
     return rows.examples(data.max_length) if rows is not None else data.samples

@@ -6,6 +6,7 @@ import re
 
 from engine.errors import DatasetError, LoratuiError, SpecError
 from engine.spec.data import DataSpec
+from engine.spec.local_paths import split_revision
 from engine.spec.schema import Spec
 
 SPLIT = "train"  # of a dataset on the hub whose split is not named
@@ -19,11 +20,12 @@ def held_out_set(data: DataSpec) -> DataSpec | None:
     """
     if data.eval_path is None and data.eval_name is None and data.eval_split is None:
         return None
+    path, revision = (data.path, None) if data.eval_path is None else split_revision(data.eval_path)
     return data.of_one_set(
-        path=data.eval_path or data.path,
+        path=path,
         name=data.eval_name or (data.name if data.eval_path is None else None),
         split=data.eval_split,
-        revision=data.revision if data.eval_path is None else None,
+        revision=revision or (data.revision if path == data.path else None),
         samples=data.eval_samples,
     )
 

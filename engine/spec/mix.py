@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from engine.errors import DatasetError, LoratuiError, SpecError
 from engine.spec.data import DataSpec
-from engine.spec.local_paths import looks_local
+from engine.spec.local_paths import looks_local, split_revision
 
 WEIGHT = r"(?P<weight>\d+(?:\.\d+)?)\s*\*"
 SOURCE = re.compile(rf"\s*(?:{WEIGHT})?\s*(?P<place>(?!\d+(?:\.\d+)?\s*\*)\S.*?)(?:\[:(?P<samples>\d+)\])?\s*")
@@ -19,7 +19,7 @@ MOST = 1000  # repetitions of a row
 
 
 class Source(Struct, frozen=True):
-    """One source of `data.mix`, written `WEIGHT*PATH:NAME:SPLIT[:SAMPLES]`, of which only the path is required.
+    """One source of `data.mix`, written `WEIGHT*PATH@REVISION:NAME:SPLIT[:SAMPLES]`; only the path is required.
 
     Attributes:
         weight: how often its rows are trained on in an epoch; with 0.5, half of them are.
@@ -30,9 +30,10 @@ class Source(Struct, frozen=True):
     split: str | None = None
     samples: int | None = None
     weight: float = 1.0
+    revision: str | None = None
 
     def __str__(self) -> str:
-        parts = [self.path]
+        parts = [self.path + (f"@{self.revision}" if self.revision else "")]
         if self.name or self.split:
             parts.append(self.name or "")
         if self.split:
@@ -61,11 +62,12 @@ def _read_source(text: str) -> Source:
             "data.mix",
         )
     place = match["place"]
-    path, name, split = place, "", ""
+    name, split = "", ""
     if not looks_local(place):
-        path, _, rest = place.partition(":")
+        place, _, rest = place.partition(":")
         name, _, split = rest.partition(":")
-    return Source(path, name or None, split or None, samples, weight)
+    path, revision = split_revision(place)
+    return Source(path, name or None, split or None, samples, weight, revision)
 
 
 def with_mixed_paths(mix: str | None, change: Callable[[str], str]) -> str | None:
@@ -78,14 +80,13 @@ def with_mixed_paths(mix: str | None, change: Callable[[str], str]) -> str | Non
 
 
 def as_data(source: Source, data: DataSpec) -> DataSpec:
-    """Return the rows of a source as data to be read; its columns are found by their names."""
+    """Return the rows of a source as data to be read; `data.revision` is also that of another part of its dataset."""
     return data.of_one_set(
         path=source.path,
         name=source.name,
         split=source.split,
         samples=source.samples,
-        revision=None,
-        columns=None,
+        revision=source.revision or (data.revision if source.path == data.path else None),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from engine.dataset.column_map import read_beside
 from engine.dataset.load import check_source, local_data_path, read_rows, rendered_alike
 from engine.dataset.preview import windows_of
 from engine.dataset.rows import Row, Rows, Unusable
@@ -69,10 +70,10 @@ def load_sets(data: DataSpec) -> list[Rows]:
     Raises:
         DatasetError, SpecError: as `load_rows`; what is wrong with the others names their own fields.
     """
-    sets = []
+    sets: list[Rows] = []
     for part, named in data_to_read(data):
         try:
-            sets.append(load_rows(part))
+            sets.append(read_beside(load_rows, part) if sets else load_rows(part))
         except LoratuiError as error:
             raise named(error) from error
     return rendered_alike(sets, data)

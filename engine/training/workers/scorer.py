@@ -11,6 +11,7 @@ from peft import PeftModel
 
 from engine.compare.bootstrap import mean_per_token
 from engine.compare.extra_evaluations import ExtraEvaluation, ScoreProgress
+from engine.dataset.column_map import read_beside
 from engine.dataset.rows import Rows
 from engine.errors import ModelError
 from engine.files.paths import RunDir
@@ -42,7 +43,7 @@ class AdapterScorer:
         """Load the model, score the base model, then the adapter."""
         data = self._spec.data
         self._report(ScoreProgress("loading"))
-        rows = load_rows(data)
+        rows = read_beside(load_rows, data)
         cut_examples = self._cut_examples(rows)
         examples = cut_examples.examples
         with out_of_memory("while loading"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.dataset.column_map import read_beside
 from engine.dataset.load import count_rows, usable_rows
 from engine.dataset.rows import Conversation, DetectedFormat, PromptCompletion, Row, Turn
 from engine.errors import DatasetError, LoratuiError, SpecError
@@ -116,6 +117,37 @@ def test_row_without_an_optional_column_is_read_without_it() -> None:
     assert read("input=c", *rows)[1] == (PromptCompletion("hi", "ho", "in"), PromptCompletion("hi", "ho"))
 
 
+def test_key_that_no_message_has_is_named() -> None:
+    with pytest.raises(DatasetError) as caught:
+        read("messages.role=who", *[{"messages": [HI, HO]}] * 2)
+    message = "data.columns is messages.role=who, but the first message of rows.json has only content, role: name one"
+    assert caught.value.message.startswith(message)
+
+
+def test_of_several_columns_of_a_role_the_first_that_is_there_is_read() -> None:
+    columns = "prompt=ask, prompt=title, completion=reply, messages.content=words, messages.content=text"
+    detected, rows = read(columns, *[{"title": "hi", "ask": "a", "reply": "ho"}] * 2)
+    assert (rows[0], detected.unused) == (PromptCompletion("a", "ho"), ("title",))
+    assert read(columns, *[{"title": "hi", "reply": "ho"}] * 2)[1][0] == PromptCompletion("hi", "ho")
+    columns = columns.replace("prompt=ask, prompt=title, completion=reply, ", "")
+    messages = [{"role": "user", "text": "hi", "content": "no"}, {"role": "assistant", "text": "ho"}]
+    assert read(columns, *[{"messages": messages}] * 2)[1][0] == CHAT
+
+
+def test_other_data_needs_no_column_of_those_named() -> None:
+    data = DataSpec(path="", columns="prompt=title, completion=reply, completion=said, messages.role=who")
+
+    def read_other(record: Any) -> Row:
+        return read_beside(lambda data: usable_rows([record] * 2, data, "rows.json"), data).usable[0]
+
+    assert read_other({"title": "hi", "said": "ho"}) == PromptCompletion("hi", "ho")
+    assert read_other({"title": "hi", "answer": "ho"}) == PromptCompletion("hi", "ho")
+    assert read_other({"question": "hi", "answer": "ho"}) == PromptCompletion("hi", "ho")
+    assert read_other({"messages": [HI, HO]}) == CHAT
+    with pytest.raises(DatasetError, match=r"row 1 of rows.json has the columns speech: rename them"):
+        read_other({"speech": "hi"})
+
+
 @pytest.mark.parametrize(
     ("columns", "settings", "message"),
     [
@@ -124,7 +156,11 @@ def test_row_without_an_optional_column_is_read_without_it() -> None:
             {},
             "data.columns is prompt=titel, but row 1 of rows.json has only answer, title: name one of",
         ),
-        ("prompt=title, prompt=answer", {}, "prompt has two columns, name one"),
+        (
+            "prompt=titel, prompt=x",
+            {},
+            "data.columns is prompt=titel, prompt=x, but row 1 of rows.json has only answer, ",
+        ),
         ("prompt=title, output=answer", {}, "data.columns names prompt and output, which no format has: correct one"),
         ("text=title", {"format": "alpaca"}, "data.columns names text, which data.format alpaca has not: correct one"),
         ("instruction=title", {}, "with data.columns instruction=title, row 1 of rows.json has the columns answer, "),

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import (
     AutoConfig,
     GPT2Config,
+    LlamaConfig,
     MambaConfig,
     MistralConfig,
     Phi3Config,
@@ -183,6 +184,24 @@ def test_row_is_rotated_as_by_itself_beside_a_longer_one(packed: bool) -> None:
     assert evaluate(forward, rows, 4096, lambda *_: None).nlls == pytest.approx(exact, rel=1e-5)
     assert sorted(map(len, forward.slices_of(rows, 4096))) == [2, 3]
     assert choose_forward(adapted(config), CPU, torch.float32, 20).rope_switch is None
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_rows_as_long_as_the_positions_are_rotated_alike_by_dynamic_scaling(packed: bool) -> None:
+    """It takes other frequencies for all rows of a pass, and of later ones, once a row is longer than that."""
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+    config = LlamaConfig(**SMALL | {"max_position_embeddings": 64}, rope_parameters=rope)
+    model, rows = adapted(config), rows_of(31, 5, 64, 12, 12)
+    exact = [plain_nll(model.eval(), [row]).item() for row in rows]
+    forward = choose_forward(model, CPU, torch.float32, 64)
+    assert forward.packed
+    forward.packed = packed
+    if not packed:
+        model.get_base_model().set_attn_implementation(forward.attention)
+    for tokens in (4096, 64):
+        assert evaluate(forward, rows, tokens, lambda *_: None).nlls == pytest.approx(exact, rel=1e-5)
+    rotary = model.get_base_model().model.rotary_emb
+    assert torch.equal(rotary.inv_freq, rotary.original_inv_freq)
 
 
 def test_adapter_on_the_output_layer_is_trained() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import Any
 
 import torch
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.dataset.rows import Conversation, Rows
 from engine.errors import SpecError
@@ -29,7 +32,13 @@ from engine.training.loop.recorder import Recorder
 from engine.training.loop.state import Training
 from engine.training.model.adapter import add_adapter, check_adapter
 from engine.training.model.forward import Forward, choose_forward
-from engine.training.model.loading import check_vocabulary, load_base_model, load_config, load_tokenizer
+from engine.training.model.loading import (
+    check_vocabulary,
+    embedded_tokens,
+    load_base_model,
+    load_config,
+    load_tokenizer,
+)
 from engine.training.model.memory_budget import Budget, measure_budget
 from engine.training.model.pissa import is_pissa
 from engine.training.model.targets import tied_warnings, unadapted
@@ -63,14 +72,10 @@ def prepare(
     )
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)
-    tokens = trainable_tokens(spec.lora, tokenizer)
+    tokens = trainable_tokens(spec.lora, tokenizer, embedded_tokens(config))
     check_adapter(spec, config, tokens)
-    base = load_base_model(spec, config, dtype, device)
-    tokenised = tokenising.result(lambda done, total: recorder.phase("tokenising", done, total))
-    train, held_out = _divide(sets, tokenised, spec, recorder)
-    if spec.data.drop_copies:
-        train = _without_copies(train, held_out, recorder)
-    check_vocabulary(base, int(max(example.tokens.max() for example in (*train, *held_out))), spec.model.path)
+    examples = partial(_examples, sets, tokenising, spec, recorder)
+    base, train, held_out = _load(spec, config, dtype, device, tokenizer, examples)
     plan = _plan(spec, train, held_out)
     provenance = Background(lambda _: provenance_of(spec, run, device, train, held_out, sets))
     model = add_adapter(base, spec, tokens)
@@ -132,6 +137,40 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
     if earlier is not None and earlier.micro_batch_tokens is not None:
         budget = replace(budget, tokens=min(budget.tokens, earlier.micro_batch_tokens))
     return budget
+
+
+def _load(
+    spec: Spec,
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Callable[[], tuple[list[Example], list[Example]]],
+) -> tuple[Any, list[Example], list[Example]]:
+    """Return the base model, and the `examples` to train on and held out, for which nobody waits before it is loaded.
+
+    Only a tokenizer with more tokens than the model embeds may have them refused, which is to be known before that.
+    """
+    embedded = embedded_tokens(config)
+    if embedded is not None and len(tokenizer) > embedded:
+        train, held_out = examples()
+        check_vocabulary(embedded, chain(train, held_out), tokenizer, spec.model)
+        return load_base_model(spec, config, dtype, device), train, held_out
+    base: Any = load_base_model(spec, config, dtype, device)
+    train, held_out = examples()
+    check_vocabulary(base.get_input_embeddings().num_embeddings, chain(train, held_out), tokenizer, spec.model)
+    return base, train, held_out
+
+
+def _examples(
+    sets: Sequence[Rows], tokenising: Background[list[TokenisedRows]], spec: Spec, recorder: Recorder
+) -> tuple[list[Example], list[Example]]:
+    """Wait for the tokens of all rows; return the examples to train on, and those held out."""
+    tokenised = tokenising.result(lambda done, total: recorder.phase("tokenising", done, total))
+    train, held_out = _divide(sets, tokenised, spec, recorder)
+    if spec.data.drop_copies:
+        train = _without_copies(train, held_out, recorder)
+    return train, held_out
 
 
 def _divide(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from logging import ERROR, getLogger
 from typing import Any
 
@@ -36,10 +37,14 @@ from engine.preflight.base_model import (
 )
 from engine.preflight.checks import check_attention_package, check_quantisation, quantised_by
 from engine.spec.schema import ModelSpec, Spec
+from engine.training.data.tokenize import Example
 from engine.training.runtime.hub_errors import explain_hub_error, first_line
 
 # Ends of names of classes whose weights a causal language model takes, those of others or with a vision part too.
 DECODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+LARGER_EMBEDDING = (
+    "use the tokenizer that belongs to the model, or save the model with a larger embedding (resize_token_embeddings)"
+)
 ON_CPU = ("eager", "sdpa")
 NEEDS_CODE = (
     "it needs its own Python code, which is not run: set model.trust_remote_code to true if you trust its author"
@@ -230,11 +235,19 @@ def _check_causal(config: Any, path: str, trusted: bool) -> None:
         raise not_causal(path, config.architectures or [config.model_type])
 
 
-def check_vocabulary(model: Any, largest_token: int, path: str) -> None:
-    """Raise ModelError if the tokenizer has tokens that the model has no embedding for."""
-    rows = model.get_input_embeddings().num_embeddings
-    if largest_token >= rows:
+def embedded_tokens(config: PretrainedConfig) -> int | None:
+    """Return the number of tokens that a model of `config` embeds, None if the config of its own code does not say."""
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    return size if isinstance(size, int) else None
+
+
+def check_vocabulary(
+    rows: int, examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, model: ModelSpec
+) -> None:
+    """Raise ModelError if a token in `examples` is beyond the `rows` of the embedding of `model`."""
+    largest = int(max(example.tokens.max() for example in examples))
+    if largest >= rows:
         raise ModelError(
-            f"model.path is {path!r}: its tokenizer gives token {largest_token}, but the model embeds only {rows}: "
-            f"use the tokenizer that belongs to the model"
+            f"model.path is {model.path!r}: its tokenizer gives token {largest}, "
+            f"{tokenizer.convert_ids_to_tokens(largest)!r}, but the model embeds only {rows}: {LARGER_EMBEDDING}"
         )

@@ -12,12 +12,17 @@ from transformers import PreTrainedTokenizerBase
 from engine.errors import SpecError
 from engine.preflight.base_model import check_token_ids
 from engine.spec.lora import LoraSpec
+from engine.training.model.loading import LARGER_EMBEDDING
 
 KEY = "lora.trainable_token_indices"
 
 
-def trainable_tokens(lora: LoraSpec, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids of the spec's tokens; raises SpecError for a text that is not one token of `tokenizer`."""
+def trainable_tokens(lora: LoraSpec, tokenizer: PreTrainedTokenizerBase, embedded: int | None = None) -> list[int]:
+    """Return the ids of the spec's tokens.
+
+    Raises:
+        SpecError: a text is not one token of `tokenizer`, or one beyond those that the model has `embedded`.
+    """
     ids = []
     for token in lora.trainable_token_indices or ():
         known = token if isinstance(token, int) else tokenizer.get_vocab().get(token)
@@ -25,6 +30,12 @@ def trainable_tokens(lora: LoraSpec, tokenizer: PreTrainedTokenizerBase) -> list
             raise SpecError(
                 f"{KEY} has {token!r}, which is not one token of this tokenizer: name one that it has, or add it "
                 f"to the model and its tokenizer first",
+                KEY,
+            )
+        if isinstance(token, str) and embedded is not None and known >= embedded:
+            raise SpecError(
+                f"{KEY} has {token!r}, token {known} of the tokenizer, but the model embeds only {embedded}: "
+                f"{LARGER_EMBEDDING}",
                 KEY,
             )
         ids.append(known)

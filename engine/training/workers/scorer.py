@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from peft import PeftModel
@@ -87,8 +88,9 @@ class AdapterScorer:
         prepared = self._prepared()
         setting = prepared.dtype if prepared is not None and prepared.device == device.type else self._spec.model.dtype
         dtype = resolve_dtype(setting, device, config.get_text_config().hidden_size)
-        base = load_base_model(self._spec, config, dtype, device)
-        check_vocabulary(base, int(max(example.tokens.max() for example in examples)), self._spec.model.path)
+        base: Any = load_base_model(self._spec, config, dtype, device)
+        rows = base.get_input_embeddings().num_embeddings
+        check_vocabulary(rows, examples, self._tokenizer, self._spec.model)
         self._biases = BaseBiases(base)
         try:
             model = PeftModel.from_pretrained(base, str(self._run.adapter)).eval()

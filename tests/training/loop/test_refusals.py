@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from engine.errors import SpecError, TrainingError
 from engine.files.paths import RunDir
 from engine.runs.event_log import read_events
 from engine.runs.events import Evaluated
+from engine.training.loop import setup
 from engine.training.runtime.device import out_of_memory, resolve_dtype
 from tests.support.rounds_to_train import fail_here, make_run, spec_of, train_here
 
@@ -134,15 +136,31 @@ def test_model_that_cannot_be_used(
     assert words in message
 
 
-def test_tokenizer_of_another_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def shrink(weights: dict[str, torch.Tensor]) -> None:
-        for name in ("model.embed_tokens.weight", "lm_head.weight"):
-            weights[name] = weights[name][:40].clone()
+def test_token_that_the_model_does_not_embed_is_refused_before_the_model_is_loaded(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the template writes tokens that were added to the tokenizer alone."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = len(tokenizer)
+    tokenizer.add_tokens(["<|new|>"], special_tokens=True)
+    tokenizer.save_pretrained(model)
+    monkeypatch.setattr(setup, "load_base_model", lambda *_: pytest.fail("the model is loaded"))
+    message = fail_here(make_run(tmp_path / "run", model, data__prompt_template="<|new|>{prompt}"), monkeypatch)
+    reason = (
+        f"'<|new|>', but the model embeds only {rows}: use the tokenizer that belongs to the model, or save the model "
+        f"with a larger embedding (resize_token_embeddings)"
+    )
+    assert message == f"model.path is '{model}': its tokenizer gives token {rows}, {reason}"
+    message = fail_here(make_run(tmp_path / "trained", model, lora__trainable_token_indices=("<|new|>",)), monkeypatch)
+    sentence = f"lora.trainable_token_indices has '<|new|>', token {rows} of the tokenizer, but the model embeds only"
+    assert message.startswith(sentence)
 
-    change_weights(model, shrink)
-    change_config(model, vocab_size=40)
-    message = fail_here(make_run(tmp_path / "run", model), monkeypatch)
-    assert "the model embeds only 40: use the tokenizer that belongs to the model" in message
+
+def test_token_that_no_row_has_needs_no_embedding(model: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens(["<|new|>"], special_tokens=True)
+    tokenizer.save_pretrained(model)
+    train_here(make_run(tmp_path / "run", model), stop_after=1)
 
 
 def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

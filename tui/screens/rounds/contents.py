@@ -36,6 +36,7 @@ class RoundsContents:
         self._error: LoratuiError | None = None
         self._progress: dict[int, str] = {}
         self._shown_once = False
+        self.selected_next: int | None = None  # the round that gets the cursor as soon as it is shown
 
     def compose(self) -> ComposeResult:
         """Yield the widgets."""
@@ -91,12 +92,16 @@ class RoundsContents:
         if not self._screen.is_active or not self._screen.query(RoundTable):
             return
         rounds = list(self.rounds.values())
-        select = None
         if rounds and not self._shown_once:
             self._shown_once = True
-            select = next((round_.number for round_ in rounds if round_.status in ACTIVE), rounds[-1].number)
+            self.selected_next = next(
+                (round_.number for round_ in rounds if round_.status in ACTIVE), rounds[-1].number
+            )
         table = self.table
+        select = self.selected_next if self.selected_next in self.rounds else None
         table.show(rounds, status_words(rounds, self._progress), select)
+        if select is not None:
+            self.selected_next = None
         if rounds and not table.display:
             table.display = True
             if self._screen.focused is None:

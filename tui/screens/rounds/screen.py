@@ -125,6 +125,10 @@ class RoundsScreen(SelectedRoundsScreen):
     def show_rounds(self, rounds: Sequence[Round]) -> None:
         self._contents.show_rounds(rounds)
 
+    def select(self, number: int) -> None:
+        """Put the cursor on a round when it is shown next; it may be new."""
+        self._contents.selected_next = number
+
     def show_unreadable(self, error: LoratuiError) -> None:
         self._contents.show_unreadable(error)
 

@@ -22,6 +22,7 @@ from tests.support.rounds import change_spec, make_round, write_model, write_row
 from tui.screens.form.screen import EditScreen
 from tui.screens.form.spec_form import SpecForm, control_id
 from tui.screens.form.start_from import Origin
+from tui.screens.rounds.table import RoundTable
 from tui.widgets.choice import Choice
 from tui.widgets.sanitized_input import SanitizedInput
 
@@ -217,7 +218,10 @@ async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: 
         pilot.app.screen.query_one("#name", Input).focus()
         await pilot.press("ctrl+u", *"wider")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: len(idle_cockpit.store.rounds()) == 2, "the queued round")
+        await until(pilot, lambda: on_screen(pilot, "LiveScreen"), "the queued round")
+        await pilot.press("escape")
+        table = pilot.app.screen.query_one(RoundTable)
+        await until(pilot, lambda: table.selected_number == 2, "the cursor on it")
     assert (idle_cockpit.store.get(2).name, idle_cockpit.store.get(2).note) == ("wider", "try [b]more[/b]\nrank")
 
 

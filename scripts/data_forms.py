@@ -40,6 +40,15 @@ ROWS: Mapping[str, dict[str, Any]] = {
         "messages": [USER, {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "content": "12:00"}, ANSWER],
         "tools": [{"type": "function", "function": {"name": "now"}}],
     },
+    "ms-swift, with tools": {
+        "tools": '[{"type": "function", "function": {"name": "now"}}]',
+        "messages": [
+            USER,
+            {"role": "tool_call", "content": '{"name": "now", "arguments": {}}'},
+            {"role": "tool_response", "content": '{"time": "12:00"}'},
+            ANSWER,
+        ],
+    },
     "reasoning": {"messages": [USER, ANSWER | {"reasoning_content": "A greeting."}]},
     "ShareGPT": {"id": "1", "conversations": [HUMAN, GPT]},
     "ShareGPT, with a system column": {"system": "Be brief.", "conversations": [HUMAN, GPT]},

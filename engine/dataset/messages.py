@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from engine.dataset.columns import MEDIA, REASONING, Columns, is_empty, short, text_of
 from engine.dataset.rows import Role, Turn, Unusable
-from engine.dataset.tools import as_json, calls_in_text, read_calls
+from engine.dataset.tools import as_json, calls_in_text, joined_calls, read_calls
 
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system",
@@ -41,7 +41,25 @@ def read_turns(messages: Sequence[Any], unused: set[str]) -> list[Turn]:
         Unusable: a message cannot be read.
     """
     single = [part for message in messages for part in _single_messages(message)]
-    return [_read_turn(f"its message {number}", message, unused) for number, message in enumerate(single, 1)]
+    turns: list[Turn] = []
+    for number, message in enumerate(single, 1):
+        turn = _read_turn(f"its message {number}", message, unused)
+        if message.get("role") == "tool_call" and turns and turns[-1].role == "assistant":
+            turns[-1] = _with_call(turns[-1], turn)
+        else:
+            turns.append(turn)
+    return turns
+
+
+def _with_call(turn: Turn, call: Turn) -> Turn:
+    """Return an assistant's turn with a call that follows it as a message of its own, as ms-swift writes calls."""
+    return Turn(
+        "assistant",
+        turn.content + call.content,
+        turn.supervised if turn.content.strip() or turn.tool_calls else call.supervised,
+        joined_calls(turn.tool_calls, call.tool_calls),
+        reasoning=turn.reasoning + call.reasoning,
+    )
 
 
 def pair_of(message: Any) -> tuple[str, str] | None:

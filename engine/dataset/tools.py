@@ -46,6 +46,12 @@ def read_calls(name: str, value: Any) -> str:
     return _encoded(name, [_read_call(_decoded(call)) for call in calls])
 
 
+def joined_calls(*texts: str) -> str:
+    """Return the calls of several texts as one list in JSON, "" if there are none."""
+    calls = [call for text in texts if text for call in msgspec.json.decode(text)]
+    return msgspec.json.encode(calls).decode() if calls else ""
+
+
 def is_call(value: Any) -> bool:
     """Return whether `value` names a function to call."""
     return isinstance(value, dict) and isinstance(_function_of(value).get("name"), str)

@@ -107,6 +107,15 @@ def test_call_in_the_content_is_a_call(message: Any) -> None:
     assert turns_of(ASKED, message)[1] == Turn("assistant", "", True, calls)
 
 
+def test_calls_in_messages_of_their_own_are_one_turn_with_the_answer_before_them() -> None:
+    call = {"role": "tool_call", "content": '{"name": "f", "arguments": {}}'}
+    one, two = (json.dumps(called({}) * count, separators=(",", ":")) for count in (1, 2))
+    assert turns_of(ASKED, call, call)[1:] == (Turn("assistant", "", True, two),)
+    assert turns_of(ASKED, ANSWERED, call)[1:] == (Turn("assistant", "ho", True, one),)
+    assert turns_of(ASKED, ANSWERED | {"loss": False}, call, ANSWERED)[1] == Turn("assistant", "ho", False, one)
+    assert turns_of(ASKED, ANSWERED | {"content": ""}, call)[1:] == (Turn("assistant", "", True, one),)
+
+
 def test_part_that_is_no_call_is_named() -> None:
     with pytest.raises(Unusable, match=r"its message 2 has the tool calls .*, not a list of functions"):
         turns_of(ASKED, {"role": "assistant", "content": [{"type": "tool_call", "value": "f()"}]})

@@ -30,12 +30,12 @@ KNOWN = frozenset({
     "deepseek_v3", "diffllama", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "falcon", "falcon_h1", "falcon_mamba",
     "gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe",
     "glm4_moe_lite", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe",
-    "granitemoehybrid", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "jamba", "lfm2", "lfm2_moe", "llama", "llama4",
-    "llama4_text", "mamba", "mamba2", "mimo_v2_flash", "minicpm3", "minimax_m2", "ministral", "ministral3", "mistral",
-    "mistral3", "mixtral", "mpt", "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2", "olmo3", "olmoe", "opt",
-    "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_5_vl", "qwen2_moe", "qwen3", "qwen3_5", "qwen3_5_moe_text",
-    "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "rwkv", "seed_oss", "smollm3", "stablelm",
-    "starcoder2", "vaultgemma", "xglm", "zamba2",
+    "granitemoehybrid", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "internlm3", "jamba", "lfm2", "lfm2_moe",
+    "llama", "llama4", "llama4_text", "mamba", "mamba2", "mimo_v2_flash", "minicpm3", "minimax_m2", "ministral",
+    "ministral3", "mistral", "mistral3", "mixtral", "mpt", "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2",
+    "olmo3", "olmoe", "opt", "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_5_vl", "qwen2_moe", "qwen3",
+    "qwen3_5", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "rwkv", "seed_oss",
+    "smollm3", "stablelm", "starcoder2", "vaultgemma", "xglm", "zamba2",
 })  # fmt: skip
 # Multimodal families of which transformers loads only the part for text (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES).
 LOADED_AS_TEXT = frozenset({"llama4", "qwen3_5", "qwen3_5_moe"})

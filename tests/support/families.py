@@ -39,6 +39,9 @@ def write_family(name: str, directory: Path) -> Path:
     _spread(model)
     model.save_pretrained(directory)
     make_tokenizer().save_pretrained(directory)
+    if classes := FAMILIES[name].get("architectures"):  # as released, where transformers writes its own
+        file = directory / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"architectures": classes}))
     return directory
 
 

@@ -1,4 +1,7 @@
-"""The table that `make test-faults` ends with: each fault, how often it was tried, and what was lost."""
+"""The table that `make test-faults` ends with: each fault, how often it was tried, and what was lost.
+
+`make test` runs one case of each test here, as `make test-faults` follows it.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,10 @@ def small_disk(tmp_path: Path) -> Path:
     if not can_mount(directory):
         pytest.skip("needs unshare, and the right to mount a tmpfs of one's own")
     return directory
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.sample(1))
 
 
 def _rows(reporter: Any) -> list[Row]:

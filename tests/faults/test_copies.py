@@ -104,7 +104,6 @@ def scene(
     end_processes_of(copy)
 
 
-@pytest.mark.sample(1)
 def test_looking_at_a_copy_starts_and_ends_nothing(
     scene: Scene, tried: Tried, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,7 +150,6 @@ def test_copy_cannot_stop_the_original(scene: Scene, tried: Tried) -> None:
     assert scene.nothing_was_started()
 
 
-@pytest.mark.sample(1)
 def test_copy_trains_what_it_is_told_to(scene: Scene, script: Follow, tried: Tried) -> None:
     script(Script())
     cockpit = Cockpit(scene.workspace, start_fake_runner)

@@ -21,7 +21,6 @@ from tests.support.waiting import await_true
 LORATUI = str(Path(sys.executable).with_name("loratui"))
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("end", ["q", signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
 def test_deleted_round_comes_back_in_the_next_session(
     workspace: Workspace, store: RoundStore, tried: Tried, end: str | signal.Signals

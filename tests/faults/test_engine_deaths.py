@@ -66,7 +66,6 @@ def queue(workspace: Workspace, spec: Spec) -> RunDir:
     return workspace.run_dir(Cockpit(workspace, lambda _: None).queue(spec).id)
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("how", "missing"),
     [

@@ -200,7 +200,6 @@ def fill(workspace: Workspace, text: str) -> None:
     append_judgement(workspace.judgements, preferred("a", "second", sides=(Side(f"other {storable}"), judged)))
 
 
-@pytest.mark.sample(10)
 @pytest.mark.usefixtures("forked_workers")  # which draw the curves
 @pytest.mark.parametrize("where", ["terminal", "pipe"])
 @pytest.mark.parametrize("command", [*CASES, "no command"])

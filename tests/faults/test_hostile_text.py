@@ -96,7 +96,6 @@ async def look(cockpit: Cockpit, directory: Path, shows: Sequence[tuple[Show, st
     return leaked
 
 
-@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("show", "fields"),
     [case for cases in CASES.values() for case in cases],

@@ -41,7 +41,6 @@ def engines_of(workspace: Workspace, round_: Round) -> list[Started]:
     return [event for event in read_events(workspace.run_dir(round_.id).events) if isinstance(event, Started)]
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_new_runner_takes_over_the_engine_of_a_dead_one(
     workspace: Workspace, store: RoundStore, cockpit: Cockpit, nano_spec: Spec, script: Follow, signum: signal.Signals

@@ -108,7 +108,6 @@ def faults_in(done: subprocess.CompletedProcess[bytes], workspace: Path, surroun
     return found + [f"made {file}" for file in workspace.iterdir() if file.name.startswith("~")]
 
 
-@pytest.mark.sample(5)
 @pytest.mark.parametrize("surrounding", SURROUNDINGS, indirect=True)
 def test_every_command_works_or_says_what_to_do(
     surrounding: Surrounding, tmp_path: Path, tried: Tried, times: Times, request: pytest.FixtureRequest
@@ -170,7 +169,6 @@ def test_file_never_gets_the_number_of_a_closed_stream(reference_workspace: Work
     assert done.returncode == 0
 
 
-@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -220,7 +218,6 @@ def test_shortage_is_no_defect(
     assert sentence in printed and "defect" not in printed
 
 
-@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ["plain", "ASCII", "no environment", "no user name", "directory gone"])
 def test_app_works(name: str, reference_workspace: Workspace, tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
     surrounding = SURROUNDINGS[name]

@@ -69,7 +69,6 @@ def trains_on(workspace: Workspace, engine: psutil.Process) -> bool:
     return is_running(engine)
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("command", [[LORATUI], IGNORING_HANGUP], ids=["hangup", "hangup ignored"])
 def test_hangup_ends_the_front_end_and_not_the_engine(
     workspace: Workspace, engine: psutil.Process, command: Sequence[str], tried: Tried, times: Times
@@ -168,7 +167,6 @@ def test_front_end_that_reads_no_more_ends_when_told(
     assert is_running(engine)
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signal_ends_the_front_end_and_the_terminal_is_as_before(
     reference_workspace: Workspace, signum: signal.Signals, tried: Tried, times: Times
@@ -326,7 +324,6 @@ DEFECTS = {
 BROKEN = f"def broken(*a, **k): raise ValueError({PAYLOAD!r})\n"
 
 
-@pytest.mark.sample(3)
 @pytest.mark.parametrize("place", DEFECTS)
 def test_defect_ends_the_front_end_with_a_sentence_and_a_file(
     reference_workspace: Workspace, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Tried

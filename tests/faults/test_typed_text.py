@@ -61,7 +61,6 @@ ENDS: dict[str, Callable[[Terminal], None]] = {
 }
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", ENDS)
 def test_note_outlives_the_app(reference_workspace: Workspace, how: str, tried: Tried) -> None:
     with Terminal([LORATUI], reference_workspace.root) as terminal:

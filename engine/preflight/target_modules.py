@@ -120,7 +120,8 @@ def check_target_modules(targets: tuple[str, ...], modules: frozenset[str]) -> N
     for name in targets:
         if name.rpartition(".")[2] not in modules | ALSO_TARGETS:
             raise SpecError(
-                f"lora.target_modules has {name!r}, which this model lacks: it has {', '.join(sorted(modules))}",
+                f"lora.target_modules has {name!r}, which this model lacks: it has "
+                f"{', '.join(sorted(each for each in modules if not each.isdigit()))}",
                 "lora.target_modules",
             )
 
@@ -154,8 +155,7 @@ def _counts(weights: BaseWeights, family: str) -> dict[str, int]:
         of_experts = Counter(name.rpartition(".")[2] for name in weights.experts)
         counts.update(dict.fromkeys(names[:2], of_experts["gate_up_proj"]) | {names[2]: of_experts["down_proj"]})
         counts[ROUTER] += sum(name.endswith(f".{ROUTER}.weight") for name in weights.shapes)
-    # A number, as in a sequence of layers, would also mean a whole layer of the model.
-    return {name: count for name, count in counts.items() if count and not name.isdigit()}
+    return {name: count for name, count in counts.items() if count}
 
 
 class ModelModules(Struct, frozen=True):
@@ -163,7 +163,7 @@ class ModelModules(Struct, frozen=True):
 
     Attributes:
         all_linear: modules that peft's `all-linear` takes.
-        others: modules that must be named one by one.
+        others: modules that must be named one by one: embeddings, the output head, and routers where peft knows them.
         parameters: for `lora.target_parameters`, those that hold the experts of a layer.
     """
 
@@ -184,12 +184,13 @@ def model_modules(path: str, environment: Mapping[str, str] = os.environ, revisi
     if not tensor_shapes(directory):
         return ModelModules(dict.fromkeys(_usual(directory, path)), dict.fromkeys(sorted(ALSO_TARGETS)))
     weights, family = base_weights(directory), family_of(read_config(directory))
-    counts = _counts(weights, family)
+    # A number, as in a sequence of layers, would also mean a whole layer of the model.
+    counts = {name: count for name, count in _counts(weights, family).items() if not name.isdigit()}
     beside = MAMBA_MODULES if family in MAMBA_FAMILIES else ()
     linear = {path.rpartition(".")[2] for path in weights.linear} | {*names_in_experts(family)}
     return ModelModules(
         {name: count for name, count in counts.items() if name in linear and name not in beside},
-        {name: count for name, count in counts.items() if name in {*ALSO_TARGETS, ROUTER} - linear},
+        {name: count for name, count in counts.items() if name not in linear},
         dict(Counter(".".join(name.split(".")[-2:]) for name in sorted(weights.experts))),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.preflight.base_model import ALSO_TARGETS, read_config, tensor_shapes
+from engine.preflight.base_weights import base_weights
 from engine.preflight.regular_expression import full_matches
 from engine.spec.lora import LoraSpec
 
@@ -49,8 +50,8 @@ def _embeddings_in(names: Iterable[str]) -> set[str]:
 
 
 def _paths_of_embeddings(directory: Path) -> set[str]:
-    names = {name.removesuffix(".weight") for name in tensor_shapes(directory)} | {"lm_head"}
-    return {name for name in names if name.rpartition(".")[2] in ALSO_TARGETS}
+    paths = {*base_weights(directory).layers, "lm_head"}
+    return {path for path in paths if path.rpartition(".")[2] in ALSO_TARGETS}
 
 
 def _ties_embeddings(directory: Path) -> bool:

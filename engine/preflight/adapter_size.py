@@ -35,11 +35,12 @@ class AdapterSize(Struct, frozen=True):
     share: float
 
 
-def adapter_size(directory: Path, lora: LoraSpec) -> AdapterSize | None:
+def adapter_size(directory: Path, lora: LoraSpec, quantised: bool = False) -> AdapterSize | None:
     """Return the size of the adapter of a local model, None for a family whose weights may be named otherwise here.
 
     The counts are those of peft: r · (in + out) for a matrix, also of each expert, and all of a module that is trained
-    in full. Quantised weights do not tell their shapes.
+    in full. Weights that are stored quantised do not tell their shapes. Of a model that is `quantised` as it is loaded,
+    dense layers that are named as experts are have no adapter.
     """
     config = read_config(directory)
     family = family_of(config)
@@ -48,7 +49,12 @@ def adapter_size(directory: Path, lora: LoraSpec) -> AdapterSize | None:
     weights = base_weights(directory)
     shapes = weights.shapes
     saved = _saved(shapes, lora)
-    adapted = [path for path in _adapted(weights, family, lora) if f"{path}.weight" not in saved]
+    left = names_in_experts(family) if quantised else ()
+    adapted = [
+        path
+        for path in _adapted(weights, family, lora)
+        if f"{path}.weight" not in saved and path.rpartition(".")[2] not in left
+    ]
     ranks = _parameter_ranks(weights, family, lora)
     matrices = weights.matrices
     changed = {*saved, *ranks, *(f"{path}.weight" for path in adapted)}

@@ -77,7 +77,7 @@ def check(spec: Spec) -> Preflight:
         check_expression_in(directory, spec.lora)
         check_names_in(directory, spec.lora)
         model_warnings = tied_warnings(directory, spec.lora)
-        adapter = adapter_size(directory, spec.lora)
+        adapter = adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
     longest = spec.data.max_length
     number = rows.examples(longest) if rows is not None else spec.data.samples
     known = [

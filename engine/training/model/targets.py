@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -227,15 +228,18 @@ def unadapted(model: Any) -> tuple[float, tuple[str, ...]]:
     }
     matrices = {n: p for n, p in base.items() if p.ndim > 1 and id(p) not in embeddings and "norm" not in n}
     without = {name: parameter for name, parameter in matrices.items() if id(parameter) not in adapted}
-    total = sum(parameter.numel() for parameter in matrices.values())
+    total = sum(map(_size_of, matrices.values()))
     names = dict.fromkeys(
-        ".".join(name.removesuffix(".weight").rsplit(".", 2)[-2:]) for name in sorted(without, key=_size_of(without))
+        ".".join(name.removesuffix(".weight").rsplit(".", 2)[-2:])
+        for name in sorted(without, key=lambda name: -_size_of(without[name]))
     )
-    return sum(parameter.numel() for parameter in without.values()) / max(total, 1), tuple(names)
+    return sum(map(_size_of, without.values())) / max(total, 1), tuple(names)
 
 
-def _size_of(parameters: dict[str, torch.nn.Parameter]) -> Any:
-    return lambda name: -parameters[name].numel()
+def _size_of(parameter: torch.nn.Parameter) -> int:
+    """Return the number of values, of which 4 bits have two in a byte."""
+    quantised = getattr(parameter, "quant_state", None)
+    return parameter.numel() if quantised is None else prod(quantised.shape)
 
 
 def _adapted_weights(module: Any) -> list[torch.nn.Parameter]:

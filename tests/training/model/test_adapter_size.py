@@ -15,7 +15,7 @@ from engine.preflight.base_weights import base_weights
 from engine.preflight.families import KNOWN, names_in_experts
 from engine.preflight.target_modules import model_modules
 from engine.training.model.adapter import add_adapter, trainable_parameters
-from engine.training.model.loading import auto_class
+from engine.training.model.loading import auto_class, load_base_model, load_config
 from engine.training.model.targets import _layers, beside_the_text, check_targets, unadapted
 from tests.support.families import FAMILIES, write_family
 from tests.support.rounds import make_spec
@@ -89,6 +89,24 @@ def test_size_is_that_of_the_adapter_on_experts_and_beside_what_sees(
     name: str, adapter: dict[str, Any], tmp_path: Path
 ) -> None:
     assert_counted(write_family(name, tmp_path), adapter)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_size_is_that_of_the_adapter_on_a_quantised_model_with_experts(bits: int, tmp_path: Path) -> None:
+    directory = write_family("deepseek-v3", tmp_path)
+    spec = make_spec(
+        model__path=str(directory),
+        data__max_length=64,
+        lora__lora_dropout=0.0,
+        lora__target_modules="all-linear",
+        **{f"model__load_in_{bits}bit": True},
+    )
+    size = adapter_size(directory, spec.lora, quantised=True)
+    base = load_base_model(spec, load_config(spec), torch.float32, torch.device("cpu"))
+    adapted = add_adapter(base, spec)
+    assert size is not None
+    assert size.parameters == sum(parameter.numel() for parameter in trainable_parameters(adapted))
+    assert size.share == pytest.approx(1 - unadapted(adapted)[0])
 
 
 @pytest.mark.sample(10)

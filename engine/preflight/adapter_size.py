@@ -49,11 +49,11 @@ def adapter_size(directory: Path, lora: LoraSpec, quantised: bool = False) -> Ad
     weights = base_weights(directory)
     shapes = weights.shapes
     saved = _saved(shapes, lora)
-    left = names_in_experts(family) if quantised else ()
+    confused = names_in_experts(family) if quantised else ()
     adapted = [
         path
         for path in _adapted(weights, family, lora)
-        if f"{path}.weight" not in saved and path.rpartition(".")[2] not in left
+        if f"{path}.weight" not in saved and path.rpartition(".")[2] not in confused
     ]
     ranks = _parameter_ranks(weights, family, lora)
     matrices = weights.matrices

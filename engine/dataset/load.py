@@ -219,7 +219,7 @@ def _check_numbers(
     total = usable + passed_over
     least = 1 if detected.name == "text" else 2
     if data.samples is not None and least <= total < data.samples:
-        way_out = f"set it to at most {total}" if total > 1 else "leave it empty"
+        way_out = f"set it to at most {total}, or leave it empty" if total > 1 else "leave it empty"
         raise DatasetError(f"data.samples is {data.samples}, but {source} has {_rows(total)}: {way_out}")
     if usable < least:
         why = f"; row {problem.number}: {problem.reason}" if problem else ""

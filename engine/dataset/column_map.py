@@ -16,6 +16,7 @@ from engine.dataset.columns import (
     TOOLS,
     VERDICTS,
     is_empty,
+    names_in,
     unpacked,
 )
 from engine.dataset.formats import FORMATS
@@ -150,11 +151,12 @@ class ColumnMap:
         """Return the first column of a role that a value has; `first` is the place of the first value."""
         columns = self._choices[role]
         objects = [value for value in values if isinstance(value, dict)]
-        column = next((column for column in columns if any(column in value for value in objects)), None)
+        column = next((column for column in columns if any(_has(value, column) for value in objects)), None)
         if column is None and objects:
             pairs = ", ".join(f"{role}={column}" for column in columns)
             raise ColumnNotFound(
-                f"data.columns is {pairs}, but {first} has only {column_list(objects[0])}: name one of these", role
+                f"data.columns is {pairs}, but {first} has only {column_list(names_in(objects[0]))}: name one of these",
+                role,
             )
         return column or columns[0]
 
@@ -169,11 +171,28 @@ def _spelled(objects: list[dict[str, Any]], named: set[str]) -> dict[str, str]:
 def _renamed(
     record: dict[str, Any], columns: Mapping[str, str], names: Mapping[str, tuple[str, ...]], unused: set[str]
 ) -> dict[str, Any]:
-    renamed = {name: value for name, value in record.items() if name not in columns.values()}
-    for role, column in columns.items():
+    holders = {role: _holder_of(record, column) for role, column in columns.items()}
+    opened = {column.partition(".")[0] for role, column in columns.items() if holders[role][0] is not record}
+    renamed = {name: value for name, value in record.items() if name not in columns.values() and name not in opened}
+    unused.update(
+        name for name in names_in({name: record.get(name) for name in opened}) if name not in columns.values()
+    )
+    for role, (holder, key) in holders.items():
         for name in names.get(role, (role,)):
             if not is_empty(renamed.pop(name, None)):
                 unused.add(name)
-        if column in record:
-            renamed[role] = record[column]
+        if key in holder:
+            renamed[role] = holder[key]
     return renamed
+
+
+def _holder_of(record: dict[str, Any], column: str) -> tuple[dict[str, Any], str]:
+    """Return the object that holds a column, and its key there: a dot leads into an object of the record."""
+    name, dot, key = column.partition(".")
+    inner = record.get(name)
+    return (inner, key) if column not in record and dot and isinstance(inner, dict) else (record, column)
+
+
+def _has(record: dict[str, Any], column: str) -> bool:
+    holder, key = _holder_of(record, column)
+    return key in holder

@@ -85,6 +85,17 @@ def is_empty(value: Any) -> bool:
     )
 
 
+def names_in(record: dict[str, Any]) -> list[str]:
+    """Return the names of the columns; for an object, of what is in it, after its own name and a dot."""
+    names = []
+    for name, value in record.items():
+        inner = (
+            [f"{name}.{key}" for key, item in value.items() if not is_empty(item)] if isinstance(value, dict) else []
+        )
+        names += inner or [str(name)]
+    return names
+
+
 def text_of(name: str, value: Any) -> str:
     """Return a value as text: numbers, true and false as JSON writes them, a date as ISO 8601.
 

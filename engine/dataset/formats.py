@@ -20,6 +20,7 @@ from engine.dataset.columns import (
     TURN_COLUMNS,
     Columns,
     is_empty,
+    names_in,
     refuse_other_meanings,
     short,
     text_of,
@@ -227,7 +228,11 @@ def _fit(form: RowFormat, record: Any, data_format: str) -> tuple[str, ...]:
 
 
 def _no_format(record: Any, data_format: str, source: str) -> str:
-    columns = f"the columns {column_list(record)}" if isinstance(record, dict) else f"no columns: it is {short(record)}"
+    columns = (
+        f"the columns {column_list(names_in(record))}"
+        if isinstance(record, dict)
+        else f"no columns: it is {short(record)}"
+    )
     row = f"row 1 of {source} has {columns}"
     if isinstance(record, dict):
         try:

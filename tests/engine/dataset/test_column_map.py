@@ -117,6 +117,21 @@ def test_row_without_an_optional_column_is_read_without_it() -> None:
     assert read("input=c", *rows)[1] == (PromptCompletion("hi", "ho", "in"), PromptCompletion("hi", "ho"))
 
 
+def test_dot_leads_into_an_object() -> None:
+    record = {"id": 1, "translation": {"en": "hi", "de": "ho", "fr": "no", "ro": ""}}
+    detected, (row, _) = read("prompt=translation.en, completion=translation.de", record, record)
+    assert row == PromptCompletion("hi", "ho")
+    assert str(detected) == "prompt-completion rows (prompt: translation.en, completion: translation.de)"
+    assert detected.unused == ("id", "translation.fr")
+    dotted = {"a.b": "hi", "a": {"b": "no"}, "completion": "ho"}
+    assert read("prompt=a.b", dotted, dotted)[1][0] == PromptCompletion("hi", "ho")
+    nothing = record | {"translation": None}
+    assert read("prompt=translation.en, completion=translation.de", record, record, nothing)[1] == (row, row)
+    for columns in (None, "prompt=translation.it"):
+        with pytest.raises(DatasetError, match=r"(has the columns|has only) id, translation.de, translation.en, "):
+            read(columns, record, record)
+
+
 def test_key_that_no_message_has_is_named() -> None:
     with pytest.raises(DatasetError) as caught:
         read("messages.role=who", *[{"messages": [HI, HO]}] * 2)

@@ -18,6 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 EMBEDDINGS, HEADS = ("embed", "wte", "wpe"), frozenset({"lm_head", "head"})  # parts of the names, and the names
 SEEING = re.compile(r"(^|\.)(vision|visual|audio|multi_modal|mm)(_\w+)?\.")  # parts of a model that see or hear
+FURTHER = re.compile(r"(^|\.)mtp")  # what predicts further tokens, which transformers does not load
 LAYER = re.compile(r"\.layers\.(\d{1,9})\.")
 # Transformers stacks the matrices of all experts of a layer, and fuses the two before their activation
 # (transformers.conversion_mapping).
@@ -90,7 +91,8 @@ def _base_weights(directory: Path, stamps: tuple[tuple[str, int, int], ...]) -> 
         if name.endswith(".weight") and len(shape) == 2 and name not in routers and not SEEING.search(name)
     }
     linear = frozenset(path for path in layers if not _is_embedding(f"{path}.weight"))
-    experts = frozenset(name for name, shape in shapes.items() if len(shape) == 3 and ".experts." in name)
+    stacked = (name for name, shape in shapes.items() if len(shape) == 3 and ".experts." in name)
+    experts = frozenset(name for name in stacked if not name.endswith("_scales"))
     return BaseWeights(shapes, layers, linear, experts)
 
 
@@ -117,9 +119,11 @@ def _loaded(shapes: Shapes, config: Mapping[str, object]) -> Shapes:
         if SEEING.search(name):
             if family not in LOADED_AS_TEXT:
                 loaded[name] = shape
+        elif FURTHER.search(name) or (layer and isinstance(count, int) and int(layer[1]) >= count):
+            continue
         elif part is text:
             loaded[_name_in_text(name, family in LOADED_AS_TEXT)] = shape
-        elif "mtp" not in name.split(".") and not (layer and isinstance(count, int) and int(layer[1]) >= count):
+        else:
             loaded[after + name.removeprefix(before) if name.startswith(before) else name] = shape
     return loaded
 
@@ -142,7 +146,9 @@ def _stacked(shapes: Shapes) -> tuple[Shapes, set[str]]:
             blocks.setdefault(match["block"], Counter())[match["name"]] += 1
             result[stack] = (blocks[match["block"]][match["name"]], *shape)
             continue
-        match = STACKED.fullmatch(name) if len(shape) == 3 else None
+        if name.endswith("_blocks") and len(shape) == 4:  # of 4 bits (MXFP4): [experts, rows, groups, bytes]
+            name, shape = name.removesuffix("_blocks"), (*shape[:2], 2 * shape[2] * shape[3])
+        match = STACKED.fullmatch(name) if len(shape) == 3 and not name.endswith("_scales") else None
         if match:
             blocks.setdefault(match["block"], Counter())
         result[f"{match['block']}.{RENAMED.get(match['name'], match['name'])}" if match else name] = shape

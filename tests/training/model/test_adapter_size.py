@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig
 
 from engine.preflight.adapter_size import adapter_size
+from engine.preflight.base_model import tensor_shapes
 from engine.preflight.base_weights import base_weights
 from engine.preflight.families import KNOWN, names_in_experts
 from engine.preflight.target_modules import model_modules
@@ -18,7 +19,7 @@ from engine.training.model.adapter import add_adapter, trainable_parameters
 from engine.training.model.loading import auto_class, load_base_model, load_config
 from engine.training.model.targets import _layers, beside_the_text, check_targets, unadapted
 from tests.support.families import FAMILIES, write_family
-from tests.support.rounds import make_spec
+from tests.support.rounds import make_spec, write_safetensors
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -140,3 +141,25 @@ def test_layers_that_predict_further_tokens_are_not_counted(tmp_path: Path) -> N
     (directory / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
     loaded = base_weights(directory).layers
     assert {path for path in whole.layers if ".layers.2." not in path} == set(loaded) < set(whole.layers)
+    further = {"mtp.layers.0.mlp.fc.weight": [4, 4], "model.mtp_block.0.fc.weight": [4, 4]}
+    write_safetensors(directory / "further.safetensors", further)
+    assert base_weights(directory).layers == loaded
+
+
+def test_experts_stored_in_4_bits_have_the_names_that_they_have_once_loaded(tmp_path: Path) -> None:
+    """GPT-OSS is released so (MXFP4): two values in a byte, and scales beside them."""
+    directory = write_family("gpt-oss", tmp_path)
+    loaded, shapes = base_weights(directory), tensor_shapes(directory)
+    stored: dict[str, list[int]] = {}
+    for name, shape in shapes.items():
+        if name not in loaded.experts:
+            stored[name] = list(shape)
+            continue
+        experts, columns, rows = shape  # of which the stored ones are the transpose
+        stored |= {
+            f"{name}_blocks": [experts, rows, columns // 32, 16],
+            f"{name}_scales": [experts, rows, columns // 32],
+        }
+    write_safetensors(directory / "model.safetensors", stored)
+    assert base_weights(directory).experts == loaded.experts
+    assert model_modules(str(directory)).parameters == {"experts.down_proj": 2, "experts.gate_up_proj": 2}

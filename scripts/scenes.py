@@ -65,7 +65,7 @@ SCENES: Mapping[str, Scene] = {
     "tags": Scene(("#",), "tags"),
     "copy": Scene(("y",), "enter copy"),
     "help": Scene(("?",), "Most used"),
-    "commands": Scene((":",), "What is to be done?"),
+    "commands": Scene((":",), "What do you want to do?"),
     "queue": Scene(("u",), "Queue"),
     "lineage": Scene(("a",), "Lineage"),
     "compare": Scene(("up", "up", "space", "g", "space", "c"), "fields differ"),

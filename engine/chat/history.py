@@ -116,7 +116,7 @@ def make_conversations_directory(workspace: Workspace) -> Path:
     directory = workspace.conversations_dir
     make_directory(directory, 0o750)
     if directory.is_symlink():
-        raise StoreError(f"{directory} is a link, which is never followed: put what it leads to in its place")
+        raise StoreError(f"{directory} is a link, and links are not followed here: replace it with what it points to")
     return directory
 
 
@@ -135,14 +135,14 @@ def _write_new(path: Path, data: bytes, is_exact: bool) -> Path:
             temporary.unlink()
         sync(path.parent)
         return free
-    raise StoreError(f"{path} and a thousand files like it exist already: move some away")
+    raise StoreError(f"{path} and a thousand files with similar names exist already: move some away")
 
 
 def _encode(conversation: Chat) -> bytes:
     data = msgspec.json.format(_to_json(msgspec.to_builtins(conversation)), indent=1) + b"\n"
     if len(data) > MAX_BYTES:
         raise StoreError(
-            f"the conversation has more than {MAX_BYTES // 1024**2} MiB, too many to save: start a new one"
+            f"the conversation is larger than {MAX_BYTES // 1024**2} MiB and cannot be saved: start a new one"
         )
     return data
 

@@ -32,7 +32,7 @@ def begin(workspace: Workspace, rounds: Sequence[Round]) -> Chat:
         RoundError: there are too many, one has no adapter, or they cannot share a process.
     """
     if len(rounds) > MAX_SPEAKERS:
-        raise RoundError(f"{len(rounds)} rounds are marked: choose at most {MAX_SPEAKERS} to talk to side by side")
+        raise RoundError(f"{len(rounds)} rounds are marked: choose at most {MAX_SPEAKERS} to chat with side by side")
     for round_ in rounds:
         check_adapter(workspace, round_)
         _check_together(rounds[0], round_, alone=len(rounds) == 1)
@@ -46,28 +46,28 @@ def begin(workspace: Workspace, rounds: Sequence[Round]) -> Chat:
 def check_adapter(workspace: Workspace, round_: Round) -> None:
     """Raise RoundError, with the way out, for a round without an adapter in its run directory."""
     if round_.status is Status.IMPORTED:
-        raise RoundError(f"round {round_.number} was imported without its adapter: train it here to talk to it")
+        raise RoundError(f"round {round_.number} was imported without its adapter: train it here to chat with it")
     run = workspace.run_dir(round_.id)
     run.check()
     if (run.adapter / ADAPTER_FILE).is_file():
         return
     if round_.status in ACTIVE:
-        raise RoundError(f"round {round_.number} is training: its adapter can be talked to when it has ended")
+        raise RoundError(f"round {round_.number} is still training: chat with its adapter when it has ended")
     if round_.status in WAITING:
-        raise RoundError(f"round {round_.number} has not been trained yet: talk to it when it has")
-    raise RoundError(f"round {round_.number} has no adapter in {run.adapter}: resume it, or talk to another round")
+        raise RoundError(f"round {round_.number} is not trained yet: chat with it when it is")
+    raise RoundError(f"round {round_.number} has no adapter in {run.adapter}: resume it, or chat with another round")
 
 
 def _check_together(first: Round, round_: Round, alone: bool) -> None:
     if round_.spec.model != first.spec.model:
         raise RoundError(
             f"rounds {first.number} and {round_.number} differ in their base model "
-            f"({_model_words(first)} and {_model_words(round_)}): talk to them one after the other"
+            f"({_model_words(first)} and {_model_words(round_)}): chat with one after the other"
         )
     if not alone and round_.spec.lora.bias != "none":
         raise RoundError(
             f"round {round_.number} trained biases of the base model (lora.bias {round_.spec.lora.bias}), which would "
-            f"change the answers of others beside it: talk to it alone"
+            f"change the answers of others beside it: chat with it alone"
         )
 
 
@@ -78,7 +78,7 @@ def check_base(rounds: Sequence[Round], conversation: Chat) -> None:
         if round_.id in keys and round_.spec.lora.bias != "none":
             raise RoundError(
                 f"round {round_.number} trained biases of the base model (lora.bias {round_.spec.lora.bias}), which "
-                f"would change the base model's answers: talk to the base model beside another round"
+                f"would change the base model's answers: chat with the base model beside another round"
             )
 
 

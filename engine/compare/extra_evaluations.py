@@ -118,7 +118,7 @@ def _check_writable(run: RunDir) -> None:
     """Raise FileError if an evaluation could not be saved, before it takes hours."""
     directory = run.evaluations if run.evaluations.is_dir() else run.path
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise FileError(f"{directory} cannot be written to, so that an evaluation would be lost: ask its owner")
+        raise FileError(f"{directory} cannot be written to, so an evaluation would be lost: ask its owner")
 
 
 def evaluate_on(run: RunDir, data: DataSpec, on_progress: Callable[[ScoreProgress], None]) -> ExtraEvaluation:

@@ -177,7 +177,7 @@ class _Reader:
     def _read_brackets(self, start: int) -> Test:
         self._depth += 1
         if self._depth > DEEPEST:
-            raise FilterError(f"the filter has more than {DEEPEST} brackets inside each other", start)
+            raise FilterError(f"the filter has more than {DEEPEST} levels of brackets", start)
         self.at += 1
         if not self.rest() or self.text[self.at] == ")":
             raise FilterError("a part of the filter must follow '('", start)

@@ -62,7 +62,7 @@ def no_perplexity(round_: Round) -> Verdict:
 def no_scores(round_: Round) -> Verdict:
     """Return the verdict on two rounds of which this one has no scores of single rows."""
     reason = f"round {round_.number} kept no scores of its held-out rows"
-    sentence = f"{reason}, so whether the difference is real is unknown"
+    sentence = f"{reason}, so it is not known whether the difference is real"
     return Verdict(UNKNOWN, sentence, f"unknown, as {reason}")
 
 
@@ -124,7 +124,7 @@ def unknown_line(rounds: Sequence[Round]) -> str:
     """Name the rounds whose scores are missing."""
     differ = "differs" if len(rounds) == 1 else "differ"
     numbers = name_rounds([round_.number for round_ in rounds])
-    return f"whether {numbers} really {differ} is unknown: no held-out scores to compare"
+    return f"it is not known whether {numbers} really {differ}: there are no held-out scores to compare"
 
 
 def curveless_lines(rounds: Sequence[Round]) -> list[str]:

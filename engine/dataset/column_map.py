@@ -85,7 +85,7 @@ def formats_of(data: DataSpec) -> tuple[str, ...]:
     named = tuple(FORMATS) if data.format == "auto" else (data.format,)
     fitting = tuple(name for name in named if set(required) <= {names[0] for names in FORMATS[name].columns})
     if not fitting:
-        where = "no format has" if data.format == "auto" else f"data.format {data.format} has not"
+        where = "no format has" if data.format == "auto" else f"data.format {data.format} does not have"
         raise SpecError(f"data.columns names {' and '.join(required)}, which {where}: correct one", "data.columns")
     return fitting
 

@@ -39,7 +39,7 @@ def _open_zip(file: Path, opened: ExitStack) -> tuple[IO[bytes], str]:
     archive = opened.enter_context(zipfile.ZipFile(file))
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     if len(names) != 1:
-        raise DatasetError(f"data.path is {str(file)!r}: it holds {len(names)} files, unpack it and name one of them")
+        raise DatasetError(f"data.path is {str(file)!r}: it holds {len(names)} files; unpack it and name one of them")
     try:
         return opened.enter_context(archive.open(names[0])), names[0]
     except (RuntimeError, NotImplementedError) as error:  # a password, or a compression that Python does not have

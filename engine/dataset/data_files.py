@@ -134,7 +134,7 @@ def _matching(pattern: Path) -> tuple[Path, ...]:
     names = _names_below(root, None if "**" in rest else len(rest))
     files = _in(root, (name for name in names if matches(name, "/".join(rest))))
     if not files:
-        raise DatasetError(f"data.path is {str(pattern)!r}: no file has such a name")
+        raise DatasetError(f"data.path is {str(pattern)!r}: no file matches it")
     return files
 
 
@@ -263,5 +263,5 @@ def _read_saved(file: Path, kind: type[Any]) -> Any:
 def _inside(directory: Path, name: str) -> Path:
     """Return the path of a name in a directory; raises DatasetError if it means something elsewhere."""
     if "/" in name or name in ("", ".", ".."):
-        raise DatasetError(f"data.path is {str(directory)!r}: it names {name!r}, which is no file in it")
+        raise DatasetError(f"data.path is {str(directory)!r}: it names {name!r}, which is not a file in it")
     return directory / name

@@ -69,7 +69,7 @@ def read_records(file: Path) -> Iterator[Any]:
             stream, name = open_unpacked(file, opened)
             yield from _reader_of(name)(file, stream)
     except (OSError, *DAMAGE) as error:
-        reason = "it is damaged, copy it again" if isinstance(error, DAMAGE) else reason_of(error)
+        reason = "it is damaged; copy it again" if isinstance(error, DAMAGE) else reason_of(error)
         raise DatasetError(f"data.path is {str(file)!r}: {reason}") from error
 
 
@@ -125,15 +125,15 @@ def _read_csv(file: Path, stream: IO[bytes]) -> Iterator[dict[str, str | None]]:
             for record in reader:
                 if None in record:  # DictReader's key for cells beyond the last column
                     raise DatasetError(
-                        f"{file}, line {reader.line_num}, has more cells than the first line has columns: quote its "
-                        f"cells"
+                        f"{file}, line {reader.line_num}, has more cells than the first line has columns: put quotes "
+                        f"around cells that contain {delimiter!r}"
                     )
                 yield record
     except csv.Error as error:
         line = reader.reader.line_num if reader is not None else 1
         raise DatasetError(
-            f"{file}, line {line}, is not CSV: {error}: put a cell that has quotes in it between quotes, and write "
-            f"each of its own twice"
+            f"{file}, line {line}, is not CSV: {error}: put quotes around a cell that contains quotes, and double "
+            f"each quote in it"
         ) from error
     except UnicodeError as error:
         line = reader.reader.line_num if reader is not None else 1

@@ -257,7 +257,7 @@ def _encode(draft: Draft) -> bytes:
     data = msgspec.json.encode(msgspec.structs.replace(draft, texts=texts, name=""))
     if len(data) > MAX_BYTES:
         raise FileError(
-            f"the {draft.field} is too long to be kept as a draft, more than {MAX_BYTES // 1024**2} MiB: shorten it"
+            f"the {draft.field} is larger than {MAX_BYTES // 1024**2} MiB and cannot be kept as a draft: shorten it"
         )
     return data
 

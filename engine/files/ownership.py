@@ -56,7 +56,7 @@ def make_directory(path: Path, mode: int = 0o777, *, parents: bool = False) -> N
         path.mkdir(mode)
     except FileExistsError as error:
         if path.is_symlink() and not path.exists():
-            reason = f"{path.name} is a link to what is not there now, such as a disk that is not mounted"
+            reason = f"{path.name} is a link to something that does not exist now, such as a disk that is not mounted"
             raise FileNotFoundError(errno.ENOENT, reason, str(path)) from error
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{path.name} is not a directory", str(path)) from error

@@ -27,7 +27,7 @@ def current_directory() -> Path:
         return Path.cwd()
     except OSError as error:
         raise FileError(
-            f"this directory cannot be used, it may have been deleted ({reason_of(error)}): "
+            f"this directory cannot be used; it may have been deleted ({reason_of(error)}): "
             "change to another, or name one from / on, such as --workspace /DIR"
         ) from error
 
@@ -108,7 +108,8 @@ class RunDir:
         for path in (self.spec, self.events, self.log, *directories):
             if path.is_symlink():
                 raise RoundError(
-                    f"{os.path.abspath(path)} is a link, which is never followed: put what it leads to in its place"
+                    f"{os.path.abspath(path)} is a link, and links are not followed here: replace it with what it "
+                    f"points to"
                 )
 
     def open_log(self) -> BinaryIO:

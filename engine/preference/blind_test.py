@@ -94,7 +94,7 @@ def open_contest(workspace: Workspace, one: Round, other: Round | None) -> Conte
                 )
             return contest
     raise RoundError(
-        f"{_named(one, other)} answered none of the same prompts, so there is nothing to judge: choose rounds of the "
+        f"{_named(one, other)} have no prompts in common, so there is nothing to judge: choose rounds of the "
         f"same data, split and prompt template; {ADVICE}"
     )
 

@@ -22,7 +22,7 @@ from engine.spec.round import Round
 
 STEPS, HALVINGS = 100, 50
 CLOSE = 1e-10
-WORTH_EXPLAINED = "one of twice the worth is preferred in two of three judgements; 1 is the average."
+WORTH_EXPLAINED = "twice the worth of another means preferred to it in two of three judgements; 1 is the average."
 Values = NDArray[np.float64]
 
 

@@ -117,7 +117,7 @@ def _check_chat_template(name: str | None) -> None:
     """Raise SpecError for a chat template that is neither one of those named nor a file."""
     if name is not None and name not in CHAT_TEMPLATES and not Path(name).expanduser().is_file():
         raise SpecError(
-            f"data.chat_template is {name!r}, which is no file: set it to one of {', '.join(CHAT_TEMPLATES)}, or to "
+            f"data.chat_template is {name!r}, which is not a file: set it to one of {', '.join(CHAT_TEMPLATES)}, or to "
             f"the path of a .jinja file",
             "data.chat_template",
         )

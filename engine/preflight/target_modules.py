@@ -112,7 +112,7 @@ def check_expression_in(directory: Path, lora: LoraSpec) -> None:
 def lacks(key: str, name: str, kind: Literal["layer", "module", "parameter"], paths: Iterable[str]) -> SpecError:
     """Return the sentence on a `name` in the field `key` that none of the `paths` of a model ends with."""
     names = sorted({part for path in paths if not (part := path.rpartition(".")[2]).isdigit()})
-    return SpecError(f"{key} has {name!r}, which is no {kind} of this model: it has {', '.join(names)}", key)
+    return SpecError(f"{key} has {name!r}, which is not a {kind} of this model: it has {', '.join(names)}", key)
 
 
 def check_target_modules(targets: tuple[str, ...], modules: frozenset[str]) -> None:

@@ -117,10 +117,10 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 min_length=1,
-                description="Further data to train on, with commas between: weight, path or hub name, rows.",
+                description="Further data to train on, separated by commas: weight, path or hub name, rows.",
                 extra={
                     "empty": "none",
-                    "allowed": "paths or hub names with commas between, such as 0.5*more.jsonl, "
+                    "allowed": "paths or hub names separated by commas, such as 0.5*more.jsonl, "
                     "openai/gsm8k:main:train[:1000]; a weight is how often its rows come in an epoch",
                 },
             ),
@@ -132,8 +132,8 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             lt=1,
-            description="Share of the rows held out for perplexity, never trained on; 0 holds none out. A held-out set "
-            "of its own takes its place.",
+            description="Share of the rows held out for perplexity, never trained on; 0 holds none out. A separate "
+            "held-out set takes its place.",
         ),
     ] = 0.1
     eval_path: (
@@ -141,7 +141,7 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 min_length=1,
-                description="Held-out set of its own: a file or a hub dataset, or another split of path.",
+                description="Separate held-out set: a file or a hub dataset, or another split of path.",
                 extra={"empty": "none"},
             ),
         ]

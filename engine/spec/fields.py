@@ -29,7 +29,7 @@ TIMES_TEN = re.compile(r"(?:(?P<mantissa>[+-]?[\d._]+)\s*[×x*·]\s*)?10(?:\^|\*
 SPACED_EXPONENT = re.compile(r"(\d\.?)\s*[eE]\s*([+-]?\d)")
 THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 MODULES_ALLOWED = (
-    r"module names with commas between, all-linear, or a regular expression such as .*\.layers\.[0-3]\..*_proj"
+    r"module names separated by commas, all-linear, or a regular expression such as .*\.layers\.[0-3]\..*_proj"
 )
 NUMBER_WORDS = {int: "a whole number", float: "a number"}
 
@@ -269,7 +269,7 @@ def build_spec(values: dict[str, Any]) -> Spec:
     for key in ("model.path", "data.path"):
         field = spec_fields()[key]
         if not nested[field.group].get(field.name):
-            raise SpecError(f"{key} is empty: give one, for example --set {key}=PATH, or start from a preset", key)
+            raise SpecError(f"{key} is empty: set it, for example --set {key}=PATH, or start from a preset", key)
     return decode_spec(nested)
 
 

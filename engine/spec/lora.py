@@ -31,7 +31,7 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
             ModuleNames,
             Meta(
                 description="Parameters that get an adapter, such as mlp.experts.down_proj; with lora_dropout 0 only.",
-                extra={"empty": "none", "allowed": "names of parameters with commas between"},
+                extra={"empty": "none", "allowed": "names of parameters separated by commas"},
             ),
         ]
         | None
@@ -41,7 +41,7 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
             ModuleNames | str,
             Meta(
                 description="Modules that get no adapter: names, or a regular expression for whole paths.",
-                extra={"empty": "none", "allowed": "module names with commas between, or a regular expression"},
+                extra={"empty": "none", "allowed": "module names separated by commas, or a regular expression"},
             ),
         ]
         | None
@@ -51,7 +51,7 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
             ModuleNames,
             Meta(
                 description="Modules that are trained in full and saved with the adapter, such as lm_head.",
-                extra={"empty": "none", "allowed": "module names with commas between"},
+                extra={"empty": "none", "allowed": "module names separated by commas"},
             ),
         ]
         | None
@@ -61,7 +61,7 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
             tuple[int | str, ...],
             Meta(
                 description="Tokens whose embeddings are trained too: ids, or tokens as the tokenizer spells them.",
-                extra={"empty": "none", "allowed": "ids of tokens, or tokens, with commas between"},
+                extra={"empty": "none", "allowed": "ids of tokens, or tokens, separated by commas"},
             ),
         ]
         | None
@@ -87,4 +87,4 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
             value = getattr(self, name)
             is_word = name == "target_modules" and value == "all-linear"
             if isinstance(value, str) and not is_word and not REGULAR_EXPRESSION.search(value):
-                raise ValueError(f"{name} is {value!r}, which is no regular expression: put names into a list")
+                raise ValueError(f"{name} is {value!r}, which is not a regular expression: put names into a list")

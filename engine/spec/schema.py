@@ -33,7 +33,7 @@ class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        Meta(description="Precision of the base model; auto takes the best the device has natively."),
+        Meta(description="Precision of the base model; auto takes the best that the device computes natively."),
     ] = "auto"
     load_in_4bit: Annotated[
         bool, Meta(description="QLoRA: hold the base model in 4 bits (NF4); needs loratui's extra qlora.")
@@ -58,11 +58,11 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(gt=0, le=10, description="Peak learning rate; lr_scheduler_type decides how it changes."),
     ] = 2e-4
     per_device_train_batch_size: Annotated[
-        int, Meta(ge=1, description="Rows in one micro-batch; times accumulation it is the effective batch.")
+        int, Meta(ge=1, description="Rows in one micro-batch; effective batch = this × accumulation.")
     ] = 4
     gradient_accumulation_steps: Annotated[
         int,
-        Meta(ge=1, description="Micro-batches per optimizer step; times the batch it is the effective batch."),
+        Meta(ge=1, description="Micro-batches per optimizer step; effective batch = batch × this."),
     ] = 8
     num_train_epochs: Annotated[
         float,

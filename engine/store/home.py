@@ -197,6 +197,6 @@ class Whereabouts:
 
     def _refusal(self, round_: Round) -> RoundError:
         return RoundError(
-            f"round {round_.number} is training {self.place} in this very directory: use loratui there, or stop it "
+            f"round {round_.number} is training {self.place} in this same directory: use loratui there, or stop it "
             f"first"
         )

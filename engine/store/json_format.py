@@ -125,8 +125,8 @@ def refuse_newer(schema: object) -> None:
     """Raise StoreNewer if `schema`, as read from a file, is the layout of a later version."""
     if isinstance(schema, int) and schema > SCHEMA:
         raise StoreNewer(
-            f"experiments.json is of a newer loratui (schema {schema}, this one knows {SCHEMA}) and cannot be changed "
-            "by this one: update loratui"
+            f"experiments.json was written by a newer loratui (schema {schema}, this one knows {SCHEMA}), so this one "
+            "cannot change it: update loratui"
         )
 
 

@@ -135,7 +135,7 @@ class RoundStore:
             round_ = self.get(number)
             if allowed is not None and round_.status not in allowed:
                 words = " or ".join(sorted(allowed))
-                raise RoundError(f"{state_of(round_)}: only one that is {words} allows this")
+                raise RoundError(f"{state_of(round_)}: this can be done only to a round that is {words}")
             return self._put_changes(draft, {number: changes})[number]
 
     def update_each(self, changes: Callable[[list[Round]], Mapping[int, Mapping[str, Any]]]) -> list[Round]:

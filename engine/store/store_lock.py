@@ -45,8 +45,8 @@ class StoreLock:
             raise StoreError(f"{path} has been held by another process for {LOCK_SECONDS:.0f} s: try again") from error
         except PermissionError as error:
             raise StoreError(
-                f"{path} cannot be used as a lock: {reason_of(error)}; only its owner changes a workspace, --readonly "
-                f"shows it"
+                f"{path} cannot be used as a lock: {reason_of(error)}; only the owner can change a workspace: use "
+                f"--readonly to look at it"
             ) from error
         except OSError as error:
             raise StoreError(f"{path} cannot be used as a lock: {reason_of(error)}") from error

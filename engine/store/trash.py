@@ -91,7 +91,9 @@ def delete_for_good(workspace: Workspace, rounds: Sequence[Removed], forget: Cal
         LoratuiError: `forget` failed, and nothing is deleted; or a run directory could not be, after the others were.
     """
     if (runs_dir := workspace.runs_dir).is_symlink() and not runs_dir.exists():
-        raise StoreError(f"{runs_dir} is a link to what is not there now: mount its disk, or delete the link")
+        raise StoreError(
+            f"{runs_dir} is a link to something that does not exist now: mount its disk, or delete the link"
+        )
     is_full = False
     try:
         forget()
@@ -140,7 +142,9 @@ def _delete_run(workspace: Workspace, removed: Removed) -> None:
                 )
             shutil.rmtree(path)
     except OSError as error:
-        raise StoreError(f"round {removed.number} is deleted, but {path} could not be: {reason_of(error)}") from error
+        raise StoreError(
+            f"round {removed.number} is deleted, but {path} could not be deleted: {reason_of(error)}"
+        ) from error
 
 
 def _is_of_round(run: RunDir, round_id: str) -> bool:

@@ -110,7 +110,7 @@ def _lingering() -> Finding:
     """Find out whether training outlives the last logout."""
     user, state = user_name(), lingering()
     if state == "no systemd":
-        return Finding("lingering", "no systemd login manager here: logging out ends no process")
+        return Finding("lingering", "no systemd login manager here: no process ends when you log out")
     if state == "on":
         return Finding("lingering", f"on for {user}: training outlives the last logout")
     return Finding("lingering", f"off for {user}", "the last logout may end training: loginctl enable-linger")

@@ -110,7 +110,7 @@ class WorkerProcess:
         except (ValueError, subprocess.TimeoutExpired) as error:
             return "it was closed" if isinstance(error, ValueError) else "it is stuck"
         if ended < 0:
-            memory = ", as happens where memory runs out" if -ended == signal.SIGKILL else ""
+            memory = ", which happens when memory runs out" if -ended == signal.SIGKILL else ""
             return f"signal {-ended} killed it{memory}"
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 

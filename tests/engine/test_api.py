@@ -417,7 +417,9 @@ def test_one_run_directory_that_cannot_be_deleted_keeps_no_other(
         delete(path)
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
-    with pytest.raises(StoreError, match=f"round 1 is deleted, but .*{stuck.id} could not be: permission denied"):
+    with pytest.raises(
+        StoreError, match=f"round 1 is deleted, but .*{stuck.id} could not be deleted: permission denied"
+    ):
         idle_cockpit.empty_trash()
     assert run_dirs(idle_cockpit) == [stuck.id]
 

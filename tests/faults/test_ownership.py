@@ -144,7 +144,9 @@ def test_lock_of_another_user_is_refused_with_the_way_to_look(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    with pytest.raises(StoreError, match="permission denied; only its owner changes a workspace, --readonly shows it"):
+    with pytest.raises(
+        StoreError, match="permission denied; only the owner can change a workspace: use --readonly to look at it"
+    ):
         idle_cockpit.queue(nano_spec)
 
 
@@ -181,7 +183,7 @@ def test_link_to_runs_whose_disk_is_not_mounted_is_named_and_loses_nothing(
     idle_cockpit.remove(removed.number)
     large.rename(tmp_path / "elsewhere")
     for act in (lambda: idle_cockpit.queue(nano_spec), idle_cockpit.empty_trash, idle_cockpit.share):
-        with pytest.raises(LoratuiError, match="is a link to what is not there now"):
+        with pytest.raises(LoratuiError, match="is a link to something that does not exist now"):
             act()
     now = time.time()
     for days in (7.1, 8.2):

@@ -335,7 +335,7 @@ def test_chat_template_stays_in_its_sandbox(
     message = fail_here(run, monkeypatch)
     tried("S6", "a chat template that reaches out of its sandbox", 1, canary.exists())
     assert not canary.exists()
-    assert "the chat template refuses it" in message or "rewritten by the chat template" in message
+    assert "the chat template refuses it" in message or "the chat template changes its answers" in message
 
 
 LOOPS = [

@@ -139,7 +139,8 @@ def test_engine_neither_writes_nor_deletes_through_a_link(
         last = read_events(run.events)[-1]
         assert code == 1 and isinstance(last, Failed)
         assert (
-            last.message == f"{run.path / name} is a link, which is never followed: put what it leads to in its place"
+            last.message
+            == f"{run.path / name} is a link, and links are not followed here: replace it with what it points to"
         )
 
 

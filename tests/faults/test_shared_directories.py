@@ -45,7 +45,7 @@ def test_round_that_another_machine_trains_in_this_directory_is_not_trained_twic
     cockpit, _ = shared
     cockpit.runner.wake()
     assert cockpit.store.get(1).status is Status.RUNNING
-    with pytest.raises(RoundError, match=r"round 1 is training on .* in this very directory"):
+    with pytest.raises(RoundError, match=r"round 1 is training on .* in this same directory"):
         cockpit.queue(nano_spec)
     assert len(cockpit.store.rounds()) == 1
 
@@ -76,7 +76,7 @@ def test_other_machine_whose_clock_differs_keeps_its_round(
     engine = threading.Thread(target=beat_on)
     engine.start()
     try:
-        with pytest.raises(RoundError, match=r"round 1 is training on .* in this very directory"):
+        with pytest.raises(RoundError, match=r"round 1 is training on .* in this same directory"):
             acts[act]()
     finally:
         is_over.set()

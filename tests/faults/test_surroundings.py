@@ -151,7 +151,7 @@ def test_lost_output_is_told_and_changes_nothing_first(reference_workspace: Work
     done = run("edit 5 --name other", reference_workspace.root, SURROUNDINGS["output closed"])
     assert (done.returncode, reference_workspace.store_path.read_bytes()) == (2, stored)
     assert done.stderr.decode() == (
-        "loratui: the standard output is closed: lead it to /dev/null if nobody is to read it\n"
+        "loratui: the standard output is closed: redirect it to /dev/null if nobody reads it\n"
     )
 
 

@@ -80,7 +80,7 @@ def _run_app(workspace: Workspace, options: argparse.Namespace, start: Start) ->
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("the terminal app needs a terminal: use a command such as `loratui ls` in a script or a pipe")
     if not sys.stderr.isatty():
-        say("loratui: the terminal app draws on the standard error: leave out what leads it elsewhere, such as 2>FILE")
+        say("loratui: the terminal app draws on the standard error: do not redirect it, as 2>FILE does")
         return EXIT_BAD_INPUT
     set_umask(workspace)
     for another in ("COLUMNS", "LINES"):  # Textual would use them instead of the terminal's size

@@ -87,7 +87,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         return command_parser().parse_args(rest, options)
     if rest[0].startswith("-"):
         raise UsageError(
-            f"{rest[0]!r} is no option of the app: one of a command stands after the command; see loratui -h"
+            f"{rest[0]!r} is not an option of the app: write an option of a command after the command; see loratui -h"
         )
     options.workspace = _directory(options.workspace, rest)
     return options

@@ -55,7 +55,7 @@ def actions_on(screen: Screen[object]) -> list[Action]:
 
 
 def keymap_of(screen: Screen[Any]) -> Mapping[str, str]:
-    """Return the keymap of our app: keys, with commas between them, by the id of a binding."""
+    """Return the keymap of our app: keys, separated by commas, by the id of a binding."""
     keymap: Mapping[str, str] = getattr(screen.app, "keymap", {})
     return keymap
 

@@ -92,7 +92,7 @@ def open_outputs() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=IN_WORDS)
     if closed:
-        raise FileError("the standard output is closed: lead it to /dev/null if nobody is to read it")
+        raise FileError("the standard output is closed: redirect it to /dev/null if nobody reads it")
 
 
 def flush_output() -> None:

@@ -31,7 +31,7 @@ def read_paste(pasted: str, *, multiline: bool) -> tuple[str, str]:
     if visible != text:
         return visible, "the pasted text has invisible characters, which are shown as \ufffd now"
     if not multiline and (breaks := lines.count("\n")):
-        return text, f"the {breaks + 1} pasted lines are one line now, with spaces between"
+        return text, f"the {breaks + 1} pasted lines are one line now, joined by spaces"
     return text, ""
 
 

@@ -110,7 +110,7 @@ class ChatTemplate:
         text, spans = marked or self._spans_by_comparison(conversation)
         self._refuse_loss(conversation, text)
         if not spans:
-            raise Unusable("its answers are rewritten by the chat template, so that none can be learned")
+            raise Unusable("the chat template changes its answers, so none of them can be learned")
         return text, spans
 
     def _with_reasoning(self, conversation: Conversation) -> Conversation:

@@ -79,7 +79,7 @@ def _check_rows(first: Provenance | None, now: Provenance, path: str) -> None:
     rows = (now.train_rows, now.held_out_rows)
     if first is not None and first.train_rows and (first.train_rows, first.held_out_rows) != rows:
         raise DatasetError(
-            f"data.path is {path!r}: its rows, as tokens, are not those that the round began with: bring them back, or "
+            f"data.path is {path!r}: its tokenized rows are not those that the round began with: restore them, or "
             f"start a new round from this one"
         )
 

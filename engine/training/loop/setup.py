@@ -106,7 +106,7 @@ def _warn_of_modules(model: torch.nn.Module, spec: Spec, recorder: Recorder) -> 
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         recorder.warn(
             f"lora.target_modules is all-linear, but {share:.0%} of the base's weights, embeddings aside, get no "
-            f"adapter, as they are excluded, no linear layers for text, or none that can get one: "
+            f"adapter, because they are excluded, are not linear layers for text, or cannot get one: "
             f"{', '.join(names[:NAMED])}{more}"
         )
 
@@ -217,7 +217,7 @@ def _cut(name: str, rows: Rows, tokenised: TokenisedRows, spec: Spec, recorder: 
     if cut_examples.in_windows and cut_examples.cut:
         recorder.log(
             f"{name}: {cut_examples.cut:,} of {cut_examples.rows:,} texts are longer than data.max_length "
-            f"{spec.data.max_length} tokens: with the others, they are {len(cut_examples.examples):,} windows"
+            f"{spec.data.max_length} tokens: together with the others they make {len(cut_examples.examples):,} windows"
         )
     for warning in (rows.warning(), *tokenised.warnings, *cut_examples.warnings(spec.data.max_length)):
         if warning is not None:

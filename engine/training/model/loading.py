@@ -210,7 +210,7 @@ def _reason(error: Exception, path: str) -> str:
     if not directory.is_dir():
         return "the directory does not exist"
     if not any(directory.glob("*.safetensors")):
-        return "it has no .safetensors weights, and other formats are not read as they could run code: convert them"
+        return "it has no .safetensors weights, and other formats are not read as they may run code: convert them"
     if (directory / "adapter_config.json").is_file():
         return "it is an adapter: set the path of its base model, or merge the two"
     if "trust_remote_code" in str(error):

@@ -14,9 +14,9 @@ def explain_hub_error(error: BaseException, name: str, instead: str) -> str:
     if any(isinstance(cause, errors.GatedRepoError) for cause in chain):
         return f"access to it must be granted: accept its terms at {ENDPOINT}/{name} and log in with `hf auth login`"
     if any(isinstance(cause, errors.RevisionNotFoundError) for cause in chain):
-        return "it has no commit, tag or branch of the name in revision: correct it, or leave it empty"
+        return "it has no commit, tag or branch with the name in revision: correct it, or leave it empty"
     if any(isinstance(cause, (errors.RepositoryNotFoundError, DatasetNotFoundError)) for cause in chain):
-        return f"the hub has nothing public of that name: check the spelling, log in, or give {instead}"
+        return f"the hub has nothing public with that name: check the spelling, log in, or give {instead}"
     unreachable = (ConnectionError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)
     if any(isinstance(cause, unreachable) for cause in chain):
         return (

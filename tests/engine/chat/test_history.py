@@ -134,7 +134,7 @@ def test_what_is_no_plain_file_is_not_read(workspace: Workspace) -> None:
 def test_directory_that_is_a_link_is_not_followed(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     workspace.conversations_dir.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match="is a link, which is never followed"):
+    with pytest.raises(StoreError, match="is a link, and links are not followed here"):
         ChatFile(workspace).save(ONE)
     assert os.listdir(tmp_path / "elsewhere") == []
 

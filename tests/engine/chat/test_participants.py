@@ -74,8 +74,8 @@ def test_template_stays_what_it_is_for_a_form_that_is_not_known() -> None:
     ("status", "words"),
     [
         (Status.IMPORTED, "was imported without its adapter: train it here"),
-        (Status.RUNNING, "is training: its adapter can be talked to when it has ended"),
-        (Status.QUEUED, "has not been trained yet"),
+        (Status.RUNNING, "is still training: chat with its adapter when it has ended"),
+        (Status.QUEUED, "is not trained yet"),
         (Status.FAILED, r"has no adapter in .*: resume it"),
         (Status.FINISHED, r"has no adapter in .*: resume it"),
     ],
@@ -94,7 +94,7 @@ def test_rounds_that_cannot_be_had_together_are_told(workspace: Workspace) -> No
         begin(workspace, rounds[:2])
     with pytest.raises(RoundError, match="rounds 1 and 3 differ in their base model"):
         begin(workspace, [rounds[0], rounds[2]])
-    with pytest.raises(RoundError, match=r"round 4 trained biases .*talk to it alone"):
+    with pytest.raises(RoundError, match=r"round 4 trained biases .*chat with it alone"):
         begin(workspace, [rounds[0], rounds[3]])
     assert begin(workspace, [rounds[3]]).speakers[0].number == 4
     with pytest.raises(RoundError, match="5 rounds are marked: choose at most 4"):
@@ -106,7 +106,7 @@ def test_adapter_behind_a_link_is_not_followed(workspace: Workspace) -> None:
     run = workspace.run_dir(round_.id)
     run.adapter.rename(workspace.root / "elsewhere")
     run.adapter.symlink_to(workspace.root / "elsewhere")
-    with pytest.raises(RoundError, match="is a link, which is never followed"):
+    with pytest.raises(RoundError, match="is a link, and links are not followed here"):
         begin(workspace, [round_])
 
 

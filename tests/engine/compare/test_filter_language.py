@@ -99,7 +99,7 @@ def test_filters_that_people_try(expression: str, expected: list[int]) -> None:
         ('r=16 "no gpu', "has no end: close it with", "r=16"),
         ('r=16 note:"no gpu', "has no end: close it with", "r=16 note:"),
         ("tag=best|fast", r"'fast' has no column: write tag=best \| tag=fast", ""),
-        ("(" * (DEEPEST + 1), "brackets inside each other", "(" * DEEPEST),
+        ("(" * (DEEPEST + 1), "levels of brackets", "(" * DEEPEST),
         ("http://a.b", "no column 'http'.*quotes", ""),
     ],
 )

@@ -36,7 +36,7 @@ def test_step_of_the_result_decides_though_another_evaluation_has_its_loss(idle_
 def test_round_without_scores_is_named(idle_cockpit: Cockpit) -> None:
     first = trained(idle_cockpit, [1.0], best=1)
     imported = idle_cockpit.store.add(lambda number: make_round(number, Status.IMPORTED, result=IMPORTED))
-    sentence = "round 2 kept no scores of its held-out rows, so whether the difference is real is unknown"
+    sentence = "round 2 kept no scores of its held-out rows, so it is not known whether the difference is real"
     assert verdict(idle_cockpit.workspace, first, imported).sentence == sentence
     assert verdict(idle_cockpit.workspace, imported, first).sentence == sentence
     unmeasured = msgspec.structs.replace(first, result=Result())

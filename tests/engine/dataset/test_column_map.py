@@ -177,7 +177,11 @@ def test_other_data_needs_no_column_of_those_named() -> None:
             "data.columns is prompt=titel, prompt=x, but row 1 of rows.json has only answer, ",
         ),
         ("prompt=title, output=answer", {}, "data.columns names prompt and output, which no format has: correct one"),
-        ("text=title", {"format": "alpaca"}, "data.columns names text, which data.format alpaca has not: correct one"),
+        (
+            "text=title",
+            {"format": "alpaca"},
+            "data.columns names text, which data.format alpaca does not have: correct one",
+        ),
         ("instruction=title", {}, "with data.columns instruction=title, row 1 of rows.json has the columns answer, "),
     ],
 )

@@ -63,7 +63,7 @@ def empty_hub(environment: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_dataset_that_the_hub_does_not_have_is_refused_by_the_field_that_names_it(data: DataSpec, place: str) -> None:
-    with pytest.raises(LoratuiError, match=f"{place}: the hub has nothing public of that name: check the spelling"):
+    with pytest.raises(LoratuiError, match=f"{place}: the hub has nothing public with that name: check the spelling"):
         check_hub_data(data)
 
 

@@ -214,7 +214,7 @@ def test_draft_that_is_too_long_is_refused_in_a_sentence(app: Callable[[], Draft
     drafts = app()
     type_in(drafts, "x" * (MAX_BYTES + 1))
     assert drafts.unwritten
-    assert len(sentences) == 1 and "too long" in sentences[0]
+    assert len(sentences) == 1 and "larger than 1 MiB" in sentences[0]
 
 
 def test_person_without_a_home_is_told_once_what_to_set(

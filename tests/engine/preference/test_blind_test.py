@@ -71,7 +71,7 @@ def test_what_cannot_be_judged_is_told_with_what_to_do(idle_cockpit: Cockpit) ->
         open_contest(workspace, imported, spoken)
     with pytest.raises(RoundError, match=r"^round 3 has no answers to held-out prompts yet, .*generation.examples=50"):
         open_contest(workspace, spoken, make_round(3))
-    with pytest.raises(RoundError, match=r"^rounds 1 and 2 answered none of the same prompts"):
+    with pytest.raises(RoundError, match=r"^rounds 1 and 2 have no prompts in common"):
         open_contest(workspace, spoken, other)
     with pytest.raises(RoundError, match=r"^round 3 has no answers"):
         open_contest(workspace, make_round(3), None)

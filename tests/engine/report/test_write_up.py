@@ -58,7 +58,7 @@ def test_reference_rounds_read_as_the_story_they_are(reference_workspace: Worksp
     assert "Perplexity 3.16, eval loss 1.1518." in document
     assert (
         "\nAgainst round 1, perplexity fell: 4.79 -&gt; 3.16 (-34.0 %). Round 1 kept no scores of its held-out rows, "
-        "so whether the difference is real is unknown.\n" in document
+        "so it is not known whether the difference is real.\n" in document
     )
 
 

@@ -209,10 +209,10 @@ def test_text_is_read(key: str, text: str, value: Any) -> None:
         ("train.save_strategy", "never", "one of no, epoch, steps"),
         ("model.dtype", "fp16", "one of auto, float32, bfloat16, float16"),
         ("model.path", "  ", "a name or a path"),
-        ("lora.modules_to_save", "(lm_)?head", "module names with commas between, or empty for none"),
-        ("lora.target_modules", " , ", "module names with commas between, all-linear, or a regular"),
-        ("lora.target_modules", "q_proj v_proj", "module names with commas between, all-linear, or a regular"),
-        ("lora.target_modules", "q_proj\tv_proj", "module names with commas between, all-linear, or a regular"),
+        ("lora.modules_to_save", "(lm_)?head", "module names separated by commas, or empty for none"),
+        ("lora.target_modules", " , ", "module names separated by commas, all-linear, or a regular"),
+        ("lora.target_modules", "q_proj v_proj", "module names separated by commas, all-linear, or a regular"),
+        ("lora.target_modules", "q_proj\tv_proj", "module names separated by commas, all-linear, or a regular"),
     ],
 )
 def test_refusal_names_field_value_and_what_is_allowed(key: str, text: str, allowed: str) -> None:
@@ -267,7 +267,7 @@ def test_what_is_left_out_keeps_its_default() -> None:
         ({"model": {"path": "m"}, "data": {"path": "d"}, "lora": {"target_modules": [""]}}, "target_modules"),
         (
             {"model": {"path": "m"}, "data": {"path": "d"}, "lora": {"target_modules": "q_proj"}},
-            "target_modules is 'q_proj', which is no regular expression: put names into a list",
+            "target_modules is 'q_proj', which is not a regular expression: put names into a list",
         ),
         ({"model": {"path": "m"}, "data": {"path": "d"}, "train": {"warmup_steps": math.nan}}, "warmup_steps"),
         ({"model": {"path": "m"}, "data": {"path": "d"}, "train": {"seed": 2**32}}, "seed"),

@@ -151,7 +151,7 @@ def test_file_of_a_newer_version_is_read_and_not_written(
     assert store.rounds() == rounds
     assert ["schema 2, this one knows 1" in notice for notice in store.notices()] == [True]
     for name in ("add", "update", "update_each", "remove"):
-        with pytest.raises(StoreNewer, match="cannot be changed by this one: update loratui"):
+        with pytest.raises(StoreNewer, match="so this one cannot change it: update loratui"):
             ASKS[name](store)
     with pytest.raises(StoreNewer):
         store.rebuild()

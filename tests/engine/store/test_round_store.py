@@ -135,7 +135,7 @@ def test_update_changes_the_fields_named(store: RoundStore) -> None:
 def test_update_is_guarded_by_status(store: RoundStore, workspace: Workspace) -> None:
     add(store, Status.RUNNING)
     before = content(workspace)
-    with pytest.raises(RoundError, match="round 1 is running: only one that is held or queued allows this"):
+    with pytest.raises(RoundError, match="round 1 is running: this can be done only to a round that is held or queued"):
         store.update(1, frozenset({Status.QUEUED, Status.HELD}), note="x")
     assert content(workspace) == before
     assert store.update(1, frozenset({Status.RUNNING}), note="x").note == "x"

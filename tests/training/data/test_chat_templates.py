@@ -138,5 +138,7 @@ def test_template_is_saved_with_the_adapter(tiny_model: Path, tmp_path: Path) ->
 
 def test_name_that_is_neither_is_refused_before_training(tiny_model: Path, tmp_path: Path) -> None:
     spec = spec_of(make_run(tmp_path / "r", tiny_model, data__chat_template="chatml2"))
-    with pytest.raises(SpecError, match=r"data.chat_template is 'chatml2', which is no file: set it to one of chatml"):
+    with pytest.raises(
+        SpecError, match=r"data.chat_template is 'chatml2', which is not a file: set it to one of chatml"
+    ):
         check(spec)

@@ -113,7 +113,7 @@ def test_saved_splits_are_chosen_by_name(tmp_path: Path, dataset: datasets.Datas
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"_data_files": [{"filename": "../rows.arrow"}]}, "it names '../rows.arrow', which is no file in it"),
+        ({"_data_files": [{"filename": "../rows.arrow"}]}, "it names '../rows.arrow', which is not a file in it"),
         (
             {"_data_files": [], "_indices_data_files": [{"filename": "i.arrow"}]},
             r"save it again after flatten_indices\(\)",
@@ -155,7 +155,7 @@ def test_directory_without_data_and_pattern_without_files_are_named(tmp_path: Pa
     (tmp_path / "run.py").touch()
     with pytest.raises(DatasetError, match=r"the directory holds no data: it must hold files such as \.json, "):
         files_of(tmp_path, DataSpec("-"))
-    with pytest.raises(DatasetError, match="no file has such a name"):
+    with pytest.raises(DatasetError, match="no file matches it"):
         files_of(tmp_path / "*.jsonl", DataSpec("-"))
 
 

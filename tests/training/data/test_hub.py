@@ -124,9 +124,9 @@ def test_what_the_dataset_does_not_have_is_named_before_it_is_read(
 @pytest.mark.parametrize(
     ("error", "reason", "refused"),
     [
-        (DatasetNotFoundError("no"), "the hub has nothing public of that name", True),
+        (DatasetNotFoundError("no"), "the hub has nothing public with that name", True),
         (hub_error(GatedRepoError), "access to it must be granted: accept its terms", True),
-        (hub_error(RevisionNotFoundError), "it has no commit, tag or branch of the name in revision", True),
+        (hub_error(RevisionNotFoundError), "it has no commit, tag or branch with the name in revision", True),
         (ConnectionError("no"), "the Hugging Face hub cannot be reached", False),
         (RuntimeError("503 busy"), "503 busy", False),
     ],

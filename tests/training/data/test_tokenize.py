@@ -243,8 +243,11 @@ class Response:
     [
         (ConnectionError("Couldn't reach 'somebody/rows' on the Hub"), "the Hugging Face hub cannot be reached"),
         (LocalEntryNotFoundError("not in the cache"), "the Hugging Face hub cannot be reached"),
-        (DatasetNotFoundError("Dataset 'somebody/rows' doesn't exist"), "the hub has nothing public of that name"),
-        (RevisionNotFoundError("v7", response=cast(Any, Response())), "it has no commit, tag or branch of the name in"),
+        (DatasetNotFoundError("Dataset 'somebody/rows' doesn't exist"), "the hub has nothing public with that name"),
+        (
+            RevisionNotFoundError("v7", response=cast(Any, Response())),
+            "it has no commit, tag or branch with the name in",
+        ),
         (GatedRepoError("gated", response=cast(Any, Response())), "accept its terms at"),
         (ValueError('Unknown split "train". Should be one of ["test"].'), 'Unknown split "train"'),
     ],

@@ -72,8 +72,9 @@ def test_file_of_text_is_trained_on_whole(tiny_model: Path, tmp_path: Path, caps
     count = math.ceil(len(tokens) / 39)  # with the token that ends it
     assert prepared_in(events).train_samples + prepared_in(events).eval_samples == count
     assert not [warning for warning in warned_in(events) if "cut" in warning]
-    assert f"1 of 1 texts are longer than data.max_length 40 tokens: with the others, they are {count} windows" in (
-        capsys.readouterr().out
+    assert (
+        f"1 of 1 texts are longer than data.max_length 40 tokens: together with the others they make {count} windows"
+        in (capsys.readouterr().out)
     )
     with prepared(make_run(tmp_path / "again", tiny_model, data__path=str(file), data__max_length=40)) as again:
         supervised = sum(example.supervised_tokens for example in (*again.train, *again.held_out))

@@ -214,6 +214,6 @@ def test_round_does_not_go_on_with_other_rows(
     file = Path(spec_of(run).data.path)
     rows = file.read_text()
     file.write_text(rows.replace("lamp", "kettle", 1))
-    assert "are not those that the round began with: bring them back" in fail_here(run, monkeypatch, resume=True)
+    assert "are not those that the round began with: restore them" in fail_here(run, monkeypatch, resume=True)
     file.write_text(rows)
     assert resumed_from(train_here(run, resume=True)) == 2

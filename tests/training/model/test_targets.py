@@ -177,7 +177,7 @@ def test_parameter_cannot_have_all_that_a_layer_has(settings: dict[str, object],
 def test_parameter_that_the_model_lacks_is_refused_from_the_config_alone() -> None:
     spec = make_spec(lora__target_parameters=("mlp.experts.w1",), lora__lora_dropout=0.0)
     with pytest.raises(
-        SpecError, match=r"has 'mlp\.experts\.w1', which is no parameter of this model: it has down_proj"
+        SpecError, match=r"has 'mlp\.experts\.w1', which is not a parameter of this model: it has down_proj"
     ):
         check_adapter(spec, MIXTRAL)
 
@@ -204,7 +204,7 @@ def test_regular_expression_chooses_the_modules_that_plain_peft_chooses() -> Non
     [
         (
             {"exclude_modules": ("mlp",)},
-            "lora.exclude_modules has 'mlp', which is no layer of this model: it has down_proj",
+            "lora.exclude_modules has 'mlp', which is not a layer of this model: it has down_proj",
         ),
         ({"exclude_modules": "w[1]"}, "lora.exclude_modules is 'w[1]', a regular expression that matches no layer"),
         ({"exclude_modules": ".*("}, "lora.exclude_modules is '.*(', which is not a valid regular expression"),
@@ -212,7 +212,7 @@ def test_regular_expression_chooses_the_modules_that_plain_peft_chooses() -> Non
         ({"modules_to_save": ("q_proj",)}, "lora.target_modules is q_proj, which cannot get an adapter in this model"),
         (
             {"modules_to_save": ("head_lm",)},
-            "lora.modules_to_save has 'head_lm', which is no module of this model: it has act_fn",
+            "lora.modules_to_save has 'head_lm', which is not a module of this model: it has act_fn",
         ),
     ],
 )

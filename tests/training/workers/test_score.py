@@ -126,7 +126,7 @@ def test_place_that_takes_no_evaluation_is_refused_before_it_is_made(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != run.path)
     started: list[ScoreProgress] = []
-    with pytest.raises(LoratuiError, match="cannot be written to, so that an evaluation would be lost"):
+    with pytest.raises(LoratuiError, match="cannot be written to, so an evaluation would be lost"):
         evaluate_on(run, on(run, write_rows(tmp_path / "a.jsonl", make_rows(10))), started.append)
     assert started == []
 

@@ -33,7 +33,7 @@ FIRST_KEYS = (
     "talk.stop", "talk.back", "talk.base", "talk.settings", "talk.again", "talk.save", "talk.export", "talk.saved",
     "talk.anew", "talk.copy",
 )  # fmt: skip
-LEFT_EARLY = "you left before it had answered"
+LEFT_EARLY = "you left before it answered"
 
 
 class ChatSessionScreen(WorkspaceScreen):

@@ -12,4 +12,4 @@ class Palette(CommandPalette, CurrentSize):
     """Finds the actions of the screen below it by typing."""
 
     def __init__(self) -> None:
-        super().__init__(providers=[ActionProvider], placeholder="What is to be done?")
+        super().__init__(providers=[ActionProvider], placeholder="What do you want to do?")

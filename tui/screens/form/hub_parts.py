@@ -39,7 +39,7 @@ def offer_hub_parts(screen: WorkspaceScreen, form: SpecForm, key: str) -> None:
         plural = PLURALS[request.part]
         screen.post_message(
             ActionFailed(
-                DatasetError(f"{path!r} is no directory: only a directory, or a dataset of the hub, has {plural}")
+                DatasetError(f"{path!r} is not a directory: only a directory, or a dataset of the hub, has {plural}")
             )
         )
         return

@@ -43,7 +43,7 @@ class Annotations:
     async def edit(self, field: str, round_: Round) -> None:
         """Open the line on the `name`, `note` or `tags` of a round."""
         stored = " ".join(round_.tags) if field == "tags" else str(getattr(round_, field))
-        hint = f"words with spaces between · {SAVE_HINT}" if field == "tags" else SAVE_HINT
+        hint = f"words separated by spaces · {SAVE_HINT}" if field == "tags" else SAVE_HINT
         label = f"{field} of round {round_.number}"
         editor = LineEditor(label, stored, hint=hint, purpose=field, number=round_.number, multiline=field == "note")
         await self._line.open(editor, f"{field} of {round_.id}")

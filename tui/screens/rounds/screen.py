@@ -52,7 +52,7 @@ class RoundsScreen(SelectedRoundsScreen):
         ),
         Binding(
             "number_sign", "edit('tags')", "Tags", show=False, id="rounds.tags",
-            tooltip="Edit the tags of the selected round: words with spaces between",
+            tooltip="Edit the tags of the selected round: words separated by spaces",
         ),
         Binding(
             "p", "pin", "Pin", show=False, id="rounds.pin",

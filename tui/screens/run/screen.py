@@ -52,7 +52,9 @@ class LiveScreen(WorkspaceScreen):
         Binding("slash", "search", "Search log", tooltip="Find a text in the log", id="log.search"),
         Binding("n", "next_match(1)", "Next match", show=False, tooltip="To the next match in the log", id="log.next"),
         Binding("N", "next_match(-1)", "Match before", show=False, tooltip="To the match before it", id="log.before"),
-        Binding("w", "wrap", "Wrap", show=False, tooltip="Wrap the log's long lines, or do not", id="log.wrap"),
+        Binding(
+            "w", "wrap", "Wrap", show=False, tooltip="Wrap the long lines of the log; again: do not", id="log.wrap"
+        ),
         Binding("F", "follow", "Follow", show=False, tooltip="Go to the log's end and stay there", id="log.follow"),
     ]
 
@@ -166,7 +168,7 @@ class LiveScreen(WorkspaceScreen):
             if not pane.display:
                 return "the log is not shown: {live.samples} shows it again"
             if action == "next_match" and not pane.searching:
-                return "no text is looked for: {log.search} looks for one in the log"
+                return "there is no search: {log.search} searches the log"
         return ""
 
     def action_back(self) -> None:

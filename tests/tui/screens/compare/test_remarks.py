@@ -46,7 +46,7 @@ def test_more_than_there_is_room_for_are_grouped_by_verdict() -> None:
     verdict = [Verdict(), on(2, -0.1), on(3, 0.1), on(4, -0.2), UNKNOWN, UNKNOWN, Verdict()]
     assert verdict_lines(rounds_of(7), verdict, 2) == [
         "against round 1, better: rounds 2 and 4; worse: round 3",
-        "whether rounds 5 and 6 really differ is unknown: no held-out scores to compare",
+        "it is not known whether rounds 5 and 6 really differ: there are no held-out scores to compare",
     ]
 
 
@@ -55,7 +55,7 @@ def test_round_that_does_not_compare_is_named_once_with_its_reason() -> None:
     rounds = [*rounds_of(2), apart, make_round(4, Status.IMPORTED, result=Result(perplexity=3.0))]
     verdict = [Verdict(), on(2, -0.1), verdict_on(1, 3, PairedScores(0, 9, 9, None)), UNKNOWN]
     assert remarks(rounds, verdict, rounds[3:], 4)[1:] == [
-        "whether round 4 really differs is unknown: no held-out scores to compare",
+        "it is not known whether round 4 really differs: there are no held-out scores to compare",
         "round 3 was measured on other held-out tokens than round 1: other examples (data.seed)",
         "imported without a run, so without a curve: round 4",
     ]

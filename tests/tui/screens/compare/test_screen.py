@@ -97,10 +97,10 @@ async def test_curves_lie_over_each_other_and_rounds_without_one_are_named(open_
         await open_compare(pilot, three, 1, 2, 3)
         await until(pilot, lambda: labels(pilot) == ["round 1", "round 2"], "both curves")
         await until(pilot, lambda: len(chart(pilot)._series[1].curve) == 20, "all steps")
-        await until(pilot, lambda: "unknown" in shown(pilot, "#remarks"), "the verdicts")
+        await until(pilot, lambda: "not known" in shown(pilot, "#remarks"), "the verdicts")
         assert [column.title for column in table(pilot).columns] == ["field", "● 1", "▲ 2", "3"]
         assert shown(pilot, "#remarks").splitlines() == [
-            "whether round 2 really differs is unknown: no held-out scores to compare",
+            "it is not known whether round 2 really differs: there are no held-out scores to compare",
             "round 3 was measured on other held-out tokens than round 1: other examples (data.samples)",
             "imported without a run, so without a curve: round 3",
         ]
@@ -112,10 +112,10 @@ async def test_rounds_without_any_run_are_a_table_alone(open_app: OpenApp, refer
     cockpit = Cockpit(reference_workspace, lambda _: None)
     async with open_app(cockpit) as pilot:
         await open_compare(pilot, cockpit, 1, 2, 3, 4, 5)
-        await until(pilot, lambda: "unknown" in shown(pilot, "#remarks"), "the verdicts")
+        await until(pilot, lambda: "not known" in shown(pilot, "#remarks"), "the verdicts")
         assert not chart(pilot).display
         assert shown(pilot, "#remarks").splitlines() == [
-            "whether rounds 2, 3, 4 and 5 really differ is unknown: no held-out scores to compare",
+            "it is not known whether rounds 2, 3, 4 and 5 really differ: there are no held-out scores to compare",
             "imported without a run, so without a curve: rounds 1, 2, 3, 4 and 5",
         ]
         assert rows(pilot)["learning_rate"] == ["2e-4", "5e-5", "2e-5", "5e-5", "3e-5"]

@@ -82,7 +82,7 @@ async def test_split_of_a_directory_is_chosen(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("./rows.jsonl", "is no directory: only a directory, or a dataset of the hub, has splits"),
+        ("./rows.jsonl", "is not a directory: only a directory, or a dataset of the hub, has splits"),
         ("somebody/none", "is not on the hub"),
     ],
 )

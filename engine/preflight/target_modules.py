@@ -126,10 +126,23 @@ def check_target_modules(targets: tuple[str, ...], modules: frozenset[str]) -> N
             )
 
 
-def check_names_in(directory: Path, lora: LoraSpec) -> None:
-    """Raise SpecError if a local model lacks a module that the spec names for an adapter, to exclude, or to train.
+def check_parameters(names: Iterable[str], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raise SpecError if one of `names`, of `lora.target_parameters`, is not that of a matrix of a model.
 
-    The latter two are checked only of families whose modules are known to be named as here.
+    `shapes` are those of the model's parameters, by their paths.
+    """
+    matrices = [path for path, shape in shapes.items() if len(shape) in (2, 3)]
+    for name in names:
+        if not any(f".{path}".endswith(f".{name}") for path in matrices):
+            raise lacks(
+                "lora.target_parameters", name, "parameter", (path.removesuffix(".weight") for path in matrices)
+            )
+
+
+def check_names_in(directory: Path, lora: LoraSpec) -> None:
+    """Raise SpecError if a local model lacks a module or parameter that the spec names.
+
+    All but `lora.target_modules` is checked only of families whose weights are known to be named as here.
     """
     family, weights = family_of(read_config(directory)), base_weights(directory)
     if isinstance(lora.target_modules, tuple):
@@ -139,6 +152,8 @@ def check_names_in(directory: Path, lora: LoraSpec) -> None:
     for name in excluded:
         if not any(f".{path}".endswith(f".{name}") for path in layers):
             raise lacks("lora.exclude_modules", name, "layer", layers)
+    if family in KNOWN:
+        check_parameters(lora.target_parameters or (), weights.shapes)
     if not lora.modules_to_save or family not in USUAL:
         return
     owners = (name.rpartition(".")[0].split(".") for name in weights.shapes)

@@ -17,14 +17,13 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from engine.errors import SpecError
 from engine.preflight.families import ADAPTED_EXPERTS, MAMBA_FAMILIES
-from engine.preflight.target_modules import no_dropout_in_experts
+from engine.preflight.target_modules import check_parameters, no_dropout_in_experts
 from engine.spec.schema import Spec
 from engine.training.model.loading import auto_class
 from engine.training.model.pissa import Tensors, check_pissa, is_pissa, write_plain
 from engine.training.model.targets import (
     cannot_adapt,
     check_modules_to_save,
-    check_parameters,
     check_targets,
     excluded,
     resolve_experts,
@@ -53,7 +52,8 @@ def check_adapter(spec: Spec, config: PretrainedConfig, tokens: Sequence[int] = 
         return
     check_targets(spec.lora.target_modules, model)
     check_modules_to_save(spec, model)
-    check_parameters(spec.lora.target_parameters or (), model)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    check_parameters(spec.lora.target_parameters or (), shapes)
     lora = spec.lora
     if _is_plain(model) and not (lora.target_parameters or lora.exclude_modules or lora.modules_to_save or tokens):
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -77,15 +76,6 @@ def check_modules_to_save(spec: Spec, model: Any) -> None:
                 f"false, or name only embeddings, norms and the output head",
                 "lora.modules_to_save",
             )
-
-
-def check_parameters(names: Sequence[str], model: Any) -> None:
-    """Raise SpecError if one of `names`, of `lora.target_parameters`, is not that of a matrix of `model`."""
-    matrices = [name for name, parameter in model.named_parameters() if parameter.ndim in (2, 3)]
-    for name in names:
-        if not any(f".{each}".endswith(f".{name}") for each in matrices):
-            ends = (each.removesuffix(".weight") for each in matrices)
-            raise lacks("lora.target_parameters", name, "parameter", ends)
 
 
 def resolve_experts(config: LoraConfig, model: Any) -> None:

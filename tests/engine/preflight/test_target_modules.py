@@ -156,6 +156,8 @@ def test_names_of_the_architectures_are_peft_s() -> None:
         ({"exclude_modules": ("c_attn",)}, True),
         ({"modules_to_save": ("lm_head", "embed_tokens", "norm")}, False),
         ({"modules_to_save": ("wte",)}, True),
+        ({"target_parameters": ("q_proj.weight",)}, False),
+        ({"target_parameters": ("experts.down_proj",)}, True),
     ],
 )
 def test_modules_that_the_weights_lack_are_refused(tmp_path: Path, settings: dict[str, Any], refused: bool) -> None:

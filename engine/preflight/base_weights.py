@@ -17,7 +17,9 @@ from engine.preflight.families import ADAPTED_EXPERTS, KNOWN, LOADED_AS_TEXT, PR
 Shapes = dict[str, tuple[int, ...]]
 
 EMBEDDINGS, HEADS = ("embed", "wte", "wpe"), frozenset({"lm_head", "head"})  # parts of the names, and the names
-SEEING = re.compile(r"(^|\.)(vision|visual|audio|multi_modal|mm)(_\w+)?\.")  # parts of a model that see or hear
+VISION_OR_AUDIO = re.compile(
+    r"(^|\.)(vision|visual|audio|multi_modal|mm)(_\w+)?\."
+)  # parts of a model that see or hear
 FURTHER = re.compile(r"(^|\.)mtp")  # what predicts further tokens, which transformers does not load
 LAYER = re.compile(r"\.layers\.(\d{1,9})\.")
 # Transformers stacks the matrices of all experts of a layer, and fuses the two before their activation
@@ -88,7 +90,7 @@ def _base_weights(directory: Path, stamps: tuple[tuple[str, int, int], ...]) -> 
     layers: Shapes = {
         name.removesuffix(".weight"): shape
         for name, shape in shapes.items()
-        if name.endswith(".weight") and len(shape) == 2 and name not in routers and not SEEING.search(name)
+        if name.endswith(".weight") and len(shape) == 2 and name not in routers and not VISION_OR_AUDIO.search(name)
     }
     linear = frozenset(path for path in layers if not _is_embedding(f"{path}.weight"))
     stacked = (name for name, shape in shapes.items() if len(shape) == 3 and ".experts." in name)
@@ -116,7 +118,7 @@ def _loaded(shapes: Shapes, config: Mapping[str, object]) -> Shapes:
     loaded: Shapes = {}
     for name, shape in shapes.items():
         layer = LAYER.search(name)
-        if SEEING.search(name):
+        if VISION_OR_AUDIO.search(name):
             if family not in LOADED_AS_TEXT:
                 loaded[name] = shape
         elif FURTHER.search(name) or (layer and isinstance(count, int) and int(layer[1]) >= count):

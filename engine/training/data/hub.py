@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
 STREAMED_FROM = 1024**3  # bytes
+ASKED_AGAIN = "it is asked again when the round runs"
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as in `datasets.naming`
 
 
@@ -86,6 +87,8 @@ def hub_parts(part: Literal["name", "split"], data: DataSpec) -> list[str]:
     """
     import datasets
 
+    if part == "name" and _is_offline():  # the library would say "default", whatever there is
+        raise DatasetError(f"the configurations of {data.path} cannot be listed: the hub cannot be reached")
     try:
         if part == "name":
             return list(datasets.get_dataset_config_names(data.path, revision=data.revision))
@@ -119,24 +122,30 @@ def check_on_hub(data: DataSpec) -> str | None:
         SpecError: the dataset has no such configuration or split; the message lists those that it has.
         DatasetError: there is no such dataset or revision, or access to it must be granted.
     """
-    from huggingface_hub import constants
-
     try:
-        wrong = _find_wrong_part(data)
+        wrong = _wrong_in_cache(data) if _is_offline() else _find_wrong_part(data)
     except Exception as error:  # as in `load_from_hub`
         explained = _unavailable(error, data)
-        if is_refused(error) and not constants.HF_HUB_OFFLINE:
+        if is_refused(error) and not _is_offline():
             raise explained from error
-        return f"{explained} (it is asked again when the round runs)"
-    if wrong is not None and not constants.HF_HUB_OFFLINE:  # the cache need not have all of it
+        return f"{explained} ({ASKED_AGAIN})"
+    if wrong is not None and _is_offline():  # the cache need not have all of it
+        return f"{wrong} (as far as the cache says, since the hub cannot be reached; {ASKED_AGAIN})"
+    if wrong is not None:
         raise wrong
     return None
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
 
 
 def _wrong_part(data: DataSpec) -> SpecError | None:
     """Return the error of a configuration or split that the dataset does not have; None also if that is unknown."""
     try:
-        return _find_wrong_part(data)
+        return None if _is_offline() else _find_wrong_part(data)
     except Exception:  # what it has cannot be listed: the first error says why
         return None
 
@@ -148,9 +157,20 @@ def _find_wrong_part(data: DataSpec) -> SpecError | None:
     names = datasets.get_dataset_config_names(data.path, revision=data.revision)
     if data.name not in (None, *names) or (data.name is None and len(names) > 1 and "default" not in names):
         return _choice("data.name", data.name, data.path, names)
-    splits = datasets.get_dataset_split_names(data.path, data.name, revision=data.revision)
+    return _wrong_split(data, datasets.get_dataset_split_names(data.path, data.name, revision=data.revision))
+
+
+def _wrong_in_cache(data: DataSpec) -> SpecError | None:
+    """Return the error of a split that the cached dataset does not have; raises what the library does without any."""
+    import datasets
+
+    builder = datasets.load_dataset_builder(data.path, data.name, revision=data.revision)
+    return _wrong_split(data, list(builder.info.splits or ()))
+
+
+def _wrong_split(data: DataSpec, splits: list[str]) -> SpecError | None:
     split = data.split or SPLIT
-    if split in splits or not SPLIT_NAME.fullmatch(split):  # a slice, such as train[:100], is read by the library
+    if not splits or split in splits or not SPLIT_NAME.fullmatch(split):  # the library reads a slice: train[:100]
         return None
     return _choice("data.split", data.split, data.path, splits)
 

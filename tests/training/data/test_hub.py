@@ -42,6 +42,7 @@ configs:
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     directory = tmp_path / "dataset"
     directory.mkdir()
     (directory / "README.md").write_text(CONFIGS)
@@ -108,7 +109,7 @@ def test_configurations_and_splits_are_listed(dataset: str) -> None:
     ],
 )
 def test_what_the_dataset_does_not_have_is_named_before_it_is_read(
-    dataset: str, settings: Any, message: str | None, monkeypatch: pytest.MonkeyPatch
+    dataset: str, settings: Any, message: str | None
 ) -> None:
     data = DataSpec(dataset, **settings)
     if message is None:
@@ -117,8 +118,27 @@ def test_what_the_dataset_does_not_have_is_named_before_it_is_read(
     with pytest.raises(SpecError) as caught:
         check_on_hub(data)
     assert caught.value.message == message.format(dataset)
+
+
+def test_without_a_network_what_the_cache_does_not_have_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cached(path: str, name: str | None, **_: object) -> Any:
+        if name is not None:
+            raise ValueError(f"Couldn't find cache for {path} for config '{name}'")
+        return SimpleNamespace(info=SimpleNamespace(splits={"train": None, "test": None}))
+
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert check_on_hub(data) is None  # the cache need not have all that the hub has
+    monkeypatch.setattr(datasets, "load_dataset_builder", cached)
+    assert [check_on_hub(DataSpec("a/b", split=split)) for split in (None, "test")] == [None, None]
+    warning = check_on_hub(DataSpec("a/b", split="dev"))
+    assert warning is not None
+    assert warning.startswith("data.split is dev, but a/b has train, test: set it to one of these (as far as the cache")
+    warning = check_on_hub(DataSpec("a/b", "main"))
+    assert warning is not None
+    assert warning.startswith("data.path is 'a/b': Couldn't find cache for a/b for config 'main' (it is asked again")
+    with pytest.raises(DatasetError, match="Couldn't find cache for a/b for config 'main'"):
+        load_from_hub(DataSpec("a/b", "main"))
+    with pytest.raises(DatasetError, match="the configurations of a/b cannot be listed: the hub cannot be reached"):
+        hub_parts("name", DataSpec("a/b"))
 
 
 @pytest.mark.parametrize(

@@ -246,9 +246,8 @@ class LoratuiApp(PaintingApp):
     @on(RoundQueued)
     def _watch_queued(self, event: RoundQueued) -> None:
         self._uncover()
-        for screen in self.screen_stack:
-            if isinstance(screen, RoundsScreen):
-                screen.select(event.round.number)  # so that a key after `esc` means the new round
+        if isinstance(below := self.screen_stack[0], RoundsScreen):
+            below.select(event.round.number)  # so that a key after `esc` means the new round
         self.switch_screen(self._live_screen(event.round))
 
     async def action_quit(self) -> None:

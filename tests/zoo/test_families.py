@@ -20,7 +20,8 @@ from engine.runs.event_log import read_events
 from engine.runs.events import Failed, Finished
 from engine.runs.scores import read_scores
 from engine.training import __main__ as engine
-from engine.training.data.tokenize import Example, cut, load_rows, split, tokenise
+from engine.training.data.cut import cut
+from engine.training.data.tokenize import Example, load_rows, split, tokenise
 from engine.training.loop.stop import StopSignal
 from engine.training.model.loading import load_base_model, load_tokenizer
 from tests.support.families import FAMILIES, write_family

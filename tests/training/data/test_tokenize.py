@@ -22,7 +22,8 @@ from engine.spec.data import DataSpec
 from engine.spec.plan import make_plan, split_sizes
 from engine.spec.presets import embedded_model
 from engine.training.data.batching import padded_batches_of, step_rows
-from engine.training.data.tokenize import Example, cut, load_rows, split, tokenise
+from engine.training.data.cut import cut
+from engine.training.data.tokenize import Example, load_rows, split, tokenise
 from tests.support.rounds_to_train import (
     make_example,
     make_rows,

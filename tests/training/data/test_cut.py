@@ -15,7 +15,8 @@ from transformers import AutoTokenizer
 from engine.dataset.preview import windows_of
 from engine.errors import SpecError
 from engine.preflight.checks import UNKNOWN_WINDOWS, check
-from engine.training.data.tokenize import Example, cut, windows
+from engine.training.data.cut import cut, windows
+from engine.training.data.tokenize import Example
 from engine.training.workers.preview import RowPreviews
 from tests.support.rounds_to_train import (
     as_in_the_engine,

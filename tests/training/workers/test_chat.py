@@ -241,7 +241,7 @@ def test_refusal_and_death_of_the_process_are_reported_and_closing_ends_it(tmp_p
     with pytest.raises(LoratuiError, match="no model is loaded: start again"):
         list(talk.ask(question_to(None, "a")))
     psutil.Process(talk.pid).send_signal(signal.SIGKILL)
-    with pytest.raises(ProcessEnded, match="the model ended without an answer: signal 9 killed it, as happens where"):
+    with pytest.raises(ProcessEnded, match="the model ended without an answer: signal 9 killed it, which happens when"):
         list(talk.ask(question_to(None, "a")))
     talk.close()
     assert not psutil.pid_exists(talk.pid)

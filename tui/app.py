@@ -25,7 +25,7 @@ from tui.messages import NewRoundWanted, RoundQueued, RoundsRead, RunsWatched, R
 from tui.painting_app import PaintingApp
 from tui.pollers import watch_runs
 from tui.screens.dialogs.confirm import confirm
-from tui.screens.dialogs.too_small import TooSmallScreen, fits, way_back
+from tui.screens.dialogs.too_small import cover_if_small, leave_covered, uncover
 from tui.screens.form.open import open_form
 from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.workspace_screen import WorkspaceScreen
@@ -107,33 +107,22 @@ class LoratuiApp(PaintingApp):
         if event.size == self._reported_size:
             self.refresh(layout=True)
         self._reported_size = event.size
-        self._suit_the_terminal()
+        self._cover_if_small()
 
-    def _suit_the_terminal(self) -> None:
-        """Cover a screen while the terminal is too small for it; what was typed into it stays."""
-        screens = [screen for screen in self.screen_stack if not isinstance(screen, TooSmallScreen)]
-        if fits(screens[-1], self._reported_size or self.size):
-            self._uncover()
-        elif not isinstance(self.screen, TooSmallScreen):
-            self.push_screen(TooSmallScreen(screens))
+    def _cover_if_small(self) -> None:
+        cover_if_small(self, self._reported_size or self.size)
 
     def action_leave_covered(self) -> None:
-        self.call_later(self._leave_covered)
+        self.call_later(leave_covered, self, self._reported_size or self.size)
 
-    async def _leave_covered(self) -> None:
-        """Leave the covered screen as its own Escape does, if one below it has room."""
-        size = self._reported_size or self.size
-        if isinstance(self.screen, TooSmallScreen) and any(fits(screen, size) for screen in self.screen_stack[:-1]):
-            self._uncover()
-            await self.run_action(way_back(type(self.screen)), self.screen)
-
-    def _uncover(self) -> None:
-        while isinstance(self.screen, TooSmallScreen):
-            self.pop_screen()
+    @property
+    def _workspace_screens(self) -> list[WorkspaceScreen]:
+        """The screens over the workspace, the lowest first."""
+        return [screen for screen in self.screen_stack if isinstance(screen, WorkspaceScreen)]
 
     def _screen_changed(self, _: Screen[object]) -> None:
         self.check_keys()
-        self.call_later(self._suit_the_terminal)
+        self.call_later(self._cover_if_small)
 
     def _handle_exception(self, error: Exception) -> None:
         """Leave on an error that nobody caught, with a sentence instead of a traceback; overrides Textual's hook."""
@@ -152,9 +141,8 @@ class LoratuiApp(PaintingApp):
             self._watch_runs()
         for alarm in alarms:
             self._notify_of(alarm)
-        for screen in self.screen_stack:
-            if isinstance(screen, WorkspaceScreen):
-                screen.show_rounds(event.rounds)
+        for screen in self._workspace_screens:
+            screen.show_rounds(event.rounds)
         self._show_notices(event.notices)
         self.call_after_refresh(_collect_garbage)
 
@@ -166,9 +154,8 @@ class LoratuiApp(PaintingApp):
     @on(RunsWatched)
     def _show_progress(self, event: RunsWatched) -> None:
         self._progress = event.progress
-        for screen in self.screen_stack:
-            if isinstance(screen, WorkspaceScreen):
-                screen.show_progress(event.progress)
+        for screen in self._workspace_screens:
+            screen.show_progress(event.progress)
         for alarm in event.alarms:
             self._notify_of(alarm)
 
@@ -186,9 +173,8 @@ class LoratuiApp(PaintingApp):
         if missing and not self._was_read:
             self._offer_store()
             return
-        for screen in self.screen_stack:
-            if isinstance(screen, WorkspaceScreen):
-                screen.show_unreadable(event.error)
+        for screen in self._workspace_screens:
+            screen.show_unreadable(event.error)
         moved = "; it was there before, and this app goes on once it is back" if missing else ""
         self._show_notices([event.error.message + moved])
         self.call_after_refresh(_collect_garbage)
@@ -199,9 +185,8 @@ class LoratuiApp(PaintingApp):
         sentences = [*notices, *self.problems]
         self._dismissed &= set(sentences)
         self._notices = [text for text in sentences if text not in self._dismissed]
-        for screen in self.screen_stack:
-            if isinstance(screen, WorkspaceScreen):
-                self._with_notices(screen)
+        for screen in self._workspace_screens:
+            self._with_notices(screen)
 
     def _with_notices(self, screen: WorkspaceScreen) -> WorkspaceScreen:
         screen.show_notices(self._notices)
@@ -245,14 +230,14 @@ class LoratuiApp(PaintingApp):
 
     @on(RoundQueued)
     def _watch_queued(self, event: RoundQueued) -> None:
-        self._uncover()
+        uncover(self)
         if isinstance(below := self.screen_stack[0], RoundsScreen):
             below.select(event.round.number)  # so that a key after `esc` means the new round
         self.switch_screen(self._live_screen(event.round))
 
     async def action_quit(self) -> None:
         """Leave; ask first if that would lose something."""
-        screens = [screen for screen in self.screen_stack if isinstance(screen, WorkspaceScreen)]
+        screens = self._workspace_screens
         await screens[0].is_kept()  # what is kept as a draft is not lost
         lost = dict.fromkeys(screen.lost_by_leaving for screen in screens if screen.lost_by_leaving)
         if not lost:

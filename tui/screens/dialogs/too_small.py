@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Resize
@@ -67,3 +67,25 @@ def way_back(kind: type[Screen[Any]]) -> str:
     """Return the action with which Escape leaves a screen of this class, whatever its keys are now."""
     bindings = [each for base in kind.__mro__ for each in base.__dict__.get("BINDINGS", ())]
     return next(each.action for each in bindings if isinstance(each, Binding) and "escape" in each.key.split(","))
+
+
+def cover_if_small(app: App[Any], size: Size) -> None:
+    """Cover the top screen while a terminal of this size is too small for it; what was typed into it stays."""
+    screens = [screen for screen in app.screen_stack if not isinstance(screen, TooSmallScreen)]
+    if fits(screens[-1], size):
+        uncover(app)
+    elif not isinstance(app.screen, TooSmallScreen):
+        app.push_screen(TooSmallScreen(screens))
+
+
+def uncover(app: App[Any]) -> None:
+    """Show the covered screen again, if one is covered."""
+    while isinstance(app.screen, TooSmallScreen):
+        app.pop_screen()
+
+
+async def leave_covered(app: App[Any], size: Size) -> None:
+    """Leave the covered screen as its own Escape does, if one below it has room."""
+    if isinstance(app.screen, TooSmallScreen) and any(fits(screen, size) for screen in app.screen_stack[:-1]):
+        uncover(app)
+        await app.run_action(way_back(type(app.screen)), app.screen)

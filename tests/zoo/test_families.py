@@ -21,7 +21,8 @@ from engine.runs.events import Failed, Finished
 from engine.runs.scores import read_scores
 from engine.training import __main__ as engine
 from engine.training.data.cut import cut
-from engine.training.data.tokenize import Example, load_rows, split, tokenise
+from engine.training.data.load import load_rows
+from engine.training.data.tokenize import Example, split, tokenise
 from engine.training.loop.stop import StopSignal
 from engine.training.model.loading import load_base_model, load_tokenizer
 from tests.support.families import FAMILIES, write_family

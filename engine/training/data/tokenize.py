@@ -1,4 +1,4 @@
-"""Rows as tokens: which of these are supervised, where rows are cut, and the split into training and held-out rows."""
+"""Rows as tokens: which of these are supervised, and the split into training and held-out rows."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.dataset.column_map import read_beside
-from engine.dataset.load import check_source, local_data_path, read_rows, rendered_alike
-from engine.dataset.rows import Row, Rows, Unusable
-from engine.errors import DatasetError, LoratuiError, ModelError
+from engine.dataset.rows import Row, Unusable
+from engine.errors import DatasetError, ModelError
 from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set
 from engine.spec.mix import sources_of
 from engine.spec.plan import split_sizes
-from engine.spec.sources import data_to_read
 from engine.training.data.answer_ends import answer_ends
-from engine.training.data.hub import load_from_hub
 from engine.training.data.render import RenderedRow, Renderer
 
 TOKENISED_AT_ONCE = 1000
@@ -48,34 +44,6 @@ class Example:
     def supervised_tokens(self) -> int:
         """Number of tokens that count in the loss."""
         return int(self.supervised.sum())
-
-
-def load_rows(data: DataSpec) -> Rows:
-    """Read the rows that `data` names, from a local file or the hub.
-
-    Raises:
-        DatasetError, SpecError: they cannot be read, or are not what the spec says.
-    """
-    check_source(data)
-    path = local_data_path(data.path)
-    return read_rows(path, data) if path is not None else load_from_hub(data)
-
-
-def load_sets(data: DataSpec) -> list[Rows]:
-    """Read the rows at `data.path`, of each source in `data.mix`, and of a held-out set of its own, if any.
-
-    Under `auto`, all sets are written by the chat template if one of them is.
-
-    Raises:
-        DatasetError, SpecError: as `load_rows`; what is wrong with the others names their own fields.
-    """
-    sets: list[Rows] = []
-    for part, named in data_to_read(data):
-        try:
-            sets.append(read_beside(load_rows, part) if sets else load_rows(part))
-        except LoratuiError as error:
-            raise named(error) from error
-    return rendered_alike(sets, data)
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes
 from engine.training.data.chat_templates import choose_chat_template
 from engine.training.data.cut import cut
+from engine.training.data.load import load_sets
 from engine.training.data.token_cache import tokenise_cached
-from engine.training.data.tokenize import Example, TokenisedRows, load_sets, mix, split
+from engine.training.data.tokenize import Example, TokenisedRows, mix, split
 from engine.training.evaluation.perplexity import example_hash
 from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.provenance import provenance_of

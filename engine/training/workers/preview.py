@@ -37,8 +37,9 @@ class RowPreviews:
     def __init__(self, spec: Spec) -> None:
         with importing(spec.model, spec.data, weights=False):
             from engine.training.data.chat_templates import choose_chat_template
+            from engine.training.data.load import load_rows
             from engine.training.data.render import Renderer
-            from engine.training.data.tokenize import load_rows, tokenise
+            from engine.training.data.tokenize import tokenise
             from engine.training.model.loading import load_tokenizer
 
         self._spec = spec

@@ -20,8 +20,9 @@ from engine.runs.event_log import read_events
 from engine.runs.events import Prepared
 from engine.spec.schema import Spec
 from engine.training.data.cut import CutExamples, cut
+from engine.training.data.load import load_rows
 from engine.training.data.token_cache import tokenise_cached
-from engine.training.data.tokenize import Example, load_rows
+from engine.training.data.tokenize import Example
 from engine.training.evaluation.perplexity import Evaluation, evaluate, scores_of
 from engine.training.loop.provenance import data_hash
 from engine.training.model.biases import BaseBiases, without_warning_of_biases

@@ -18,7 +18,7 @@ from engine.errors import DatasetError, SpecError
 from engine.spec.data import DataSpec
 from engine.spec.held_out import held_out_set
 from engine.training.data.hub import check_on_hub, hub_parts, load_from_hub
-from engine.training.data.tokenize import load_rows, load_sets
+from engine.training.data.load import load_rows, load_sets
 
 
 def hub_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
@@ -176,7 +176,7 @@ def test_held_out_set_is_another_split_of_the_dataset(dataset: str) -> None:
 
 
 def test_wrong_split_of_the_held_out_set_is_named_by_its_field(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.training.data.tokenize.local_data_path", lambda path: None)  # as if it were on the hub
+    monkeypatch.setattr("engine.training.data.load.local_data_path", lambda path: None)  # as if it were on the hub
     monkeypatch.setattr("engine.dataset.load.local_data_path", lambda path: None)
     data = DataSpec(path=dataset, name="main", split="train_sft", eval_split="test")
     with pytest.raises(SpecError) as caught:

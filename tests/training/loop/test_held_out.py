@@ -18,7 +18,8 @@ from engine.runs.snapshot import RunSnapshot, plan_of
 from engine.spec.data import DataSpec
 from engine.spec.plan import make_plan
 from engine.spec.round import Result
-from engine.training.data.tokenize import load_sets, split
+from engine.training.data.load import load_sets
+from engine.training.data.tokenize import split
 from engine.training.evaluation.perplexity import example_hash
 from engine.training.model.adapter import MODEL_CARD
 from tests.support.rounds import make_round

@@ -16,7 +16,8 @@ from engine.dataset.preview import Preview, Previewer
 from engine.errors import LoratuiError
 from engine.spec.presets import EMBEDDED, embedded_model
 from engine.spec.schema import Spec
-from engine.training.data.tokenize import load_rows, tokenise
+from engine.training.data.load import load_rows
+from engine.training.data.tokenize import tokenise
 from engine.training.workers.preview import RowPreviews, segments_of
 from tests.support.rounds import make_spec
 from tests.support.rounds_to_train import as_in_the_engine, make_rows, write_rows

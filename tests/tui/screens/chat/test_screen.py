@@ -173,7 +173,7 @@ async def test_base_model_is_added_and_removed(open_app: OpenApp, two: Cockpit, 
     ("changes", "words"),
     [
         ({"status": Status.IMPORTED}, "imported without its adapter"),
-        ({"status": Status.RUNNING}, "is training"),
+        ({"status": Status.RUNNING}, "is still training"),
         ({"spec": make_spec(model__path="other/model")}, "differ in their base model"),
         ({"spec": make_spec(lora__bias="all")}, "trained biases of the base model"),
     ],

@@ -70,7 +70,7 @@ def test_file_with_fewer_rows_than_the_spec_asks_for(
     run = make_run(tmp_path / "run", tiny_model, data__samples=41)
     rows = spec_of(run).data.path
     message = fail_here(run, monkeypatch)
-    assert message == f"data.samples is 41, but {rows} has 40 rows: set it to at most 40"
+    assert message == f"data.samples is 41, but {rows} has 40 rows: set it to at most 40, or leave it empty"
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def _count_mixed(data: DataSpec) -> tuple[RowCount | None, ...]:
 
 
 def _count_held_out(data: DataSpec) -> int | None:
-    """Return the number of rows in a held-out set of its own, None if it is unknown."""
+    """Return the number of rows in a separate held-out set, None if it is unknown."""
     try:
         rows = read_beside(_count, data)
     except LoratuiError as error:

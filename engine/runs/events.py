@@ -76,7 +76,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
         data: SHA-256 of the data file; None for a dataset of the hub, whose rows the next two identify.
         data_revision, held_out_revision: the commits of datasets from the hub.
         mixed: each source in `data.mix`, with the SHA-256 of its file or its commit on the hub.
-        held_out_data: SHA-256 of the file of a held-out set of its own.
+        held_out_data: SHA-256 of the file of a separate held-out set.
         train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised; "" if
             no rows are held out.
         libraries: versions by name, Python's too.

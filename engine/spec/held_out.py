@@ -1,4 +1,4 @@
-"""A held-out set of its own: what `data.eval_path` and the fields after it mean."""
+"""A separate held-out set: what `data.eval_path` and the fields after it mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRAINING_KEY = re.compile(r"^data\.(path|name|split|samples)\b")
 
 
 def held_out_set(data: DataSpec) -> DataSpec | None:
-    """Return the held-out set of its own as data to be read; None if rows of the training data are held out.
+    """Return the separate held-out set as data to be read; None if rows of the training data are held out.
 
     Without `data.eval_path` it is another split, or another configuration, of the dataset at `data.path`.
     """

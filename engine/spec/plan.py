@@ -119,7 +119,7 @@ def plan_checkpoints(train: TrainSpec, steps_per_epoch: int, total_steps: int) -
 
 
 def make_plan(spec: Spec, rows: int | None, held_out_rows: int | None = None, mixed: Sequence[int | None] = ()) -> Plan:
-    """Plan `spec` for `rows` usable rows, `held_out_rows` of a held-out set of its own, and `mixed` of `data.mix`.
+    """Plan `spec` for `rows` usable rows, `held_out_rows` of a separate held-out set, and `mixed` of `data.mix`.
 
     They are None if they are unknown until training.
     """

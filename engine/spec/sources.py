@@ -1,4 +1,4 @@
-"""All data that a round reads: its training rows, the sources of `data.mix`, and a held-out set of its own."""
+"""All data that a round reads: its training rows, the sources of `data.mix`, and a separate held-out set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DataToRead(NamedTuple):
 
 
 def data_to_read(data: DataSpec) -> list[DataToRead]:
-    """Return the rows at `data.path`, each source in `data.mix`, and a held-out set of its own, if any, in this order.
+    """Return the rows at `data.path`, each source in `data.mix`, and a separate held-out set, if any, in this order.
 
     Raises:
         SpecError: a source in `data.mix` cannot be read.

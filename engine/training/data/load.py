@@ -23,7 +23,7 @@ def load_rows(data: DataSpec) -> Rows:
 
 
 def load_sets(data: DataSpec) -> list[Rows]:
-    """Read the rows at `data.path`, of each source in `data.mix`, and of a held-out set of its own, if any.
+    """Read the rows at `data.path`, of each source in `data.mix`, and of a separate held-out set, if any.
 
     Under `auto`, all sets are written by the chat template if one of them is.
 

@@ -170,7 +170,7 @@ def verbs(count: int) -> tuple[str, str]:
 def split(examples: Sequence[Example], data: DataSpec) -> tuple[list[Example], list[Example]]:
     """Return (train, held-out) examples, as `datasets.Dataset.train_test_split` divides them with this seed.
 
-    Nothing is held out if there is a held-out set of its own.
+    Nothing is held out if there is a separate held-out set.
     """
     order = np.random.default_rng(data.seed).permutation(len(examples))
     _, held_out = split_sizes(len(examples), data.eval_fraction) if held_out_set(data) is None else (0, 0)

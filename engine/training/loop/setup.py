@@ -178,7 +178,7 @@ def _examples(
 def _divide(
     sets: Sequence[Rows], tokenised: Sequence[TokenisedRows], spec: Spec, recorder: Recorder
 ) -> tuple[list[Example], list[Example]]:
-    """Return the examples to train on, mixed from their sources, and those held out of each or as a set of its own."""
+    """Return the examples to train on, mixed from their sources, and those held out of each or as a separate set."""
     sources = sources_of(spec.data)
     names = ["data", *map(str, sources), "held-out set"]
     cut_sets = [

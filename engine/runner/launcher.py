@@ -119,6 +119,7 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> Star
         with open(open_to_append(workspace.runner_log), "ab") as log:
             log.write(time.strftime("%Y-%m-%d %H:%M:%S runner started\n").encode())
             log.flush()
+            log_bytes = log.tell()  # before the runner writes, which moves the place in the file that both have open
             process = subprocess.Popen(
                 [*(command or [sys.executable, "-P", "-m", "engine.runner"]), str(workspace.root)],
                 stdin=subprocess.DEVNULL,
@@ -129,7 +130,7 @@ def start_runner(workspace: Workspace, command: list[str] | None = None) -> Star
                 pass_fds=(lock,),
                 env={**os.environ, RUNNER_LOCK_VARIABLE: str(lock)},
             )
-            return StartedRunner(process, workspace.runner_log, log.tell())
+            return StartedRunner(process, workspace.runner_log, log_bytes)
     finally:
         os.close(lock)
 

@@ -4,8 +4,10 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -42,6 +44,18 @@ def test_runner_that_died_says_how(workspace: Workspace, code: str, sentence: st
     runner = started(workspace, code)
     await_true(lambda: runner._process.returncode is not None, "its end")
     assert runner.failure() == sentence.format(log=workspace.runner_log)
+
+
+def test_runner_that_dies_before_its_start_returns_says_how(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndedProcess(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.wait()
+
+    monkeypatch.setattr(subprocess, "Popen", EndedProcess)
+    assert "(KeyError: 'no such user')" in started(workspace, "raise KeyError('no such user')").failure()
 
 
 def test_runner_that_lives_has_not_failed(workspace: Workspace) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -255,6 +256,23 @@ def test_suspended_front_end_gives_the_terminal_back_and_comes_again(
     what = "SIGTSTP, SIGSTOP, each continued; the screen must be drawn anew"
     tried("F9", what, len(hows), code != 0 or bool(damage))
     assert (code, damage) == (0, [])
+
+
+@pytest.mark.long
+def test_suspension_comes_while_the_screen_is_drawn(
+    reference_workspace: Workspace, tried: Tried, times: Callable[[int, int], int]
+) -> None:
+    def is_suspended(terminal: Terminal, front_end: psutil.Process) -> bool:
+        return terminal.read() and front_end.status() == psutil.STATUS_STOPPED
+
+    for _ in range(starts := times(2, 60)):
+        with Terminal([LORATUI], reference_workspace.root) as terminal:
+            front_end = psutil.Process(terminal.process.pid)
+            terminal.wait_for("Round 4 came out worse")
+            front_end.send_signal(signal.SIGTSTP)
+            await_true(partial(is_suspended, terminal, front_end), "the suspension")
+            front_end.kill()
+    tried("F9", "SIGTSTP while the first screen is drawn", starts)
 
 
 def test_ctrl_z_gives_the_terminal_to_the_shell_that_started_the_app(

@@ -94,7 +94,10 @@ class TerminalDriver(LinuxDriver):
                 signal.signal(signum, self._on_signal)
         # A handler of the loop wakes the loop. Python's own handler may wait until the loop has something else to do,
         # since the system may give the signal to another thread; until then the screen would stay as the shell left it.
+        # It also comes in the middle of whatever is done, where that of SIGTSTP would wait for ever to write if the
+        # signal came while something was written.
         self._loop.add_signal_handler(signal.SIGCONT, self._sigcont_application)
+        self._loop.add_signal_handler(signal.SIGTSTP, self._sigtstp_application)
         threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
 
     def start_application_mode(self) -> None:

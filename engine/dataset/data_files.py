@@ -109,7 +109,7 @@ def _layout_of(directory: Path) -> Layout:
         return {DEFAULT: {name: _saved_files(_inside(directory, name)) for name in names}}
     if (directory / "state.json").is_file():
         return {DEFAULT: {SPLIT: _saved_files(directory)}}
-    names = [name for name in _names_below(directory) if not name.endswith(NOT_DATA)]
+    names = [name for name in _names_below(directory) if PurePosixPath(name).name not in NOT_DATA]
     layout = _configurations(directory, names) or {DEFAULT: _splits_by_name(names)}
     files = {
         configuration: {split: _in(directory, chosen) for split, chosen in splits.items() if chosen}

@@ -40,6 +40,7 @@ LAYOUTS = {
     "directories": ["train/a.jsonl", "valid-2/a.jsonl", "x eval/deep/a.jsonl", "other/train.jsonl"],
     "words within words": ["training1.jsonl", "latest.jsonl", "trained.jsonl"],
     "hidden": [".git/a.jsonl", "__pycache__/a.jsonl", ".a.jsonl", "b.jsonl", "dataset_infos.json"],
+    "nearly ignored": ["my_config.json", "deep/dataset_info.json", "chat_dataset_info.json"],
     "compressed": ["a.jsonl.gz", "b.jsonl"],
     "nothing for training": ["test.jsonl", "validation.jsonl"],
     "configurations": ["main/a.jsonl", "main/held/a.jsonl", "main/held/deep/b.jsonl", "more.jsonl",
@@ -52,7 +53,7 @@ def directory(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     root = tmp_path / "dataset"
     for name in LAYOUTS[request.param]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("{}" if name == "dataset_infos.json" else ROW)
+        (root / name).write_text("{}" if Path(name).name in data_files.NOT_DATA else ROW)
     (root / "README.md").write_text(CONFIGURATIONS if request.param == "configurations" else "# A dataset\n")
     return root
 

@@ -84,6 +84,12 @@ def cut(examples: Sequence[Example], max_length: int, *, in_windows: bool = Fals
     else:
         shortened = [Example(example.tokens[:max_length], example.supervised[:max_length]) for example in learned]
     usable = [example for example in shortened if example.supervised_tokens > 0]
+    if len(usable) < 2 and in_windows:
+        raise SpecError(
+            f"data.max_length is {max_length} tokens: the text fills no 2 windows of so many: add more text, or set it "
+            f"lower",
+            "data.max_length",
+        )
     if len(usable) < 2:
         raise SpecError(
             f"data.max_length is {max_length} tokens: cut there, {len(usable)} of {len(examples)} rows have a "

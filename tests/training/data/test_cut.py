@@ -56,7 +56,9 @@ def test_only_texts_are_cut_into_windows() -> None:
     assert (in_windows.used_rows, in_windows.cut, in_windows.warnings(8)) == (2, 1, [])
     cut_off = cut(examples, 8)
     assert [len(example) for example in cut_off.examples] == [8, 5]
-    with pytest.raises(SpecError, match=r"data\.max_length is 64 tokens: cut there, 1 of 1 rows"):
+    with pytest.raises(
+        SpecError, match=r"data\.max_length is 64 tokens: the text fills no 2 windows of so many: add more"
+    ):
         cut(examples[:1], 64, in_windows=True)
 
 

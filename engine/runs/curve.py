@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
-from engine.runs.events import Step, decode_event
+from engine.runs.events import Step, decode_event, line_start
 
 _steps = msgspec.json.Decoder(Step)
 ROW_BYTES = 8 + 6 * 4  # of a step in `Curve.packed`
@@ -90,7 +90,7 @@ class Steps:
         self.last = steps.last
 
 
-STEP_START = b'{"event":"step",'
+STEP_START = line_start(Step)
 
 
 def read_steps(lines: bytes) -> Steps | None:

@@ -124,7 +124,7 @@ class LineEditor(Vertical):
     @property
     def touched(self) -> bool:
         """True if the text differs from the stored one."""
-        return self.field.value != shown(self._stored)
+        return any(field.value != shown(self._stored) for field in self.query(SanitizedInput))
 
     def tell(self, wrong: str) -> None:
         """Say why the text is wrong, or with "" show the hint again; the text stays."""

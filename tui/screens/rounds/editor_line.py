@@ -32,8 +32,9 @@ class EditorLine:
     @property
     def has_focus(self) -> bool:
         """True if keys are typed into the line."""
-        editor = self.current
-        return editor is not None and self._screen.focused is editor.field
+        editor, focused = self.current, self._screen.focused
+        # The line may be there before its field, or after it, while the footer asks.
+        return editor is not None and focused is not None and editor in focused.ancestors
 
     async def open(self, editor: LineEditor, field: str = "", *, stored_first: bool = False) -> None:
         """Show `editor` in place of the open one; one with unsaved text stays and gets the focus instead.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.app import ComposeResult
 from textual.events import Paste
 
 from engine.api import Cockpit
@@ -191,3 +192,20 @@ async def test_text_copied_in_the_app_is_pasted_whole_too(open_app: OpenApp, two
         pilot.app.copy_to_clipboard(" a\nb")
         await pilot.press("R", "ctrl+v")
         assert text(pilot) == "old a b"
+
+
+async def test_line_without_its_field_yet_is_no_trouble(open_app: OpenApp, two: Cockpit) -> None:
+    """The footer may ask which keys apply between the two."""
+
+    class WithoutField(LineEditor):
+        def compose(self) -> ComposeResult:
+            return iter(())
+
+    async with open_app(two) as pilot:
+        await until_rounds(pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, RoundsScreen)
+        await screen.mount(WithoutField("note", "", hint="", purpose="note", number=1))
+        assert not screen.line.has_focus and not screen.line.unsaved
+        screen.refresh_bindings()
+        await pilot.pause()

@@ -45,7 +45,8 @@ class FrontEnd(ABC):
         painted: what stands on its first painted screen.
         to_run: keys from there to the run.
         keys: pressed in turn on that first screen.
-        run_keys: pressed in turn where the run is shown.
+        run_keys: pressed in turn where the run is shown. Each must change the screen wherever those before it have led:
+            the delay of one that changes nothing would be the time to the next redraw.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Loratui(FrontEnd):
 
     to_run = "\r"
     keys = ("k", "k", "j", "j")
-    run_keys = ("+", "h", "l", "-")
+    run_keys = ("g", "+", "l", "-")  # to the first value, closer, a cell to the right, and back to the whole curve
 
     def __init__(self, rounds: int, name: str) -> None:
         self.rounds = rounds

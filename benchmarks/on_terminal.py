@@ -1,6 +1,7 @@
 """A program on a pseudo-terminal, and what it costs the person at the other end of the line.
 
-The screen is kept by pyte. A key's delay is the time to the first change of any cell, so what changes by itself in that
+The screen is kept by pyte. A time ends when the bytes arrive: for pyte to read them may take longer than for the
+program to write them. A key's delay is the time to the first change of any cell, so what changes by itself in that
 moment counts as an answer too, with every program alike.
 """
 
@@ -59,7 +60,7 @@ class OnTerminal:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self.written = 0
-        self.started = time.monotonic()
+        self.started = self._arrived = time.monotonic()
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:
             os.chdir(directory)
@@ -89,7 +90,7 @@ class OnTerminal:
 
     @property
     def seconds(self) -> float:
-        """Since the program was started."""
+        """Since the program was started, up to now."""
         return time.monotonic() - self.started
 
     def read(self, seconds: float, enough: Callable[[], bool] = lambda: False) -> None:
@@ -107,6 +108,7 @@ class OnTerminal:
                 data = os.read(self._terminal, 65536)
             except OSError:
                 data = b""
+            self._arrived = time.monotonic()
             if not data:
                 raise BenchmarkError(f"the program ended; the screen is\n{self.text}")
             self.written += len(data)
@@ -117,11 +119,11 @@ class OnTerminal:
             done = enough()
 
     def wait_for(self, text: str, seconds: float = 60.0) -> float:
-        """Seconds since the program was started until `text` stands on the screen; BenchmarkError if it never does."""
+        """Seconds from the program's start until `text` arrived on the screen; BenchmarkError if it never does."""
         self.read(seconds, lambda: text in self.text)
         if text not in self.text:
             raise BenchmarkError(f"{text!r} did not come within {seconds:.0f} s; the screen is\n{self.text}")
-        return self.seconds
+        return self._arrived - self.started
 
     def type(self, keys: str) -> None:
         """Press keys; what comes of it is read later."""
@@ -135,7 +137,7 @@ class OnTerminal:
             self.type(keys[number % len(keys)])
             self.read(KEY_SECONDS, partial(self._differs_from, before))
             if self._cells() != before:
-                delays.append(time.monotonic() - pressed)
+                delays.append(self._arrived - pressed)
             self.read(BETWEEN_KEYS_SECONDS)
         return delays
 

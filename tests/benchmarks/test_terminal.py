@@ -14,7 +14,7 @@ import pytest
 from benchmarks.front_ends import Loratui, Run, written
 from benchmarks.measuring import BenchmarkError
 from benchmarks.on_terminal import OnTerminal
-from benchmarks.terminal import CPU, IDLE_BYTES, OURS, verdicts, written_cell
+from benchmarks.terminal import CPU, IDLE_BYTES, MANY, OURS, RUN_KEY, START, verdicts, written_cell
 from engine.files.paths import Workspace
 from engine.runs.event_log import read_events
 from engine.runs.events import Evaluated, Step
@@ -82,6 +82,24 @@ def test_run_is_written_whole_and_ends_finished(tmp_path: Path) -> None:
     assert all(step.loss is not None and math.isfinite(step.loss) for step in steps)
 
 
+def test_time_ends_when_the_bytes_arrive_not_when_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.on_terminal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("benchmarks.on_terminal.BETWEEN_KEYS_SECONDS", 0.0)
+    with on_terminal(tmp_path, ECHO) as terminal:
+        feed = terminal._stream.feed
+
+        def slowly(data: bytes) -> None:
+            feed(data)
+            now[0] += 0.5
+
+        monkeypatch.setattr(terminal._stream, "feed", slowly)
+        assert terminal.wait_for("ready") == 0
+        assert terminal.key_seconds(["a"], presses=2) == [0, 0]
+
+
 def test_budget_is_met_by_the_median() -> None:
     figures = {(CPU, OURS): [2.0, 2.5, 9.0], (IDLE_BYTES, OURS): [0.0, 1.0, 2.0]}
     assert verdicts(figures) == [
@@ -90,3 +108,21 @@ def test_budget_is_met_by_the_median() -> None:
     ]
     assert written_cell(figures, CPU, OURS) == "2.5 % (2.0 % to 9.0 %)"
     assert written_cell(figures, CPU, "LEET") == "–"
+
+
+def test_start_is_judged_beside_a_peer_of_the_same_run_or_not_at_all() -> None:
+    alone = {(START, OURS): [0.4], (START, MANY): [0.6]}
+    assert verdicts(alone) == []
+    assert verdicts({**alone, (START, "LEET"): [0.5, 0.5]}) == [
+        "- met: loratui, start to a painted screen: 0.80 of LEET's, at most 0.85 of LEET's.",
+        "- **not met**: loratui-10k, start to a painted screen: 1.20 of LEET's, at most 1.10 of LEET's.",
+    ]
+
+
+def test_worst_delay_of_a_key_is_shown_and_judged() -> None:
+    figures = {(RUN_KEY, OURS): [0.008] * 99 + [0.060]}
+    assert written_cell(figures, RUN_KEY, OURS) == "8.0, 8.5, 60.0 ms"
+    assert verdicts(figures) == [
+        "- met: loratui, key in the run, live: 8.0 ms, at most 10.0 ms.",
+        "- **not met**: loratui, key in the run, live, worst: 60.0 ms, at most 50.0 ms.",
+    ]

@@ -49,7 +49,9 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/engine.py", description=__doc__)
     add_round_options(parser)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each contender, interleaved")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="timed runs of each contender, interleaved, each with another train.seed"
+    )
     parser.add_argument(
         "--contenders", default=",".join(DEFAULT), help=f"some of {', '.join(CONTENDERS)}; default %(default)s"
     )
@@ -113,16 +115,22 @@ class Comparison:
         self.directory = directory
         self.device = device
         self.threads = threads
+        self.matrix_rates: list[float] = []
 
     def time(self, repeats: int) -> dict[str, list[Figures]]:
-        """Each contender `repeats` times, in turn, beginning with another one each time."""
+        """Each contender `repeats` times, in turn, beginning with another one each time.
+
+        Each repeat has a seed of its own, which is that of all contenders in it.
+        """
         runs: dict[str, list[Figures]] = {name: [] for name in self.contenders}
         for repeat in range(repeats):
             turn = repeat % len(self.contenders)
             for name in [*self.contenders[turn:], *self.contenders[:turn]]:
-                run = self._make_run(name)
+                run = self._make_run(_repeated(name, repeat), repeat)
                 figures = time_contender(name, run, self._variables(run), self.device)
                 runs[name].append(figures)
+                if name == LORATUI:
+                    self.matrix_rates.append(self._matrix_rate(prepared_in(run).dtype))
                 say(
                     f"{repeat + 1}/{repeats} {name}: {format_duration(figures.wall_seconds)}, "
                     f"steps {figures.training_seconds:.1f} s, first step at {figures.first_step_seconds:.1f} s"
@@ -138,38 +146,50 @@ class Comparison:
             say(f"{name}: {flops[name] / 1e12:.3f} TFLOP")
         return flops
 
-    def measure(self) -> tuple[Measured, dict[str, float]]:
-        """What the ruler says of the round, and of the adapter each contender made in its last timed run.
+    def measure(self, repeats: int) -> tuple[Measured, dict[str, list[float]]]:
+        """What the ruler says of the round, and of the adapters that each contender made, in the order of its repeats.
 
         Raises:
             BenchmarkError: this engine counts other rows or tokens than the ruler.
         """
         run = self._make_run("ruler")
-        adapters = {name: str(RunDir(self.directory / name).adapter) for name in self.contenders}
-        answer = ask("benchmarks.ruler", [str(run.path), *adapters.values()], run.path, self._variables(run))
+        runs = {
+            name: [RunDir(self.directory / _repeated(name, repeat)) for repeat in range(repeats)]
+            for name in self.contenders
+        }
+        adapters = [str(each.adapter) for of_contender in runs.values() for each in of_contender]
+        answer = ask("benchmarks.ruler", [str(run.path), *adapters], run.path, self._variables(run))
         measured = msgspec.json.decode(answer, type=Measured)
-        if LORATUI in self.contenders:
-            check_rows(RunDir(self.directory / LORATUI), measured, int(self.spec.train.num_train_epochs))
-        return measured, {name: measured.losses[adapter] for name, adapter in adapters.items()}
+        for each in runs.get(LORATUI, ()):
+            check_rows(each, measured, int(self.spec.train.num_train_epochs))
+        return measured, {name: [measured.losses[str(each.adapter)] for each in runs[name]] for name in runs}
 
-    def matrix_rate(self) -> float | None:
-        """Bfloat16 operations per second of the CUDA device; None on a CPU."""
-        if self.device != "cuda":
-            return None
+    def _matrix_rate(self, dtype: str) -> float:
+        """Operations per second of the device in a precision, when all else on the machine is as in the run before."""
         directory = self.directory / "matrix_rate"
-        return float(ask("benchmarks.matrix_rate", [], directory, environment(directory, self.device, self.threads)))
+        variables = environment(directory, self.device, self.threads)
+        return float(ask("benchmarks.matrix_rate", [self.device, dtype], directory, variables))
 
-    def _make_run(self, name: str) -> RunDir:
-        return make_run(self.directory / name, self.spec)
+    def _make_run(self, name: str, repeat: int = 0) -> RunDir:
+        train = msgspec.structs.replace(self.spec.train, seed=self.spec.train.seed + repeat)
+        return make_run(self.directory / name, msgspec.structs.replace(self.spec, train=train))
 
     def _variables(self, run: RunDir) -> Mapping[str, str]:
         return environment(run.path, self.device, self.threads)
 
 
+def _repeated(name: str, repeat: int) -> str:
+    return f"{name}-run{repeat + 1}"
+
+
+def prepared_in(run: RunDir) -> Prepared:
+    """What this engine recorded before its first step."""
+    return next(event for event in read_events(run.events) if isinstance(event, Prepared))
+
+
 def check_rows(run: RunDir, measured: Measured, epochs: int) -> None:
     """Raise BenchmarkError unless this engine learned and counted what the ruler does."""
-    events = read_events(run.events)
-    prepared = next(event for event in events if isinstance(event, Prepared))
+    events, prepared = read_events(run.events), prepared_in(run)
     tokens = [event.trained_tokens for event in events if isinstance(event, Step)][-1]
     counted = [event.supervised_tokens for event in events if isinstance(event, Evaluated)][-1]
     ours = prepared.train_samples, prepared.eval_samples, tokens, counted
@@ -191,9 +211,8 @@ def compare(options: argparse.Namespace, directory: Path) -> Report:
     machine = describe_machine(device_name, options.threads)
     say("; ".join(machine))
     comparison = Comparison(spec, options.contenders, directory, device, options.threads)
-    rate = comparison.matrix_rate()
     runs = comparison.time(options.repeats)
-    measured, losses = comparison.measure()
+    measured, losses = comparison.measure(options.repeats)
     return Report(
         machine=machine,
         command=" ".join(["python", *sys.argv]),
@@ -203,7 +222,7 @@ def compare(options: argparse.Namespace, directory: Path) -> Report:
         flops={} if options.no_flops else comparison.count(),
         losses=losses,
         ruler=measured,
-        matrix_rate=rate,
+        matrix_rates=comparison.matrix_rates,
     )
 
 
@@ -236,9 +255,13 @@ def show(report: Report) -> None:
     console.print(figures_table(report))
     console.print(
         f"{report.tokens:,} trained tokens; fewest FLOPs {report.fewest_flops / 1e12:.3f} T; "
-        f"eval loss of the base model {report.ruler.base_loss:.4f}; medians, minima in brackets",
+        f"eval loss of the base model {report.ruler.base_loss:.4f}; medians, minima in brackets; of the eval loss the "
+        f"mean over the seeds and their standard deviation",
         highlight=False,
     )
+    if report.matrix_rates:
+        rates = ", ".join(f"{rate / 1e12:.3f}" for rate in report.matrix_rates)
+        console.print(f"matrix rate after each run of {LORATUI}: {rates} TFLOP/s", highlight=False)
     if LORATUI in report.runs and len(report.runs) > 1:
         console.print(ratios_table(report))
     for line in verdicts(report):

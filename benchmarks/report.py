@@ -28,13 +28,14 @@ HEADINGS = (
     "tokens/s",
     "TFLOP",
     "÷ fewest",
+    "of matrix rate",
     "peak memory",
     "eval loss",
 )
 NOT_COUNTED = "–"
 FLOPS_OVER_FEWEST = 1.05
 LOSS_DIFFERENCE = 0.005
-SHARE_OF_MATRIX_RATE = 0.45
+SHARE_OF_MATRIX_RATE = {"cpu": 0.65, "cuda": 0.45}
 
 
 class Measured(Struct, frozen=True):
@@ -68,9 +69,10 @@ class Report(Struct, frozen=True):
         epochs: how often the training rows were gone through.
         runs: the timed runs by contender, in the order of their repeats.
         flops: operations of all steps, by contender; empty if they were not counted.
-        losses: eval loss by contender, by the ruler.
+        losses: eval losses by contender, by the ruler, in the order of the runs, each of which has another seed.
         ruler: what the ruler says of the rows.
-        matrix_rate: bfloat16 operations per second of the CUDA device, None on a CPU.
+        matrix_rates: operations per second of the device in the precision that this engine trained in, measured after
+            each of its runs.
     """
 
     machine: list[str]
@@ -79,9 +81,9 @@ class Report(Struct, frozen=True):
     epochs: int
     runs: dict[str, list[Figures]]
     flops: dict[str, int]
-    losses: dict[str, float]
+    losses: dict[str, list[float]]
     ruler: Measured
-    matrix_rate: float | None
+    matrix_rates: list[float]
 
     @property
     def fewest_flops(self) -> int:
@@ -92,6 +94,16 @@ class Report(Struct, frozen=True):
     def tokens(self) -> int:
         """Trained tokens of the whole round, padding left out."""
         return self.ruler.tokens * self.epochs
+
+    def share_of_matrix_rate(self, contender: str) -> float | None:
+        """The fewest operations over the time of the steps, as a part of the matrix rate; None if that is not known.
+
+        The median of the runs, each beside the rate that was measured in its turn.
+        """
+        if not self.matrix_rates:
+            return None
+        pairs = zip(self.runs[contender], self.matrix_rates, strict=True)
+        return statistics.median(self.fewest_flops / run.training_seconds / rate for run, rate in pairs)
 
 
 Take = Callable[[Figures], float]
@@ -147,9 +159,15 @@ def _figures_row(report: Report, name: str) -> list[str]:
         f"{report.tokens / statistics.median([run.training_seconds for run in runs]):,.0f}",
         f"{report.flops[name] / 1e12:.3f}" if report.flops else NOT_COUNTED,
         f"{report.flops[name] / report.fewest_flops:.3f}" if report.flops else NOT_COUNTED,
+        NOT_COUNTED if (share := report.share_of_matrix_rate(name)) is None else f"{share:.2f}",
         format_bytes(statistics.median([run.peak_memory_bytes for run in runs])) + _estimate(runs),
-        f"{report.losses[name]:.4f}",
+        _mean_and_deviation(report.losses[name]),
     ]
+
+
+def _mean_and_deviation(losses: Sequence[float]) -> str:
+    mean = f"{statistics.mean(losses):.4f}"
+    return mean if len(losses) == 1 else f"{mean} ± {statistics.stdev(losses):.4f}"
 
 
 def _estimate(runs: Sequence[Figures]) -> str:
@@ -185,16 +203,27 @@ def verdicts(report: Report) -> list[str]:
         what = "FLOPs ÷ the fewest that give the same gradients"
         lines.append(_verdict(what, report.flops[LORATUI] / report.fewest_flops, FLOPS_OVER_FEWEST))
     if REFERENCE in report.losses:
-        reference = report.losses[REFERENCE]
-        difference = abs(report.losses[LORATUI] - reference) / reference
-        lines.append(_verdict("eval loss, distance from the reference's", difference, LOSS_DIFFERENCE))
-    if report.matrix_rate is not None:
-        seconds = statistics.median(map(training, report.runs[LORATUI]))
-        share = report.fewest_flops / seconds / report.matrix_rate
-        lines.append(_verdict("share of the matrix rate", share, SHARE_OF_MATRIX_RATE, at_least=True))
+        ours, reference = (statistics.mean(report.losses[name]) for name in (LORATUI, REFERENCE))
+        lines.append(
+            _verdict("eval loss, distance from the reference's", abs(ours - reference) / reference, LOSS_DIFFERENCE)
+        )
+    lines += [
+        _noise_verdict(report, name) for name in report.losses if name != LORATUI and len(report.losses[name]) > 1
+    ]
+    share = report.share_of_matrix_rate(LORATUI)
+    if share is not None:
+        lines.append(_verdict("share of the matrix rate", share, SHARE_OF_MATRIX_RATE[report.device], at_least=True))
     return lines
+
+
+def _noise_verdict(report: Report, name: str) -> str:
+    """Whether the mean eval losses of a contender and of this engine are as near as those of one of them by seed."""
+    theirs, ours = report.losses[name], report.losses[LORATUI]
+    spread = max(max(losses) - min(losses) for losses in (theirs, ours))
+    distance = abs(statistics.mean(theirs) - statistics.mean(ours))
+    return _verdict(f"eval loss, distance of the means from {name}'s", distance, spread)
 
 
 def _verdict(what: str, value: float, wanted: float, *, at_least: bool = False) -> str:
     met = value >= wanted if at_least else value <= wanted
-    return f"{'met' if met else 'NOT met'}: {what} is {value:.4g}, wanted {'>=' if at_least else '<='} {wanted:g}"
+    return f"{'met' if met else 'NOT met'}: {what} is {value:.4g}, wanted {'>=' if at_least else '<='} {wanted:.3g}"

@@ -22,7 +22,8 @@ def seconds_on_gpu(work: Callable[[], object]) -> float:
     work()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1000
+    milliseconds: float = begin.elapsed_time(end)
+    return milliseconds / 1000
 
 
 def seconds_on_cpu(work: Callable[[], object]) -> float:

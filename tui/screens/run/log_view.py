@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -39,6 +40,9 @@ class LogView(KeyScroll, ScrollView, can_focus=True, inherit_bindings=False):
         Binding("h,left", "scroll_left", "Left", show=False, tooltip="Scroll left in long lines", id="log.left"),
         Binding("l,right", "scroll_right", "Right", show=False, tooltip="Scroll right in long lines", id="log.right"),
     ]
+
+    # Textual's own lays the whole screen out again at each new line, this one only where a scrollbar comes or goes.
+    virtual_size = reactive(Size(0, 0), repaint=False)
 
     class Changed(Message):
         """Following, wrapping or the matches of the search changed."""
@@ -198,6 +202,10 @@ class LogView(KeyScroll, ScrollView, can_focus=True, inherit_bindings=False):
 
     def on_resize(self, event: Resize) -> None:
         self._lay_out(0)
+
+    def watch_virtual_size(self, size: Size) -> None:
+        """Fit the scrollbars to the lines."""
+        self._scroll_update(size)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Stop following when the person scrolls away from the end, and follow again at the end."""

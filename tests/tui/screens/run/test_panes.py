@@ -274,6 +274,27 @@ async def test_log_is_followed_until_one_scrolls_up(open_app: OpenApp, idle_cock
         await until(pilot, lambda: "not following" in title(), "staying there")
 
 
+async def test_new_lines_lay_the_screen_out_only_for_a_scrollbar(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    idle_cockpit.queue(nano_spec)
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        log = screen.query_one(LogView)
+        await pilot.pause()
+        layouts: list[object] = []
+        screen.screen_layout_refresh_signal.subscribe(log, layouts.append)
+        log.feed(LINES)
+        await pilot.pause()
+        assert log.show_vertical_scrollbar and layouts
+        layouts.clear()
+        log.feed(LINES)
+        await pilot.pause()
+        assert not layouts
+        bar = log.vertical_scrollbar
+        assert (bar.window_virtual_size, bar.position) == (len(log.lines), len(log.lines) - log.size.height)
+
+
 async def test_log_is_searched(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     round_ = idle_cockpit.queue(nano_spec)
     async with open_app(idle_cockpit) as pilot:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
+from textual.geometry import Region
 from textual_hires_canvas import Canvas
 
 DOTS_ACROSS, DOTS_DOWN = 2, 4
@@ -13,6 +17,24 @@ DOT_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np
 
 class BrailleCanvas(Canvas):
     """Draw a curve of thousands of points within a frame."""
+
+    @contextmanager
+    def repaint_changes(self) -> Iterator[None]:
+        """Repaint only the rows that a drawing from the beginning has changed.
+
+        One more point changes few of them, and to paint a row takes as long as to draw it.
+        """
+        before = list(zip(self._buffer, self._styles, strict=True))
+        self._refreshes_pending += 1  # as in `batch_refresh`, which repaints every row
+        try:
+            self.reset()
+            yield
+        finally:
+            self._refreshes_pending -= 1
+        rows = list(zip(self._buffer, self._styles, strict=True))
+        changed = [y for y, row in enumerate(rows) if y >= len(before) or row != before[y]]
+        if changed:
+            self.refresh(*(Region(0, y, len(rows[y][0]), 1) for y in changed))
 
     def draw_curve(self, x: NDArray[np.float64], y: NDArray[np.float64], style: str) -> None:
         """Draw a line through points given in cells; like `draw_hires_lines`, but by arrays.

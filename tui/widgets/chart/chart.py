@@ -10,7 +10,6 @@ import numpy as np
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.events import Click
 from textual.widget import Widget
 from textual.widgets import Static
@@ -39,8 +38,6 @@ class CurveChart(Widget, can_focus=True):
         layers: below above;
         &.-maximized { height: 1fr; }
         & > CurvePlot { layer: below; }
-        & > .chart-line { layer: above; width: auto; max-width: 100%; height: auto; max-height: 3; padding: 0 1; }
-        & > .chart-line { margin-left: 10; background: $background; }
         & > .chart-empty { layer: above; width: 100%; height: 100%; content-align: center middle; display: none; }
         & > .chart-empty { color: $text-muted; padding: 0 4 0 11; text-align: center; }
         & > .curve-chart--1 { color: $primary-lighten-2; }
@@ -101,14 +98,12 @@ class CurveChart(Widget, can_focus=True):
         self._series: Sequence[Series] = ()
         self._total_steps: int | None = None
         self._state: object = None
-        self._caption = Content()
         self._x: dict[int, tuple[object, Numbers]] = {}
         self._smoothed: dict[int, tuple[object, Numbers]] = {}
 
     def compose(self) -> ComposeResult:
         yield CurvePlot(self._picture)
         yield Static(markup=False, classes="chart-empty")
-        yield Static(markup=False, classes="chart-line")
 
     def show(self, series: Sequence[Series], total_steps: int | None) -> None:
         """Draw these runs if they changed since the last time; `total_steps` is their planned length.
@@ -149,7 +144,8 @@ class CurveChart(Widget, can_focus=True):
         if empty:
             note.update(why_empty(shown))
         x = self.view.cursor
-        self._say(title(shown, self._style) if x is None else readings(shown, curves, x, self._style))
+        caption = title(shown, self._style) if x is None else readings(shown, curves, x, self._style)
+        self.query_one(CurvePlot).say(caption)
         return picture
 
     def _smooth(self, number: int, points: Points, span: int) -> Numbers:
@@ -159,14 +155,6 @@ class CurveChart(Widget, can_focus=True):
         if number not in self._smoothed or self._smoothed[number][0] != key:
             self._smoothed[number] = key, smooth(points.y, span)
         return self._smoothed[number][1]
-
-    def _say(self, line: Content) -> None:
-        if not line.is_same(self._caption):
-            shown = self.query_one(".chart-line", Static)
-            if line.cell_length != self._caption.cell_length:
-                shown.styles.width = line.cell_length + 2  # Textual keeps an auto width if a layout is already due
-            self._caption = line
-            shown.update(line, layout=False)
 
     def _style(self, name: str) -> str:
         return str(self.get_component_rich_style(f"curve-chart--{name}", partial=True))

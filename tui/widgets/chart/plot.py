@@ -8,11 +8,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from msgspec import Struct
+from rich.segment import Segment
 from textual._box_drawing import BOX_CHARACTERS, combine_quads
+from textual.content import Content
 from textual.events import MouseScrollDown, MouseScrollUp, Resize
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
+from textual.visual import Visual
 from textual_hires_canvas import TextAlign
 
 from engine.runs.chart_series import Numbers
@@ -22,6 +25,7 @@ from tui.widgets.chart.canvas import BrailleCanvas
 LOST = "×"
 EDGE = 0.01  # cells, so that the greatest value is drawn inside the frame
 LEFT, RIGHT, BOTTOM = 8, 2, 1  # cells beside the frame; the labels of the axes stand on the left and below
+CAPTION_LEFT, CAPTION_LINES = 10, 3
 HEAVY = 2  # the frame's line, as `textual._box_drawing` counts: top, right, bottom, left of a cell
 SIDES = {character: sides for sides, character in reversed(BOX_CHARACTERS.items())}  # the first of several stays
 
@@ -84,6 +88,8 @@ class CurvePlot(BrailleCanvas):
         super().__init__(1, 1, id=id)
         self._data_for = data_for
         self.data: PlotData | None = None
+        self.caption = Content()
+        self._caption_lines: list[Strip] | None = None
 
     @property
     def plane(self) -> Region:
@@ -97,20 +103,22 @@ class CurvePlot(BrailleCanvas):
         return max(1, self.plane.width)
 
     def on_resize(self, event: Resize) -> None:
+        self._caption_lines = None
         self.reset(self.size)
         self.redraw()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
+        self._caption_lines = None
         self.redraw()
+        self.refresh()
 
     def redraw(self) -> None:
         """Draw the data as it is now."""
         if not self.is_attached or not self.plane:
             return
         data = self.data = self._data_for(self.plane.width)
-        with self.batch_refresh():
-            self.reset()
+        with self.repaint_changes():
             for line in data.lines:
                 self._draw_line(data, line)
             for marks in data.marks:
@@ -119,10 +127,37 @@ class CurvePlot(BrailleCanvas):
             for x in data.lost:
                 self.set_pixel(self._mark_column(data, x), self.plane.bottom, LOST, data.lost_style)
 
+    def say(self, caption: Content) -> None:
+        """Write `caption` over the upper edge of the frame, on as many lines as it needs, but at most `CAPTION_LINES`.
+
+        A widget of its own, as wide as its text, would be laid out with the whole screen at each key.
+        """
+        if not caption.is_same(self.caption):
+            self.caption = caption
+            lines = len(self._captions())
+            self._caption_lines = None
+            self.refresh(Region(0, 0, self.size.width, max(lines, len(self._captions()))))
+
+    def _captions(self) -> list[Strip]:
+        """Return the lines of the caption, each with a space before and after it."""
+        if self._caption_lines is None:
+            room = self.size.width - CAPTION_LEFT - 2
+            style = self.visual_style
+            width = min(self.caption.cell_length, room)
+            lines = Visual.to_strips(self, self.caption, width, CAPTION_LINES, style, pad=True) if width > 0 else []
+            space = Strip([Segment(" ", style.background_style.rich_style)])
+            self._caption_lines = [Strip.join([space, line, space]) for line in lines]
+        return self._caption_lines
+
     def render_line(self, y: int) -> Strip:
         """Render a row; only labels reach into the margin on the right."""
         strip = super().render_line(y)
-        return strip if y > self.plane.bottom else strip.crop(0, self.plane.right + 1)
+        if y <= self.plane.bottom:
+            strip = strip.crop(0, self.plane.right + 1)
+        if y >= len(captions := self._captions()):
+            return strip
+        rest = strip.crop(CAPTION_LEFT + captions[y].cell_length)
+        return Strip.join([strip.crop(0, CAPTION_LEFT), captions[y], rest])
 
     def x_at(self, screen_x: float) -> float:
         """Return the x of a column of the screen."""

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
 
 from engine.api import Cockpit
 from engine.compare.significance import verdict, verdicts
@@ -19,6 +18,7 @@ from tui.screens.compare.screen import CompareScreen
 from tui.screens.compare.table import CompareTable, cut_start
 from tui.screens.rounds.table import RoundTable
 from tui.widgets.chart.chart import CurveChart, Metric
+from tui.widgets.chart.plot import CurvePlot
 
 
 @pytest.fixture
@@ -365,5 +365,4 @@ async def test_legend_has_room_for_a_run_that_comes_between_two_layouts(open_app
         pilot.app.screen._refresh_layout()
         chart(pilot).show(both, 20)
         await pilot.pause()
-        line = chart(pilot).query_one(".chart-line", Static)
-        assert "round 2" in str(line.content) and line.content_size.width == len(str(line.content))
+        assert "round 2" in chart(pilot).query_one(CurvePlot).render_line(0).text

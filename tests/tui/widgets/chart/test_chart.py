@@ -11,6 +11,7 @@ import pytest
 from textual import events
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
+from textual.strip import Strip
 from textual.widgets import Static
 from textual_hires_canvas import Canvas, HiResMode
 
@@ -75,7 +76,7 @@ def data(pilot: ChartPilot) -> PlotData:
 
 def line(pilot: ChartPilot) -> str:
     """What the chart says above the curves."""
-    return str(pilot.app.query_one(".chart-line", Static).content)
+    return str(pilot.app.query_one(CurvePlot).caption)
 
 
 def why_empty(pilot: ChartPilot) -> str:
@@ -115,6 +116,20 @@ def a_run(label: str = "a run", first: float = 3.0, steps: int = STEPS) -> Serie
 
 def evaluated(number: int, loss: float | None) -> Evaluated:
     return Evaluated(time=1.0, step=number, eval_loss=loss, perplexity=None, supervised_tokens=1)
+
+
+@pytest.fixture
+def painted_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every row of the plot that is painted from now on."""
+    painted: list[int] = []
+    paint = CurvePlot.render_line
+
+    def noted(plot: CurvePlot, y: int) -> Strip:
+        painted.append(y)
+        return paint(plot, y)
+
+    monkeypatch.setattr(CurvePlot, "render_line", noted)
+    return painted
 
 
 # what is shown
@@ -483,3 +498,33 @@ def test_what_lies_outside_the_canvas_is_not_drawn() -> None:
     ours.draw_curve(np.array([-3.0, 2.0, 9.0]), np.array([-1.0, 1.0, 5.0]), "red")
     assert len(ours._buffer) == 2 and all(len(row) == 4 for row in ours._buffer)
     assert any(cell != " " for row in ours._buffer for cell in row)
+
+
+# what it costs
+
+
+@pytest.mark.painted
+async def test_one_more_point_repaints_only_the_rows_that_it_changes(charted: Charted, painted_rows: list[int]) -> None:
+    taken = [step(number, loss=3.0 - number / STEPS) for number in range(1, STEPS + 1)]
+    async with charted(run_of(taken), total=2 * STEPS) as pilot:
+        before = cells(pilot)
+        painted_rows.clear()
+        chart(pilot).show([run_of([*taken, step(STEPS + 1, loss=2.5)])], 2 * STEPS)
+        await pilot.pause()
+        changed = [y for y, (old, new) in enumerate(zip(before, cells(pilot), strict=True)) if old != new]
+        assert sorted(painted_rows) == changed
+        assert len(changed) < len(before) / 2
+
+
+async def test_readings_of_another_length_lay_nothing_out(charted: Charted) -> None:
+    async with charted(a_run(), total=STEPS) as pilot:
+        layouts: list[object] = []
+        pilot.app.screen.screen_layout_refresh_signal.subscribe(chart(pilot), layouts.append)
+        await pilot.press("g")
+        await pilot.pause()
+        assert line(pilot) == "train loss  3.0000  step 1"
+        await pilot.press("G")
+        await pilot.pause()
+        assert line(pilot) == "train loss  1.0000  step 200"
+        assert chart(pilot).query_one(CurvePlot).render_line(0).text[LEFT + 2 :].startswith(f" {line(pilot)} ")
+        assert not layouts

@@ -84,10 +84,10 @@ class LiveScreen(WorkspaceScreen):
         self.query_one("#samples").border_title = "answers to held-out prompts"
         self.show_rounds(self._rounds)
         self.show_progress(self._progress)
+        self._clock = self.set_interval(CLOCK_SECONDS, self._tick)
         self._show()
         self._follow_run()
         self._follow_machine()
-        self.set_interval(CLOCK_SECONDS, self._tick)
 
     @work(thread=True, exclusive=True, group="run")
     def _follow_run(self) -> None:
@@ -133,6 +133,7 @@ class LiveScreen(WorkspaceScreen):
 
     def _show(self) -> None:
         self._tick()
+        self._clock.reset()
         self.query_one(RunFigures).show(self.round, self.run)
         total = self.run.prepared.total_steps if self.run.prepared else self.round.plan.total_steps
         series = Series(f"round {self.round.number}", self.run.curve, self.run.evaluations)

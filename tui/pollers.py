@@ -28,16 +28,11 @@ STORE_SECONDS = 0.5
 RUN_SECONDS = 1.0  # a person reads no faster, and each look is written to the terminal
 WATCH_SECONDS = 1.0
 MACHINE_SECONDS = 2.0
-CANCEL_SECONDS = 0.1
 
 
 def pause(seconds: float) -> bool:
     """Wait for `seconds`; return False at once when the worker is cancelled."""
-    worker = get_current_worker()
-    end = time.monotonic() + seconds
-    while not worker.is_cancelled and (remaining := end - time.monotonic()) > 0:
-        time.sleep(min(CANCEL_SECONDS, remaining))
-    return not worker.is_cancelled
+    return not get_current_worker().cancelled_event.wait(seconds)
 
 
 def while_wanted(post: Post) -> Post:

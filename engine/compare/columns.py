@@ -15,6 +15,7 @@ from engine.compare.comparability import Movement, moved, moved_from_base
 from engine.errors import SpecError
 from engine.runs.events import Evaluated, Step
 from engine.spec.fields import SpecField, format_value, spec_fields
+from engine.spec.plan import planned_epochs
 from engine.spec.round import Result, Round
 from engine.text.humanize import format_bytes, format_count, format_duration, format_perplexity
 
@@ -72,7 +73,6 @@ ALIASES = {
     "time": "train_seconds",
     "batch": "train.per_device_train_batch_size",
     "accum": "train.gradient_accumulation_steps",
-    "epochs": "train.num_train_epochs",
     "warmup": "train.warmup_steps",
     "alpha": "lora.lora_alpha",
     "dropout": "lora.lora_dropout",
@@ -141,6 +141,10 @@ def format_loss(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
+def format_epochs(value: float | None) -> str:
+    return "" if value is None else format_value(round(value, 2))
+
+
 def format_percent(value: float | None) -> str:
     return "" if value is None else f"{value:+.1f} %"
 
@@ -157,6 +161,13 @@ def columns() -> dict[str, Column]:
         *map(_spec_column, spec_fields().values()),
         Column("effective_batch", "effective batch", lambda round_, _: round_.plan.effective_batch, numeric=True),
         Column("total_steps", "steps", lambda round_, _: round_.plan.total_steps, numeric=True),
+        Column(
+            "epochs",
+            "epochs",
+            lambda round_, _: planned_epochs(round_.spec.train, round_.plan),
+            format_epochs,
+            numeric=True,
+        ),
         _result_column("eval_loss", "eval loss", format_loss),
         _result_column("perplexity", "perplexity", format_perplexity),
         Column(

@@ -168,10 +168,10 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
     if holds_nothing_out(spec.data):
         warnings.append(NOTHING_HELD_OUT)
     patience, evaluations = spec.train.early_stopping_patience, plan.evaluations
-    if patience is not None and evaluations is not None and patience >= evaluations:
+    if patience is not None and evaluations is not None and patience >= len(evaluations):
         warnings.append(
-            f"train.early_stopping_patience is {patience}, but there are only {evaluations} evaluations: it never "
-            f"ends the round early"
+            f"train.early_stopping_patience is {patience}, but there are only {len(evaluations)} evaluations: it never "
+            f"ends the round early; train.eval_strategy steps can plan more"
         )
     if spec.data.path != EMBEDDED and local_data_path(spec.data.path) is None and spec.data.samples is None:
         warnings.append("data.samples is empty: the number of steps is known once the hub dataset is loaded")

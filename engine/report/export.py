@@ -155,7 +155,8 @@ def _main_row(round_: Round, others: list[str], leaders: Leaders) -> list[str]:
     return [
         str(round_.number), escape_markdown(round_.name), escape_markdown(" ".join(round_.tags)),
         format_value(values[MAIN_FIELDS[0]]), batch,
-        *(format_value(values[key]) for key in MAIN_FIELDS[1:]),
+        columns()["epochs"].text(round_),
+        *(format_value(values[key]) for key in MAIN_FIELDS[2:]),
         *(escape_markdown(describe_value(key, values[key])) for key in others),
         str(round_.status), format_duration(result.train_seconds), measured_text(result, "eval_loss"),
         f"{INCOMPARABLE} {perplexity}" if round_.number in leaders.incomparable else perplexity, interval,

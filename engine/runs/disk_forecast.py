@@ -12,7 +12,7 @@ from msgspec import Struct
 from engine.files.paths import RunDir
 from engine.runs.checkpoints import TENSORS, checkpoints_in
 from engine.runs.events import Prepared
-from engine.spec.plan import Checkpoints, plan_checkpoints
+from engine.spec.plan import PlannedSteps, plan_checkpoints
 from engine.spec.round import Round
 from engine.text.humanize import format_bytes
 
@@ -74,11 +74,11 @@ def growth(to_come: int, on_disk: int, limit: int | None, keeps_best: bool) -> i
     return min(to_come, max(0, limit + keeps_best + 1 - on_disk))
 
 
-def checkpoints_after(planned: Checkpoints, step: int) -> int:
+def checkpoints_after(planned: PlannedSteps, step: int) -> int:
     """Count the planned checkpoints after `step`, without listing them."""
     if step <= 0:
         return len(planned)
-    until = Checkpoints(planned.every, (*(single for single in planned.besides if single < step), step))
+    until = PlannedSteps(planned.every, (*(single for single in planned.besides if single < step), step))
     return len(planned) - len(until) + (step not in planned)
 
 

@@ -38,7 +38,8 @@ class SpecField(Struct, frozen=True):
     """One hyperparameter, described for people.
 
     `allowed` says in words which values are valid; `choices` is empty unless the field is a choice among words; `empty`
-    is the word for an empty value, such as "all" or "off", and "" where a value is required.
+    is the word for an empty value, such as "all" or "off", and "" where a value is required; `empty_too`
+    another one.
     """
 
     key: str
@@ -47,6 +48,7 @@ class SpecField(Struct, frozen=True):
     allowed: str
     choices: tuple[str, ...] = ()
     empty: str = ""
+    empty_too: str = ""
 
     @property
     def group(self) -> str:
@@ -110,7 +112,12 @@ def _describe(key: str, annotation: Any) -> SpecField:
         return SpecField(key, kind, description, allowed, empty=empty)
     if bare in NUMBER_WORDS:
         return SpecField(
-            key, "int" if bare is int else "float", description, _allowed(bare, meta) + or_empty, empty=empty
+            key,
+            "int" if bare is int else "float",
+            description,
+            _allowed(bare, meta) + or_empty,
+            empty=empty,
+            empty_too=(meta.extra or {}).get("empty_too", ""),
         )
     allowed = (meta.extra or {}).get("allowed", MODULES_ALLOWED) + or_empty
     return SpecField(key, "tokens" if bare == tuple[int | str, ...] else "modules", description, allowed, empty=empty)
@@ -197,7 +204,7 @@ def _parse(field: SpecField, annotation: Any, text: str) -> Any:
 
 
 def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
-    if field.empty and text in ("", field.empty):
+    if field.empty and text in ("", field.empty, field.empty_too):
         return None
     match field.kind:
         case "int":

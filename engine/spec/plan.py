@@ -15,12 +15,12 @@ from engine.spec.schema import Spec, TrainSpec
 SHOWN = 6
 
 
-class Checkpoints(Struct, frozen=True):
-    """The steps after which a checkpoint is written, as a rule, because a long round has too many of them to list.
+class PlannedSteps(Struct, frozen=True):
+    """Steps after which something is done, as a rule, because a long round has too many of them to list.
 
     Attributes:
-        every: a checkpoint after each multiple of one of these.
-        besides: a checkpoint also after these single steps; the last step of the round is always among them.
+        every: after each multiple of one of these.
+        besides: also after these single steps; the last step of the round is always among them.
     """
 
     every: tuple[int, ...]
@@ -59,6 +59,8 @@ class Checkpoints(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """The numbers that follow from a spec; those that depend on the count of rows are None while it is unknown.
 
+    With `max_steps` only the division into epochs and what hangs on it are unknown.
+
     Attributes:
         train_samples, eval_samples: rows trained on and held out; with a held-out set of the hub's only the first may
             be known.
@@ -67,6 +69,7 @@ class Plan(Struct, frozen=True):
         warmup_steps: steps over which the learning rate rises.
         warmup_share: warmup_steps / total_steps; above 1 the peak learning rate is never reached.
         checkpoints: the steps after which a checkpoint is written; also None in rounds planned by earlier versions.
+        evaluations: the steps after which the held-out rows are scored, none without such rows; None as above.
     """
 
     train_samples: int | None
@@ -76,16 +79,8 @@ class Plan(Struct, frozen=True):
     total_steps: int | None
     warmup_steps: int | None
     warmup_share: float | None
-    checkpoints: Checkpoints | None = None
-
-    @property
-    def evaluations(self) -> int | None:
-        """Count the evaluations on held-out rows: at the end of each epoch, and of the round."""
-        if self.total_steps is None or not self.steps_per_epoch:
-            return None
-        if self.eval_samples == 0:
-            return 0
-        return math.ceil(self.total_steps / self.steps_per_epoch)
+    checkpoints: PlannedSteps | None = None
+    evaluations: PlannedSteps | None = None
 
 
 def _effective_batch(train: TrainSpec) -> int:
@@ -98,24 +93,33 @@ def split_sizes(rows: int, eval_fraction: float) -> tuple[int, int]:
     return rows - held_out, held_out
 
 
-def resolve_warmup(warmup_steps: float, total_steps: int) -> int:
-    """Return the warm-up in steps; below 1 it is a share of all steps, as in transformers' `get_warmup_steps`."""
-    return int(warmup_steps) if warmup_steps >= 1 else math.ceil(total_steps * warmup_steps)
+def resolve_share(steps: float, total_steps: int) -> int:
+    """Return a number of steps; below 1 it is a share of all steps, as in transformers' `get_warmup_steps`."""
+    return int(steps) if steps >= 1 else math.ceil(total_steps * steps)
 
 
-def plan_checkpoints(train: TrainSpec, steps_per_epoch: int, total_steps: int) -> Checkpoints:
+def plan_evaluations(train: TrainSpec, steps_per_epoch: int, total_steps: int) -> PlannedSteps:
+    """Plan the evaluations on held-out rows: by `eval_strategy`, and one after the last step."""
+    if total_steps == 0:
+        return PlannedSteps((), ())
+    periods = {"no": (), "epoch": (steps_per_epoch,), "steps": (resolve_share(train.eval_steps, total_steps),)}
+    every = tuple(period for period in periods[train.eval_strategy] if period < total_steps)
+    return PlannedSteps(every, (total_steps,))
+
+
+def plan_checkpoints(train: TrainSpec, steps_per_epoch: int, total_steps: int) -> PlannedSteps:
     """Plan at least one checkpoint before the end (halfway if the spec asks for none), and one at the end.
 
     With `load_best_model_at_end` there is one at each evaluation, so that any evaluated adapter can be restored.
     """
     if total_steps == 0:
-        return Checkpoints((), ())
+        return PlannedSteps((), ())
     periods = {"no": (), "epoch": (steps_per_epoch,), "steps": (train.save_steps,)}[train.save_strategy]
     if train.load_best_model_at_end:
-        periods = (*periods, steps_per_epoch)
+        periods = (*periods, *plan_evaluations(train, steps_per_epoch, total_steps).every)
     every = tuple(sorted({period for period in periods if period < total_steps}))
     halfway = () if every or total_steps == 1 else (total_steps // 2,)
-    return Checkpoints(every, (*halfway, total_steps))
+    return PlannedSteps(every, (*halfway, total_steps))
 
 
 def make_plan(spec: Spec, rows: int | None, held_out_rows: int | None = None, mixed: Sequence[int | None] = ()) -> Plan:
@@ -124,7 +128,7 @@ def make_plan(spec: Spec, rows: int | None, held_out_rows: int | None = None, mi
     They are None if they are unknown until training.
     """
     if rows is None or None in mixed:
-        return Plan(None, None, _effective_batch(spec.train), None, None, None, None)
+        return _plan_without_rows(spec.train)
     own_set = held_out_set(spec.data) is not None
     sizes = [
         (count, 0) if own_set else split_sizes(count, spec.data.eval_fraction) for count in (rows, *filter(None, mixed))
@@ -134,12 +138,39 @@ def make_plan(spec: Spec, rows: int | None, held_out_rows: int | None = None, mi
     return plan_steps(spec, train, held_out_rows if own_set else held_out + sum(size for _, size in others))
 
 
+def _plan_without_rows(train: TrainSpec) -> Plan:
+    """Plan what is known before the rows are counted, which `max_steps` makes more."""
+    total = train.max_steps
+    if total is None:
+        return Plan(None, None, _effective_batch(train), None, None, None, None)
+    warmup = _warmup(train, total)
+    return Plan(None, None, _effective_batch(train), None, total, warmup, warmup / total)
+
+
+def _total_steps(train: TrainSpec, steps_per_epoch: int) -> int:
+    """Return the optimizer steps of a round; without rows to train on there are none."""
+    if train.max_steps is not None and steps_per_epoch:
+        return train.max_steps
+    return math.ceil(train.num_train_epochs * steps_per_epoch)
+
+
+def _warmup(train: TrainSpec, total_steps: int) -> int:
+    return 0 if train.lr_scheduler_type == "constant" else resolve_share(train.warmup_steps, total_steps)
+
+
+def planned_epochs(train: TrainSpec, plan: Plan) -> float | None:
+    """Return the passes over the rows that a round takes: with `max_steps` as many as the steps come to."""
+    if train.max_steps is None:
+        return train.num_train_epochs
+    return plan.total_steps / plan.steps_per_epoch if plan.total_steps and plan.steps_per_epoch else None
+
+
 def plan_steps(spec: Spec, train: int, held_out: int | None) -> Plan:
     """Plan `spec` for so many rows in an epoch and so many held out."""
     effective_batch = _effective_batch(spec.train)
     per_epoch = math.ceil(train / effective_batch)
-    total = math.ceil(spec.train.num_train_epochs * per_epoch)
-    warmup = 0 if spec.train.lr_scheduler_type == "constant" else resolve_warmup(spec.train.warmup_steps, total)
+    total = _total_steps(spec.train, per_epoch)
+    warmup = _warmup(spec.train, total)
     return Plan(
         train_samples=train,
         eval_samples=held_out,
@@ -149,4 +180,5 @@ def plan_steps(spec: Spec, train: int, held_out: int | None) -> Plan:
         warmup_steps=warmup,
         warmup_share=warmup / total if total else None,
         checkpoints=plan_checkpoints(spec.train, per_epoch, total),
+        evaluations=plan_evaluations(spec.train, per_epoch, total) if held_out != 0 else PlannedSteps((), ()),
     )

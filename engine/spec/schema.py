@@ -68,6 +68,17 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(gt=0, le=10000, description="Passes over the training rows; may be a fraction."),
     ] = 3.0
+    max_steps: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="Optimizer steps of the round, whatever num_train_epochs is.",
+                extra={"empty": "off", "empty_too": "-1"},  # as transformers writes it
+            ),
+        ]
+        | None
+    ) = None
     warmup_steps: Annotated[
         float,
         Meta(ge=0, description="Steps over which the learning rate rises; below 1 it is a share of all steps."),
@@ -86,6 +97,17 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
     logging_steps: Annotated[
         int, Meta(ge=1, description="Write the mean loss to the log every N steps; the curve has every step.")
     ] = 10
+    eval_strategy: Annotated[
+        Literal["no", "epoch", "steps"],
+        Meta(description="When the held-out rows are scored; always before the first step and after the last."),
+    ] = "epoch"
+    eval_steps: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Steps between evaluations when eval_strategy is steps; below 1 it is a share of all steps.",
+        ),
+    ] = 50.0
     save_strategy: Annotated[
         Literal["no", "epoch", "steps"],
         Meta(description="When checkpoints are written; always at least one before the end, and one at the end."),
@@ -122,6 +144,10 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
         bool, Meta(description="Compile the model: training starts minutes later, which pays off in long runs only.")
     ] = False
     seed: Annotated[Seed, Meta(description="Seed of the adapter's start, the order of rows and dropout.")] = 42
+
+    def __post_init__(self) -> None:
+        if self.eval_steps >= 1 and not self.eval_steps.is_integer():
+            raise ValueError(f"eval_steps is {self.eval_steps}: from 1 on it must be a whole number")
 
 
 class GenerationSpec(Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,13 +21,13 @@ from tui.terminal.console import PlainConsole, clean_line, say, say_json
 
 LISTED = (
     "number", "name", "status", "tags", "train.learning_rate", "train.per_device_train_batch_size",
-    "train.gradient_accumulation_steps", "train.num_train_epochs", "train.warmup_steps", "train_seconds",
+    "train.gradient_accumulation_steps", "epochs", "train.warmup_steps", "train_seconds",
     "eval_loss", "perplexity", "base_perplexity", "against_base", "against_parent",
 )  # fmt: skip
 IF_ANY = ("tags", "against_base", "against_parent")  # columns that are left out if they would be empty
 TITLES = {
     "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
-    "train.gradient_accumulation_steps": "acc", "train.num_train_epochs": "ep", "train.warmup_steps": "warm",
+    "train.gradient_accumulation_steps": "acc", "epochs": "ep", "train.warmup_steps": "warm",
     "base_perplexity": "base", "perplexity": "ppl", "eval_loss": "loss",
     "against_base": "vs base", "against_parent": "vs parent",
 }  # fmt: skip

@@ -30,7 +30,7 @@ def measure_base(training: Training) -> None:
 
 
 def measure_if_due(training: Training) -> bool:
-    """Measure at the end of each epoch and of the round, unless an earlier run did; return whether it was due.
+    """Measure after the planned steps, unless an earlier run did; return whether it was due.
 
     Without held-out rows nothing is measured.
 
@@ -38,11 +38,12 @@ def measure_if_due(training: Training) -> bool:
         TrainingError: the eval loss is not finite; the checkpoint of this step, which is useless, is deleted.
         StopRequested: the run has to end.
     """
-    step, plan = training.progress.step, training.plan
-    if step > 0 and (step % (plan.steps_per_epoch or 1) == 0 or step == plan.total_steps):
-        _measure(training, step)
-        return True
-    return False
+    step, planned = training.progress.step, training.plan.evaluations
+    assert planned is not None
+    if step == 0 or step not in planned:
+        return False
+    _measure(training, step)
+    return True
 
 
 def score_answers_once(training: Training, step: int) -> None:

@@ -278,7 +278,8 @@ def test_warmup_of_a_constant_schedule_is_warned_of(nano_spec: Spec) -> None:
 def test_patience_that_never_ends_is_warned_of(nano_spec: Spec, epochs: float, patience: int, warned: bool) -> None:
     spec = change_spec(nano_spec, train__num_train_epochs=epochs, train__early_stopping_patience=patience)
     warning = (
-        f"train.early_stopping_patience is {patience}, but there are only 3 evaluations: it never ends the round early"
+        f"train.early_stopping_patience is {patience}, but there are only 3 evaluations: it never ends the round "
+        "early; train.eval_strategy steps can plan more"
     )
     assert checks.check(spec).warnings == ((warning,) if warned else ())
 

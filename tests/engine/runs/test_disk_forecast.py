@@ -17,7 +17,7 @@ from engine.runs.disk_forecast import (
     shortage,
 )
 from engine.runs.events import Prepared
-from engine.spec.plan import Checkpoints
+from engine.spec.plan import PlannedSteps
 from engine.spec.round import Round, Status
 from tests.support.rounds import make_round, make_spec
 
@@ -42,12 +42,12 @@ def running(**settings: object) -> Round:
 def test_checkpoints_to_come_are_counted_as_one_would_by_hand(
     every: set[int], besides: set[int], last: int, step: int
 ) -> None:
-    planned = Checkpoints(tuple(sorted(every)), tuple(sorted({*(b for b in besides if b < last), last})))
+    planned = PlannedSteps(tuple(sorted(every)), tuple(sorted({*(b for b in besides if b < last), last})))
     assert checkpoints_after(planned, min(step, last)) == sum(number > step for number in planned)
 
 
 def test_checkpoints_of_a_million_steps_are_counted_at_once() -> None:
-    assert checkpoints_after(Checkpoints((10,), (1_000_000_000,)), 500_000_000) == 50_000_000
+    assert checkpoints_after(PlannedSteps((10,), (1_000_000_000,)), 500_000_000) == 50_000_000
 
 
 def test_need_before_the_first_checkpoint_is_estimated_from_the_trained_parameters(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.spec.plan import Checkpoints, Plan, make_plan, resolve_warmup, split_sizes
+from engine.spec.plan import Plan, PlannedSteps, make_plan, planned_epochs, resolve_share, split_sizes
 from tests.support.rounds import make_spec
 
 
@@ -29,7 +29,8 @@ def test_plan_of_the_reference_round() -> None:
         total_steps=222,
         warmup_steps=100,
         warmup_share=100 / 222,
-        checkpoints=Checkpoints(every=(74,), besides=(222,)),
+        checkpoints=PlannedSteps(every=(74,), besides=(222,)),
+        evaluations=PlannedSteps(every=(74,), besides=(222,)),
     )
 
 
@@ -46,7 +47,7 @@ def test_held_out_rows_are_rounded_up(rows: int, fraction: float, train: int, he
     [(100, 222, 100), (0, 222, 0), (0.03, 222, 7), (0.5, 3, 2), (1, 222, 1), (1.9, 222, 1), (500, 222, 500)],
 )
 def test_warmup_below_one_is_a_share(warmup: float, total: int, steps: int) -> None:
-    assert resolve_warmup(warmup, total) == steps
+    assert resolve_share(warmup, total) == steps
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_checkpoints_of_a_million_steps_are_counted_and_told_at_once() -> None:
         train__gradient_accumulation_steps=1,
     )
     checkpoints = make_plan(spec, 1000).checkpoints
-    assert checkpoints == Checkpoints(every=(1,), besides=(1_000_000,))
+    assert checkpoints == PlannedSteps(every=(1,), besides=(1_000_000,))
     assert len(checkpoints) == 1_000_000 and 999_999 in checkpoints
     assert str(checkpoints) == "after steps 1, 2, 3, 4, 5, …, 1,000,000"
 
@@ -165,19 +166,19 @@ def test_checkpoints_of_a_million_steps_are_counted_and_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("checkpoints", "words"),
     [
-        (Checkpoints((), (1,)), "after step 1"),
-        (Checkpoints((), (9, 18)), "after steps 9, 18"),
-        (Checkpoints((4, 6), (30,)), "after steps 4, 6, 8, 12, 16, …, 30"),
-        (Checkpoints((), ()), "none"),
+        (PlannedSteps((), (1,)), "after step 1"),
+        (PlannedSteps((), (9, 18)), "after steps 9, 18"),
+        (PlannedSteps((4, 6), (30,)), "after steps 4, 6, 8, 12, 16, …, 30"),
+        (PlannedSteps((), ()), "none"),
     ],
 )
-def test_checkpoints_are_told_in_words(checkpoints: Checkpoints, words: str) -> None:
+def test_checkpoints_are_told_in_words(checkpoints: PlannedSteps, words: str) -> None:
     assert str(checkpoints) == words
 
 
 @pytest.mark.parametrize(("epochs", "evaluations"), [(3.0, 3), (2.2, 3), (0.5, 1)])
 def test_evaluations_are_those_of_epochs_and_of_the_end(epochs: float, evaluations: int) -> None:
-    assert make_plan(make_spec(train__num_train_epochs=epochs), 1000).evaluations == evaluations
+    assert len(make_plan(make_spec(train__num_train_epochs=epochs), 1000).evaluations or ()) == evaluations
     assert make_plan(make_spec(), None).evaluations is None
 
 
@@ -186,3 +187,67 @@ def test_constant_schedule_has_no_warmup() -> None:
         return make_plan(make_spec(train__lr_scheduler_type=schedule, train__warmup_steps=7.0), 1000).warmup_steps
 
     assert (warmup("constant"), warmup("constant_with_warmup")) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({}, [10, 20, 25]),
+        ({"train__eval_strategy": "no"}, [25]),
+        ({"train__eval_strategy": "steps", "train__eval_steps": 10.0}, [10, 20, 25]),
+        ({"train__eval_strategy": "steps", "train__eval_steps": 0.3}, [8, 16, 24, 25]),
+        ({"train__eval_strategy": "steps", "train__eval_steps": 100.0}, [25]),
+        ({"data__eval_fraction": 0.0, "train__eval_strategy": "steps"}, []),
+    ],
+)
+def test_evaluations_follow_their_own_strategy(settings: dict[str, object], steps: list[int]) -> None:
+    spec = make_spec(
+        train__num_train_epochs=2.5,
+        train__per_device_train_batch_size=9,
+        train__gradient_accumulation_steps=1,
+        train__save_strategy="no",
+        **settings,
+    )
+    rows = 100 if spec.data.eval_fraction else 90
+    assert list(make_plan(spec, rows).evaluations or ()) == steps
+
+
+def test_best_adapter_has_a_checkpoint_at_each_evaluation() -> None:
+    spec = make_spec(
+        train__per_device_train_batch_size=9,
+        train__gradient_accumulation_steps=1,
+        train__save_strategy="epoch",
+        train__eval_strategy="steps",
+        train__eval_steps=4.0,
+        train__load_best_model_at_end=True,
+    )
+    plan = make_plan(spec, 100)
+    assert plan.evaluations is not None and plan.checkpoints is not None
+    assert set(plan.evaluations) == {4, 8, 12, 16, 20, 24, 28, 30}
+    assert set(plan.checkpoints) == {4, 8, 10, 12, 16, 20, 24, 28, 30}
+
+
+@pytest.mark.parametrize(("max_steps", "epochs"), [(60, 6.0), (7, 0.7), (1, 0.1)])
+def test_max_steps_decides_whatever_the_epochs_are(max_steps: int, epochs: float) -> None:
+    spec = make_spec(
+        train__max_steps=max_steps,
+        train__num_train_epochs=3.0,
+        train__warmup_steps=0.5,
+        train__per_device_train_batch_size=9,
+        train__gradient_accumulation_steps=1,
+    )
+    plan = make_plan(spec, 100)
+    assert (plan.total_steps, plan.steps_per_epoch, plan.warmup_steps) == (max_steps, 10, math.ceil(max_steps / 2))
+    assert planned_epochs(spec.train, plan) == epochs
+    assert max(plan.checkpoints or (0,)) == max(plan.evaluations or (0,)) == max_steps
+
+
+def test_max_steps_is_known_before_the_rows() -> None:
+    spec = make_spec(train__max_steps=60, train__warmup_steps=6.0)
+    assert make_plan(spec, None) == Plan(None, None, 32, None, 60, 6, 0.1)
+    assert planned_epochs(spec.train, make_plan(spec, None)) is None
+
+
+def test_epochs_are_those_of_the_spec_without_max_steps() -> None:
+    spec = make_spec(train__num_train_epochs=1.5)
+    assert planned_epochs(spec.train, make_plan(spec, 11)) == 1.5

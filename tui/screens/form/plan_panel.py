@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from engine.compare.columns import format_epochs
 from engine.errors import LoratuiError
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import Preflight
 from engine.runs.disk_forecast import CHECKPOINT_BYTES
 from engine.spec.mix import sources_of
-from engine.spec.plan import Plan
-from engine.spec.schema import Spec
+from engine.spec.plan import Plan, planned_epochs
+from engine.spec.schema import Spec, TrainSpec
 from engine.text.humanize import format_bytes, format_count
 from tui.terminal.console import clean_line
 from tui.widgets.live_text import LiveText
@@ -67,22 +68,30 @@ def plan_lines(spec: Spec, plan: Plan) -> list[str]:
         f"effective batch {plan.effective_batch} = {spec.train.per_device_train_batch_size} × "
         f"{spec.train.gradient_accumulation_steps}"
     )
-    if plan.total_steps is None:
-        return [f"rows and steps are known once the data is loaded · {batch}", *_checkpoints(spec, plan)]
+    if plan.train_samples is None:
+        known = "rows and steps are" if plan.total_steps is None else f"{plan.total_steps:,} steps; rows are"
+        return [f"{known} known once the data is loaded · {batch}", *_checkpoints(spec, plan)]
     held_out = "none" if plan.eval_samples == 0 else f"{plan.eval_samples:,}" if plan.eval_samples else "a set"
     rows = f"{plan.train_samples:,} rows to train on · {held_out} held out · {batch}"
     share = 100 * (plan.warmup_share or 0)
     steps = (
-        f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch · "
+        f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch{_epochs(spec.train, plan)} · "
         f"warm-up {plan.warmup_steps:,} steps ({share:.0f} %)"
     )
     return [rows, steps, *_checkpoints(spec, plan)]
 
 
+def _epochs(train: TrainSpec, plan: Plan) -> str:
+    """Return the passes over the rows that `max_steps` comes to, which the person did not type."""
+    return f", {format_epochs(planned_epochs(train, plan))} epochs" if train.max_steps is not None else ""
+
+
 def _checkpoints(spec: Spec, plan: Plan) -> list[str]:
     train = spec.train
     adapter = "the adapter with the lowest eval loss" if train.load_best_model_at_end else "the adapter at the end"
+    if plan.checkpoints is not None and plan.checkpoints == plan.evaluations:
+        return [f"checkpoints and evaluations: {plan.checkpoints} · {adapter}"]
     if plan.checkpoints is not None:
-        return [f"checkpoints: {plan.checkpoints} · {adapter}"]
+        return [f"checkpoints: {plan.checkpoints} · {adapter}", f"evaluations: {plan.evaluations}"]
     interval = {"no": "halfway", "epoch": "each epoch", "steps": f"each {train.save_steps} steps"}[train.save_strategy]
     return [f"checkpoints: {interval}, and at the end · {adapter}"]

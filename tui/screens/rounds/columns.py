@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from engine.alerts.run_monitor import RunProgress
 from engine.compare.columns import Rounds, columns
-from engine.spec.fields import format_value
 from engine.spec.round import ACTIVE, WAITING, Round, Status, in_queue_order
 from tui.widgets.table.cells import TableColumn
 
@@ -77,22 +76,22 @@ def _model(round_: Round) -> str:
 FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, rank
     ("number", "#", 0), ("name", "name", 0), ("status", "status", 0), ("model.path", "model", 8),
     ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 4),
-    ("train.num_train_epochs", "ep", 0), ("train.warmup_steps", "warm", 2), ("train_seconds", "time", 0),
+    ("epochs", "ep", 0), ("train.warmup_steps", "warm", 2), ("train_seconds", "time", 0),
     ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("perplexity_interval", "95 % interval", 6),
     ("against_parent", "vs parent", 5), ("base_perplexity", "base ppl", 9), ("against_base", "vs base", 7),
     ("tags", "tags", 3), ("note", "note", 1),
 )  # fmt: skip
 # Left out, the first first, where not even cut names make room for them: the perplexity says what the loss says.
-GIVE_WAY = ("eval_loss", "effective_batch", "train.num_train_epochs", "train_seconds", "train.learning_rate")
+GIVE_WAY = ("eval_loss", "effective_batch", "epochs", "train_seconds", "train.learning_rate")
 TEXTS: dict[str, Callable[[Round], str]] = {  # shorter than in `engine.compare.columns`
     "effective_batch": _batch,
     "lora.r": _rank,
     "model.path": _model,
     "note": row_note,
-    "train.num_train_epochs": lambda round_: format_value(round_.spec.train.num_train_epochs),
 }
 PARTS = {  # the other fields that the text of a column holds
     "effective_batch": ("train.per_device_train_batch_size", "train.gradient_accumulation_steps"),
+    "epochs": ("train.num_train_epochs", "train.max_steps"),
     "lora.r": ("lora.lora_alpha",),
 }
 RIGHT = frozenset({"effective_batch", "lora.r", "perplexity_interval"})

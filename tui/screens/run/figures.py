@@ -11,11 +11,11 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
-from engine.compare.columns import format_loss, measured_text, not_finite
+from engine.compare.columns import format_epochs, format_loss, measured_text, not_finite
 from engine.runs.events import Evaluated
 from engine.runs.snapshot import RunSnapshot
-from engine.spec.fields import format_value
 from engine.spec.held_out import holds_nothing_out
+from engine.spec.plan import planned_epochs
 from engine.spec.round import ACTIVE, Round, Status
 from engine.text.humanize import format_bytes, format_count, format_duration, format_perplexity
 from tui.settings.themes import HELD_OUT_COLOUR, TRAIN_COLOUR
@@ -87,7 +87,7 @@ class RunHeader(Vertical):
         if step is not None:
             so_far = f"   step {step.step:,}" + (f"/{total:,}" if total else "")
             share = f" ({100 * step.step // total} %)" if total else ""
-            epoch = f" · epoch {step.epoch:.2f}/{format_value(round_.spec.train.num_train_epochs)}"
+            epoch = f" · epoch {step.epoch:.2f}/{format_epochs(planned_epochs(round_.spec.train, round_.plan))}"
         time = f" · {format_duration(elapsed)}" if elapsed is not None else ""
         if remaining is not None and round_.status in ACTIVE and run.ending is None:
             time += f", {format_duration(remaining)} left"

@@ -5,6 +5,7 @@ The app and the command line are two front ends over them; neither has a copy of
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import time
@@ -15,24 +16,26 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import LoratuiError, RoundError, StoreError, reason_of
+from engine.errors import LoratuiError, RoundError, SpecError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
 from engine.files.drafts import Drafts
 from engine.files.ownership import make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight import checks
+from engine.preflight.initial_adapter import KEY as INITIAL_ADAPTER
 from engine.runner.launcher import start_runner
 from engine.runner.workspace_runner import Start, WorkspaceRunner
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.annotations import check_text, checked_tags
-from engine.spec.portable import with_portable_paths
+from engine.spec.portable import with_absolute_paths, with_portable_paths
 from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order, turns_in_order
 from engine.spec.schema import Spec
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
 from engine.store.trash import Removed, delete_for_good, run_bytes
 
+ROUND_NUMBER = re.compile(r"[0-9]{1,9}")
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
 
 
@@ -57,6 +60,22 @@ class Cockpit:
         self.store = RoundStore(workspace, readonly=readonly)
         self.drafts = Drafts(workspace.root, self.store.identity)
         self.runner = WorkspaceRunner(workspace, self.store, start, readonly=readonly)
+
+    def located(self, spec: Spec, directory: Path) -> Spec:
+        """Make the local paths of `spec` absolute, from `directory`, and a round to start from its adapter's directory.
+
+        Raises:
+            SpecError: there is no such round.
+        """
+        start = spec.lora.initial_adapter
+        if start is not None and ROUND_NUMBER.fullmatch(start):
+            try:
+                adapter = self.workspace.run_dir(self.store.get(int(start)).id).adapter
+            except LoratuiError as error:
+                raise SpecError(f"{INITIAL_ADAPTER} is {start}: {error.message}", INITIAL_ADAPTER) from error
+            lora = msgspec.structs.replace(spec.lora, initial_adapter=str(adapter))
+            spec = msgspec.structs.replace(spec, lora=lora)
+        return with_absolute_paths(spec, directory)
 
     def queue(
         self,

@@ -113,7 +113,7 @@ def check_model(spec: Spec) -> None:
     if os.path.isfile(directory / "adapter_config.json"):
         raise ModelError(
             f"model.path is {str(directory)!r}: there is an adapter_config.json in it, so it holds an adapter: name "
-            f"its base model, or merge the two"
+            f"its base model, and the adapter in lora.initial_adapter to train it on"
         )
     config = read_config(directory)
     check_layers(config, spec.model.path)

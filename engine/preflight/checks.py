@@ -15,6 +15,7 @@ from engine.dataset.templates import advice
 from engine.errors import LoratuiError, SpecError
 from engine.preflight.adapter_size import AdapterSize, adapter_size
 from engine.preflight.base_model import check_model, local_model_dir, read_config
+from engine.preflight.initial_adapter import check_initial_adapter
 from engine.preflight.target_modules import (
     check_experts,
     check_expression_in,
@@ -28,10 +29,12 @@ from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out
 from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import EMBEDDED
+from engine.spec.scheduler import scheduler_arguments
 from engine.spec.schema import ModelSpec, Spec, TrainSpec
 from engine.spec.sources import data_to_read
 
 MANY_CHECKPOINTS = 20
+IN_TORCH = ("adamw_torch_fused", "adamw_torch", "adafactor")
 ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 UNKNOWN_WINDOWS = (
     "texts longer than data.max_length are cut into windows of that length: rows and steps are known once the data is "
@@ -62,6 +65,8 @@ def check(spec: Spec) -> Preflight:
     """
     check_pissa_precision(spec, spec.model.dtype)
     check_quantisation(spec)
+    _check_optimizer(spec.train)
+    check_initial_adapter(spec)
     check_target_parameters(spec.lora)
     check_attention_package(spec.model)
     check_held_out(spec)
@@ -85,6 +90,7 @@ def check(spec: Spec) -> Preflight:
         for source, count in zip(sources_of(spec.data), mixed, strict=True)
     ]
     plan = make_plan(spec, number, held_out_rows, known)
+    scheduler_arguments(spec.train, plan)
     if plan.train_samples == 0:
         raise SpecError(
             f"data.eval_fraction is {spec.data.eval_fraction}: none of {number} rows would be left to train on: set it "
@@ -164,6 +170,7 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
             f"train.lr_scheduler_type is constant, which has no warm-up: train.warmup_steps "
             f"{format_value(spec.train.warmup_steps)} is used only with constant_with_warmup, linear or cosine"
         )
+    warnings.extend(_unused_by_optimizer(spec.train))
     warnings.extend(_checkpoint_warnings(spec.train, plan))
     if holds_nothing_out(spec.data):
         warnings.append(NOTHING_HELD_OUT)
@@ -176,6 +183,16 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
     if spec.data.path != EMBEDDED and local_data_path(spec.data.path) is None and spec.data.samples is None:
         warnings.append("data.samples is empty: the number of steps is known once the hub dataset is loaded")
     return warnings
+
+
+def _unused_by_optimizer(train: TrainSpec) -> list[str]:
+    """Warn of settings of Adam that the optimizer has not."""
+    unused: tuple[str, ...] = ("adam_epsilon",) if "lion" in train.optim else ()
+    if train.optim == "adafactor":
+        unused = ("adam_beta1", "adam_beta2", "adam_epsilon")
+    defaults = TrainSpec()
+    changed = [name for name in unused if getattr(train, name) != getattr(defaults, name)]
+    return [f"train.{name} has no effect: train.optim is {train.optim}, which does not use it" for name in changed]
 
 
 def _checkpoint_warnings(train: TrainSpec, plan: Plan) -> list[str]:
@@ -209,6 +226,16 @@ def check_quantisation(spec: Spec) -> None:
             f"{key} needs the package bitsandbytes, which is not installed: pip install 'loratui[qlora]', or set it to "
             f"false",
             key,
+        )
+
+
+def _check_optimizer(train: TrainSpec) -> None:
+    """Raise SpecError if the package of the optimizer is missing."""
+    if train.optim not in IN_TORCH and importlib.util.find_spec("bitsandbytes") is None:
+        raise SpecError(
+            f"train.optim is {train.optim}, which needs the package bitsandbytes, which is not installed: pip install "
+            f"'loratui[qlora]', or set it to one of {', '.join(IN_TORCH)}",
+            "train.optim",
         )
 
 

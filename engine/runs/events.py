@@ -77,6 +77,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
         data_revision, held_out_revision: the commits of datasets from the hub.
         mixed: each source in `data.mix`, with the SHA-256 of its file or its commit on the hub.
         held_out_data: SHA-256 of the file of a separate held-out set.
+        initial_adapter: SHA-256 of the weights of the adapter that training started from; None if it was a fresh one.
         train_rows, held_out_rows: SHA-256 over the tokens of the rows in their order, and which are supervised; "" if
             no rows are held out.
         libraries: versions by name, Python's too.
@@ -90,6 +91,7 @@ class Provenance(Event, frozen=True, kw_only=True, omit_defaults=True):
     weights: str | None = None
     data: str | None = None
     held_out_data: str | None = None
+    initial_adapter: str | None = None
     data_revision: str | None = None
     held_out_revision: str | None = None
     mixed: tuple[str, ...] = ()

@@ -89,6 +89,7 @@ def provenance_lines(provenance: Provenance) -> list[tuple[str, str]]:
         "data": provenance.data,
         "data revision": provenance.data_revision,
         "mixed data": ", ".join(provenance.mixed),
+        "initial adapter": provenance.initial_adapter,
         "held-out data": provenance.held_out_data,
         "held-out revision": provenance.held_out_revision,
         "training rows": provenance.train_rows,

@@ -39,7 +39,7 @@ class SpecField(Struct, frozen=True):
 
     `allowed` says in words which values are valid; `choices` is empty unless the field is a choice among words; `empty`
     is the word for an empty value, such as "all" or "off", and "" where a value is required; `empty_too`
-    another one.
+    another one. `aliases` are other words for some of the choices.
     """
 
     key: str
@@ -49,6 +49,7 @@ class SpecField(Struct, frozen=True):
     choices: tuple[str, ...] = ()
     empty: str = ""
     empty_too: str = ""
+    aliases: dict[str, str] = {}
 
     @property
     def group(self) -> str:
@@ -105,7 +106,9 @@ def _describe(key: str, annotation: Any) -> SpecField:
     or_empty = f", or empty for {empty}" if empty else ""
     if words := _words(bare):
         allowed = " or ".join(words) if len(words) == 2 else "one of " + ", ".join(words)
-        return SpecField(key, "choice", description, allowed, tuple(words))
+        return SpecField(
+            key, "choice", description, allowed, tuple(words), aliases=(meta.extra or {}).get("aliases", {})
+        )
     if bare is str:
         kind: Literal["text", "template"] = "template" if meta.pattern else "text"
         allowed = (meta.extra or {}).get("allowed", "a name or a path") + or_empty
@@ -213,7 +216,8 @@ def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
             return _read_float(text)
         case "choice":
             bare, _ = _unwrap(annotation)
-            return _words(bare)[text.lower()] if text.lower() in field.choices else text
+            word = field.aliases.get(text.lower(), text.lower())
+            return _words(bare)[word] if word in field.choices else text
         case "modules":
             is_word = text == "all-linear" and not field.empty
             return text if is_word or REGULAR_EXPRESSION.search(text) else _module_names(text)

@@ -74,6 +74,17 @@ class LoraSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["true", "gaussian", "pissa", "pissa_niter_16"],
         Meta(description="Start of the adapter: true adds nothing; pissa takes the weights' largest singular values."),
     ] = "true"
+    initial_adapter: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="Adapter that training starts from, of the same shape as this one.",
+                extra={"empty": "a fresh one", "allowed": "the number of a round, or the directory of an adapter"},
+            ),
+        ]
+        | None
+    ) = None
     loraplus_lr_ratio: (
         Annotated[
             float,

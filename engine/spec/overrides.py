@@ -13,6 +13,9 @@ from engine.spec.schema import Spec
 
 COMMANDS = ("loratui new", "loratui run", "loratui preview")
 OPTIONS = {"--set": "settings", "--name": "name", "--note": "note"}
+# Names that others use, with the key of the same setting here.
+OTHER_NAMES = {"train.warmup_ratio": "train.warmup_steps", "train.evaluation_strategy": "train.eval_strategy"}
+RATIO = "train.warmup_ratio"
 WITHOUT_VALUE = frozenset({"--json", "--hold"})
 
 
@@ -75,9 +78,16 @@ def _key_and_text(setting: str) -> tuple[str, str]:
     key, equals, text = setting.partition("=")
     if not equals:
         raise SpecError(f"the pasted line has --set {setting!r}, which sets no field: --set takes KEY=VALUE")
-    if key.strip() not in spec_fields():
+    if _own_key(key.strip(), text) not in spec_fields():
         raise SpecError(f"the pasted line sets {key!r}, which is not a field: nothing was changed")
-    return key.strip(), text
+    return _own_key(key.strip(), text), text
+
+
+def _own_key(key: str, text: str) -> str:
+    """Return the key that a setting has here; raises SpecError for a `warmup_ratio` that would be read as steps."""
+    if key == RATIO and parse_value(OTHER_NAMES[key], text) >= 1:
+        raise SpecError(f"{key} is {text!r}: it must be below 1, a share of all steps", OTHER_NAMES[key])
+    return OTHER_NAMES.get(key, key)
 
 
 def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
@@ -91,5 +101,6 @@ def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
         key, equals, text = setting.partition("=")
         if not equals:
             raise SpecError(f"--set takes KEY=VALUE, for example --set lora.r=16, not {setting!r}")
-        values[key.strip()] = parse_value(key.strip(), text)
+        own_key = _own_key(key.strip(), text)
+        values[own_key] = parse_value(own_key, text)
     return build_spec(values)

@@ -27,7 +27,7 @@ def with_portable_paths(spec: Spec, root: Path) -> Spec:
 def with_located_paths(spec: Spec, root: Path) -> Spec:
     """Undo `with_portable_paths` for a workspace that is at `root` now."""
     data = spec.data
-    paths = spec.model.path, data.path, data.eval_path, data.mix, data.chat_template
+    paths = spec.model.path, data.path, data.eval_path, data.mix, data.chat_template, spec.lora.initial_adapter
     if not any(path is not None and "./" in path for path in paths):
         return spec
     return with_paths(spec, lambda path: os.path.normpath(root / path) if path.startswith("./") else path)
@@ -44,8 +44,8 @@ def with_absolute_paths(spec: Spec, directory: Path) -> Spec:
 
 
 def with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
-    """Return the spec with each path of model and data changed."""
-    template = spec.data.chat_template
+    """Return the spec with each path of model, data and adapter changed."""
+    template, adapter = spec.data.chat_template, spec.lora.initial_adapter
     return msgspec.structs.replace(
         spec,
         model=msgspec.structs.replace(spec.model, path=change(spec.model.path)),
@@ -56,4 +56,5 @@ def with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
             chat_template=template if template is None or template in CHAT_TEMPLATES else change(template),
             mix=with_mixed_paths(spec.data.mix, change),
         ),
+        lora=msgspec.structs.replace(spec.lora, initial_adapter=None if adapter is None else change(adapter)),
     )

@@ -81,15 +81,66 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     warmup_steps: Annotated[
         float,
-        Meta(ge=0, description="Steps over which the learning rate rises; below 1 it is a share of all steps."),
+        Meta(
+            ge=0, description="Steps over which the learning rate rises; below 1 a share of all steps (warmup_ratio)."
+        ),
     ] = 0.0
     lr_scheduler_type: Annotated[
-        Literal["linear", "cosine", "constant", "constant_with_warmup"],
+        Literal[
+            "linear",
+            "cosine",
+            "cosine_with_restarts",
+            "cosine_with_min_lr",
+            "cosine_warmup_with_min_lr",
+            "polynomial",
+            "inverse_sqrt",
+            "warmup_stable_decay",
+            "constant",
+            "constant_with_warmup",
+        ],
         Meta(description="How the learning rate changes after warm-up; constant has no warm-up."),
     ] = "linear"
+    lr_scheduler_kwargs: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^\s*\w+\s*=\s*[^,=\s]+\s*(,\s*\w+\s*=\s*[^,=\s]+\s*)*\Z",
+                description="Arguments of the scheduler by transformers' names, such as num_cycles=2.",
+                extra={"empty": "none", "allowed": "pairs such as min_lr_rate=0.1, num_cycles=0.5"},
+            ),
+        ]
+        | None
+    ) = None
+    optim: Annotated[
+        Literal[
+            "adamw_torch_fused",
+            "adamw_torch",
+            "adamw_8bit",
+            "paged_adamw_8bit",
+            "paged_adamw_32bit",
+            "adafactor",
+            "lion_32bit",
+            "lion_8bit",
+            "paged_lion_8bit",
+        ],
+        Meta(
+            description="Optimizer; those with 8bit, 32bit or paged in their name need loratui's extra qlora.",
+            extra={"aliases": {"lion": "lion_32bit", "adamw_bnb_8bit": "adamw_8bit"}},
+        ),
+    ] = "adamw_torch_fused"
+    adam_beta1: Annotated[float, Meta(ge=0, lt=1, description="Decay of the mean of gradients, in AdamW and Lion.")] = (
+        0.9
+    )
+    adam_beta2: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Decay of the mean of squared gradients in AdamW, of the update in Lion."),
+    ] = 0.999
+    adam_epsilon: Annotated[
+        float, Meta(gt=0, le=1, description="Added to AdamW's denominator, so that it is not zero.")
+    ] = 1e-8
     weight_decay: Annotated[
         float,
-        Meta(ge=0, le=1, description="AdamW's decay of the weights towards 0; not for biases and norms."),
+        Meta(ge=0, le=1, description="Decay of the weights towards 0; not for biases and norms."),
     ] = 0.0
     max_grad_norm: Annotated[
         float, Meta(ge=0, description="A gradient with a larger norm is scaled down to this norm; 0 is off.")

@@ -709,3 +709,12 @@ def test_settings_alone_make_a_spec() -> None:
 def test_setting_that_makes_no_sense_is_refused(settings: list[str], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         spec_from_settings(None, settings)
+
+
+def test_number_of_a_round_stands_for_its_adapter(idle_cockpit: Cockpit, nano_spec: Spec, tmp_path: Path) -> None:
+    round_ = idle_cockpit.queue(nano_spec)
+    spec = change_spec(nano_spec, lora__initial_adapter=str(round_.number))
+    adapter = idle_cockpit.workspace.run_dir(round_.id).adapter
+    assert idle_cockpit.located(spec, tmp_path).lora.initial_adapter == str(adapter)
+    with pytest.raises(SpecError, match=r"lora\.initial_adapter is 99: "):
+        idle_cockpit.located(change_spec(nano_spec, lora__initial_adapter="99"), tmp_path)

@@ -146,11 +146,11 @@ def test_model_with_an_adapter_in_it_is_refused(
     (model / "adapter_config.json").write_text(json.dumps(config))
     write_torch_pickle(model / weights, canary)
     run = make_run(tmp_path / "run", model)
-    with pytest.raises(ModelError, match="it holds an adapter: name its base model, or merge the two"):
+    with pytest.raises(ModelError, match=r"it holds an adapter: name its base model, and .* lora\.initial_adapter"):
         checks.check(spec_of(run))
     message = fail_here(run, monkeypatch)
     tried("S5", "a model directory with an adapter in it", 1, canary.exists())
-    assert not canary.exists() and "it is an adapter: set the path of its base model" in message
+    assert not canary.exists() and "it is an adapter: set model.path to its base model" in message
 
 
 @pytest.mark.parametrize("kind", ["rows.npy", "rows.pkl", "rows.pt", "directory", "script"])

@@ -21,7 +21,6 @@ from engine.preflight.checks import ask_hub
 from engine.report.comparison_document import picture_beside, write_comparison
 from engine.report.export import export_rounds, json_text, to_json
 from engine.spec.overrides import spec_from_settings
-from engine.spec.portable import with_absolute_paths
 from engine.spec.presets import load_preset
 from engine.spec.round import ACTIVE, WAITING, Round, in_queue_order
 from engine.spec.schema import Spec
@@ -241,7 +240,7 @@ def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
         base = load_preset(options.preset).spec
     elif options.parent is not None:
         base = cockpit.store.get(options.parent).spec
-    return with_absolute_paths(spec_from_settings(base, options.settings), current_directory())
+    return cockpit.located(spec_from_settings(base, options.settings), current_directory())
 
 
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:

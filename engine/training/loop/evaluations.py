@@ -29,6 +29,13 @@ def measure_base(training: Training) -> None:
     score_answers_once(training, 0)
 
 
+def log_initial_adapter(training: Training) -> None:
+    """Write the eval loss of the adapter that training starts from to the log, the figure to compare the end with."""
+    if training.held_out:
+        evaluation = _evaluate_held_out(training, "evaluating")
+        training.recorder.log(f"initial adapter: eval loss {evaluation.eval_loss:.4f}")
+
+
 def measure_if_due(training: Training) -> bool:
     """Measure after the planned steps, unless an earlier run did; return whether it was due.
 

@@ -1,4 +1,4 @@
-"""AdamW over the trained parameters, and the schedule of its learning rate."""
+"""The optimizer over the trained parameters, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -7,39 +7,60 @@ from typing import Any
 
 import torch
 from peft.optimizers import create_loraplus_optimizer
-from transformers import get_scheduler
+from transformers import Adafactor, get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from engine.spec.plan import Plan
+from engine.spec.scheduler import scheduler_arguments
 from engine.spec.schema import Spec, TrainSpec
 
 # The exclusions of transformers' `Trainer.get_decay_parameter_names`.
 NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
 
-def make_optimizer(model: Any, spec: Spec, device: torch.device) -> torch.optim.AdamW:
-    """Return AdamW over the trainable parameters of `model`, with decoupled decay on all but biases and norms.
+def make_optimizer(model: Any, spec: Spec, device: torch.device) -> torch.optim.Optimizer:
+    """Return the optimizer over the trainable parameters of `model`, with decay on all but biases and norms.
 
     With `loraplus_lr_ratio` it has peft's groups (LoRA+, https://arxiv.org/abs/2402.12354): the learning rate of B
     matrices and biases is that many times higher, that of an adapter on an embedding is peft's fixed 1e-6.
     """
     train, ratio = spec.train, spec.lora.loraplus_lr_ratio
-    fused = device.type in ("cuda", "cpu")
-    optimizer: torch.optim.AdamW
+    optimizer_class, options = optimizer_of(train, device)
+    optimizer: torch.optim.Optimizer
     if ratio is None:
-        optimizer = torch.optim.AdamW(_decay_groups(model, train.weight_decay), lr=train.learning_rate, fused=fused)
+        optimizer = optimizer_class(_decay_groups(model, train.weight_decay), lr=train.learning_rate, **options)
     else:
         optimizer = create_loraplus_optimizer(
             model,
-            torch.optim.AdamW,
+            optimizer_class,
             lr=train.learning_rate,
             loraplus_lr_ratio=ratio,
             loraplus_weight_decay=train.weight_decay,
-            fused=fused,
+            **options,
         )
     for group in optimizer.param_groups:
         group["lr_ratio"] = group["lr"] / train.learning_rate
     return optimizer
+
+
+def optimizer_of(train: TrainSpec, device: torch.device) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
+    """Return the class that `train.optim` names and its options, as `transformers.Trainer` chooses them.
+
+    Only fused kernels and paged memory depend on the device, which may have none.
+    """
+    betas = (train.adam_beta1, train.adam_beta2)
+    if train.optim in ("adamw_torch", "adamw_torch_fused"):
+        fused = train.optim == "adamw_torch_fused" and device.type in ("cuda", "cpu")
+        return torch.optim.AdamW, {"betas": betas, "eps": train.adam_epsilon, "fused": fused}
+    if train.optim == "adafactor":
+        return Adafactor, {"scale_parameter": False, "relative_step": False}
+    from bitsandbytes import optim as bitsandbytes  # an optional package, which is slow to import
+
+    paged = "paged" in train.optim and device.type == "cuda"  # elsewhere there is no memory to page to
+    options = {"betas": betas, "optim_bits": 8 if "8bit" in train.optim else 32, "is_paged": paged}
+    if "lion" in train.optim:
+        return bitsandbytes.Lion, options
+    return bitsandbytes.AdamW, options | {"eps": train.adam_epsilon}
 
 
 def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -58,8 +79,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 
 def learning_rates(train: TrainSpec, plan: Plan) -> Callable[[int], float]:
-    """Return the learning rate as a function of the step, from 1, by transformers' scheduler of the spec."""
+    """Return the learning rate as a function of the step, from 1, by transformers' scheduler of the spec.
+
+    Raises:
+        SpecError: the scheduler does not take the arguments in the spec.
+    """
     assert plan.total_steps is not None and plan.warmup_steps is not None
     unused = torch.optim.SGD([torch.zeros(1)], lr=train.learning_rate)  # the scheduler needs an optimizer to write to
-    factor = get_scheduler(train.lr_scheduler_type, unused, plan.warmup_steps, plan.total_steps).lr_lambdas[0]
+    arguments = scheduler_arguments(train, plan)
+    scheduler = get_scheduler(
+        train.lr_scheduler_type, unused, plan.warmup_steps, plan.total_steps, scheduler_specific_kwargs=arguments
+    )
+    factor = scheduler.lr_lambdas[0]
     return lambda step: train.learning_rate * factor(step - 1)

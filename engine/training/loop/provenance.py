@@ -16,6 +16,7 @@ from engine.errors import LoratuiError
 from engine.files.atomic import NoPlainFile, open_plain
 from engine.files.paths import RunDir
 from engine.preflight.base_model import find_model_dir, local_model_dir
+from engine.preflight.initial_adapter import WEIGHTS, adapter_dir
 from engine.runs.events import Provenance
 from engine.runs.provenance import command_of, git_state, library_versions
 from engine.spec.data import DataSpec
@@ -42,7 +43,7 @@ def provenance_of(
     best run in the background.
     """
     model = find_model_dir(spec.model.path, revision=spec.model.revision)
-    own_set = held_out_set(spec.data)
+    own_set, initial = held_out_set(spec.data), adapter_dir(spec.lora)
     train_hashes, held_out_hashes = (list(map(example_hash, rows)) for rows in (train, held_out))
     provenance = Provenance(
         time=time.time(),
@@ -50,6 +51,7 @@ def provenance_of(
         weights=None if model is None else _weights_hash(model),
         data=data_hash(spec.data),
         held_out_data=None if own_set is None else data_hash(own_set),
+        initial_adapter=None if initial is None else file_hash(initial / WEIGHTS),
         data_revision=sets[0].revision,
         held_out_revision=sets[-1].revision if own_set is not None else None,
         mixed=tuple(

@@ -11,14 +11,21 @@ import torch
 from engine.errors import DatasetError
 from engine.files.directories import write_directory
 from engine.files.paths import RunDir
+from engine.preflight.initial_adapter import adapter_dir
 from engine.runs.checkpoints import is_valid
 from engine.runs.event_log import read_events
 from engine.runs.events import Answered, Evaluated, Finished, Prepared, Provenance, Sampled, Saved, Started
 from engine.runs.snapshot import RunSnapshot, measured_by
 from engine.spec.round import Result
 from engine.spec.schema import Spec
-from engine.training.loop.checkpointing import prune_checkpoints, restore, restore_adapter, save_checkpoint
-from engine.training.loop.evaluations import measure_base, measure_if_due, score_answers_once
+from engine.training.loop.checkpointing import (
+    load_initial_adapter,
+    prune_checkpoints,
+    restore,
+    restore_adapter,
+    save_checkpoint,
+)
+from engine.training.loop.evaluations import log_initial_adapter, measure_base, measure_if_due, score_answers_once
 from engine.training.loop.graph_capture import capture_graphs
 from engine.training.loop.optimizer import learning_rates
 from engine.training.loop.recorder import Recorder
@@ -58,6 +65,9 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
             recorder.log(f"resumed after step {resume}")
         elif is_pissa(spec):
             training.pissa_initial = split_base(training.model, spec.lora.init_lora_weights)
+        elif (initial := adapter_dir(spec.lora)) is not None:
+            load_initial_adapter(training, initial)
+            log_initial_adapter(training)
     try:
         complete = train(training)
     except StopRequested:

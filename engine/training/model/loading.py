@@ -212,7 +212,7 @@ def _reason(error: Exception, path: str) -> str:
     if not any(directory.glob("*.safetensors")):
         return "it has no .safetensors weights, and other formats are not read as they may run code: convert them"
     if (directory / "adapter_config.json").is_file():
-        return "it is an adapter: set the path of its base model, or merge the two"
+        return "it is an adapter: set model.path to its base model, and lora.initial_adapter to a copy of it on disk"
     if "trust_remote_code" in str(error):
         return NEEDS_CODE
     if isinstance(error, SafetensorError) or "mismatched" in str(error):

@@ -36,7 +36,7 @@ base = AutoModelForCausalLM.from_pretrained("{base}"{options})
 model = PeftModel.from_pretrained(base, adapter)
 tokenizer = AutoTokenizer.from_pretrained(adapter)
 ```"""
-PATHS = ("model.path", "data.path", "data.eval_path", "data.chat_template")
+PATHS = ("model.path", "data.path", "data.eval_path", "data.chat_template", "lora.initial_adapter")
 IN_4BIT = ', quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")'
 IN_8BIT = ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
 

@@ -339,3 +339,22 @@ def test_prompt_that_runs_into_its_completion_is_warned_of(nano_spec: Spec) -> N
     assert any(warning.startswith(advice) for warning in checks.check(spec).warnings)
     separated = change_spec(spec, data__prompt_template=r"{prompt}\n")
     assert not any(warning.startswith(advice) for warning in checks.check(separated).warnings)
+
+
+def test_settings_that_the_optimizer_does_not_use_are_warned_of(nano_spec: Spec) -> None:
+    spec = change_spec(nano_spec, train__optim="adafactor", train__adam_beta2=0.95)
+    assert checks.check(spec).warnings == (
+        "train.adam_beta2 has no effect: train.optim is adafactor, which does not use it",
+    )
+    assert checks.check(change_spec(spec, train__optim="adamw_torch")).warnings == ()
+
+
+def test_optimizer_without_its_package_is_refused(nano_spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SpecError, match=r"train\.optim is lion_8bit, which needs the package bitsandbytes"):
+        checks.check(change_spec(nano_spec, train__optim="lion_8bit"))
+
+
+def test_arguments_of_the_scheduler_are_checked(nano_spec: Spec) -> None:
+    with pytest.raises(SpecError, match="linear takes no arguments"):
+        checks.check(change_spec(nano_spec, train__lr_scheduler_kwargs="num_cycles=2"))

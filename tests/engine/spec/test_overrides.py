@@ -103,3 +103,19 @@ def test_what_is_no_whole_number_is_refused(text: str) -> None:
 def test_name_may_be_empty_where_there_is_a_default(text: str, value: str | None) -> None:
     assert parse_value("data.split", text) == value
     assert spec_fields()["data.split"].allowed == "the name of a split, or empty for train"
+
+
+def test_names_that_others_use_are_understood() -> None:
+    spec = spec_from_settings(make_spec(), ["train.warmup_ratio=0.1", "train.evaluation_strategy=steps"])
+    assert (spec.train.warmup_steps, spec.train.eval_strategy) == (0.1, "steps")
+    assert read_set_line("--set train.warmup_ratio=3%").settings == {"train.warmup_steps": "3%"}
+    assert parse_value("train.optim", "lion") == "lion_32bit"
+    assert parse_value("train.max_steps", "-1") is None
+
+
+@pytest.mark.parametrize("ratio", ["1", "100", "-0.1", "some"])
+def test_warmup_ratio_is_never_read_as_steps(ratio: str) -> None:
+    with pytest.raises(SpecError, match="warmup"):
+        spec_from_settings(make_spec(), [f"train.warmup_ratio={ratio}"])
+    with pytest.raises(SpecError, match="warmup"):
+        read_set_line(f"--set train.warmup_ratio={ratio}")

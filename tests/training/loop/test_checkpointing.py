@@ -170,5 +170,5 @@ def test_state_holds_nothing_that_is_executed(tiny_model: Path, tmp_path: Path) 
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=0.5)
     train_here(run)
     state = json.loads((run.checkpoint(5) / STATE).read_text())
-    assert set(state) == {"step", "train_seconds", "trained_tokens", "scaler", "spec"}
+    assert set(state) == {"step", "train_seconds", "trained_tokens", "scaler", "spec", "optimizer"}
     assert not (run.checkpoint(5) / "README.md").exists()

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from engine.files.paths import RunDir
-from engine.runs.checkpoints import newest_valid_checkpoint
+from engine.runs.checkpoints import TENSORS, newest_valid_checkpoint
 from engine.runs.events import AnyEvent, Evaluated, Finished, Saved, Stopped
+from engine.spec.fields import spec_fields
 from engine.training.data.batching import Batch
 from engine.training.loop import checkpointing
 from engine.training.model.forward import Forward
@@ -189,7 +191,10 @@ def test_optimizer_that_was_never_stepped_can_be_saved_and_restored(tmp_path: Pa
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())
-    assert set(checkpointing._training_tensors(model, optimizer)) == {"rng.cpu"}
+    tensors, numbers = checkpointing._training_state(model, optimizer)
+    assert (set(tensors), numbers) == ({"rng.cpu"}, {})
+    checkpointing._restore_optimizer(tensors, numbers, model, optimizer)
+    assert not optimizer.state
 
 
 def test_full_disk_leaves_no_part_of_a_checkpoint(
@@ -217,3 +222,28 @@ def test_round_does_not_go_on_with_other_rows(
     assert "are not those that the round began with: restore them" in fail_here(run, monkeypatch, resume=True)
     file.write_text(rows)
     assert resumed_from(train_here(run, resume=True)) == 2
+
+
+@pytest.mark.sample(3)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"train__optim": name} for name in spec_fields()["train.optim"].choices),
+        {"lora__loraplus_lr_ratio": 4.0},
+        {"lora__loraplus_lr_ratio": 4.0, "train__optim": "adamw_8bit"},
+    ],
+    ids=str,
+)
+def test_state_of_every_optimizer_is_restored(tiny_model: Path, tmp_path: Path, settings: dict[str, object]) -> None:
+    """Of matrices with 4,096 numbers or more bitsandbytes holds the state in 8 bits."""
+    settings |= {"lora__r": 128, "train__learning_rate": 1e-3, "train__max_steps": 8, "train__sample_tokens": 0}
+    whole = train_here(make_run(tmp_path / "whole", tiny_model, **settings))
+    run = make_run(tmp_path / "run", tiny_model, **settings)
+    first = train_here(run, stop_after=5)
+    second = train_here(run, resume=True)
+    assert resumed_from(second) == 5
+    assert figures_of(first) + figures_of(second) == figures_of(whole)
+    assert result_of(second) == result_of(whole)
+    states = load_file(run.checkpoint(5) / TENSORS)
+    has_bytes = any(tensor.dtype == torch.uint8 for name, tensor in states.items() if not name.startswith("rng"))
+    assert has_bytes is ("8bit" in str(settings["train__optim"]) if "train__optim" in settings else False)

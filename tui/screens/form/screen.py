@@ -22,7 +22,6 @@ from engine.preflight import checks
 from engine.spec.fields import build_spec, flatten
 from engine.spec.local_paths import looks_local
 from engine.spec.overrides import PastedLine, is_set_line, read_set_line, set_words
-from engine.spec.portable import with_absolute_paths
 from engine.spec.round import Round
 from engine.spec.schema import Spec
 from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
@@ -181,7 +180,7 @@ class EditScreen(WorkspaceScreen):
 
     def _read_form(self) -> Spec:
         values: dict[str, Any] = self.query_one(SpecForm).values()
-        return with_absolute_paths(build_spec(values), self._directory)
+        return self.cockpit.located(build_spec(values), self._directory)
 
     @work(thread=True, exclusive=True, group="check")
     def _check(self, spec: Spec) -> None:

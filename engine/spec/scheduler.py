@@ -1,0 +1,125 @@
+"""Arguments of learning rate schedulers: what the text of `train.lr_scheduler_kwargs` means."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from engine.errors import SpecError
+from engine.spec.plan import Plan
+from engine.spec.schema import TrainSpec
+
+KEY = "train.lr_scheduler_kwargs"
+Curve = Literal["linear", "cosine", "1-sqrt"]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Cycles = Annotated[float, Meta(gt=0, le=1e6)]
+Steps = Annotated[int, Meta(ge=1)]
+
+
+class _None(Struct, forbid_unknown_fields=True):
+    pass
+
+
+class _Cosine(Struct, forbid_unknown_fields=True):
+    num_cycles: Cycles | UnsetType = UNSET
+
+
+class _CosineWithRestarts(Struct, forbid_unknown_fields=True):
+    num_cycles: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
+
+
+class _Polynomial(Struct, forbid_unknown_fields=True):
+    lr_end: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    power: Annotated[float, Meta(gt=0, le=1000)] | UnsetType = UNSET
+
+
+class _InverseSqrt(Struct, forbid_unknown_fields=True):
+    timescale: Steps | UnsetType = UNSET
+
+
+class _CosineWithMinLr(Struct, forbid_unknown_fields=True):
+    num_cycles: Cycles | UnsetType = UNSET
+    min_lr: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    min_lr_rate: Share | UnsetType = UNSET
+
+
+class _CosineWarmupWithMinLr(_CosineWithMinLr):
+    warmup_lr_rate: Share | UnsetType = UNSET
+
+
+class _WarmupStableDecay(Struct, forbid_unknown_fields=True):
+    num_decay_steps: Steps
+    num_stable_steps: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    warmup_type: Curve | UnsetType = UNSET
+    decay_type: Curve | UnsetType = UNSET
+    min_lr_ratio: Share | UnsetType = UNSET
+    num_cycles: Cycles | UnsetType = UNSET
+
+
+# What the functions behind transformers' `get_scheduler` take beside the steps of the round and of the warm-up.
+ARGUMENTS: dict[str, type[Struct]] = {
+    "linear": _None,
+    "cosine": _Cosine,
+    "cosine_with_restarts": _CosineWithRestarts,
+    "polynomial": _Polynomial,
+    "constant": _None,
+    "constant_with_warmup": _None,
+    "inverse_sqrt": _InverseSqrt,
+    "cosine_with_min_lr": _CosineWithMinLr,
+    "cosine_warmup_with_min_lr": _CosineWarmupWithMinLr,
+    "warmup_stable_decay": _WarmupStableDecay,
+}
+
+
+def scheduler_arguments(train: TrainSpec, plan: Plan) -> dict[str, Any]:
+    """Return the arguments in `train.lr_scheduler_kwargs` for transformers' `get_scheduler`.
+
+    Raises:
+        SpecError: the scheduler does not take one of them, lacks one, or `plan` has too few steps for them.
+    """
+    name, text = train.lr_scheduler_type, train.lr_scheduler_kwargs or ""
+    pairs = dict(pair.split("=", 1) for pair in text.split(",") if pair.strip())
+    typed = {key.strip(): value.strip() for key, value in pairs.items()}
+    try:
+        arguments = msgspec.structs.asdict(msgspec.convert(typed, ARGUMENTS[name], strict=False))
+    except msgspec.ValidationError as error:
+        raise _refusal(train, str(error)) from error
+    given = {key: value for key, value in arguments.items() if value is not UNSET}
+    _check(train, plan, given)
+    return given
+
+
+def _check(train: TrainSpec, plan: Plan, given: dict[str, Any]) -> None:
+    """Raise SpecError for arguments that do not go together, or with the rate and the steps of the round."""
+    if "min_lr_rate" in ARGUMENTS[train.lr_scheduler_type].__struct_fields__ and (
+        len(given.keys() & {"min_lr", "min_lr_rate"}) != 1
+    ):
+        raise _refusal(train, "exactly one of min_lr and min_lr_rate is needed")
+    for key in ("min_lr", "lr_end"):
+        if given.get(key, 0.0) >= train.learning_rate:
+            raise _refusal(train, f"{key} must be below train.learning_rate {train.learning_rate:g}")
+    if train.lr_scheduler_type == "polynomial" and "lr_end" not in given and train.learning_rate <= 1e-7:
+        raise _refusal(train, f"lr_end, 1e-7 if not given, must be below train.learning_rate {train.learning_rate:g}")
+    _check_stages(train, plan, given)
+
+
+def _check_stages(train: TrainSpec, plan: Plan, given: dict[str, Any]) -> None:
+    """Raise SpecError if the stages of warmup_stable_decay are longer than the round."""
+    if "num_decay_steps" not in given or plan.total_steps is None or plan.warmup_steps is None:
+        return
+    steps = given["num_decay_steps"] + given.get("num_stable_steps", 0)
+    if steps + plan.warmup_steps > plan.total_steps:
+        raise _refusal(
+            train,
+            f"{steps} steps and a warm-up of {plan.warmup_steps} are more than the {plan.total_steps} of the round",
+        )
+
+
+def _refusal(train: TrainSpec, reason: str) -> SpecError:
+    name = train.lr_scheduler_type
+    takes = ", ".join(ARGUMENTS[name].__struct_fields__) or "no arguments"
+    return SpecError(
+        f"{KEY} is {train.lr_scheduler_kwargs or ''!r}: {reason[:1].lower()}{reason[1:]}; {name} takes {takes}", KEY
+    )

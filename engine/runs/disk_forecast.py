@@ -14,11 +14,23 @@ from engine.runs.checkpoints import TENSORS, checkpoints_in
 from engine.runs.events import Prepared
 from engine.spec.plan import PlannedSteps, plan_checkpoints
 from engine.spec.round import Round
+from engine.spec.schema import TrainSpec
 from engine.text.humanize import format_bytes
 
 FLOAT32_BYTES = 4  # an adapter is trained in float32, whatever the base model is held in
-MOMENTS = 2  # Adam's, of the same type as what it trains
-CHECKPOINT_BYTES = (1 + MOMENTS) * FLOAT32_BYTES  # for each trained parameter
+# What an optimizer keeps for each trained parameter: one or two moments, in float32 or 8 bits. Adafactor keeps sums of
+# rows and columns, next to nothing; bitsandbytes holds small matrices in float32, which are next to nothing too.
+STATE_BYTES = {
+    "adamw_torch_fused": 8,
+    "adamw_torch": 8,
+    "adamw_8bit": 2,
+    "paged_adamw_8bit": 2,
+    "paged_adamw_32bit": 8,
+    "adafactor": 0,
+    "lion_32bit": 4,
+    "lion_8bit": 1,
+    "paged_lion_8bit": 1,
+}
 
 
 class DiskNeed(Struct, frozen=True):
@@ -56,11 +68,16 @@ def disk_need(round_: Round, prepared: Prepared | None, step: int, directory: Ru
         adapter = checkpoint - sizes.get(TENSORS, 0)
     else:
         adapter = FLOAT32_BYTES * prepared.trainable_parameters
-        checkpoint = CHECKPOINT_BYTES * prepared.trainable_parameters
+        checkpoint = checkpoint_bytes(round_.spec.train, prepared.trainable_parameters)
     train = round_.spec.train
     to_come = checkpoints_after(planned, step)
     more = growth(to_come, len(written), train.save_total_limit, train.load_best_model_at_end)
     return DiskNeed(more, checkpoint, adapter, measured)
+
+
+def checkpoint_bytes(train: TrainSpec, parameters: int) -> int:
+    """Return the size of a checkpoint of so many trained parameters: the adapter, and the state of its optimizer."""
+    return (FLOAT32_BYTES + STATE_BYTES[train.optim]) * parameters
 
 
 def growth(to_come: int, on_disk: int, limit: int | None, keeps_best: bool) -> int:

@@ -12,12 +12,16 @@ import torch
 
 from engine.files.paths import RunDir
 from engine.runs.checkpoints import STATE, write_manifest
+from engine.runs.disk_forecast import checkpoint_bytes
 from engine.runs.events import Finished
+from engine.spec.fields import spec_fields
 from engine.training.data.batching import Batch
+from engine.training.loop import checkpointing
 from engine.training.loop.checkpointing import restore, save_checkpoint
+from engine.training.loop.optimizer import make_optimizer
 from engine.training.loop.state import Training
 from engine.training.model.forward import Forward
-from tests.support.rounds import change_spec
+from tests.support.rounds import change_spec, make_spec
 from tests.support.rounds_to_train import fail_here, figures_of, make_run, prepared, resumed_from, spec_of, train_here
 
 
@@ -172,3 +176,16 @@ def test_state_holds_nothing_that_is_executed(tiny_model: Path, tmp_path: Path) 
     state = json.loads((run.checkpoint(5) / STATE).read_text())
     assert set(state) == {"step", "train_seconds", "trained_tokens", "scaler", "spec", "optimizer"}
     assert not (run.checkpoint(5) / "README.md").exists()
+
+
+@pytest.mark.parametrize("name", spec_fields()["train.optim"].choices)
+def test_size_of_a_checkpoint_is_foreseen(name: str) -> None:
+    model = torch.nn.Linear(1024, 1024, bias=False)
+    spec = make_spec(train__optim=name)
+    optimizer = make_optimizer(model, spec, torch.device("cpu"))
+    model(torch.ones(1, 1024)).sum().backward()
+    optimizer.step()
+    tensors, _ = checkpointing._training_state(model, optimizer)
+    state = sum(tensor.nbytes for key, tensor in tensors.items() if not key.startswith("rng"))
+    parameters = model.weight.numel()
+    assert checkpoint_bytes(spec.train, parameters) == pytest.approx(4 * parameters + state, rel=0.02)

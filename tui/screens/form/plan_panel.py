@@ -8,7 +8,7 @@ from engine.compare.columns import format_epochs
 from engine.errors import LoratuiError
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import Preflight
-from engine.runs.disk_forecast import CHECKPOINT_BYTES
+from engine.runs.disk_forecast import checkpoint_bytes
 from engine.spec.mix import sources_of
 from engine.spec.plan import Plan, planned_epochs
 from engine.spec.schema import Spec, TrainSpec
@@ -27,7 +27,7 @@ class PlanPanel(LiveText):
             return
         lines = [*_data_lines(spec, outcome), *plan_lines(spec, outcome.plan)]
         if outcome.adapter is not None:
-            lines.append(adapter_line(outcome.adapter))
+            lines.append(adapter_line(spec.train, outcome.adapter))
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
         self.tell(Content("\n").join([*map(Content, lines), *warnings]))
 
@@ -54,11 +54,11 @@ def _refusal(message: str) -> Content:
     return Content.styled(f"✗ {clean_line(message)}", "bold $text-error")
 
 
-def adapter_line(size: AdapterSize) -> str:
-    """Return the size of the adapter in words, and that of a checkpoint with the optimizer's two moments."""
+def adapter_line(train: TrainSpec, size: AdapterSize) -> str:
+    """Return the size of the adapter in words, and that of a checkpoint with the optimizer's state."""
     return (
         f"adapter: {format_count(size.parameters)} parameters, on {size.share:.0%} of the layers' weights · "
-        f"{format_bytes(CHECKPOINT_BYTES * size.parameters)} a checkpoint"
+        f"{format_bytes(checkpoint_bytes(train, size.parameters))} a checkpoint"
     )
 
 

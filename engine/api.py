@@ -22,7 +22,6 @@ from engine.files.drafts import Drafts
 from engine.files.ownership import make_directory
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import share, unshare
-from engine.preflight import checks
 from engine.preflight.initial_adapter import KEY as INITIAL_ADAPTER
 from engine.runner.launcher import start_runner
 from engine.runner.workspace_runner import Start, WorkspaceRunner
@@ -91,6 +90,8 @@ class Cockpit:
 
         The round keeps `warnings` beside those of the check.
         """
+        from engine.preflight import checks  # which who only looks does not need
+
         checked = checks.check(spec)
         check_text(spec, name, note)
         run_dirs: list[RunDir] = []

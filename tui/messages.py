@@ -9,26 +9,26 @@ from msgspec import Struct
 from textual.message import Message
 
 from engine.alerts.run_monitor import Alarm, RunProgress
-from engine.compare.extra_evaluations import EvaluationSummary
-from engine.compare.verdict import Verdict
-from engine.dataset.preview import Preview
 from engine.errors import LoratuiError
-from engine.preflight.checks import Preflight
-from engine.runs.curve import Steps
-from engine.runs.disk_forecast import DiskNeed
-from engine.runs.events import AnyEvent
-from engine.runs.snapshot import RunSnapshot
 from engine.spec.round import Round
-from engine.system.process_memory import TreeSample
-from engine.system.telemetry import MachineSample
 
-if TYPE_CHECKING:  # the first screen must not wait for the imports of chat and judgement
+if TYPE_CHECKING:  # the first screen must not wait for imports that it does not need
     from engine.chat.conversation import ChatAnswer
     from engine.chat.protocol import Loaded
+    from engine.compare.extra_evaluations import EvaluationSummary
+    from engine.compare.verdict import Verdict
+    from engine.dataset.preview import Preview
     from engine.preference.blind_test import Session
     from engine.preference.judgement_log import Judgement, Retraction
     from engine.preference.ranking import Ranking
     from engine.preference.win_rate import WinRate
+    from engine.preflight.checks import Preflight
+    from engine.runs.curve import Steps
+    from engine.runs.disk_forecast import DiskNeed
+    from engine.runs.events import AnyEvent
+    from engine.runs.snapshot import RunSnapshot
+    from engine.system.process_memory import TreeSample
+    from engine.system.telemetry import MachineSample
 
 
 class RoundsRead(Message):

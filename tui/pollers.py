@@ -13,13 +13,10 @@ from engine.alerts.run_monitor import Alarm, RunMonitor, RunProgress
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, reason_of
 from engine.runner.launcher import RunnerRestarts
-from engine.runs.disk_forecast import disk_need, free_bytes
 from engine.runs.run_tail import RunTail
 from engine.runs.snapshot import RunSnapshot
 from engine.runs.text_log import LogTail
 from engine.spec.round import ACTIVE, WAITING, Round
-from engine.system.process_memory import ProcessTree
-from engine.system.telemetry import Telemetry
 from tui.messages import MachineSampled, RoundShare, RoundsRead, RunAdvanced, RunsWatched, StoreUnreadable
 
 Post = Callable[[Message], object]
@@ -168,7 +165,11 @@ def _watch(cockpit: Cockpit, round_: Round, since: float) -> tuple[RunTail, RunM
 
 def follow_machine(cockpit: Cockpit, current: Callable[[], tuple[Round, RunSnapshot]], post: Post) -> None:
     """Post the machine's load every `MACHINE_SECONDS`, with the share of the round that `current` returns."""
+    # The first painted table does not wait for these.
     from engine.chat.client import talks_among
+    from engine.runs.disk_forecast import disk_need, free_bytes
+    from engine.system.process_memory import ProcessTree
+    from engine.system.telemetry import Telemetry
 
     post = while_wanted(post)
     telemetry, tree = Telemetry(), ProcessTree()

@@ -12,9 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-from filelock import FileLock, Timeout
-
 from engine.errors import FileError, LoratuiError, reason_of
 from engine.files.append import open_to_append
 from engine.files.atomic import NoPlainFile, open_plain
@@ -139,6 +136,8 @@ def runner_is_alive(workspace: Workspace) -> bool:
     """Return True if a runner holds the workspace's lock; raises FileError if the lock cannot be looked at."""
     if not workspace.runner_lock.exists():
         return False
+    from filelock import FileLock, Timeout
+
     try:
         with FileLock(workspace.runner_lock, timeout=0):
             return False
@@ -150,6 +149,8 @@ def runner_is_alive(workspace: Workspace) -> bool:
 
 def stopped_runner(workspace: Workspace) -> str:
     """Say that a signal has stopped the runner (SIGSTOP, a debugger, a frozen session); "" if that is not so."""
+    import psutil
+
     for process in psutil.process_iter(["status"]):
         if process.info["status"] in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
             identity = identify(process.pid)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
 from msgspec import Struct
 
 from engine.files.paths import RunDir
@@ -102,7 +102,7 @@ def checkpoints_after(planned: PlannedSteps, step: int) -> int:
 def free_bytes(directory: Path) -> int | None:
     """Return the bytes this user may still write on the file system of `directory`; None if that is unknown."""
     try:
-        return psutil.disk_usage(str(directory)).free
+        return shutil.disk_usage(directory).free
     except OSError:
         return None
 

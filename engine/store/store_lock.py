@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from engine.errors import StoreError, reason_of
 from engine.files.ownership import hand_over
 from engine.store.json_storage import AtomicJSONStorage
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 LOCK_SECONDS = 30.0
 POLL_SECONDS = 0.01
@@ -33,6 +35,8 @@ class StoreLock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock; raises StoreError if it cannot be had."""
+        from filelock import FileLock, Timeout  # a reader does not wait for it
+
         path = self.path
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise StoreError(f"{path.parent} cannot be written to: choose another workspace")

@@ -12,9 +12,9 @@ import functools
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 from msgspec import Struct
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -36,6 +36,8 @@ def boot_id() -> str:
 def _start_ticks(pid: int) -> int | None:
     """Return the start time of a live process; None if there is no such process, or only a zombie."""
     if not BOOT_ID.exists():  # no /proc, as on macOS, whose kernel keeps the start time itself
+        import psutil
+
         try:
             return int(psutil.Process(pid).create_time() * 100)
         except psutil.Error:
@@ -67,13 +69,20 @@ def has_shell_to_continue_it() -> bool:
     A terminal multiplexer, `ssh -t HOST COMMAND` or a container may start it without one: its process group is orphaned
     then (POSIX, 3.264), and if it were stopped its terminal would be mute for ever.
     """
-    try:
-        for parent in psutil.Process().parents():
-            if os.getpgid(parent.pid) != os.getpgrp():
-                return os.getsid(parent.pid) == os.getsid(0)
-    except (OSError, psutil.Error):  # it has just ended
-        pass
+    with contextlib.suppress(OSError):  # it has just ended
+        for parent in _ancestors():
+            if os.getpgid(parent) != os.getpgrp():
+                return os.getsid(parent) == os.getsid(0)
     return False
+
+
+def _ancestors() -> Iterator[int]:
+    """Yield the pids of this process's ancestors, its parent first: as a rule nobody asks for another."""
+    yield os.getppid()
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        yield from (ancestor.pid for ancestor in psutil.Process().parents()[1:])
 
 
 def is_alive(process: ProcessIdentity) -> bool:
@@ -105,6 +114,8 @@ def send_signal(process: ProcessIdentity, signum: signal.Signals) -> bool:
 
 def has_variable(pid: int, variable: str) -> bool:
     """Return True if a live process of this user has an environment variable, set or inherited at its start."""
+    import psutil
+
     with contextlib.suppress(psutil.Error, OSError):
         return variable in psutil.Process(pid).environ()
     return False
@@ -129,6 +140,8 @@ def _open_files(pid: int) -> list[str]:
         with contextlib.suppress(OSError):
             return [entry.path for entry in os.scandir(f"/proc/{pid}/fd")]
         return []
+    import psutil
+
     with contextlib.suppress(psutil.Error):
         return [file.path for file in psutil.Process(pid).open_files()]
     return []
@@ -136,6 +149,8 @@ def _open_files(pid: int) -> list[str]:
 
 def processes_with(variable: str, value: str) -> list[ProcessIdentity]:
     """Return the live processes of this user that have an environment variable of this value."""
+    import psutil
+
     members = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from engine.report.chart_client import FORMATS as PICTURES
-from engine.report.export import FORMATS
-
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -61,6 +58,8 @@ def _diff(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
+    from engine.report.chart_client import FORMATS as PICTURES
+
     parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to include (default: all)")
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="the Markdown file; pictures go beside it"
@@ -146,6 +145,9 @@ def _edit(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
+    from engine.report.chart_client import FORMATS as PICTURES
+    from engine.report.export import FORMATS
+
     parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to export (default: all)")
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="what to write (default: markdown)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of the standard output")

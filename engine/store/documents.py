@@ -5,19 +5,32 @@ Fields that this version does not know are ignored when reading and preserved wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from engine.errors import StoreError
 from engine.runs.spec_file import QueuedRound, known_fields
+from engine.spec.plan import Plan
 from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
 from engine.store.json_format import Record, Tables
 
+T = TypeVar("T")
+
 _decoder = msgspec.json.Decoder(Round)
+
+
+def _undecoded(field: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
+    """Return a field of `Round` for a struct that keeps the text of specs and plans as it is."""
+    kind = msgspec.Raw if field.name in ("spec", "plan") else field.type
+    default: dict[str, Any] = {"default": field.default, "default_factory": field.default_factory}
+    return field.name, kind, msgspec.field(**default)
+
+
+_Undecoded = msgspec.defstruct("_Undecoded", map(_undecoded, msgspec.structs.fields(Round)), kw_only=True)
 
 
 def to_round(number: int, document: Mapping[str, Any]) -> Round:
@@ -48,17 +61,42 @@ def state_of(round_: Round) -> str:
     return f"round {round_.number} is {round_.status}" + (f" ({round_.message})" if round_.message else "")
 
 
-def share_equal_parts(round_: Round, parts: dict[Any, Any]) -> Round:
-    """Replace the parts of a round by equal objects of `parts`: of ten thousand rounds few have a spec of their own.
+class RoundReader:
+    """Decodes the rounds of a file, and each text of a spec or plan once: of ten thousand rounds few have one alone."""
 
-    Args:
-        parts: maps specs, parts of specs and plans to themselves; those of the round are added.
-    """
-    spec = parts.get(round_.spec)
-    if spec is None:
-        spec = Spec(*(parts.setdefault(part, part) for part in msgspec.structs.astuple(round_.spec)))
-        parts[spec] = spec
-    return msgspec.structs.replace(round_, spec=spec, plan=parts.setdefault(round_.plan, round_.plan))
+    def __init__(self, located: Callable[[Spec], Spec]) -> None:
+        """`located` makes the paths of a spec absolute."""
+        self._located = located
+        self._decoder = msgspec.json.Decoder(_Undecoded)
+        self._by_text: dict[bytes, Any] = {}
+        self._parts: dict[Any, Any] = {}  # equal parts of specs that differ elsewhere are one object too
+
+    def read(self, number: int, document: Mapping[str, Any]) -> Round:
+        """Return the round of a document; raises StoreError, which names the round, if the document is not valid."""
+        try:
+            if isinstance(document, Record):
+                fields = msgspec.structs.asdict(self._decoder.decode(document.raw))
+                fields["spec"] = self._shared(fields["spec"], Spec, self._with_shared_parts)
+                fields["plan"] = self._shared(fields["plan"], Plan, lambda plan: plan)
+                if fields["number"] == number:
+                    return Round(**fields)
+        except msgspec.ValidationError:
+            pass  # the sentence on it, and the settings of a later version, need the whole document
+        round_ = to_round(number, document)
+        return msgspec.structs.replace(round_, spec=self._with_shared_parts(round_.spec))
+
+    def _shared(self, text: msgspec.Raw, kind: type[T], shared: Callable[[T], T]) -> T:
+        key = bytes(text)
+        if key not in self._by_text:
+            self._by_text[key] = shared(msgspec.json.decode(key, type=kind))
+        value: T = self._by_text[key]
+        return value
+
+    def _with_shared_parts(self, spec: Spec) -> Spec:
+        located = self._located(spec)
+        spec = Spec(*(self._parts.setdefault(part, part) for part in msgspec.structs.astuple(located)))
+        shared: Spec = self._parts.setdefault(spec, spec)
+        return shared
 
 
 def new_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = ()) -> Round:

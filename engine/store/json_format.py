@@ -81,6 +81,8 @@ def read_tables(path: Path) -> Tables:
 
 def _check_utf8(data: bytes) -> None:
     """Raise UnicodeDecodeError if `data` is not UTF-8; in pieces, as the heap would keep a copy of a large file."""
+    if data.isascii():
+        return
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(data), PIECE_BYTES):
         decoder.decode(data[start : start + PIECE_BYTES])
@@ -91,10 +93,10 @@ def _is_rendered(tables: Tables, data: bytes) -> bool:
     """Return True if `data` is the output of `render` for the tables, byte for byte."""
     at = 0
     for piece in render(tables):
-        end = at + len(bytes(piece))
-        if data[at:end] != bytes(piece):
+        text = bytes(piece)
+        if not data.startswith(text, at):
             return False
-        at = end
+        at += len(text)
     return at == len(data)
 
 

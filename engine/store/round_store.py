@@ -19,7 +19,8 @@ from engine.files.paths import Workspace
 from engine.runs.spec_file import merge_fields
 from engine.spec.portable import with_located_paths
 from engine.spec.round import Round, Status
-from engine.store.documents import share_equal_parts, state_of, to_round, valid_rounds
+from engine.spec.schema import Spec
+from engine.store.documents import RoundReader, state_of, to_round, valid_rounds
 from engine.store.draft import put_documents, set_meta
 from engine.store.home import Whereabouts, recorded_home
 from engine.store.json_format import SCHEMA, Tables, refuse_newer
@@ -208,10 +209,10 @@ class RoundStore:
         tables = self._file.read()
         if self._cached is None or self._cached[0] is not tables:
             rounds, broken, whereabouts = [], [], self._whereabouts()
-            parts: dict[Any, Any] = {}
+            reader = RoundReader(self._spec_located)
             for key, document in tables["rounds"].items():
                 try:
-                    rounds.append(whereabouts.seen(share_equal_parts(self._to_round(int(key), document), parts)))
+                    rounds.append(whereabouts.seen(reader.read(int(key), document)))
                 except StoreError as error:
                     broken.append(error.message)
             self._cached = tables, sorted(rounds, key=lambda round_: round_.number), broken
@@ -246,5 +247,8 @@ class RoundStore:
 
     def _located(self, round_: Round) -> Round:
         """Return the round with the paths of its spec absolute."""
-        spec = with_located_paths(round_.spec, self._workspace.root)
+        spec = self._spec_located(round_.spec)
         return round_ if spec is round_.spec else msgspec.structs.replace(round_, spec=spec)
+
+    def _spec_located(self, spec: Spec) -> Spec:
+        return with_located_paths(spec, self._workspace.root)

@@ -482,6 +482,19 @@ def test_unchanged_file_is_not_read_again(
     assert store.get(1).note == "own change"
 
 
+def test_rounds_read_together_are_those_read_one_by_one(store: RoundStore, workspace: Workspace) -> None:
+    for path, rank in (("./data/own.json", 8), ("./data/own.json", 8), ("org/set", 16)):
+        store.add(partial(make_round, spec=make_spec(data__path=path, lora__r=rank), note='"spec": {"lora": 1}'))
+    document = json.loads(workspace.store_path.read_text())
+    document["rounds"]["2"]["spec"]["lora"]["of_a_later_version"] = 1
+    document["rounds"]["2"]["of_a_later_version"] = {"spec": {}}
+    workspace.store_path.write_text(json.dumps(document))
+    reader = RoundStore(workspace)
+    together = reader.rounds()
+    assert together == [reader.get(number) for number in (1, 2, 3)]
+    assert together[0].spec.data.path == str(workspace.root / "data" / "own.json") == together[1].spec.data.path
+
+
 def test_rounds_share_the_parts_of_their_specs_that_are_equal(store: RoundStore, workspace: Workspace) -> None:
     for rank in (8, 8, 16):
         store.add(partial(make_round, spec=make_spec(lora__r=rank)))

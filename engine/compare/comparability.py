@@ -41,14 +41,19 @@ def held_out_groups(rounds: Iterable[Round]) -> Mapping[int, Hashable]:
     same.
     """
     rounds = list(rounds)
-    rows_by_spec: dict[Hashable, set[str]] = {}
+    numbers: dict[Hashable, int] = {}
+    by_object: dict[int, int] = {}  # many rounds share a spec, and to hash one takes longer than all the rest
+    for round_ in rounds:
+        if id(round_.spec) not in by_object:
+            by_object[id(round_.spec)] = numbers.setdefault(_by_spec(round_), len(numbers))
+    rows_by_spec: dict[int, set[str]] = {}
     for round_ in rounds:
         if round_.result.held_out_rows:
-            rows_by_spec.setdefault(_by_spec(round_), set()).add(round_.result.held_out_rows)
+            rows_by_spec.setdefault(by_object[id(round_.spec)], set()).add(round_.result.held_out_rows)
     only = {spec: next(iter(rows)) for spec, rows in rows_by_spec.items() if len(rows) == 1}
     groups: dict[int, Hashable] = {}
     for round_ in rounds:
-        spec = _by_spec(round_)
+        spec = by_object[id(round_.spec)]
         groups[round_.number] = round_.result.held_out_rows or only.get(spec, spec)
     return groups
 

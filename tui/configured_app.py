@@ -12,6 +12,7 @@ from tui.message_app import MessageApp
 from tui.screens.dialogs.help import HelpScreen
 from tui.settings.bindings import actions_on, clashes_on, readable
 from tui.settings.config import DEFAULT_THEME, Config, config, remember_theme, remembered_theme
+from tui.settings.stylesheet import CachedStylesheet
 from tui.settings.themes import THEMES, without_colours
 from tui.terminal.console import has_characters_of
 from tui.terminal.driver import TerminalDriver
@@ -48,6 +49,7 @@ class ConfiguredApp(MessageApp):
             )
         usable = [name for name in (configured, remembered_theme()) if name in self.available_themes]
         self.theme = usable[0] if usable else DEFAULT_THEME
+        self.stylesheet = CachedStylesheet(variables=self.get_css_variables())
 
     def choose_theme(self, name: str) -> None:
         """Show everything in the theme `name`; the next start does too, unless the config file names another."""

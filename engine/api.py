@@ -60,7 +60,7 @@ class Cockpit:
         self.drafts = Drafts(workspace.root, self.store.identity)
         self.runner = WorkspaceRunner(workspace, self.store, start, readonly=readonly)
 
-    def located(self, spec: Spec, directory: Path) -> Spec:
+    def resolve_paths(self, spec: Spec, directory: Path) -> Spec:
         """Make the local paths of `spec` absolute, from `directory`, and a round to start from its adapter's directory.
 
         Raises:

@@ -31,7 +31,7 @@ class _CosineWithRestarts(Struct, forbid_unknown_fields=True):
 
 
 class _Polynomial(Struct, forbid_unknown_fields=True):
-    lr_end: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    lr_end: Annotated[float, Meta(ge=0)] = 1e-7
     power: Annotated[float, Meta(gt=0, le=1000)] | UnsetType = UNSET
 
 
@@ -83,33 +83,31 @@ def scheduler_arguments(train: TrainSpec, plan: Plan) -> dict[str, Any]:
     pairs = dict(pair.split("=", 1) for pair in text.split(",") if pair.strip())
     typed = {key.strip(): value.strip() for key, value in pairs.items()}
     try:
-        arguments = msgspec.structs.asdict(msgspec.convert(typed, ARGUMENTS[name], strict=False))
+        fields = msgspec.structs.asdict(msgspec.convert(typed, ARGUMENTS[name], strict=False))
     except msgspec.ValidationError as error:
         raise _refusal(train, str(error)) from error
-    given = {key: value for key, value in arguments.items() if value is not UNSET}
-    _check(train, plan, given)
-    return given
+    arguments = {key: value for key, value in fields.items() if value is not UNSET}
+    _check(train, plan, arguments)
+    return arguments
 
 
-def _check(train: TrainSpec, plan: Plan, given: dict[str, Any]) -> None:
+def _check(train: TrainSpec, plan: Plan, arguments: dict[str, Any]) -> None:
     """Raise SpecError for arguments that do not go together, or with the rate and the steps of the round."""
     if "min_lr_rate" in ARGUMENTS[train.lr_scheduler_type].__struct_fields__ and (
-        len(given.keys() & {"min_lr", "min_lr_rate"}) != 1
+        len(arguments.keys() & {"min_lr", "min_lr_rate"}) != 1
     ):
         raise _refusal(train, "exactly one of min_lr and min_lr_rate is needed")
     for key in ("min_lr", "lr_end"):
-        if given.get(key, 0.0) >= train.learning_rate:
+        if arguments.get(key, 0.0) >= train.learning_rate:
             raise _refusal(train, f"{key} must be below train.learning_rate {train.learning_rate:g}")
-    if train.lr_scheduler_type == "polynomial" and "lr_end" not in given and train.learning_rate <= 1e-7:
-        raise _refusal(train, f"lr_end, 1e-7 if not given, must be below train.learning_rate {train.learning_rate:g}")
-    _check_stages(train, plan, given)
+    _check_stages(train, plan, arguments)
 
 
-def _check_stages(train: TrainSpec, plan: Plan, given: dict[str, Any]) -> None:
+def _check_stages(train: TrainSpec, plan: Plan, arguments: dict[str, Any]) -> None:
     """Raise SpecError if the stages of warmup_stable_decay are longer than the round."""
-    if "num_decay_steps" not in given or plan.total_steps is None or plan.warmup_steps is None:
+    if "num_decay_steps" not in arguments or plan.total_steps is None or plan.warmup_steps is None:
         return
-    steps = given["num_decay_steps"] + given.get("num_stable_steps", 0)
+    steps = arguments["num_decay_steps"] + arguments.get("num_stable_steps", 0)
     if steps + plan.warmup_steps > plan.total_steps:
         raise _refusal(
             train,

@@ -715,6 +715,6 @@ def test_number_of_a_round_stands_for_its_adapter(idle_cockpit: Cockpit, nano_sp
     round_ = idle_cockpit.queue(nano_spec)
     spec = change_spec(nano_spec, lora__initial_adapter=str(round_.number))
     adapter = idle_cockpit.workspace.run_dir(round_.id).adapter
-    assert idle_cockpit.located(spec, tmp_path).lora.initial_adapter == str(adapter)
+    assert idle_cockpit.resolve_paths(spec, tmp_path).lora.initial_adapter == str(adapter)
     with pytest.raises(SpecError, match=r"lora\.initial_adapter is 99: "):
-        idle_cockpit.located(change_spec(nano_spec, lora__initial_adapter="99"), tmp_path)
+        idle_cockpit.resolve_paths(change_spec(nano_spec, lora__initial_adapter="99"), tmp_path)

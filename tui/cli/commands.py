@@ -240,7 +240,7 @@ def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
         base = load_preset(options.preset).spec
     elif options.parent is not None:
         base = cockpit.store.get(options.parent).spec
-    return cockpit.located(spec_from_settings(base, options.settings), current_directory())
+    return cockpit.resolve_paths(spec_from_settings(base, options.settings), current_directory())
 
 
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:

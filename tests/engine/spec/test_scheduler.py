@@ -22,7 +22,7 @@ def arguments_of(name: str, text: str | None) -> dict[str, object]:
 
 def test_values_have_their_types() -> None:
     assert arguments_of("cosine_with_restarts", "num_cycles=2") == {"num_cycles": 2}
-    assert arguments_of("polynomial", "power=2, lr_end=1e-6") == {"power": 2.0, "lr_end": 1e-6}
+    assert arguments_of("polynomial", "power=2, lr_end=1e-6") == {"lr_end": 1e-6, "power": 2.0}
     assert arguments_of(STABLE, "num_decay_steps=40, decay_type=linear") == {
         "num_decay_steps": 40,
         "decay_type": "linear",

@@ -180,7 +180,7 @@ class EditScreen(WorkspaceScreen):
 
     def _read_form(self) -> Spec:
         values: dict[str, Any] = self.query_one(SpecForm).values()
-        return self.cockpit.located(build_spec(values), self._directory)
+        return self.cockpit.resolve_paths(build_spec(values), self._directory)
 
     @work(thread=True, exclusive=True, group="check")
     def _check(self, spec: Spec) -> None:

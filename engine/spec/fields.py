@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -16,6 +15,7 @@ from engine.errors import SpecError
 from engine.spec.data import DataSpec
 from engine.spec.lora import REGULAR_EXPRESSION, LoraSpec
 from engine.spec.schema import GenerationSpec, ModelSpec, Spec, TrainSpec, decode_spec
+from engine.text.numbers import read_float, read_int
 
 SECTIONS: dict[str, type[Struct]] = {
     "model": ModelSpec,
@@ -24,10 +24,6 @@ SECTIONS: dict[str, type[Struct]] = {
     "train": TrainSpec,
     "generation": GenerationSpec,
 }
-TYPED_SIGNS = str.maketrans("−–⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹\u00a0", "--" + "-+0123456789 ")
-TIMES_TEN = re.compile(r"(?:(?P<mantissa>[+-]?[\d._]+)\s*[×x*·]\s*)?10(?:\^|\*\*|(?=[+-]))\s*(?P<exponent>[+-]?\d+)")
-SPACED_EXPONENT = re.compile(r"(\d\.?)\s*[eE]\s*([+-]?\d)")
-THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 MODULES_ALLOWED = (
     r"module names separated by commas, all-linear, or a regular expression such as .*\.layers\.[0-3]\..*_proj"
 )
@@ -211,9 +207,9 @@ def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
         return None
     match field.kind:
         case "int":
-            return _read_int(text)
+            return read_int(text)
         case "float":
-            return _read_float(text)
+            return read_float(text)
         case "choice":
             bare, _ = _unwrap(annotation)
             word = field.aliases.get(text.lower(), text.lower())
@@ -225,32 +221,6 @@ def _read_text(field: SpecField, annotation: Any, text: str) -> Any:
             parts = dict.fromkeys(part.strip() for part in text.split(","))
             return tuple(int(part) if part.isdecimal() else part for part in parts if part)
     return text
-
-
-def _read_int(text: str) -> int:
-    """Read a whole number, also as `2,600` or `1e3`."""
-    plain = text.replace(",", "") if THOUSANDS.fullmatch(text) else _plain_number(text)
-    number = float(plain) if "e" in plain.lower() else int(plain)
-    if number != int(number):
-        raise ValueError(text)
-    return int(number)
-
-
-def _read_float(text: str) -> float:
-    """Read a number, also as `2×10^-4` or `10 %`."""
-    plain = _plain_number(text.removesuffix("%"))
-    value = float(Decimal(plain) / 100) if text.endswith("%") else float(plain)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-def _plain_number(text: str) -> str:
-    """Rewrite a number for Python, from what people type: `2e−4`, `2 E-4`, `2×10^-4`, `2*10**-4`, `2·10⁻⁴`."""
-    text = text.translate(TYPED_SIGNS).strip()
-    if power := TIMES_TEN.fullmatch(text):
-        return f"{power['mantissa'] or 1}e{power['exponent']}"
-    return SPACED_EXPONENT.sub(r"\1e\2", text)
 
 
 def _module_names(text: str) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from textual.widgets import Input, TextArea
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
-from engine.spec.fields import spec_fields
 from scripts.sample_workspace import NOW, SamplePreviewer, make_workspace, sample_machine
 from scripts.scripted_talk import ScriptedTalk
 from tui.app import LoratuiApp
@@ -52,8 +51,7 @@ class Scene(NamedTuple):
     more: tuple[str, ...] = ()
 
 
-FIELDS = list(spec_fields())
-UP_TO_MODULES = FIELDS.index("train.learning_rate") - FIELDS.index("lora.target_modules")  # from where a form starts
+UP_TO_MODULES = 2  # from where a form starts, past the line of the folded fields
 TALK = ("up", "up", "space", "g", "space", "t")
 
 SCENES: Mapping[str, Scene] = {
@@ -79,6 +77,8 @@ SCENES: Mapping[str, Scene] = {
     "stop": Scene(("x",), "Stop round 9?"),
     "start": Scene(("n",), "Start the new round from"),
     "form": Scene(("n", "enter", *"3e-5"), "train.learning_rate=3e-5"),
+    "find": Scene(("n", "enter", "ctrl+k", *"warm"), "fields"),
+    "folds": Scene(("n", "enter", "up", "enter"), "use_dora"),
     "modules": Scene(
         ("n", "down", "enter"),
         "Modules that get an adapter",

@@ -24,6 +24,15 @@ SECTIONS: dict[str, type[Struct]] = {
     "train": TrainSpec,
     "generation": GenerationSpec,
 }
+# What most people set; a form folds all others away.
+USUAL = (
+    "model.path", "model.dtype", "model.load_in_4bit",
+    "data.path", "data.samples", "data.eval_fraction", "data.max_length",
+    "lora.r", "lora.lora_alpha", "lora.lora_dropout", "lora.target_modules",
+    "train.learning_rate", "train.per_device_train_batch_size", "train.gradient_accumulation_steps",
+    "train.num_train_epochs", "train.warmup_steps", "train.lr_scheduler_type", "train.save_strategy",
+    "train.gradient_checkpointing", "train.seed",
+)  # fmt: skip
 MODULES_ALLOWED = (
     r"module names separated by commas, all-linear, or a regular expression such as .*\.layers\.[0-3]\..*_proj"
 )
@@ -54,6 +63,10 @@ class SpecField(Struct, frozen=True):
     @property
     def name(self) -> str:
         return self.key.partition(".")[2]
+
+    @property
+    def usual(self) -> bool:
+        return self.key in USUAL
 
 
 def _unwrap(annotation: Any) -> tuple[Any, Meta]:

@@ -15,8 +15,9 @@ from textual.widgets import Static
 from engine.api import Cockpit
 from tests.support.waiting import DEADLINE_SECONDS
 from tui.app import LoratuiApp
+from tui.screens.form.fields.row import control_id
 from tui.screens.form.screen import EditScreen
-from tui.screens.form.spec_form import SpecForm, control_id
+from tui.screens.form.spec_form import SpecForm
 from tui.screens.rounds.table import RoundTable
 from tui.screens.run.screen import LiveScreen
 from tui.widgets.choice import Choice

@@ -19,23 +19,26 @@ from engine.api import Cockpit
 from engine.errors import LoratuiError, SpecError
 from engine.files.drafts import Draft
 from engine.preflight import checks
-from engine.spec.fields import build_spec, flatten
+from engine.spec.fields import build_spec
 from engine.spec.local_paths import looks_local
-from engine.spec.overrides import PastedLine, is_set_line, read_set_line, set_words
+from engine.spec.overrides import is_set_line, set_words
 from engine.spec.round import Round
 from engine.spec.schema import Spec
 from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
 from tui.pollers import pause
 from tui.screens.dialogs.confirm import confirm
+from tui.screens.form.fields.row import MODULES_KEY, PARAMETERS_KEY, control_id
 from tui.screens.form.form_draft import FORM, NAME, NOTE, changed_texts, form_texts
 from tui.screens.form.hub_parts import offer_hub_parts
 from tui.screens.form.modules import offer_modules
 from tui.screens.form.note_area import NoteArea
+from tui.screens.form.pasted_line import take_line
 from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.queue_round import queue_round
 from tui.screens.form.save_preset import save_as_preset
-from tui.screens.form.spec_form import MODULES_KEY, PARAMETERS_KEY, SpecForm, control_id
+from tui.screens.form.searchable_form import SearchableForm
+from tui.screens.form.spec_form import SpecForm
 from tui.screens.form.start_from import Origin
 from tui.screens.workspace_screen import WorkspaceScreen
 from tui.terminal.console import clean, clean_line
@@ -55,7 +58,7 @@ class EditScreen(WorkspaceScreen):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
-        Binding("escape", "leave", "Back", tooltip="Leave the form", id="edit.leave"),
+        Binding("escape", "leave", "Back", tooltip="End the search, or leave the form", id="edit.leave"),
         Binding(
             "ctrl+o",
             "preview",
@@ -80,6 +83,7 @@ class EditScreen(WorkspaceScreen):
             priority=True,
             id="edit.copy",
         ),
+        Binding("ctrl+k", "find", "Find field", tooltip="Find a field by typing", priority=True, id="edit.find"),
         Binding(
             "ctrl+f",
             "save_preset",
@@ -94,7 +98,6 @@ class EditScreen(WorkspaceScreen):
         super().__init__(cockpit)
         self._origin = origin
         self._directory = directory
-        self._values = flatten(origin.spec)
         self._spec: Spec | None = None
         self._drafting = cockpit.drafts.edit(FORM, [origin.draft] if origin.draft is not None else [])
 
@@ -110,12 +113,12 @@ class EditScreen(WorkspaceScreen):
                 with Horizontal(classes="head-field"):
                     yield Label("note", classes="field-name", markup=False)
                     yield NoteArea(id="note", compact=True, placeholder="why this round", tab_behavior="focus")
-                yield SpecForm(self._values, id="form")
+                yield SearchableForm(self._origin.spec)
             with Vertical(id="edit-side"):
                 yield LiveText(id="explained")
                 yield PlanPanel(id="plan")
                 yield LiveText(id="changes")
-        yield KeyFooter()
+        yield KeyFooter(("edit.start", "edit.leave", "edit.find"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return False until the fields are mounted."""
@@ -146,10 +149,7 @@ class EditScreen(WorkspaceScreen):
 
     @on(SpecForm.Explained)
     def _explain(self, event: SpecForm.Explained) -> None:
-        field = event.field
-        self.query_one("#explained", LiveText).tell(
-            Content.assemble((field.key, "bold"), f"  {field.description}\n", (f"takes {field.allowed}", "$text-muted"))
-        )
+        self.query_one("#explained", LiveText).tell(event.content)
 
     @on(SpecForm.Edited)
     def _plan(self) -> None:
@@ -197,6 +197,8 @@ class EditScreen(WorkspaceScreen):
     def _show_plan(self, event: SpecChecked) -> None:
         if self._spec is not None:
             self.query_one(PlanPanel).show(self._spec, event.outcome)
+            if isinstance(event.outcome, SpecError) and event.outcome.key:
+                self.query_one(SpecForm).reveal(event.outcome.key)
 
     def action_start(self) -> None:
         """Queue the round, or go to the first wrong field."""
@@ -241,22 +243,7 @@ class EditScreen(WorkspaceScreen):
         if not is_set_line(event.text):
             return
         event.prevent_default()
-        try:
-            self._take_line(read_set_line(event.text))
-        except SpecError as error:
-            self.post_message(ActionFailed(error))
-
-    def _take_line(self, line: PastedLine) -> None:
-        form = self.query_one(SpecForm)
-        for key, text in line.settings.items():
-            form.fill(key, text)
-        if line.name is not None:
-            self.query_one("#name", SanitizedInput).put(line.name)
-        if line.note is not None:
-            self.query_one(NoteArea).text = clean(line.note)
-        message = f"the pasted line set {len(line.settings)} field{'s' if len(line.settings) != 1 else ''}"
-        left_out = f"; left out: {' '.join(line.left_out)}" if line.left_out else ""
-        self.post_message(ActionDone(message + left_out))
+        take_line(self, self.query_one(SpecForm), event.text)
 
     @on(SpecForm.ListWanted)
     def _list_choices(self, event: SpecForm.ListWanted) -> None:
@@ -274,7 +261,8 @@ class EditScreen(WorkspaceScreen):
             name, note = self.query_one("#name", SanitizedInput).text, self.query_one(NoteArea).text
             save_as_preset(self, spec, name, note, await self.begin_draft("name of a preset"))
 
-    def action_note(self) -> None:
+    async def action_note(self) -> None:
+        await self._end_search()
         self.query_one(NoteArea).focus()
 
     def action_reset_field(self) -> None:
@@ -289,8 +277,19 @@ class EditScreen(WorkspaceScreen):
         )
         return bool(typed) or self.query_one(SpecForm).edited
 
+    def action_find(self) -> None:
+        self.add_class("-searching")
+        self.query_one(SearchableForm).find()
+
+    async def _end_search(self) -> None:
+        self.remove_class("-searching")
+        await self.query_one(SearchableForm).end_search()
+
     async def action_leave(self) -> None:
-        """Go back to the table; what was typed is a draft. Ask first if that cannot be kept."""
+        """End the search; else go back to the table, with what was typed as a draft. Ask if that cannot be kept."""
+        if self.query_one(SearchableForm).is_searching:
+            await self._end_search()
+            return
         if not self.unsaved or await self.is_kept():
             if self.unsaved:
                 self.app.notify("your half-filled form is kept: a new round offers it first", markup=False)

@@ -1,7 +1,8 @@
-"""Every hyperparameter of a spec as a line to fill in, checked while the person types."""
+"""The hyperparameters of a spec as lines to fill in, the usual ones in sight and the others folded."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from textual import on
@@ -9,123 +10,33 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import DescendantFocus, Paste
+from textual.events import DescendantFocus
 from textual.message import Message
-from textual.widget import Widget
-from textual.widgets import Input, Label
+from textual.widget import AwaitMount, Widget
+from textual.widgets import Input
 
-from engine.errors import SpecError
-from engine.spec.fields import SpecField, format_value, parse_value, spec_fields
-from engine.spec.overrides import is_set_line
-from tui.terminal.console import clean_line
+from engine.spec.data import DataSpec
+from engine.spec.fields import changed_keys, flatten, format_value, parse_value, spec_fields
+from engine.spec.schema import ModelSpec, Spec
+from tui.screens.form.fields.entry import Entry
+from tui.screens.form.fields.fold_line import FoldLine
+from tui.screens.form.fields.row import LISTED_KEYS, FieldRow
+from tui.screens.form.fields.section import FormSection
 from tui.widgets.choice import Choice
-from tui.widgets.live_text import LiveText
 from tui.widgets.sanitized_input import SanitizedInput
 
 SECTION_TITLES = {
     "model": "base model", "data": "data", "lora": "adapter (peft)", "train": "training (transformers)",
     "generation": "scored answers (transformers)",
 }  # fmt: skip
-MODULES_KEY, PARAMETERS_KEY = "lora.target_modules", "lora.target_parameters"
-LISTED_KEYS = (MODULES_KEY, PARAMETERS_KEY, "data.name", "data.split", "data.eval_name", "data.eval_split")
-NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
-
-
-class SettingInput(SanitizedInput):
-    """The field of a hyperparameter."""
-
-    def on_paste(self, event: Paste) -> None:
-        """Leave a line of settings to the form, which fills in the fields that it names."""
-        if is_set_line(event.text):
-            event.prevent_default()
-
-
-class FieldRow(Widget):
-    """One field: its name, its value, the value before, and below it why it is wrong, if it is.
-
-    It draws the texts on both sides of the field itself: with a widget for each, the layout of the form would take
-    three times as long, at every key. `text` is the value it starts with; any other is marked as changed.
-    """
-
-    def __init__(self, field: SpecField, text: str) -> None:
-        super().__init__(classes="field")
-        self.field = field
-        self._text = text
-        self._original = text
-        self._refusal = LiveText(classes="field-error")
-
-    def compose(self) -> ComposeResult:
-        if self.field.choices:
-            yield Choice(self.field.choices, self._text, id=control_id(self.field.key))
-        else:
-            yield SettingInput(self._text, placeholder=self.field.empty, compact=True, id=control_id(self.field.key))
-
-    def on_mount(self) -> None:
-        self.judge(self._text)
-
-    def render(self) -> Content:
-        name = Content.styled(self.field.name, self._name_style).truncate(NAME_WIDTH, pad=True)
-        room = max(0, self.content_size.width - NAME_WIDTH - WAS_WIDTH + 1)
-        return Content.assemble(name, " " * room, self._beside().truncate(WAS_WIDTH - 1, ellipsis=True))
-
-    @property
-    def _name_style(self) -> str:
-        if self.has_class("-invalid"):
-            return "bold $text-error"
-        return "bold $text-warning" if self.has_class("-changed") else "$text-muted"
-
-    def _beside(self) -> Content:
-        """Return the text to the right of the field."""
-        if self.has_class("-changed"):
-            return Content.styled(f"● was {clean_line(self._original) or self.field.empty}", "$text-warning")
-        return Content.styled("enter: choose" if self.field.key in LISTED_KEYS else "", "$text-muted")
-
-    def judge(self, text: str) -> None:
-        """Take `text` as the field's value, and mark the field if that is changed or wrong."""
-        self._text = text
-        error = self.error
-        self.set_class(error is not None, "-invalid")
-        self.set_class(self.changed, "-changed")
-        if error is not None:
-            self._refusal.tell(Content(f"✗ {clean_line(str(error))}"))
-            if not self._refusal.is_attached:
-                self.mount(self._refusal)
-        self.refresh()
-
-    @property
-    def text(self) -> str:
-        """The field's text, valid or not."""
-        return self._text
-
-    @property
-    def value(self) -> Any:
-        """The field's value; raises SpecError if the text is not a valid one."""
-        return parse_value(self.field.key, self._text)
-
-    @property
-    def error(self) -> SpecError | None:
-        try:
-            _ = self.value
-        except SpecError as error:
-            return error
-        return None
-
-    @property
-    def changed(self) -> bool:
-        """True if the value differs from the first one; two spellings of a number do not differ."""
-        try:
-            return format_value(self.value) != self._original
-        except SpecError:
-            return True
-
-
-def control_id(key: str) -> str:
-    """Return the id of the widget that edits a field: `lora-r` for `lora.r`."""
-    return key.replace(".", "-")
 
 
 class SpecForm(VerticalScroll, can_focus=False):
-    """The form; it posts `Edited` at each change and `Explained` when another field gets the focus."""
+    """The form; it posts `Edited` at each change and `Explained` when another field gets the focus.
+
+    In sight are the usual fields, and those whose value is not the default or was changed here. The others are folded
+    under a line at the end of their section. A folded field has no widget until it is first shown.
+    """
 
     # With priority, so that text that comes with the key, in one packet of a slow line, goes to the next field.
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -141,9 +52,10 @@ class SpecForm(VerticalScroll, can_focus=False):
         Binding(
             "enter",
             "enter",
-            "Choose, or next",
+            "Choose, open, or next",
             show=False,
-            tooltip="List what modules, parameters, name or split may be; elsewhere, go to the next field",
+            tooltip="List what modules, parameters, name or split may be; open or fold a line of further fields; "
+            "elsewhere, go to the next field",
             priority=True,
             id="form.enter",
         ),
@@ -169,99 +81,178 @@ class SpecForm(VerticalScroll, can_focus=False):
             self.key = key
 
     class Explained(Message):
-        """The person entered a field."""
+        """The person entered a field, or the line of folded ones, which `content` explains."""
 
-        def __init__(self, field: SpecField) -> None:
+        def __init__(self, content: Content) -> None:
             super().__init__()
-            self.field = field
+            self.content = content
 
-    def __init__(self, values: dict[str, Any], *, id: str | None = None) -> None:
+    def __init__(self, spec: Spec, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._values = values
+        self.entries = {key: Entry(spec_fields()[key], value) for key, value in flatten(spec).items()}
+        plain = Spec(ModelSpec(spec.model.path), DataSpec(spec.data.path))
+        in_sight = {key for key, field in spec_fields().items() if field.usual} | set(changed_keys(spec, plain))
+        self._sections = {
+            group: FormSection(title, [key for key in self.entries if spec_fields()[key].group == group], in_sight)
+            for group, title in SECTION_TITLES.items()
+        }
+        self._rows: dict[str, FieldRow] = {}
+        self._matches: Collection[str] | None = None
 
     def compose(self) -> ComposeResult:
-        section = ""
-        for key, field in spec_fields().items():
-            if field.group != section:
-                section = field.group
-                yield Label(SECTION_TITLES[section], classes="section", markup=False)
-            yield FieldRow(field, format_value(self._values[key]))
+        for section in self._sections.values():
+            yield section.heading
+            for key in section.in_sight:
+                yield self._add_row(key)
+            yield section.line
 
-    @property
-    def rows(self) -> list[FieldRow]:
-        return list(self.query(FieldRow))
+    def _add_row(self, key: str) -> FieldRow:
+        self._rows[key] = FieldRow(self.entries[key])
+        return self._rows[key]
+
+    def _arrange(self) -> list[AwaitMount]:
+        """Show the lines that are in sight now, and no others; returns what to await for those that are new."""
+        mounting: list[AwaitMount] = []
+        following: Widget | None = None  # before which the next line stands, from the last one up
+        for section in reversed(self._sections.values()):
+            for key in reversed(section.folded):
+                following = self._show_row(key, following, mounting, shown=section.line.is_open)
+            section.line.display = self._matches is None and bool(section.folded)
+            following = section.line
+            for key in reversed(section.in_sight):
+                following = self._show_row(key, following, mounting, shown=True)
+            section.heading.display = self._matches is None or any(key in self._matches for key in section.keys)
+            following = section.heading
+        return mounting
+
+    def _show_row(
+        self, key: str, following: Widget | None, mounting: list[AwaitMount], *, shown: bool
+    ) -> Widget | None:
+        """Show the line of a field, or hide it; returns the widget before which the line above comes."""
+        if self._matches is not None:
+            shown = key in self._matches
+        row = self._rows.get(key)
+        if row is None:
+            if not shown:
+                return following
+            row = self._add_row(key)
+            mounting.append(self.mount(row, before=following))
+        row.display = shown
+        return row
+
+    def reveal(self, key: str) -> None:
+        """Keep the field of `key` in sight from now on."""
+        section = self._sections[spec_fields()[key].group]
+        if key in section.in_sight or (section.line.is_open and self._matches is None):
+            return
+        section.bring_up(key)
+        after = section.in_sight[section.in_sight.index(key) + 1 :]
+        if key in self._rows:
+            self.move_child(self._rows[key], before=self._rows[after[0]] if after else section.line)
+        self._arrange()
+
+    async def show_only(self, keys: Collection[str] | None) -> None:
+        """Show these fields and their sections; None shows the form as it was."""
+        self._matches = keys
+        for each in self._arrange():
+            await each
+
+    def keep_in_sight(self, control: Widget) -> None:
+        """Keep the field that `control` edits in sight, and scroll to it."""
+        if row := _row_of(control):
+            self.reveal(row.entry.field.key)
+        self.call_after_refresh(self.scroll_to_widget, control, animate=False)
+
+    @on(FoldLine.Turned)
+    async def turn_fold(self, event: FoldLine.Turned) -> None:
+        """Open a section, or fold the fields of it away that are as they were."""
+        event.stop()
+        section = next(each for each in self._sections.values() if each.line is event.line)
+        section.line.is_open = event.is_open
+        if not event.is_open:
+            for key in section.folded:
+                if self.entries[key].changed:
+                    self.reveal(key)
+        for each in self._arrange():
+            await each  # so that a key that came at once with this one goes to what it opened
+        self.call_after_refresh(self._scroll_to_section, section)
+
+    def _scroll_to_section(self, section: FormSection) -> None:
+        """Scroll so that as many of the opened fields are seen as there is room below their line."""
+        if section.line.is_open:
+            self.scroll_to_widget(self._rows[section.folded[-1]], animate=False)
+        self.scroll_to_widget(section.line, animate=False)
 
     def values(self) -> dict[str, Any]:
         """Return every field's value by key; raises SpecError for the first that is wrong."""
-        return {row.field.key: row.value for row in self.rows}
+        return {key: entry.value for key, entry in self.entries.items()}
 
     @property
     def edited(self) -> bool:
         """True if any value changed since the form opened."""
-        start = {key: format_value(value) for key, value in self._values.items()}
-        return any(row.error or format_value(row.value) != start[row.field.key] for row in self.rows)
+        return any(entry.changed for entry in self.entries.values())
 
     def changes(self) -> dict[str, Any]:
         """Return, by key, the valid values that changed since the form opened."""
-        return {
-            row.field.key: row.value
-            for row in self.rows
-            if row.error is None and format_value(row.value) != format_value(self._values[row.field.key])
-        }
+        return {key: entry.value for key, entry in self.entries.items() if entry.changed and entry.error is None}
 
     def changed_texts(self) -> dict[str, str]:
         """Return, by key, the texts of the fields that changed since the form opened, valid or not."""
-        return {row.field.key: row.text for row in self.rows if row.changed}
+        return {key: entry.text for key, entry in self.entries.items() if entry.changed}
 
     def focus_field(self, key: str) -> None:
-        self.query_one(f"#{control_id(key)}").focus()
+        """Go to the field of `key`, which is then in sight."""
+        self.reveal(key)
+        if self._matches is not None and key not in self._matches:
+            self._matches = {*self._matches, key}
+            self._arrange()
+        self._rows[key].take_focus()
 
     def text(self, key: str) -> str:
         """Return what the field of `key` holds, valid or not."""
-        return next(row.text for row in self.rows if row.field.key == key)
+        return self.entries[key].text
 
     def fill(self, key: str, text: str) -> None:
-        """Put `text` into a field.
+        """Put `text` into a field, which is then in sight.
 
         Raises:
             SpecError: the field is a choice, and `text` is not one of its words.
         """
-        control = self.query_one(f"#{control_id(key)}")
-        if isinstance(control, SanitizedInput):
-            control.put(text)
-        elif isinstance(control, Choice):
-            control.value = text = format_value(parse_value(key, text))
-        self._judge(control, text)
+        if spec_fields()[key].choices:
+            text = format_value(parse_value(key, text))
+        self.reveal(key)
+        self._rows[key].put(text)
+        self._judge(self._rows[key], text)
 
     def reset_field(self, control: Widget) -> None:
         """Put the field that `control` edits back to the value the form opened with."""
-        for row in control.ancestors_with_self:
-            if isinstance(row, FieldRow):
-                self.fill(row.field.key, format_value(self._values[row.field.key]))
+        if row := _row_of(control):
+            self.fill(row.entry.field.key, row.entry.original)
 
     @on(Input.Changed)
     def judge_input(self, event: Input.Changed) -> None:
         event.stop()
         assert isinstance(event.input, SanitizedInput)
-        self._judge(event.input, event.input.text)
+        self._judge(_row_of(event.input), event.input.text)
 
     @on(Choice.Changed)
     def judge_choice(self, event: Choice.Changed) -> None:
         event.stop()
-        self._judge(event.choice, event.choice.value)
+        self._judge(_row_of(event.choice), event.choice.value)
 
-    def _judge(self, control: Widget, text: str) -> None:
-        for row in control.ancestors_with_self:
-            if isinstance(row, FieldRow) and row.text != text:  # a field says its first text too
-                row.judge(text)
-                self.post_message(self.Edited())
+    def _judge(self, row: FieldRow | None, text: str) -> None:
+        if row is not None and row.entry.text != text:  # a field says its first text too
+            row.judge(text)
+            self.post_message(self.Edited())
 
     def action_enter(self) -> None:
-        """Ask for the list of a field that has one; anywhere else, go to the next field."""
+        """Ask for the list of a field that has one, or turn a line of folded fields; else go to the next field."""
         focused = self.screen.focused
-        key = next((key for key in LISTED_KEYS if focused is not None and focused.id == control_id(key)), None)
-        if key is not None:
-            self.post_message(self.ListWanted(key))
+        row = _row_of(focused)
+        if isinstance(focused, FoldLine):
+            focused.toggle()
+        elif row is not None and row.entry.field.key in LISTED_KEYS:
+            self.post_message(self.ListWanted(row.entry.field.key))
         else:
             self.screen.focus_next()
 
@@ -278,6 +269,14 @@ class SpecForm(VerticalScroll, can_focus=False):
             self.call_after_refresh(self.scroll_to_widget, focused, animate=False)
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
-        for row in event.widget.ancestors_with_self:
-            if isinstance(row, FieldRow):
-                self.post_message(self.Explained(row.field))
+        row = _row_of(event.widget)
+        if row is not None:
+            self.post_message(self.Explained(row.entry.explanation))
+        elif isinstance(event.widget, FoldLine):
+            self.post_message(self.Explained(event.widget.explanation))
+
+
+def _row_of(control: Widget | None) -> FieldRow | None:
+    """Return the line of the field that `control` edits; None if it edits none."""
+    lines = control.ancestors_with_self if control is not None else ()
+    return next((line for line in lines if isinstance(line, FieldRow)), None)

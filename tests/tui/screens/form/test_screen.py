@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,16 @@ from textual.widgets import Input, OptionList
 
 from engine.api import Cockpit
 from engine.files.drafts import Drafts
-from engine.spec.fields import flatten, format_value, parse_value, spec_fields
+from engine.spec.fields import SpecField, flatten, format_value, parse_value, spec_fields
 from engine.spec.overrides import set_line
 from engine.spec.presets import load_preset
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, open_form, shown, until
 from tests.support.rounds import change_spec, make_round, write_model, write_rows, write_safetensors
+from tui.screens.form.fields.row import FieldRow, control_id
 from tui.screens.form.screen import EditScreen
-from tui.screens.form.spec_form import SpecForm, control_id
+from tui.screens.form.spec_form import SpecForm
 from tui.screens.form.start_from import Origin
 from tui.screens.rounds.table import RoundTable
 from tui.widgets.choice import Choice
@@ -94,13 +96,29 @@ def explains(pilot: AppPilot, key: str) -> bool:
 async def test_arrows_go_through_the_fields_and_each_says_what_it_does(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
 ) -> None:
+    """The usual fields of each section, then the line of the others, which enter opens."""
     async with cloning(open_app, idle_cockpit, nano_spec) as pilot:
-        pilot.app.screen.query_one(SpecForm).focus_field("model.path")
-        for field in spec_fields().values():
-            await until(pilot, partial(explains, pilot, field.key), field.key)
-            assert field.description in shown(pilot, "#explained")
-            assert field.allowed in shown(pilot, "#explained")
-            await pilot.press("down")
+        form = pilot.app.screen.query_one(SpecForm)
+        form.focus_field("model.path")
+        in_sight = {row.entry.field.key for row in form.query(FieldRow)}
+        for fields in by_section().values():
+            folded = [field for field in fields if field.key not in in_sight]
+            for field in fields:
+                if field.key in in_sight:
+                    await until(pilot, partial(explains, pilot, field.key), field.key)
+                    await pilot.press("down")
+            await until(pilot, partial(explains, pilot, f"{len(folded)} more fields"), "the line of the others")
+            await pilot.press("enter", "down")
+            for field in folded:
+                await until(pilot, partial(explains, pilot, field.key), field.key)
+                assert field.description in shown(pilot, "#explained")
+                assert field.allowed in shown(pilot, "#explained")
+                await pilot.press("down")
+
+
+def by_section() -> dict[str, list[SpecField]]:
+    """The fields of each section, in the order of the spec."""
+    return {group: [*fields] for group, fields in groupby(spec_fields().values(), lambda field: field.group)}
 
 
 @pytest.mark.parametrize("size", [(80, 24), (110, 32), (120, 36), (80, 22)])
@@ -155,7 +173,7 @@ async def test_what_follows_from_the_spec_is_told_live(
             pilot, lambda: "6 steps, 3 per epoch · warm-up 3 steps (50 %)" in shown(pilot, "#plan"), "the steps"
         )
         await enter(pilot, "train.save_strategy", "epoch")
-        checkpoints = "checkpoints: after steps 3, 6 · the adapter at the end"
+        checkpoints = "after steps 3, 6 · the adapter at the end"
         await until(pilot, lambda: checkpoints in shown(pilot, "#plan"), "the checkpoints")
         await enter(pilot, "train.save_strategy", "no")
         await until(pilot, lambda: "train.save_strategy is no: " in shown(pilot, "#plan"), "the warning")
@@ -210,10 +228,11 @@ async def test_changed_fields_are_marked_against_the_parent_and_can_be_reset(
 
 async def test_click_turns_a_choice(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
     async with cloning(open_app, idle_cockpit, nano_spec, size=(120, 90)) as pilot:
-        bias = pilot.app.screen.query_one("#lora-bias", Choice)
-        before = bias.choices.index(bias.value)
-        await pilot.click("#lora-bias")
-        await until(pilot, lambda: bias.choices.index(bias.value) == (before + 1) % len(bias.choices), "the next value")
+        dtype = pilot.app.screen.query_one("#model-dtype", Choice)
+        before = dtype.choices.index(dtype.value)
+        await pilot.click("#model-dtype")
+        after = dtype.choices[(before + 1) % len(dtype.choices)]
+        await until(pilot, lambda: dtype.value == after, "the next value")
 
 
 async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec) -> None:
@@ -244,8 +263,8 @@ async def test_presets_open_in_the_form(
         assert isinstance(screen, EditScreen)
         assert preset in shown(pilot, "#title")
         values = {key: format_value(value) for key, value in flatten(load_preset(preset).spec).items()}
-        shown_values = {row.field.key: format_value(row.value) for row in screen.query_one(SpecForm).rows}
-        assert shown_values == values
+        form = screen.query_one(SpecForm)
+        assert {key: format_value(value) for key, value in form.values().items()} == values
 
 
 async def test_leaving_asks_if_no_draft_can_be_kept(

@@ -35,6 +35,7 @@ from tui.terminal.console import clean
 from tui.terminal.crash_log import record_crash
 
 CRASHED = 1
+PREPARE_SECONDS = 0.3  # after the first table, so that its painting and a first key do not wait
 SEVERITIES: dict[Kind, SeverityLevel] = {
     Kind.FINISHED: "information", Kind.FAILED: "error", Kind.NAN: "error", Kind.PLATEAU: "warning",
 }  # fmt: skip
@@ -81,7 +82,7 @@ class LoratuiApp(PaintingApp):
         self._rounds: Sequence[Round] = ()
         self._was_read = False
         self._progress: Mapping[int, RunProgress] = {}
-        self._watching = False
+        self._watching = self._is_prepared = False
         self._store_notices: Sequence[str] = ()
         self._notices: list[str] = []
         self._dismissed: set[str] = set()
@@ -144,7 +145,20 @@ class LoratuiApp(PaintingApp):
         for screen in self._workspace_screens:
             screen.show_rounds(event.rounds)
         self._show_notices(event.notices)
-        self.call_after_refresh(_collect_garbage)
+        self.call_after_refresh(self._prepare)
+
+    def _prepare(self) -> None:
+        if not self._is_prepared:
+            self._is_prepared = True
+            self.set_timer(PREPARE_SECONDS, self._import_ahead)
+
+    @work(thread=True, exit_on_error=False, group="ahead")
+    def _import_ahead(self) -> None:
+        """Import the screen of a run, for which the key that opens it would wait a fifth of a second."""
+        try:
+            import tui.screens.run.screen  # noqa: F401  # to have it
+        finally:
+            _collect_garbage()
 
     @work(thread=True, group="watch")
     def _watch_runs(self) -> None:
@@ -177,7 +191,7 @@ class LoratuiApp(PaintingApp):
             screen.show_unreadable(event.error)
         moved = "; it was there before, and this app goes on once it is back" if missing else ""
         self._show_notices([event.error.message + moved])
-        self.call_after_refresh(_collect_garbage)
+        self.call_after_refresh(self._prepare)
 
     def _show_notices(self, notices: Sequence[str]) -> None:
         """Show the store's notices and the problems of the settings, except those that a person dismissed."""

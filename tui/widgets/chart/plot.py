@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from msgspec import Struct
 from rich.segment import Segment
+from rich.style import Style as RichStyle
 from textual._box_drawing import BOX_CHARACTERS, combine_quads
 from textual.content import Content
 from textual.events import MouseScrollDown, MouseScrollUp, Resize
@@ -16,7 +17,6 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.visual import Visual
-from textual_hires_canvas import TextAlign
 
 from engine.runs.chart_series import Numbers
 from tui.widgets.chart.axes import Axis
@@ -90,12 +90,20 @@ class CurvePlot(BrailleCanvas):
         self.data: PlotData | None = None
         self.caption = Content()
         self._caption_lines: list[Strip] | None = None
+        self._base_style: RichStyle | None = None
 
     @property
     def plane(self) -> Region:
         """The cells within the frame."""
         width, height = self._canvas_size
         return Region(LEFT + 1, 1, max(0, width - LEFT - RIGHT - 2), max(0, height - BOTTOM - 2))
+
+    @property
+    def rich_style(self) -> RichStyle:
+        """The style of a cell without one; Textual computes it for each row, which takes longer than the row."""
+        if self._base_style is None:
+            self._base_style = super().rich_style
+        return self._base_style
 
     @property
     def columns(self) -> int:
@@ -109,7 +117,7 @@ class CurvePlot(BrailleCanvas):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._caption_lines = None
+        self._caption_lines = self._base_style = None
         self.redraw()
         self.refresh()
 
@@ -118,6 +126,7 @@ class CurvePlot(BrailleCanvas):
         if not self.is_attached or not self.plane:
             return
         data = self.data = self._data_for(self.plane.width)
+        self._base_style = None
         with self.repaint_changes():
             for line in data.lines:
                 self._draw_line(data, line)
@@ -200,20 +209,25 @@ class CurvePlot(BrailleCanvas):
             self.draw_line(x, plane.y, x, plane.bottom - 1, "│", data.cursor_style)
             self.set_pixel(x, top, "┳", axis)
             self.set_pixel(x, plane.bottom, "┻", axis)
-        tick_style = self.get_component_rich_style("plot--tick")
+        tick_style = str(self.get_component_rich_style("plot--tick"))
         low, high = data.x_limits
         for tick, label in data.x_axis.labelled_ticks(low, high, max(2, plane.width // 10)):
             x = side if tick == low else self._column(data, tick)
             self._extend_line(x, top, (HEAVY, 0, 0, 0), axis)
             self._extend_line(x, plane.bottom, (0, 0, HEAVY, 0), axis)
-            align = TextAlign.RIGHT if tick == high else TextAlign.CENTER
-            self.write_text(x, plane.bottom + 1, f"[{tick_style}]{label}", align)
+            before = len(label) - 1 if tick == high else (len(label) - 1) // 2
+            self._write(x - before, plane.bottom + 1, label, tick_style)
         low, high = data.y_limits
         for tick, label in data.y_axis.labelled_ticks(low, high, max(2, plane.height // 3)):
             y = plane.bottom if tick == low else self._row(data, tick)
             self._extend_line(side, y, (0, 0, 0, HEAVY), axis)
             self._extend_line(plane.right, y, (0, HEAVY, 0, 0), axis)
-            self.write_text(LEFT - 2, y, f"[{tick_style}]{label[: LEFT - 1]}", TextAlign.RIGHT)
+            self._write(LEFT - 1 - len(label[: LEFT - 1]), y, label[: LEFT - 1], tick_style)
+
+    def _write(self, x: int, y: int, label: str, style: str) -> None:
+        """Write a label from a cell on; `write_text` would read it as markup."""
+        for column, character in enumerate(label, x):
+            self.set_pixel(column, y, character, style)
 
     def _extend_line(self, x: int, y: int, sides: tuple[int, int, int, int], style: str) -> None:
         """Add lines towards some sides of a cell to the lines that it has."""

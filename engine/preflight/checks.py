@@ -34,7 +34,7 @@ from engine.spec.schema import ModelSpec, Spec, TrainSpec
 from engine.spec.sources import data_to_read
 
 MANY_CHECKPOINTS = 20
-IN_TORCH = ("adamw_torch_fused", "adamw_torch", "adafactor")
+WITHOUT_BITSANDBYTES = ("adamw_torch_fused", "adamw_torch", "adafactor")
 ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 UNKNOWN_WINDOWS = (
     "texts longer than data.max_length are cut into windows of that length: rows and steps are known once the data is "
@@ -231,12 +231,17 @@ def check_quantisation(spec: Spec) -> None:
 
 def _check_optimizer(train: TrainSpec) -> None:
     """Raise SpecError if the package of the optimizer is missing."""
-    if train.optim not in IN_TORCH and importlib.util.find_spec("bitsandbytes") is None:
+    if is_of_bitsandbytes(train.optim) and importlib.util.find_spec("bitsandbytes") is None:
         raise SpecError(
             f"train.optim is {train.optim}, which needs the package bitsandbytes, which is not installed: pip install "
-            f"'loratui[qlora]', or set it to one of {', '.join(IN_TORCH)}",
+            f"'loratui[qlora]', or set it to one of {', '.join(WITHOUT_BITSANDBYTES)}",
             "train.optim",
         )
+
+
+def is_of_bitsandbytes(optim: str) -> bool:
+    """Return whether an optimizer is one of bitsandbytes."""
+    return optim not in WITHOUT_BITSANDBYTES
 
 
 def quantised_by(model: ModelSpec) -> str | None:

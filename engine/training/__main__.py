@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from engine.errors import LoratuiError
 from engine.files.paths import RunDir, Workspace
 from engine.files.permissions import set_umask
+from engine.preflight.checks import is_of_bitsandbytes
 from engine.runs.checkpoints import checkpoint_step, newest_valid_checkpoint
 from engine.runs.engine_contract import EXIT_MUTE, LOCK_VARIABLE, Heartbeat
 from engine.runs.event_log import EventWriter
@@ -112,7 +113,7 @@ def start(run: RunDir, recorder: Recorder, resume: bool) -> None:
         with recorder.stop.interruptible():
             recorder.phase("loading")
             spec = read_spec(run)
-            with importing(spec.model, spec.data):
+            with importing(spec.model, spec.data, bitsandbytes=is_of_bitsandbytes(spec.train.optim)):
                 from engine.training.loop.recipe import train_round
                 from engine.training.runtime.device import choose_device
         train_round(spec, run, recorder, choose_device(), step)

@@ -230,3 +230,11 @@ def test_directory_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     assert start_engine(run).wait(SECONDS) == 1
     assert "this is not a run directory" in run.log.read_text()
     assert not run.events.exists()
+
+
+@pytest.mark.parametrize("optim", ["adamw_8bit", "lion_32bit"])
+def test_optimizer_of_another_package_is_imported(tiny_model: Path, tmp_path: Path, optim: str) -> None:
+    """The engine keeps bitsandbytes out where nothing needs it."""
+    run = make_run(tmp_path / "run", tiny_model, train__optim=optim, train__max_steps=2)
+    assert start_cold_engine(run).wait(SECONDS) == 0
+    assert isinstance(read_events(run.events)[-1], Finished)

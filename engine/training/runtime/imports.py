@@ -37,10 +37,12 @@ def quieten() -> None:
 
 
 @contextmanager
-def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool = True) -> Iterator[None]:
+def importing(
+    model: ModelSpec, data: DataSpec | None = None, *, weights: bool = True, bitsandbytes: bool = False
+) -> Iterator[None]:
     """Prepare imports within the block for `model`, without `weights` only its tokenizer, and for `data` if any.
 
-    It has no effect once the libraries are imported.
+    It has no effect once the libraries are imported. `bitsandbytes` says that more than the weights needs it.
     """
     if "peft" in sys.modules:
         yield
@@ -48,7 +50,7 @@ def importing(model: ModelSpec, data: DataSpec | None = None, *, weights: bool =
     if weights:
         prefetch_weights(model)
     _go_offline_if_unreachable(model, data)
-    if not _needs_bitsandbytes(model):
+    if not bitsandbytes and not _needs_bitsandbytes(model):
         _block_import("bitsandbytes")
     gc.disable()  # it would traverse half a million objects a dozen times and free none
     try:

@@ -19,20 +19,22 @@ from engine.text.redact import holds_secret
 PRESET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_PRESET_BYTES = 1024 * 1024
 EMBEDDED = "embedded:nano"
+FIRST = "nano"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 class Preset(Struct, frozen=True):
-    """A spec to start from, and a description of its purpose."""
+    """A spec to start from, and a description of its purpose; `source` names the recipe that it follows, if any."""
 
     description: str
     spec: Spec
+    source: str = ""
 
 
 @cache
 def shipped_presets() -> dict[str, Preset]:
-    """Return the presets that come with loratui, by name."""
-    files = sorted((ASSETS / "presets").glob("*.json"))
+    """Return the presets that come with loratui, by name; first the one that trains anywhere."""
+    files = sorted((ASSETS / "presets").glob("*.json"), key=lambda file: (file.stem != FIRST, file.stem))
     return {file.stem: msgspec.json.decode(file.read_bytes(), type=Preset) for file in files}
 
 

@@ -440,7 +440,7 @@ def test_doctor_tells_the_device_in_words_and_json(
         (["new", "--preset", "nano", "--set", "lora.r"], "--set takes KEY=VALUE"),
         (["preview", "--preset", "nano", "--set", "data.path=/no/rows.json"], "data.path is '/no/rows.json': no such"),
         (["new", "--preset", "nano", "--set", "data.prompt_template={x}"], "data.prompt_template is '{x}': it must be"),
-        (["new", "--preset", "pico"], "there is no preset 'pico': choose one of nano, tinyllama-alpaca"),
+        (["new", "--preset", "pico"], "there is no preset 'pico': choose one of nano, chat-sft"),
         (["new"], "model.path is empty"),
         (["new", "--from", "9"], "there is no round 9"),
         (["new", "--preset", "nano", "--set", "data.samples=999999"], "set it to at most"),

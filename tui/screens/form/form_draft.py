@@ -16,13 +16,16 @@ from tui.screens.form.start_from import Origin
 
 FORM = "form of a new round"
 NAME, NOTE = "name", "note"
-START, START_NAME, PARENT = "start", "start.name", "start.parent"  # what the form began with
+# What the form began with.
+START, START_NAME, START_SOURCE, PARENT = "start", "start.name", "start.source", "start.parent"
 
 
 def form_texts(origin: Origin, name: str, note: str, changed: Mapping[str, str]) -> dict[str, str]:
     """Return the texts of the draft of a form: what it began with, its name and note, and the `changed` fields."""
     parent = {PARENT: origin.parent.id} if origin.parent is not None else {}
     start = {START: json.dumps(msgspec.to_builtins(origin.spec)), START_NAME: origin.name}
+    if origin.source:
+        start[START_SOURCE] = origin.source
     return {**start, **parent, NAME: name, NOTE: note, **changed}
 
 
@@ -36,7 +39,8 @@ def unfinished_forms(drafts: Sequence[Draft], rounds: Sequence[Round]) -> list[O
         except (LoratuiError, ValueError, KeyError, RecursionError):
             continue
         parent = parents.get(draft.texts.get(PARENT, ""))
-        origins.append(Origin(spec, draft.texts.get(START_NAME, ""), parent, draft))
+        name, source = draft.texts.get(START_NAME, ""), draft.texts.get(START_SOURCE, "")
+        origins.append(Origin(spec, name, parent, draft, source))
     return origins
 
 

@@ -102,11 +102,10 @@ class EditScreen(WorkspaceScreen):
         self._drafting = cockpit.drafts.edit(FORM, [origin.draft] if origin.draft is not None else [])
 
     def compose(self) -> ComposeResult:
-        parent = self._origin.parent
         with Horizontal(id="edit-body"):
             with Vertical(id="edit-fields"):
-                source = f"clone of round {parent.number}" if parent else f"from preset {clean_line(self._origin.name)}"
-                yield Static(Content.assemble(("New round", "bold"), f"  {source}"), id="title", markup=False)
+                title = Content.assemble(("New round", "bold"), f"  {clean_line(self._origin.in_words)}")
+                yield Static(title, id="title", markup=False)
                 with Horizontal(classes="head-field"):
                     yield Label("name", classes="field-name", markup=False)
                     yield SanitizedInput(self._origin.name, compact=True, id="name", placeholder="name of the round")

@@ -23,12 +23,23 @@ from tui.terminal.console import clean_line
 
 
 class Origin(Struct, frozen=True):
-    """The start of a new round; `parent` if it is a clone, `name` for its name field, `draft` of a form to continue."""
+    """The start of a new round; `parent` if it is a clone, `name` for its name field, `draft` of a form to continue.
+
+    `source` is that of the preset it comes from.
+    """
 
     spec: Spec
     name: str
     parent: Round | None = None
     draft: Draft | None = None
+    source: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """The start in words: `clone of round 4`, or `from preset chat-sft · after TRL, trl/scripts/sft.py`."""
+        if self.parent is not None:
+            return f"clone of round {self.parent.number}"
+        return f"from preset {self.name}" + (f" · after {self.source}" if self.source else "")
 
 
 class StartFromScreen(OptionDialog[Origin | None]):
@@ -62,12 +73,13 @@ class StartFromScreen(OptionDialog[Origin | None]):
             self._origins[f"clone of round {selected.number}"] = Origin(selected.spec, selected.name, selected)
         self._presets = presets()
         for name, preset in self._presets.items():
-            self._origins[name] = Origin(preset.spec, name)
+            self._origins[name] = Origin(preset.spec, name, source=preset.source)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Start the new round from", classes="dialog-title", markup=False)
-            yield OptionList(*(Option(self._describe(name), id=str(i)) for i, name in enumerate(self._origins)))
+            options = [Option(self._describe(name), id=str(i)) for i, name in enumerate(self._origins)]
+            yield OptionList(*options, id="starts")
             for sentence in broken_presets():
                 yield Static(Content(f"! {clean_line(sentence)}"), classes="broken-preset", markup=False)
             discard = " · d discard a half-filled form" if any(each.draft for each in self._origins.values()) else ""
@@ -78,8 +90,10 @@ class StartFromScreen(OptionDialog[Origin | None]):
         if origin.draft is not None:
             return Content.assemble((name.rstrip(), "bold"), "\n", _summary(origin, origin.draft))
         if origin.parent is None:
-            description = clean_line(self._presets[name].description)
-            return Content.assemble((clean_line(name), "bold"), "\n", description)
+            lines = [Content.styled(clean_line(name), "bold"), Content(clean_line(self._presets[name].description))]
+            if origin.source:
+                lines.append(Content.styled(f"after {clean_line(origin.source)}", "$text-muted"))
+            return Content("\n").join(lines)
         note = clean_line(origin.parent.note)
         title = f"{name}  {clean_line(origin.parent.name)}".rstrip()
         return Content.assemble((title, "bold"), "\n", note or "with all its settings")

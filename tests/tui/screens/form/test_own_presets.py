@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.widgets import OptionList
 
 from engine.api import Cockpit
 from engine.spec.presets import Preset, save_preset
@@ -33,6 +34,24 @@ async def test_choice_offers_those_that_are_whole_and_tells_of_the_others(
         await pilot.press("end", "enter")
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
         assert "from preset mine" in shown(pilot, "#title")
+
+
+async def test_choice_and_form_name_the_source_also_of_a_form_that_is_continued(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    save_preset("theirs", Preset("a recipe", nano_spec, "a paper\x1b[2J"))
+    async with open_app(idle_cockpit) as pilot:
+        for key in ("end", "home"):
+            await pilot.press("n")
+            await until(pilot, lambda: on_screen(pilot, "StartFromScreen"), "the choice")
+            options = pilot.app.screen.query_one(OptionList)
+            last = options.get_option_at_index(options.option_count - 1)
+            assert str(last.prompt) == "theirs\na recipe\nafter a paper␛[2J"
+            await pilot.press(key, "enter")
+            await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
+            assert shown(pilot, "#title") == "New round  from preset theirs · after a paper␛[2J"
+            await pilot.press("1", "escape")
+            await until(pilot, lambda: on_screen(pilot, "RoundsScreen"), "the table")
 
 
 def test_command_line_takes_them(idle_cockpit: Cockpit, nano_spec: Spec) -> None:

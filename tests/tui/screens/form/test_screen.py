@@ -15,7 +15,7 @@ from engine.api import Cockpit
 from engine.files.drafts import Drafts
 from engine.spec.fields import SpecField, flatten, format_value, parse_value, spec_fields
 from engine.spec.overrides import set_line
-from engine.spec.presets import load_preset
+from engine.spec.presets import load_preset, shipped_presets
 from engine.spec.round import Status
 from engine.spec.schema import Spec
 from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, open_form, shown, until
@@ -248,12 +248,10 @@ async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: 
     assert (idle_cockpit.store.get(2).name, idle_cockpit.store.get(2).note) == ("wider", "try [b]more[/b]\nrank")
 
 
-@pytest.mark.parametrize(("index", "preset"), [(1, "nano"), (2, "tinyllama-alpaca")])
+@pytest.mark.parametrize(("index", "preset"), enumerate(shipped_presets(), 1))
 async def test_presets_open_in_the_form(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, index: int, preset: str
 ) -> None:
-    from engine.spec.presets import load_preset
-
     idle_cockpit.store.add(lambda number: make_round(number, spec=nano_spec))
     async with open_app(idle_cockpit) as pilot:
         await until(pilot, lambda: bool(shown(pilot, "#detail")), "the round")
@@ -261,7 +259,8 @@ async def test_presets_open_in_the_form(
         await until(pilot, lambda: on_screen(pilot, "EditScreen"), "the form")
         screen = pilot.app.screen
         assert isinstance(screen, EditScreen)
-        assert preset in shown(pilot, "#title")
+        source = load_preset(preset).source
+        assert shown(pilot, "#title") == f"New round  from preset {preset}" + (f" · after {source}" if source else "")
         values = {key: format_value(value) for key, value in flatten(load_preset(preset).spec).items()}
         form = screen.query_one(SpecForm)
         assert {key: format_value(value) for key, value in form.values().items()} == values

@@ -24,9 +24,6 @@ def attend_by_row(
     Returns:
         [1, tokens, heads, head_dim], contiguous, in the dtype of `query`.
     """
-    if query.shape[1] != key.shape[1]:
-        group = query.shape[1] // key.shape[1]
-        key, value = (tensor.repeat_interleave(group, dim=1) for tensor in (key, value))  # [1, heads, tokens, head_dim]
     return _attend(query, key, value, lengths, scale)
 
 
@@ -43,7 +40,8 @@ class _RowAttention(torch.autograd.Function):
         # [1, tokens, heads, head_dim]
         attended = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
         saved = []
-        for row, out in zip(_rows(lengths, query, key, value), _rows(lengths, attended.transpose(1, 2)), strict=True):
+        all_rows = _rows(lengths, query, *_for_all_heads(query.shape[1], key, value))
+        for row, out in zip(all_rows, _rows(lengths, attended.transpose(1, 2)), strict=True):
             # [1, heads, row tokens, head_dim], [1, heads, row tokens]
             output, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 *row, is_causal=True, scale=scale
@@ -57,9 +55,10 @@ class _RowAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_attended: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *saved = ctx.saved_tensors
+        keys, values = _for_all_heads(query.shape[1], key, value)
         # [1, heads, tokens, head_dim] each
-        inputs = [tensor.float() for tensor in (grad_attended[0].transpose(1, 2), query, key, value)]
-        gradients = [torch.empty_like(tensor) for tensor in (query, key, value)]
+        inputs = [tensor.float() for tensor in (grad_attended[0].transpose(1, 2), query, keys, values)]
+        gradients = [torch.empty_like(tensor) for tensor in (query, keys, values)]
         rows = zip(_rows(ctx.lengths, *inputs), _rows(ctx.lengths, *gradients), saved[::2], saved[1::2], strict=True)
         for row, outs, output, log_sums in rows:
             row_gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
@@ -67,7 +66,17 @@ class _RowAttention(torch.autograd.Function):
             )
             for out, gradient in zip(outs, row_gradients, strict=True):
                 out.copy_(gradient)
-        return *gradients, None, None
+        grad_query, *others = gradients
+        grad_key, grad_value = (gradient.unflatten(1, (key.shape[1], -1)).sum(dim=2) for gradient in others)
+        return grad_query, grad_key, grad_value, None, None
+
+
+def _for_all_heads(heads: int, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Return [1, heads, tokens, head_dim] of each [1, kv_heads, tokens, head_dim], which alone is kept for backward."""
+    return [
+        tensor if tensor.shape[1] == heads else tensor.repeat_interleave(heads // tensor.shape[1], dim=1)
+        for tensor in tensors
+    ]
 
 
 def _rows(lengths: tuple[int, ...], *tensors: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:

@@ -26,21 +26,21 @@ class FastDropout(torch.nn.Dropout):
         if not self.applies_to(hidden):
             return super().forward(hidden)
         mask, scale = self.draw_mask(hidden)
-        return hidden * mask.mul_(scale)
+        return hidden * mask.to(hidden.dtype).mul_(scale)
 
     def applies_to(self, hidden: torch.Tensor) -> bool:
         """Return whether the fast mask is used for `hidden`, rather than torch's own dropout."""
         return self.training and 0 < self.p < 1 and hidden.device.type == "cpu" and not torch.compiler.is_compiling()
 
     def draw_mask(self, hidden: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """Return (mask, scale): the mask, of the shape and dtype of `hidden`, is 1 where it is kept, else 0."""
+        """Return (mask, scale): the mask, int16 of the shape of `hidden`, is 1 where it is kept, else 0."""
         kept_levels = min(LEVELS, max(1, round((1 - self.p) * LEVELS)))
         seed = int(torch.randint(2**63 - 1, ()))
         # int16 [numel rounded up to a multiple of 4]
         numbers = torch.from_numpy(np.random.PCG64DXSM(seed).random_raw(-(-hidden.numel() // 4))).view(torch.int16)
         # In place, as converting bools to numbers takes ten times as long.
         mask = numbers[: hidden.numel()].view(hidden.shape).lt_(kept_levels - LEVELS // 2)
-        return mask.to(hidden.dtype), LEVELS / kept_levels
+        return mask, LEVELS / kept_levels
 
 
 def dropout_sites(model: torch.nn.Module) -> list[DropoutSite]:

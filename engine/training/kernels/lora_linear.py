@@ -97,7 +97,7 @@ class _FusedLora(torch.autograd.Function):
 
     Args:
         hidden: x [..., in_features].
-        mask: zeros and ones of the shape and dtype of `hidden`; None keeps all.
+        mask: zeros and ones, int16 of the shape of `hidden`; None keeps all.
         weight, bias: W [out_features, in_features] and b [out_features] or None, which are frozen.
         down, up: A [r, in_features] and B [out_features, r].
         scale: s.
@@ -109,30 +109,36 @@ class _FusedLora(torch.autograd.Function):
         down: torch.Tensor, up: torch.Tensor, scale: float,
     ) -> torch.Tensor:  # fmt: skip
         a, b = down.to(hidden.dtype), up.to(hidden.dtype)
-        masked = (hidden if mask is None else hidden * mask).flatten(0, -2)  # [tokens, in_features]
-        inner = masked @ a.t()  # [tokens, r]
+        inner = _masked(hidden, mask) @ a.t()  # [tokens, r]
         result = functional.linear(hidden, weight, bias)  # [..., out_features]
         flat = result.view(-1, result.shape[-1])  # [tokens, out_features]
         torch.addmm(flat, inner, b.t(), alpha=scale, out=flat)  # not addmm_, which torch's FLOP counter ignores
-        ctx.save_for_backward(mask, masked, inner, weight, a, b)
+        # Not what is masked: `hidden` is one tensor for all layers that read it.
+        ctx.save_for_backward(mask, hidden, inner, weight, a, b)
         ctx.scale, ctx.dtypes = scale, (down.dtype, up.dtype)
         return result
 
     @staticmethod
     def backward(ctx: Any, *grad_result: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        mask, masked, inner, weight, a, b = ctx.saved_tensors
+        mask, hidden, inner, weight, a, b = ctx.saved_tensors
         grad_flat = grad_result[0].flatten(0, -2)  # [tokens, out_features]
         grad_up = (grad_flat.t() @ inner).to(ctx.dtypes[1]).mul_(ctx.scale)  # [out_features, r]
         grad_inner = (grad_flat @ b).mul_(ctx.scale)  # [tokens, r]
-        grad_down = (grad_inner.t() @ masked).to(ctx.dtypes[0])  # [r, in_features]
+        grad_down = (grad_inner.t() @ _masked(hidden, mask)).to(ctx.dtypes[0])  # [r, in_features]
         grad_hidden = None
         if ctx.needs_input_grad[0]:
             grad_hidden = (grad_inner @ a).view(*grad_result[0].shape[:-1], -1)  # [..., in_features]
             if mask is not None:
                 grad_hidden.mul_(mask)
-            flat = grad_hidden.view(masked.shape)  # [tokens, in_features]
+            flat = grad_hidden.view(-1, weight.shape[1])  # [tokens, in_features]
             torch.addmm(flat, grad_flat, weight, out=flat)
         return grad_hidden, None, None, None, grad_down, grad_up, None
+
+
+def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return mask * hidden, [tokens, in_features]."""
+    masked = hidden if mask is None else mask.to(hidden.dtype).mul_(hidden)
+    return masked.flatten(0, -2)
 
 
 _fused_lora: Callable[..., torch.Tensor] = _FusedLora.apply

@@ -1,4 +1,4 @@
-"""SwiGLU in one fused kernel each way (N. Shazeer, GLU Variants Improve Transformer, arXiv 2002.05202)."""
+"""SwiGLU with less memory (N. Shazeer, GLU Variants Improve Transformer, arXiv 2002.05202)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from engine.training.kernels.replacement import ModuleSite
 
@@ -29,10 +30,10 @@ template <typename T> void gradients(T gate, T up, T gradient, T& grad_gate, T& 
 
 
 def swiglu_sites(model: torch.nn.Module) -> list[SwiGluSite]:
-    """Return the feed-forward layers of `model` whose gate may be computed in one kernel, on a GPU.
+    """Return the feed-forward layers of `model` whose gate may be computed in one kernel on a GPU.
 
     In separate steps it takes its activations, the widest of all, through memory five times forward and nine times
-    backward. Those with another gate give other results.
+    backward, and keeps the activated gate, which is computed again here. Those with another gate give other results.
     """
     return [SwiGluSite(module) for module in model.modules() if all(hasattr(module, name) for name in LAYERS)]
 
@@ -64,11 +65,12 @@ class _SwiGlu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(gate, up)  # [..., intermediate_size] each
-        return _kernels()[0](gate, up)
+        return _kernels(gate.device.type)[0](gate, up)
 
     @staticmethod
     def backward(ctx: Any, *grad_output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        grad_gate, grad_up = _kernels()[1](*ctx.saved_tensors, grad_output[0])  # [..., intermediate_size] each
+        gate, up = ctx.saved_tensors
+        grad_gate, grad_up = _kernels(gate.device.type)[1](gate, up, grad_output[0])  # [..., intermediate_size] each
         return grad_gate, grad_up
 
 
@@ -76,7 +78,17 @@ _swiglu: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _SwiGlu.apply
 
 
 @cache
-def _kernels() -> tuple[Callable[..., torch.Tensor], Callable[..., tuple[torch.Tensor, torch.Tensor]]]:
-    """Return the kernels of silu(gate) * up and of its two gradients; torch compiles each at its first call."""
+def _kernels(device_type: str) -> tuple[Callable[..., torch.Tensor], Callable[..., tuple[torch.Tensor, torch.Tensor]]]:
+    """Return what computes silu(gate) * up and its two gradients; for a GPU torch compiles each at its first call."""
+    if device_type == "cpu":
+        return _gated, _gradients
     jiterator = torch.cuda.jiterator
     return jiterator._create_jit_fn(GATED), jiterator._create_multi_output_jit_fn(GRADIENTS, num_outputs=2)
+
+
+def _gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return functional.silu(gate).mul_(up)
+
+
+def _gradients(gate: torch.Tensor, up: torch.Tensor, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.ops.aten.silu_backward(gradient * up, gate), functional.silu(gate).mul_(gradient)

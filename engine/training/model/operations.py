@@ -24,7 +24,7 @@ OPERATIONS: tuple[tuple[Callable[[torch.nn.Module], Sequence[Site]], frozenset[s
     (lora_sites, frozenset({"cpu"})),
     (norm_sites, frozenset({"cpu", "cuda"})),
     (rotary_sites, frozenset({"cpu", "cuda"})),
-    (swiglu_sites, frozenset({"cuda"})),  # whose compiler builds the kernels
+    (swiglu_sites, frozenset({"cpu", "cuda"})),
 )
 TOKENS = 8
 

@@ -1,4 +1,4 @@
-"""The gate of feed-forward layers, with torch's own operations in the place of the kernels that need a GPU."""
+"""The gate of feed-forward layers on a CPU, and with torch's operations in the place of kernels that need a GPU."""
 
 from __future__ import annotations
 
@@ -30,12 +30,10 @@ def gradients(one: torch.Tensor, up: torch.Tensor, gradient: torch.Tensor) -> tu
     return gradient * up * sigmoid * (1 + one * (1 - sigmoid)), gradient * one * sigmoid
 
 
-@pytest.fixture(autouse=True)
-def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swiglu, "_kernels", lambda: (gate, gradients))
-
-
-def test_loss_and_gradients_are_the_models_own() -> None:
+@pytest.mark.parametrize("in_place_of_a_gpu", [False, True])
+def test_loss_and_gradients_are_the_models_own(in_place_of_a_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if in_place_of_a_gpu:
+        monkeypatch.setattr(swiglu, "_kernels", lambda _: (gate, gradients))
     rows = rows_of(31, 12)
     original, model = adapted(FAMILIES["llama"]), adapted(FAMILIES["llama"])
     assert replace_operation(swiglu_sites, model) == SMALL["num_hidden_layers"]
@@ -52,12 +50,12 @@ def test_gate_of_another_kind_is_left_alone(family: str) -> None:
 def test_kernel_that_cannot_be_built_or_is_wrong_in_backward_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def no_compiler() -> None:
+    def no_compiler(_: str) -> None:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(swiglu, "_kernels", no_compiler)
     assert replace_operation(swiglu_sites, adapted(FAMILIES["llama"])) == 0
-    monkeypatch.setattr(swiglu, "_kernels", lambda: (gate, lambda one, up, gradient: (gradient, gradient)))
+    monkeypatch.setattr(swiglu, "_kernels", lambda _: (gate, lambda one, up, gradient: (gradient, gradient)))
     assert replace_operation(swiglu_sites, adapted(FAMILIES["llama"])) == 0
     first, second = (record.getMessage() for record in caplog.records)
     assert first == "feed-forward layers: the model's own code is used, as ours fails (no compiler)"

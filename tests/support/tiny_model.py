@@ -35,14 +35,15 @@ def write_model(
     *,
     attention_bias: bool = False,
     layers: int = 2,
+    width: int = 32,
     tie_word_embeddings: bool = False,
 ) -> Path:
     tokenizer = make_tokenizer(pad)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,

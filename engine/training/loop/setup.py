@@ -22,6 +22,7 @@ from engine.spec.mix import sources_of
 from engine.spec.plan import Plan, plan_steps
 from engine.spec.schema import Spec
 from engine.text.humanize import format_bytes
+from engine.training.data.batching import slices_of, step_rows
 from engine.training.data.chat_templates import choose_chat_template
 from engine.training.data.cut import cut
 from engine.training.data.load import load_sets
@@ -49,6 +50,7 @@ from engine.training.runtime.background import Background
 from engine.training.runtime.device import resolve_dtype, use_fast_kernels
 from engine.training.runtime.malloc import keep_freed_memory
 
+STEPS_EXAMINED = 64  # for the size of their micro-batches
 MUCH, NAMED = 0.02, 4  # share of the weights, and how many names a sentence has
 
 
@@ -135,10 +137,30 @@ def _choose_budget(spec: Spec, forward: Forward, train: list[Example], plan: Pla
     """Measure the budget by the first passes through the model, which also compile it if the spec says so."""
     recompute = spec.train.gradient_checkpointing
     with forward.compiled() if spec.train.torch_compile else nullcontext():
-        budget = measure_budget(forward, train, plan.effective_batch, None if recompute == "auto" else recompute)
+        budget = measure_budget(
+            forward,
+            train,
+            plan.effective_batch,
+            None if recompute == "auto" else recompute,
+            partial(_largest_pass, spec, forward, train, plan),
+        )
     if earlier is not None and earlier.micro_batch_tokens is not None:
         budget = replace(budget, tokens=min(budget.tokens, earlier.micro_batch_tokens))
     return budget
+
+
+def _largest_pass(spec: Spec, forward: Forward, train: list[Example], plan: Plan, tokens: int) -> int:
+    """Return the tokens, padding included, of the largest micro-batch of the first steps if it may have `tokens`."""
+    largest = 0
+    for step in range(1, min(STEPS_EXAMINED, plan.total_steps or 1) + 1):
+        rows = [train[index] for index in step_rows(step, len(train), plan.effective_batch, spec.train.seed)]
+        if spec.train.micro_batches == "fixed":
+            parts = slices_of(rows, spec.train.per_device_train_batch_size)
+        else:
+            parts = forward.slices_of(rows, tokens)
+        lengths = [list(map(len, part)) for part in parts]
+        largest = max(largest, *(sum(each) if forward.packed else max(each) * len(each) for each in lengths))
+    return largest
 
 
 def _load(

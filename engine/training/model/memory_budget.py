@@ -5,20 +5,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import psutil
 import torch
+from torch.autograd.profiler import profile
 
 from engine.errors import TrainingError
 from engine.system.allowance import memory
 from engine.training.data.tokenize import Example
+from engine.training.kernels.packed_attention import PACKED_ATTENTION
 from engine.training.model.adapter import recompute_activations, trainable_parameters
 from engine.training.model.forward import Forward
-from engine.training.runtime.device import is_out_of_memory
+from engine.training.model.operations import random_row
+from engine.training.runtime.device import is_out_of_memory, peak_memory_bytes
 
 CPU_TOKENS = 8192  # a longer pass is not faster per token
+# A CPU's passes of more than a few tokens use no more: a virtual machine may take seconds for each GiB that it hands
+# out first, and passes of a quarter of the tokens took 4 to 11 % more of the processor's time.
+CPU_BYTES, FEW_TOKENS = 2 * 2**30, 2048
 CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the free memory; a CPU's is shared with all other processes
 SAMPLE_SECONDS = 0.005
+TRIAL_TOKENS = 64  # of a row; one and two of them tell on a CPU how memory grows with tokens
+FRAGMENTATION = 1.15  # resident over allocated bytes, as large tensors begin at pages of 2 MiB
+LATER_BYTES = 64 * 2**20  # of a process after the trials: what it imports to save, buffers of its threads
 OPTIMIZER_BYTES = 8  # per trained parameter: AdamW's two moments in float32, allocated by the first step
 
 
@@ -37,12 +47,32 @@ class Budget:
     bytes: int
 
 
+@dataclass(frozen=True)
+class PassMemory:
+    """Bytes that forward and backward use, as a function of their tokens: `fixed` + `per_token` * tokens."""
+
+    fixed: float
+    per_token: float
+
+    def __call__(self, tokens: int) -> int:
+        return round(self.fixed + self.per_token * tokens)
+
+    def tokens_in(self, room: int) -> int:
+        """Return the tokens for which `room` bytes suffice."""
+        return int((room - self.fixed) / max(self.per_token, 1))
+
+
 def measure_budget(
-    forward: Forward, train: Sequence[Example], effective_batch: int, checkpointing: bool | None
+    forward: Forward,
+    train: Sequence[Example],
+    effective_batch: int,
+    checkpointing: bool | None,
+    largest_pass: Callable[[int], int] = lambda tokens: tokens,
 ) -> Budget:
     """Measure the memory of forward and backward of the longest row, and derive how many tokens fit.
 
-    With `checkpointing` None activations are recomputed only if the longest row does not fit otherwise.
+    With `checkpointing` None activations are recomputed only if the longest row does not fit otherwise. `largest_pass`
+    returns the tokens of the round's largest micro-batch where at most as many are allowed as it is given.
 
     Raises:
         TrainingError: the longest row does not fit.
@@ -50,25 +80,52 @@ def measure_budget(
     longest_first = sorted(train, key=len, reverse=True)
     whole_step = sum(map(len, longest_first[:effective_batch]))
     most = whole_step if forward.device.type == "cuda" else min(CPU_TOKENS, whole_step)
-    base = _bytes_in_use(forward.device)
+    longest = len(longest_first[0])
     for recompute in (False, True) if checkpointing is None else (checkpointing,):
+        base = _bytes_in_use(forward.device)
         recompute_activations(forward.model, recompute)
         room = _room(forward)
-        if (used := _try(forward, longest_first[:1])) is None or used > room:
+        if (memory_of := _trial(forward, longest_first[0])) is None or (used := memory_of(longest)) > room:
             continue
-        longest = len(longest_first[0])
-        tokens = max(longest, min(most, int(longest * room / max(used, 1))))
         if forward.device.type == "cuda":
+            tokens = max(longest, min(most, int(longest * room / max(used, 1))))
             tokens, used = _confirm(forward, longest_first, tokens, used)
-        else:
-            used = used * tokens // longest
-        return Budget(tokens, recompute, base + used)
+            return Budget(tokens, recompute, base + used)
+        wanted = min(most, max(FEW_TOKENS, memory_of.tokens_in(CPU_BYTES)))
+        tokens = max(longest, min(wanted, memory_of.tokens_in(room)))
+        return Budget(tokens, recompute, _resident_peak(forward, base + memory_of(largest_pass(tokens))))
     where = "GPU memory" if forward.device.type == "cuda" else "memory"
     raise TrainingError(
-        f"out of {where} with a single row of {len(longest_first[0])} tokens: set a shorter data.max_length"
+        f"out of {where} with a single row of {longest} tokens: set a shorter data.max_length"
         + ("" if checkpointing is None or checkpointing else ", train.gradient_checkpointing auto")
         + ", or choose a smaller model"
     )
+
+
+def _trial(forward: Forward, longest: Example) -> PassMemory | None:
+    """Return what passes use, None if memory runs out.
+
+    On a CPU packed rows use memory in proportion to their tokens, so short ones tell what long ones use. The first of
+    three trials makes what is allocated only once. Elsewhere the longest row is tried.
+    """
+    if forward.device.type == "cpu" and forward.packed:
+        tokens = min(TRIAL_TOKENS, len(longest))
+        row = random_row(forward.model, tokens, 0)
+        if forward.fused_head:  # which computes the logits of some tokens at a time, however many there are
+            row = Example(row.tokens, torch.arange(tokens) == tokens - 1)
+        _, one, two = (_try(forward, [row] * count) for count in (1, 1, 2))
+        if one is None or two is None:
+            return None
+        if forward.packed:  # still, as no pass failed
+            per_token = max(0, two - one) / tokens
+            return PassMemory(one - per_token * tokens, FRAGMENTATION * per_token)
+    used_by_longest = _try(forward, [longest])
+    return None if used_by_longest is None else PassMemory(0, used_by_longest / len(longest))
+
+
+def _resident_peak(forward: Forward, used: int) -> int:
+    """Return the peak of a process that uses `used` bytes in a pass: it may have had more while it loaded the model."""
+    return max(used + _optimizer_bytes(forward) + LATER_BYTES, peak_memory_bytes(forward.device))
 
 
 def fits_twice(budget: Budget, forward: Forward) -> bool:
@@ -95,12 +152,16 @@ def _confirm(forward: Forward, longest_first: Sequence[Example], tokens: int, us
 
 def _room(forward: Forward) -> int:
     """Return the bytes that a micro-batch may use: a share of the free memory, less the optimizer state to come."""
-    optimizer_state = OPTIMIZER_BYTES * sum(parameter.numel() for parameter in trainable_parameters(forward.model))
+    optimizer_state = _optimizer_bytes(forward)
     if forward.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(forward.device)
         unused = torch.cuda.memory_reserved(forward.device) - torch.cuda.memory_allocated(forward.device)
         return int(GPU_SHARE * (free + unused)) - optimizer_state
     return int(CPU_SHARE * memory().available) - optimizer_state
+
+
+def _optimizer_bytes(forward: Forward) -> int:
+    return OPTIMIZER_BYTES * sum(parameter.numel() for parameter in trainable_parameters(forward.model))
 
 
 def _bytes_in_use(device: torch.device) -> int:
@@ -117,7 +178,9 @@ def _try(forward: Forward, rows: Sequence[Example]) -> int | None:
     devices = [forward.device] if forward.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
-            return _peak_of(lambda: torch.autograd.backward(forward.nll(forward.batch(rows))), forward.device)
+            batch = forward.batch(rows)
+            PACKED_ATTENTION.set_rows(batch)  # here, as this frees the batch before, which is not to be measured
+            return _peak_of(lambda: torch.autograd.backward(forward.nll(batch)), forward.device)
     except Exception as error:
         if is_out_of_memory(error):
             return None
@@ -131,7 +194,14 @@ def _try(forward: Forward, rows: Sequence[Example]) -> int | None:
 
 
 def _peak_of(work: Callable[[], object], device: torch.device) -> int:
-    """Return the most bytes in use during `work`, less those before."""
+    """Return the most bytes in use during `work`, less those before; on a CPU those that torch allocates."""
+    if device.type == "cpu":
+        with profile(profile_memory=True) as profiler:
+            work()
+        assert profiler.kineto_results is not None
+        events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
+        changes: list[int] = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+        return max(accumulate(changes, initial=0))
     before = _bytes_in_use(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

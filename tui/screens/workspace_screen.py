@@ -24,6 +24,7 @@ from tui.messages import ActionDone, ActionFailed, WriteRefused
 from tui.screens.dialogs.confirm import confirm
 from tui.settings.bindings import key_of
 from tui.terminal.clipboard import as_bytes
+from tui.terminal.compositor import ChangesCompositor
 from tui.terminal.console import clean
 from tui.widgets.banner import Banner
 from tui.widgets.current_size import CurrentSize
@@ -50,6 +51,7 @@ class WorkspaceScreen(CurrentSize, Screen[None]):
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
+        self._compositor = ChangesCompositor()
         self.cockpit = cockpit
         self._refused: WriteRefused | None = None
         self._notices: Sequence[str] = ()

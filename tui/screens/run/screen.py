@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 
 from engine.alerts.run_monitor import RunProgress
 from engine.api import Cockpit
@@ -71,8 +71,7 @@ class LiveScreen(WorkspaceScreen):
         yield RunHeader(id="run-header")
         yield RunStrip(id="run-strip")
         with Horizontal(id="run-body"):
-            with Vertical(id="run-chart"):
-                yield CurveChart(id="chart")
+            yield CurveChart(id="chart")
             yield RunFigures(id="figures")
         yield MachinePanel(id="machine")
         yield LogPane(id="log")

@@ -26,7 +26,7 @@ CPU_TOKENS = 8192  # a longer pass is not faster per token
 CPU_BYTES, FEW_TOKENS = 2 * 2**30, 2048
 CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the free memory; a CPU's is shared with all other processes
 SAMPLE_SECONDS = 0.005
-TRIAL_TOKENS = 64  # of a row; one and two of them tell on a CPU how memory grows with tokens
+TRIAL_TOKENS = 32  # of a row; one and two of them tell on a CPU how memory grows with tokens
 FRAGMENTATION = 1.15  # resident over allocated bytes, as large tensors begin at pages of 2 MiB
 LATER_BYTES = 64 * 2**20  # of a process after the trials: what it imports to save, buffers of its threads
 OPTIMIZER_BYTES = 8  # per trained parameter: AdamW's two moments in float32, allocated by the first step
@@ -105,15 +105,15 @@ def measure_budget(
 def _trial(forward: Forward, longest: Example) -> PassMemory | None:
     """Return what passes use, None if memory runs out.
 
-    On a CPU packed rows use memory in proportion to their tokens, so short ones tell what long ones use. The first of
-    three trials makes what is allocated only once. Elsewhere the longest row is tried.
+    On a CPU packed rows use memory in proportion to their tokens, so short ones tell what long ones use. What a model
+    allocates only once it has allocated in earlier passes. Elsewhere the longest row is tried.
     """
     if forward.device.type == "cpu" and forward.packed:
         tokens = min(TRIAL_TOKENS, len(longest))
         row = random_row(forward.model, tokens, 0)
         if forward.fused_head:  # which computes the logits of some tokens at a time, however many there are
             row = Example(row.tokens, torch.arange(tokens) == tokens - 1)
-        _, one, two = (_try(forward, [row] * count) for count in (1, 1, 2))
+        one, two = (_try(forward, [row] * count) for count in (1, 2))
         if one is None or two is None:
             return None
         if forward.packed:  # still, as no pass failed

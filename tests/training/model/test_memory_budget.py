@@ -65,9 +65,9 @@ def test_step_that_runs_out_of_memory_is_repeated_in_smaller_micro_batches(
     """The step equals one that was divided so from the start, dropout included."""
     run = make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.0)
     whole = train_here(run)
-    passes = small_memory(130, from_pass=8)  # three passes measure, then there is one for each step
+    passes = small_memory(130, from_pass=7)  # two passes measure, then there is one for each step
     events = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.0))
-    assert max(passes[:7]) > 130 >= max(passes[10:])
+    assert max(passes[:6]) > 130 >= max(passes[9:])
     (warning,) = warned_in(events)
     assert warning.startswith("out of memory at step ") and "from now on micro-batches have at most" in warning
     for ours, theirs in zip(figures_of(events), figures_of(whole), strict=True):
@@ -77,7 +77,7 @@ def test_step_that_runs_out_of_memory_is_repeated_in_smaller_micro_batches(
 def test_repeated_step_draws_the_same_random_numbers(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
 ) -> None:
-    small_memory(200, from_pass=4)
+    small_memory(200, from_pass=3)
     events = train_here(make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.5))
     pattern = r"out of memory at step 1: from now on micro-batches have at most (\d+) tokens"
     match = re.fullmatch(pattern, warned_in(events)[0])
@@ -90,7 +90,7 @@ def test_repeated_step_draws_the_same_random_numbers(
 def test_activations_are_recomputed_when_a_single_row_no_longer_fits(
     reference: Reference, tiny_model: Path, tmp_path: Path, small_memory: Callable[..., list[int]]
 ) -> None:
-    small_memory(1000, from_pass=4, if_stored=0)
+    small_memory(1000, from_pass=3, if_stored=0)
     events = train_here(make_run(tmp_path / "run", tiny_model, lora__lora_dropout=0.0))
     assert warned_in(events)[-1].endswith("tokens and activations are recomputed")
     assert len(figures_of(events)) == 20
@@ -119,10 +119,10 @@ def test_row_that_does_not_fit_ends_the_round(
 def test_fixed_micro_batches_are_not_made_smaller(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_memory: Callable[..., list[int]]
 ) -> None:
-    passes = small_memory(100, from_pass=4)
+    passes = small_memory(100, from_pass=3)
     message = fail_here(make_run(tmp_path / "run", tiny_model, train__micro_batches="fixed"), monkeypatch)
     assert message.startswith("out of GPU memory at step 1: 2.0 GiB needed; try train.micro_batches auto")
-    assert len(passes) == 4 or max(passes[3:-1]) <= 100 < passes[-1]
+    assert len(passes) == 3 or max(passes[2:-1]) <= 100 < passes[-1]
 
 
 def test_other_errors_are_not_mistaken_for_out_of_memory(
@@ -142,7 +142,7 @@ def test_micro_batches_shrink_with_the_memory_that_is_free(
 
     def tokens_with(free: int) -> int | None:
         monkeypatch.setattr(memory_budget, "memory", lambda: Memory(free, 0, free))
-        used = iter((GIB, GIB, 2 * GIB))  # a pass to begin with, then one row and two
+        used = iter((GIB, 2 * GIB))  # of one row and of two
         monkeypatch.setattr(memory_budget, "_peak_of", lambda work, device: (work(), next(used))[1])
         run = make_run(tmp_path / f"run-{free}", tiny_model, train__num_train_epochs=0.1)
         return prepared_in(train_here(run)).micro_batch_tokens

@@ -175,6 +175,7 @@ class SpecForm(VerticalScroll, can_focus=False):
                     self.reveal(key)
         for each in self._arrange():
             await each  # so that a key that came at once with this one goes to what it opened
+        self.post_message(self.Explained(section.line.explanation))
         self.call_after_refresh(self._scroll_to_section, section)
 
     def _scroll_to_section(self, section: FormSection) -> None:

@@ -116,6 +116,26 @@ async def test_arrows_go_through_what_was_found(opened: Opened) -> None:
         assert "lora.bias" in in_sight(form) and focused(pilot) == "lora-bias"
 
 
+async def test_keys_that_come_all_at_once_do_what_they_do_one_by_one(opened: Opened) -> None:
+    async with opened() as (pilot, form):
+        for key in (
+            "ctrl+k",
+            *"dora",
+            "enter",
+            "right",
+            "ctrl+k",
+            *"lora seed",
+            *["backspace"] * 9,
+            *"loraplus",
+            "down",
+            "8",
+        ):
+            pilot.app.simulate_key("space" if key == " " else key)
+        wanted = {"lora.use_dora": True, "lora.loraplus_lr_ratio": 8}
+        await until(pilot, lambda: form.changes() == wanted, "both fields")
+        assert focused(pilot) == "lora-loraplus_lr_ratio"
+
+
 async def test_search_begins_anew_and_from_any_field(opened: Opened) -> None:
     async with opened(size=(120, 40)) as (pilot, form):
         await pilot.press("ctrl+n", "ctrl+k", *"bias")

@@ -9,7 +9,7 @@ from engine.api import Cockpit
 from engine.errors import SpecError
 from engine.spec.fields import spec_fields
 from engine.spec.schema import Spec
-from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, open_form, until
+from tests.support.pilot import AppPilot, OpenApp, enter, on_screen, open_form, shown, until
 from tests.support.rounds import change_spec, make_round
 from tui.screens.form.fields.fold_line import FoldLine
 from tui.screens.form.fields.row import FieldRow, control_id
@@ -77,6 +77,7 @@ async def test_line_opens_the_others_and_folds_them_again(
         await pilot.press(keys[0])
         await until(pilot, lambda: set(in_sight(form)) == {*before, *OTHERS["lora"]}, "the other fields")
         assert pilot.app.screen.focused is line and str(line.render()) == f"▾ {len(OTHERS['lora'])} more"
+        await until(pilot, lambda: "enter folds them" in shown(pilot, "#explained"), "how to fold them")
         below = form.query_one(f"#{control_id(OTHERS['lora'][0])}")
         await until(pilot, lambda: below.region.y == line.region.bottom, "the first of them below the line")
         assert form.region.contains_region(line.region) and form.region.contains_region(below.region)

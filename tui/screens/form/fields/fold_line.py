@@ -52,9 +52,9 @@ class FoldLine(Widget, can_focus=True):
 
     @property
     def explanation(self) -> Content:
-        """The names of the fields that are folded away."""
-        title = f"{len(self.names)} more fields"
-        return Content.assemble((title, "bold"), f"  {', '.join(self.names)}\n", ("enter shows them", "$text-muted"))
+        """The names of the fields below the line, and how to see them or not."""
+        title, hint = f"{len(self.names)} more fields", "enter folds them" if self.is_open else "enter shows them"
+        return Content.assemble((title, "bold"), f"  {', '.join(self.names)}\n", (hint, "$text-muted"))
 
     def action_turn(self, is_open: bool) -> None:
         if is_open != self.is_open:

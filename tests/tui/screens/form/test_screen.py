@@ -248,7 +248,7 @@ async def test_note_and_name_go_with_the_round(open_app: OpenApp, idle_cockpit: 
     assert (idle_cockpit.store.get(2).name, idle_cockpit.store.get(2).note) == ("wider", "try [b]more[/b]\nrank")
 
 
-@pytest.mark.parametrize(("index", "preset"), enumerate(shipped_presets(), 1))
+@pytest.mark.parametrize(("index", "preset"), [*enumerate(shipped_presets(), 1)])
 async def test_presets_open_in_the_form(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, index: int, preset: str
 ) -> None:

@@ -23,6 +23,7 @@ from tui.terminal.console import flush_output, open_outputs, say
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 LONGEST_QUOTE = 200
+SWITCH_SECONDS = 0.0005  # a tenth of Python's: a key passes the threads that read and write the terminal
 
 
 def main(argv: Sequence[str] | None = None, start: Start = start_runner) -> int:
@@ -87,6 +88,7 @@ def _run_app(workspace: Workspace, options: argparse.Namespace, start: Start) ->
         os.environ.pop(another, None)
     if "STY" in os.environ:  # GNU screen shows at most 256 colours, whatever the outer terminal can do
         os.environ.pop("COLORTERM", None)
+    sys.setswitchinterval(SWITCH_SECONDS)
     gc.disable()  # the app enables it after its first table; objects made before live to the end
     from tui.app import LoratuiApp  # a command does not wait for Textual
 

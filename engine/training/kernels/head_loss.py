@@ -52,7 +52,8 @@ def _log_p(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     return torch.log_softmax(functional.linear(states, weight, bias), dim=-1, dtype=torch.float32)
 
 
-def _is_faster_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+def is_faster_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Return whether the loss of a head is computed as attention, which takes no memory for logits."""
     return (
         weight.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.bfloat16)
@@ -108,7 +109,7 @@ class _HeadNll(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
     ) -> torch.Tensor:
         states = hidden.to(weight.dtype)
-        if len(targets) and _is_faster_as_attention(weight, bias):  # torch's kernel crashes on zero tokens
+        if len(targets) and is_faster_as_attention(weight, bias):  # torch's kernel crashes on zero tokens
             total, gradient = _nll_by_attention(states, weight, targets)
         else:
             total, gradient = _nll_by_chunks(states, weight, bias, targets)

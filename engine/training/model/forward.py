@@ -91,17 +91,18 @@ class Forward:
         """
         if not self.fused_head:
             return self._plain_nlls(batch).sum()
-        return head_nll(self._logit_states(batch), self._head, batch.targets)
+        return head_nll(self._logit_states(batch), self.head, batch.targets)
 
     def token_nlls(self, batch: Batch) -> torch.Tensor:
         """Return the negative log-likelihood of each target, float32 [supervised tokens], without gradient."""
         with torch.no_grad():
             if not self.fused_head:
                 return self._plain_nlls(batch)
-            return token_nlls(self._logit_states(batch), self._head, batch.targets)
+            return token_nlls(self._logit_states(batch), self.head, batch.targets)
 
     @property
-    def _head(self) -> torch.nn.Linear:
+    def head(self) -> torch.nn.Linear:
+        """The output layer."""
         head: torch.nn.Linear = self.model.get_base_model().get_output_embeddings()
         return head
 

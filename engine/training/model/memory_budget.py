@@ -14,6 +14,7 @@ from torch.autograd.profiler import profile
 from engine.errors import TrainingError
 from engine.system.allowance import memory
 from engine.training.data.tokenize import Example
+from engine.training.kernels.head_loss import is_faster_as_attention
 from engine.training.kernels.packed_attention import PACKED_ATTENTION
 from engine.training.model.adapter import recompute_activations, trainable_parameters
 from engine.training.model.forward import Forward
@@ -28,8 +29,10 @@ CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the free memory; a CPU's is shared with al
 SAMPLE_SECONDS = 0.005
 TRIAL_TOKENS = 32  # of a row; one and two of them tell on a CPU how memory grows with tokens
 FRAGMENTATION = 1.15  # resident over allocated bytes, as large tensors begin at pages of 2 MiB
-LATER_BYTES = 64 * 2**20  # of a process after the trials: what it imports to save, buffers of its threads
-OPTIMIZER_BYTES = 8  # per trained parameter: AdamW's two moments in float32, allocated by the first step
+LATER_BYTES = 128 * 2**20  # of a process after the trials: what it imports to save, buffers of its threads
+# Of each trained parameter: AdamW's two moments in float32, allocated by the first step; its gradient, which on a GPU
+# is part of the trial.
+OPTIMIZER_BYTES, GRADIENT_BYTES = 8, 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def _trial(forward: Forward, longest: Example) -> PassMemory | None:
     if forward.device.type == "cpu" and forward.packed:
         tokens = min(TRIAL_TOKENS, len(longest))
         row = random_row(forward.model, tokens, 0)
-        if forward.fused_head:  # which computes the logits of some tokens at a time, however many there are
+        head = forward.head
+        if forward.fused_head and not is_faster_as_attention(head.weight, head.bias):  # some logits at a time, then
             row = Example(row.tokens, torch.arange(tokens) == tokens - 1)
         one, two = (_try(forward, [row] * count) for count in (1, 2))
         if one is None or two is None:
@@ -125,7 +129,7 @@ def _trial(forward: Forward, longest: Example) -> PassMemory | None:
 
 def _resident_peak(forward: Forward, used: int) -> int:
     """Return the peak of a process that uses `used` bytes in a pass: it may have had more while it loaded the model."""
-    return max(used + _optimizer_bytes(forward) + LATER_BYTES, peak_memory_bytes(forward.device))
+    return max(used + _trained_bytes(forward) + LATER_BYTES, peak_memory_bytes(forward.device))
 
 
 def fits_twice(budget: Budget, forward: Forward) -> bool:
@@ -151,17 +155,19 @@ def _confirm(forward: Forward, longest_first: Sequence[Example], tokens: int, us
 
 
 def _room(forward: Forward) -> int:
-    """Return the bytes that a micro-batch may use: a share of the free memory, less the optimizer state to come."""
-    optimizer_state = _optimizer_bytes(forward)
+    """Return the bytes that a micro-batch may use: a share of the free memory, less what training allocates besides."""
+    trained = _trained_bytes(forward)
     if forward.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(forward.device)
         unused = torch.cuda.memory_reserved(forward.device) - torch.cuda.memory_allocated(forward.device)
-        return int(GPU_SHARE * (free + unused)) - optimizer_state
-    return int(CPU_SHARE * memory().available) - optimizer_state
+        return int(GPU_SHARE * (free + unused)) - trained
+    return int(CPU_SHARE * memory().available) - trained
 
 
-def _optimizer_bytes(forward: Forward) -> int:
-    return OPTIMIZER_BYTES * sum(parameter.numel() for parameter in trainable_parameters(forward.model))
+def _trained_bytes(forward: Forward) -> int:
+    """Return what the trained parameters take beside a pass: the optimizer state to come, on a CPU gradients too."""
+    of_each = OPTIMIZER_BYTES + (GRADIENT_BYTES if forward.device.type == "cpu" else 0)
+    return of_each * sum(parameter.numel() for parameter in trainable_parameters(forward.model))
 
 
 def _bytes_in_use(device: torch.device) -> int:
@@ -179,6 +185,9 @@ def _try(forward: Forward, rows: Sequence[Example]) -> int | None:
     try:
         with torch.random.fork_rng(devices):
             batch = forward.batch(rows)
+            if forward.device.type == "cpu":  # or of a short row gradients would be the peak, of a long one activations
+                for parameter in trainable_parameters(forward.model):
+                    parameter.grad = torch.zeros_like(parameter)
             PACKED_ATTENTION.set_rows(batch)  # here, as this frees the batch before, which is not to be measured
             return _peak_of(lambda: torch.autograd.backward(forward.nll(batch)), forward.device)
     except Exception as error:

@@ -53,10 +53,10 @@ from tui.screens.dialogs.help import HelpScreen
 from tui.screens.dialogs.palette import Palette
 from tui.screens.dialogs.too_small import TooSmallScreen
 from tui.screens.dialogs.welcome import WelcomeScreen
+from tui.screens.form.lists.target_modules import TargetModulesScreen
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.screen import EditScreen
 from tui.screens.form.start_from import Origin, StartFromScreen
-from tui.screens.form.target_modules import TargetModulesScreen
 from tui.screens.preference.screen import JudgeScreen
 from tui.screens.rounds.column_layout import ColumnLayout
 from tui.screens.rounds.columns_dialog import ColumnsScreen

@@ -12,6 +12,8 @@ from textual.widget import Widget
 
 from tui.terminal.console import clean_line
 
+LEFT, RIGHT = "‹ ", " ›"
+
 
 class Choice(Widget, can_focus=True):
     """Show `‹ word ›`; left, right and space go through `choices`."""
@@ -45,7 +47,9 @@ class Choice(Widget, can_focus=True):
         self.set_reactive(Choice.value, value)
 
     def render(self) -> Content:
-        return Content.assemble(("‹ ", "dim"), clean_line(self.value), (" ›", "dim"))
+        room = max(1, self.content_size.width - len(LEFT + RIGHT))
+        word = Content(clean_line(self.value)).truncate(room, ellipsis=True)
+        return Content.assemble((LEFT, "dim"), word, (RIGHT, "dim"))
 
     def action_turn(self, by: int) -> None:
         index = self.choices.index(self.value) if self.value in self.choices else 0

@@ -20,17 +20,15 @@ from engine.errors import LoratuiError, SpecError
 from engine.files.drafts import Draft
 from engine.preflight import checks
 from engine.spec.fields import build_spec
-from engine.spec.local_paths import looks_local
 from engine.spec.overrides import is_set_line, set_words
 from engine.spec.round import Round
 from engine.spec.schema import Spec
 from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
 from tui.pollers import pause
 from tui.screens.dialogs.confirm import confirm
-from tui.screens.form.fields.row import MODULES_KEY, PARAMETERS_KEY, control_id
+from tui.screens.form.fields.row import control_id
 from tui.screens.form.form_draft import FORM, NAME, NOTE, changed_texts, form_texts
-from tui.screens.form.hub_parts import offer_hub_parts
-from tui.screens.form.modules import offer_modules
+from tui.screens.form.lists.offer import offer_list
 from tui.screens.form.note_area import NoteArea
 from tui.screens.form.pasted_line import take_line
 from tui.screens.form.plan_panel import PlanPanel
@@ -246,12 +244,7 @@ class EditScreen(WorkspaceScreen):
 
     @on(SpecForm.ListWanted)
     def _list_choices(self, event: SpecForm.ListWanted) -> None:
-        form = self.query_one(SpecForm)
-        if event.key not in (MODULES_KEY, PARAMETERS_KEY):
-            offer_hub_parts(self, form, event.key)
-            return
-        path = form.text("model.path").strip()
-        offer_modules(self, form, event.key, str(Path(self._directory, path)) if looks_local(path) else path)
+        offer_list(self, self.query_one(SpecForm), event.key, self._directory)
 
     async def action_save_preset(self) -> None:
         """Save the settings as a preset, or go to the first wrong field."""

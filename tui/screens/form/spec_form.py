@@ -20,7 +20,7 @@ from engine.spec.fields import changed_keys, flatten, format_value, parse_value,
 from engine.spec.schema import ModelSpec, Spec
 from tui.screens.form.fields.entry import Entry
 from tui.screens.form.fields.fold_line import FoldLine
-from tui.screens.form.fields.row import LISTED_KEYS, FieldRow
+from tui.screens.form.fields.row import FieldRow, has_list
 from tui.screens.form.fields.section import FormSection
 from tui.widgets.choice import Choice
 from tui.widgets.sanitized_input import SanitizedInput
@@ -54,7 +54,7 @@ class SpecForm(VerticalScroll, can_focus=False):
             "enter",
             "Choose, open, or next",
             show=False,
-            tooltip="List what modules, parameters, name or split may be; open or fold a line of further fields; "
+            tooltip="List what the field may hold, where it says so; open or fold a line of further fields; "
             "elsewhere, go to the next field",
             priority=True,
             id="form.enter",
@@ -252,7 +252,7 @@ class SpecForm(VerticalScroll, can_focus=False):
         row = _row_of(focused)
         if isinstance(focused, FoldLine):
             focused.toggle()
-        elif row is not None and row.entry.field.key in LISTED_KEYS:
+        elif row is not None and has_list(row.entry.field):
             self.post_message(self.ListWanted(row.entry.field.key))
         else:
             self.screen.focus_next()

@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PartsRequest]:
             raise DatasetError("data.path is 'somebody/none': it is not on the hub")
         return ("main", "socratic") if request.part == "name" else ("train", "test")
 
-    monkeypatch.setattr("tui.screens.form.hub_parts.list_hub_parts", list_hub_parts)
+    monkeypatch.setattr("tui.screens.form.lists.hub_parts.list_hub_parts", list_hub_parts)
     return requests
 
 

@@ -7,6 +7,7 @@ from textual.content import Content
 from textual.events import Paste
 from textual.widget import Widget
 
+from engine.spec.fields import SpecField
 from engine.spec.overrides import is_set_line
 from tui.screens.form.fields.entry import Entry
 from tui.terminal.console import clean_line
@@ -14,9 +15,17 @@ from tui.widgets.choice import Choice
 from tui.widgets.live_text import LiveText
 from tui.widgets.sanitized_input import SanitizedInput
 
-MODULES_KEY, PARAMETERS_KEY = "lora.target_modules", "lora.target_parameters"
-LISTED_KEYS = (MODULES_KEY, PARAMETERS_KEY, "data.name", "data.split", "data.eval_name", "data.eval_split")
+MODULES_KEY, PARAMETERS_KEY, ADAPTER_KEY = "lora.target_modules", "lora.target_parameters", "lora.initial_adapter"
+LISTED_KEYS = (
+    MODULES_KEY, PARAMETERS_KEY, ADAPTER_KEY, "data.name", "data.split", "data.eval_name", "data.eval_split",
+)  # fmt: skip
+MANY_WORDS = 6  # from which a choice has a list, as to turn through them takes long
 NAME_WIDTH, WAS_WIDTH = 29, 22  # cells on both sides of a field, as in app.tcss
+
+
+def has_list(field: SpecField) -> bool:
+    """Return whether enter lists what the field may hold."""
+    return field.key in LISTED_KEYS or len(field.choices) >= MANY_WORDS
 
 
 class SettingInput(SanitizedInput):
@@ -72,7 +81,7 @@ class FieldRow(Widget):
         field = self.entry.field
         if self.has_class("-changed"):
             return Content.styled(f"● was {clean_line(self.entry.original) or field.empty}", "$text-warning")
-        return Content.styled("enter: choose" if field.key in LISTED_KEYS else "", "$text-muted")
+        return Content.styled("enter: choose" if has_list(field) else "", "$text-muted")
 
     def put(self, text: str) -> None:
         """Show `text` in the field; of a choice it must be one of the words."""

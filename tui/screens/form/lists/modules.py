@@ -9,8 +9,8 @@ from engine.preflight.target_modules import ModelModules, model_modules
 from engine.spec.fields import parse_value
 from tui.messages import ActionFailed
 from tui.screens.form.fields.row import PARAMETERS_KEY
+from tui.screens.form.lists.target_modules import ALL_LINEAR, TargetModulesScreen
 from tui.screens.form.spec_form import SpecForm
-from tui.screens.form.target_modules import ALL_LINEAR, TargetModulesScreen
 from tui.screens.workspace_screen import WorkspaceScreen
 
 

@@ -1,4 +1,4 @@
-"""Which list belongs to which field."""
+"""Choice of the list that belongs to a field."""
 
 from __future__ import annotations
 

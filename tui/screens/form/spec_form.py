@@ -181,8 +181,8 @@ class SpecForm(VerticalScroll, can_focus=False):
     def _scroll_to_section(self, section: FormSection) -> None:
         """Scroll so that as many of the opened fields are seen as there is room below their line."""
         if section.line.is_open:
-            self.scroll_to_widget(self._rows[section.folded[-1]], animate=False)
-        self.scroll_to_widget(section.line, animate=False)
+            self.scroll_to_widget(self._rows[section.folded[-1]], animate=False, immediate=True)
+        self.scroll_to_widget(section.line, animate=False, immediate=True)
 
     def values(self) -> dict[str, Any]:
         """Return every field's value by key; raises SpecError for the first that is wrong."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from textual.events import Paste
+from textual.widget import Widget
 
 from engine.api import Cockpit
 from engine.errors import SpecError
@@ -34,6 +37,11 @@ def in_sight(form: SpecForm) -> list[str]:
 
 def line_of(form: SpecForm, group: str) -> FoldLine:
     return list(form.query(FoldLine))[list(SECTION_TITLES).index(group)]
+
+
+def is_in_sight(form: SpecForm, widget: Widget) -> bool:
+    """Whether the widget is whole within the part of the form that one sees."""
+    return form.region.contains_region(widget.region)
 
 
 def focused(pilot: AppPilot) -> str | None:
@@ -80,7 +88,8 @@ async def test_line_opens_the_others_and_folds_them_again(
         await until(pilot, lambda: "enter folds them" in shown(pilot, "#explained"), "how to fold them")
         below = form.query_one(f"#{control_id(OTHERS['lora'][0])}")
         await until(pilot, lambda: below.region.y == line.region.bottom, "the first of them below the line")
-        assert form.region.contains_region(line.region) and form.region.contains_region(below.region)
+        for each in (line, below):
+            await until(pilot, partial(is_in_sight, form, each), "both in sight")
         await pilot.press(keys[1])
         await until(pilot, lambda: in_sight(form) == before, "the form as it was")
 

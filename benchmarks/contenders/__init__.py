@@ -15,7 +15,8 @@ TRL_MODULE = "benchmarks.contenders.trl_sft"
 
 
 _DEFAULTS: dict[str, object] = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8}
-# Rows of like length, nothing computed twice, in bfloat16, and logits of supervised tokens only (TRL's defaults).
+# Rows of like length, nothing computed twice, and logits of supervised tokens only and bfloat16, TRL's defaults, if the
+# device multiplies it natively.
 _BEST: dict[str, object] = {
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 4,

@@ -33,9 +33,10 @@ def swiglu_sites(model: torch.nn.Module) -> list[SwiGluSite]:
     """Return the feed-forward layers of `model` whose gate may be computed in one kernel on a GPU.
 
     In separate steps it takes its activations, the widest of all, through memory five times forward and nine times
-    backward, and keeps the activated gate, which is computed again here. Those with another gate give other results.
+    backward, and keeps the activated gate, which is computed again here.
     """
-    return [SwiGluSite(module) for module in model.modules() if all(hasattr(module, name) for name in LAYERS)]
+    modules = [module for module in model.modules() if all(hasattr(module, name) for name in LAYERS)]
+    return [SwiGluSite(module) for module in modules if type(module.act_fn).__name__.startswith("SiLU")]
 
 
 class SwiGluSite(ModuleSite):

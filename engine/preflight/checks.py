@@ -28,7 +28,6 @@ from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
 from engine.spec.mix import as_data, name_mix, sources_of
 from engine.spec.plan import Plan, make_plan
-from engine.spec.presets import EMBEDDED
 from engine.spec.scheduler import scheduler_arguments
 from engine.spec.schema import ModelSpec, Spec, TrainSpec
 from engine.spec.sources import data_to_read
@@ -180,7 +179,7 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
             f"train.early_stopping_patience is {patience}, but there are only {len(evaluations)} evaluations: it never "
             f"ends the round early; train.eval_strategy steps can plan more"
         )
-    if spec.data.path != EMBEDDED and local_data_path(spec.data.path) is None and spec.data.samples is None:
+    if plan.total_steps is None and local_data_path(spec.data.path) is None and spec.data.samples is None:
         warnings.append("data.samples is empty: the number of steps is known once the hub dataset is loaded")
     return warnings
 

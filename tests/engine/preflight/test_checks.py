@@ -12,6 +12,7 @@ import pytest
 from engine.errors import DatasetError, ModelError, SpecError
 from engine.preflight import base_model, checks
 from engine.preflight.base_weights import base_weights
+from engine.spec.plan import make_plan
 from engine.spec.presets import EMBEDDED, load_preset
 from engine.spec.schema import Spec
 from tests.support.rounds import (
@@ -358,3 +359,12 @@ def test_optimizer_without_its_package_is_refused(nano_spec: Spec, monkeypatch: 
 def test_arguments_of_the_scheduler_are_checked(nano_spec: Spec) -> None:
     with pytest.raises(SpecError, match="linear takes no arguments"):
         checks.check(change_spec(nano_spec, train__lr_scheduler_kwargs="num_cycles=2"))
+
+
+def test_steps_of_a_hub_dataset_are_known_with_max_steps() -> None:
+    spec = make_spec(data__path="org/data", data__samples=None, train__max_steps=60)
+    assert checks.plan_warnings(spec, make_plan(spec, None)) == []
+    without = change_spec(spec, train__max_steps=None)
+    assert checks.plan_warnings(without, make_plan(without, None)) == [
+        "data.samples is empty: the number of steps is known once the hub dataset is loaded"
+    ]

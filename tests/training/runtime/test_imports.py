@@ -39,6 +39,20 @@ with importing(ModelSpec(sys.argv[1]), weights=json.loads(sys.argv[2])):
         thread.join()
 print(any(name.endswith(".safetensors") for name in opened))
 """
+READING = """
+import sys
+from engine.spec.schema import ModelSpec
+from engine.training.runtime.imports import importing
+
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+with importing(ModelSpec(sys.argv[1])):
+    import transformers.models
+    from transformers import MambaConfig
+    from transformers.models import mamba
+assert MambaConfig is mamba.MambaConfig is transformers.models.MambaConfig
+print(sum(name.endswith("modeling_zamba2.py") for name in opened))
+"""
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -70,6 +84,17 @@ def test_weights_are_prefetched_if_they_are_needed(tiny_model: Path, weights: bo
         command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert json.loads(done.stdout.lower()) is weights
+
+
+def test_every_model_of_the_library_is_read_once_at_most(tiny_model: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", READING, str(tiny_model)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert int(done.stdout) <= 1
 
 
 def test_model_in_4_bits_gets_bitsandbytes() -> None:

@@ -175,12 +175,10 @@ def choose_forward(
     model.eval()
     try:
         with autocast(device, dtype):
-            packed = (
-                not own_attention
-                and not _has_window(model.config, longest)
-                and _takes_packed_rows(model, device, dtype, longest)
-            )
-            fused = _has_plain_head(model, device, dtype, longest)
+            packed, states = False, None
+            if not own_attention and not _has_window(model.config, longest):
+                packed, states = _takes_packed_rows(model, device, dtype, longest)
+            fused = _has_plain_head(model, device, dtype, longest, states)
     finally:
         model.train(was_training)
     if packed:
@@ -208,35 +206,36 @@ def _has_window(config: Any, longest: int) -> bool:
     return any(isinstance(window, int) and window < longest for window in windows)
 
 
-def _takes_packed_rows(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> bool:
+def _takes_packed_rows(
+    model: Any, device: torch.device, dtype: torch.dtype, longest: int
+) -> tuple[bool, torch.Tensor | None]:
+    """Return whether `model` takes packed rows; and inputs of its head, if they show that it alone makes the logits."""
     short, long = (min(length, longest) for length in CHECKED_TOKENS)
     first, other, second = (random_row(model, length, seed) for seed, length in enumerate((short, short, long)))
-
-    def second_of(*rows: Example) -> torch.Tensor:
-        batch = pack(rows, device)
-        PACKED_ATTENTION.set_rows(batch)
-        start = sum(map(len, rows[:-1]))
-        return _logits(model, batch)[start : start + len(second)]
-
+    after_first, after_other = (pack((row, second), device) for row in (first, other))
+    part = slice(short, short + long)
     alone = _logits(model, pad([second], device))
     gradient = _adapter_gradient(model, alone)
     try:
         with using_attention(model.get_base_model(), ATTENTION_NAME):
-            after_first = second_of(first, second)
-            packed_gradient = _adapter_gradient(model, after_first)
+            packed = _logits(model, after_first)[part]
+            packed_gradient = _adapter_gradient(model, packed)
+            states = _head_inputs(model, after_other, part, packed)
             with torch.no_grad():
-                after_other = second_of(other, second)
+                independent = states is not None or torch.equal(packed, _logits(model, after_other)[part])
     except Exception:  # a model with attention of its own may raise anything
-        return False
-    return (
-        torch.equal(after_first, after_other)
-        and bool((after_first - alone).norm() < TOLERANCE[dtype] * alone.norm())
+        return False, None
+    equal = (
+        independent
+        and bool((packed - alone).norm() < TOLERANCE[dtype] * alone.norm())
         and bool((packed_gradient - gradient).norm() <= GRADIENT_TOLERANCE[dtype] * gradient.norm())
     )
+    return equal, states if equal else None
 
 
 def _logits(model: Any, batch: Batch) -> torch.Tensor:
     """Return float32 [tokens, vocabulary] of a batch of one row, or of packed ones."""
+    PACKED_ATTENTION.set_rows(batch)
     logits: torch.Tensor = model(**inputs_of(batch)).logits[0].float()
     return logits
 
@@ -252,18 +251,32 @@ def _adapter_gradient(model: Any, logits: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _has_plain_head(model: Any, device: torch.device, dtype: torch.dtype, longest: int) -> bool:
+def _head_inputs(model: Any, batch: Batch, part: slice, logits: torch.Tensor) -> torch.Tensor | None:
+    """Return the states of `part` of a batch if the output layer makes `logits` of them, else None."""
     base = model.get_base_model()
-    head = base.get_output_embeddings()
+    PACKED_ATTENTION.set_rows(batch)
+    try:
+        states = base.get_decoder()(**inputs_of(batch)).last_hidden_state  # [1, tokens, hidden_size]
+        same = torch.equal(base.get_output_embeddings()(states)[0].float()[part], logits)
+    except Exception:  # a decoder that cannot be called by itself
+        return None
+    return states[0][part] if same else None
+
+
+@torch.no_grad()
+def _has_plain_head(
+    model: Any, device: torch.device, dtype: torch.dtype, longest: int, states: torch.Tensor | None
+) -> bool:
+    """Return whether the head can be fused; `states` are inputs of which it is known to make the logits, if any."""
+    head = model.get_base_model().get_output_embeddings()
     if type(head) is not torch.nn.Linear or any(parameter.requires_grad for parameter in head.parameters()):
         return False
-    row = random_row(model, min(CHECKED_TOKENS[0], longest), 0)
-    inputs = inputs_of(pad([row], device))
+    row = random_row(model, min(CHECKED_TOKENS[0], longest) if states is None else len(states), 0)
     try:
-        hidden = base.get_decoder()(**inputs).last_hidden_state  # [1, tokens, hidden_size]
-        logits = model(**inputs).logits
-        return torch.equal(head(hidden), logits) and _has_own_loss(hidden[0], head, row.tokens.to(device), dtype)
-    except Exception:  # a decoder that cannot be called by itself
+        if states is None:
+            states = _head_inputs(model, batch := pad([row], device), slice(None), _logits(model, batch))
+        return states is not None and _has_own_loss(states, head, row.tokens.to(device), dtype)
+    except Exception:  # a model or an output layer that does anything else
         return False
 
 

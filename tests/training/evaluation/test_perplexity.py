@@ -167,7 +167,7 @@ def test_evaluation_does_not_depend_on_its_batches(
     packed: bool,
 ) -> None:
     monkeypatch.setattr(memory_budget, "CPU_TOKENS", tokens)
-    monkeypatch.setattr("engine.training.model.forward._takes_packed_rows", lambda *_: packed)
+    monkeypatch.setattr("engine.training.model.forward._takes_packed_rows", lambda *_: (packed, None))
     run = make_run(tmp_path / "run", tiny_model, data__eval_fraction=0.9, train__num_train_epochs=1.0)
     base = evaluations_of(train_here(run))[0]
     loss, count = plain_eval_loss(load(tiny_model), tiny_model, run)

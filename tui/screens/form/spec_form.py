@@ -21,7 +21,7 @@ from engine.spec.schema import ModelSpec, Spec
 from tui.screens.form.fields.entry import Entry
 from tui.screens.form.fields.fold_line import FoldLine
 from tui.screens.form.fields.row import FieldRow, has_list
-from tui.screens.form.fields.section import FormSection
+from tui.screens.form.fields.section import FormSection, controls_of
 from tui.widgets.choice import Choice
 from tui.widgets.sanitized_input import SanitizedInput
 
@@ -165,16 +165,19 @@ class SpecForm(VerticalScroll, can_focus=False):
 
     @on(FoldLine.Turned)
     async def turn_fold(self, event: FoldLine.Turned) -> None:
-        """Open a section, or fold the fields of it away that are as they were."""
         event.stop()
-        section = next(each for each in self._sections.values() if each.line is event.line)
-        section.line.is_open = event.is_open
-        if not event.is_open:
+        await self._turn(event.line, event.is_open)
+
+    async def _turn(self, line: FoldLine, is_open: bool) -> None:
+        """Open a section, or fold the fields of it away that are as they were."""
+        section = next(each for each in self._sections.values() if each.line is line)
+        section.line.is_open = is_open
+        if not is_open:
             for key in section.folded:
                 if self.entries[key].changed:
                     self.reveal(key)
         for each in self._arrange():
-            await each  # so that a key that came at once with this one goes to what it opened
+            await each
         self.post_message(self.Explained(section.line.explanation))
         self.call_after_refresh(self._scroll_to_section, section)
 
@@ -246,22 +249,36 @@ class SpecForm(VerticalScroll, can_focus=False):
             row.judge(text)
             self.post_message(self.Edited())
 
-    def action_enter(self) -> None:
+    async def action_enter(self) -> None:
         """Ask for the list of a field that has one, or turn a line of folded fields; else go to the next field."""
-        focused = self.screen.focused
-        row = _row_of(focused)
+        row = _row_of(focused := self.screen.focused)
         if isinstance(focused, FoldLine):
-            focused.toggle()
+            # Waited for, so that a key that came at once with this one goes to what it opened.
+            await self._turn(focused, not focused.is_open)
         elif row is not None and has_list(row.entry.field):
             self.post_message(self.ListWanted(row.entry.field.key))
         else:
-            self.screen.focus_next()
+            self.action_next_field()
 
     def action_next_field(self) -> None:
-        self.screen.focus_next()
+        if not self._move_focus(1):
+            self.screen.focus_next()
 
     def action_previous_field(self) -> None:
-        self.screen.focus_previous()
+        if not self._move_focus(-1):
+            self.screen.focus_previous()
+
+    def _move_focus(self, by: int) -> bool:
+        """Focus another field or line of the form, if there is one.
+
+        The screen would go by places on it, which a field that was just opened does not have yet.
+        """
+        controls = controls_of(self.children)
+        place = controls.index(focused) + by if (focused := self.screen.focused) in controls else -1
+        if 0 <= place < len(controls):
+            controls[place].focus()
+            return True
+        return False
 
     def on_resize(self) -> None:
         """Keep the focused field in view when the panels below the form grow."""

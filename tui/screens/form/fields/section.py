@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+from textual.widget import Widget
 from textual.widgets import Label
 
 from engine.spec.fields import spec_fields
 from tui.screens.form.fields.fold_line import FoldLine
+from tui.screens.form.fields.row import FieldRow
+
+
+def controls_of(widgets: Iterable[Widget]) -> list[Widget]:
+    """Return what one can go to among the lines of the form, in their order."""
+    shown = [widget for widget in widgets if widget.display and isinstance(widget, (FieldRow, FoldLine))]
+    return [widget.control if isinstance(widget, FieldRow) else widget for widget in shown]
 
 
 class FormSection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,8 @@ def lost(before: Any, after: Any, where: str = "") -> list[str]:
         ]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return [text for place, value in enumerate(before) for text in lost(value, after[place], f"{where}[{place}]")]
+    if isinstance(before, float) and isinstance(after, float) and math.isclose(before, after, rel_tol=1e-12):
+        return []  # another processor sums in another order
     return [] if before == after else [f"{where}: {before!r} is {after!r} now"]
 
 

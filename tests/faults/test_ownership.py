@@ -103,7 +103,7 @@ def test_everything_else_that_root_makes_is_the_owner_s_at_once(
 
 AS_ANOTHER = """
 import os, sys
-import tui.cli.commands  # before the interpreter's own files can no longer be read
+import filelock, traceback, tui.cli.commands, tui.terminal.crash_log  # while the interpreter's files can be read
 from tui.cli.main import main
 os.setgid(54321); os.setuid(54321)
 sys.exit(main(sys.argv[1:]))

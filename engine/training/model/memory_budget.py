@@ -27,7 +27,9 @@ CPU_TOKENS = 8192  # a longer pass is not faster per token
 CPU_BYTES, FEW_TOKENS = 2 * 2**30, 2048
 CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the free memory; a CPU's is shared with all other processes
 SAMPLE_SECONDS = 0.005
-TRIAL_TOKENS = 32  # of a row; one and two of them tell on a CPU how memory grows with tokens
+# Of a row; one and two of them tell on a CPU how memory grows with tokens. Longer ones are tried if more than this share
+# of what one uses does not grow: the gradient of an embedding, say, hides what the activations of few tokens use.
+TRIAL_TOKENS, FIXED_SHARE = (8, 32), 0.5
 FRAGMENTATION = 1.15  # resident over allocated bytes, as large tensors begin at pages of 2 MiB
 LATER_BYTES = 128 * 2**20  # of a process after the trials: what it imports to save, buffers of its threads
 # Of each trained parameter: AdamW's two moments in float32, allocated by the first step; its gradient, which on a GPU
@@ -112,17 +114,20 @@ def _trial(forward: Forward, longest: Example) -> PassMemory | None:
     allocates only once it has allocated in earlier passes. Elsewhere the longest row is tried.
     """
     if forward.device.type == "cpu" and forward.packed:
-        tokens = min(TRIAL_TOKENS, len(longest))
-        row = random_row(forward.model, tokens, 0)
-        head = forward.head
-        if forward.fused_head and not is_faster_as_attention(head.weight, head.bias):  # some logits at a time, then
-            row = Example(row.tokens, torch.arange(tokens) == tokens - 1)
-        one, two = (_try(forward, [row] * count) for count in (1, 2))
-        if one is None or two is None:
-            return None
-        if forward.packed:  # still, as no pass failed
+        for tokens in (min(tokens, len(longest)) for tokens in TRIAL_TOKENS):
+            row = random_row(forward.model, tokens, 0)
+            head = forward.head
+            if forward.fused_head and not is_faster_as_attention(head.weight, head.bias):  # some logits at a time, then
+                row = Example(row.tokens, torch.arange(tokens) == tokens - 1)
+            one, two = (_try(forward, [row] * count) for count in (1, 2))
+            if one is None or two is None:
+                return None
             per_token = max(0, two - one) / tokens
-            return PassMemory(one - per_token * tokens, FRAGMENTATION * per_token)
+            fixed = one - per_token * tokens
+            if not forward.packed or fixed <= FIXED_SHARE * one:
+                break
+        if forward.packed:  # still, as no pass failed
+            return PassMemory(fixed, FRAGMENTATION * per_token)
     used_by_longest = _try(forward, [longest])
     return None if used_by_longest is None else PassMemory(0, used_by_longest / len(longest))
 

@@ -142,16 +142,31 @@ def test_micro_batches_shrink_with_the_memory_that_is_free(
 
     def tokens_with(free: int) -> int | None:
         monkeypatch.setattr(memory_budget, "memory", lambda: Memory(free, 0, free))
-        used = iter((GIB, 2 * GIB))  # of one row and of two
+        used = iter((row, 2 * row))  # of one row and of two
         monkeypatch.setattr(memory_budget, "_peak_of", lambda work, device: (work(), next(used))[1])
         run = make_run(tmp_path / f"run-{free}", tiny_model, train__num_train_epochs=0.1)
         return prepared_in(train_here(run)).micro_batch_tokens
 
+    a_token = GIB // 32
+    row = memory_budget.TRIAL_TOKENS[0] * a_token
     plenty, scarce = tokens_with(10_000 * GIB), tokens_with(8 * GIB)
     assert plenty is not None and scarce is not None
     assert scarce < plenty <= memory_budget.CPU_TOKENS
-    a_token = memory_budget.FRAGMENTATION * GIB / memory_budget.TRIAL_TOKENS
-    assert scarce == pytest.approx(4 * GIB / a_token, abs=1)
+    assert scarce == pytest.approx(4 * GIB / (memory_budget.FRAGMENTATION * a_token), abs=1)
+
+
+def test_memory_that_a_short_row_hides_is_measured_by_a_longer_one(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass uses a fixed amount, say for one gradient, or so much for each token, whichever is more."""
+    fixed, a_token = GIB, GIB // 32
+    short, long = memory_budget.TRIAL_TOKENS
+    used = iter(max(fixed, tokens * a_token) for tokens in (short, 2 * short, long, 2 * long))
+    monkeypatch.setattr(memory_budget, "memory", lambda: Memory(8 * GIB, 0, 8 * GIB))
+    monkeypatch.setattr(memory_budget, "_peak_of", lambda work, device: (work(), next(used))[1])
+    run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=0.1)
+    tokens = prepared_in(train_here(run)).micro_batch_tokens
+    assert tokens == pytest.approx(4 * GIB / (memory_budget.FRAGMENTATION * a_token), abs=1)
 
 
 @pytest.mark.long

@@ -27,8 +27,8 @@ CPU_TOKENS = 8192  # a longer pass is not faster per token
 CPU_BYTES, FEW_TOKENS = 2 * 2**30, 2048
 CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the free memory; a CPU's is shared with all other processes
 SAMPLE_SECONDS = 0.005
-# Of a row; one and two of them tell on a CPU how memory grows with tokens. Longer ones are tried if more than this share
-# of what one uses does not grow: the gradient of an embedding, say, hides what the activations of few tokens use.
+# Of a row; one and two of them tell on a CPU how memory grows with tokens. Longer ones are tried if more than this
+# share of what one uses does not grow: the gradient of an embedding, say, hides what activations of few tokens use.
 TRIAL_TOKENS, FIXED_SHARE = (8, 32), 0.5
 FRAGMENTATION = 1.15  # resident over allocated bytes, as large tensors begin at pages of 2 MiB
 LATER_BYTES = 128 * 2**20  # of a process after the trials: what it imports to save, buffers of its threads

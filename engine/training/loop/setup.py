@@ -47,7 +47,7 @@ from engine.training.model.pissa import is_pissa
 from engine.training.model.targets import tied_warnings, unadapted
 from engine.training.model.trainable_tokens import trainable_tokens
 from engine.training.runtime.background import Background
-from engine.training.runtime.device import resolve_dtype, use_fast_kernels
+from engine.training.runtime.device import device_name, emulates, resolve_dtype, use_fast_kernels
 from engine.training.runtime.malloc import keep_freed_memory
 
 STEPS_EXAMINED = 64  # for the size of their micro-batches
@@ -76,6 +76,11 @@ def prepare(
     )
     config = load_config(spec)
     dtype = _choose_dtype(spec, config, device, earlier)
+    if emulates(dtype, device):
+        recorder.warn(
+            f"model.dtype is bfloat16, for which {device_name(device)} has no instructions: the round takes many times "
+            f"as long as with model.dtype auto"
+        )
     tokens = trainable_tokens(spec.lora, tokenizer, embedded_tokens(config))
     check_adapter(spec, config, tokens)
     examples = partial(_examples, sets, tokenising, spec, recorder)

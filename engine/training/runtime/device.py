@@ -72,6 +72,15 @@ def resolve_dtype(setting: str, device: torch.device, hidden_size: int = 1024) -
     return torch.float32
 
 
+def emulates(dtype: torch.dtype, device: torch.device) -> bool:
+    """Return whether a device computes in `dtype` without instructions for it, which takes many times as long."""
+    if dtype is not torch.bfloat16 or device.type not in ("cuda", "cpu"):
+        return False
+    if device.type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    return not _multiplies_bfloat16()
+
+
 def _multiplies_bfloat16() -> bool:
     """Return whether the CPU has instructions for it: AVX512-BF16 or AMX on x86, BF16 on Arm."""
     if platform.machine() in ("arm64", "aarch64"):

@@ -160,7 +160,14 @@ async def show_form(app: CapturedApp, text: str) -> None:
 
 
 async def show_preset_form(app: CapturedApp, text: str) -> None:
-    screen = EditScreen(app.cockpit, Origin(make_spec(), f"preset={text}", source=f"source={text}"), Path("/"))
+    screen = EditScreen(app.cockpit, Origin(make_spec(), f"preset={text}"), Path("/"))
+    silence(screen, "_check")
+    await app.push_screen(screen)
+
+
+async def show_preset_source(app: CapturedApp, text: str) -> None:
+    """The source by itself: one line names both, and a long name leaves it no place there."""
+    screen = EditScreen(app.cockpit, Origin(make_spec(), "chat", source=f"source={text}"), Path("/"))
     silence(screen, "_check")
     await app.push_screen(screen)
 
@@ -323,7 +330,8 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     ],
     "EditScreen": [
         (show_form, "name model data module format column warning refused failed"),
-        (show_preset_form, "preset source"),
+        (show_preset_form, "preset"),
+        (show_preset_source, "source"),
     ],
     "PreviewScreen": [(show_preview, "refused format column warning problem prompt answer cut")],
     "QueueScreen": [(show_queue, "name message")],

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -101,6 +102,7 @@ def change_on(pipe: Connection, root: Path, notes: Notes, last: int, seed: int) 
 
 def change_once(pipe: Connection, root: Path, change: Change) -> None:
     """Make one change when told to, and say how it went."""
+    import_module("filelock")  # the first write imports it, which is no part of a write
     pipe.send("ready")
     pipe.recv()
     try:

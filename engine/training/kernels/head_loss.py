@@ -11,7 +11,7 @@ from torch.nn import functional
 
 CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # of float32 logits: what a CPU's cache holds, what fills a GPU
 ATTENDED_WIDTH = 1024  # the widest head that is faster as attention: at 2048 it takes 1.8 times as long
-CERTAIN = 0.02  # nats; below it the rounding error of attention is more than a tenth of the gradient
+CERTAIN = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # nats; below it rounding spoils what attention gives
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -78,7 +78,7 @@ def _nll_by_attention(
     target_rows = weight[targets]  # [supervised tokens, hidden_size]
     nlls = log_sums.flatten() - (states.float() * target_rows.float()).sum(dim=-1)  # [supervised tokens]
     gradient = expected[0, 0].sub_(target_rows)
-    certain = (nlls < CERTAIN).nonzero()[:, 0]
+    certain = (nlls < CERTAIN[weight.dtype]).nonzero()[:, 0]
     if len(certain):  # the two rows are almost equal, and their difference would be mostly rounding error
         gradient[certain] = _nll_by_chunks(states[certain], weight, None, targets[certain])[1]
     return nlls.sum(), gradient

@@ -58,9 +58,9 @@ def _step_losses(events: Sequence[AnyEvent]) -> dict[int, float]:
     return {event.step: math.nan if event.loss is None else event.loss for event in events if isinstance(event, Step)}
 
 
-def _eval_losses(events: Sequence[AnyEvent]) -> dict[int, float]:
+def _eval_losses(events: Sequence[AnyEvent]) -> dict[str, float]:
     measured = [event for event in events if isinstance(event, Evaluated)]
-    return {event.step: math.nan if event.eval_loss is None else event.eval_loss for event in measured}
+    return {event.model: math.nan if event.eval_loss is None else event.eval_loss for event in measured}
 
 
 def _origin(events: Sequence[AnyEvent]) -> Provenance:
@@ -74,7 +74,7 @@ def _relative_difference(first: float, second: float) -> float:
     return abs(first - second) / max(abs(first), abs(second)) if first != second else 0.0
 
 
-def _verdict(steps: Mapping[int, float], evaluations: Mapping[int, float], complete: bool) -> Agreement:
+def _verdict(steps: Mapping[int, float], evaluations: Mapping[str, float], complete: bool) -> Agreement:
     if not steps and not evaluations:
         return "nothing to compare"
     if not complete:

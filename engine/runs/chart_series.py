@@ -109,9 +109,14 @@ def points_of(series: Series, x: Numbers, metric: Metric, along: XAxis) -> Point
 
 
 def eval_loss_points(series: Series, x: Numbers, along: XAxis) -> Points:
-    """Return the eval losses of a run at the steps where they were measured; `x` are the coordinates of its steps."""
-    lost = [evaluated.step for evaluated in series.evaluations if evaluated.eval_loss is None]
-    measured = [(event.step, event.eval_loss) for event in series.evaluations if event.eval_loss is not None]
+    """Return the eval losses of a run at the steps where they were measured; `x` are the coordinates of its steps.
+
+    The first is that of the adapter it starts from, or of the base model if that is what it starts from.
+    """
+    begin = next((place for place, event in enumerate(series.evaluations) if event.initial_adapter), 0)
+    evaluations = series.evaluations[begin:]
+    lost = [evaluated.step for evaluated in evaluations if evaluated.eval_loss is None]
+    measured = [(event.step, event.eval_loss) for event in evaluations if event.eval_loss is not None]
     steps = [step for step, _ in measured]
     coordinates = x_at(series.curve, x, steps, along)
     points = Points(np.array(steps, np.int64), coordinates, np.array([loss for _, loss in measured], float), lost)

@@ -131,7 +131,7 @@ class Step(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Evaluated(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Perplexity over the held-out rows; step 0 is the base model before training.
+    """Perplexity over the held-out rows; step 0 is the base model before training, or the initial adapter on it.
 
     `eval_loss_interval` and `nonfinite` (for `eval_loss` and `perplexity`) are as in `Result`.
     """
@@ -142,6 +142,14 @@ class Evaluated(Event, frozen=True, kw_only=True, omit_defaults=True):
     supervised_tokens: int
     eval_loss_interval: tuple[float, float] | None = None
     nonfinite: dict[str, str] = {}
+    initial_adapter: bool = False
+
+    @property
+    def model(self) -> str:
+        """Return what was measured, in a word or two."""
+        if self.step:
+            return f"step {self.step}"
+        return "initial adapter" if self.initial_adapter else "base model"
 
 
 class Sampled(Event, frozen=True, kw_only=True):

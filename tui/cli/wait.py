@@ -79,8 +79,7 @@ def _line(event: AnyEvent, round_: Round) -> str | None:
             loss = measured_text(event, "loss") or "not a number"
             return f"step {event.step}  epoch {event.epoch:.2f}  loss {loss}  lr {event.learning_rate:.2e}"
         case Evaluated():
-            who = "base model" if event.step == 0 else f"step {event.step}"
-            return f"{who}: held-out perplexity {measured_text(event, 'perplexity') or 'not a number'}"
+            return f"{event.model}: held-out perplexity {measured_text(event, 'perplexity') or 'not a number'}"
         case Warned():
             return clean_line(f"warning: {event.message}")
     return None

@@ -29,11 +29,10 @@ def measure_base(training: Training) -> None:
     score_answers_once(training, 0)
 
 
-def log_initial_adapter(training: Training) -> None:
-    """Write the eval loss of the adapter that training starts from to the log, the figure to compare the end with."""
+def measure_initial_adapter(training: Training) -> None:
+    """Measure the adapter that training starts from: the figure to compare the end with."""
     if training.held_out:
-        evaluation = _evaluate_held_out(training, "evaluating")
-        training.recorder.log(f"initial adapter: eval loss {evaluation.eval_loss:.4f}")
+        _record(training, 0, _evaluate_held_out(training, "evaluating"), initial_adapter=True)
 
 
 def measure_if_due(training: Training) -> bool:
@@ -79,8 +78,11 @@ def _evaluate(training: Training, step: int) -> None:
             f"{training.spec.train.learning_rate:g} is probably too high; try a tenth of it, or a longer warm-up"
         )
     write_scores(training.run, step, scores_of(evaluation, training.held_out))
-    model = "base model" if step == 0 else f"step {step}"
-    training.recorder.log(f"{model}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens")
+    _record(training, step, evaluation)
+
+
+def _record(training: Training, step: int, evaluation: Evaluation, initial_adapter: bool = False) -> None:
+    """Append the event of an evaluation, and a line to the log."""
     interval = mean_per_token(evaluation.nlls, evaluation.tokens)
     evaluated = with_nonfinite(
         Evaluated(
@@ -90,7 +92,11 @@ def _evaluate(training: Training, step: int) -> None:
             perplexity=evaluation.perplexity,
             supervised_tokens=evaluation.supervised_tokens,
             eval_loss_interval=(interval.low, interval.high) if interval else None,
+            initial_adapter=initial_adapter,
         )
+    )
+    training.recorder.log(
+        f"{evaluated.model}: eval loss {evaluation.eval_loss:.4f} over {evaluation.supervised_tokens} tokens"
     )
     training.history.apply(evaluated)
     training.recorder.append(evaluated)

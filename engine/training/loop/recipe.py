@@ -25,7 +25,7 @@ from engine.training.loop.checkpointing import (
     restore_adapter,
     save_checkpoint,
 )
-from engine.training.loop.evaluations import log_initial_adapter, measure_base, measure_if_due, score_answers_once
+from engine.training.loop.evaluations import measure_base, measure_if_due, measure_initial_adapter, score_answers_once
 from engine.training.loop.graph_capture import capture_graphs
 from engine.training.loop.optimizer import learning_rates
 from engine.training.loop.recorder import Recorder
@@ -67,7 +67,7 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
             training.pissa_initial = split_base(training.model, spec.lora.init_lora_weights)
         elif (initial := adapter_dir(spec.lora)) is not None:
             load_initial_adapter(training, initial)
-            log_initial_adapter(training)
+            measure_initial_adapter(training)
     try:
         complete = train(training)
     except StopRequested:
@@ -200,7 +200,7 @@ def _final_message(training: Training, chosen_step: int) -> str:
 
 def _result(training: Training, step: int) -> Result:
     """Return the result of the adapter of `step`, with no loss if that step was not evaluated."""
-    evaluations = {event.step: event for event in training.history.evaluations}
+    evaluations = {event.step: event for event in training.history.evaluations if not event.initial_adapter}
     base, evaluated = evaluations.get(0), evaluations.get(step)
     answer_scores = {event.step: event.scores for event in training.history.answered}
     return msgspec.structs.replace(

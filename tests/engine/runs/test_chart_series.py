@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from array import array
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,6 +41,14 @@ def evaluated(number: int, loss: float | None) -> Evaluated:
 
 def shown(series: Series, metric: Metric, along: XAxis = XAxis.STEP) -> Points:
     return points_of(series, x_of_steps(series.curve, along), metric, along)
+
+
+def test_eval_losses_begin_with_the_adapter_that_training_starts_from() -> None:
+    initial = msgspec.structs.replace(evaluated(0, 2.0), initial_adapter=True)
+    steps = [step(1), step(2)]
+    for events, losses in (([evaluated(0, 3.0), initial], [2.0, 1.0]), ([evaluated(0, 3.0)], [3.0, 1.0])):
+        points = shown(series_of(*events, *steps, evaluated(2, 1.0)), Metric.EVAL_LOSS)
+        assert (points.steps.tolist(), points.y.tolist()) == ([0, 2], losses)
 
 
 # binning

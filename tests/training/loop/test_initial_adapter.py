@@ -36,8 +36,9 @@ def test_round_goes_on_from_the_adapter_of_another(
     first, events = reference
     run = make_run(tmp_path / "run", tiny_model, **FROZEN, lora__initial_adapter=str(first.adapter))
     checks.check(spec_of(run))
-    base, end = eval_losses(train_here(run))
+    base, begin, end = eval_losses(train_here(run))
     assert base == eval_losses(events)[0]
+    assert begin == pytest.approx(end, rel=1e-6)
     assert end == pytest.approx(eval_losses(events)[-1], rel=1e-6)
     tuned = PeftModel.from_pretrained(load(tiny_model), run.adapter).eval()
     assert plain_eval_loss(tuned, tiny_model, run)[0] == pytest.approx(end, rel=1e-5)

@@ -23,6 +23,7 @@ from tui.terminal.console import clean_line
 from tui.views.activity import activity
 
 FIXED_LINES = 8
+START_NAMES = {False: "base", True: "at start"}  # of an evaluation before the first step: is it the initial adapter's?
 NO_NUMBER = "not a number"  # where a log of an earlier version has no flag to say which
 
 
@@ -131,7 +132,7 @@ class RunFigures(CachedText):
             unmeasured = "no rows are held out" if holds_nothing_out(round_.spec.data) else "not yet measured"
             lines.append(Content.styled(_result_line(round_) or unmeasured, "$text-muted"))
         for evaluation in self._shown(run.evaluations):
-            name = "base" if evaluation.step == 0 else f"step {evaluation.step:,}"
+            name = f"step {evaluation.step:,}" if evaluation.step else START_NAMES[evaluation.initial_adapter]
             loss, perplexity = (measured_text(evaluation, kind) or NO_NUMBER for kind in ("eval_loss", "perplexity"))
             lines.append(Content(f"{name:<12}{loss:>8}" + (f" {perplexity:>7}" if perplexity != loss else "")))
         if run.prepared is not None:

@@ -137,6 +137,21 @@ async def test_what_is_no_number_is_said_to_be_none(
         await until(pilot, lambda: "base        not a number" in shown(pilot, "#figures"), "the word")
 
 
+async def test_figures_at_the_start_are_of_the_base_model_and_the_initial_adapter(
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+) -> None:
+    round_ = idle_cockpit.queue(nano_spec)
+    base = Evaluated(time=1.0, step=0, eval_loss=2.0, perplexity=7.389, supervised_tokens=1)
+    initial = Evaluated(time=2.0, step=0, eval_loss=1.0, perplexity=2.718, supervised_tokens=1, initial_adapter=True)
+    async with open_app(idle_cockpit) as pilot:
+        screen = await open_first(pilot)
+        screen.workers.cancel_group(screen, "run")
+        screen.post_message(RunAdvanced(round_, [base, initial]))
+        await until(pilot, lambda: "at start" in shown(pilot, "#figures"), "the figure of the initial adapter")
+        lines = [" ".join(line.split()) for line in shown(pilot, "#figures").splitlines()]
+        assert lines[-2:] == ["base 2.0000 7.39", "at start 1.0000 2.72"]
+
+
 async def test_imported_round_says_that_only_its_result_is_here(
     open_app: OpenApp, reference_workspace: Workspace
 ) -> None:

@@ -9,6 +9,7 @@ import gc
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -37,6 +38,7 @@ def quieten() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the log is read as lines
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler, which measures memory
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request to convert somebody's model
+    warnings.filterwarnings("ignore", category=FutureWarning)  # what one library tells another that calls it
 
 
 @contextmanager

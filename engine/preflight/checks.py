@@ -27,7 +27,7 @@ from engine.spec.data import CHAT_TEMPLATES, DataSpec
 from engine.spec.fields import format_value
 from engine.spec.held_out import check_held_out, held_out_set, holds_nothing_out, name_held_out_field
 from engine.spec.mix import as_data, name_mix, sources_of
-from engine.spec.plan import Plan, make_plan
+from engine.spec.plan import WITHOUT_WARMUP, Plan, make_plan
 from engine.spec.scheduler import scheduler_arguments
 from engine.spec.schema import ModelSpec, Spec, TrainSpec
 from engine.spec.sources import data_to_read
@@ -164,9 +164,9 @@ def plan_warnings(spec: Spec, plan: Plan) -> list[str]:
         warnings.append(
             f"warm-up is {plan.warmup_steps} of {plan.total_steps} steps: the learning rate never reaches its peak"
         )
-    if spec.train.lr_scheduler_type == "constant" and spec.train.warmup_steps:
+    if spec.train.lr_scheduler_type in WITHOUT_WARMUP and spec.train.warmup_steps:
         warnings.append(
-            f"train.lr_scheduler_type is constant, which has no warm-up: train.warmup_steps "
+            f"train.lr_scheduler_type is {spec.train.lr_scheduler_type}, which has no warm-up: train.warmup_steps "
             f"{format_value(spec.train.warmup_steps)} is used only with constant_with_warmup, linear or cosine"
         )
     warnings.extend(_unused_by_optimizer(spec.train))

@@ -13,6 +13,7 @@ from engine.spec.mix import sources_of
 from engine.spec.schema import Spec, TrainSpec
 
 SHOWN = 6
+WITHOUT_WARMUP = frozenset({"constant", "reduce_lr_on_plateau", "greedy"})  # schedulers, by transformers' names
 
 
 class PlannedSteps(Struct, frozen=True):
@@ -155,7 +156,7 @@ def _total_steps(train: TrainSpec, steps_per_epoch: int) -> int:
 
 
 def _warmup(train: TrainSpec, total_steps: int) -> int:
-    return 0 if train.lr_scheduler_type == "constant" else resolve_share(train.warmup_steps, total_steps)
+    return 0 if train.lr_scheduler_type in WITHOUT_WARMUP else resolve_share(train.warmup_steps, total_steps)
 
 
 def planned_epochs(train: TrainSpec, plan: Plan) -> float | None:

@@ -16,6 +16,7 @@ Curve = Literal["linear", "cosine", "1-sqrt"]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Cycles = Annotated[float, Meta(gt=0, le=1e6)]
 Steps = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
 
 
 class _None(Struct, forbid_unknown_fields=True):
@@ -58,6 +59,25 @@ class _WarmupStableDecay(Struct, forbid_unknown_fields=True):
     num_cycles: Cycles | UnsetType = UNSET
 
 
+class _ByEvalLoss(Struct, forbid_unknown_fields=True):
+    factor: Annotated[float, Meta(gt=0, lt=1)] | UnsetType = UNSET
+    patience: Count | UnsetType = UNSET
+    threshold: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    threshold_mode: Literal["rel", "abs"] | UnsetType = UNSET
+    cooldown: Count | UnsetType = UNSET
+    min_lr: Annotated[float, Meta(ge=0)] = 0.0
+    eps: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+
+
+class _Greedy(_ByEvalLoss):
+    min_lr: Annotated[float, Meta(ge=0)] = 1e-3
+    max_lr: Annotated[float, Meta(gt=0)] = 1.0
+    warmup: Count | UnsetType = UNSET
+    smooth: bool | UnsetType = UNSET
+    window_size: Steps | UnsetType = UNSET
+    reset_start: Count | UnsetType = UNSET
+
+
 # What the functions behind transformers' `get_scheduler` take beside the steps of the round and of the warm-up.
 ARGUMENTS: dict[str, type[Struct]] = {
     "linear": _None,
@@ -70,7 +90,10 @@ ARGUMENTS: dict[str, type[Struct]] = {
     "cosine_with_min_lr": _CosineWithMinLr,
     "cosine_warmup_with_min_lr": _CosineWarmupWithMinLr,
     "warmup_stable_decay": _WarmupStableDecay,
+    "reduce_lr_on_plateau": _ByEvalLoss,
+    "greedy": _Greedy,
 }
+BY_EVAL_LOSS = frozenset({"reduce_lr_on_plateau", "greedy"})
 
 
 def scheduler_arguments(train: TrainSpec, plan: Plan) -> dict[str, Any]:
@@ -100,7 +123,22 @@ def _check(train: TrainSpec, plan: Plan, arguments: dict[str, Any]) -> None:
     for key in ("min_lr", "lr_end"):
         if arguments.get(key, 0.0) >= train.learning_rate:
             raise _refusal(train, f"{key} must be below train.learning_rate {train.learning_rate:g}")
+    if arguments.get("max_lr", train.learning_rate) < train.learning_rate:
+        raise _refusal(train, f"max_lr must be at least train.learning_rate {train.learning_rate:g}")
     _check_stages(train, plan, arguments)
+    _check_evaluations(train, plan)
+
+
+def _check_evaluations(train: TrainSpec, plan: Plan) -> None:
+    """Raise SpecError if the eval loss decides on the rate, and is not measured before the last step."""
+    if train.lr_scheduler_type not in BY_EVAL_LOSS or plan.evaluations is None:
+        return
+    if next(iter(plan.evaluations), plan.total_steps) == plan.total_steps:
+        raise SpecError(
+            f"train.lr_scheduler_type is {train.lr_scheduler_type}, which goes by the eval loss, and none is measured "
+            f"before the last step: hold rows out with data.eval_fraction, and set train.eval_strategy to steps",
+            "train.lr_scheduler_type",
+        )
 
 
 def _check_stages(train: TrainSpec, plan: Plan, arguments: dict[str, Any]) -> None:

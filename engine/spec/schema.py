@@ -97,8 +97,10 @@ class TrainSpec(Struct, frozen=True, forbid_unknown_fields=True):
             "warmup_stable_decay",
             "constant",
             "constant_with_warmup",
+            "reduce_lr_on_plateau",
+            "greedy",
         ],
-        Meta(description="How the learning rate changes after warm-up; constant has no warm-up."),
+        Meta(description="How the learning rate changes after warm-up; the last two go by the eval loss, without one."),
     ] = "linear"
     lr_scheduler_kwargs: (
         Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import Adafactor, get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
+from engine.runs.events import Evaluated
 from engine.spec.plan import Plan
-from engine.spec.scheduler import scheduler_arguments
+from engine.spec.scheduler import BY_EVAL_LOSS, scheduler_arguments
 from engine.spec.schema import Spec, TrainSpec
 
 # The exclusions of transformers' `Trainer.get_decay_parameter_names`.
@@ -78,8 +79,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         group["lr"] = learning_rate * group["lr_ratio"]
 
 
-def learning_rates(train: TrainSpec, plan: Plan) -> Callable[[int], float]:
+def learning_rates(
+    train: TrainSpec, plan: Plan, evaluations: Callable[[], Sequence[Evaluated]]
+) -> Callable[[int], float]:
     """Return the learning rate as a function of the step, from 1, by transformers' scheduler of the spec.
+
+    `evaluations` returns those of the round so far, for a scheduler that goes by the eval loss.
 
     Raises:
         SpecError: the scheduler does not take the arguments in the spec.
@@ -90,5 +95,16 @@ def learning_rates(train: TrainSpec, plan: Plan) -> Callable[[int], float]:
     scheduler = get_scheduler(
         train.lr_scheduler_type, unused, plan.warmup_steps, plan.total_steps, scheduler_specific_kwargs=arguments
     )
-    factor = scheduler.lr_lambdas[0]
-    return lambda step: train.learning_rate * factor(step - 1)
+    if train.lr_scheduler_type not in BY_EVAL_LOSS:
+        factor = scheduler.lr_lambdas[0]
+        return lambda step: train.learning_rate * factor(step - 1)
+    rates = [train.learning_rate]  # after none, one, two, ... evaluations
+
+    def rate(step: int) -> float:
+        losses = [event.eval_loss for event in evaluations() if 0 < event.step < step]
+        for loss in losses[len(rates) - 1 :]:
+            scheduler.step(loss)
+            rates.append(unused.param_groups[0]["lr"])
+        return rates[len(losses)]
+
+    return rate

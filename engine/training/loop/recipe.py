@@ -98,7 +98,7 @@ def train(training: Training) -> bool:
     """Take all remaining steps; return False if the run was stopped before the last."""
     spec, plan, recorder = training.spec, training.plan, training.recorder
     assert plan.checkpoints is not None
-    learning_rate = learning_rates(spec.train, plan)
+    learning_rate = learning_rates(spec.train, plan, lambda: training.history.evaluations)
     window: list[float] = []
     measure_if_due(training)
     capture_graphs(training)

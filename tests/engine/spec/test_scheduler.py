@@ -47,6 +47,10 @@ def test_values_have_their_types() -> None:
         (STABLE, "num_decay_steps=41", "41 steps and a warm-up of 10 are more than the 50 of the round"),
         (STABLE, "num_decay_steps=20, num_stable_steps=30", "50 steps and a warm-up of 10"),
         (STABLE, "num_decay_steps=5, decay_type=none", "none"),
+        ("greedy", None, "min_lr must be below train.learning_rate 0.0002"),
+        ("greedy", "min_lr=0, max_lr=1e-5", "max_lr must be at least train.learning_rate 0.0002"),
+        ("reduce_lr_on_plateau", "factor=1", "< 1"),
+        ("reduce_lr_on_plateau", "mode=max", "unknown field `mode`"),
     ],
 )
 def test_what_a_scheduler_does_not_take_is_refused(name: str, text: str | None, reason: str) -> None:
@@ -59,3 +63,13 @@ def test_what_a_scheduler_does_not_take_is_refused(name: str, text: str | None, 
 def test_text_that_is_no_pair_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="lr_scheduler_kwargs"):
         arguments_of("cosine", text)
+
+
+@pytest.mark.parametrize("changes", [{"data__eval_fraction": 0.0}, {"train__eval_strategy": "no"}, {}], ids=str)
+def test_scheduler_that_goes_by_the_eval_loss_needs_one_before_the_end(changes: dict[str, object]) -> None:
+    settings: dict[str, object] = {"train__num_train_epochs": 1.0, "train__lr_scheduler_type": "reduce_lr_on_plateau"}
+    spec = make_spec(**settings | changes)
+    with pytest.raises(SpecError, match="none is measured before the last step"):
+        scheduler_arguments(spec.train, make_plan(spec, 100))
+    often = make_spec(**settings, train__eval_strategy="steps", train__eval_steps=0.25)
+    assert scheduler_arguments(often.train, make_plan(often, 100)) == {"min_lr": 0.0}

@@ -13,6 +13,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import (
     AutoModelForCausalLM,
     Trainer,
@@ -28,11 +29,13 @@ from transformers import (
 )
 from transformers.optimization import (
     TYPE_TO_SCHEDULER_FUNCTION,
+    GreedyLR,
     get_cosine_with_min_lr_schedule_with_warmup,
     get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
 )
 from transformers.trainer_utils import SchedulerType
 
+from engine.runs.events import Evaluated
 from engine.spec.fields import spec_fields
 from engine.spec.plan import make_plan
 from engine.spec.scheduler import ARGUMENTS
@@ -74,6 +77,7 @@ SCHEDULES: dict[str, tuple[str | None, Any]] = {
         lambda optimizer, warmup, _total: get_constant_schedule_with_warmup(optimizer, warmup),
     ),
 }
+BY_METRIC: dict[str, Any] = {"reduce_lr_on_plateau": ReduceLROnPlateau, "greedy": GreedyLR}
 PLAIN = ("linear", "cosine", "constant", "constant_with_warmup")
 
 
@@ -107,19 +111,69 @@ def test_learning_rate_of_every_step_is_that_of_transformers(name: str, warmup: 
         theirs.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    ours = learning_rates(spec.train, plan)
+    ours = learning_rates(spec.train, plan, list)
     assert [ours(step) for step in range(1, plan.total_steps + 1)] == pytest.approx(theirs, rel=1e-12)
 
 
 def test_every_scheduler_takes_the_arguments_that_transformers_gives_it() -> None:
-    """All but those that need a metric, which this loop does not give them."""
-    without = {SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY}
-    assert list(ARGUMENTS) and set(ARGUMENTS) == {kind.value for kind in SchedulerType if kind not in without}
-    own = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
+    """All but the mode, as a low loss is always the better one, and those for output."""
+    assert list(ARGUMENTS) and set(ARGUMENTS) == {kind.value for kind in SchedulerType}
+    own = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch", "mode", "verbose"}
     for kind in ARGUMENTS:
-        function: Any = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(kind)]
+        function: Any = BY_METRIC.get(kind, TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(kind)])
         theirs = set(inspect.signature(function).parameters) - own
         assert set(ARGUMENTS[kind].__struct_fields__) == theirs, kind
+
+
+@pytest.mark.parametrize("begin", [0, 50])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("reduce_lr_on_plateau", {"factor": 0.5, "patience": 1}),
+        ("reduce_lr_on_plateau", {"patience": 0, "threshold": 0.1, "threshold_mode": "abs", "min_lr": 1e-6}),
+        ("greedy", {"patience": 1, "min_lr": 1e-5, "max_lr": 1e-2, "factor": 0.5}),
+        ("greedy", {"patience": 0, "min_lr": 1e-5, "smooth": True, "window_size": 2, "warmup": 1}),
+    ],
+)
+def test_learning_rate_follows_the_eval_loss_as_in_transformers(
+    name: str, arguments: dict[str, Any], begin: int
+) -> None:
+    """The schedule steps after each evaluation, as in transformers' Trainer, also in a round that is resumed."""
+    spec = make_spec(
+        train__lr_scheduler_type=name,
+        train__lr_scheduler_kwargs=", ".join(f"{key}={value}" for key, value in arguments.items()),
+        train__learning_rate=3e-4,
+        train__eval_strategy="steps",
+        train__eval_steps=10,
+        train__max_steps=100,
+    )
+    plan = make_plan(spec, 500)
+    losses = [2.0, 1.5, 1.6, 1.4, 1.39, 1.395, 1.38, 1.5, 1.6, 1.7]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=3e-4)
+    schedule = BY_METRIC[name](optimizer, **arguments)
+    events = [Evaluated(time=1.0, step=0, eval_loss=9.0, perplexity=None, supervised_tokens=1)]
+    theirs, measured = {}, events.copy()
+    for step in range(1, 101):
+        theirs[step] = optimizer.param_groups[0]["lr"]
+        if step % 10 == 0:
+            schedule.step(loss := losses[step // 10 - 1])
+            events.append(Evaluated(time=1.0, step=step, eval_loss=loss, perplexity=None, supervised_tokens=1))
+    assert len(set(theirs.values())) > 1
+    ours, rates = learning_rates(spec.train, plan, lambda: measured), {}
+    for step in range(1, 101):
+        if step > begin:
+            rates[step] = ours(step)
+        measured += [event for event in events if event.step == step]
+    assert rates == {step: rate for step, rate in theirs.items() if step > begin}
+
+
+def test_round_takes_half_the_rate_after_evaluations_without_gain(tiny_model: Path, tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run", tiny_model, train__lr_scheduler_type="reduce_lr_on_plateau",
+        train__lr_scheduler_kwargs="factor=0.5, patience=0, threshold=0.99", train__eval_strategy="steps",
+        train__eval_steps=5, train__max_steps=15,
+    )  # fmt: skip
+    assert [step.learning_rate for step in steps_of(train_here(run))] == [*[1e-2] * 10, *[5e-3] * 5]
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZE = (110, 32)
 SHOWN = (
     "welcome", "rounds", "filter", "form", "live", "chart", "samples", "compare", "judge", "talk", "lineage",
-    "queue", "help",
+    "queue", "remarks", "help",
 )  # fmt: skip
 
 

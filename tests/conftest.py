@@ -104,6 +104,13 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield directory
 
 
+@pytest.fixture
+def empty_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory for the user's state that no other test uses."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def colours() -> Iterator[None]:
     """Everything is drawn in the same colours, since Rich keeps a style's codes for those it was drawn in first.

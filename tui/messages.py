@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the first screen must not wait for imports that it does not
     from engine.compare.extra_evaluations import EvaluationSummary
     from engine.compare.verdict import Verdict
     from engine.dataset.preview import Preview
+    from engine.planning.remarks import Remark
     from engine.preference.blind_test import Session
     from engine.preference.judgement_log import Judgement, Retraction
     from engine.preference.ranking import Ranking
@@ -85,11 +86,12 @@ class MachineSampled(Message):
 
 
 class SpecChecked(Message):
-    """A spec was checked; `outcome` holds its plan or says why it cannot be trained."""
+    """A spec was checked; `outcome` holds its plan or says why it cannot be trained, `remarks` are those on it."""
 
-    def __init__(self, outcome: Preflight | LoratuiError) -> None:
+    def __init__(self, outcome: Preflight | LoratuiError, remarks: Sequence[Remark] = ()) -> None:
         super().__init__()
         self.outcome = outcome
+        self.remarks = remarks
 
 
 class RowPreviewed(Message):

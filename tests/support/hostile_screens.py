@@ -12,11 +12,13 @@ from textual.widgets import Input
 from engine.chat.conversation import Chat, ChatAnswer, ChatSettings, Speaker
 from engine.dataset.rows import DetectedFormat, PlainText, RowCount
 from engine.errors import LoratuiError
+from engine.planning.remarks import remarks_on
 from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Judgements, Side
 from engine.preference.ranking import rank
 from engine.preflight.checks import Preflight
 from engine.runs.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
+from engine.spec.plan import make_plan
 from engine.spec.round import Status
 from engine.spec.schema import ModelSpec
 from engine.system.telemetry import GpuSample, MachineSample
@@ -55,6 +57,7 @@ from tui.screens.dialogs.too_small import TooSmallScreen
 from tui.screens.dialogs.welcome import WelcomeScreen
 from tui.screens.form.lists.target_modules import TargetModulesScreen
 from tui.screens.form.preview_screen import PreviewScreen
+from tui.screens.form.remarks_screen import RemarksScreen
 from tui.screens.form.screen import EditScreen
 from tui.screens.form.start_from import Origin, StartFromScreen
 from tui.screens.preference.screen import JudgeScreen
@@ -170,6 +173,11 @@ async def show_preset_source(app: CapturedApp, text: str) -> None:
     screen = EditScreen(app.cockpit, Origin(make_spec(), "chat", source=f"source={text}"), Path("/"))
     silence(screen, "_check")
     await app.push_screen(screen)
+
+
+async def show_remarks_on_it(app: CapturedApp, text: str) -> None:
+    spec = make_spec(lora__target_modules=(f"module={text}.q_proj",))
+    await app.push_screen(RemarksScreen(remarks_on(spec, make_plan(spec, 60), None)))
 
 
 async def show_preview(app: CapturedApp, text: str) -> None:
@@ -333,6 +341,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
         (show_preset_form, "preset"),
         (show_preset_source, "source"),
     ],
+    "RemarksScreen": [(show_remarks_on_it, "module")],
     "PreviewScreen": [(show_preview, "refused format column warning problem prompt answer cut")],
     "QueueScreen": [(show_queue, "name message")],
     "CompareScreen": [(show_compare, "name model data module note")],

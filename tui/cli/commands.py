@@ -28,6 +28,7 @@ from engine.system.doctor import Finding, examine
 from tui.cli.completion import completion as completion
 from tui.cli.eval import evaluate as evaluate
 from tui.cli.ls import ls as ls
+from tui.cli.plan import change_silence, print_plan
 from tui.cli.ranking import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
@@ -82,6 +83,12 @@ def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
     print_round(_queue(cockpit, options, hold=options.hold), options.json)
     say_if_idle(cockpit)
+    return 0
+
+
+def plan(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    if not change_silence(options):
+        print_plan(_spec(cockpit, options), options)
     return 0
 
 

@@ -423,6 +423,50 @@ def test_preview_marks_what_is_supervised_and_queues_nothing(
     assert workspace.store_path.read_bytes() == before
 
 
+def test_plan_says_what_a_round_would_be_and_queues_nothing(
+    cli: Callable[..., int], workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = workspace.store_path.read_bytes()
+    words = ("--preset", "nano", "--set", "train.learning_rate=1e-5", "--set", "lora.use_dora=true")
+    assert cli("plan", *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("alpaca rows") and any("steps" in line for line in lines)
+    reason = [line.partition(" is ")[0] for line in lines].index("low-rate: train.learning_rate")
+    assert lines[reason + 1 : reason + 3] == [
+        "    --set train.learning_rate=0.0002",
+        "    https://thinkingmachines.ai/blog/lora/",
+    ]
+    assert cli("plan", *words, "--json") == 0
+    printed = printed_json(capsys)
+    assert printed["plan"]["total_steps"] > 0 and printed["adapter"]["parameters"] > 0
+    remedies = {remark["rule"]: remark["remedy"] for remark in printed["remarks"]}
+    assert remedies["low-rate"] == {"train.learning_rate": "0.0002"} and "dora-served" in remedies
+    assert workspace.store_path.read_bytes() == before
+
+
+def test_silenced_rule_is_named_and_not_explained(cli: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("plan", "--preset", "nano", "--set", "train.learning_rate=1e-5")
+    assert cli(*words, "--silence", "low-rate") == 0
+    out = capsys.readouterr().out
+    assert "low-rate:" not in out and "\nsilenced: low-rate; " in out
+    assert cli(*words, "--json") == 0
+    assert {remark["rule"]: remark["silenced"] for remark in printed_json(capsys)["remarks"]}["low-rate"] is True
+    assert cli(*words, "--unsilence", "low-rate") == 0
+    assert "low-rate: " in capsys.readouterr().out
+
+
+def test_silenced_rules_that_cannot_be_read_hide_no_remark(
+    cli: Callable[..., int], capsys: pytest.CaptureFixture[str], empty_state: Path
+) -> None:
+    file = empty_state / "loratui" / "silenced-remarks"
+    file.mkdir(parents=True)
+    assert cli("plan", "--preset", "nano", "--set", "train.learning_rate=1e-5") == 0
+    captured = capsys.readouterr()
+    assert "low-rate: " in captured.out
+    assert captured.err == f"loratui: {file} cannot be read: it is a directory\n"
+    assert cli("plan", "--preset", "nano", "--silence", "low-rate") == 2
+
+
 def test_doctor_tells_the_device_in_words_and_json(
     reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -449,6 +493,8 @@ def test_doctor_tells_the_device_in_words_and_json(
         (["ls", "--filter", "ppl<low"], "'low' is not a number"),
         (["export", "-o", "/no/such/directory/file.md"], "which cannot be written"),
         (["stop", "1"], "there is no round 1"),
+        (["plan", "--silence", "all"], "'all' is not a rule: the rules are attention-only, "),
+        (["plan", "--preset", "nano", "--set", "data.samples=999999"], "set it to at most"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

@@ -2,96 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.content import Content
 
-from engine.compare.columns import format_epochs
 from engine.errors import LoratuiError
-from engine.preflight.adapter_size import AdapterSize
+from engine.planning.remarks import Remark
 from engine.preflight.checks import Preflight
-from engine.runs.disk_forecast import checkpoint_bytes
-from engine.spec.mix import sources_of
-from engine.spec.plan import Plan, planned_epochs
-from engine.spec.schema import Spec, TrainSpec
-from engine.text.humanize import format_bytes, format_count
+from engine.spec.schema import Spec
+from tui.settings.bindings import key_of
 from tui.terminal.console import clean_line
+from tui.views.plan import forecast_lines
 from tui.widgets.live_text import LiveText
 
 
 class PlanPanel(LiveText):
     """The plan of the spec being edited, its warnings, or why it cannot be trained."""
 
-    def show(self, spec: Spec, outcome: Preflight | LoratuiError) -> None:
-        """Show the result of checking `spec`."""
+    def show(self, spec: Spec, outcome: Preflight | LoratuiError, remarks: Sequence[Remark]) -> None:
+        """Show the result of checking `spec`, and name the rules of the remarks on it."""
         if isinstance(outcome, LoratuiError):
             self.tell(_refusal(str(outcome)))
             return
-        lines = [*_data_lines(spec, outcome), *plan_lines(spec, outcome.plan)]
-        if outcome.adapter is not None:
-            lines.append(adapter_line(spec.train, outcome.adapter))
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
-        self.tell(Content("\n").join([*map(Content, lines), *warnings]))
+        rules = ", ".join(remark.rule for remark in remarks if not remark.silenced)
+        key = key_of(self.screen, "edit.remarks")
+        remarkable = [Content.styled(f"? {rules} · {key} says why", "$text-accent")] if rules else []
+        self.tell(Content("\n").join([*map(Content, forecast_lines(spec, outcome)), *warnings, *remarkable]))
 
     def show_error(self, message: str) -> None:
         """Show the error of a value that makes a plan impossible."""
         self.tell(_refusal(message))
 
 
-def _data_lines(spec: Spec, outcome: Preflight) -> list[str]:
-    """Return a line on the rows of each source that is local."""
-    counts = {
-        "": outcome.rows,
-        **{f"{source}: ": rows for source, rows in zip(sources_of(spec.data), outcome.mixed, strict=True)},
-    }
-    facts = [
-        (f"{name}{rows.format}: {rows.usable:,}", *rows.format.remarks())
-        for name, rows in counts.items()
-        if rows is not None
-    ]
-    return [" · ".join(map(clean_line, line)) for line in facts]
-
-
 def _refusal(message: str) -> Content:
     return Content.styled(f"✗ {clean_line(message)}", "bold $text-error")
-
-
-def adapter_line(train: TrainSpec, size: AdapterSize) -> str:
-    """Return the size of the adapter in words, and that of a checkpoint with the optimizer's state."""
-    return (
-        f"adapter: {format_count(size.parameters)} parameters, on {size.share:.0%} of the layers' weights · "
-        f"{format_bytes(checkpoint_bytes(train, size.parameters))} a checkpoint"
-    )
-
-
-def plan_lines(spec: Spec, plan: Plan) -> list[str]:
-    """Return the plan in words, in up to three lines."""
-    batch = (
-        f"effective batch {plan.effective_batch} = {spec.train.per_device_train_batch_size} × "
-        f"{spec.train.gradient_accumulation_steps}"
-    )
-    if plan.train_samples is None:
-        known = "rows and steps are" if plan.total_steps is None else f"{plan.total_steps:,} steps; rows are"
-        return [f"{known} known once the data is loaded · {batch}", *_checkpoints(spec, plan)]
-    held_out = "none" if plan.eval_samples == 0 else f"{plan.eval_samples:,}" if plan.eval_samples else "a set"
-    rows = f"{plan.train_samples:,} rows to train on · {held_out} held out · {batch}"
-    share = 100 * (plan.warmup_share or 0)
-    steps = (
-        f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch{_epochs(spec.train, plan)} · "
-        f"warm-up {plan.warmup_steps:,} steps ({share:.0f} %)"
-    )
-    return [rows, steps, *_checkpoints(spec, plan)]
-
-
-def _epochs(train: TrainSpec, plan: Plan) -> str:
-    """Return the passes over the rows that `max_steps` comes to, which the person did not type."""
-    return f", {format_epochs(planned_epochs(train, plan))} epochs" if train.max_steps is not None else ""
-
-
-def _checkpoints(spec: Spec, plan: Plan) -> list[str]:
-    train = spec.train
-    adapter = "the adapter with the lowest eval loss" if train.load_best_model_at_end else "the adapter at the end"
-    if plan.checkpoints is not None and plan.checkpoints == plan.evaluations:
-        return [f"checkpoints and evaluations: {plan.checkpoints} · {adapter}"]
-    if plan.checkpoints is not None:
-        return [f"checkpoints: {plan.checkpoints} · {adapter}", f"evaluations: {plan.evaluations}"]
-    interval = {"no": "halfway", "epoch": "each epoch", "steps": f"each {train.save_steps} steps"}[train.save_strategy]
-    return [f"checkpoints: {interval}, and at the end · {adapter}"]

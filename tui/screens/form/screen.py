@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from textual.widgets import Input, Label, Static, TextArea
 from engine.api import Cockpit
 from engine.errors import LoratuiError, SpecError
 from engine.files.drafts import Draft
+from engine.planning.remarks import Remark
 from engine.preflight import checks
 from engine.spec.fields import build_spec
 from engine.spec.overrides import is_set_line, set_words
@@ -34,6 +36,7 @@ from tui.screens.form.pasted_line import take_line
 from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.queue_round import queue_round
+from tui.screens.form.remarks_screen import remarks_of, show_remarks
 from tui.screens.form.save_preset import save_as_preset
 from tui.screens.form.searchable_form import SearchableForm
 from tui.screens.form.spec_form import SpecForm
@@ -57,15 +60,9 @@ class EditScreen(WorkspaceScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", tooltip="Queue the round and watch it", priority=True, id="edit.start"),
         Binding("escape", "leave", "Back", tooltip="End the search, or leave the form", id="edit.leave"),
-        Binding(
-            "ctrl+o",
-            "preview",
-            "Preview",
-            tooltip="Show the rows as they are used for training",
-            priority=True,
-            id="edit.preview",
-        ),
+        Binding("ctrl+o", "preview", "Preview", tooltip="Show rows as they are used", priority=True, id="edit.preview"),
         Binding("ctrl+n", "note", "Note", tooltip="Write down why you start this round", priority=True, id="edit.note"),
+        Binding("ctrl+l", "remarks", "Remarks", tooltip="Say what is remarkable", priority=True, id="edit.remarks"),
         Binding(
             "ctrl+r",
             "reset_field",
@@ -97,6 +94,7 @@ class EditScreen(WorkspaceScreen):
         self._origin = origin
         self._directory = directory
         self._spec: Spec | None = None
+        self._remarks: Sequence[Remark] = ()
         self._drafting = cockpit.drafts.edit(FORM, [origin.draft] if origin.draft is not None else [])
 
     def compose(self) -> ComposeResult:
@@ -188,12 +186,13 @@ class EditScreen(WorkspaceScreen):
         except LoratuiError as error:
             outcome = error
         if pause(0):
-            self.post_message(SpecChecked(outcome))
+            self.post_message(SpecChecked(outcome, remarks_of(spec, outcome)))
 
     @on(SpecChecked)
     def _show_plan(self, event: SpecChecked) -> None:
         if self._spec is not None:
-            self.query_one(PlanPanel).show(self._spec, event.outcome)
+            self._remarks = event.remarks
+            self.query_one(PlanPanel).show(self._spec, event.outcome, event.remarks)
             if isinstance(event.outcome, SpecError) and event.outcome.key:
                 self.query_one(SpecForm).reveal(event.outcome.key)
 
@@ -227,6 +226,10 @@ class EditScreen(WorkspaceScreen):
                 self.query_one(SpecForm).focus_field(error.key)
             self.post_message(ActionFailed(error))
             return None
+
+    def action_remarks(self) -> None:
+        """List the remarks on the settings, and apply the remedy of the one that is chosen."""
+        show_remarks(self, self.query_one(SpecForm), self._remarks, self._plan)
 
     def action_copy_line(self) -> None:
         """Put the `--set` line into the clipboard of the terminal."""

@@ -71,7 +71,7 @@ async def test_list_without_rounds_says_so(open_app: OpenApp, idle_cockpit: Cock
         assert on_screen(pilot, "EditScreen")
 
 
-@pytest.mark.parametrize(("key", "words"), [("train.lr_scheduler_type", 10), ("train.optim", 9)])
+@pytest.mark.parametrize(("key", "words"), [("train.lr_scheduler_type", 12), ("train.optim", 9)])
 async def test_long_choice_lists_its_words(
     open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, key: str, words: int
 ) -> None:

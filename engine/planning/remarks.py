@@ -29,7 +29,7 @@ ATTENTION = frozenset({
     "q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "in_proj_qkv",
 })  # fmt: skip
 LARGE_BATCH, SMALLER_BATCH = 32, 16
-USUAL_RATE, LOW_RATE, HIGH_RATE = 2e-4, 5e-5, 2e-3
+USUAL_RATE, LOW_RATE, HIGH_RATE = 2e-4, 5e-5, 1e-2  # small models bear high ones
 LION_RATE = 1e-4  # a third of 3e-4, as its paper has it; a tenth of 1e-3
 MOST_WARM_UP, USUAL_WARM_UP = 0.1, 0.05
 MOST_EPOCHS = 3

@@ -44,7 +44,7 @@ def _data_lines(spec: Spec, outcome: Preflight) -> list[str]:
 def _adapter_line(train: TrainSpec, size: AdapterSize) -> str:
     """Return the size of the adapter in words, and that of a checkpoint with the optimizer's state."""
     return (
-        f"adapter: {format_count(size.parameters)} parameters, on {size.share:.0%} of the layers' weights · "
+        f"adapter: {format_count(size.parameters)} parameters, on {100 * size.share:.0f} % of the layers · "
         f"{format_bytes(checkpoint_bytes(train, size.parameters))} a checkpoint"
     )
 

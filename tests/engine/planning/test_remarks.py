@@ -37,7 +37,7 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
         ({"train__learning_rate": 2e-5}, {"train__learning_rate": 2e-5, "train__optim": "lion_32bit"}),
         ({"train__learning_rate": 2e-5}, {"train__learning_rate": 2e-5, "lora__loraplus_lr_ratio": 16.0}),
     ],
-    "high-rate": [({"train__learning_rate": 3e-3}, {"train__learning_rate": 2e-3})],
+    "high-rate": [({"train__learning_rate": 2e-2}, {"train__learning_rate": 1e-2})],
     "lion-rate": [
         ({"train__optim": "lion_8bit"}, {"train__optim": "lion_8bit", "train__learning_rate": 1e-4}),
         ({"train__optim": "paged_lion_8bit"}, {}),

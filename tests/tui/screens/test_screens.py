@@ -38,7 +38,7 @@ EDGES = [(80, 22), (240, 70), (240, 22), (80, 70), (99, 31), (100, 22), (119, 45
 EDGES_BELOW = [(60, 16), (60, 60), (79, 22), (80, 21)]  # for the screens that are shown there
 EDGES_OF_A_DIALOG = [*EDGES[:2], *EDGES_BELOW[:1]]  # the screen beneath it is another scene
 SMALLER = [(40, 12), (20, 5), (200, 10), (30, 60), (3, 2), (1, 1)]
-FROM_THE_START = ("welcome", "filter", "form", "lineage", "live")
+FROM_THE_START = ("welcome", "filter", "form", "remarks", "lineage", "live")
 LETTERS = string.ascii_letters + string.digits
 
 

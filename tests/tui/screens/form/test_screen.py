@@ -164,7 +164,7 @@ async def test_what_follows_from_the_spec_is_told_live(
         await until(pilot, lambda: "36 rows to train on · 4 held out" in shown(pilot, "#plan"), "the plan")
         assert "9 steps, 9 per epoch · warm-up 0 steps (0 %)" in shown(pilot, "#plan")
         # Two of seven layers of 4 x 4, with r 8: 2 * 8 * (4 + 4) parameters.
-        assert "adapter: 128 parameters, on 29% of the layers' weights · 2 KiB a checkpoint" in shown(pilot, "#plan")
+        assert "adapter: 128 parameters, on 29 % of the layers · 2 KiB a checkpoint" in shown(pilot, "#plan")
         await enter(pilot, "train.gradient_accumulation_steps", "3")
         await enter(pilot, "train.num_train_epochs", "2")
         await enter(pilot, "train.warmup_steps", "0.5")

@@ -68,7 +68,7 @@ class Report(Struct, frozen=True):
         device: cpu or cuda.
         epochs: how often the training rows were gone through.
         runs: the timed runs by contender, in the order of their repeats.
-        flops: operations of all steps, by contender; empty if they were not counted.
+        flops: operations of all steps, by contender; without those that were not counted.
         losses: eval losses by contender, by the ruler, in the order of the runs, each of which has another seed.
         ruler: what the ruler says of the rows.
         matrix_rates: operations per second of the device in the precision that this engine trained in, measured after
@@ -157,8 +157,8 @@ def _figures_row(report: Report, name: str) -> list[str]:
         _median_and_minimum([run.training_seconds for run in runs]),
         _median_and_minimum([run.evaluated_seconds for run in runs]),
         f"{report.tokens / statistics.median([run.training_seconds for run in runs]):,.0f}",
-        f"{report.flops[name] / 1e12:.3f}" if report.flops else NOT_COUNTED,
-        f"{report.flops[name] / report.fewest_flops:.3f}" if report.flops else NOT_COUNTED,
+        f"{report.flops[name] / 1e12:.3f}" if name in report.flops else NOT_COUNTED,
+        f"{report.flops[name] / report.fewest_flops:.3f}" if name in report.flops else NOT_COUNTED,
         NOT_COUNTED if (share := report.share_of_matrix_rate(name)) is None else f"{share:.2f}",
         format_bytes(statistics.median([run.peak_memory_bytes for run in runs])) + _estimate(runs),
         _mean_and_deviation(report.losses[name]),
@@ -199,7 +199,7 @@ def verdicts(report: Report) -> list[str]:
             steps = ratios(report, name, training)[0]
             what = f"wall time of {name} ÷ {LORATUI} (steps alone: {steps:.2f})"
             lines.append(_verdict(what, ratios(report, name, wall)[0], wanted, at_least=True))
-    if report.flops:
+    if LORATUI in report.flops:
         what = "FLOPs ÷ the fewest that give the same gradients"
         lines.append(_verdict(what, report.flops[LORATUI] / report.fewest_flops, FLOPS_OVER_FEWEST))
     if REFERENCE in report.losses:

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from benchmarks.comparison import main
 from benchmarks.contenders.task import load_rows, lora_config
 from benchmarks.flops import counter
+from benchmarks.measuring import BenchmarkError
 from benchmarks.ruler import fewest_flops, load_base, row_losses
 from engine.files.paths import RunDir
 from engine.runs.event_log import read_events
@@ -96,6 +97,18 @@ def test_engine_and_reference_are_measured_on_the_same_rows(compare: Compare, tm
     assert report["flops"]["reference"] > padding * ruler["fewest_flops"]
     assert report["flops"]["loratui"] >= ruler["fewest_flops"]
     assert [line.split(":")[0] in ("met", "NOT met") for line in printed.splitlines()[-3:]] == [True] * 3
+
+
+def test_contender_that_cannot_be_counted_loses_nothing_that_was_timed(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count_contender(*_: object) -> int:
+        raise BenchmarkError("it ended with -9")
+
+    monkeypatch.setattr("benchmarks.comparison.count_contender", count_contender)
+    report, printed = compare("loratui")
+    assert report["flops"] == {} and len(report["runs"]["loratui"]) == 1
+    assert "eval loss" in printed
 
 
 @pytest.mark.skipif(find_spec("trl") is None, reason="trl is not installed: pip install -e '.[bench]'")

@@ -11,7 +11,9 @@ from collections.abc import Callable, Container
 import msgspec
 from msgspec import Struct
 
+from engine.planning.held_out_noise import HeldOutNoise
 from engine.preflight.adapter_size import AdapterSize
+from engine.spec.held_out import held_out_set
 from engine.spec.plan import Plan, planned_epochs
 from engine.spec.schema import Spec
 
@@ -21,6 +23,7 @@ UNSLOTH_GUIDE = "https://unsloth.ai/docs/get-started/fine-tuning-llms-guide/lora
 LION = "https://arxiv.org/abs/2302.06675"
 QLORA = "https://arxiv.org/abs/2305.14314"
 RSLORA = "https://arxiv.org/abs/2312.03732"
+ERROR_BARS = "https://arxiv.org/abs/2411.00640"
 VLLM = "https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py"
 SGLANG = "https://github.com/sgl-project/sglang/issues/40835"
 
@@ -35,6 +38,8 @@ MOST_WARM_UP, USUAL_WARM_UP = 0.1, 0.05
 MOST_EPOCHS = 3
 MOST_DROPOUT = 0.1
 HIGH_RANK = 64
+ONE_PERCENT = math.log(1.01)  # of perplexity, in nats per token
+LARGEST_SHARE = 0.5
 
 
 class Remark(Struct, frozen=True):
@@ -59,24 +64,31 @@ class Remark(Struct, frozen=True):
     silenced: bool = False
 
 
-def remarks_on(
-    spec: Spec, plan: Plan, adapter: AdapterSize | None, silenced: Container[str] = frozenset()
-) -> list[Remark]:
-    """Return the remarks on a spec, those of the rules `silenced` last; `adapter` is None where it is not known."""
+class Case(Struct, frozen=True):
+    """A spec and its plan, and where they are known the size of its adapter and the noise of its held-out rows."""
+
+    spec: Spec
+    plan: Plan
+    adapter: AdapterSize | None = None
+    noise: HeldOutNoise | None = None
+
+
+def remarks_on(case: Case, silenced: Container[str] = frozenset()) -> list[Remark]:
+    """Return the remarks on a spec, those of the rules `silenced` last."""
     remarks = [
         msgspec.structs.replace(remark, rule=name, silenced=name in silenced)
         for name, rule in RULES.items()
-        if (remark := rule(spec, plan, adapter)) is not None
+        if (remark := rule(case)) is not None
     ]
     return sorted(remarks, key=lambda remark: remark.silenced)
 
 
-def _attention_only(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    modules = spec.lora.target_modules
+def _attention_only(case: Case) -> Remark | None:
+    modules = case.spec.lora.target_modules
     names = {name.rpartition(".")[2] for name in modules} if isinstance(modules, tuple) else set()
     if not names or names - ATTENTION:
         return None
-    share = f", on {100 * adapter.share:.0f} % of the layers' weights" if adapter is not None else ""
+    share = f", on {100 * case.adapter.share:.0f} % of the layers' weights" if case.adapter is not None else ""
     return Remark(
         "lora.target_modules",
         f"lora.target_modules is {', '.join(modules)}{share}: adapters on attention alone learned less than those on "
@@ -86,15 +98,16 @@ def _attention_only(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Rema
     )
 
 
-def _large_batch(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    if plan.effective_batch < LARGE_BATCH:
+def _large_batch(case: Case) -> Remark | None:
+    if case.plan.effective_batch < LARGE_BATCH:
         return None
-    rows = min(spec.train.per_device_train_batch_size, SMALLER_BATCH)
-    steps = f", and an epoch has {plan.steps_per_epoch:,} steps" if plan.steps_per_epoch is not None else ""
+    rows = min(case.spec.train.per_device_train_batch_size, SMALLER_BATCH)
+    per_epoch = case.plan.steps_per_epoch
+    steps = f", and an epoch has {per_epoch:,} steps" if per_epoch is not None else ""
     return Remark(
         "train.gradient_accumulation_steps",
-        f"the effective batch is {plan.effective_batch}{steps}: LoRA loses more by large batches than full fine-tuning "
-        f"does, whatever its rank, and fewer than {LARGE_BATCH} rows are advised",
+        f"the effective batch is {case.plan.effective_batch}{steps}: LoRA loses more by large batches than full "
+        f"fine-tuning does, whatever its rank, and fewer than {LARGE_BATCH} rows are advised",
         TRL_ON_LORA,
         {
             "train.per_device_train_batch_size": str(rows),
@@ -103,9 +116,9 @@ def _large_batch(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark 
     )
 
 
-def _low_rate(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    rate = spec.train.learning_rate
-    if "lion" in spec.train.optim or spec.lora.loraplus_lr_ratio is not None or rate > LOW_RATE:
+def _low_rate(case: Case) -> Remark | None:
+    rate = case.spec.train.learning_rate
+    if "lion" in case.spec.train.optim or case.spec.lora.loraplus_lr_ratio is not None or rate > LOW_RATE:
         return None
     return Remark(
         "train.learning_rate",
@@ -116,9 +129,9 @@ def _low_rate(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | N
     )
 
 
-def _high_rate(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    rate = spec.train.learning_rate
-    if "lion" in spec.train.optim or rate <= HIGH_RATE:
+def _high_rate(case: Case) -> Remark | None:
+    rate = case.spec.train.learning_rate
+    if "lion" in case.spec.train.optim or rate <= HIGH_RATE:
         return None
     return Remark(
         "train.learning_rate",
@@ -128,38 +141,39 @@ def _high_rate(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | 
     )
 
 
-def _high_rate_of_lion(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    rate = spec.train.learning_rate
-    if "lion" not in spec.train.optim or rate <= LION_RATE:
+def _high_rate_of_lion(case: Case) -> Remark | None:
+    rate = case.spec.train.learning_rate
+    if "lion" not in case.spec.train.optim or rate <= LION_RATE:
         return None
     return Remark(
         "train.learning_rate",
-        f"train.learning_rate is {rate:g} with {spec.train.optim}: Lion wants three to ten times less than AdamW, and "
-        f"a weight decay as many times higher",
+        f"train.learning_rate is {rate:g} with {case.spec.train.optim}: Lion wants three to ten times less than "
+        f"AdamW, and a weight decay as many times higher",
         LION,
         {"train.learning_rate": f"{USUAL_RATE / 5:g}"},
     )
 
 
-def _long_warm_up(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    if plan.warmup_steps is None or plan.total_steps is None or plan.warmup_share is None:
+def _long_warm_up(case: Case) -> Remark | None:
+    if case.plan.warmup_steps is None or case.plan.total_steps is None or case.plan.warmup_share is None:
         return None
-    if plan.warmup_steps <= math.ceil(MOST_WARM_UP * plan.total_steps):
+    if case.plan.warmup_steps <= math.ceil(MOST_WARM_UP * case.plan.total_steps):
         return None
     return Remark(
         "train.warmup_steps",
-        f"warm-up is {plan.warmup_steps:,} of {plan.total_steps:,} steps ({100 * plan.warmup_share:.0f} %): guides "
-        f"give it 5 to 10 %, and the rate is below its peak all that time",
+        f"warm-up is {case.plan.warmup_steps:,} of {case.plan.total_steps:,} steps "
+        f"({100 * case.plan.warmup_share:.0f} %): guides give it 5 to 10 %, and the rate is below its peak all that "
+        f"time",
         UNSLOTH_GUIDE,
         {"train.warmup_steps": f"{USUAL_WARM_UP:g}"},
     )
 
 
-def _many_epochs(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    epochs = planned_epochs(spec.train, plan)
+def _many_epochs(case: Case) -> Remark | None:
+    epochs = planned_epochs(case.spec.train, case.plan)
     if epochs is None or epochs <= MOST_EPOCHS:
         return None
-    remedy = {} if spec.train.max_steps is not None else {"train.num_train_epochs": str(MOST_EPOCHS)}
+    remedy = {} if case.spec.train.max_steps is not None else {"train.num_train_epochs": str(MOST_EPOCHS)}
     return Remark(
         "train.num_train_epochs" if remedy else "train.max_steps",
         f"the round goes over its rows {epochs:g} times: guides advise one to three, since later ones learn the "
@@ -169,8 +183,8 @@ def _many_epochs(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark 
     )
 
 
-def _high_dropout(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    dropout = spec.lora.lora_dropout
+def _high_dropout(case: Case) -> Remark | None:
+    dropout = case.spec.lora.lora_dropout
     if dropout <= MOST_DROPOUT:
         return None
     return Remark(
@@ -183,8 +197,8 @@ def _high_dropout(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark
     )
 
 
-def _plain_high_rank(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    lora = spec.lora
+def _plain_high_rank(case: Case) -> Remark | None:
+    lora = case.spec.lora
     if lora.r < HIGH_RANK or lora.use_rslora:
         return None
     return Remark(
@@ -198,8 +212,25 @@ def _plain_high_rank(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Rem
     )
 
 
-def _dora_in_vllm(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    if not spec.lora.use_dora:
+def _few_held_out(case: Case) -> Remark | None:
+    noise, rows = case.noise, case.plan.eval_samples
+    if noise is None or not rows or noise.smallest_on(rows) <= ONE_PERCENT:
+        return None
+    needed = noise.rows_for(ONE_PERCENT)
+    share = math.ceil(100 * needed / (rows + (case.plan.train_samples or 0))) / 100
+    is_part = held_out_set(case.spec.data) is None and share <= LARGEST_SHARE
+    return Remark(
+        "data.eval_fraction",
+        f"{rows:,} rows are held out: going by rounds {noise.rounds[0]} and {noise.rounds[1]}, they show a difference "
+        f"in perplexity four times out of five from {100 * math.expm1(noise.smallest_on(rows)):.1f} % on; for 1 % it "
+        f"takes {needed:,}",
+        ERROR_BARS,
+        {"data.eval_fraction": f"{share:g}"} if is_part else {},
+    )
+
+
+def _dora_in_vllm(case: Case) -> Remark | None:
+    if not case.spec.lora.use_dora:
         return None
     return Remark(
         "lora.use_dora",
@@ -209,22 +240,22 @@ def _dora_in_vllm(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark
     )
 
 
-def _modules_in_vllm(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    if not spec.lora.modules_to_save:
+def _modules_in_vllm(case: Case) -> Remark | None:
+    if not case.spec.lora.modules_to_save:
         return None
     return Remark(
         "lora.modules_to_save",
-        f"lora.modules_to_save is {', '.join(spec.lora.modules_to_save)}: vLLM refuses such an adapter, so that it has "
-        f"to be merged into its base to be served",
+        f"lora.modules_to_save is {', '.join(case.spec.lora.modules_to_save)}: vLLM refuses such an adapter, so that "
+        f"it has to be merged into its base to be served",
         VLLM,
         {"lora.modules_to_save": ""},
     )
 
 
-def _rslora_in_sglang(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Remark | None:
-    if not spec.lora.use_rslora:
+def _rslora_in_sglang(case: Case) -> Remark | None:
+    if not case.spec.lora.use_rslora:
         return None
-    alpha = round(spec.lora.lora_alpha * spec.lora.r**0.5)
+    alpha = round(case.spec.lora.lora_alpha * case.spec.lora.r**0.5)
     return Remark(
         "lora.use_rslora",
         f"lora.use_rslora is true: SGLang and llama.cpp ignore it and apply the adapter too weakly; without it a "
@@ -234,7 +265,7 @@ def _rslora_in_sglang(spec: Spec, plan: Plan, adapter: AdapterSize | None) -> Re
     )
 
 
-Rule = Callable[[Spec, Plan, AdapterSize | None], Remark | None]
+Rule = Callable[[Case], Remark | None]
 RULES: dict[str, Rule] = {
     "attention-only": _attention_only,
     "large-batch": _large_batch,
@@ -245,6 +276,7 @@ RULES: dict[str, Rule] = {
     "many-epochs": _many_epochs,
     "high-dropout": _high_dropout,
     "plain-high-rank": _plain_high_rank,
+    "few-held-out": _few_held_out,
     "dora-served": _dora_in_vllm,
     "modules-served": _modules_in_vllm,
     "rslora-served": _rslora_in_sglang,

@@ -12,7 +12,7 @@ from textual.widgets import Input
 from engine.chat.conversation import Chat, ChatAnswer, ChatSettings, Speaker
 from engine.dataset.rows import DetectedFormat, PlainText, RowCount
 from engine.errors import LoratuiError
-from engine.planning.remarks import remarks_on
+from engine.planning.remarks import Case, remarks_on
 from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Judgements, Side
 from engine.preference.ranking import rank
@@ -177,7 +177,7 @@ async def show_preset_source(app: CapturedApp, text: str) -> None:
 
 async def show_remarks_on_it(app: CapturedApp, text: str) -> None:
     spec = make_spec(lora__target_modules=(f"module={text}.q_proj",))
-    await app.push_screen(RemarksScreen(remarks_on(spec, make_plan(spec, 60), None)))
+    await app.push_screen(RemarksScreen(remarks_on(Case(spec, make_plan(spec, 60)))))
 
 
 async def show_preview(app: CapturedApp, text: str) -> None:

@@ -88,7 +88,7 @@ def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def plan(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if not change_silence(options):
-        print_plan(_spec(cockpit, options), options)
+        print_plan(cockpit, _spec(cockpit, options), options)
     return 0
 
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from engine.api import Cockpit
 from engine.errors import FileError, UsageError
-from engine.planning.remarks import RULES, Remark, remarks_on
+from engine.planning.held_out_noise import noise_on
+from engine.planning.remarks import RULES, Case, Remark, remarks_on
 from engine.preflight.checks import Preflight, check
 from engine.report.export import json_text
 from engine.spec.schema import Spec
@@ -17,10 +19,11 @@ from tui.terminal.console import clean_line, say, say_json
 from tui.views.plan import forecast_lines, remedy_words
 
 
-def print_plan(spec: Spec, options: argparse.Namespace) -> None:
+def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> None:
     """Print the plan of `spec`, its warnings, and the remarks that are not silenced."""
     outcome = check(spec)
-    remarks = remarks_on(spec, outcome.plan, outcome.adapter, _silenced())
+    noise = noise_on(spec, cockpit.workspace, cockpit.store.rounds() if cockpit.store.exists() else [])
+    remarks = remarks_on(Case(spec, outcome.plan, outcome.adapter, noise), _silenced())
     if options.json:
         say_json(json_text(_fields(outcome, remarks)))
         return

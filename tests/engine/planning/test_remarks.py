@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from engine.files.paths import Workspace
-from engine.planning.remarks import RULES, Remark, remarks_on
+from engine.planning.held_out_noise import HeldOutNoise
+from engine.planning.remarks import RULES, Case, Remark, remarks_on
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import plan_warnings
 from engine.spec.fields import build_spec, flatten, parse_value
@@ -24,6 +25,7 @@ QUIET: dict[str, Any] = {  # what no rule remarks on
     "train__per_device_train_batch_size": 4, "train__gradient_accumulation_steps": 4, "train__num_train_epochs": 3.0,
     "train__warmup_steps": 0.05,
 }  # fmt: skip
+NOISE = HeldOutNoise((4, 5), 100, 0.01)  # ten thousand rows would show 0.001 nats
 # Settings that a rule remarks on, and the nearest that it leaves alone.
 CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "attention-only": [
@@ -49,14 +51,15 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     ],
     "high-dropout": [({"lora__lora_dropout": 0.2}, {"lora__lora_dropout": 0.1})],
     "plain-high-rank": [({"lora__r": 64}, {"lora__r": 63})],
+    "few-held-out": [({"data__eval_fraction": 0.03}, {"data__eval_fraction": 0.04})],
     "dora-served": [({"lora__use_dora": True}, {})],
     "modules-served": [({"lora__modules_to_save": ("lm_head",)}, {})],
     "rslora-served": [({"lora__use_rslora": True}, {})],
 }
 
 
-def remarks(spec: Spec, silenced: frozenset[str] = frozenset()) -> dict[str, Remark]:
-    on_it = remarks_on(spec, make_plan(spec, ROWS), AdapterSize(1000, 0.12), silenced)
+def remarks(spec: Spec, silenced: frozenset[str] = frozenset(), rows: int = ROWS) -> dict[str, Remark]:
+    on_it = remarks_on(Case(spec, make_plan(spec, rows), AdapterSize(1000, 0.12), NOISE), silenced)
     return {remark.rule: remark for remark in on_it}
 
 
@@ -111,7 +114,7 @@ def test_rank_stabilised_adapter_keeps_its_strength() -> None:
 
 def test_what_is_not_known_yet_is_not_remarked_on() -> None:
     spec = make_spec(**QUIET | {"train__warmup_steps": 100.0, "train__max_steps": None})
-    assert remarks_on(spec, make_plan(spec, None), None) == []
+    assert remarks_on(Case(spec, make_plan(spec, None), None, NOISE)) == []
 
 
 def test_long_warm_up_of_one_step_cannot_be_shorter() -> None:
@@ -135,7 +138,7 @@ def test_docs_say_what_the_rules_remark_on_in_the_rounds_that_ship(workspace: Wo
     assert len(rounds) == 5
     lines = (ROOT / "docs" / "remarks.md").read_text().splitlines()
     for round_ in rounds:
-        rules = [remark.rule for remark in remarks_on(round_.spec, round_.plan, None)]
+        rules = [remark.rule for remark in remarks_on(Case(round_.spec, round_.plan))]
         line = next(line for line in lines if line.startswith(f"| {round_.number} | "))
         assert line.rsplit("|", 2)[1].strip() == ", ".join(f"`{rule}`" for rule in rules)
 
@@ -146,3 +149,20 @@ def test_docs_name_every_rule_with_its_source() -> None:
     sources = {remark.source for spec in specs for remark in remarks(spec).values()}
     assert [rule for rule in RULES if f"| `{rule}` |" not in text] == []
     assert [source for source in sources if source not in text] == []
+
+
+def test_rows_to_hold_out_are_those_that_show_one_percent() -> None:
+    """100 rows show 0.01 nats: 1 % of perplexity is 0.00995 nats, and takes (0.01 / 0.00995)² times as many."""
+    found = remarks(make_spec(**QUIET | {"data__eval_fraction": 0.01}))["few-held-out"]
+    assert "26 rows are held out: going by rounds 4 and 5" in found.reason
+    assert "from 2.0 % on; for 1 % it takes 102" in found.reason
+    assert found.remedy == {"data.eval_fraction": "0.04"}
+
+
+@pytest.mark.parametrize("changes", [{"data__eval_path": "e.jsonl"}, {}])
+def test_rows_that_are_not_there_are_no_remedy(changes: dict[str, Any]) -> None:
+    spec = make_spec(**QUIET | {"data__eval_fraction": 0.1} | changes)
+    plan = make_plan(spec, 90, 10)
+    assert [(remark.rule, remark.remedy) for remark in remarks_on(Case(spec, plan, None, NOISE))] == [
+        ("few-held-out", {})
+    ]

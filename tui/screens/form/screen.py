@@ -186,7 +186,7 @@ class EditScreen(WorkspaceScreen):
         except LoratuiError as error:
             outcome = error
         if pause(0):
-            self.post_message(SpecChecked(outcome, remarks_of(spec, outcome)))
+            self.post_message(SpecChecked(outcome, remarks_of(self.cockpit, spec, outcome)))
 
     @on(SpecChecked)
     def _show_plan(self, event: SpecChecked) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 
 import msgspec
@@ -47,13 +47,11 @@ def noise_on(spec: Spec, workspace: Workspace, rounds: Sequence[Round]) -> HeldO
 
     It is None where no two rounds have the scores of their rows, which imported ones have not.
     """
-    alike = [round_ for round_ in rounds if round_.status is Status.FINISHED and _kind(round_.spec) == _kind(spec)]
-    for first, second in combinations(alike[: -LAST_ROUNDS - 1 : -1], 2):
-        if are_comparable(first, second) and (
-            noise := _noise(_measured(workspace, second), _measured(workspace, first))
-        ):
-            return noise
-    return None
+    finished = (round_ for round_ in reversed(rounds) if round_.status is Status.FINISHED)
+    alike = islice((round_ for round_ in finished if _are_alike(round_.spec, spec)), LAST_ROUNDS)
+    pairs = ((first, second) for second, first in combinations(alike, 2) if are_comparable(first, second))
+    noises = (_noise(_measured(workspace, first), _measured(workspace, second)) for first, second in pairs)
+    return next(filter(None, noises), None)
 
 
 def _measured(workspace: Workspace, round_: Round) -> tuple[int, Path, int]:
@@ -61,10 +59,15 @@ def _measured(workspace: Workspace, round_: Round) -> tuple[int, Path, int]:
     return round_.number, workspace.run_dir(round_.id).path, round_.result.step or 0
 
 
-def _kind(spec: Spec) -> object:
-    """Return what rows and model a spec means, but for how many rows there are of each part."""
-    data = msgspec.structs.replace(spec.data, eval_fraction=0.1, samples=None, eval_samples=None, drop_copies=False)
-    return spec.model.path, spec.model.revision, data
+def _are_alike(first: Spec, second: Spec) -> bool:
+    """Return whether two specs mean the same model and rows, however many of them are trained on and held out."""
+    if (first.model.path, first.data.path) != (second.model.path, second.data.path):
+        return False
+    one, other = (
+        msgspec.structs.replace(spec.data, eval_fraction=0.1, samples=None, eval_samples=None, drop_copies=False)
+        for spec in (first, second)
+    )
+    return first.model.revision == second.model.revision and one == other
 
 
 @lru_cache(maxsize=16)

@@ -54,6 +54,10 @@ CASES: dict[str, list[list[str]]] = {
         ["new", "--set", "model.path={text}"], ["new", "--set", "{text}"], ["new", "--set", "lora.r={text}"],
         ["new", "--preset", "{text}"], ["new", "--from", "{text}"], ["new", "--from", "7"],
     ],
+    "plan": [
+        ["plan", "--from", "7"], ["plan", "--from", "7", "--json"], ["plan", "--silence", "{text}"],
+        ["plan", "--preset", "nano", "--set", "lora.target_modules={text}.q_proj"],
+    ],
     "preview": [["preview", "--from", "7"], ["preview", "--from", "7", "--json"], ["preview", "--row", "{text}"]],
     "run": [["run", "--name", "{text}", "NANO"], ["run", "--from", "7"], ["run", "--set", "data.path={text}"]],
     "eval": [

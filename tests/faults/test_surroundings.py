@@ -34,6 +34,7 @@ BYTES = os.fsdecode(b"caf\xe9")  # é in Latin-1, which is not UTF-8
 LINES = {
     "ls": "ls --group name --filter {bytes}", "show": "show 5", "diff": "diff 4 5", "lineage": "lineage",
     "eval": "eval 5 --data {bytes}.json", "new": "new --hold --preset nano --name é --json",
+    "plan": "plan --preset nano --set lora.r=64",
     "preview": "preview --preset nano --set data.path={bytes}.json", "run": "run --set data.path={bytes}.json",
     "reproduce": "reproduce 5", "queue": "queue --json", "move": "move 5 1", "stop": "stop 5", "resume": "resume 5",
     "hold": "hold 5", "release": "release 5", "edit": "edit 5 --name × --note …", "rm": "rm 4", "trash": "trash",

@@ -15,6 +15,8 @@ from tui.terminal.console import clean_line
 from tui.views.plan import forecast_lines
 from tui.widgets.live_text import LiveText
 
+NAMED = 3  # rules, so that their line fits into 80 columns
+
 
 class PlanPanel(LiveText):
     """The plan of the spec being edited, its warnings, or why it cannot be trained."""
@@ -25,9 +27,11 @@ class PlanPanel(LiveText):
             self.tell(_refusal(str(outcome)))
             return
         warnings = [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.warnings]
-        rules = ", ".join(remark.rule for remark in remarks if not remark.silenced)
+        rules = [remark.rule for remark in remarks if not remark.silenced]
+        more = f" and {len(rules) - NAMED} more" if len(rules) > NAMED else ""
         key = key_of(self.screen, "edit.remarks")
-        remarkable = [Content.styled(f"? {rules} · {key} says why", "$text-accent")] if rules else []
+        line = f"? {', '.join(rules[:NAMED])}{more} · {key} says why"
+        remarkable = [Content.styled(line, "$text-accent")] if rules else []
         self.tell(Content("\n").join([*map(Content, forecast_lines(spec, outcome)), *warnings, *remarkable]))
 
     def show_error(self, message: str) -> None:

@@ -275,8 +275,10 @@ async def test_log_is_followed_until_one_scrolls_up(open_app: OpenApp, idle_cock
 
 
 async def test_new_lines_lay_the_screen_out_only_for_a_scrollbar(
-    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec
+    open_app: OpenApp, idle_cockpit: Cockpit, nano_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("follow_machine", "follow_run"):  # what they bring may lay it out too
+        monkeypatch.setattr(f"tui.screens.run.screen.{name}", lambda *_: None)
     idle_cockpit.queue(nano_spec)
     async with open_app(idle_cockpit) as pilot:
         screen = await open_first(pilot)

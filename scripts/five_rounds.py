@@ -20,6 +20,7 @@ from tests.support.terminal import ENTER, ESCAPE, Terminal, ctrl
 PROGRAM = str(Path(sys.executable).with_name("loratui"))
 ROUND_SECONDS = 6 * 3600.0
 NAME = "smollm2-alpaca"
+DISCARD = "d discard a half-filled form"
 PASTE = "\x1b[200~{}\x1b[201~"  # as a terminal sends what is pasted
 
 
@@ -70,7 +71,9 @@ def start(terminal: Terminal, number: int, settings: dict[str, str], note: str) 
     """
     origin = "from preset" if number == 1 else f"clone of round {number - 1}"
     terminal.type("n")
-    terminal.wait_for("Start the new round from")
+    if DISCARD in terminal.wait_for("Start the new round from"):  # this program was ended while it filled in the form
+        terminal.type("d")
+        terminal.wait_until(lambda screen: DISCARD not in screen, "the list without the half-filled form")
     terminal.type(ENTER)
     terminal.wait_for(origin, seconds=120)
     line = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in settings.items())
@@ -117,7 +120,8 @@ def main() -> None:
     )
     parser.add_argument("workspace", type=Path)
     options = parser.parse_args()
-    first = {"model.path": options.model, "data.path": options.data, "model.dtype": "auto"}
+    # All rows: the preset that the first round starts from has more than there may be.
+    first = {"model.path": options.model, "data.path": options.data, "model.dtype": "auto", "data.samples": ""}
     first |= dict(setting.split("=", 1) for setting in options.set)
     rounds = train_rounds(options.workspace, first)
     for each in rounds:

@@ -13,11 +13,12 @@ import pytest
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
+from engine.spec.presets import embedded_data
 from engine.spec.round import Status
 from scripts.five_rounds import ROUNDS
 from tests.support.processes import ROOT
 
-SMALL = ["--set", "data.samples=60", "--set", "data.max_length=64"]
+ROWS = 60  # fewer than the preset has that the first round starts from
 COMPARED = (
     "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "save_strategy",
 )  # fmt: skip
@@ -26,15 +27,17 @@ COMPARED = (
 @pytest.mark.long
 def test_rounds_are_those_of_the_reference(tmp_path: Path) -> None:
     """Its settings are those of the rounds that ship with loratui, its warm-ups the same shares of the steps."""
-    workspace = tmp_path / "workspace"
+    workspace, data = tmp_path / "workspace", tmp_path / "rows.jsonl"
+    data.write_text("".join(embedded_data().read_text(encoding="utf-8").splitlines(keepends=True)[:ROWS]))
     command = [
         "-m",
         "scripts.five_rounds",
         "--model",
         "embedded:nano",
         "--data",
-        "embedded:nano",
-        *SMALL,
+        str(data),
+        "--set",
+        "data.max_length=64",
         str(workspace),
     ]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -42,6 +45,7 @@ def test_rounds_are_those_of_the_reference(tmp_path: Path) -> None:
     rounds = Cockpit(Workspace(workspace)).store.rounds()
     shipped = json.loads((ROOT / "experiments.json").read_bytes())["rounds"].values()
     assert len(rounds) == len(shipped) == 5
+    assert {round_.spec.data.samples for round_ in rounds} == {None}
     for number, (ours, theirs) in enumerate(zip(rounds, shipped, strict=True), start=1):
         train, lora = (json.loads(msgspec.json.encode(part)) for part in (ours.spec.train, ours.spec.lora))
         assert {key: train[key] for key in COMPARED} == {key: theirs["spec"]["train"][key] for key in COMPARED}

@@ -85,7 +85,7 @@ SCENES: Mapping[str, Scene] = {
         opened="rows to train on",
         more=(*["up"] * UP_TO_MODULES, "enter"),
     ),
-    "remarks": Scene(("n", "enter"), "esc back", opened="says why", more=("ctrl+l",)),
+    "remarks": Scene(("n", "enter"), "esc back", opened="says why", more=("ctrl+x",)),
     "keep": Scene(("n", "enter", "ctrl+f"), "Save these settings"),
     "row": Scene(("n", "enter", "ctrl+o"), "23 supervised"),
     "welcome": Scene((), "experiments.json", empty=True),

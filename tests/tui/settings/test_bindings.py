@@ -73,7 +73,6 @@ def test_ids_are_unique_and_none_begins_another() -> None:
     assert [(first, second) for first in ids for second in ids if second.startswith(f"{first}.")] == []
 
 
-@pytest.mark.sample(9)
 @pytest.mark.parametrize("screen", sorted(CASES.keys() - {"TooSmallScreen"}))  # which goes where there is room
 async def test_no_two_actions_of_a_screen_have_one_key(idle_cockpit: Cockpit, tmp_path: Path, screen: str) -> None:
     as_they_are = {binding.id or "": ",".join(keys) for _, binding, keys in table_of_keys(LoratuiApp)}

@@ -62,7 +62,7 @@ class EditScreen(WorkspaceScreen):
         Binding("escape", "leave", "Back", tooltip="End the search, or leave the form", id="edit.leave"),
         Binding("ctrl+o", "preview", "Preview", tooltip="Show rows as they are used", priority=True, id="edit.preview"),
         Binding("ctrl+n", "note", "Note", tooltip="Write down why you start this round", priority=True, id="edit.note"),
-        Binding("ctrl+l", "remarks", "Remarks", tooltip="Say what is remarkable", priority=True, id="edit.remarks"),
+        Binding("ctrl+x", "remarks", "Remarks", tooltip="Say what is remarkable", priority=True, id="edit.remarks"),
         Binding(
             "ctrl+r",
             "reset_field",

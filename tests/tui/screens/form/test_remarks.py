@@ -36,7 +36,7 @@ def slow(spec: Spec) -> Spec:
 
 
 async def listed(pilot: AppPilot) -> OptionList:
-    await pilot.press("ctrl+l")
+    await pilot.press("ctrl+x")
     await until(pilot, lambda: on_screen(pilot, "RemarksScreen"), "the list")
     return pilot.app.screen.query_one(OptionList)
 
@@ -55,7 +55,7 @@ async def test_remedy_goes_into_the_form(open_app: OpenApp, idle_cockpit: Cockpi
         assert form.text("train.learning_rate") == "0.0002"
         await enter(pilot, "lora.use_dora", "false")
         await until(pilot, lambda: named(pilot) == [], "no remark")
-        await pilot.press("ctrl+l")
+        await pilot.press("ctrl+x")
         await until(pilot, lambda: notified(pilot, "no rule has a remark"), "the sentence")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # of float32 logits: what a CPU's cache holds, what fills a GPU
-ATTENDED_WIDTH = 1024  # the widest head that is faster as attention: at 2048 it takes 1.8 times as long
+from engine.system.training_memory import ATTENDED_WIDTH, LOGIT_BYTES
+
 CERTAIN = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # nats; below it rounding spoils what attention gives
 
 
@@ -44,7 +44,7 @@ def token_nlls(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tenso
 
 
 def _rows_per_chunk(weight: torch.Tensor) -> int:
-    return max(1, CHUNK_BYTES.get(weight.device.type, CHUNK_BYTES["cpu"]) // (4 * weight.shape[0]))
+    return max(1, LOGIT_BYTES.get(weight.device.type, LOGIT_BYTES["cpu"]) // (4 * weight.shape[0]))
 
 
 def _log_p(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

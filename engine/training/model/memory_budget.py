@@ -13,6 +13,16 @@ from torch.autograd.profiler import profile
 
 from engine.errors import TrainingError
 from engine.system.allowance import memory
+from engine.system.training_memory import (
+    CPU_BYTES,
+    CPU_SHARE,
+    FRAGMENTATION,
+    GPU_SHARE,
+    GRADIENT_BYTES,
+    LATER_BYTES,
+    OPTIMIZER_BYTES,
+    tokens_at_once,
+)
 from engine.training.data.tokenize import Example
 from engine.training.kernels.head_loss import is_faster_as_attention
 from engine.training.kernels.packed_attention import PACKED_ATTENTION
@@ -21,20 +31,10 @@ from engine.training.model.forward import Forward
 from engine.training.model.operations import random_row
 from engine.training.runtime.device import is_out_of_memory, peak_memory_bytes
 
-CPU_TOKENS = 8192  # a longer pass is not faster per token
-# A CPU's passes of more than a few tokens use no more: a virtual machine may take seconds for each GiB that it hands
-# out first, and passes of a quarter of the tokens took 4 to 11 % more of the processor's time.
-CPU_BYTES, FEW_TOKENS = 2 * 2**30, 2048
-CPU_SHARE, GPU_SHARE = 0.5, 0.9  # of the free memory; a CPU's is shared with all other processes
 SAMPLE_SECONDS = 0.005
 # Of a row; one and two of them tell on a CPU how memory grows with tokens. Longer ones are tried if more than this
 # share of what one uses does not grow: the gradient of an embedding, say, hides what activations of few tokens use.
 TRIAL_TOKENS, FIXED_SHARE = (8, 32), 0.5
-FRAGMENTATION = 1.15  # resident over allocated bytes, as large tensors begin at pages of 2 MiB
-LATER_BYTES = 128 * 2**20  # of a process after the trials: what it imports to save, buffers of its threads
-# Of each trained parameter: AdamW's two moments in float32, allocated by the first step; its gradient, which on a GPU
-# is part of the trial.
-OPTIMIZER_BYTES, GRADIENT_BYTES = 8, 4
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,6 @@ def measure_budget(
     """
     longest_first = sorted(train, key=len, reverse=True)
     whole_step = sum(map(len, longest_first[:effective_batch]))
-    most = whole_step if forward.device.type == "cuda" else min(CPU_TOKENS, whole_step)
     longest = len(longest_first[0])
     for recompute in (False, True) if checkpointing is None else (checkpointing,):
         base = _bytes_in_use(forward.device)
@@ -93,11 +92,11 @@ def measure_budget(
         if (memory_of := _trial(forward, longest_first[0])) is None or (used := memory_of(longest)) > room:
             continue
         if forward.device.type == "cuda":
-            tokens = max(longest, min(most, int(longest * room / max(used, 1))))
+            tokens = max(longest, min(whole_step, int(longest * room / max(used, 1))))
             tokens, used = _confirm(forward, longest_first, tokens, used)
             return Budget(tokens, recompute, base + used)
-        wanted = min(most, max(FEW_TOKENS, memory_of.tokens_in(CPU_BYTES)))
-        tokens = max(longest, min(wanted, memory_of.tokens_in(room)))
+        in_room, usual = memory_of.tokens_in(room), memory_of.tokens_in(CPU_BYTES)
+        tokens = max(longest, tokens_at_once(whole_step, in_room, usual))
         return Budget(tokens, recompute, _resident_peak(forward, base + memory_of(largest_pass(tokens))))
     where = "GPU memory" if forward.device.type == "cuda" else "memory"
     raise TrainingError(

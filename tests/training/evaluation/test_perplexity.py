@@ -16,7 +16,7 @@ from engine.files.paths import RunDir
 from engine.runs.events import AnyEvent, Finished, Prepared
 from engine.runs.scores import read_scores
 from engine.runs.snapshot import RunSnapshot
-from engine.training.model import memory_budget
+from engine.system import training_memory
 from tests.support.plain import (
     WITHOUT_INPUT,
     evaluations_of,
@@ -166,7 +166,7 @@ def test_evaluation_does_not_depend_on_its_batches(
     tokens: int,
     packed: bool,
 ) -> None:
-    monkeypatch.setattr(memory_budget, "CPU_TOKENS", tokens)
+    monkeypatch.setattr(training_memory, "CPU_TOKENS", tokens)
     monkeypatch.setattr("engine.training.model.forward._takes_packed_rows", lambda *_: (packed, None))
     run = make_run(tmp_path / "run", tiny_model, data__eval_fraction=0.9, train__num_train_epochs=1.0)
     base = evaluations_of(train_here(run))[0]

@@ -17,10 +17,11 @@ from transformers import (
     Phi3Config,
 )
 
+from engine.system.training_memory import ATTENDED_WIDTH, LOGIT_BYTES
 from engine.training.data.batching import pack, packs_of, pad, rounded_up, slices_of
 from engine.training.data.tokenize import Example
 from engine.training.evaluation.perplexity import evaluate
-from engine.training.kernels.head_loss import ATTENDED_WIDTH, CHUNK_BYTES, autocast, head_nll
+from engine.training.kernels.head_loss import autocast, head_nll
 from engine.training.kernels.rms_norm import norm_sites
 from engine.training.model.adapter import recompute_activations
 from engine.training.model.forward import Forward, choose_forward
@@ -275,7 +276,7 @@ def test_evaluation_costs_one_pass_over_the_held_out_tokens(tokens: int) -> None
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_head_in_chunks_gives_cross_entropy(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     torch.manual_seed(0)
-    monkeypatch.setitem(CHUNK_BYTES, "cpu", rows * 4 * VOCABULARY)
+    monkeypatch.setitem(LOGIT_BYTES, "cpu", rows * 4 * VOCABULARY)
     head = torch.nn.Linear(16, VOCABULARY).double().requires_grad_(False)
     hidden, targets = torch.randn(50, 16, dtype=torch.float64), torch.randint(VOCABULARY, (50,))
     ours_of, theirs_of = (hidden.clone().requires_grad_() for _ in range(2))

@@ -14,6 +14,7 @@ import torch
 from engine.files.paths import RunDir
 from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent
+from engine.system import training_memory
 from engine.system.allowance import Memory
 from engine.training.data.batching import Batch
 from engine.training.data.tokenize import Example
@@ -82,7 +83,7 @@ def test_repeated_step_draws_the_same_random_numbers(
     pattern = r"out of memory at step 1: from now on micro-batches have at most (\d+) tokens"
     match = re.fullmatch(pattern, warned_in(events)[0])
     assert match is not None
-    monkeypatch.setattr(memory_budget, "CPU_TOKENS", int(match[1]))
+    monkeypatch.setattr(training_memory, "CPU_TOKENS", int(match[1]))
     small = train_here(make_run(tmp_path / "small", tiny_model, lora__lora_dropout=0.5))
     assert figures_of(events)[0] == figures_of(small)[0]
 
@@ -151,8 +152,8 @@ def test_micro_batches_shrink_with_the_memory_that_is_free(
     row = memory_budget.TRIAL_TOKENS[0] * a_token
     plenty, scarce = tokens_with(10_000 * GIB), tokens_with(8 * GIB)
     assert plenty is not None and scarce is not None
-    assert scarce < plenty <= memory_budget.CPU_TOKENS
-    assert scarce == pytest.approx(4 * GIB / (memory_budget.FRAGMENTATION * a_token), abs=1)
+    assert scarce < plenty <= training_memory.CPU_TOKENS
+    assert scarce == pytest.approx(4 * GIB / (training_memory.FRAGMENTATION * a_token), abs=1)
 
 
 def test_memory_that_a_short_row_hides_is_measured_by_a_longer_one(
@@ -166,7 +167,7 @@ def test_memory_that_a_short_row_hides_is_measured_by_a_longer_one(
     monkeypatch.setattr(memory_budget, "_peak_of", lambda work, device: (work(), next(used))[1])
     run = make_run(tmp_path / "run", tiny_model, train__num_train_epochs=0.1)
     tokens = prepared_in(train_here(run)).micro_batch_tokens
-    assert tokens == pytest.approx(4 * GIB / (memory_budget.FRAGMENTATION * a_token), abs=1)
+    assert tokens == pytest.approx(4 * GIB / (training_memory.FRAGMENTATION * a_token), abs=1)
 
 
 @pytest.mark.long
@@ -216,13 +217,13 @@ def test_resumed_round_keeps_precision_and_micro_batches(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are measured, and a different result after a resume would make it a different round."""
-    monkeypatch.setattr(memory_budget, "CPU_TOKENS", 150)
+    monkeypatch.setattr(training_memory, "CPU_TOKENS", 150)
     monkeypatch.setattr("engine.training.runtime.device._multiplies_bfloat16", lambda: True)
     monkeypatch.setattr("engine.training.runtime.device._bfloat16_is_faster", lambda size: True)
     whole = train_here(make_run(tmp_path / "whole", tiny_model, model__dtype="auto"))
     run = make_run(tmp_path / "run", tiny_model, model__dtype="auto")
     train_here(run, stop_after=8)
-    monkeypatch.setattr(memory_budget, "CPU_TOKENS", 4096)
+    monkeypatch.setattr(training_memory, "CPU_TOKENS", 4096)
     monkeypatch.setattr("engine.training.runtime.device._bfloat16_is_faster", lambda size: False)
     events = train_here(run, resume=True)
     assert (prepared_in(events).dtype, prepared_in(events).micro_batch_tokens) == ("bfloat16", 150)

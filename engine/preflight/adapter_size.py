@@ -52,10 +52,10 @@ def adapter_size(directory: Path, lora: LoraSpec, quantised: bool = False) -> Ad
     confused = names_in_experts(family) if quantised else ()
     adapted = [
         path
-        for path in _adapted(weights, family, lora)
+        for path in adapted_layers(weights, family, lora)
         if f"{path}.weight" not in saved and path.rpartition(".")[2] not in confused
     ]
-    ranks = _parameter_ranks(weights, family, lora)
+    ranks = adapted_parameters(weights, family, lora)
     matrices = weights.matrices
     changed = {*saved, *ranks, *(f"{path}.weight" for path in adapted)}
     width = next((shape[1] for path, shape in weights.layers.items() if path not in weights.linear), 0)
@@ -88,7 +88,7 @@ def _biases(weights: BaseWeights, lora: LoraSpec, adapted: Iterable[str]) -> set
     return biases if lora.bias == "all" else biases & {f"{path}.bias" for path in adapted}
 
 
-def _adapted(weights: BaseWeights, family: str, lora: LoraSpec) -> list[str]:
+def adapted_layers(weights: BaseWeights, family: str, lora: LoraSpec) -> list[str]:
     """Return the paths of the layers that get an adapter."""
     if lora.target_modules == "all-linear":
         beside = MAMBA_MODULES if family in MAMBA_FAMILIES else ()
@@ -108,7 +108,7 @@ def _matching(key: str, names: tuple[str, ...] | str, layers: Shapes) -> set[str
     return {spelt[each] for each in full_matches(key, names, list(spelt))}
 
 
-def _parameter_ranks(weights: BaseWeights, family: str, lora: LoraSpec) -> dict[str, int]:
+def adapted_parameters(weights: BaseWeights, family: str, lora: LoraSpec) -> dict[str, int]:
     """Return the rank of the adapter of each parameter that gets one by itself: those of experts, and those named."""
     targets = lora.target_modules
     in_experts = names_in_experts(family)

@@ -32,7 +32,7 @@ def saved_alone(name: str, other: str) -> str:
 
 def tied_warnings(directory: Path, lora: LoraSpec) -> list[str]:
     """Return the warnings on a local model, one for each embedding that the spec names."""
-    if not _ties_embeddings(directory):
+    if not ties_embeddings(directory):
         return []
     targets, saved = lora.target_modules, lora.modules_to_save or ()
     if isinstance(targets, str) and targets != "all-linear":
@@ -54,7 +54,7 @@ def _paths_of_embeddings(directory: Path) -> set[str]:
     return {path for path in paths if path.rpartition(".")[2] in ALSO_TARGETS}
 
 
-def _ties_embeddings(directory: Path) -> bool:
+def ties_embeddings(directory: Path) -> bool:
     """Return what the config says, or else whether the weights have no head of their own."""
     config = read_config(directory)
     text = config.get("text_config")

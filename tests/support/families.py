@@ -32,7 +32,7 @@ FAMILIES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_suffix(".js
 
 def write_family(name: str, directory: Path) -> Path:
     """Write the model of that name and a tokenizer to `directory`."""
-    config = _config_of(**FAMILIES[name])
+    config = config_of(**FAMILIES[name])
     torch.manual_seed(0)
     kind: Any = AutoModelForImageTextToText if "vision_config" in FAMILIES[name] else AutoModelForCausalLM
     model = kind.from_config(config, dtype=torch.float32)
@@ -45,7 +45,7 @@ def write_family(name: str, directory: Path) -> Path:
     return directory
 
 
-def _config_of(model_type: str, **settings: Any) -> PretrainedConfig:
+def config_of(model_type: str, **settings: Any) -> PretrainedConfig:
     """Return a config with what `COMMON` and `settings` say of the fields that this family has, without dropout."""
     kind: Any = CONFIG_MAPPING[model_type]
     if "text_config" in settings:

@@ -1,0 +1,128 @@
+"""The device that a round would be trained on: a card or the processor of this machine, or a card that is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from engine.errors import UsageError
+from engine.system.allowance import memory
+from engine.system.telemetry import GpuSample, sample_gpus
+
+GIB = 2**30
+SIZE = re.compile(r"(?P<name>.*?)[\s,(]*(?P<size>\d{1,4}(?:\.\d+)?)\s*(?:gb|gib|g)\)?", re.IGNORECASE)
+MAKERS = re.compile(r"nvidia|geforce|tesla|[^a-z0-9]")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of /proc/cpuinfo on x86
+LONGEST_INDEX = 2  # digits of the number of a card here; more are part of a name
+CPUINFO = Path("/proc/cpuinfo")
+
+
+class Card(Struct, frozen=True):
+    """A kind of card: the GiB that nvidia-smi shows of it, and whether it multiplies bfloat16, as from Ampere on
+    (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#arithmetic-instructions).
+    """
+
+    name: str
+    gib: float
+    bfloat16: bool = True
+
+
+CARDS = (
+    Card("P100", 15.9, bfloat16=False), Card("V100", 15.8, bfloat16=False), Card("T4", 15.0, bfloat16=False),
+    Card("RTX 2080 Ti", 11.0, bfloat16=False), Card("RTX 3060", 12.0), Card("RTX 3080", 10.0), Card("RTX 3090", 24.0),
+    Card("RTX 4060 Ti", 16.0), Card("RTX 4070", 12.0), Card("RTX 4080", 16.0), Card("RTX 4090", 24.0),
+    Card("RTX 5090", 31.8), Card("RTX A6000", 48.0), Card("A10", 22.5), Card("A10G", 22.5), Card("A30", 24.0),
+    Card("A40", 45.0), Card("A100", 40.0), Card("L4", 22.5), Card("L40S", 45.0), Card("H100", 79.6),
+    Card("H200", 140.4), Card("B200", 179.1),
+)  # fmt: skip
+
+
+class Device(Struct, frozen=True):
+    """A card or a processor that a round would be trained on.
+
+    Attributes:
+        name: of the card, or "this processor".
+        is_gpu: whether it is a card.
+        free: bytes that are free; of a card that is not here all that it has.
+        total: bytes that it has.
+        bfloat16: whether it multiplies bfloat16, by which `model.dtype` auto chooses.
+    """
+
+    name: str
+    is_gpu: bool
+    free: int
+    total: int
+    bfloat16: bool
+
+
+def device_here() -> Device:
+    """Return the card or the processor of this machine; asking NVML takes up to ten seconds."""
+    return this_machine(sample_gpus()[0])
+
+
+def this_machine(gpus: Sequence[GpuSample]) -> Device:
+    """Return the card among `gpus` with the most free memory, or the processor."""
+    cards = [card for gpu in gpus if (card := _card_here(gpu)) is not None]
+    return max(cards, key=lambda card: card.free) if cards else _processor()
+
+
+def device_named(text: str, sample: Callable[[], tuple[tuple[GpuSample, ...], str]] = sample_gpus) -> Device:
+    """Return the card of this machine with that number, or the known card of that name, such as "T4" or "T4 15GB".
+
+    Raises:
+        UsageError: there is no such card here, or its memory is neither known nor named.
+    """
+    if text.isascii() and text.isdecimal() and len(text) <= LONGEST_INDEX:
+        gpus, absence = sample()
+        card = next((card for gpu in gpus if str(gpu.index) == text and (card := _card_here(gpu))), None)
+        if card is None:
+            raise UsageError(f"--gpu is {text}, but {absence or f'this machine has {len(gpus)}, counted from 0'}")
+        return card
+    match = SIZE.fullmatch(text.strip()) if _known(text) is None else None  # an A10G has no size in its name
+    name, size = (match["name"], float(match["size"])) if match and match["name"] else (text, None)
+    known = _known(name)
+    if known is None and not size:
+        names = ", ".join(card.name for card in CARDS)
+        raise UsageError(f"--gpu is {text!r}: name one of {names}, or add the memory of another one, as in 'X 24GB'")
+    room = round((size or (known.gib if known else 0)) * GIB)
+    return Device(known.name if known else name.strip(), True, room, room, known.bfloat16 if known else True)
+
+
+def _known(name: str) -> Card | None:
+    wanted = _bare(name)
+    return next((card for card in CARDS if _bare(card.name) in (wanted, f"rtx{wanted}")), None)
+
+
+def _is_without_bfloat16(name: str) -> bool:
+    """Return whether a card, by its full name, is of a kind that does not multiply bfloat16."""
+    return any(_bare(card.name) in _bare(name) for card in CARDS if not card.bfloat16)
+
+
+def _bare(name: str) -> str:
+    return MAKERS.sub("", name.lower())
+
+
+def _card_here(gpu: GpuSample) -> Device | None:
+    """Return a card of this machine, None if it does not tell its memory."""
+    if gpu.memory_total is None or gpu.memory_used is None:
+        return None
+    free = gpu.memory_total - gpu.memory_used
+    return Device(gpu.name, True, free, gpu.memory_total, not _is_without_bfloat16(gpu.name))
+
+
+def _processor() -> Device:
+    room = memory()
+    return Device("this processor", False, room.available, room.total, _multiplies_bfloat16())
+
+
+def _multiplies_bfloat16() -> bool:
+    """Return whether an x86 processor has instructions for it; the engine also tries whether they are faster."""
+    try:
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return bool(BFLOAT16_FLAGS & set(flags.split()))

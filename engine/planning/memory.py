@@ -1,0 +1,229 @@
+"""Estimate the memory that a round needs, by arithmetic alone, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from engine.planning.activations import FLOAT32_BYTES, Activations, activations_of
+from engine.planning.devices import Device
+from engine.preflight.adapter_size import AdapterSize, adapter_size
+from engine.preflight.base_model import find_model_dir, read_config
+from engine.preflight.base_weights import base_weights
+from engine.preflight.tied_embeddings import ties_embeddings
+from engine.runs.disk_forecast import STATE_BYTES
+from engine.spec.plan import Plan
+from engine.spec.schema import ModelSpec, Spec
+from engine.system.training_memory import (
+    CPU_BYTES,
+    CPU_SHARE,
+    FRAGMENTATION,
+    GPU_SHARE,
+    LATER_BYTES,
+    tokens_at_once,
+)
+
+PROCESS_BYTES = 400 * 2**20  # of a process with its libraries, before it loads a model
+# NF4 has half a byte for each weight, one for each 64 and a float32 for each 256 of those (T. Dettmers et al., QLoRA,
+# arXiv 2305.14314); LLM.int8 one byte, and a float32 for each row (arXiv 2208.07339).
+BYTES_IN_4BIT = 0.5 + 1 / 64 + 4 / (64 * 256)
+LENGTH_STEP = 8  # of the lengths that are offered
+SHORTEST = 64
+
+Verdict = Literal["fits", "fits with recomputation", "does not fit", "unknown"]
+
+
+class MemoryNeed(Struct, frozen=True):
+    """Bytes that a round needs on a device, by what they are for.
+
+    Attributes:
+        base: the base model.
+        adapter, gradients, optimizer: of what is trained.
+        process: the process with its libraries on a processor; a GPU's context is not counted, as nvidia-smi counts it
+            to the process and torch does not.
+        row: activations of a single row of `row_tokens`, None where they are known only once the round starts.
+        row_tokens: `data.max_length`, as no row is longer.
+        recompute: whether activations are recomputed, as a row does not fit otherwise or the spec says so.
+        peak: at most, with as many rows at once as the engine takes; None as `row`.
+        free: of the device.
+        verdict: whether a row fits, by the engine's own rule.
+        remedy: texts for fields by their keys, with one of which it would fit.
+    """
+
+    base: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    process: int
+    row: int | None
+    row_tokens: int
+    recompute: bool
+    peak: int | None
+    free: int
+    verdict: Verdict
+    remedy: dict[str, str] = {}
+
+    @property
+    def least(self) -> int:
+        """The bytes with a single row at a time, without it if its activations are not known."""
+        return self.fixed + (self.row or 0)
+
+    @property
+    def fixed(self) -> int:
+        """The bytes without activations."""
+        return self.process + self.base + self.adapter + self.gradients + self.optimizer
+
+
+def memory_need(spec: Spec, plan: Plan, device: Device) -> MemoryNeed | None:
+    """Return what the round of `spec` needs on `device`; None for a model that is not here, or is stored quantised.
+
+    Raises:
+        LoratuiError: as the checks of a spec.
+    """
+    directory = find_model_dir(spec.model.path, revision=spec.model.revision)
+    if directory is None or "quantization_config" in read_config(directory):
+        return None
+    adapter = adapter_size(directory, spec.lora, is_quantised(spec.model))
+    if adapter is None:
+        return None
+    round_ = _Round(spec, plan, device, directory, adapter, activations_of(directory, spec.lora))
+    need = round_.memory()
+    if need.verdict != "does not fit":
+        return need
+    return msgspec.structs.replace(need, remedy=dict(round_.remedies()))
+
+
+class _Round(Struct, frozen=True):
+    """A round on a device, with what is known of its model and adapter."""
+
+    spec: Spec
+    plan: Plan
+    device: Device
+    directory: Path
+    adapter: AdapterSize
+    activations: Activations | None
+
+    def memory(self) -> MemoryNeed:
+        """Return what it needs, and whether that fits."""
+        size = self.adapter.parameters
+        adapter = gradients = FLOAT32_BYTES * size
+        optimizer = STATE_BYTES[self.spec.train.optim] * size
+        process = 0 if self.device.is_gpu else PROCESS_BYTES
+        base = base_bytes(self.directory, self.spec.model, self.precision)
+        row_tokens = self.spec.data.max_length
+        loaded = process + base + adapter
+        room = round((GPU_SHARE if self.device.is_gpu else CPU_SHARE) * (self.device.free - loaded))
+        room -= gradients + optimizer
+        recompute, verdict = self._choose(row_tokens, room)
+        row = self._bytes_in(row_tokens, recompute)
+        peak = None
+        if row is not None:
+            at_once = max(row, self._bytes_in(self._tokens_at_once(row, room), recompute) or 0)
+            later = 0 if self.device.is_gpu else LATER_BYTES
+            peak = loaded + gradients + optimizer + at_once + later
+        return MemoryNeed(
+            base, adapter, gradients, optimizer, process, row, row_tokens, recompute, peak, self.device.free, verdict
+        )
+
+    @property
+    def precision(self) -> int:
+        """Bytes of a number in the base model's precision."""
+        dtype = self.spec.model.dtype
+        if dtype == "auto":
+            in_half = (self.device.is_gpu or self.device.bfloat16) and not self.spec.lora.init_lora_weights.startswith(
+                "pissa"
+            )
+            return 2 if in_half else FLOAT32_BYTES
+        return FLOAT32_BYTES if dtype == "float32" else 2
+
+    def _choose(self, row_tokens: int, room: int) -> tuple[bool, Verdict]:
+        """Return whether activations are recomputed, and the verdict, as the engine chooses: only if a row needs it."""
+        setting = self.spec.train.gradient_checkpointing
+        stored, recomputed = (self._bytes_in(row_tokens, recompute) for recompute in (False, True))
+        if stored is None or recomputed is None:
+            return setting is True, "unknown" if room > 0 else "does not fit"
+        if setting is not True and stored <= room:
+            return False, "fits"
+        if setting is not False and recomputed <= room:
+            return True, "fits with recomputation"
+        return setting is not False, "does not fit"
+
+    def _bytes_in(self, tokens: int, recompute: bool) -> int | None:
+        """Return the bytes of a pass of so many tokens; None where that is not known."""
+        if self.activations is None:
+            return None
+        on_cpu = not self.device.is_gpu
+        longest = min(tokens, self.spec.data.max_length)
+        used = self.activations.bytes_in(tokens, longest, self.precision, recompute=recompute, on_cpu=on_cpu)
+        return round(used * (FRAGMENTATION if on_cpu else 1))
+
+    def _tokens_at_once(self, row: int, room: int) -> int:
+        """Return the most tokens that go through the model at once, if every row is as long as can be."""
+        longest, train = self.spec.data.max_length, self.spec.train
+        rows = self.plan.effective_batch
+        if train.micro_batches == "fixed":
+            return longest * train.per_device_train_batch_size
+        if self.plan.train_samples:
+            rows = min(rows, self.plan.train_samples)
+        in_room, usual = (max(longest, longest * most // max(row, 1)) for most in (room, CPU_BYTES))
+        return min(rows * longest, in_room) if self.device.is_gpu else tokens_at_once(rows * longest, in_room, usual)
+
+    def remedies(self) -> Iterator[tuple[str, str]]:
+        """Yield settings with one of which it would fit, by their keys."""
+        for key, text, changed in self._changes():
+            if msgspec.structs.replace(self, spec=changed).memory().verdict.startswith("fits"):
+                yield key, text
+
+    def _changes(self) -> Iterator[tuple[str, str, Spec]]:
+        """Yield what may help, from that which costs the least: recomputation, precision, 4 bits, shorter rows."""
+        spec, replace = self.spec, msgspec.structs.replace
+        if spec.train.gradient_checkpointing is False:
+            train = replace(spec.train, gradient_checkpointing="auto")
+            yield "train.gradient_checkpointing", "auto", replace(spec, train=train)
+        if self.device.is_gpu and self.precision == FLOAT32_BYTES and spec.model.dtype == "float32":
+            yield "model.dtype", "auto", replace(spec, model=replace(spec.model, dtype="auto"))
+        if self.device.is_gpu and not is_quantised(spec.model):
+            yield "model.load_in_4bit", "true", replace(spec, model=replace(spec.model, load_in_4bit=True))
+        if length := self._longest_that_fits():
+            yield "data.max_length", str(length), replace(spec, data=replace(spec.data, max_length=length))
+
+    def _longest_that_fits(self) -> int:
+        """Return the longest row that fits, a multiple of `LENGTH_STEP`; 0 if there is none."""
+        fits, too_long = SHORTEST // LENGTH_STEP - 1, self.spec.data.max_length // LENGTH_STEP + 1
+        while too_long - fits > 1:
+            middle = (fits + too_long) // 2
+            spec = msgspec.structs.replace(
+                self.spec, data=msgspec.structs.replace(self.spec.data, max_length=middle * LENGTH_STEP)
+            )
+            if msgspec.structs.replace(self, spec=spec).memory().verdict.startswith("fits"):
+                fits = middle
+            else:
+                too_long = middle
+        return fits * LENGTH_STEP if fits * LENGTH_STEP >= SHORTEST else 0
+
+
+def is_quantised(model: ModelSpec) -> bool:
+    return model.load_in_4bit or model.load_in_8bit
+
+
+def base_bytes(directory: Path, model: ModelSpec, precision: int) -> int:
+    """Return the bytes of a local base model as it is held: of embeddings that share their weights once.
+
+    What is not quantised beside quantised layers is held in float32, as peft's `prepare_model_for_kbit_training` has
+    it.
+    """
+    weights = base_weights(directory)
+    shared = {"lm_head.weight"} if ties_embeddings(directory) else set()
+    sizes = {name: prod(shape) for name, shape in weights.shapes.items() if name not in shared}
+    if not is_quantised(model):
+        return precision * sum(sizes.values())
+    linear = {f"{path}.weight" for path in weights.linear}
+    in_linear = sum(size for name, size in sizes.items() if name in linear)
+    rows = sum(weights.shapes[name][0] for name in linear)
+    quantised = BYTES_IN_4BIT * in_linear if model.load_in_4bit else in_linear + FLOAT32_BYTES * rows
+    return round(quantised) + FLOAT32_BYTES * (sum(sizes.values()) - in_linear)

@@ -22,6 +22,7 @@ from textual.widgets import Input, TextArea
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
+from engine.planning.devices import Device, this_machine
 from scripts.sample_workspace import NOW, SamplePreviewer, make_workspace, sample_machine
 from scripts.scripted_talk import ScriptedTalk
 from tui.app import LoratuiApp
@@ -105,6 +106,11 @@ class ShownPath(PosixPath):
         return super().__str__()
 
 
+def sample_device() -> Device:
+    """Return the card of the invented machine."""
+    return this_machine(sample_machine()[0].gpus)
+
+
 @contextmanager
 def stage(directory: Path) -> Iterator[None]:
     """Stop the clock, replace the machine by an invented one, and show `directory` as `PLACE`."""
@@ -117,6 +123,7 @@ def stage(directory: Path) -> Iterator[None]:
     with (
         patch.object(ShownPath, "real", os.fspath(directory.resolve())),
         patch("tui.screens.run.screen.follow_machine", follow_machine),
+        patch("tui.screens.form.forecaster.device_here", sample_device),
         patch("tui.app.has_shell_to_continue_it", lambda: True),
         patch("engine.preference.blind_test.new_seed", lambda: "0"),
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),

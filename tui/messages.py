@@ -18,12 +18,11 @@ if TYPE_CHECKING:  # the first screen must not wait for imports that it does not
     from engine.compare.extra_evaluations import EvaluationSummary
     from engine.compare.verdict import Verdict
     from engine.dataset.preview import Preview
-    from engine.planning.remarks import Remark
+    from engine.planning.forecast import Forecast
     from engine.preference.blind_test import Session
     from engine.preference.judgement_log import Judgement, Retraction
     from engine.preference.ranking import Ranking
     from engine.preference.win_rate import WinRate
-    from engine.preflight.checks import Preflight
     from engine.runs.curve import Steps
     from engine.runs.disk_forecast import DiskNeed
     from engine.runs.events import AnyEvent
@@ -86,12 +85,11 @@ class MachineSampled(Message):
 
 
 class SpecChecked(Message):
-    """A spec was checked; `outcome` holds its plan or says why it cannot be trained, `remarks` are those on it."""
+    """A spec was checked; `outcome` says what its round would be, or why it cannot be trained."""
 
-    def __init__(self, outcome: Preflight | LoratuiError, remarks: Sequence[Remark] = ()) -> None:
+    def __init__(self, outcome: Forecast | LoratuiError) -> None:
         super().__init__()
         self.outcome = outcome
-        self.remarks = remarks
 
 
 class RowPreviewed(Message):

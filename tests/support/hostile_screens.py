@@ -12,6 +12,9 @@ from textual.widgets import Input
 from engine.chat.conversation import Chat, ChatAnswer, ChatSettings, Speaker
 from engine.dataset.rows import DetectedFormat, PlainText, RowCount
 from engine.errors import LoratuiError
+from engine.planning.devices import Device
+from engine.planning.forecast import Forecast
+from engine.planning.memory import MemoryNeed
 from engine.planning.remarks import Case, remarks_on
 from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Judgements, Side
@@ -156,7 +159,10 @@ async def show_form(app: CapturedApp, text: str) -> None:
     await app.drawn()
     screen._spec = round_.spec
     rows = RowCount(DetectedFormat(f"format={text}", (f"column={text}",)), 5, 0, PlainText("a row"), None)
-    screen.post_message(SpecChecked(Preflight(round_.plan, (f"warning={text}",), rows)))
+    checked = Preflight(round_.plan, (f"warning={text}",), rows)
+    device = Device(f"card={text}", is_gpu=True, free=2**30, total=2**31, bfloat16=True)
+    need = MemoryNeed(1, 1, 1, 1, 1, 1, 512, False, 1, 2**30, "fits")
+    screen.post_message(SpecChecked(Forecast(checked, device, need, None, ())))
     await app.drawn()
     screen.post_message(SpecChecked(LoratuiError(f"refused={text}")))
     screen.post_message(ActionFailed(LoratuiError(f"failed={text}")))

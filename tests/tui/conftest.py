@@ -3,6 +3,7 @@
 import pytest
 from textual._compositor import Compositor
 
+from scripts.scenes import sample_device
 from tests.support.idle import waiting_for_idle as waiting_for_idle
 from tests.support.pilot import open_app as open_app
 
@@ -10,6 +11,12 @@ from tests.support.pilot import open_app as open_app
 @pytest.fixture(autouse=True)
 def forked(forked_workers: None) -> None:
     """Spare each test that opens a preview or draws a chart the imports of their processes."""
+
+
+@pytest.fixture(autouse=True)
+def invented_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have forms plan for a machine that is the same everywhere."""
+    monkeypatch.setattr("tui.screens.form.forecaster.device_here", sample_device)
 
 
 @pytest.fixture(autouse=True)

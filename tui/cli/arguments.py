@@ -115,6 +115,9 @@ def _preview(parser: argparse.ArgumentParser) -> None:
 
 def _plan(parser: argparse.ArgumentParser) -> None:
     _spec(parser)
+    parser.add_argument(
+        "--gpu", metavar="CARD", help="plan for a card by its name, such as 'T4' or 'X 24GB', or by its number here"
+    )
     parser.add_argument("--silence", metavar="RULE", help="never show the remarks of this rule again")
     parser.add_argument("--unsilence", metavar="RULE", help="show the remarks of this rule again")
     _json(parser)
@@ -191,7 +194,7 @@ COMMANDS: dict[str, Command] = {
         "show which round was made from which, the changed settings, and how the result changed", _lineage
     ),
     "new": Command("queue a round and print it", _new),
-    "plan": Command("say what a round would be and which of its settings are remarkable; queues nothing", _plan),
+    "plan": Command("say what a round would be, whether it fits, and what is remarkable; queues nothing", _plan),
     "preview": Command("show a row of the data as training will use it; queues nothing", _preview),
     "run": Command("queue a round and wait for its end, with a progress bar on a terminal", _run),
     "reproduce": Command("train a round again, wait for its end, and say whether the losses are the same", _show),

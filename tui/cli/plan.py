@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 import msgspec
 
 from engine.api import Cockpit
 from engine.errors import FileError, UsageError
-from engine.planning.held_out_noise import noise_on
-from engine.planning.remarks import RULES, Case, Remark, remarks_on
-from engine.preflight.checks import Preflight, check
+from engine.planning.devices import device_here, device_named
+from engine.planning.forecast import Forecast, forecast
+from engine.planning.remarks import RULES, Remark
 from engine.report.export import json_text
 from engine.spec.schema import Spec
+from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
 from tui.terminal.console import clean_line, say, say_json
+from tui.views.memory import parts_in_words, remedy_in_words, verdict_in_words
 from tui.views.plan import forecast_lines, remedy_words
 
 
 def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> None:
-    """Print the plan of `spec`, its warnings, and the remarks that are not silenced."""
-    outcome = check(spec)
-    noise = noise_on(spec, cockpit.workspace, cockpit.store.rounds() if cockpit.store.exists() else [])
-    remarks = remarks_on(Case(spec, outcome.plan, outcome.adapter, noise), _silenced())
+    """Print the plan of `spec`, its warnings, the memory that it needs, and the remarks that are not silenced."""
+    rounds = cockpit.store.rounds() if cockpit.store.exists() else []
+    device = device_here() if options.gpu is None else device_named(options.gpu)
+    outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced())
     if options.json:
-        say_json(json_text(_fields(outcome, remarks)))
+        say_json(json_text(_fields(outcome)))
         return
-    for line in (*forecast_lines(spec, outcome), *(f"! {warning}" for warning in outcome.warnings)):
+    checked = outcome.checked
+    for line in (*forecast_lines(spec, checked), *(f"! {warning}" for warning in checked.warnings)):
         say(clean_line(line))
-    for remark in remarks:
+    _say_needs(outcome)
+    for remark in outcome.remarks:
         if not remark.silenced:
             _say_remark(remark)
-    if silenced := [remark.rule for remark in remarks if remark.silenced]:
+    if silenced := [remark.rule for remark in outcome.remarks if remark.silenced]:
         say(f"\nsilenced: {', '.join(silenced)}; loratui plan --unsilence RULE brings one back")
+
+
+def _say_needs(outcome: Forecast) -> None:
+    """Print the memory and the disk space that a round needs, as far as they are known."""
+    if (memory := outcome.memory) is not None:
+        verdict, remedy = verdict_in_words(memory, outcome.device), remedy_in_words(memory)
+        for line in (f"memory: {parts_in_words(memory)}", verdict, remedy):
+            if line:
+                say(clean_line(line))
+    else:
+        say("memory: known once the model is on this machine")
+    if outcome.disk_bytes is not None:
+        say(f"disk: {format_bytes(outcome.disk_bytes)} for checkpoints and adapter")
 
 
 def _say_remark(remark: Remark) -> None:
@@ -52,7 +68,7 @@ def change_silence(options: argparse.Namespace) -> bool:
             raise UsageError(f"{rule!r} is not a rule: the rules are {', '.join(RULES)}")
         silence(rule, is_silenced)
         say(f"remarks of {rule} are {'silenced' if is_silenced else 'shown again'}", error=True)
-    asks_for_plan = options.settings or options.preset is not None or options.parent is not None
+    asks_for_plan = options.settings or any(each is not None for each in (options.preset, options.parent, options.gpu))
     return (options.silence or options.unsilence) is not None and not asks_for_plan
 
 
@@ -65,10 +81,25 @@ def _silenced() -> frozenset[str]:
         return frozenset()
 
 
-def _fields(outcome: Preflight, remarks: Sequence[Remark]) -> dict[str, object]:
+def _fields(outcome: Forecast) -> dict[str, object]:
+    memory = outcome.memory
     return {
-        "plan": outcome.plan,
-        "adapter": outcome.adapter,
-        "warnings": outcome.warnings,
-        "remarks": [msgspec.structs.asdict(remark) for remark in remarks],
+        "plan": outcome.checked.plan,
+        "adapter": outcome.checked.adapter,
+        "warnings": outcome.checked.warnings,
+        "device": outcome.device,
+        "memory": memory
+        and {
+            "peak_bytes": memory.peak,
+            "least_bytes": memory.least,
+            "parts": {name: getattr(memory, name) for name in ("base", "adapter", "gradients", "optimizer", "process")},
+            "row_bytes": memory.row,
+            "row_tokens": memory.row_tokens,
+            "free_bytes": memory.free,
+            "gradient_checkpointing": memory.recompute,
+            "remedy": memory.remedy,
+        },
+        "verdict": memory.verdict if memory is not None else "unknown",
+        "disk_bytes": outcome.disk_bytes,
+        "remarks": [msgspec.structs.asdict(remark) for remark in outcome.remarks],
     }

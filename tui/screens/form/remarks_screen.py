@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import ClassVar
 
 import msgspec
@@ -14,34 +13,15 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.api import Cockpit
-from engine.errors import FileError, LoratuiError, StoreError
-from engine.planning.held_out_noise import noise_on
-from engine.planning.remarks import Case, Remark, remarks_on
-from engine.preflight.checks import Preflight
-from engine.spec.round import Round
-from engine.spec.schema import Spec
+from engine.errors import FileError
+from engine.planning.remarks import Remark
 from tui.messages import ActionDone
 from tui.screens.dialogs.option_dialog import OptionDialog
 from tui.screens.form.spec_form import SpecForm
 from tui.screens.workspace_screen import WorkspaceScreen
-from tui.settings.silenced_rules import silence, silenced_rules
+from tui.settings.silenced_rules import silence
 from tui.terminal.console import clean, clean_line
 from tui.views.plan import remedy_words
-
-
-def remarks_of(cockpit: Cockpit, spec: Spec, outcome: Preflight | LoratuiError) -> list[Remark]:
-    """Return the remarks on a spec, none if it cannot be trained; this may read scores of rounds."""
-    if isinstance(outcome, LoratuiError):
-        return []
-    silenced: frozenset[str] = frozenset()
-    with suppress(FileError):  # who silences a rule is told why that fails
-        silenced = silenced_rules()
-    rounds: Sequence[Round] = ()
-    with suppress(StoreError):  # which the table shows
-        rounds = cockpit.store.rounds()
-    noise = noise_on(spec, cockpit.workspace, rounds)
-    return remarks_on(Case(spec, outcome.plan, outcome.adapter, noise), silenced)
 
 
 def show_remarks(

@@ -17,10 +17,10 @@ from textual.geometry import Size
 from textual.widgets import Input, Label, Static, TextArea
 
 from engine.api import Cockpit
-from engine.errors import LoratuiError, SpecError
+from engine.errors import SpecError
 from engine.files.drafts import Draft
+from engine.planning.forecast import Forecast
 from engine.planning.remarks import Remark
-from engine.preflight import checks
 from engine.spec.fields import build_spec
 from engine.spec.overrides import is_set_line, set_words
 from engine.spec.round import Round
@@ -29,6 +29,7 @@ from tui.messages import ActionDone, ActionFailed, RoundQueued, SpecChecked
 from tui.pollers import pause
 from tui.screens.dialogs.confirm import confirm
 from tui.screens.form.fields.row import control_id
+from tui.screens.form.forecaster import Forecaster
 from tui.screens.form.form_draft import FORM, NAME, NOTE, changed_texts, form_texts
 from tui.screens.form.lists.offer import offer_list
 from tui.screens.form.note_area import NoteArea
@@ -36,7 +37,7 @@ from tui.screens.form.pasted_line import take_line
 from tui.screens.form.plan_panel import PlanPanel
 from tui.screens.form.preview_screen import PreviewScreen
 from tui.screens.form.queue_round import queue_round
-from tui.screens.form.remarks_screen import remarks_of, show_remarks
+from tui.screens.form.remarks_screen import show_remarks
 from tui.screens.form.save_preset import save_as_preset
 from tui.screens.form.searchable_form import SearchableForm
 from tui.screens.form.spec_form import SpecForm
@@ -94,6 +95,7 @@ class EditScreen(WorkspaceScreen):
         self._origin = origin
         self._directory = directory
         self._spec: Spec | None = None
+        self._forecaster = Forecaster(cockpit)
         self._remarks: Sequence[Remark] = ()
         self._drafting = cockpit.drafts.edit(FORM, [origin.draft] if origin.draft is not None else [])
 
@@ -181,18 +183,15 @@ class EditScreen(WorkspaceScreen):
     def _check(self, spec: Spec) -> None:
         if not pause(TYPING_SECONDS):
             return
-        try:
-            outcome: checks.Preflight | LoratuiError = checks.check(spec)
-        except LoratuiError as error:
-            outcome = error
+        outcome = self._forecaster.outcome(spec)
         if pause(0):
-            self.post_message(SpecChecked(outcome, remarks_of(self.cockpit, spec, outcome)))
+            self.post_message(SpecChecked(outcome))
 
     @on(SpecChecked)
     def _show_plan(self, event: SpecChecked) -> None:
         if self._spec is not None:
-            self._remarks = event.remarks
-            self.query_one(PlanPanel).show(self._spec, event.outcome, event.remarks)
+            self._remarks = event.outcome.remarks if isinstance(event.outcome, Forecast) else ()
+            self.query_one(PlanPanel).show(self._spec, event.outcome)
             if isinstance(event.outcome, SpecError) and event.outcome.key:
                 self.query_one(SpecForm).reveal(event.outcome.key)
 

@@ -1,0 +1,59 @@
+"""Forecast a round before anything is spent: its plan, memory and disk space, and remarks on its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from msgspec import Struct
+
+from engine.files.paths import Workspace
+from engine.planning.devices import Device
+from engine.planning.held_out_noise import noise_on
+from engine.planning.memory import MemoryNeed, memory_need
+from engine.planning.remarks import Case, Remark, remarks_on
+from engine.preflight.checks import Preflight, check
+from engine.runs.disk_forecast import FLOAT32_BYTES, checkpoint_bytes, growth
+from engine.spec.round import Round
+from engine.spec.schema import Spec
+
+
+class Forecast(Struct, frozen=True):
+    """All that is known of a round before it starts.
+
+    Attributes:
+        checked: the plan of its spec, and warnings.
+        device: what it would be trained on.
+        memory: what it needs there; None where the shapes of its model are not known here.
+        disk_bytes: of its checkpoints and its adapter at the end; None where their number or size is not known.
+        remarks: on its settings, those of silenced rules last.
+    """
+
+    checked: Preflight
+    device: Device
+    memory: MemoryNeed | None
+    disk_bytes: int | None
+    remarks: tuple[Remark, ...]
+
+
+def forecast(
+    spec: Spec, device: Device, workspace: Workspace, rounds: Sequence[Round] = (), silenced: Container[str] = ()
+) -> Forecast:
+    """Check `spec`, and say what its round would be and need on `device`; this may read scores of `rounds`.
+
+    Raises:
+        SpecError, DatasetError, ModelError: it cannot be trained.
+    """
+    checked = check(spec)
+    noise = noise_on(spec, workspace, rounds)
+    remarks = remarks_on(Case(spec, checked.plan, checked.adapter, noise), silenced)
+    return Forecast(checked, device, memory_need(spec, checked.plan, device), _disk_bytes(spec, checked), (*remarks,))
+
+
+def _disk_bytes(spec: Spec, checked: Preflight) -> int | None:
+    """Return the disk space of the checkpoints that will be there at once, and of the adapter."""
+    train, planned = spec.train, checked.plan.checkpoints
+    if planned is None or checked.adapter is None:
+        return None
+    number = growth(len(planned), 0, train.save_total_limit, train.load_best_model_at_end)
+    size = checked.adapter.parameters
+    return number * checkpoint_bytes(train, size) + FLOAT32_BYTES * size

@@ -1,0 +1,69 @@
+"""`loratui plan`: the memory and the disk space of a round, here and on a card that is not here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.planning.devices import Device
+from tests.support.shapes import write_llama_shapes
+from tui.cli import main
+
+pytestmark = pytest.mark.usefixtures("empty_state")
+
+GIB = 2**30
+
+
+@pytest.fixture
+def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments for a round of TinyLlama on the embedded rows, on a machine with a processor of 26 GiB."""
+    here = Device("this processor", is_gpu=False, free=20 * GIB, total=26 * GIB, bfloat16=False)
+    monkeypatch.setattr("tui.cli.plan.device_here", lambda: here)
+    model = write_llama_shapes(tmp_path / "tinyllama")
+    return [
+        "plan", "--workspace", str(tmp_path), "--set", f"model.path={model}", "--set", "model.dtype=auto",
+        "--set", "data.path=embedded:nano",
+        "--set", "data.max_length=512", "--set", "lora.target_modules=q_proj, v_proj",
+    ]  # fmt: skip
+
+
+def test_memory_and_verdict_are_printed_for_this_machine(
+    reference: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(reference) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (memory,) = (line for line in lines if line.startswith("memory: "))
+    assert "process 400 MiB · base 4.1 GiB · adapter and optimizer 17 MiB · rows " in memory  # 1.1 B in float32
+    (verdict,) = (line for line in lines if line.startswith("fits: "))
+    assert verdict.endswith(" of 20.0 GiB free on this processor")
+    assert any(line.startswith("disk: ") for line in lines)
+
+
+def test_card_that_is_not_here_is_planned_for(reference: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*reference, "--gpu", "T4", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    memory, device = plan["memory"], plan["device"]
+    assert (device["name"], device["free"], device["bfloat16"]) == ("T4", 15 * GIB, False)
+    assert memory["parts"]["base"] == 2 * 1_100_048_384
+    assert sum(memory["parts"].values()) + memory["row_bytes"] == memory["least_bytes"] <= memory["peak_bytes"]
+    assert (plan["verdict"], memory["remedy"]) == ("fits", {})
+    assert plan["disk_bytes"] > memory["parts"]["adapter"]
+
+
+def test_what_does_not_fit_says_what_would(reference: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*reference, "--gpu", "X 1GB"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (verdict,) = (line for line in lines if line.startswith("does not fit: "))
+    assert "with one row of 512 tokens; rows may use 90% of 1.0 GiB free on X" in verdict
+    assert main.main([*reference, "--gpu", "X 2.4GB", "--set", "train.gradient_checkpointing=false"]) == 0
+    (remedy,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("it would fit with "))
+    assert "model.load_in_4bit true" in remedy
+
+
+def test_unknown_card_and_model_of_the_hub(reference: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*reference, "--gpu", "banana"]) == 2
+    assert "--gpu is 'banana': name one of P100" in capsys.readouterr().err
+    assert main.main([*reference, "--gpu", "T4", "--set", "model.path=nobody/nothing"]) == 0
+    assert "memory: known once the model is on this machine" in capsys.readouterr().out

@@ -1,0 +1,36 @@
+"""Forecasts of the spec in the form, for the machine as it was when the form opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from engine.api import Cockpit
+from engine.errors import FileError, LoratuiError, StoreError
+from engine.planning.devices import Device, device_here
+from engine.planning.forecast import Forecast, forecast
+from engine.spec.round import Round
+from engine.spec.schema import Spec
+from tui.settings.silenced_rules import silenced_rules
+
+
+class Forecaster:
+    """Forecast specs one after the other; the first one asks the machine for its cards, which may take a second."""
+
+    def __init__(self, cockpit: Cockpit) -> None:
+        self._cockpit = cockpit
+        self._device: Device | None = None
+
+    def outcome(self, spec: Spec) -> Forecast | LoratuiError:
+        """Return the forecast of `spec`, or why it cannot be trained. This reads files: not from the UI thread."""
+        silenced: frozenset[str] = frozenset()
+        with suppress(FileError):  # who silences a rule is told why that fails
+            silenced = silenced_rules()
+        rounds: Sequence[Round] = ()
+        with suppress(StoreError):  # which the table shows
+            rounds = self._cockpit.store.rounds()
+        try:
+            self._device = self._device or device_here()
+            return forecast(spec, self._device, self._cockpit.workspace, rounds, silenced)
+        except LoratuiError as error:
+            return error

@@ -6,9 +6,6 @@ The process is `engine.training.workers.hub_parts`: it reads one `PartsRequest` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Timer
 from typing import Literal
 
 import msgspec
@@ -18,7 +15,7 @@ from engine.dataset.readers import local_data_path
 from engine.errors import ProcessEnded
 from engine.spec.data import DataSpec
 from engine.spec.sources import data_to_read
-from engine.system.worker_process import Refusal, WorkerProcess
+from engine.system.worker_process import Refusal, WorkerProcess, closed_after
 
 MODULE = "engine.training.workers.hub_parts"
 CHECK_SECONDS = 6.0  # to be waited for before a round is queued
@@ -71,7 +68,7 @@ def check_hub_data(data: DataSpec) -> tuple[str, ...]:
         LoratuiError: the hub does not have a dataset that `data` names, or not so; the message says what it has.
     """
     paths = [part.data.path for part in data_to_read(data) if local_data_path(part.data.path) is None]
-    with WorkerProcess(MODULE, "the question to the hub") as process, _closed_after(CHECK_SECONDS, process):
+    with WorkerProcess(MODULE, "the question to the hub") as process, closed_after(CHECK_SECONDS, process):
         process.send(CheckRequest(data))
         try:
             answer = process.receive(_warnings)
@@ -79,14 +76,3 @@ def check_hub_data(data: DataSpec) -> tuple[str, ...]:
             return (f"the hub has not said whether it has {' and '.join(paths)}: that is known when the round runs",)
     assert isinstance(answer, HubWarnings)
     return answer.sentences
-
-
-@contextmanager
-def _closed_after(seconds: float, process: WorkerProcess) -> Iterator[None]:
-    """Close a process that is still at work after so many seconds."""
-    timer = Timer(seconds, process.close)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

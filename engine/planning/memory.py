@@ -13,8 +13,9 @@ from msgspec import Struct
 from engine.planning.activations import FLOAT32_BYTES, Activations, activations_of
 from engine.planning.devices import Device
 from engine.preflight.adapter_size import AdapterSize, adapter_size
-from engine.preflight.base_model import find_model_dir, read_config
+from engine.preflight.base_model import read_config
 from engine.preflight.base_weights import base_weights
+from engine.preflight.hub_shapes import directory_with_shapes
 from engine.preflight.tied_embeddings import ties_embeddings
 from engine.runs.disk_forecast import STATE_BYTES
 from engine.spec.plan import Plan
@@ -85,7 +86,7 @@ def memory_need(spec: Spec, plan: Plan, device: Device) -> MemoryNeed | None:
     Raises:
         LoratuiError: as the checks of a spec.
     """
-    directory = find_model_dir(spec.model.path, revision=spec.model.revision)
+    directory = directory_with_shapes(spec.model)
     if directory is None or "quantization_config" in read_config(directory):
         return None
     adapter = adapter_size(directory, spec.lora, is_quantised(spec.model))

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any, TypeVar
 
 import msgspec
@@ -130,3 +132,14 @@ class WorkerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def closed_after(seconds: float, process: WorkerProcess) -> Iterator[None]:
+    """Close a process that is still at work after so many seconds."""
+    timer = Timer(seconds, process.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

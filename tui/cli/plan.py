@@ -7,12 +7,14 @@ import argparse
 import msgspec
 
 from engine.api import Cockpit
-from engine.errors import FileError, UsageError
+from engine.errors import FileError, LoratuiError, UsageError
 from engine.planning.devices import device_here, device_named
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.remarks import RULES, Remark
+from engine.preflight.base_model import local_model_dir
+from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
 from engine.report.export import json_text
-from engine.spec.schema import Spec
+from engine.spec.schema import ModelSpec, Spec
 from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
 from tui.terminal.console import clean_line, say, say_json
@@ -23,15 +25,16 @@ from tui.views.plan import forecast_lines, remedy_words
 def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> None:
     """Print the plan of `spec`, its warnings, the memory that it needs, and the remarks that are not silenced."""
     rounds = cockpit.store.rounds() if cockpit.store.exists() else []
+    unknown = _ask_hub(spec.model)
     device = device_here() if options.gpu is None else device_named(options.gpu)
     outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced())
     if options.json:
-        say_json(json_text(_fields(outcome)))
+        say_json(json_text(_fields(outcome, unknown)))
         return
     checked = outcome.checked
     for line in (*forecast_lines(spec, checked), *(f"! {warning}" for warning in checked.warnings)):
         say(clean_line(line))
-    _say_needs(outcome)
+    _say_needs(outcome, unknown)
     for remark in outcome.remarks:
         if not remark.silenced:
             _say_remark(remark)
@@ -39,7 +42,18 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
         say(f"\nsilenced: {', '.join(silenced)}; loratui plan --unsilence RULE brings one back")
 
 
-def _say_needs(outcome: Forecast) -> None:
+def _ask_hub(model: ModelSpec) -> str:
+    """Have the shapes of a model of the hub on this machine; return why they are not, or ""."""
+    if local_model_dir(model.path) is not None or directory_with_shapes(model) is not None:
+        return ""
+    try:
+        fetch_shapes(model)
+    except LoratuiError as error:
+        return error.message
+    return ""
+
+
+def _say_needs(outcome: Forecast, unknown: str) -> None:
     """Print the memory and the disk space that a round needs, as far as they are known."""
     if (memory := outcome.memory) is not None:
         verdict, remedy = verdict_in_words(memory, outcome.device), remedy_in_words(memory)
@@ -47,7 +61,7 @@ def _say_needs(outcome: Forecast) -> None:
             if line:
                 say(clean_line(line))
     else:
-        say("memory: known once the model is on this machine")
+        say(clean_line(f"memory: not known: {unknown}" if unknown else "memory: known once the round starts"))
     if outcome.disk_bytes is not None:
         say(f"disk: {format_bytes(outcome.disk_bytes)} for checkpoints and adapter")
 
@@ -81,12 +95,12 @@ def _silenced() -> frozenset[str]:
         return frozenset()
 
 
-def _fields(outcome: Forecast) -> dict[str, object]:
+def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
     memory = outcome.memory
     return {
         "plan": outcome.checked.plan,
         "adapter": outcome.checked.adapter,
-        "warnings": outcome.checked.warnings,
+        "warnings": [*outcome.checked.warnings, *filter(None, [unknown])],
         "device": outcome.device,
         "memory": memory
         and {

@@ -54,7 +54,7 @@ def importing(
         return
     if weights:
         prefetch_weights(model)
-    _go_offline_if_unreachable(model, data)
+    go_offline_if_unreachable(model, data)
     if not bitsandbytes and not _needs_bitsandbytes(model):
         _block_import("bitsandbytes")
     gc.disable()  # it would traverse half a million objects a dozen times and free none
@@ -97,7 +97,7 @@ def _needs_bitsandbytes(model: ModelSpec) -> bool:
         return True
 
 
-def _go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:
+def go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:
     """Have the libraries read only their cache if the hub does not answer.
 
     They would retry each file for some twenty seconds. Behind a proxy only they can find out.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.planning.devices import Device
+from tests.support.rounds_to_train import DIRECT
 from tests.support.shapes import write_llama_shapes
 from tui.cli import main
 
@@ -62,8 +63,14 @@ def test_what_does_not_fit_says_what_would(reference: list[str], capsys: pytest.
     assert "model.load_in_4bit true" in remedy
 
 
-def test_unknown_card_and_model_of_the_hub(reference: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_card_and_hub_that_does_not_answer(
+    reference: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (DIRECT | {"HF_ENDPOINT": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
     assert main.main([*reference, "--gpu", "banana"]) == 2
     assert "--gpu is 'banana': name one of P100" in capsys.readouterr().err
     assert main.main([*reference, "--gpu", "T4", "--set", "model.path=nobody/nothing"]) == 0
-    assert "memory: known once the model is on this machine" in capsys.readouterr().out
+    assert "memory: not known: model.path is 'nobody/nothing': the Hugging Face hub cannot be reached" in (
+        capsys.readouterr().out
+    )

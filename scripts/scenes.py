@@ -123,7 +123,7 @@ def stage(directory: Path) -> Iterator[None]:
     with (
         patch.object(ShownPath, "real", os.fspath(directory.resolve())),
         patch("tui.screens.run.screen.follow_machine", follow_machine),
-        patch("tui.screens.form.forecaster.device_here", sample_device),
+        patch("tui.screens.form.forecaster.device_here", lambda engines: sample_device()),
         patch("tui.app.has_shell_to_continue_it", lambda: True),
         patch("engine.preference.blind_test.new_seed", lambda: "0"),
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),

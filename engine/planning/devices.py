@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from engine.errors import UsageError
 from engine.system.allowance import memory
+from engine.system.process import ProcessIdentity
+from engine.system.process_memory import ProcessTree, TreeSample
 from engine.system.telemetry import GpuSample, sample_gpus
 
 GIB = 2**30
@@ -46,7 +48,7 @@ class Device(Struct, frozen=True):
     Attributes:
         name: of the card, or "this processor".
         is_gpu: whether it is a card.
-        free: bytes that are free; of a card that is not here all that it has.
+        free: bytes that are free, or held by rounds that end before; of a card that is not here all that it has.
         total: bytes that it has.
         bfloat16: whether it multiplies bfloat16, by which `model.dtype` auto chooses.
     """
@@ -58,26 +60,35 @@ class Device(Struct, frozen=True):
     bfloat16: bool
 
 
-def device_here() -> Device:
-    """Return the card or the processor of this machine; asking NVML takes up to ten seconds."""
-    return this_machine(sample_gpus()[0])
+def device_here(engines: Iterable[ProcessIdentity] = ()) -> Device:
+    """Return the card or the processor of this machine; asking NVML takes up to ten seconds.
+
+    What `engines` hold counts as free, as their rounds have ended before the one that is planned begins.
+    """
+    return this_machine(sample_gpus()[0], _trees(engines))
 
 
-def this_machine(gpus: Sequence[GpuSample]) -> Device:
-    """Return the card among `gpus` with the most free memory, or the processor."""
-    cards = [card for gpu in gpus if (card := _card_here(gpu)) is not None]
-    return max(cards, key=lambda card: card.free) if cards else _processor()
+def this_machine(gpus: Sequence[GpuSample], trees: Sequence[TreeSample] = ()) -> Device:
+    """Return the card among `gpus` with the most free memory, or the processor; what `trees` hold counts as free."""
+    cards = [card for gpu in gpus if (card := _card_here(gpu, trees)) is not None]
+    return max(cards, key=lambda card: card.free) if cards else _processor(trees)
 
 
-def device_named(text: str, sample: Callable[[], tuple[tuple[GpuSample, ...], str]] = sample_gpus) -> Device:
+def device_named(
+    text: str,
+    engines: Iterable[ProcessIdentity] = (),
+    sample: Callable[[], tuple[tuple[GpuSample, ...], str]] = sample_gpus,
+) -> Device:
     """Return the card of this machine with that number, or the known card of that name, such as "T4" or "T4 15GB".
+
+    `engines` are as in `device_here`.
 
     Raises:
         UsageError: there is no such card here, or its memory is neither known nor named.
     """
     if text.isascii() and text.isdecimal() and len(text) <= LONGEST_INDEX:
-        gpus, absence = sample()
-        card = next((card for gpu in gpus if str(gpu.index) == text and (card := _card_here(gpu))), None)
+        (gpus, absence), trees = sample(), _trees(engines)
+        card = next((card for gpu in gpus if str(gpu.index) == text and (card := _card_here(gpu, trees))), None)
         if card is None:
             raise UsageError(f"--gpu is {text}, but {absence or f'this machine has {len(gpus)}, counted from 0'}")
         return card
@@ -105,17 +116,24 @@ def _bare(name: str) -> str:
     return MAKERS.sub("", name.lower())
 
 
-def _card_here(gpu: GpuSample) -> Device | None:
+def _trees(engines: Iterable[ProcessIdentity]) -> list[TreeSample]:
+    return [tree for engine in engines if (tree := ProcessTree().sample(engine)) is not None]
+
+
+def _card_here(gpu: GpuSample, trees: Sequence[TreeSample]) -> Device | None:
     """Return a card of this machine, None if it does not tell its memory."""
     if gpu.memory_total is None or gpu.memory_used is None:
         return None
-    free = gpu.memory_total - gpu.memory_used
+    pids = {pid for tree in trees for pid in tree.pids}
+    own = sum(process.memory_bytes or 0 for process in gpu.processes if process.pid in pids)
+    free = min(gpu.memory_total, gpu.memory_total - gpu.memory_used + own)
     return Device(gpu.name, True, free, gpu.memory_total, not _is_without_bfloat16(gpu.name))
 
 
-def _processor() -> Device:
+def _processor(trees: Sequence[TreeSample]) -> Device:
     room = memory()
-    return Device("this processor", False, room.available, room.total, _multiplies_bfloat16())
+    free = min(room.total, room.available + sum(tree.resident_bytes for tree in trees))
+    return Device("this processor", False, free, room.total, _multiplies_bfloat16())
 
 
 def _multiplies_bfloat16() -> bool:

@@ -33,6 +33,7 @@ PROCESS_BYTES = 400 * 2**20  # of a process with its libraries, before it loads 
 # NF4 has half a byte for each weight, one for each 64 and a float32 for each 256 of those (T. Dettmers et al., QLoRA,
 # arXiv 2305.14314); LLM.int8 one byte, and a float32 for each row (arXiv 2208.07339).
 BYTES_IN_4BIT = 0.5 + 1 / 64 + 4 / (64 * 256)
+QUANTISED = 1.6  # of activations in half precision beside quantised layers, whose residual sums are in float32
 LENGTH_STEP = 8  # of the lengths that are offered
 SHORTEST = 64
 
@@ -111,25 +112,38 @@ class _Round(Struct, frozen=True):
 
     def memory(self) -> MemoryNeed:
         """Return what it needs, and whether that fits."""
+        fixed, room = self._fixed(), self._room()
+        recompute, verdict = self._choose(self.spec.data.max_length, room)
+        need = msgspec.structs.replace(fixed, recompute=recompute, verdict=verdict)
+        if (row := self._bytes_in(need.row_tokens, recompute)) is None:
+            return need
+        at_once = max(row, self._bytes_in(self._tokens_at_once(row, room), recompute) or 0)
+        later = 0 if self.device.is_gpu else LATER_BYTES
+        return msgspec.structs.replace(need, row=row, peak=fixed.fixed + at_once + later)
+
+    def _fixed(self) -> MemoryNeed:
+        """Return what it needs whatever its rows."""
         size = self.adapter.parameters
-        adapter = gradients = FLOAT32_BYTES * size
-        optimizer = STATE_BYTES[self.spec.train.optim] * size
-        process = 0 if self.device.is_gpu else PROCESS_BYTES
-        base = base_bytes(self.directory, self.spec.model, self.precision)
-        row_tokens = self.spec.data.max_length
-        loaded = process + base + adapter
-        room = round((GPU_SHARE if self.device.is_gpu else CPU_SHARE) * (self.device.free - loaded))
-        room -= gradients + optimizer
-        recompute, verdict = self._choose(row_tokens, room)
-        row = self._bytes_in(row_tokens, recompute)
-        peak = None
-        if row is not None:
-            at_once = max(row, self._bytes_in(self._tokens_at_once(row, room), recompute) or 0)
-            later = 0 if self.device.is_gpu else LATER_BYTES
-            peak = loaded + gradients + optimizer + at_once + later
         return MemoryNeed(
-            base, adapter, gradients, optimizer, process, row, row_tokens, recompute, peak, self.device.free, verdict
+            base=base_bytes(self.directory, self.spec.model, self.precision),
+            adapter=FLOAT32_BYTES * size,
+            gradients=FLOAT32_BYTES * size,
+            optimizer=STATE_BYTES[self.spec.train.optim] * size,
+            process=0 if self.device.is_gpu else PROCESS_BYTES,
+            row=None,
+            row_tokens=self.spec.data.max_length,
+            recompute=False,
+            peak=None,
+            free=self.device.free,
+            verdict="unknown",
         )
+
+    def _room(self) -> int:
+        """Return the bytes that rows may use, of what is free once the model is loaded."""
+        fixed = self._fixed()
+        loaded = fixed.process + fixed.base + fixed.adapter
+        share = GPU_SHARE if self.device.is_gpu else CPU_SHARE
+        return round(share * (self.device.free - loaded)) - fixed.gradients - fixed.optimizer
 
     @property
     def precision(self) -> int:
@@ -160,7 +174,9 @@ class _Round(Struct, frozen=True):
             return None
         on_cpu = not self.device.is_gpu
         longest = min(tokens, self.spec.data.max_length)
-        used = self.activations.bytes_in(tokens, longest, self.precision, recompute=recompute, on_cpu=on_cpu)
+        used: float = self.activations.bytes_in(tokens, longest, self.precision, recompute=recompute, on_cpu=on_cpu)
+        if is_quantised(self.spec.model) and self.precision < FLOAT32_BYTES:
+            used *= QUANTISED
         return round(used * (FRAGMENTATION if on_cpu else 1))
 
     def _tokens_at_once(self, row: int, room: int) -> int:
@@ -196,12 +212,10 @@ class _Round(Struct, frozen=True):
     def _longest_that_fits(self) -> int:
         """Return the longest row that fits, a multiple of `LENGTH_STEP`; 0 if there is none."""
         fits, too_long = SHORTEST // LENGTH_STEP - 1, self.spec.data.max_length // LENGTH_STEP + 1
+        room = self._room()
         while too_long - fits > 1:
             middle = (fits + too_long) // 2
-            spec = msgspec.structs.replace(
-                self.spec, data=msgspec.structs.replace(self.spec.data, max_length=middle * LENGTH_STEP)
-            )
-            if msgspec.structs.replace(self, spec=spec).memory().verdict.startswith("fits"):
+            if self._choose(middle * LENGTH_STEP, room)[1].startswith("fits"):
                 fits = middle
             else:
                 too_long = middle

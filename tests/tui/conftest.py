@@ -16,7 +16,7 @@ def forked(forked_workers: None) -> None:
 @pytest.fixture(autouse=True)
 def invented_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have forms plan for a machine that is the same everywhere."""
-    monkeypatch.setattr("tui.screens.form.forecaster.device_here", sample_device)
+    monkeypatch.setattr("tui.screens.form.forecaster.device_here", lambda engines: sample_device())
 
 
 @pytest.fixture(autouse=True)

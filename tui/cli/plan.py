@@ -26,7 +26,8 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
     """Print the plan of `spec`, its warnings, the memory that it needs, and the remarks that are not silenced."""
     rounds = cockpit.store.rounds() if cockpit.store.exists() else []
     unknown = _ask_hub(spec.model)
-    device = device_here() if options.gpu is None else device_named(options.gpu)
+    engines = [round_.process for round_ in rounds if round_.process is not None]
+    device = device_here(engines) if options.gpu is None else device_named(options.gpu, engines)
     outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced())
     if options.json:
         say_json(json_text(_fields(outcome, unknown)))

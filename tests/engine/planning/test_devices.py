@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.errors import UsageError
 from engine.planning import devices
-from engine.planning.devices import CARDS, device_named, this_machine
-from engine.system.nvml import GpuSample
+from engine.planning.devices import CARDS, device_here, device_named, this_machine
+from engine.system.allowance import Memory
+from engine.system.nvml import GpuProcess, GpuSample
+from engine.system.process import own_identity
+from engine.system.process_memory import TreeSample
 from tests.support.processes import ROOT
 
 GIB = 2**30
@@ -23,6 +27,23 @@ def test_card_with_the_most_free_memory_is_chosen() -> None:
     cards = [gpu(0, 9 * GIB, 15 * GIB), gpu(1, GIB, 15 * GIB), gpu(2, None, None)]
     device = this_machine(cards)
     assert (device.name, device.is_gpu, device.free, device.bfloat16) == ("Tesla T4", True, 14 * GIB, False)
+
+
+def test_what_an_engine_of_a_round_holds_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its round will have ended, but what others hold stays theirs."""
+    process = own_identity()
+    busy = msgspec.structs.replace(
+        gpu(0, 14 * GIB, 15 * GIB),
+        processes=(GpuProcess(process.pid, 10 * GIB), GpuProcess(1, 3 * GIB), GpuProcess(2, None)),
+    )
+    monkeypatch.setattr(devices, "sample_gpus", lambda: ((busy,), ""))
+    assert (device_here().free, device_here([process]).free) == (GIB, 11 * GIB)
+    assert device_named("0", [process], lambda: ((busy,), "")).free == 11 * GIB
+    room = Memory(total=24 * GIB, used=20 * GIB, available=4 * GIB)
+    monkeypatch.setattr(devices, "memory", lambda: room)
+    tree = TreeSample(frozenset({process.pid}), 6 * GIB)
+    assert (this_machine([]).free, this_machine([], [tree]).free) == (4 * GIB, 10 * GIB)
+    assert this_machine([], [tree] * 9).free == 24 * GIB
 
 
 def test_without_a_card_that_answers_it_is_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,12 +81,12 @@ def test_unknown_card_is_refused_with_those_that_are_known(text: str) -> None:
 
 def test_number_means_a_card_of_this_machine() -> None:
     cards = (gpu(0, GIB, 15 * GIB), gpu(1, 2 * GIB, 80 * GIB, "NVIDIA H100 80GB HBM3"))
-    assert device_named("1", lambda: (cards, "")).total == 80 * GIB
+    assert device_named("1", sample=lambda: (cards, "")).total == 80 * GIB
     assert this_machine([gpu(0, 0, 16 * GIB, "Tesla V100-SXM2-16GB")]).bfloat16 is False
     with pytest.raises(UsageError, match="--gpu is 2, but this machine has 2, counted from 0"):
-        device_named("2", lambda: (cards, ""))
+        device_named("2", sample=lambda: (cards, ""))
     with pytest.raises(UsageError, match="--gpu is 0, but no NVIDIA GPU"):
-        device_named("0", lambda: ((), "no NVIDIA GPU: no driver"))
+        device_named("0", sample=lambda: ((), "no NVIDIA GPU: no driver"))
 
 
 def test_each_card_is_found_by_its_name() -> None:

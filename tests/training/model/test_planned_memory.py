@@ -24,6 +24,7 @@ from engine.system.allowance import Memory
 from engine.training.model import memory_budget
 from engine.training.model.adapter import recompute_activations, trainable_parameters
 from engine.training.model.forward import Forward, choose_forward
+from engine.training.model.loading import load_base_model, load_config
 from engine.training.model.operations import random_row
 from tests.support.families import FAMILIES, config_of, write_family
 from tests.support.rounds import make_spec
@@ -123,6 +124,29 @@ def test_base_model_in_4_bits_takes_what_bitsandbytes_holds(tmp_path: Path) -> N
             held += state.absmax.nbytes + state.state2.absmax.nbytes
     planned = base_bytes(directory, ModelSpec(str(directory), load_in_4bit=True), 4)
     assert planned == pytest.approx(held, rel=0.02)
+
+
+@pytest.mark.sample(2)
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft uses an old name of transformers
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", ["llama", "gemma", "phi3"])
+def test_rows_of_a_base_in_4_bits_take_no_more_than_planned(tmp_path: Path, name: str, recompute: bool) -> None:
+    directory = write_sized(name, tmp_path)
+    spec = make_spec(
+        model__path=str(directory), model__load_in_4bit=True, model__dtype="bfloat16", data__max_length=TOKENS,
+        lora__target_modules="all-linear", lora__r=8, lora__lora_dropout=0.0,
+        train__gradient_checkpointing=recompute,
+    )  # fmt: skip
+    device = Device("this processor", is_gpu=False, free=2**33, total=2**33, bfloat16=False)
+    planned = memory_need(spec, make_plan(spec, 100), device)
+    base = load_base_model(spec, load_config(spec), torch.bfloat16, torch.device("cpu"))
+    model: Any = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=8, target_modules="all-linear")).train()
+    for parameter in trainable_parameters(model):
+        parameter.data = parameter.data.float()
+    forward = forward_of(model, torch.bfloat16, recompute)
+    measured = memory_budget._try(forward, [random_row(forward.model, TOKENS, 0)])
+    assert planned is not None and planned.row is not None and measured is not None
+    assert measured <= planned.row <= 1.4 * measured
 
 
 @pytest.mark.parametrize("share", [0.8, 1.25])

@@ -21,7 +21,7 @@ GIB = 2**30
 def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The arguments for a round of TinyLlama on the embedded rows, on a machine with a processor of 26 GiB."""
     here = Device("this processor", is_gpu=False, free=20 * GIB, total=26 * GIB, bfloat16=False)
-    monkeypatch.setattr("tui.cli.plan.device_here", lambda: here)
+    monkeypatch.setattr("tui.cli.plan.device_here", lambda engines: here)
     model = write_llama_shapes(tmp_path / "tinyllama")
     return [
         "plan", "--workspace", str(tmp_path), "--set", f"model.path={model}", "--set", "model.dtype=auto",

@@ -30,7 +30,7 @@ class Forecaster:
         with suppress(StoreError):  # which the table shows
             rounds = self._cockpit.store.rounds()
         try:
-            self._device = self._device or device_here()
+            self._device = self._device or device_here(filter(None, (round_.process for round_ in rounds)))
             return forecast(spec, self._device, self._cockpit.workspace, rounds, silenced)
         except LoratuiError as error:
             return error

@@ -51,6 +51,8 @@ class Device(Struct, frozen=True):
         free: bytes that are free, or held by rounds that end before; of a card that is not here all that it has.
         total: bytes that it has.
         bfloat16: whether it multiplies bfloat16, by which `model.dtype` auto chooses.
+        is_here: whether it is in this machine.
+        uuids: of all cards here that have its name; empty for a processor.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Device(Struct, frozen=True):
     free: int
     total: int
     bfloat16: bool
+    is_here: bool = True
+    uuids: frozenset[str] = frozenset()
 
 
 def device_here(engines: Iterable[ProcessIdentity] = ()) -> Device:
@@ -70,7 +74,7 @@ def device_here(engines: Iterable[ProcessIdentity] = ()) -> Device:
 
 def this_machine(gpus: Sequence[GpuSample], trees: Sequence[TreeSample] = ()) -> Device:
     """Return the card among `gpus` with the most free memory, or the processor; what `trees` hold counts as free."""
-    cards = [card for gpu in gpus if (card := _card_here(gpu, trees)) is not None]
+    cards = [card for gpu in gpus if (card := _card_here(gpu, gpus, trees)) is not None]
     return max(cards, key=lambda card: card.free) if cards else _processor(trees)
 
 
@@ -88,7 +92,7 @@ def device_named(
     """
     if text.isascii() and text.isdecimal() and len(text) <= LONGEST_INDEX:
         (gpus, absence), trees = sample(), _trees(engines)
-        card = next((card for gpu in gpus if str(gpu.index) == text and (card := _card_here(gpu, trees))), None)
+        card = next((card for gpu in gpus if str(gpu.index) == text and (card := _card_here(gpu, gpus, trees))), None)
         if card is None:
             raise UsageError(f"--gpu is {text}, but {absence or f'this machine has {len(gpus)}, counted from 0'}")
         return card
@@ -99,7 +103,8 @@ def device_named(
         names = ", ".join(card.name for card in CARDS)
         raise UsageError(f"--gpu is {text!r}: name one of {names}, or add the memory of another one, as in 'X 24GB'")
     room = round((size or (known.gib if known else 0)) * GIB)
-    return Device(known.name if known else name.strip(), True, room, room, known.bfloat16 if known else True)
+    bfloat16 = known.bfloat16 if known else True
+    return Device(known.name if known else name.strip(), True, room, room, bfloat16, is_here=False)
 
 
 def _known(name: str) -> Card | None:
@@ -120,14 +125,15 @@ def _trees(engines: Iterable[ProcessIdentity]) -> list[TreeSample]:
     return [tree for engine in engines if (tree := ProcessTree().sample(engine)) is not None]
 
 
-def _card_here(gpu: GpuSample, trees: Sequence[TreeSample]) -> Device | None:
-    """Return a card of this machine, None if it does not tell its memory."""
+def _card_here(gpu: GpuSample, gpus: Sequence[GpuSample], trees: Sequence[TreeSample]) -> Device | None:
+    """Return one of the cards `gpus` of this machine, None if it does not tell its memory."""
     if gpu.memory_total is None or gpu.memory_used is None:
         return None
     pids = {pid for tree in trees for pid in tree.pids}
     own = sum(process.memory_bytes or 0 for process in gpu.processes if process.pid in pids)
     free = min(gpu.memory_total, gpu.memory_total - gpu.memory_used + own)
-    return Device(gpu.name, True, free, gpu.memory_total, not _is_without_bfloat16(gpu.name))
+    uuids = frozenset(each.uuid for each in gpus if each.name == gpu.name and each.uuid)
+    return Device(gpu.name, True, free, gpu.memory_total, not _is_without_bfloat16(gpu.name), uuids=uuids)
 
 
 def _processor(trees: Sequence[TreeSample]) -> Device:

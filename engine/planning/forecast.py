@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from engine.files.paths import Workspace
 from engine.planning.devices import Device
+from engine.planning.duration import Duration, duration_of
 from engine.planning.held_out_noise import noise_on
 from engine.planning.memory import MemoryNeed, is_quantised, memory_need
 from engine.planning.remarks import Case, Remark, remarks_on
@@ -27,6 +28,7 @@ class Forecast(Struct, frozen=True):
         checked: the plan of its spec, and warnings.
         device: what it would be trained on.
         memory: what it needs there; None where the shapes of its model are not known here.
+        duration: how long it takes, going by earlier rounds; None without any that are alike, or on another machine.
         disk_bytes: of its checkpoints and its adapter at the end; None where their number or size is not known.
         remarks: on its settings, those of silenced rules last.
     """
@@ -34,6 +36,7 @@ class Forecast(Struct, frozen=True):
     checked: Preflight
     device: Device
     memory: MemoryNeed | None
+    duration: Duration | None
     disk_bytes: int | None
     remarks: tuple[Remark, ...]
 
@@ -52,7 +55,9 @@ def forecast(
         checked = msgspec.structs.replace(checked, adapter=adapter)
     noise = noise_on(spec, workspace, rounds)
     remarks = remarks_on(Case(spec, checked.plan, checked.adapter, noise), silenced)
-    return Forecast(checked, device, memory_need(spec, checked.plan, device), _disk_bytes(spec, checked), (*remarks,))
+    memory = memory_need(spec, checked.plan, device)
+    duration = duration_of(spec, checked.plan, device, rounds)
+    return Forecast(checked, device, memory, duration, _disk_bytes(spec, checked), (*remarks,))
 
 
 def _disk_bytes(spec: Spec, checked: Preflight) -> int | None:

@@ -48,7 +48,7 @@ def noise_on(spec: Spec, workspace: Workspace, rounds: Sequence[Round]) -> HeldO
     It is None where no two rounds have the scores of their rows, which imported ones have not.
     """
     finished = (round_ for round_ in reversed(rounds) if round_.status is Status.FINISHED)
-    alike = islice((round_ for round_ in finished if _are_alike(round_.spec, spec)), LAST_ROUNDS)
+    alike = islice((round_ for round_ in finished if has_same_rows(round_.spec, spec)), LAST_ROUNDS)
     pairs = ((first, second) for second, first in combinations(alike, 2) if are_comparable(first, second))
     noises = (_noise(_measured(workspace, first), _measured(workspace, second)) for first, second in pairs)
     return next(filter(None, noises), None)
@@ -59,7 +59,7 @@ def _measured(workspace: Workspace, round_: Round) -> tuple[int, Path, int]:
     return round_.number, workspace.run_dir(round_.id).path, round_.result.step or 0
 
 
-def _are_alike(first: Spec, second: Spec) -> bool:
+def has_same_rows(first: Spec, second: Spec) -> bool:
     """Return whether two specs mean the same model and rows, however many of them are trained on and held out."""
     if (first.model.path, first.data.path) != (second.model.path, second.data.path):
         return False

@@ -162,7 +162,7 @@ async def show_form(app: CapturedApp, text: str) -> None:
     checked = Preflight(round_.plan, (f"warning={text}",), rows)
     device = Device(f"card={text}", is_gpu=True, free=2**30, total=2**31, bfloat16=True)
     need = MemoryNeed(1, 1, 1, 1, 1, 1, 512, False, 1, 2**30, "fits")
-    screen.post_message(SpecChecked(Forecast(checked, device, need, None, ())))
+    screen.post_message(SpecChecked(Forecast(checked, device, need, None, None, ())))
     await app.drawn()
     screen.post_message(SpecChecked(LoratuiError(f"refused={text}")))
     screen.post_message(ActionFailed(LoratuiError(f"failed={text}")))

@@ -19,7 +19,7 @@ from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
 from tui.terminal.console import clean_line, say, say_json
 from tui.views.memory import parts_in_words, remedy_in_words, verdict_in_words
-from tui.views.plan import forecast_lines, remedy_words
+from tui.views.plan import duration_in_words, forecast_lines, remedy_words
 
 
 def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> None:
@@ -35,6 +35,8 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
     checked = outcome.checked
     for line in (*forecast_lines(spec, checked), *(f"! {warning}" for warning in checked.warnings)):
         say(clean_line(line))
+    if outcome.duration is not None:
+        say(f"time: {duration_in_words(outcome.duration)}")
     _say_needs(outcome, unknown)
     for remark in outcome.remarks:
         if not remark.silenced:
@@ -113,6 +115,13 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
             "free_bytes": memory.free,
             "gradient_checkpointing": memory.recompute,
             "remedy": memory.remedy,
+        },
+        "time": outcome.duration
+        and {
+            "seconds": outcome.duration.seconds,
+            "interval": outcome.duration.interval,
+            "steps_seconds": outcome.duration.steps,
+            "rounds": outcome.duration.rounds,
         },
         "verdict": memory.verdict if memory is not None else "unknown",
         "disk_bytes": outcome.disk_bytes,

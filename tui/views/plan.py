@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from engine.compare.columns import format_epochs
+from engine.planning.duration import Duration
 from engine.planning.remarks import Remark
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import Preflight
@@ -12,19 +13,28 @@ from engine.runs.disk_forecast import checkpoint_bytes
 from engine.spec.mix import sources_of
 from engine.spec.plan import Plan, planned_epochs
 from engine.spec.schema import Spec, TrainSpec
-from engine.text.humanize import format_bytes, format_count
+from engine.text.humanize import format_bytes, format_count, format_duration, name_rounds
 from tui.terminal.console import clean_line
 
 
-def forecast_lines(spec: Spec, outcome: Preflight) -> list[str]:
-    """Return what the checks of a spec found out, in a few lines, without its warnings."""
-    lines = [*_data_lines(spec, outcome), *_plan_lines(spec, outcome.plan)]
+def forecast_lines(spec: Spec, outcome: Preflight, duration: Duration | None = None) -> list[str]:
+    """Return what the checks of a spec found out, and how long it takes, in a few lines without the warnings."""
+    lines = [*_data_lines(spec, outcome), *_plan_lines(spec, outcome.plan, duration)]
     return lines if outcome.adapter is None else [*lines, _adapter_line(spec.train, outcome.adapter)]
 
 
 def remedy_words(remark: Remark) -> str:
     """Return the remedy as options of the command line, quoted for a shell; empty if there is none."""
     return " ".join(f"--set {shlex.quote(f'{key}={text}')}" for key, text in remark.remedy.items())
+
+
+def duration_in_words(duration: Duration) -> str:
+    """Return how long a round takes, between which times that lies, and by which rounds it is reckoned."""
+    low, high = map(format_duration, duration.interval)
+    return (
+        f"about {format_duration(duration.seconds)} ({low} to {high}), of it steps {format_duration(duration.steps)}; "
+        f"by {name_rounds(duration.rounds)}"
+    )
 
 
 def _data_lines(spec: Spec, outcome: Preflight) -> list[str]:
@@ -49,7 +59,7 @@ def _adapter_line(train: TrainSpec, size: AdapterSize) -> str:
     )
 
 
-def _plan_lines(spec: Spec, plan: Plan) -> list[str]:
+def _plan_lines(spec: Spec, plan: Plan, duration: Duration | None) -> list[str]:
     """Return the plan in words, in up to three lines."""
     batch = (
         f"effective batch {plan.effective_batch} = {spec.train.per_device_train_batch_size} × "
@@ -64,6 +74,7 @@ def _plan_lines(spec: Spec, plan: Plan) -> list[str]:
     steps = (
         f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch{_epochs(spec.train, plan)} · "
         f"warm-up {plan.warmup_steps:,} steps ({share:.0f} %)"
+        + (f" · about {format_duration(duration.seconds)}" if duration is not None else "")
     )
     return [rows, steps, *_checkpoints(spec, plan)]
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from engine.files.paths import Workspace
 from engine.planning.devices import Device
+from engine.preflight.checks import check
+from engine.spec.presets import load_preset
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
+from tests.support.rounds import make_round
 from tests.support.rounds_to_train import DIRECT
 from tests.support.shapes import write_llama_shapes
 from tui.cli import main
@@ -74,3 +81,27 @@ def test_unknown_card_and_hub_that_does_not_answer(
     assert "memory: not known: model.path is 'nobody/nothing': the Hugging Face hub cannot be reached" in (
         capsys.readouterr().out
     )
+
+
+def test_time_is_said_by_a_round_that_has_finished_here(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its 1,080 rows took 108 s an epoch, and four evaluations, that of the base among them, 20 s with the start."""
+    spec = load_preset("nano").spec
+    plan = check(spec).plan
+    result = Result(train_seconds=324.0, step=plan.total_steps)
+
+    def add(number: int) -> Round:
+        round_ = make_round(number, status=Status.FINISHED, spec=spec)
+        return msgspec.structs.replace(round_, plan=plan, result=result, started=0.0, ended=344.0, gpu=None)
+
+    RoundStore(workspace).add(add)
+    command = ["plan", "--workspace", str(workspace.root), "--from", "1", "--set", "train.num_train_epochs=1"]
+    assert main.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "time: about 1m58s (1m28s to 2m28s), of it steps 1m48s; by round 1" in lines
+    assert main.main([*command, "--json"]) == 0
+    time = json.loads(capsys.readouterr().out)["time"]
+    assert (time["seconds"], time["steps_seconds"], time["rounds"]) == (118, 108, [1])
+    assert main.main([*command, "--gpu", "T4"]) == 0
+    assert "time:" not in capsys.readouterr().out

@@ -13,7 +13,7 @@ from engine.spec.schema import Spec
 from tui.settings.bindings import key_of
 from tui.terminal.console import clean_line
 from tui.views.memory import parts_in_words, parts_of, remedy_in_words, verdict_in_words
-from tui.views.plan import forecast_lines
+from tui.views.plan import duration_in_words, forecast_lines
 from tui.widgets.live_text import LiveText
 
 BAR_CELLS = 16
@@ -36,15 +36,15 @@ class PlanPanel(LiveText):
         if isinstance(outcome, LoratuiError):
             self.tell(_refusal(str(outcome)))
             return
-        lines = [*map(Content, forecast_lines(spec, outcome.checked)), *_memory_lines(outcome)]
+        lines = [*map(Content, forecast_lines(spec, outcome.checked, outcome.duration)), *_memory_lines(outcome)]
         lines += [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.checked.warnings]
         rules = [remark.rule for remark in outcome.remarks if not remark.silenced]
         if rules:
             more = f" and {len(rules) - NAMED} more" if len(rules) > NAMED else ""
             line = f"? {', '.join(rules[:NAMED])}{more} · {key_of(self.screen, 'edit.remarks')} says why"
             lines.append(Content.styled(line, "$text-accent"))
-        if outcome.memory is not None and self.screen.has_class("-wide"):  # or it would take lines of the fields
-            lines.append(Content.styled(f"memory: {parts_in_words(outcome.memory)}", "$text-muted"))
+        if self.screen.has_class("-wide"):  # or they would take lines of the fields
+            lines += [Content.styled(line, "$text-muted") for line in _details(outcome)]
         self.tell(Content("\n").join(lines))
 
     def show_error(self, message: str) -> None:
@@ -54,6 +54,12 @@ class PlanPanel(LiveText):
 
 def _refusal(message: str) -> Content:
     return Content.styled(f"✗ {clean_line(message)}", "bold $text-error")
+
+
+def _details(forecast: Forecast) -> list[str]:
+    """Return the time with its interval, and the parts of the memory."""
+    time = [f"time: {duration_in_words(forecast.duration)}"] if forecast.duration is not None else []
+    return [*time, *([f"memory: {parts_in_words(forecast.memory)}"] if forecast.memory is not None else [])]
 
 
 def _memory_bar(memory: MemoryNeed) -> Content:

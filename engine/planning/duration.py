@@ -1,0 +1,105 @@
+"""Foretell how long a round takes by what finished rounds with the same model and rows took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+import msgspec
+from msgspec import Struct
+
+from engine.planning.devices import Device
+from engine.planning.held_out_noise import has_same_rows
+from engine.spec.plan import Plan, planned_epochs
+from engine.spec.round import Round, Status
+from engine.spec.schema import Spec
+
+LAST_ROUNDS = 10
+# How far off the time may be at least, by how many rounds it is reckoned by; with more rounds as with the last.
+MARGINS = (0.25, 0.15, 0.10)
+
+
+class Duration(Struct, frozen=True):
+    """The time that a round takes, in seconds.
+
+    Attributes:
+        seconds: with start, evaluations and checkpoints, as far as earlier rounds tell what these took.
+        interval: from the least to the most that is likely.
+        steps: of the optimizer steps alone.
+        rounds: numbers of the rounds that it is reckoned by.
+    """
+
+    seconds: float
+    interval: tuple[float, float]
+    steps: float
+    rounds: tuple[int, ...]
+
+
+def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Iterable[Round]) -> Duration | None:
+    """Return how long `spec` takes on `device`, by the last `rounds` there that are alike; None if there are none.
+
+    Rounds are alike if a row costs them the same: the model, its precision, the layers with an adapter, the rows and
+    their length are the same. The number of rows and epochs, rank, batch and rates may differ.
+    """
+    seen = _rows_seen(spec, plan)
+    there = [round_ for round_ in rounds if round_.status is Status.FINISHED and _was_on(device, round_)]
+    alike = [round_ for round_ in there if _is_alike(round_.spec, spec) and _seconds_per_row(round_)][-LAST_ROUNDS:]
+    if not alike or not seen:
+        return None
+    rates = [_seconds_per_row(round_) for round_ in alike]
+    steps = seen * median(rates)
+    rest = _seconds_beside(plan, alike)
+    margin = MARGINS[min(len(alike), len(MARGINS)) - 1]
+    low, high = seen * min(rates) * (1 - margin), seen * max(rates) * (1 + margin)
+    interval = low + rest * (1 - margin), high + rest * (1 + margin)
+    return Duration(steps + rest, interval, steps, tuple(round_.number for round_ in alike))
+
+
+def _rows_seen(spec: Spec, plan: Plan) -> float:
+    """Return the rows that go through the model in training, each as often as it does; 0 if that is not known."""
+    return (planned_epochs(spec.train, plan) or 0) * (plan.train_samples or 0)
+
+
+def _seconds_per_row(round_: Round) -> float:
+    """Return the seconds of the steps for each row, 0 where they are not known."""
+    seconds, seen = round_.result.train_seconds, _rows_seen(round_.spec, round_.plan)
+    ended_early = round_.result.step is not None and round_.result.step != round_.plan.total_steps
+    if seconds is None or not math.isfinite(seconds) or not seen or ended_early:
+        return 0
+    return seconds / seen
+
+
+def _seconds_beside(plan: Plan, alike: Sequence[Round]) -> float:
+    """Return what start, evaluations and checkpoints take: in proportion to the evaluations, the base's among them."""
+    shares = []
+    for round_ in alike:
+        if round_.started is None or round_.ended is None or round_.result.train_seconds is None:
+            continue
+        beside = round_.ended - round_.started - round_.result.train_seconds
+        shares.append(max(0.0, beside) / _evaluations(round_.plan))
+    return median(shares) * _evaluations(plan) if shares else 0.0
+
+
+def _evaluations(plan: Plan) -> int:
+    return 1 + (len(plan.evaluations) if plan.evaluations is not None else 0)
+
+
+def _was_on(device: Device, round_: Round) -> bool:
+    """Return whether a round was trained on this device, or on a card here of the same kind."""
+    return device.is_here and (round_.gpu in device.uuids if device.is_gpu else round_.gpu is None)
+
+
+def _is_alike(first: Spec, second: Spec) -> bool:
+    """Return whether a row takes as long in rounds of the two."""
+    return has_same_rows(first, second) and _cost(first) == _cost(second)
+
+
+def _cost(spec: Spec) -> tuple[object, ...]:
+    """Return the settings by which the time of a row differs."""
+    lora, train = spec.lora, spec.train
+    return (
+        msgspec.structs.replace(spec.model, trust_remote_code=False), lora.target_modules, lora.target_parameters,
+        lora.exclude_modules, lora.modules_to_save, lora.use_dora, train.gradient_checkpointing, train.torch_compile,
+        train.micro_batches, train.per_device_train_batch_size if train.micro_batches == "fixed" else None,
+    )  # fmt: skip

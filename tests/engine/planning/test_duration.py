@@ -1,0 +1,124 @@
+"""How long a round takes, foretold from real rounds that were timed, and from rounds whose time is known by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.files.paths import Workspace
+from engine.planning.devices import Device
+from engine.planning.duration import duration_of
+from engine.spec.plan import make_plan
+from engine.spec.round import Result, Round, Status
+from engine.store.round_store import RoundStore
+from engine.text.humanize import format_duration
+from scripts.shipped_rounds import shipped_rounds
+from tests.support.processes import ROOT
+from tests.support.rounds import change_spec, make_round, make_spec
+
+PROCESSOR = Device("this processor", is_gpu=False, free=1, total=1, bfloat16=False)
+T4 = Device("Tesla T4", is_gpu=True, free=1, total=1, bfloat16=False, uuids=frozenset({"GPU-1", "GPU-2"}))
+ROWS = 1000
+
+
+def timed(number: int, seconds: float, beside: float = 0.0, gpu: str | None = None, **settings: Any) -> Round:
+    """A finished round whose steps took so many seconds, and `beside` what was not a step."""
+    spec = make_spec(data__eval_fraction=0.1, **settings)
+    plan = make_plan(spec, ROWS)
+    return msgspec.structs.replace(
+        make_round(number, status=Status.FINISHED, spec=spec), plan=plan, gpu=gpu, started=100.0,
+        ended=100.0 + seconds + beside, result=Result(train_seconds=seconds, step=plan.total_steps),
+    )  # fmt: skip
+
+
+def foretold(rounds: list[Round], device: Device = PROCESSOR, rows: int = ROWS, **settings: Any) -> Any:
+    spec = make_spec(data__eval_fraction=0.1, **settings)
+    return duration_of(spec, make_plan(spec, rows), device, rounds)
+
+
+@pytest.fixture
+def reference(workspace: Workspace) -> list[Round]:
+    """The rounds that ship, as if this machine had trained them."""
+    workspace.store_path.write_bytes(shipped_rounds())
+    return [msgspec.structs.replace(each, status=Status.FINISHED) for each in RoundStore(workspace).rounds()]
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_each_round_of_the_reference_follows_from_the_others(reference: list[Round], number: int) -> None:
+    """They were timed on one card, by hand, with other batches, epochs and rates."""
+    (round_,) = (each for each in reference if each.number == number)
+    others = [each for each in reference if each.number != number]
+    duration = duration_of(round_.spec, round_.plan, PROCESSOR, others)
+    assert duration is not None and round_.result.train_seconds is not None
+    assert duration.seconds == pytest.approx(round_.result.train_seconds, rel=0.06)
+    assert duration.interval[0] < round_.result.train_seconds < duration.interval[1]
+
+
+def test_all_of_alpaca_takes_hours_where_a_day_was_reported(reference: list[Round]) -> None:
+    """Three epochs of 52,002 rows at the speed of these rounds."""
+    spec = change_spec(reference[-1].spec, data__samples=52_002)
+    duration = duration_of(spec, make_plan(spec, 52_002), PROCESSOR, reference)
+    assert duration is not None and duration.seconds / 3600 == pytest.approx(2.25, abs=0.05)
+
+
+def test_time_grows_with_rows_and_epochs_and_evaluations() -> None:
+    """900 rows three times in 270 s are 0.1 s a row; four evaluations, the base's among them, took 40 s beside."""
+    rounds = [timed(1, 270.0, 40.0, train__num_train_epochs=3.0, train__save_strategy="epoch")]
+    duration = foretold(rounds, rows=2 * ROWS, train__num_train_epochs=1.0, train__save_strategy="epoch")
+    assert (duration.steps, duration.seconds, duration.rounds) == (pytest.approx(180), pytest.approx(180 + 20), (1,))
+
+
+def test_interval_is_as_wide_as_rounds_differ_and_narrower_with_more_of_them() -> None:
+    one, three = foretold([timed(1, 270.0)]), foretold([timed(number, 270.0) for number in (1, 2, 3)])
+    assert one.interval == (pytest.approx(0.75 * one.seconds), pytest.approx(1.25 * one.seconds))
+    assert three.interval == (pytest.approx(0.9 * one.seconds), pytest.approx(1.1 * one.seconds))
+    apart = foretold([timed(1, 270.0), timed(2, 270.0), timed(3, 540.0)])
+    assert apart.interval == (pytest.approx(0.9 * one.seconds), pytest.approx(1.1 * 2 * one.seconds))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model__load_in_4bit": True}, {"model__dtype": "bfloat16"}, {"lora__target_modules": "all-linear"},
+        {"lora__use_dora": True}, {"data__max_length": 64}, {"data__path": "other.jsonl"}, {"model__path": "another"},
+        {"train__gradient_checkpointing": True}, {"train__torch_compile": True},
+    ],
+)  # fmt: skip
+def test_rounds_whose_rows_cost_otherwise_tell_nothing(settings: dict[str, Any]) -> None:
+    assert foretold([timed(1, 270.0)], **settings) is None
+
+
+@pytest.mark.parametrize(
+    "settings", [{"lora__r": 64}, {"train__learning_rate": 1e-5}, {"train__per_device_train_batch_size": 1}]
+)
+def test_rank_rate_and_batch_do_not_matter(settings: dict[str, Any]) -> None:
+    assert foretold([timed(1, 270.0)], **settings).steps == foretold([timed(1, 270.0)]).steps
+
+
+def test_only_rounds_of_this_machine_count() -> None:
+    on_card, elsewhere = timed(1, 27.0, gpu="GPU-2"), timed(2, 99.0, gpu="GPU-9")
+    imported = msgspec.structs.replace(timed(3, 1.0), status=Status.IMPORTED)
+    rounds = [on_card, elsewhere, imported, timed(4, 270.0)]
+    assert (foretold(rounds, T4).rounds, foretold(rounds, PROCESSOR).rounds) == ((1,), (4,))
+    assert foretold(rounds, msgspec.structs.replace(T4, is_here=False)) is None
+
+
+@pytest.mark.parametrize("change", [{"train_seconds": None}, {"train_seconds": float("nan")}, {"step": 3}])
+def test_rounds_that_ended_early_or_were_not_timed_are_passed_over(change: dict[str, Any]) -> None:
+    round_ = timed(1, 270.0)
+    result = msgspec.structs.replace(round_.result, **change)
+    assert foretold([msgspec.structs.replace(round_, result=result)]) is None
+    assert foretold([]) is None
+
+
+def test_page_has_the_times_as_they_are_foretold(reference: list[Round]) -> None:
+    lines = (ROOT / "docs" / "duration.md").read_text(encoding="utf-8").splitlines()
+    for round_ in reference:
+        others = [each for each in reference if each is not round_]
+        duration = duration_of(round_.spec, round_.plan, PROCESSOR, others)
+        (line,) = (line for line in lines if line.startswith(f"| {round_.number} | "))
+        assert duration is not None
+        taken, by_others = map(format_duration, (round_.result.train_seconds, duration.seconds))
+        assert line.endswith(f" | {taken} | {by_others} |")

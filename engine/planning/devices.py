@@ -32,6 +32,7 @@ class Card(Struct, frozen=True):
     bfloat16: bool = True
 
 
+# The figures of T4, A10, L4, L40S, A100 and H100 stand in https://github.com/modal-labs/modal-client/pull/2797 too.
 CARDS = (
     Card("P100", 15.9, bfloat16=False), Card("V100", 15.8, bfloat16=False), Card("T4", 15.0, bfloat16=False),
     Card("RTX 2080 Ti", 11.0, bfloat16=False), Card("RTX 3060", 12.0), Card("RTX 3080", 10.0), Card("RTX 3090", 24.0),

@@ -64,7 +64,8 @@ def _rows_seen(spec: Spec, plan: Plan) -> float:
 def _seconds_per_row(round_: Round) -> float:
     """Return the seconds of the steps for each row, 0 where they are not known."""
     seconds, seen = round_.result.train_seconds, _rows_seen(round_.spec, round_.plan)
-    ended_early = round_.result.step is not None and round_.result.step != round_.plan.total_steps
+    may_end_early = round_.spec.train.early_stopping_patience is not None
+    ended_early = may_end_early and round_.result.step != round_.plan.total_steps  # or its best adapter is an older one
     if seconds is None or not math.isfinite(seconds) or not seen or ended_early:
         return 0
     return seconds / seen

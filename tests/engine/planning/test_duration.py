@@ -105,12 +105,22 @@ def test_only_rounds_of_this_machine_count() -> None:
     assert foretold(rounds, msgspec.structs.replace(T4, is_here=False)) is None
 
 
-@pytest.mark.parametrize("change", [{"train_seconds": None}, {"train_seconds": float("nan")}, {"step": 3}])
-def test_rounds_that_ended_early_or_were_not_timed_are_passed_over(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("seconds", [None, float("nan")])
+def test_rounds_that_were_not_timed_are_passed_over(seconds: float | None) -> None:
     round_ = timed(1, 270.0)
-    result = msgspec.structs.replace(round_.result, **change)
+    result = msgspec.structs.replace(round_.result, train_seconds=seconds)
     assert foretold([msgspec.structs.replace(round_, result=result)]) is None
     assert foretold([]) is None
+
+
+def test_best_adapter_of_an_older_step_is_no_early_end_unless_the_round_may_end_early() -> None:
+    """The step of a result is that of the adapter that was measured, which need not be the last."""
+    stopped = timed(1, 270.0, train__early_stopping_patience=2)
+    for round_, is_known in ((timed(1, 270.0), True), (stopped, False)):
+        result = msgspec.structs.replace(round_.result, step=3)
+        duration = foretold([msgspec.structs.replace(round_, result=result)])
+        assert (duration is not None) is is_known
+    assert foretold([stopped]) is not None
 
 
 def test_page_has_the_times_as_they_are_foretold(reference: list[Round]) -> None:

@@ -19,6 +19,7 @@ from engine.preflight.adapter_size import TRANSPOSED, adapted_layers, adapted_pa
 from engine.preflight.base_model import read_config
 from engine.preflight.base_weights import BaseWeights, Shapes, base_weights
 from engine.preflight.families import family_of
+from engine.runs.disk_forecast import FLOAT32_BYTES
 from engine.spec.lora import LoraSpec
 from engine.system.training_memory import ATTENDED_WIDTH, LOGIT_BYTES
 
@@ -39,7 +40,6 @@ SCORES = 2.4  # of each head and pair of tokens, where attention changes its sco
 LOGIT_COPIES = 2  # of logits, in float32: they themselves, and their gradient in another precision with a copy of it
 # Numbers in half precision that count for more: backward of attention is in float32 on a CPU, Gemma's norms everywhere.
 ATTENTION_ON_CPU, NORMS_OF_GEMMA = 1.13, 1.12
-FLOAT32_BYTES = 4
 
 
 class Activations(Struct, frozen=True):
@@ -113,7 +113,7 @@ def activations_of(directory: Path, lora: LoraSpec) -> Activations | None:
     adapted = frozenset(adapted_layers(weights, family, lora))
     experts = adapted_parameters(weights, family, lora)
     counts = [
-        _Block(name, modules, weights.shapes, config, adapted, bool(experts), lora.use_dora)
+        _Block(name, modules, weights.shapes, config, adapted, weights.experts, bool(experts), lora.use_dora)
         for name, modules in blocks.items()
     ]
     saved = [count.for_backward for count in counts]
@@ -149,13 +149,17 @@ def _number(config: Mapping[str, object], *keys: str) -> int:
 
 
 class _Block(Struct, frozen=True):
-    """One layer of a model; `modules` are its linear layers by the module that they are in."""
+    """One layer of a model; `modules` are its linear layers by the module that they are in.
+
+    `stacked` names the weights of experts, those of other layers too.
+    """
 
     name: str
     modules: Mapping[str, Sequence[str]]
     shapes: Shapes
     config: Mapping[str, object]
     adapted: frozenset[str]
+    stacked: frozenset[str]
     adapts_experts: bool
     use_dora: bool
 
@@ -253,7 +257,7 @@ class _Block(Struct, frozen=True):
     @property
     def _experts(self) -> Shapes:
         own = f"{self.name}."
-        return {name: shape for name, shape in self.shapes.items() if len(shape) == 3 and name.startswith(own)}
+        return {name: self.shapes[name] for name in self.stacked if name.startswith(own)}
 
     @property
     def _saved_by_experts(self) -> int:

@@ -11,10 +11,10 @@ from engine.files.paths import Workspace
 from engine.planning.devices import Device
 from engine.planning.duration import Duration, duration_of
 from engine.planning.held_out_noise import noise_on
-from engine.planning.memory import MemoryNeed, is_quantised, memory_need
+from engine.planning.memory import MemoryNeed, memory_need
 from engine.planning.remarks import Case, Remark, remarks_on
 from engine.preflight.adapter_size import adapter_size
-from engine.preflight.checks import Preflight, check
+from engine.preflight.checks import Preflight, check, quantised_by
 from engine.preflight.hub_shapes import directory_with_shapes
 from engine.runs.disk_forecast import FLOAT32_BYTES, checkpoint_bytes, growth
 from engine.spec.round import Round
@@ -51,7 +51,7 @@ def forecast(
     """
     checked = check(spec)
     if checked.adapter is None and (directory := directory_with_shapes(spec.model)) is not None:
-        adapter = adapter_size(directory, spec.lora, is_quantised(spec.model))
+        adapter = adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
         checked = msgspec.structs.replace(checked, adapter=adapter)
     noise = noise_on(spec, workspace, rounds)
     remarks = remarks_on(Case(spec, checked.plan, checked.adapter, noise), silenced)

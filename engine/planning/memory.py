@@ -10,14 +10,15 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from engine.planning.activations import FLOAT32_BYTES, Activations, activations_of
+from engine.planning.activations import Activations, activations_of
 from engine.planning.devices import Device
 from engine.preflight.adapter_size import AdapterSize, adapter_size
 from engine.preflight.base_model import read_config
 from engine.preflight.base_weights import base_weights
+from engine.preflight.checks import quantised_by
 from engine.preflight.hub_shapes import directory_with_shapes
 from engine.preflight.tied_embeddings import ties_embeddings
-from engine.runs.disk_forecast import STATE_BYTES
+from engine.runs.disk_forecast import FLOAT32_BYTES, STATE_BYTES
 from engine.spec.plan import Plan
 from engine.spec.schema import ModelSpec, Spec
 from engine.system.training_memory import (
@@ -90,7 +91,7 @@ def memory_need(spec: Spec, plan: Plan, device: Device) -> MemoryNeed | None:
     directory = directory_with_shapes(spec.model)
     if directory is None or "quantization_config" in read_config(directory):
         return None
-    adapter = adapter_size(directory, spec.lora, is_quantised(spec.model))
+    adapter = adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
     if adapter is None:
         return None
     round_ = _Round(spec, plan, device, directory, adapter, activations_of(directory, spec.lora))
@@ -175,7 +176,7 @@ class _Round(Struct, frozen=True):
         on_cpu = not self.device.is_gpu
         longest = min(tokens, self.spec.data.max_length)
         used: float = self.activations.bytes_in(tokens, longest, self.precision, recompute=recompute, on_cpu=on_cpu)
-        if is_quantised(self.spec.model) and self.precision < FLOAT32_BYTES:
+        if quantised_by(self.spec.model) and self.precision < FLOAT32_BYTES:
             used *= QUANTISED
         return round(used * (FRAGMENTATION if on_cpu else 1))
 
@@ -204,7 +205,7 @@ class _Round(Struct, frozen=True):
             yield "train.gradient_checkpointing", "auto", replace(spec, train=train)
         if self.device.is_gpu and self.precision == FLOAT32_BYTES and spec.model.dtype == "float32":
             yield "model.dtype", "auto", replace(spec, model=replace(spec.model, dtype="auto"))
-        if self.device.is_gpu and not is_quantised(spec.model):
+        if self.device.is_gpu and not quantised_by(spec.model):
             yield "model.load_in_4bit", "true", replace(spec, model=replace(spec.model, load_in_4bit=True))
         if length := self._longest_that_fits():
             yield "data.max_length", str(length), replace(spec, data=replace(spec.data, max_length=length))
@@ -222,10 +223,6 @@ class _Round(Struct, frozen=True):
         return fits * LENGTH_STEP if fits * LENGTH_STEP >= SHORTEST else 0
 
 
-def is_quantised(model: ModelSpec) -> bool:
-    return model.load_in_4bit or model.load_in_8bit
-
-
 def base_bytes(directory: Path, model: ModelSpec, precision: int) -> int:
     """Return the bytes of a local base model as it is held: of embeddings that share their weights once.
 
@@ -235,7 +232,7 @@ def base_bytes(directory: Path, model: ModelSpec, precision: int) -> int:
     weights = base_weights(directory)
     shared = {"lm_head.weight"} if ties_embeddings(directory) else set()
     sizes = {name: prod(shape) for name, shape in weights.shapes.items() if name not in shared}
-    if not is_quantised(model):
+    if not quantised_by(model):
         return precision * sum(sizes.values())
     linear = {f"{path}.weight" for path in weights.linear}
     in_linear = sum(size for name, size in sizes.items() if name in linear)

@@ -84,7 +84,7 @@ class WorkerProcess:
         except UnicodeEncodeError as error:
             self.close()
             raise LoratuiError(f"{error.object!r} is not UTF-8 text: rename the file or its directory") from error
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # a ValueError if it was closed
             self._process.stdin.write(lines)
             self._process.stdin.flush()
 

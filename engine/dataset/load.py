@@ -30,8 +30,10 @@ LOOKED_AT = 20  # first rows, from which the format is detected
 _counting = Lock()
 
 
-def read_rows(path: Path, data: DataSpec) -> Rows:
+def read_rows(path: Path, data: DataSpec, every: int = 1) -> Rows:
     """Read the first `data.samples` rows (all if None) of a local file, or of the files that `files_of` finds.
+
+    With `every` above 1 only each of so many is read, the first included.
 
     Raises:
         DatasetError: a file is missing, is not of the type its name says (with the line), is in no known format or
@@ -42,7 +44,11 @@ def read_rows(path: Path, data: DataSpec) -> Rows:
     files = files_of(path, data)
     for file in files:
         file_version(file)
-    return usable_rows(_records_of(files), data, str(path))
+    records = _records_of(files)
+    if every > 1:
+        records = islice(records, 0, data.samples, every)
+        data = msgspec.structs.replace(data, samples=None)
+    return usable_rows(records, data, str(path))
 
 
 def _records_of(files: Iterable[Path]) -> Iterator[Any]:

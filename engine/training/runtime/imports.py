@@ -102,6 +102,8 @@ def go_offline_if_unreachable(model: ModelSpec, data: DataSpec | None) -> None:
 
     They would retry each file for some twenty seconds. Behind a proxy only they can find out.
     """
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return
     mixed = () if data is None else [source.path for source in sources_of(data)]
     paths = () if data is None else (data.path, data.eval_path or data.path, *mixed)
     if local_model_dir(model.path) is not None and all(local_data_path(path) is not None for path in paths):

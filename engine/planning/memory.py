@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from engine.planning.activations import Activations, activations_of
 from engine.planning.devices import Device
+from engine.planning.row_lengths import TrainedRows
 from engine.preflight.adapter_size import AdapterSize, adapter_size
 from engine.preflight.base_model import read_config
 from engine.preflight.base_weights import base_weights
@@ -27,6 +28,8 @@ from engine.system.training_memory import (
     FRAGMENTATION,
     GPU_SHARE,
     LATER_BYTES,
+    LENGTHS_PER_OCTAVE,
+    rounded_up,
     tokens_at_once,
 )
 
@@ -50,9 +53,11 @@ class MemoryNeed(Struct, frozen=True):
         process: the process with its libraries on a processor; a GPU's context is not counted, as nvidia-smi counts it
             to the process and torch does not.
         row: activations of a single row of `row_tokens`, None where they are known only once the round starts.
-        row_tokens: `data.max_length`, as no row is longer.
+        row_tokens: of the longest row; `data.max_length` where not all rows were measured.
         recompute: whether activations are recomputed, as a row does not fit otherwise or the spec says so.
-        peak: at most, with as many rows at once as the engine takes; None as `row`.
+        peak: with as many rows at once as the engine takes, at most so much if their lengths are not known; None as
+            `row`.
+        knows_lengths: whether `peak` is by the lengths of rows that were measured.
         free: of the device.
         verdict: whether a row fits, by the engine's own rule.
         remedy: texts for fields by their keys, with one of which it would fit.
@@ -70,6 +75,7 @@ class MemoryNeed(Struct, frozen=True):
     free: int
     verdict: Verdict
     remedy: dict[str, str] = {}
+    knows_lengths: bool = False
 
     @property
     def least(self) -> int:
@@ -82,8 +88,10 @@ class MemoryNeed(Struct, frozen=True):
         return self.process + self.base + self.adapter + self.gradients + self.optimizer
 
 
-def memory_need(spec: Spec, plan: Plan, device: Device) -> MemoryNeed | None:
+def memory_need(spec: Spec, plan: Plan, device: Device, rows: TrainedRows | None = None) -> MemoryNeed | None:
     """Return what the round of `spec` needs on `device`; None for a model that is not here, or is stored quantised.
+
+    Without the lengths of its rows each is taken to be as long as `data.max_length` allows.
 
     Raises:
         LoratuiError: as the checks of a spec.
@@ -94,7 +102,7 @@ def memory_need(spec: Spec, plan: Plan, device: Device) -> MemoryNeed | None:
     adapter = adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
     if adapter is None:
         return None
-    round_ = _Round(spec, plan, device, directory, adapter, activations_of(directory, spec.lora))
+    round_ = _Round(spec, plan, device, directory, adapter, activations_of(directory, spec.lora), rows)
     need = round_.memory()
     if need.verdict != "does not fit":
         return need
@@ -110,11 +118,12 @@ class _Round(Struct, frozen=True):
     directory: Path
     adapter: AdapterSize
     activations: Activations | None
+    rows: TrainedRows | None = None
 
     def memory(self) -> MemoryNeed:
         """Return what it needs, and whether that fits."""
         fixed, room = self._fixed(), self._room()
-        recompute, verdict = self._choose(self.spec.data.max_length, room)
+        recompute, verdict = self._choose(fixed.row_tokens, room)
         need = msgspec.structs.replace(fixed, recompute=recompute, verdict=verdict)
         if (row := self._bytes_in(need.row_tokens, recompute)) is None:
             return need
@@ -132,12 +141,17 @@ class _Round(Struct, frozen=True):
             optimizer=STATE_BYTES[self.spec.train.optim] * size,
             process=0 if self.device.is_gpu else PROCESS_BYTES,
             row=None,
-            row_tokens=self.spec.data.max_length,
+            row_tokens=self._longest_row,
             recompute=False,
             peak=None,
             free=self.device.free,
             verdict="unknown",
+            knows_lengths=self.rows is not None,
         )
+
+    @property
+    def _longest_row(self) -> int:
+        return self.rows.longest_example if self.rows is not None and self.rows.are_all else self.spec.data.max_length
 
     def _room(self) -> int:
         """Return the bytes that rows may use, of what is free once the model is loaded."""
@@ -174,27 +188,39 @@ class _Round(Struct, frozen=True):
         if self.activations is None:
             return None
         on_cpu = not self.device.is_gpu
-        longest = min(tokens, self.spec.data.max_length)
+        longest = min(tokens, self._longest_row)
         used: float = self.activations.bytes_in(tokens, longest, self.precision, recompute=recompute, on_cpu=on_cpu)
         if quantised_by(self.spec.model) and self.precision < FLOAT32_BYTES:
             used *= QUANTISED
         return round(used * (FRAGMENTATION if on_cpu else 1))
 
     def _tokens_at_once(self, row: int, room: int) -> int:
-        """Return the most tokens that go through the model at once, if every row is as long as can be."""
-        longest, train = self.spec.data.max_length, self.spec.train
+        """Return the tokens of the largest pass, or the most that it may have if the lengths are not known."""
+        longest, train = self._longest_row, self.spec.train
         rows = self.plan.effective_batch
         if train.micro_batches == "fixed":
-            return longest * train.per_device_train_batch_size
+            return self._most_in(train.per_device_train_batch_size, train.gradient_accumulation_steps)
         if self.plan.train_samples:
             rows = min(rows, self.plan.train_samples)
+        whole_step = rows * longest if self.rows is None else self.rows.longest_together(rows)
         in_room, usual = (max(longest, longest * most // max(row, 1)) for most in (room, CPU_BYTES))
-        return min(rows * longest, in_room) if self.device.is_gpu else tokens_at_once(rows * longest, in_room, usual)
+        limit = min(whole_step, in_room) if self.device.is_gpu else tokens_at_once(whole_step, in_room, usual)
+        step = self._most_in(rows, 1)
+        passes = -(-step // max(longest, limit))
+        largest = max(longest, -(-step // passes))
+        return largest if self.device.is_gpu else rounded_up(largest, LENGTHS_PER_OCTAVE)
+
+    def _most_in(self, rows: int, draws_in_step: int) -> int:
+        """Return the most tokens that so many rows have, drawn so often in each step."""
+        if self.rows is None:
+            return rows * self.spec.data.max_length
+        return self.rows.most_in(rows, draws_in_step * (self.plan.total_steps or 1))
 
     def remedies(self) -> Iterator[tuple[str, str]]:
         """Yield settings with one of which it would fit, by their keys."""
         for key, text, changed in self._changes():
-            if msgspec.structs.replace(self, spec=changed).memory().verdict.startswith("fits"):
+            rows = self.rows if changed.data == self.spec.data else None  # which are cut at another length
+            if msgspec.structs.replace(self, spec=changed, rows=rows).memory().verdict.startswith("fits"):
                 yield key, text
 
     def _changes(self) -> Iterator[tuple[str, str, Spec]]:
@@ -212,7 +238,7 @@ class _Round(Struct, frozen=True):
 
     def _longest_that_fits(self) -> int:
         """Return the longest row that fits, a multiple of `LENGTH_STEP`; 0 if there is none."""
-        fits, too_long = SHORTEST // LENGTH_STEP - 1, self.spec.data.max_length // LENGTH_STEP + 1
+        fits, too_long = SHORTEST // LENGTH_STEP - 1, self._longest_row // LENGTH_STEP + 1
         room = self._room()
         while too_long - fits > 1:
             middle = (fits + too_long) // 2

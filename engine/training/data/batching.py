@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from engine.system.training_memory import LENGTHS_PER_OCTAVE, rounded_up
 from engine.training.data.tokenize import Example
 
 
@@ -43,7 +43,7 @@ def pack(examples: Sequence[Example], device: torch.device) -> Batch:
     every new length, which costs more than the few tokens that make lengths repeat.
     """
     lengths = tuple(map(len, examples))
-    filler = rounded_up(sum(lengths), 16) - sum(lengths) if device.type == "cpu" else 0
+    filler = rounded_up(sum(lengths), LENGTHS_PER_OCTAVE) - sum(lengths) if device.type == "cpu" else 0
     tokens = torch.cat([example.tokens for example in examples]).long()  # [tokens]
     supervised = torch.cat([example.supervised for example in examples])  # [tokens]
     if filler:
@@ -61,12 +61,6 @@ def pack(examples: Sequence[Example], device: torch.device) -> Batch:
         _to(supervised.nonzero()[:, 0] - 1, device),
         _to(tokens[supervised], device),
     )
-
-
-def rounded_up(tokens: int, per_octave: int) -> int:
-    """Round `tokens` up to a length; each octave has `per_octave` of them, a power of two, at even distances."""
-    distance = 2 ** max(0, int(math.log2(tokens)) - int(math.log2(per_octave)))
-    return int(-(-tokens // distance) * distance)
 
 
 def pad(examples: Sequence[Example], device: torch.device) -> Batch:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from engine.training.data.batching import Batch, rounded_up
+from engine.system.training_memory import rounded_up
+from engine.training.data.batching import Batch
 from engine.training.runtime.device import random_state, set_random_state
 
 LENGTHS = 8  # per octave: a capture takes about as long as an eager pass, and the padding up to a length is computed

@@ -10,6 +10,7 @@ import pytest
 from engine.planning.activations import activations_of
 from engine.planning.devices import Device
 from engine.planning.memory import MemoryNeed, base_bytes, memory_need
+from engine.planning.row_lengths import RowLengths, SetLengths, TrainedRows, trained_rows
 from engine.preflight.adapter_size import adapter_size
 from engine.spec.plan import make_plan
 from engine.spec.schema import ModelSpec, Spec
@@ -156,3 +157,47 @@ def test_config_without_fields_gives_no_error(tmp_path: Path, config: dict[str, 
     memory_need(spec, make_plan(spec, ROWS), card(15))
     activations_of(directory, spec.lora)
     assert adapter_size(directory, spec.lora) is None or config
+
+
+def rows_with(spec: Spec, lengths: tuple[int, ...], measured: int = ROWS) -> TrainedRows:
+    """Rows of these lengths, in turn, of which so many were measured."""
+    every = tuple(lengths[number % len(lengths)] for number in range(measured))
+    rows = trained_rows(spec, make_plan(spec, ROWS), RowLengths((SetLengths(ROWS, every, (1,) * measured),)))
+    assert rows is not None
+    return rows
+
+
+def test_lengths_that_are_the_longest_change_nothing(reference_spec: Spec) -> None:
+    plan = make_plan(reference_spec, ROWS)
+    known = memory_need(reference_spec, plan, card(139.8), rows_with(reference_spec, (600,)))
+    assert known is not None
+    assert known == msgspec.structs.replace(need(reference_spec, card(139.8)), knows_lengths=True)
+
+
+def test_shorter_rows_need_less_in_proportion(reference_spec: Spec) -> None:
+    """Passes of 32 rows of 128 tokens hold a quarter of what those of 512 do."""
+    plan, device = make_plan(reference_spec, ROWS), card(139.8)
+    known = memory_need(reference_spec, plan, device, rows_with(reference_spec, (128,)))
+    bound = need(reference_spec, device)
+    assert known is not None and known.peak is not None and bound.peak is not None
+    logits = 2 * 256 * 2**20  # which are held some at a time
+    assert known.peak - known.fixed - logits == pytest.approx((bound.peak - bound.fixed - logits) / 4, rel=0.05)
+    assert (known.row_tokens, bound.row_tokens) == (128, 512)
+
+
+def test_longest_row_is_that_of_the_spec_unless_all_were_measured(reference_spec: Spec) -> None:
+    plan = make_plan(reference_spec, ROWS)
+    some = memory_need(reference_spec, plan, card(15), rows_with(reference_spec, (128,), measured=90))
+    assert some is not None
+    assert (some.row_tokens, some.knows_lengths) == (512, True)
+
+
+def test_length_is_offered_that_is_shorter_than_the_rows(reference_spec: Spec) -> None:
+    """Rows of 600 tokens, cut at 2,048, do not fit; those of the offered length do."""
+    never = change_spec(reference_spec, data__max_length=2048, train__gradient_checkpointing=False)
+    memory = memory_need(never, make_plan(never, ROWS), card(2.6), rows_with(never, (600,)))
+    assert memory is not None and memory.verdict == "does not fit"
+    length = int(memory.remedy["data.max_length"])
+    shorter = change_spec(never, data__max_length=length)
+    fits = memory_need(shorter, make_plan(shorter, ROWS), card(2.6), rows_with(shorter, (600,)))
+    assert length < 600 and fits is not None and fits.verdict == "fits"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.training.data.batching import Batch, pack, rounded_up
+from engine.system.training_memory import rounded_up
+from engine.training.data.batching import Batch, pack
 from engine.training.kernels import cuda_graphs
 from engine.training.kernels.cuda_graphs import (
     LENGTHS,

@@ -17,8 +17,8 @@ from transformers import (
     Phi3Config,
 )
 
-from engine.system.training_memory import ATTENDED_WIDTH, LOGIT_BYTES
-from engine.training.data.batching import pack, packs_of, pad, rounded_up, slices_of
+from engine.system.training_memory import ATTENDED_WIDTH, LOGIT_BYTES, rounded_up
+from engine.training.data.batching import pack, packs_of, pad, slices_of
 from engine.training.data.tokenize import Example
 from engine.training.evaluation.perplexity import evaluate
 from engine.training.kernels.head_loss import autocast, head_nll

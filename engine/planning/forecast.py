@@ -7,13 +7,17 @@ from collections.abc import Container, Sequence
 import msgspec
 from msgspec import Struct
 
+from engine.errors import LoratuiError
 from engine.files.paths import Workspace
 from engine.planning.devices import Device
 from engine.planning.duration import Duration, duration_of
 from engine.planning.held_out_noise import noise_on
 from engine.planning.memory import MemoryNeed, memory_need
-from engine.planning.remarks import Case, Remark, remarks_on
+from engine.planning.remark import Case, Remark
+from engine.planning.remarks import remarks_on
+from engine.planning.row_lengths import RowLengths, TrainedRows, trained_rows
 from engine.preflight.adapter_size import adapter_size
+from engine.preflight.base_model import positions_in, read_config
 from engine.preflight.checks import Preflight, check, quantised_by
 from engine.preflight.hub_shapes import directory_with_shapes
 from engine.runs.disk_forecast import FLOAT32_BYTES, checkpoint_bytes, growth
@@ -27,37 +31,58 @@ class Forecast(Struct, frozen=True):
     Attributes:
         checked: the plan of its spec, and warnings.
         device: what it would be trained on.
+        rows: the examples that it trains on; None where their lengths are not known.
         memory: what it needs there; None where the shapes of its model are not known here.
         duration: how long it takes, going by earlier rounds; None without any that are alike, or on another machine.
         disk_bytes: of its checkpoints and its adapter at the end; None where their number or size is not known.
         remarks: on its settings, those of silenced rules last.
+        unmeasured: why the lengths of the rows are not known, "" if they are, or if nobody has measured them yet.
     """
 
     checked: Preflight
     device: Device
+    rows: TrainedRows | None
     memory: MemoryNeed | None
     duration: Duration | None
     disk_bytes: int | None
     remarks: tuple[Remark, ...]
+    unmeasured: str = ""
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens that go through the model in training, None where that is not known."""
+        return self.rows.tokens if self.rows is not None else None
 
 
 def forecast(
-    spec: Spec, device: Device, workspace: Workspace, rounds: Sequence[Round] = (), silenced: Container[str] = ()
+    spec: Spec,
+    device: Device,
+    workspace: Workspace,
+    rounds: Sequence[Round] = (),
+    silenced: Container[str] = (),
+    lengths: RowLengths | LoratuiError | None = None,
 ) -> Forecast:
     """Check `spec`, and say what its round would be and need on `device`; this may read scores of `rounds`.
+
+    `lengths` are those of its rows, or why they cannot be measured.
 
     Raises:
         SpecError, DatasetError, ModelError: it cannot be trained.
     """
-    checked = check(spec)
-    if checked.adapter is None and (directory := directory_with_shapes(spec.model)) is not None:
+    checked, directory = check(spec), directory_with_shapes(spec.model)
+    if checked.adapter is None and directory is not None:
         adapter = adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
         checked = msgspec.structs.replace(checked, adapter=adapter)
     noise = noise_on(spec, workspace, rounds)
-    remarks = remarks_on(Case(spec, checked.plan, checked.adapter, noise), silenced)
-    memory = memory_need(spec, checked.plan, device)
+    rows = trained_rows(spec, checked.plan, lengths) if isinstance(lengths, RowLengths) else None
+    positions = positions_in(read_config(directory)) if directory is not None else None
+    remarks = remarks_on(Case(spec, checked.plan, checked.adapter, noise, rows, positions), silenced)
+    memory = memory_need(spec, checked.plan, device, rows)
+    unmeasured = lengths.message if isinstance(lengths, LoratuiError) else ""
+    if lengths is not None and rows is None:
+        unmeasured = unmeasured or f"cut at data.max_length {spec.data.max_length}, no row has a supervised token"
     duration = duration_of(spec, checked.plan, device, rounds)
-    return Forecast(checked, device, memory, duration, _disk_bytes(spec, checked), (*remarks,))
+    return Forecast(checked, device, rows, memory, duration, _disk_bytes(spec, checked), (*remarks,), unmeasured)
 
 
 def _disk_bytes(spec: Spec, checked: Preflight) -> int | None:

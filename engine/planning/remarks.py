@@ -9,13 +9,10 @@ import math
 from collections.abc import Callable, Container
 
 import msgspec
-from msgspec import Struct
 
-from engine.planning.held_out_noise import HeldOutNoise
-from engine.preflight.adapter_size import AdapterSize
-from engine.spec.held_out import held_out_set
-from engine.spec.plan import Plan, planned_epochs
-from engine.spec.schema import Spec
+from engine.planning.remark import Case, Remark
+from engine.planning.row_rules import few_held_out, rows_cut
+from engine.spec.plan import planned_epochs
 
 LORA_WITHOUT_REGRET = "https://thinkingmachines.ai/blog/lora/"
 TRL_ON_LORA = "https://huggingface.co/docs/trl/lora_without_regret"
@@ -23,7 +20,6 @@ UNSLOTH_GUIDE = "https://unsloth.ai/docs/get-started/fine-tuning-llms-guide/lora
 LION = "https://arxiv.org/abs/2302.06675"
 QLORA = "https://arxiv.org/abs/2305.14314"
 RSLORA = "https://arxiv.org/abs/2312.03732"
-ERROR_BARS = "https://arxiv.org/abs/2411.00640"
 VLLM = "https://github.com/vllm-project/vllm/blob/main/vllm/lora/peft_helper.py"
 SGLANG = "https://github.com/sgl-project/sglang/issues/40835"
 
@@ -38,39 +34,6 @@ MOST_WARM_UP, USUAL_WARM_UP = 0.1, 0.05
 MOST_EPOCHS = 3
 MOST_DROPOUT = 0.1
 HIGH_RANK = 64
-ONE_PERCENT = math.log(1.01)  # of perplexity, in nats per token
-LARGEST_SHARE = 0.5
-
-
-class Remark(Struct, frozen=True):
-    """A setting that the literature would not choose, and why.
-
-    Attributes:
-        key: the field.
-        reason: what is set and why it is remarkable, in a sentence.
-        source: where that can be read.
-        remedy: texts for fields by their keys, which follow the source; empty if there is none.
-        settled: whether the evidence is clear; if not, the reason says so.
-        rule: the name of its rule.
-        silenced: whether the person does not want to read it.
-    """
-
-    key: str
-    reason: str
-    source: str
-    remedy: dict[str, str] = {}
-    settled: bool = True
-    rule: str = ""
-    silenced: bool = False
-
-
-class Case(Struct, frozen=True):
-    """A spec and its plan, and where they are known the size of its adapter and the noise of its held-out rows."""
-
-    spec: Spec
-    plan: Plan
-    adapter: AdapterSize | None = None
-    noise: HeldOutNoise | None = None
 
 
 def remarks_on(case: Case, silenced: Container[str] = frozenset()) -> list[Remark]:
@@ -212,23 +175,6 @@ def _plain_high_rank(case: Case) -> Remark | None:
     )
 
 
-def _few_held_out(case: Case) -> Remark | None:
-    noise, rows = case.noise, case.plan.eval_samples
-    if noise is None or not rows or noise.smallest_on(rows) <= ONE_PERCENT:
-        return None
-    needed = noise.rows_for(ONE_PERCENT)
-    share = math.ceil(100 * needed / (rows + (case.plan.train_samples or 0))) / 100
-    is_part = held_out_set(case.spec.data) is None and share <= LARGEST_SHARE
-    return Remark(
-        "data.eval_fraction",
-        f"{rows:,} rows are held out: going by rounds {noise.rounds[0]} and {noise.rounds[1]}, they show a difference "
-        f"in perplexity four times out of five from {100 * math.expm1(noise.smallest_on(rows)):.1f} % on; for 1 % it "
-        f"takes {needed:,}",
-        ERROR_BARS,
-        {"data.eval_fraction": f"{share:g}"} if is_part else {},
-    )
-
-
 def _dora_in_vllm(case: Case) -> Remark | None:
     if not case.spec.lora.use_dora:
         return None
@@ -276,7 +222,8 @@ RULES: dict[str, Rule] = {
     "many-epochs": _many_epochs,
     "high-dropout": _high_dropout,
     "plain-high-rank": _plain_high_rank,
-    "few-held-out": _few_held_out,
+    "few-held-out": few_held_out,
+    "rows-cut": rows_cut,
     "dora-served": _dora_in_vllm,
     "modules-served": _modules_in_vllm,
     "rslora-served": _rslora_in_sglang,

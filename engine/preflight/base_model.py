@@ -118,8 +118,7 @@ def check_model(spec: Spec) -> None:
     config = read_config(directory)
     check_layers(config, spec.model.path)
     check_kind(config, spec.model.path)
-    positions = config.get("max_position_embeddings")
-    check_positions(spec, positions if isinstance(positions, int) else None)
+    check_positions(spec, positions_in(config))
     check_token_ids(spec.lora.trainable_token_indices or (), _vocabulary_size(config))
 
 
@@ -151,6 +150,12 @@ def check_layers(config: Mapping[str, object], path: str) -> None:
                 )
         elif key == "text_config" and isinstance(value, dict):
             check_layers(value, path)
+
+
+def positions_in(config: Mapping[str, object]) -> int | None:
+    """Return the number of positions of a model, by its config; None where that does not say it."""
+    positions = config.get("max_position_embeddings")
+    return positions if isinstance(positions, int) else None
 
 
 def check_positions(spec: Spec, positions: int | None) -> None:

@@ -15,7 +15,8 @@ from engine.errors import LoratuiError
 from engine.planning.devices import Device
 from engine.planning.forecast import Forecast
 from engine.planning.memory import MemoryNeed
-from engine.planning.remarks import Case, remarks_on
+from engine.planning.remark import Case
+from engine.planning.remarks import remarks_on
 from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Judgements, Side
 from engine.preference.ranking import rank
@@ -162,7 +163,7 @@ async def show_form(app: CapturedApp, text: str) -> None:
     checked = Preflight(round_.plan, (f"warning={text}",), rows)
     device = Device(f"card={text}", is_gpu=True, free=2**30, total=2**31, bfloat16=True)
     need = MemoryNeed(1, 1, 1, 1, 1, 1, 512, False, 1, 2**30, "fits")
-    screen.post_message(SpecChecked(Forecast(checked, device, need, None, None, ())))
+    screen.post_message(SpecChecked(Forecast(checked, device, None, need, None, None, ())))
     await app.drawn()
     screen.post_message(SpecChecked(LoratuiError(f"refused={text}")))
     screen.post_message(ActionFailed(LoratuiError(f"failed={text}")))

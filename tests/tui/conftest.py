@@ -15,8 +15,9 @@ def forked(forked_workers: None) -> None:
 
 @pytest.fixture(autouse=True)
 def invented_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have forms plan for a machine that is the same everywhere."""
+    """Have forms plan for a machine that is the same everywhere, and start no process that measures rows."""
     monkeypatch.setattr("tui.screens.form.forecaster.device_here", lambda engines: sample_device())
+    monkeypatch.setattr("tui.screens.form.forecaster.Forecaster.measure", lambda forecaster, spec: False)
 
 
 @pytest.fixture(autouse=True)

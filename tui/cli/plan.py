@@ -10,7 +10,9 @@ from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, UsageError
 from engine.planning.devices import device_here, device_named
 from engine.planning.forecast import Forecast, forecast
-from engine.planning.remarks import RULES, Remark
+from engine.planning.length_request import LengthRequest
+from engine.planning.remark import Remark
+from engine.planning.remarks import RULES
 from engine.preflight.base_model import local_model_dir
 from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
 from engine.report.export import json_text
@@ -19,7 +21,7 @@ from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
 from tui.terminal.console import clean_line, say, say_json
 from tui.views.memory import parts_in_words, remedy_in_words, verdict_in_words
-from tui.views.plan import duration_in_words, forecast_lines, remedy_words
+from tui.views.plan import duration_in_words, forecast_lines, remedy_words, tokens_in_words
 
 
 def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> None:
@@ -28,13 +30,14 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
     unknown = _ask_hub(spec.model)
     engines = [round_.process for round_ in rounds if round_.process is not None]
     device = device_here(engines) if options.gpu is None else device_named(options.gpu, engines)
-    outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced())
+    outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced(), LengthRequest().measure(spec))
     if options.json:
         say_json(json_text(_fields(outcome, unknown)))
         return
     checked = outcome.checked
     for line in (*forecast_lines(spec, checked), *(f"! {warning}" for warning in checked.warnings)):
         say(clean_line(line))
+    say(clean_line(tokens_in_words(spec, outcome)))
     if outcome.duration is not None:
         say(f"time: {duration_in_words(outcome.duration)}")
     _say_needs(outcome, unknown)
@@ -103,8 +106,16 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
     return {
         "plan": outcome.checked.plan,
         "adapter": outcome.checked.adapter,
-        "warnings": [*outcome.checked.warnings, *filter(None, [unknown])],
+        "warnings": [*outcome.checked.warnings, *filter(None, [unknown, outcome.unmeasured])],
         "device": outcome.device,
+        "tokens": outcome.tokens,
+        "rows": outcome.rows
+        and {
+            "mean_tokens": outcome.rows.mean,
+            "longest_tokens": outcome.rows.longest,
+            "cut_share": outcome.rows.longer,
+            "all_measured": outcome.rows.are_all,
+        },
         "memory": memory
         and {
             "peak_bytes": memory.peak,

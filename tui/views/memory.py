@@ -43,6 +43,8 @@ def verdict_in_words(memory: MemoryNeed, device: Device) -> str:
         return f"does not fit: {format_bytes(memory.least)}{rows}; rows may use {share:.0%} of {free}"
     if memory.peak is None:
         return f"needs {format_bytes(memory.fixed)}, and rows, known once it starts · {free}"
+    if memory.knows_lengths:
+        return f"{memory.verdict}: about {format_bytes(memory.peak)} of {free}"
     return f"{memory.verdict}: {format_bytes(memory.least)} to {format_bytes(memory.peak)} of {free}"
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 
 from engine.compare.columns import format_epochs
+from engine.dataset.preview import histogram_of
 from engine.planning.duration import Duration
-from engine.planning.remarks import Remark
+from engine.planning.forecast import Forecast
+from engine.planning.remark import Remark
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import Preflight
 from engine.runs.disk_forecast import checkpoint_bytes
@@ -15,6 +17,7 @@ from engine.spec.plan import Plan, planned_epochs
 from engine.spec.schema import Spec, TrainSpec
 from engine.text.humanize import format_bytes, format_count, format_duration, name_rounds
 from tui.terminal.console import clean_line
+from tui.views.preview import histogram_blocks
 
 
 def forecast_lines(spec: Spec, outcome: Preflight, duration: Duration | None = None) -> list[str]:
@@ -26,6 +29,21 @@ def forecast_lines(spec: Spec, outcome: Preflight, duration: Duration | None = N
 def remedy_words(remark: Remark) -> str:
     """Return the remedy as options of the command line, quoted for a shell; empty if there is none."""
     return " ".join(f"--set {shlex.quote(f'{key}={text}')}" for key, text in remark.remedy.items())
+
+
+def tokens_in_words(spec: Spec, forecast: Forecast) -> str:
+    """Return the tokens of the round, how long its rows are, and how many are cut; "" if nobody has measured them."""
+    rows = forecast.rows
+    if rows is None:
+        return f"tokens: not known: {clean_line(forecast.unmeasured)}" if forecast.unmeasured else ""
+    counts = histogram_of(rows.uncut)
+    drawn = f"lengths {rows.uncut[0]:,} {histogram_blocks(counts)} {rows.longest:,}" if len(counts) > 1 else ""
+    longest = spec.data.max_length
+    cut = f"{100 * rows.longer:.2g} % cut at {longest:,}" if rows.longer else ""
+    if not cut:
+        cut = "none is cut" if rows.longest <= longest else f"cut into windows of {longest:,}"
+    tokens = f"about {format_count(rows.tokens)}" if rows.tokens is not None else "not known"
+    return " · ".join(part for part in (f"tokens: {tokens}, {rows.mean:.0f} a row", drawn, cut) if part)
 
 
 def duration_in_words(duration: Duration) -> str:

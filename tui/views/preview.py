@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 
 from engine.dataset.preview import Preview
@@ -40,10 +42,14 @@ def _lengths_line(preview: Preview) -> str:
     """Draw how many rows have which length, if they differ; a range without rows is empty."""
     if len(preview.histogram) < 2:
         return ""
-    most = max(preview.histogram)
-    blocks = "".join(BLOCKS[-(-count * (len(BLOCKS) - 1) // most)] for count in preview.histogram)
     each = f", a block for each {preview.bin_tokens:,}" if preview.bin_tokens > 1 else ""
-    return f"lengths {preview.shortest:,} {blocks} {preview.longest:,} tokens{each}"
+    return f"lengths {preview.shortest:,} {histogram_blocks(preview.histogram)} {preview.longest:,} tokens{each}"
+
+
+def histogram_blocks(counts: Sequence[int]) -> str:
+    """Draw counts as blocks of that height; a count of 0 is empty."""
+    most = max(counts)
+    return "".join(BLOCKS[-(-count * (len(BLOCKS) - 1) // most)] for count in counts)
 
 
 def _row_line(preview: Preview) -> str:

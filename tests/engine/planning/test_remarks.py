@@ -8,7 +8,9 @@ import pytest
 
 from engine.files.paths import Workspace
 from engine.planning.held_out_noise import HeldOutNoise
-from engine.planning.remarks import RULES, Case, Remark, remarks_on
+from engine.planning.remark import Case, Remark
+from engine.planning.remarks import RULES, remarks_on
+from engine.planning.row_lengths import RowLengths, SetLengths, trained_rows
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import plan_warnings
 from engine.spec.fields import build_spec, flatten, parse_value
@@ -23,9 +25,10 @@ ROWS = 2600
 QUIET: dict[str, Any] = {  # what no rule remarks on
     "lora__target_modules": "all-linear", "lora__lora_dropout": 0.0, "train__learning_rate": 2e-4,
     "train__per_device_train_batch_size": 4, "train__gradient_accumulation_steps": 4, "train__num_train_epochs": 3.0,
-    "train__warmup_steps": 0.05,
+    "train__warmup_steps": 0.05, "data__max_length": 1024,
 }  # fmt: skip
 NOISE = HeldOutNoise((4, 5), 100, 0.01)  # ten thousand rows would show 0.001 nats
+MEASURED = SetLengths(1000, tuple(range(2, 1002)), (1,) * 1000)
 # Settings that a rule remarks on, and the nearest that it leaves alone.
 CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "attention-only": [
@@ -52,6 +55,7 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "high-dropout": [({"lora__lora_dropout": 0.2}, {"lora__lora_dropout": 0.1})],
     "plain-high-rank": [({"lora__r": 64}, {"lora__r": 63})],
     "few-held-out": [({"data__eval_fraction": 0.03}, {"data__eval_fraction": 0.04})],
+    "rows-cut": [({"data__max_length": 50}, {"data__max_length": 951})],
     "dora-served": [({"lora__use_dora": True}, {})],
     "modules-served": [({"lora__modules_to_save": ("lm_head",)}, {})],
     "rslora-served": [({"lora__use_rslora": True}, {})],
@@ -59,7 +63,9 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
 
 
 def remarks(spec: Spec, silenced: frozenset[str] = frozenset(), rows: int = ROWS) -> dict[str, Remark]:
-    on_it = remarks_on(Case(spec, make_plan(spec, rows), AdapterSize(1000, 0.12), NOISE), silenced)
+    plan = make_plan(spec, rows)
+    case = Case(spec, plan, AdapterSize(1000, 0.12), NOISE, trained_rows(spec, plan, RowLengths((MEASURED,))))
+    on_it = remarks_on(case, silenced)
     return {remark.rule: remark for remark in on_it}
 
 
@@ -149,6 +155,23 @@ def test_docs_name_every_rule_with_its_source() -> None:
     sources = {remark.source for spec in specs for remark in remarks(spec).values()}
     assert [rule for rule in RULES if f"| `{rule}` |" not in text] == []
     assert [source for source in sources if source not in text] == []
+
+
+def test_length_that_is_advised_cuts_one_percent() -> None:
+    """Of rows of 2 to 1,001 tokens, 99 % have at most 991: the next multiple of 8 is 992."""
+    remark = remarks(make_spec(**QUIET | {"data__max_length": 501}))["rows-cut"]
+    assert "data.max_length is 501, which cuts 50 % of the rows" in remark.reason
+    assert "992 would cut 1 %; the longest has 1,001 tokens" in remark.reason
+    assert remark.remedy == {"data.max_length": "992"}
+
+
+@pytest.mark.parametrize(("positions", "advised"), [(None, "992"), (700, "700"), (501, None)])
+def test_no_length_is_advised_that_the_model_does_not_have(positions: int | None, advised: str | None) -> None:
+    spec = make_spec(**QUIET | {"data__max_length": 501})
+    plan = make_plan(spec, ROWS)
+    rows = trained_rows(spec, plan, RowLengths((MEASURED,)))
+    found = [each for each in remarks_on(Case(spec, plan, rows=rows, positions=positions)) if each.rule == "rows-cut"]
+    assert [each.remedy for each in found] == ([] if advised is None else [{"data.max_length": advised}])
 
 
 def test_rows_to_hold_out_are_those_that_show_one_percent() -> None:

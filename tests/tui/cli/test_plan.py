@@ -49,6 +49,29 @@ def test_memory_and_verdict_are_printed_for_this_machine(
     assert any(line.startswith("disk: ") for line in lines)
 
 
+def test_tokens_and_lengths_are_those_of_the_rows(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = workspace.root / "rows.jsonl"
+    rows.write_text("".join(f'{{"text": "{"a b " * number}"}}\n' for number in range(1, 31)))
+    command = ["plan", "--workspace", str(workspace.root), "--preset", "nano", "--set", f"data.path={rows}"]
+    command += ["--set", "data.samples=", "--set", "data.eval_fraction=0", "--set", "data.max_length=512"]
+    assert main.main([*command, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    epochs, measured = load_preset("nano").spec.train.num_train_epochs, plan["rows"]
+    assert measured["all_measured"] and measured["cut_share"] == 0
+    assert plan["tokens"] == pytest.approx(epochs * 30 * measured["mean_tokens"])
+    assert main.main(command) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("tokens: "))
+    assert f" {measured['longest_tokens']} · none is cut" in line
+
+
+def test_lengths_that_cannot_be_measured_are_said_to_be_unknown(
+    reference: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model of shapes alone has no tokenizer."""
+    assert main.main(reference) == 0
+    assert "tokens: not known: " in capsys.readouterr().out
+
+
 def test_card_that_is_not_here_is_planned_for(reference: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main([*reference, "--gpu", "T4", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)

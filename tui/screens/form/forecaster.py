@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Lock
 
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, StoreError
 from engine.planning.devices import Device, device_here
 from engine.planning.forecast import Forecast, forecast
+from engine.planning.length_request import LengthRequest
 from engine.spec.round import Round
 from engine.spec.schema import Spec
 from tui.settings.silenced_rules import silenced_rules
@@ -20,6 +22,8 @@ class Forecaster:
     def __init__(self, cockpit: Cockpit) -> None:
         self._cockpit = cockpit
         self._device: Device | None = None
+        self._lengths = LengthRequest()
+        self._measuring = Lock()
 
     def outcome(self, spec: Spec) -> Forecast | LoratuiError:
         """Return the forecast of `spec`, or why it cannot be trained. This reads files: not from the UI thread."""
@@ -31,6 +35,19 @@ class Forecaster:
             rounds = self._cockpit.store.rounds()
         try:
             self._device = self._device or device_here(filter(None, (round_.process for round_ in rounds)))
-            return forecast(spec, self._device, self._cockpit.workspace, rounds, silenced)
+            lengths = self._lengths.known(spec)
+            return forecast(spec, self._device, self._cockpit.workspace, rounds, silenced, lengths)
         except LoratuiError as error:
             return error
+
+    def measure(self, spec: Spec) -> bool:
+        """Have the lengths of the rows of `spec` measured, which takes seconds; return whether they were not known."""
+        with self._measuring:  # one process at a time
+            if self._lengths.known(spec) is not None:
+                return False
+            self._lengths.measure(spec)
+            return True
+
+    def close(self) -> None:
+        """End the process that measures, if one is at work."""
+        self._lengths.close()

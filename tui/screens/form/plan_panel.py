@@ -13,7 +13,7 @@ from engine.spec.schema import Spec
 from tui.settings.bindings import key_of
 from tui.terminal.console import clean_line
 from tui.views.memory import parts_in_words, parts_of, remedy_in_words, verdict_in_words
-from tui.views.plan import duration_in_words, forecast_lines
+from tui.views.plan import duration_in_words, forecast_lines, tokens_in_words
 from tui.widgets.live_text import LiveText
 
 BAR_CELLS = 16
@@ -31,11 +31,25 @@ NAMED = 3  # rules, so that their line fits into 80 columns
 class PlanPanel(LiveText):
     """The plan of the spec being edited, its warnings, or why it cannot be trained."""
 
+    _spec: Spec | None = None
+    _outcome: Forecast | LoratuiError | None = None
+    _shows_lengths = False
+
     def show(self, spec: Spec, outcome: Forecast | LoratuiError) -> None:
         """Show what the round of `spec` would be and need, and name the rules of the remarks on it."""
+        self._spec, self._outcome = spec, outcome
         if isinstance(outcome, LoratuiError):
             self.tell(_refusal(str(outcome)))
-            return
+        else:
+            self.tell(Content("\n").join(self._lines_on(spec, outcome)))
+
+    def show_lengths(self, wanted: bool) -> None:
+        """Show the lengths of the rows in a narrow form too, or no more."""
+        self._shows_lengths, before = wanted, self._shows_lengths
+        if wanted != before and self._spec is not None and self._outcome is not None:
+            self.show(self._spec, self._outcome)
+
+    def _lines_on(self, spec: Spec, outcome: Forecast) -> list[Content]:
         lines = [*map(Content, forecast_lines(spec, outcome.checked, outcome.duration)), *_memory_lines(outcome)]
         lines += [Content.styled(f"! {clean_line(warning)}", "$text-warning") for warning in outcome.checked.warnings]
         rules = [remark.rule for remark in outcome.remarks if not remark.silenced]
@@ -43,12 +57,14 @@ class PlanPanel(LiveText):
             more = f" and {len(rules) - NAMED} more" if len(rules) > NAMED else ""
             line = f"? {', '.join(rules[:NAMED])}{more} · {key_of(self.screen, 'edit.remarks')} says why"
             lines.append(Content.styled(line, "$text-accent"))
-        if self.screen.has_class("-wide"):  # or they would take lines of the fields
-            lines += [Content.styled(line, "$text-muted") for line in _details(outcome)]
-        self.tell(Content("\n").join(lines))
+        is_wide = self.screen.has_class("-wide")  # elsewhere they would take lines of the fields
+        details = [tokens_in_words(spec, outcome)] if is_wide or self._shows_lengths else []
+        details += _details(outcome) if is_wide else []
+        return lines + [Content.styled(line, "$text-muted") for line in details if line]
 
     def show_error(self, message: str) -> None:
         """Show the error of a value that makes a plan impossible."""
+        self._spec = self._outcome = None
         self.tell(_refusal(message))
 
 

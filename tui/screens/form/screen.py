@@ -20,7 +20,7 @@ from engine.api import Cockpit
 from engine.errors import SpecError
 from engine.files.drafts import Draft
 from engine.planning.forecast import Forecast
-from engine.planning.remarks import Remark
+from engine.planning.remark import Remark
 from engine.spec.fields import build_spec
 from engine.spec.overrides import is_set_line, set_words
 from engine.spec.round import Round
@@ -49,6 +49,7 @@ from tui.widgets.live_text import LiveText
 from tui.widgets.sanitized_input import SanitizedInput
 
 TYPING_SECONDS = 0.15
+LENGTH_FIELD = control_id("data.max_length")
 
 
 class EditScreen(WorkspaceScreen):
@@ -147,6 +148,7 @@ class EditScreen(WorkspaceScreen):
     @on(SpecForm.Explained)
     def _explain(self, event: SpecForm.Explained) -> None:
         self.query_one("#explained", LiveText).tell(event.content)
+        self.query_one(PlanPanel).show_lengths(self.focused is not None and self.focused.id == LENGTH_FIELD)
 
     @on(SpecForm.Edited)
     def _plan(self) -> None:
@@ -184,8 +186,14 @@ class EditScreen(WorkspaceScreen):
         if not pause(TYPING_SECONDS):
             return
         outcome = self._forecaster.outcome(spec)
-        if pause(0):
-            self.post_message(SpecChecked(outcome))
+        if not pause(0):
+            return
+        self.post_message(SpecChecked(outcome))
+        if isinstance(outcome, Forecast) and self._forecaster.measure(spec) and pause(0):
+            self.post_message(SpecChecked(self._forecaster.outcome(spec)))
+
+    def on_unmount(self) -> None:
+        self._forecaster.close()
 
     @on(SpecChecked)
     def _show_plan(self, event: SpecChecked) -> None:

@@ -54,6 +54,7 @@ class Device(Struct, frozen=True):
         bfloat16: whether it multiplies bfloat16, by which `model.dtype` auto chooses.
         is_here: whether it is in this machine.
         uuids: of all cards here that have its name; empty for a processor.
+        is_only: whether it is the only card here, which rounds use without being assigned to it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Device(Struct, frozen=True):
     bfloat16: bool
     is_here: bool = True
     uuids: frozenset[str] = frozenset()
+    is_only: bool = False
 
 
 def device_here(engines: Iterable[ProcessIdentity] = ()) -> Device:
@@ -134,7 +136,8 @@ def _card_here(gpu: GpuSample, gpus: Sequence[GpuSample], trees: Sequence[TreeSa
     own = sum(process.memory_bytes or 0 for process in gpu.processes if process.pid in pids)
     free = min(gpu.memory_total, gpu.memory_total - gpu.memory_used + own)
     uuids = frozenset(each.uuid for each in gpus if each.name == gpu.name and each.uuid)
-    return Device(gpu.name, True, free, gpu.memory_total, not _is_without_bfloat16(gpu.name), uuids=uuids)
+    bfloat16 = not _is_without_bfloat16(gpu.name)
+    return Device(gpu.name, True, free, gpu.memory_total, bfloat16, uuids=uuids, is_only=len(gpus) == 1)
 
 
 def _processor(trees: Sequence[TreeSample]) -> Device:

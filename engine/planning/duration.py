@@ -88,7 +88,9 @@ def _evaluations(plan: Plan) -> int:
 
 def _was_on(device: Device, round_: Round) -> bool:
     """Return whether a round was trained on this device, or on a card here of the same kind."""
-    return device.is_here and (round_.gpu in device.uuids if device.is_gpu else round_.gpu is None)
+    if round_.gpu is None:  # no card was assigned, as where there is only one, or none
+        return device.is_here and (device.is_only or not device.is_gpu)
+    return device.is_here and round_.gpu in device.uuids
 
 
 def _is_alike(first: Spec, second: Spec) -> bool:

@@ -27,6 +27,7 @@ def test_card_with_the_most_free_memory_is_chosen() -> None:
     cards = [gpu(0, 9 * GIB, 15 * GIB), gpu(1, GIB, 15 * GIB), gpu(2, None, None)]
     device = this_machine(cards)
     assert (device.name, device.is_gpu, device.free, device.bfloat16) == ("Tesla T4", True, 14 * GIB, False)
+    assert (device.is_only, this_machine(cards[:1]).is_only, this_machine([]).is_only) == (False, True, False)
 
 
 def test_what_an_engine_of_a_round_holds_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:

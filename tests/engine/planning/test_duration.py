@@ -105,6 +105,13 @@ def test_only_rounds_of_this_machine_count() -> None:
     assert foretold(rounds, msgspec.structs.replace(T4, is_here=False)) is None
 
 
+def test_rounds_without_an_assigned_card_count_where_there_is_only_one() -> None:
+    """The runner assigns cards only where it has a choice."""
+    rounds = [timed(1, 27.0), timed(2, 27.0, gpu="GPU-1"), timed(3, 27.0, gpu="GPU-9")]
+    assert foretold(rounds, T4).rounds == (2,)
+    assert foretold(rounds, msgspec.structs.replace(T4, is_only=True)).rounds == (1, 2)
+
+
 @pytest.mark.parametrize("seconds", [None, float("nan")])
 def test_rounds_that_were_not_timed_are_passed_over(seconds: float | None) -> None:
     round_ = timed(1, 270.0)

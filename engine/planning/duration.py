@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from statistics import median
 
 import msgspec
@@ -36,15 +37,13 @@ class Duration(Struct, frozen=True):
     rounds: tuple[int, ...]
 
 
-def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Iterable[Round]) -> Duration | None:
+def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Sequence[Round]) -> Duration | None:
     """Return how long `spec` takes on `device`, by the last `rounds` there that are alike; None if there are none.
 
     Rounds are alike if a row costs them the same: the model, its precision, the layers with an adapter, the rows and
     their length are the same. The number of rows and epochs, rank, batch and rates may differ.
     """
-    seen = _rows_seen(spec, plan)
-    there = [round_ for round_ in rounds if round_.status is Status.FINISHED and _was_on(device, round_)]
-    alike = [round_ for round_ in there if _is_alike(round_.spec, spec) and _seconds_per_row(round_)][-LAST_ROUNDS:]
+    seen, alike = _rows_seen(spec, plan), alike_rounds(spec, device, rounds)
     if not alike or not seen:
         return None
     rates = [_seconds_per_row(round_) for round_ in alike]
@@ -54,6 +53,13 @@ def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Iterable[Round])
     low, high = seen * min(rates) * (1 - margin), seen * max(rates) * (1 + margin)
     interval = low + rest * (1 - margin), high + rest * (1 + margin)
     return Duration(steps + rest, interval, steps, tuple(round_.number for round_ in alike))
+
+
+def alike_rounds(spec: Spec, device: Device, rounds: Sequence[Round]) -> list[Round]:
+    """Return the last of `rounds` that tell how long `spec` takes on `device`."""
+    there = (round_ for round_ in reversed(rounds) if round_.status is Status.FINISHED and _was_on(device, round_))
+    alike = (round_ for round_ in there if is_alike(round_.spec, spec) and _seconds_per_row(round_))
+    return [*islice(alike, LAST_ROUNDS)][::-1]
 
 
 def _rows_seen(spec: Spec, plan: Plan) -> float:
@@ -93,7 +99,7 @@ def _was_on(device: Device, round_: Round) -> bool:
     return device.is_here and round_.gpu in device.uuids
 
 
-def _is_alike(first: Spec, second: Spec) -> bool:
+def is_alike(first: Spec, second: Spec) -> bool:
     """Return whether a row takes as long in rounds of the two."""
     return has_same_rows(first, second) and _cost(first) == _cost(second)
 

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 from engine.errors import ProcessError, RunnerStopped, reason_at
 from engine.files.paths import Workspace
-from engine.runner.launcher import RunnerRestarts, StartedRunner, needs_runner, stopped_runner, why_idle
+from engine.runner.launcher import (
+    RunnerRestarts,
+    StartedRunner,
+    needs_runner,
+    runner_is_alive,
+    stopped_runner,
+    why_idle,
+)
 from engine.store.round_store import RoundStore
 
 Start = Callable[[Workspace], StartedRunner | None]
@@ -47,6 +54,14 @@ class WorkspaceRunner:
     def why_idle(self) -> str:
         """Say that rounds wait although no runner is at work, and how the last one died; "" if that is not so."""
         return "" if self._readonly else why_idle(self._workspace, self._store.rounds())
+
+    def is_at_work(self) -> bool:
+        """Return whether a runner trains what is queued; with `readonly` False, as only the lock would tell.
+
+        Raises:
+            FileError: the lock cannot be looked at.
+        """
+        return not self._readonly and runner_is_alive(self._workspace) and not stopped_runner(self._workspace)
 
     def why_stopped(self) -> str:
         """Say that rounds wait and a signal has stopped the runner; "" if that is not so."""

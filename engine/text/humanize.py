@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import date
+
+DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # whatever the locale calls them
+WEEK = 7
 
 
 def format_duration(seconds: float | None) -> str:
@@ -49,3 +54,29 @@ def name_rounds(numbers: Sequence[int]) -> str:
     """Name rounds by their numbers: `round 3`, or `rounds 2, 3 and 5`."""
     *first, last = map(str, numbers)
     return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"
+
+
+def format_moments(moments: Sequence[float], now: float) -> list[str]:
+    """Format moments to come, in seconds since the epoch, by the clock of this machine.
+
+    It is `14:05` on the day of `now`, and later `tomorrow 03:10`, `Thu 03:10` within a week, or `2026-12-24 03:10`. Each
+    names its day only if the one before is on another; "" for one that no calendar has.
+    """
+    texts, day_before = [], 0
+    for moment in moments:
+        try:
+            then, today = (time.localtime(seconds) for seconds in (moment, now))
+            day = date(*then[:3]).toordinal() - date(*today[:3]).toordinal()
+        except (OverflowError, OSError, ValueError):
+            texts.append("")
+            continue
+        word = f"{_day_word(day, date(*then[:3]))} " if day != day_before else ""
+        texts.append(f"{word}{then.tm_hour:02}:{then.tm_min:02}")
+        day_before = day
+    return texts
+
+
+def _day_word(days: int, day: date) -> str:
+    if days in (0, 1):
+        return ("today", "tomorrow")[days]
+    return DAY_NAMES[day.weekday()] if 1 < days < WEEK else day.isoformat()

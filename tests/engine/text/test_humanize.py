@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
-from engine.text.humanize import format_bytes, format_count, format_duration, format_perplexity
+from engine.text.humanize import format_bytes, format_count, format_duration, format_moments, format_perplexity
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,37 @@ def test_count(count: int | None, text: str) -> None:
 )
 def test_perplexity(value: float | None, text: str) -> None:
     assert format_perplexity(value) == text
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+HOUR = 3600.0
+WEDNESDAY = 1_795_000_000.0  # 18 November 2026, 12:06:40 in Berlin, by `date -d @1795000000`
+
+
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        (0, "12:06"), (11.8, "23:54"), (12, "tomorrow 00:06"), (35.8, "tomorrow 23:54"), (36, "Fri 00:06"),
+        (155.8, "Tue 23:54"), (156, "2026-11-25 00:06"), (-24, "2026-11-17 12:06"), (1e12, ""), (float("nan"), ""),
+        (float("inf"), ""), (1e300, ""),
+    ],
+)  # fmt: skip
+def test_moment_is_told_by_the_clock_and_the_day(hours: float, text: str) -> None:
+    assert format_moments([WEDNESDAY + hours * HOUR], WEDNESDAY) == [text]
+
+
+@pytest.mark.usefixtures("in_berlin")
+def test_day_is_named_where_it_changes() -> None:
+    hours = (1, 2, 13, 14, 3, 40)
+    assert format_moments([WEDNESDAY + each * HOUR for each in hours], WEDNESDAY) == [
+        "13:06", "14:06", "tomorrow 01:06", "02:06", "today 15:06", "Fri 04:06",
+    ]  # fmt: skip

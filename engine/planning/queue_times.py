@@ -56,7 +56,10 @@ def queue_times(
     likely, least, most = zip(*(_free(slot, ends, now) for slot in slots), strict=True) if slots else ((), (), ())
     heaps = [sorted(likely), sorted(least), sorted(most)]
     unknown = dict.fromkeys(number for slot in slots for number in slot if ends.get(number, at(now)) is None)
-    for number, seconds in waiting if slots else ():
+    for number, seconds in waiting:
+        if not slots:
+            expected[number] = ExpectedTimes()
+            continue
         starts = Span(*(heap[0] for heap in heaps))
         is_known = math.isfinite(starts.likely)
         end = seconds.after(starts) if seconds is not None else Span(math.inf, starts.least, math.inf)

@@ -59,8 +59,8 @@ def name_rounds(numbers: Sequence[int]) -> str:
 def format_moments(moments: Sequence[float], now: float) -> list[str]:
     """Format moments to come, in seconds since the epoch, by the clock of this machine.
 
-    It is `14:05` on the day of `now`, and later `tomorrow 03:10`, `Thu 03:10` within a week, or `2026-12-24 03:10`. Each
-    names its day only if the one before is on another; "" for one that no calendar has.
+    One is `14:05` on the day of `now`, and later `tomorrow 03:10`, `Thu 03:10` within a week, or `2026-12-24 03:10`.
+    Each names its day only if the one before is on another; "" for one that no calendar has.
     """
     texts, day_before = [], 0
     for moment in moments:

@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.api import Cockpit
-from engine.compare.columns import columns
 from engine.compare.diff import difference
 from engine.compare.lineage import families, family_of, kin_fields
 from engine.compare.verdict import movement
@@ -19,10 +18,10 @@ from engine.files.atomic import write_bytes
 from engine.files.paths import current_directory
 from engine.preflight.checks import ask_hub
 from engine.report.comparison_document import picture_beside, write_comparison
-from engine.report.export import export_rounds, json_text, to_json
+from engine.report.export import export_rounds, json_text
 from engine.spec.overrides import spec_from_settings
 from engine.spec.presets import load_preset
-from engine.spec.round import ACTIVE, WAITING, Round, in_queue_order
+from engine.spec.round import Round
 from engine.spec.schema import Spec
 from engine.system.doctor import Finding, examine
 from tui.cli.completion import completion as completion
@@ -32,7 +31,9 @@ from tui.cli.plan import change_silence, print_plan
 from tui.cli.ranking import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
-from tui.cli.runner import runner_finding, say_if_idle, wake_runner
+from tui.cli.runner import move as move
+from tui.cli.runner import queue as queue
+from tui.cli.runner import runner_finding, say_if_idle
 from tui.cli.show import print_round
 from tui.cli.show import show as show
 from tui.cli.trash import rm as rm
@@ -45,7 +46,6 @@ from tui.terminal.console import PlainConsole, clean_line, say, say_json
 from tui.views.lineage import lineage_lines
 from tui.views.preview import preview_facts, preview_text
 
-QUEUE_TITLES = ("place", "#", "status", "name", "steps", "note")
 MARKS = ("⟦", "⟧")  # around supervised text, where colours cannot be shown
 
 
@@ -126,31 +126,6 @@ def hold(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def release(cockpit: Cockpit, options: argparse.Namespace) -> int:
     return _say_status(cockpit.release(options.number))
-
-
-def queue(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    rounds = cockpit.store.rounds()
-    waiting = in_queue_order(round_ for round_ in rounds if round_.status in WAITING)
-    unfinished = [*(round_ for round_ in rounds if round_.status in ACTIVE), *waiting]
-    wake_runner(cockpit)
-    if options.json:
-        say_json(to_json(unfinished), end="")
-        return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in QUEUE_TITLES:
-        table.add_column(title, justify="right" if title in ("place", "#", "steps") else "left")
-    places = {round_.number: str(place) for place, round_ in enumerate(waiting, 1)}
-    for round_ in unfinished:
-        texts = (str(round_.number), str(round_.status), round_.name, columns()["total_steps"].text(round_))
-        cells = (places.get(round_.number, "now"), *texts, round_.message or round_.note)
-        table.add_row(*(Text(clean_line(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
-    PlainConsole().print(table)
-    return 0
-
-
-def move(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    cockpit.move(options.number, options.place)
-    return queue(cockpit, argparse.Namespace(json=False))
 
 
 def edit(cockpit: Cockpit, options: argparse.Namespace) -> int:

@@ -72,7 +72,9 @@ def test_start_is_the_latest_one_if_a_slot_may_be_free_earlier() -> None:
 
 def test_nothing_starts_without_a_slot_and_what_runs_still_ends() -> None:
     times = queue_times([], {1: at(10)}, [(2, at(5))], NOW)
-    assert (dict(times.rounds), times.done) == ({1: ExpectedTimes(ends=at(NOW + 10))}, at(NOW + 10))
+    assert dict(times.rounds) == {1: ExpectedTimes(ends=at(NOW + 10)), 2: ExpectedTimes()}
+    assert times.done is None
+    assert queue_times([], {1: at(10)}, [], NOW).done == at(NOW + 10)
     assert queue_times([[]], {}, [], NOW) == QueueTimes({}, None)
 
 

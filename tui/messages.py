@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the first screen must not wait for imports that it does not
     from engine.preference.judgement_log import Judgement, Retraction
     from engine.preference.ranking import Ranking
     from engine.preference.win_rate import WinRate
+    from engine.runner.queue_outlook import QueueOutlook
     from engine.runs.curve import Steps
     from engine.runs.disk_forecast import DiskNeed
     from engine.runs.events import AnyEvent
@@ -72,6 +73,14 @@ class RunsWatched(Message):
         super().__init__()
         self.progress = progress
         self.alarms = alarms
+
+
+class QueueForeseen(Message):
+    """The machine was asked how the queue will go on."""
+
+    def __init__(self, outlook: QueueOutlook) -> None:
+        super().__init__()
+        self.outlook = outlook
 
 
 class MachineSampled(Message):

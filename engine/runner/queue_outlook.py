@@ -22,7 +22,7 @@ from engine.system.telemetry import sample_gpus
 
 
 class QueueOutlook(Struct, frozen=True):
-    """What the times of a queue follow from; it stays true as long as the same rounds run and wait.
+    """The facts that the times of a queue follow from; they hold as long as the same rounds run and wait.
 
     Attributes:
         is_at_work: whether a runner trains the queue. Without one nothing starts.

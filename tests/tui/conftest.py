@@ -3,6 +3,7 @@
 import pytest
 from textual._compositor import Compositor
 
+from scripts.sample_workspace import sample_machine
 from scripts.scenes import sample_device
 from tests.support.idle import waiting_for_idle as waiting_for_idle
 from tests.support.pilot import open_app as open_app
@@ -15,9 +16,10 @@ def forked(forked_workers: None) -> None:
 
 @pytest.fixture(autouse=True)
 def invented_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have forms plan for a machine that is the same everywhere, and start no process that measures rows."""
+    """Have forms and the queue plan for a machine that is the same everywhere; no process measures rows."""
     monkeypatch.setattr("tui.screens.form.forecaster.device_here", lambda engines: sample_device())
     monkeypatch.setattr("tui.screens.form.forecaster.Forecaster.measure", lambda forecaster, spec: False)
+    monkeypatch.setattr("engine.runner.queue_outlook.sample_gpus", lambda: (sample_machine()[0].gpus, ""))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""When the rounds of a queue start and when all are done, in words."""
+"""Say in words when the rounds of a queue start and when all are done."""
 
 from __future__ import annotations
 

@@ -100,6 +100,7 @@ class RoundsScreen(SelectedRoundsScreen):
         super().__init__(cockpit)
         self.line = EditorLine(self, lambda: self._contents.table.focus())
         self._contents = RoundsContents(self)
+        self._progress: Mapping[int, RunProgress] = {}
         self._annotations = Annotations(self, self.line, lambda number: self._contents.rounds.get(number))
         self._controls = TableControls(self, self.line)
 
@@ -133,6 +134,7 @@ class RoundsScreen(SelectedRoundsScreen):
         self._contents.show_unreadable(error)
 
     def show_progress(self, progress: Mapping[int, RunProgress]) -> None:
+        self._progress = progress
         self._contents.show_progress(progress)
 
     @on(ScreenResume)
@@ -253,7 +255,7 @@ class RoundsScreen(SelectedRoundsScreen):
         self.post_message(NewRoundWanted(self.selected))
 
     def action_queue(self) -> None:
-        screen = QueueScreen(self.cockpit, list(self._contents.rounds.values()))
+        screen = QueueScreen(self.cockpit, list(self._contents.rounds.values()), self._progress)
         screen.undoable = self.undoable
         self.open_above(screen)
 

@@ -25,10 +25,13 @@ def start_in_words(round_: Round, times: QueueTimes, now: float) -> str:
 
 
 def end_in_words(done: Span | None, now: float, *, with_bounds: bool = True) -> str:
-    """Return when all rounds are done: `all done about 16:40 (16:20 to 17:10)`; "" if that is not known."""
+    """Return when all rounds are done: `all done about 16:40 (16:20 to 17:10)`; "" if that is not known.
+
+    Bounds within the same minute say nothing more.
+    """
     if done is None:
         return ""
     likely, least, most = format_moments([done.likely, done.least, done.most], now)
     if not (likely and least and most):
         return ""
-    return f"all done about {likely}" + (f" ({least} to {most})" if with_bounds else "")
+    return f"all done about {likely}" + (f" ({least} to {most})" if with_bounds and {least, most} != {likely} else "")

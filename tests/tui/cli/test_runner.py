@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,16 @@ def queued(idle_cockpit: Cockpit) -> Cockpit:
         {"status": Status.HELD}, {"status": Status.QUEUED, "note": "why not"},
         {"status": Status.QUEUED, "spec": alone}, {"status": Status.QUEUED},
     ]  # fmt: skip
-    for fields in rounds:
-
-        def make(number: int, fields: dict[str, Any] = fields) -> Round:
-            return make_round(number, **{"spec": plain, "plan": plan, "turn": float(number)} | fields)
-
-        idle_cockpit.store.add(make)
+    usual: dict[str, Any] = {"spec": plain, "plan": plan}
+    for number, fields in enumerate(rounds, 1):
+        round_ = make_round(number, **(usual | {"turn": float(number)} | fields))
+        idle_cockpit.store.add(partial(_unchanged, round_))
     return idle_cockpit
+
+
+def _unchanged(round_: Round, number: int) -> Round:
+    """Return the round for `RoundStore.add`; it has this number already."""
+    return round_
 
 
 @pytest.fixture

@@ -53,4 +53,5 @@ def test_end_in_words() -> None:
     done = Span(NOON + 11 * HOUR, NOON + 10 * HOUR, NOON + 13 * HOUR)
     assert end_in_words(done, NOON) == "all done about 23:00 (22:00 to tomorrow 01:00)"
     assert end_in_words(done, NOON, with_bounds=False) == "all done about 23:00"
+    assert end_in_words(Span(NOON + 9, NOON, NOON + 50), NOON) == "all done about 12:00"
     assert end_in_words(None, NOON) == end_in_words(Span(NOON, NOON, 1e300), NOON) == ""

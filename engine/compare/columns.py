@@ -17,7 +17,7 @@ from engine.runs.events import Evaluated, Step
 from engine.spec.fields import SpecField, format_value, spec_fields
 from engine.spec.plan import planned_epochs
 from engine.spec.round import Result, Round
-from engine.text.humanize import format_bytes, format_count, format_duration, format_perplexity
+from engine.text.humanize import format_bytes, format_count, format_duration, format_energy, format_perplexity
 
 Rounds = Mapping[int, Round]
 Best = Literal["lowest", "highest"]
@@ -183,6 +183,7 @@ def columns() -> dict[str, Column]:
         _result_column("train_seconds", "time", format_duration),
         _result_column("trained_tokens", "tokens", format_count, best=None),
         _result_column("peak_memory_bytes", "peak memory", format_bytes),
+        _result_column("energy_kwh", "energy", format_energy),
         Column("parent", "from", lambda round_, _: round_.parent, numeric=True),
         Column("note", "note", lambda round_, _: round_.note),
         Column("message", "message", lambda round_, _: round_.message),

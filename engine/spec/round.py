@@ -52,6 +52,8 @@ class Result(Struct, frozen=True):
         generation, base_generation: scores by metric of the answers of adapter and base model to held-out prompts, as
             in `engine.runs.events.Answered`.
         held_out_rows: hash of the tokens that the losses are over, as in `engine.runs.events.Provenance`.
+        energy_kwh: what its card used from its start to its end, for others on it too, in kilowatt-hours; None on a
+            processor, on a card that does not count it, and in a round that was resumed.
         nonfinite: for each figure that is None because it was not finite, its value: nan, inf or -inf.
     """
 
@@ -68,6 +70,7 @@ class Result(Struct, frozen=True):
     held_out_rows: str | None = None
     nonfinite: dict[str, str] = {}
     step: int | None = None
+    energy_kwh: float | None = None
 
 
 Measured = TypeVar("Measured", bound=Struct)

@@ -41,6 +41,7 @@ class GpuSample(Struct, frozen=True):
         power_limit_watts: the limit that the driver enforces.
         throttling: the reasons why its clocks are slowed, in words; empty without any.
         driver: version of the driver, "" if unknown.
+        energy_joules: what the card has used since its driver was loaded.
     """
 
     index: int
@@ -55,6 +56,7 @@ class GpuSample(Struct, frozen=True):
     power_limit_watts: float | None = None
     throttling: tuple[str, ...] | None = None
     driver: str = ""
+    energy_joules: float | None = None
 
 
 class GpuAnswer(Struct, frozen=True):
@@ -111,6 +113,7 @@ class Nvml:
         rates = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
         power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
         limit = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        energy = self._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
         processes = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
         return GpuSample(
             index=index,
@@ -125,6 +128,7 @@ class Nvml:
             power_limit_watts=limit / 1000 if limit is not None else None,
             throttling=self._throttling(handle),
             driver=_text(self._ask(nvml.nvmlSystemGetDriverVersion)),
+            energy_joules=energy / 1000 if energy is not None else None,  # Volta and later count it
         )
 
     def _throttling(self, handle: Any) -> tuple[str, ...] | None:

@@ -43,6 +43,13 @@ def format_count(count: float | None) -> str:
     return f"{count / 1e6:.2f}M" if count < 999_995_000 else f"{count / 1e9:.2f}B"
 
 
+def format_energy(kwh: float | None) -> str:
+    """Format kilowatt-hours as `4.2 Wh`, `0.12 kWh` or `31.5 kWh`; "" for None."""
+    if kwh is None:
+        return ""
+    return f"{1000 * kwh:.1f} Wh" if abs(kwh) < 0.01 else f"{kwh:.2f} kWh" if abs(kwh) < 10 else f"{kwh:,.1f} kWh"
+
+
 def format_perplexity(value: float | None) -> str:
     """Format a perplexity with the decimals that mean something: `3.16`, `412.8`, `31,970`; "" for None."""
     if value is None:

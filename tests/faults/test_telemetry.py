@@ -44,6 +44,7 @@ nvmlDeviceGetMemoryInfo = asked("memory", Box(used=1, total=2))
 nvmlDeviceGetUtilizationRates = asked("rates", Box(gpu=3))
 nvmlDeviceGetTemperature = asked("temperature", 4)
 nvmlDeviceGetPowerUsage = asked("power", 5000)
+nvmlDeviceGetTotalEnergyConsumption = asked("energy", 7000)
 nvmlDeviceGetEnforcedPowerLimit = asked("limit", 6000)
 nvmlDeviceGetCurrentClocksEventReasons = asked("reasons", 4)
 nvmlDeviceGetCurrentClocksThrottleReasons = asked("old reasons", 4)
@@ -51,8 +52,8 @@ nvmlSystemGetDriverVersion = asked("driver", "550.54")
 nvmlDeviceGetComputeRunningProcesses = asked("processes", [Box(pid=7, usedGpuMemory=None)])
 """
 ASKED = (
-    "init", "count", "handle", "name", "uuid", "memory", "rates", "temperature", "power", "limit", "reasons", "driver",
-    "processes",
+    "init", "count", "handle", "name", "uuid", "memory", "rates", "temperature", "power", "limit", "energy", "reasons",
+    "driver", "processes",
 )  # fmt: skip
 ERRORS = sorted(value for name, value in vars(pynvml).items() if name.startswith("NVML_ERROR_"))
 FINAL = {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_GPU_NOT_FOUND}

@@ -79,7 +79,7 @@ def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
     keys = ("number", "name", "status", "tags", "parent", "message", "note")
     result = (
         "eval_loss", "perplexity", "perplexity_interval", "base_perplexity", "train_seconds", "trained_tokens",
-        "peak_memory_bytes", *TEXT_SCORES,
+        "peak_memory_bytes", "energy_kwh", *TEXT_SCORES,
     )  # fmt: skip
     lines = [(columns()[key].title, columns()[key].text(round_)) for key in keys]
     lines += [("pinned", "true" * round_.pinned)]

@@ -37,6 +37,7 @@ from engine.training.model.adapter import MODEL_CARD, save_adapter
 from engine.training.model.model_card import model_card, read_names
 from engine.training.model.pissa import is_pissa, split_base
 from engine.training.runtime.device import out_of_memory, peak_memory_bytes
+from engine.training.runtime.energy import EnergyMeter, card_uuid
 
 
 def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.device, resume: int | None) -> None:
@@ -46,10 +47,11 @@ def train_round(spec: Spec, run: RunDir, recorder: Recorder, device: torch.devic
         LoratuiError: the round cannot be trained.
         StopRequested: the run was stopped before its first step.
     """
+    energy = EnergyMeter(card_uuid(device) if resume is None else None)  # it would know a part of a resumed round
     with recorder.stop.interruptible(), out_of_memory("while loading"):
         history = RunSnapshot(read_events(run.events, Started, Prepared, Evaluated, Sampled, Answered, Provenance))
         training = prepare(spec, run, recorder, device, history.prepared if resume is not None else None)
-        training.history = history
+        training.history, training.energy = history, energy
         measure_base(training)
         provenance, copies = training.provenance.result(lambda *_: None)
         if resume is not None:
@@ -169,7 +171,8 @@ def finish(training: Training) -> None:
     if chosen_step != step:
         restore_adapter(training, chosen_step)
     score_answers_once(training, chosen_step)
-    result = save_final(training, chosen_step)
+    # With the adapter on the disk, since the driver may hang.
+    result = msgspec.structs.replace(save_final(training, chosen_step), energy_kwh=training.energy.kwh())
     message = _final_message(training, chosen_step)
     training.recorder.append(Finished(time=time.time(), result=result, message=message))
 

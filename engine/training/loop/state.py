@@ -22,6 +22,7 @@ from engine.training.model.forward import Forward
 from engine.training.model.memory_budget import Budget
 from engine.training.model.pissa import Tensors
 from engine.training.runtime.background import Background
+from engine.training.runtime.energy import EnergyMeter
 
 
 class TrainingProgress(Struct, frozen=True):
@@ -61,6 +62,7 @@ class Training:
     saved_step: int = 0
     pissa_initial: Tensors = field(default_factory=dict)  # the adapter that PiSSA subtracted from the base weights
     prefetched: PrefetchedBatches | None = None  # of the next step
+    energy: EnergyMeter = field(default_factory=lambda: EnergyMeter(None))
     history: RunSnapshot = field(default_factory=RunSnapshot)  # the evaluations and samples of the round so far
 
     @property

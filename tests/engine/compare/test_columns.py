@@ -22,6 +22,7 @@ ROUND = make_round(
         train_seconds=534.0,
         trained_tokens=1_234_567,
         peak_memory_bytes=5 * 1024**3,
+        energy_kwh=0.125,
     ),
 )
 
@@ -53,6 +54,7 @@ ROUND = make_round(
         ("time", 534.0, "8m54s"),
         ("trained_tokens", 1_234_567, "1.23M"),
         ("peak_memory_bytes", 5 * 1024**3, "5.0 GiB"),
+        ("energy_kwh", 0.125, "0.12 kWh"),
         ("parent", 3, "3"),
         ("note", "wider", "wider"),
         ("message", "done", "done"),

@@ -208,6 +208,7 @@ def test_json_is_the_contract_of_ls() -> None:
         "base_generation": {},
         "held_out_rows": None,
         "step": None,
+        "energy_kwh": None,
     }
 
 

@@ -75,6 +75,9 @@ class FakeNvml(ModuleType):
     def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
         return 69_500
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        return 7_200_500
+
     def nvmlDeviceGetEnforcedPowerLimit(self, handle: int) -> int:
         return 70_000
 
@@ -94,11 +97,11 @@ class FakeNvml(ModuleType):
 
 FIRST = GpuSample(
     *(0, "Tesla T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-0"), (GpuProcess(4711, 2**30), GpuProcess(4712, None)),
-    power_limit_watts=70.0, throttling=("power cap",), driver="550.54",
+    power_limit_watts=70.0, throttling=("power cap",), driver="550.54", energy_joules=7200.5,
 )  # fmt: skip
 SECOND = GpuSample(
     *(1, "Old T4", 3 * 2**30, 15 * 2**30, 97, 71, 69.5, "GPU-1"),
-    power_limit_watts=70.0, throttling=("power cap",), driver="550.54",
+    power_limit_watts=70.0, throttling=("power cap",), driver="550.54", energy_joules=7200.5,
 )  # fmt: skip
 
 
@@ -123,6 +126,7 @@ def test_cards_are_sampled(nvml: FakeNvml) -> None:
         ("nvmlDeviceGetTemperature", "temperature", None),
         ("nvmlDeviceGetPowerUsage", "power_watts", None),
         ("nvmlDeviceGetEnforcedPowerLimit", "power_limit_watts", None),
+        ("nvmlDeviceGetTotalEnergyConsumption", "energy_joules", None),
         ("nvmlSystemGetDriverVersion", "driver", ""),
         ("nvmlDeviceGetUUID", "uuid", ""),
         ("nvmlDeviceGetName", "name", "GPU"),

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.text.humanize import format_bytes, format_count, format_duration, format_moments, format_perplexity
+from engine.text.humanize import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_energy,
+    format_moments,
+    format_perplexity,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,17 @@ def test_count(count: int | None, text: str) -> None:
 )
 def test_perplexity(value: float | None, text: str) -> None:
     assert format_perplexity(value) == text
+
+
+@pytest.mark.parametrize(
+    ("kwh", "text"),
+    [
+        (None, ""), (0.0, "0.0 Wh"), (0.0042, "4.2 Wh"), (0.01, "0.01 kWh"), (0.1249, "0.12 kWh"), (9.99, "9.99 kWh"),
+        (31.46, "31.5 kWh"), (12_345.0, "12,345.0 kWh"),
+    ],
+)  # fmt: skip
+def test_energy(kwh: float | None, text: str) -> None:
+    assert format_energy(kwh) == text
 
 
 @pytest.fixture

@@ -215,6 +215,7 @@ def test_ls_json_has_the_fields_of_the_contract(
     assert set(listed[3]["result"]) == {
         "eval_loss", "eval_loss_interval", "perplexity", "base_perplexity", "train_seconds", "trained_tokens",
         "peak_memory_bytes", "adapter_dir", "generation", "base_generation", "held_out_rows", "step",
+        "energy_kwh",
     }  # fmt: skip
     assert (listed[3]["result"]["perplexity"], listed[3]["result"]["base_perplexity"]) == (3.16, None)
 
@@ -248,6 +249,17 @@ def test_show_tells_spec_plan_status_result_and_note(
     assert told["note"].startswith("The GPU sat half idle")
     assert reference("show", "2", "--json") == 0
     assert msgspec.convert(printed_json(capsys), Round).spec.train.num_train_epochs == 4
+
+
+def test_show_tells_the_energy_of_a_card(
+    cli: Callable[..., int], workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Cockpit(workspace).store.add(lambda number: make_round(number, result=Result(energy_kwh=0.125)))
+    Cockpit(workspace).store.add(lambda number: make_round(number))
+    assert cli("show", "1") == 0
+    assert ["energy", "0.12", "kWh"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert cli("show", "2") == 0
+    assert "energy" not in capsys.readouterr().out
 
 
 def test_diff_tells_the_fields_and_how_the_result_moved(

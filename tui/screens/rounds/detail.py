@@ -18,7 +18,7 @@ from engine.compare.comparability import INCOMPARABLE, numbers_by_reason
 from engine.compare.extra_evaluations import EvaluationSummary, evaluation_cells
 from engine.spec.fields import changed_keys, describe_value, flatten, format_value
 from engine.spec.round import Round
-from engine.text.humanize import format_bytes, format_count, format_duration, name_rounds
+from engine.text.humanize import format_bytes, format_count, format_duration, format_energy, name_rounds
 from tui.terminal.console import clean, clean_line
 
 if TYPE_CHECKING:
@@ -190,6 +190,8 @@ def _result(round_: Round) -> str:
         parts.append(f"{format_count(result.trained_tokens)} tokens")
     if result.peak_memory_bytes is not None:
         parts.append(f"peak {format_bytes(result.peak_memory_bytes)}")
+    if result.energy_kwh is not None:
+        parts.append(format_energy(result.energy_kwh))
     if result.adapter_dir:
         parts.append(f"adapter in {clean_line(result.adapter_dir)}")
     return " · ".join(parts)

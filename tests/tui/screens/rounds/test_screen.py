@@ -160,6 +160,13 @@ async def test_detail_tells_note_and_changes_of_the_round_under_the_cursor(
         assert "against round 1: learning_rate 2e-4 → 5e-5, per_device_train_batch_size 4 → 8" in detail
 
 
+async def test_detail_tells_the_energy_of_a_card(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    result = Result(train_seconds=421.0, energy_kwh=0.125)
+    idle_cockpit.store.add(lambda number: make_round(number, result=result))
+    async with open_app(idle_cockpit) as pilot:
+        await until(pilot, lambda: "trained 7m1s · 0.12 kWh" in shown(pilot, "#detail"), "the energy")
+
+
 async def test_detail_of_a_round_has_them_once_the_cursor_rests_on_it(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
     add_scored(idle_cockpit)
     async with open_app(idle_cockpit) as pilot:

@@ -29,12 +29,14 @@ class Duration(Struct, frozen=True):
         interval: from the least to the most that is likely.
         steps: of the optimizer steps alone.
         rounds: numbers of the rounds that it is reckoned by.
+        energy_kwh: what its card uses meanwhile, in kilowatt-hours; None if none of these rounds has counted it.
     """
 
     seconds: float
     interval: tuple[float, float]
     steps: float
     rounds: tuple[int, ...]
+    energy_kwh: float | None = None
 
 
 def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Sequence[Round]) -> Duration | None:
@@ -52,7 +54,8 @@ def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Sequence[Round])
     margin = MARGINS[min(len(alike), len(MARGINS)) - 1]
     low, high = seen * min(rates) * (1 - margin), seen * max(rates) * (1 + margin)
     interval = low + rest * (1 - margin), high + rest * (1 + margin)
-    return Duration(steps + rest, interval, steps, tuple(round_.number for round_ in alike))
+    numbers, seconds = tuple(round_.number for round_ in alike), steps + rest
+    return Duration(seconds, interval, steps, numbers, _energy(seconds, alike))
 
 
 def alike_rounds(spec: Spec, device: Device, rounds: Sequence[Round]) -> list[Round]:
@@ -86,6 +89,21 @@ def _seconds_beside(plan: Plan, alike: Sequence[Round]) -> float:
         beside = round_.ended - round_.started - round_.result.train_seconds
         shares.append(max(0.0, beside) / _evaluations(round_.plan))
     return median(shares) * _evaluations(plan) if shares else 0.0
+
+
+def _energy(seconds: float, alike: Sequence[Round]) -> float | None:
+    """Return the kilowatt-hours of so many seconds at the mean power of each of the rounds that counted it."""
+    rates = [
+        round_.result.energy_kwh / (round_.ended - round_.started)
+        for round_ in alike
+        if round_.result.energy_kwh is not None
+        and round_.result.energy_kwh >= 0
+        and round_.started is not None
+        and round_.ended is not None
+        and round_.ended > round_.started
+    ]
+    energy = seconds * median(rates) if rates else math.inf
+    return energy if math.isfinite(energy) else None
 
 
 def _evaluations(plan: Plan) -> int:

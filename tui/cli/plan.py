@@ -133,6 +133,7 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
             "interval": outcome.duration.interval,
             "steps_seconds": outcome.duration.steps,
             "rounds": outcome.duration.rounds,
+            "energy_kwh": outcome.duration.energy_kwh,
         },
         "verdict": memory.verdict if memory is not None else "unknown",
         "disk_bytes": outcome.disk_bytes,

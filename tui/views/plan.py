@@ -15,7 +15,7 @@ from engine.runs.disk_forecast import checkpoint_bytes
 from engine.spec.mix import sources_of
 from engine.spec.plan import Plan, planned_epochs
 from engine.spec.schema import Spec, TrainSpec
-from engine.text.humanize import format_bytes, format_count, format_duration, name_rounds
+from engine.text.humanize import format_bytes, format_count, format_duration, format_energy, name_rounds
 from tui.terminal.console import clean_line
 from tui.views.preview import histogram_blocks
 
@@ -47,11 +47,12 @@ def tokens_in_words(spec: Spec, forecast: Forecast) -> str:
 
 
 def duration_in_words(duration: Duration) -> str:
-    """Return how long a round takes, between which times that lies, and by which rounds it is reckoned."""
+    """Return how long a round takes, between which times that lies, its energy, and by which rounds it is reckoned."""
+    energy = f", about {format_energy(duration.energy_kwh)}" if duration.energy_kwh is not None else ""
     low, high = map(format_duration, duration.interval)
     return (
-        f"about {format_duration(duration.seconds)} ({low} to {high}), of it steps {format_duration(duration.steps)}; "
-        f"by {name_rounds(duration.rounds)}"
+        f"about {format_duration(duration.seconds)} ({low} to {high}), of it steps {format_duration(duration.steps)}"
+        f"{energy}; by {name_rounds(duration.rounds)}"
     )
 
 

@@ -112,6 +112,26 @@ def test_rounds_without_an_assigned_card_count_where_there_is_only_one() -> None
     assert foretold(rounds, msgspec.structs.replace(T4, is_only=True)).rounds == (1, 2)
 
 
+def test_energy_is_that_of_the_same_time_at_the_power_of_alike_rounds() -> None:
+    """One round used 0.3 kWh in 300 s, the next 0.2 kWh in 100 s: a thousandth, and two thousandths, a second."""
+    rounds = [
+        msgspec.structs.replace(each, result=msgspec.structs.replace(each.result, energy_kwh=energy))
+        for each, energy in ((timed(1, 270.0, 30.0), 0.3), (timed(2, 90.0, 10.0), 0.2), (timed(3, 180.0, 20.0), None))
+    ]
+    alone, both = foretold(rounds[:1]), foretold(rounds)
+    assert alone.energy_kwh == pytest.approx(0.001 * alone.seconds)
+    assert both.energy_kwh == pytest.approx(0.0015 * both.seconds)
+    assert foretold(rounds[2:]).energy_kwh is None
+    at_once = msgspec.structs.replace(rounds[0], started=100.0, ended=100.0)
+    assert foretold([at_once]).energy_kwh is None
+    for energy in (-1.0, 1e308, float("nan"), float("inf")):
+        impossible = msgspec.structs.replace(rounds[0].result, energy_kwh=energy)
+        assert (
+            foretold([msgspec.structs.replace(rounds[0], ended=400.001, result=impossible)], rows=10**6).energy_kwh
+            is None
+        )
+
+
 @pytest.mark.parametrize("seconds", [None, float("nan")])
 def test_rounds_that_were_not_timed_are_passed_over(seconds: float | None) -> None:
     round_ = timed(1, 270.0)

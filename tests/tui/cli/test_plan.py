@@ -109,10 +109,13 @@ def test_unknown_card_and_hub_that_does_not_answer(
 def test_time_is_said_by_a_round_that_has_finished_here(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its 1,080 rows took 108 s an epoch, and four evaluations, that of the base among them, 20 s with the start."""
+    """Its 1,080 rows took 108 s an epoch, and four evaluations, that of the base among them, 20 s with the start.
+
+    Its card used 0.172 kWh, which is 0.0005 kWh a second.
+    """
     spec = load_preset("nano").spec
     plan = check(spec).plan
-    result = Result(train_seconds=324.0, step=plan.total_steps)
+    result = Result(train_seconds=324.0, step=plan.total_steps, energy_kwh=0.172)
 
     def add(number: int) -> Round:
         round_ = make_round(number, status=Status.FINISHED, spec=spec)
@@ -122,9 +125,10 @@ def test_time_is_said_by_a_round_that_has_finished_here(
     command = ["plan", "--workspace", str(workspace.root), "--from", "1", "--set", "train.num_train_epochs=1"]
     assert main.main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "time: about 1m58s (1m28s to 2m28s), of it steps 1m48s; by round 1" in lines
+    assert "time: about 1m58s (1m28s to 2m28s), of it steps 1m48s, about 0.06 kWh; by round 1" in lines
     assert main.main([*command, "--json"]) == 0
     time = json.loads(capsys.readouterr().out)["time"]
     assert (time["seconds"], time["steps_seconds"], time["rounds"]) == (118, 108, [1])
+    assert time["energy_kwh"] == pytest.approx(0.059)
     assert main.main([*command, "--gpu", "T4"]) == 0
     assert "time:" not in capsys.readouterr().out

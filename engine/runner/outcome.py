@@ -12,7 +12,7 @@ from engine.runner.engine_process import RunningEngine
 from engine.runner.liveness import Stall
 from engine.runs.engine_contract import EXIT_MUTE
 from engine.runs.run_tail import RunTail
-from engine.runs.snapshot import RunSnapshot, plan_of, result_of
+from engine.runs.snapshot import RunSnapshot, circumstances_of, plan_of, result_of
 from engine.spec.round import Round, Status
 from engine.system.process import ProcessIdentity, boot_id
 
@@ -60,6 +60,7 @@ def ending_of(
         "message": message,
         "plan": plan_of(snapshot, round_.spec, round_.plan),
         "result": result_of(snapshot, run),
+        **circumstances_of(snapshot, run),
         "process": None,
         "warnings": tuple(dict.fromkeys((*round_.warnings, *snapshot.warnings))),
         "ended": snapshot.last_time if spoke else time.time(),

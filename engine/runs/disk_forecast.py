@@ -123,6 +123,12 @@ def shortage(needs: Sequence[DiskNeed], free: int | None, directory: Path) -> st
     )
 
 
+def saved_bytes(run: RunDir) -> int:
+    """Return the bytes of the checkpoints and the adapter in a run directory now; what cannot be read counts 0."""
+    directories = (run.adapter, *checkpoints_in(run.checkpoints).values())
+    return sum(size for directory in directories for size in _file_sizes(directory).values())
+
+
 def _file_sizes(directory: Path) -> dict[str, int]:
     """Return the bytes of each file; empty if the directory was deleted meanwhile."""
     try:

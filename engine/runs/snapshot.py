@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from engine.files.paths import RunDir
 from engine.runs.curve import Curve, Steps
+from engine.runs.disk_forecast import saved_bytes
 from engine.runs.events import (
     Answered,
     AnyEvent,
@@ -32,6 +34,7 @@ from engine.spec.schema import Spec
 Ending = Finished | Stopped | Interrupted | Failed
 RATE_STEPS = 20
 MOST_ROWS = 2**53
+DEVICES = ("cuda", "mps", "cpu")
 
 
 def measured_by(base: Evaluated | None, tuned: Evaluated | None) -> Result:
@@ -192,3 +195,14 @@ def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:
     if snapshot.result.adapter_dir is not None or adapter is None:
         return snapshot.result
     return msgspec.structs.replace(snapshot.result, adapter_dir=f"runs/{run.name}/{adapter}")
+
+
+def circumstances_of(snapshot: RunSnapshot, run: RunDir) -> dict[str, Any]:
+    """Return the fields of a round that say on which device its last run trained, from where, and what it saved."""
+    device = snapshot.prepared.device if snapshot.prepared is not None else ""
+    step = snapshot.started.resumed_from if snapshot.started is not None else None
+    return {  # a damaged log may hold any number
+        "device": device if device in DEVICES else "",
+        "resumed_from": min(max(step, 0), MOST_ROWS) if step is not None else None,
+        "disk_bytes": min(saved_bytes(run), MOST_ROWS) or None,
+    }

@@ -99,6 +99,9 @@ class Round(Struct, frozen=True, kw_only=True):
         warnings: the engine's warnings about the data or the spec.
         process: the engine that trains it, while it runs.
         gpu: UUID of the GPU that was assigned to it, None without a particular one.
+        device: cuda, mps or cpu, on which its last run trained; "" where that is not known.
+        resumed_from: step of the checkpoint that its last run continued from; None if that run began at the start.
+        disk_bytes: of its checkpoints and its adapter when its last run ended; None without any.
         turn: place in the queue, lowest first: the time it was queued, unless it was moved; None counts as 0.
         created, started, ended: seconds since the epoch.
     """
@@ -118,6 +121,9 @@ class Round(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     process: ProcessIdentity | None = None
     gpu: str | None = None
+    device: str = ""
+    resumed_from: int | None = None
+    disk_bytes: int | None = None
     turn: float | None = None
     created: float | None = None
     started: float | None = None

@@ -12,7 +12,7 @@ from msgspec import Struct
 from engine.errors import StoreError, reason_of
 from engine.files.paths import ROUND_ID, RunDir, Workspace
 from engine.runs.run_tail import RunTail
-from engine.runs.snapshot import RunSnapshot, plan_of, result_of
+from engine.runs.snapshot import RunSnapshot, circumstances_of, plan_of, result_of
 from engine.runs.spec_file import merge_fields, read_queued
 from engine.spec.round import Round, Status
 from engine.store.documents import new_round, to_round
@@ -20,6 +20,7 @@ from engine.store.json_format import KEY, Tables
 from engine.store.trash import removed_in
 
 ANNOTATIONS = ("name", "note", "tags", "pinned")  # what a person writes about a round; no effect on training
+RAN = ("status", "result", "message", "started", "ended", "process", "device", "resumed_from", "disk_bytes")
 Documents = Mapping[str, Mapping[str, Any]]
 
 
@@ -58,6 +59,7 @@ def _read_run(run: RunDir) -> Round | None:
         new_round(queued, snapshot.status or Status.RUNNING, tuple(snapshot.warnings)),
         plan=plan_of(snapshot, queued.spec, queued.plan),
         result=result_of(snapshot, run),
+        **circumstances_of(snapshot, run),
         message=snapshot.message,
         started=snapshot.started.time,
         ended=snapshot.last_time if ended else None,
@@ -121,5 +123,5 @@ def _is_broken_record_of(round_: Round, key: str, document: Mapping[str, Any]) -
 def _newer_fields(round_: Round) -> dict[str, Any]:
     """Return the fields in which a run directory overrules an old document; only annotations if it never started."""
     fields: dict[str, Any] = msgspec.to_builtins(round_)
-    ran = () if round_.status is Status.HELD else ("status", "result", "message", "started", "ended", "process")
+    ran = () if round_.status is Status.HELD else RAN
     return {name: fields[name] for name in (*ANNOTATIONS, *ran)}

@@ -120,6 +120,7 @@ def test_queue_is_trained_in_order(
     for round_ in store.rounds():
         assert round_.result == result_at(4, 4, f"runs/{round_.id}/adapter")
         assert (round_.process, round_.message) == (None, "")
+        assert (round_.device, round_.resumed_from, round_.disk_bytes) == ("cpu", None, len("{}"))  # of the adapter
         assert round_.started is not None and round_.ended is not None
         assert queued[0].created is not None and queued[0].created < round_.started < round_.ended
     spans = [(round_.started, round_.ended) for round_ in store.rounds()]

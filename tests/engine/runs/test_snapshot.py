@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.files.paths import RunDir
 from engine.runs.events import (
     AnyEvent,
     Evaluated,
@@ -21,7 +24,7 @@ from engine.runs.events import (
     Stopped,
     Warned,
 )
-from engine.runs.snapshot import RunSnapshot
+from engine.runs.snapshot import RunSnapshot, circumstances_of
 from engine.spec.round import Result, Status
 from engine.system.process import ProcessIdentity
 from tests.support.steps import step
@@ -199,3 +202,25 @@ def test_evaluations_without_gain_are_counted_as_transformers_counts_its_patienc
 def test_finished_round_says_what_its_spec_does_not_show() -> None:
     run = RunSnapshot([started(), Finished(time=1.0, result=Result(), message="ended early after step 2 of 3")])
     assert (run.status, run.message) == (Status.FINISHED, "ended early after step 2 of 3")
+
+
+def test_circumstances_are_those_of_the_last_run(tmp_path: Path) -> None:
+    started = Started(time=1.0, process=ProcessIdentity("b", 1, 1))
+    resumed = Started(time=9.0, process=ProcessIdentity("b", 2, 2), resumed_from=50)
+    run = RunDir(tmp_path)
+    sizes = {"adapter/a": 5, "checkpoints/checkpoint-1/b": 20, "checkpoints/checkpoint-1/c": 300, "checkpoints/d": 4000}
+    nothing = {"device": "", "resumed_from": None, "disk_bytes": None}
+    assert circumstances_of(RunSnapshot([started]), run) == nothing
+    for name, size in sizes.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    assert circumstances_of(RunSnapshot([started, PREPARED, resumed]), run) == {
+        "device": "cpu", "resumed_from": 50, "disk_bytes": 325
+    }  # fmt: skip
+
+
+def test_circumstances_of_a_damaged_log_are_numbers_that_can_be_stored(tmp_path: Path) -> None:
+    started = Started(time=1.0, process=ProcessIdentity("b", 1, 1), resumed_from=10**400)
+    prepared = msgspec.structs.replace(PREPARED, device="\x1b[31m")
+    circumstances = circumstances_of(RunSnapshot([started, prepared]), RunDir(tmp_path))
+    assert circumstances == {"device": "", "resumed_from": 2**53, "disk_bytes": None}

@@ -28,7 +28,7 @@ from engine.runner.workspace_runner import Start, WorkspaceRunner
 from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
 from engine.spec.annotations import check_text, checked_tags
 from engine.spec.portable import with_absolute_paths, with_portable_paths
-from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Round, Status, in_queue_order, turns_in_order
+from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Prediction, Round, Status, in_queue_order, turns_in_order
 from engine.spec.schema import Spec
 from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
@@ -85,10 +85,11 @@ class Cockpit:
         parent: int | None = None,
         hold: bool = False,
         warnings: Sequence[str] = (),
+        predicted: Prediction | None = None,
     ) -> Round:
         """Check `spec`, give it a number and a run directory, and queue it; with `hold` it is held.
 
-        The round keeps `warnings` beside those of the check.
+        The round keeps `warnings` beside those of the check, and what was `predicted` of it.
         """
         from engine.preflight import checks  # which who only looks does not need
 
@@ -107,6 +108,7 @@ class Cockpit:
                 created=time.time(),
                 plan=checked.plan,
                 spec=stored_spec,
+                predicted=predicted,
             )
             run_dirs.append(self._write_run_dir(queued))
             return new_round(queued, Status.HELD if hold else Status.QUEUED, (*checked.warnings, *warnings))

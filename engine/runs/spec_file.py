@@ -14,6 +14,7 @@ from engine.files.atomic import NoPlainFile, read_plain
 from engine.files.paths import RunDir
 from engine.spec.plan import Plan
 from engine.spec.portable import with_located_paths
+from engine.spec.round import Prediction
 from engine.spec.schema import Spec, decode_spec
 
 
@@ -30,6 +31,7 @@ class QueuedRound(Struct, frozen=True, kw_only=True):
     created: float
     plan: Plan
     spec: Spec
+    predicted: Prediction | None = None
 
 
 def known_fields(document: Mapping[str, Any]) -> dict[str, Any]:

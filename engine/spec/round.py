@@ -86,6 +86,38 @@ def with_nonfinite(measured: Measured) -> Measured:
     return msgspec.structs.replace(measured, **dict.fromkeys(nonfinite), nonfinite=fields["nonfinite"] | nonfinite)
 
 
+class Prediction(Struct, frozen=True, kw_only=True):
+    """A prediction of a round from when it was queued; None where a figure was not known.
+
+    Attributes:
+        device: the card that it was predicted for, or "this processor".
+        is_gpu: whether that was a card.
+        cards: UUIDs of the cards of that kind in the machine.
+        family: the `model_type` of the base model, "" if it names none.
+        bits: of a weight of the base model, as it is held.
+        peak_memory_bytes: the peak as it was shown, with a correction by earlier rounds; as `Result.peak_memory_bytes`.
+        counted_memory_bytes: the peak by arithmetic alone, from which corrections are learned.
+        least_memory_bytes: the memory with a single row at a time.
+        seconds: from the start to the end of the round.
+        interval: seconds between which it was likely to be.
+        tokens: as `Result.trained_tokens`.
+        disk_bytes: of its checkpoints and its adapter.
+    """
+
+    device: str
+    is_gpu: bool
+    cards: tuple[str, ...] = ()
+    family: str = ""
+    bits: int | None = None
+    peak_memory_bytes: int | None = None
+    counted_memory_bytes: int | None = None
+    least_memory_bytes: int | None = None
+    seconds: float | None = None
+    interval: tuple[float, float] | None = None
+    tokens: int | None = None
+    disk_bytes: int | None = None
+
+
 class Round(Struct, frozen=True, kw_only=True):
     """One record of the store.
 
@@ -99,6 +131,7 @@ class Round(Struct, frozen=True, kw_only=True):
         warnings: the engine's warnings about the data or the spec.
         process: the engine that trains it, while it runs.
         gpu: UUID of the GPU that was assigned to it, None without a particular one.
+        predicted: what was predicted when it was queued; None in rounds of earlier versions, and where that failed.
         device: cuda, mps or cpu, on which its last run trained; "" where that is not known.
         resumed_from: step of the checkpoint that its last run continued from; None if that run began at the start.
         disk_bytes: of its checkpoints and its adapter when its last run ended; None without any.
@@ -121,6 +154,7 @@ class Round(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     process: ProcessIdentity | None = None
     gpu: str | None = None
+    predicted: Prediction | None = None
     device: str = ""
     resumed_from: int | None = None
     disk_bytes: int | None = None

@@ -112,6 +112,7 @@ def new_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = (
         parent=queued.parent,
         spec=queued.spec,
         plan=queued.plan,
+        predicted=queued.predicted,
         created=queued.created,
         turn=queued.created,
         warnings=warnings,

@@ -33,7 +33,7 @@ from engine.runs.events import Evaluated, Saved, Started, Stopped
 from engine.runs.spec_file import QueuedRound
 from engine.spec.overrides import spec_from_settings
 from engine.spec.plan import make_plan
-from engine.spec.round import Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.store.trash import run_bytes
@@ -72,6 +72,19 @@ def test_queue_gives_number_plan_and_run_directory(woken: tuple[Cockpit, list[Wo
     for field in QueuedRound.__struct_fields__:
         assert getattr(written, field) == getattr(round_, field)
     assert started == [cockpit.workspace]
+
+
+def test_prediction_stays_with_its_round(idle_cockpit: Cockpit, nano_spec: Spec) -> None:
+    predicted = Prediction(
+        device="Tesla T4", is_gpu=True, cards=("GPU-1",), family="llama", bits=16, peak_memory_bytes=9,
+        counted_memory_bytes=8, least_memory_bytes=7, seconds=6.5, interval=(6.0, 7.0), tokens=5, disk_bytes=4,
+    )  # fmt: skip
+    round_ = idle_cockpit.queue(nano_spec, predicted=predicted)
+    assert idle_cockpit.store.get(1).predicted == round_.predicted == predicted
+    idle_cockpit.annotate(1, note="why")
+    idle_cockpit.workspace.store_path.unlink()
+    idle_cockpit.rebuild()
+    assert idle_cockpit.store.get(1).predicted == predicted
 
 
 def order(cockpit: Cockpit) -> list[int]:

@@ -10,6 +10,7 @@ from statistics import median
 import msgspec
 from msgspec import Struct
 
+from engine.planning.accuracy import ended_early
 from engine.planning.devices import Device
 from engine.planning.held_out_noise import has_same_rows
 from engine.spec.plan import Plan, planned_epochs
@@ -60,7 +61,7 @@ def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Sequence[Round])
 
 def alike_rounds(spec: Spec, device: Device, rounds: Sequence[Round]) -> list[Round]:
     """Return the last of `rounds` that tell how long `spec` takes on `device`."""
-    there = (round_ for round_ in reversed(rounds) if round_.status is Status.FINISHED and _was_on(device, round_))
+    there = (round_ for round_ in reversed(rounds) if round_.status is Status.FINISHED and was_on(device, round_))
     alike = (round_ for round_ in there if is_alike(round_.spec, spec) and _seconds_per_row(round_))
     return [*islice(alike, LAST_ROUNDS)][::-1]
 
@@ -73,9 +74,7 @@ def _rows_seen(spec: Spec, plan: Plan) -> float:
 def _seconds_per_row(round_: Round) -> float:
     """Return the seconds of the steps for each row, 0 where they are not known."""
     seconds, seen = round_.result.train_seconds, _rows_seen(round_.spec, round_.plan)
-    may_end_early = round_.spec.train.early_stopping_patience is not None
-    ended_early = may_end_early and round_.result.step != round_.plan.total_steps  # or its best adapter is an older one
-    if seconds is None or not math.isfinite(seconds) or not seen or ended_early:
+    if seconds is None or not math.isfinite(seconds) or not seen or ended_early(round_):
         return 0
     return seconds / seen
 
@@ -110,11 +109,18 @@ def _evaluations(plan: Plan) -> int:
     return 1 + (len(plan.evaluations) if plan.evaluations is not None else 0)
 
 
-def _was_on(device: Device, round_: Round) -> bool:
+def was_on(device: Device, round_: Round) -> bool:
     """Return whether a round was trained on this device, or on a card here of the same kind."""
-    if round_.gpu is None:  # no card was assigned, as where there is only one, or none
-        return device.is_here and (device.is_only or not device.is_gpu)
-    return device.is_here and round_.gpu in device.uuids
+    if not device.is_here:
+        return False
+    if round_.gpu is not None:
+        return round_.gpu in device.uuids
+    if not device.is_gpu:
+        return round_.device != "cuda"
+    # The only card of a machine is not assigned: the cards here when the round was queued say which it was.
+    if (predicted := round_.predicted) is not None:
+        return round_.device == "cuda" and not device.uuids.isdisjoint(predicted.cards)
+    return device.is_only and round_.device in ("cuda", None)  # as in rounds of earlier versions
 
 
 def is_alike(first: Spec, second: Spec) -> bool:

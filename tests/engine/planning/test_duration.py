@@ -11,7 +11,7 @@ from engine.files.paths import Workspace
 from engine.planning.devices import Device
 from engine.planning.duration import duration_of
 from engine.spec.plan import make_plan
-from engine.spec.round import Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, Status
 from engine.store.round_store import RoundStore
 from engine.text.humanize import format_duration
 from scripts.shipped_rounds import shipped_rounds
@@ -130,6 +130,17 @@ def test_energy_is_that_of_the_same_time_at_the_power_of_alike_rounds() -> None:
             foretold([msgspec.structs.replace(rounds[0], ended=400.001, result=impossible)], rows=10**6).energy_kwh
             is None
         )
+
+
+def test_only_card_of_a_machine_is_known_by_the_prediction() -> None:
+    """It is not assigned to rounds, which say that they ran on a card, and for which cards they were predicted."""
+    predicted = Prediction(device="Tesla T4", is_gpu=True, cards=("GPU-1",))
+    alone = msgspec.structs.replace(timed(1, 27.0), device="cuda", predicted=predicted)
+    other = msgspec.structs.replace(alone, number=2, predicted=msgspec.structs.replace(predicted, cards=("GPU-9",)))
+    unknown = msgspec.structs.replace(alone, number=3, predicted=None)
+    on_processor = msgspec.structs.replace(alone, number=4, device="cpu")
+    rounds = [alone, other, unknown, on_processor]
+    assert (foretold(rounds, T4).rounds, foretold(rounds, PROCESSOR).rounds) == ((1,), (4,))
 
 
 @pytest.mark.parametrize("seconds", [None, float("nan")])

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from engine.errors import LoratuiError
 from engine.files.paths import Workspace
+from engine.planning.corrections import MemoryCorrection, corrected, correction_of
 from engine.planning.devices import Device
 from engine.planning.duration import Duration, duration_of
 from engine.planning.held_out_noise import noise_on
@@ -36,6 +37,7 @@ class Forecast(Struct, frozen=True):
         duration: how long it takes, going by earlier rounds; None without any that are alike, or on another machine.
         disk_bytes: of its checkpoints and its adapter at the end; None where their number or size is not known.
         remarks: on its settings, those of silenced rules last.
+        correction: of the peak of the memory, by earlier rounds here; None without enough of them.
         unmeasured: why the lengths of the rows are not known, "" if they are, or if nobody has measured them yet.
     """
 
@@ -47,6 +49,7 @@ class Forecast(Struct, frozen=True):
     disk_bytes: int | None
     remarks: tuple[Remark, ...]
     unmeasured: str = ""
+    correction: MemoryCorrection | None = None
 
     @property
     def tokens(self) -> int | None:
@@ -82,7 +85,11 @@ def forecast(
     if lengths is not None and rows is None:
         unmeasured = unmeasured or f"cut at data.max_length {spec.data.max_length}, no row has a supervised token"
     duration = duration_of(spec, checked.plan, device, rounds)
-    return Forecast(checked, device, rows, memory, duration, _disk_bytes(spec, checked), (*remarks,), unmeasured)
+    correction = correction_of(memory, spec, device, rounds)
+    return Forecast(
+        checked, device, rows, corrected(memory, correction), duration, _disk_bytes(spec, checked), (*remarks,),
+        unmeasured, correction,
+    )  # fmt: skip
 
 
 def _disk_bytes(spec: Spec, checked: Preflight) -> int | None:

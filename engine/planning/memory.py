@@ -163,13 +163,7 @@ class _Round(Struct, frozen=True):
     @property
     def precision(self) -> int:
         """Bytes of a number in the base model's precision."""
-        dtype = self.spec.model.dtype
-        if dtype == "auto":
-            in_half = (self.device.is_gpu or self.device.bfloat16) and not self.spec.lora.init_lora_weights.startswith(
-                "pissa"
-            )
-            return 2 if in_half else FLOAT32_BYTES
-        return FLOAT32_BYTES if dtype == "float32" else 2
+        return bytes_of_a_number(self.spec, self.device)
 
     def _choose(self, row_tokens: int, room: int) -> tuple[bool, Verdict]:
         """Return whether activations are recomputed, and the verdict, as the engine chooses: only if a row needs it."""
@@ -247,6 +241,15 @@ class _Round(Struct, frozen=True):
             else:
                 too_long = middle
         return fits * LENGTH_STEP if fits * LENGTH_STEP >= SHORTEST else 0
+
+
+def bytes_of_a_number(spec: Spec, device: Device) -> int:
+    """Return the bytes of a number in the base model's precision, as the engine chooses it on `device`."""
+    dtype = spec.model.dtype
+    if dtype == "auto":
+        in_half = (device.is_gpu or device.bfloat16) and not spec.lora.init_lora_weights.startswith("pissa")
+        return 2 if in_half else FLOAT32_BYTES
+    return FLOAT32_BYTES if dtype == "float32" else 2
 
 
 def base_bytes(directory: Path, model: ModelSpec, precision: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from engine.planning.corrections import MemoryCorrection
 from engine.planning.devices import Device
 from engine.planning.memory import MemoryNeed
 from engine.system.training_memory import CPU_SHARE, GPU_SHARE
@@ -29,9 +30,16 @@ def parts_of(memory: MemoryNeed) -> list[Part]:
     return [part for part in parts if part.size]
 
 
-def parts_in_words(memory: MemoryNeed) -> str:
-    """Return the parts and their sizes in a line."""
-    return " · ".join(f"{part.name} {format_bytes(part.size)}" for part in parts_of(memory))
+def parts_in_words(memory: MemoryNeed, correction: MemoryCorrection | None = None) -> str:
+    """Return the parts and their sizes in a line, and the correction of their sum."""
+    parts = [f"{part.name} {format_bytes(part.size)}" for part in parts_of(memory)]
+    return " · ".join(parts + ([correction_in_words(correction)] if correction is not None else []))
+
+
+def correction_in_words(correction: MemoryCorrection) -> str:
+    """Return by how much the peak is corrected, and from how many rounds that is known."""
+    change = 100 * (correction.ratio - 1)
+    return f"peak corrected by {change:+.0f} %, from {len(correction.rounds)} rounds here"
 
 
 def verdict_in_words(memory: MemoryNeed, device: Device) -> str:

@@ -67,12 +67,12 @@ class Device(Struct, frozen=True):
     is_only: bool = False
 
 
-def device_here(engines: Iterable[ProcessIdentity] = ()) -> Device:
-    """Return the card or the processor of this machine; asking NVML takes up to ten seconds.
+def device_here(engines: Iterable[ProcessIdentity] = (), timeout: float = 10.0) -> Device:
+    """Return the card or the processor of this machine; asking NVML takes up to `timeout` seconds.
 
     What `engines` hold counts as free, as their rounds have ended before the one that is planned begins.
     """
-    return this_machine(sample_gpus()[0], _trees(engines))
+    return this_machine(sample_gpus(timeout)[0], _trees(engines))
 
 
 def this_machine(gpus: Sequence[GpuSample], trees: Sequence[TreeSample] = ()) -> Device:

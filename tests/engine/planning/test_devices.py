@@ -37,7 +37,7 @@ def test_what_an_engine_of_a_round_holds_counts_as_free(monkeypatch: pytest.Monk
         gpu(0, 14 * GIB, 15 * GIB),
         processes=(GpuProcess(process.pid, 10 * GIB), GpuProcess(1, 3 * GIB), GpuProcess(2, None)),
     )
-    monkeypatch.setattr(devices, "sample_gpus", lambda: ((busy,), ""))
+    monkeypatch.setattr(devices, "sample_gpus", lambda timeout: ((busy,), ""))
     assert (device_here().free, device_here([process]).free) == (GIB, 11 * GIB)
     assert device_named("0", [process], lambda: ((busy,), "")).free == 11 * GIB
     room = Memory(total=24 * GIB, used=20 * GIB, available=4 * GIB)

@@ -11,7 +11,8 @@ from engine.errors import FileError, LoratuiError, StoreError
 from engine.planning.devices import Device, device_here
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
-from engine.spec.round import Round
+from engine.planning.prediction import predict
+from engine.spec.round import Prediction, Round
 from engine.spec.schema import Spec
 from tui.settings.silenced_rules import silenced_rules
 
@@ -24,6 +25,7 @@ class Forecaster:
         self._device: Device | None = None
         self._lengths = LengthRequest()
         self._measuring = Lock()
+        self._last: tuple[Spec, Forecast] | None = None
 
     def outcome(self, spec: Spec) -> Forecast | LoratuiError:
         """Return the forecast of `spec`, or why it cannot be trained. This reads files: not from the UI thread."""
@@ -36,9 +38,25 @@ class Forecaster:
         try:
             self._device = self._device or device_here(filter(None, (round_.process for round_ in rounds)))
             lengths = self._lengths.known(spec)
-            return forecast(spec, self._device, self._cockpit.workspace, rounds, silenced, lengths)
+            outcome = forecast(spec, self._device, self._cockpit.workspace, rounds, silenced, lengths)
         except LoratuiError as error:
             return error
+        self._last = spec, outcome
+        return outcome
+
+    def prediction(self, spec: Spec) -> Prediction | None:
+        """Return what is predicted of the round of `spec`, which is about to be queued; None if that is not known.
+
+        It does not ask the machine, as the person waits. This may read files: not from the UI thread.
+        """
+        last, device, cockpit = self._last, self._device, self._cockpit
+        if last is not None and last[0] == spec:
+            return predict(spec, lambda: last[1])
+        if device is None:
+            return None
+        lengths = self._lengths.known(spec)
+        rounds = cockpit.store.rounds
+        return predict(spec, lambda: forecast(spec, device, cockpit.workspace, rounds(), lengths=lengths))
 
     def measure(self, spec: Spec) -> bool:
         """Have the lengths of the rows of `spec` measured, which takes seconds; return whether they were not known."""

@@ -10,10 +10,13 @@ from engine.spec.schema import Spec
 from engine.spec.sources import data_to_read
 from tui.messages import ActionDone
 from tui.pollers import pause
+from tui.screens.form.forecaster import Forecaster
 from tui.screens.workspace_screen import WorkspaceScreen
 
 
-def queue_round(screen: WorkspaceScreen, spec: Spec, name: str, note: str, parent: int | None) -> Round:
+def queue_round(
+    screen: WorkspaceScreen, forecaster: Forecaster, spec: Spec, name: str, note: str, parent: int | None
+) -> Round:
     """Ask the hub, and queue the round; called in a worker of `screen`, as the answer takes a second or more.
 
     Raises:
@@ -25,4 +28,5 @@ def queue_round(screen: WorkspaceScreen, spec: Spec, name: str, note: str, paren
     warnings = ask_hub(spec)
     if not pause(0):
         raise LoratuiError("no round was queued, as you left the form before the hub had answered")
-    return screen.cockpit.queue(spec, name=name, note=note, parent=parent, warnings=warnings)
+    predicted = forecaster.prediction(spec)
+    return screen.cockpit.queue(spec, name=name, note=note, parent=parent, warnings=warnings, predicted=predicted)

@@ -212,7 +212,7 @@ class EditScreen(WorkspaceScreen):
         parent = self._origin.parent.number if self._origin.parent else None
 
         def queue() -> Round:
-            round_ = queue_round(self, spec, name, note, parent)
+            round_ = queue_round(self, self._forecaster, spec, name, note, parent)
             self._drafting.drop()
             return round_
 

@@ -56,6 +56,7 @@ CASES: dict[str, list[list[str]]] = {
     ],
     "plan": [
         ["plan", "--from", "7"], ["plan", "--from", "7", "--json"], ["plan", "--silence", "{text}"],
+        ["plan", "--history"], ["plan", "--history", "--json"], ["plan", "--history", "--gpu", "{text}"],
         ["plan", "--preset", "nano", "--set", "lora.target_modules={text}.q_proj"],
     ],
     "preview": [["preview", "--from", "7"], ["preview", "--from", "7", "--json"], ["preview", "--row", "{text}"]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.dataset.preview import Preview, Segment
 from engine.dataset.rows import DetectedFormat
-from engine.spec.round import Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, Status
 from tests.support.rounds import make_round, make_spec
 
 
@@ -14,6 +14,8 @@ def hostile_round(text: str, number: int = 7, status: Status = Status.FAILED) ->
     return make_round(
         number, status, spec=spec, name=f"name={text}", note=f"note={text}", message=f"message={text}",
         warnings=(f"warning={text}",), result=Result(perplexity=3.0, adapter_dir=f"adapter={text}"), parent=number - 1,
+        predicted=Prediction(device=f"device={text}", is_gpu=False, family=f"family={text}", peak_memory_bytes=1),
+        device=f"device={text}",
     )  # fmt: skip
 
 

@@ -118,6 +118,9 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu", metavar="CARD", help="plan for a card by its name, such as 'T4' or 'X 24GB', or by its number here"
     )
+    parser.add_argument(
+        "--history", action="store_true", help="show what was predicted of the rounds that finished here, and what came"
+    )
     parser.add_argument("--silence", metavar="RULE", help="never show the remarks of this rule again")
     parser.add_argument("--unsilence", metavar="RULE", help="show the remarks of this rule again")
     _json(parser)

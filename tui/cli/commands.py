@@ -27,7 +27,7 @@ from engine.system.doctor import Finding, examine
 from tui.cli.completion import completion as completion
 from tui.cli.eval import evaluate as evaluate
 from tui.cli.ls import ls as ls
-from tui.cli.plan import change_silence, print_plan
+from tui.cli.plan import change_silence, predicted_here, print_history, print_plan
 from tui.cli.ranking import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
@@ -87,7 +87,11 @@ def new(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 
 def plan(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    if not change_silence(options):
+    if change_silence(options):
+        return 0
+    if options.history:
+        print_history(cockpit, options)
+    else:
         print_plan(cockpit, _spec(cockpit, options), options)
     return 0
 
@@ -232,7 +236,10 @@ def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
         cockpit.rebuild()  # it brings back rounds from an older file or from runs/
         say(f"loratui: made {cockpit.workspace.store_path}", error=True)
     name = options.name if options.name is not None else options.preset or ""
-    return cockpit.queue(spec, name=name, note=options.note, parent=options.parent, hold=hold, warnings=warnings)
+    return cockpit.queue(
+        spec, name=name, note=options.note, parent=options.parent, hold=hold, warnings=warnings,
+        predicted=predicted_here(cockpit, spec),
+    )  # fmt: skip
 
 
 def _say_status(round_: Round) -> int:

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import msgspec
 
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, UsageError
-from engine.planning.devices import device_here, device_named
+from engine.planning.accuracy import compared_fields, errors_of, predicted_figures
+from engine.planning.devices import Device, device_here, device_named
+from engine.planning.duration import was_on
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
+from engine.planning.prediction import predict_here
 from engine.planning.remark import Remark
 from engine.planning.remarks import RULES
 from engine.preflight.base_model import local_model_dir
 from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
 from engine.report.export import json_text
+from engine.spec.round import Prediction, Round, Status
 from engine.spec.schema import ModelSpec, Spec
 from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
-from tui.terminal.console import clean_line, say, say_json
+from tui.terminal.console import PlainConsole, clean_line, say, say_json
 from tui.views.memory import parts_in_words, remedy_in_words, verdict_in_words
 from tui.views.plan import duration_in_words, forecast_lines, remedy_words, tokens_in_words
+from tui.views.prediction import error_lines, history_table
 
 
 def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> None:
     """Print the plan of `spec`, its warnings, the memory that it needs, and the remarks that are not silenced."""
-    rounds = cockpit.store.rounds() if cockpit.store.exists() else []
+    rounds = _rounds(cockpit)
     unknown = _ask_hub(spec.model)
-    engines = [round_.process for round_ in rounds if round_.process is not None]
-    device = device_here(engines) if options.gpu is None else device_named(options.gpu, engines)
+    device = _device(rounds, options.gpu)
     outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced(), LengthRequest().measure(spec))
     if options.json:
         say_json(json_text(_fields(outcome, unknown)))
@@ -48,6 +53,53 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
         say(f"\nsilenced: {', '.join(silenced)}; loratui plan --unsilence RULE brings one back")
 
 
+def print_history(cockpit: Cockpit, options: argparse.Namespace) -> None:
+    """Print what was predicted of the rounds that finished on this device beside what they took.
+
+    Raises:
+        UsageError: the options describe a round that has not been queued, or name a card that is not here.
+    """
+    if _describes_round(options):
+        raise UsageError("--history is about rounds that have finished: leave --set, --preset and --from out")
+    rounds = _rounds(cockpit)
+    device = _device(rounds, options.gpu)
+    there = (round_ for round_ in rounds if round_.status is Status.FINISHED and was_on(device, round_))
+    predicted = [round_ for round_ in there if predicted_figures(round_)]
+    if options.json:
+        say_json(json_text(_history_fields(device, predicted)))
+        return
+    if not predicted:
+        say(
+            clean_line(
+                f"no round with a prediction has finished on {device.name} yet: rounds that are queued from now on "
+                f"have one"
+            )
+        )
+        return
+    PlainConsole().print(history_table(predicted))
+    if lines := error_lines(predicted):
+        say("\n" + "\n".join(lines))
+
+
+def predicted_here(cockpit: Cockpit, spec: Spec) -> Prediction | None:
+    """Return what is predicted of a round that is about to be queued; None if that fails."""
+    return predict_here(spec, cockpit.workspace, _rounds(cockpit))
+
+
+def _rounds(cockpit: Cockpit) -> list[Round]:
+    return cockpit.store.rounds() if cockpit.store.exists() else []
+
+
+def _device(rounds: Sequence[Round], card: str | None) -> Device:
+    """Return the device of this machine, or the card that is named."""
+    engines = [round_.process for round_ in rounds if round_.process is not None]
+    return device_here(engines) if card is None else device_named(card, engines)
+
+
+def _describes_round(options: argparse.Namespace) -> bool:
+    return bool(options.settings) or options.preset is not None or options.parent is not None
+
+
 def _ask_hub(model: ModelSpec) -> str:
     """Have the shapes of a model of the hub on this machine; return why they are not, or ""."""
     if local_model_dir(model.path) is not None or directory_with_shapes(model) is not None:
@@ -63,7 +115,7 @@ def _say_needs(outcome: Forecast, unknown: str) -> None:
     """Print the memory and the disk space that a round needs, as far as they are known."""
     if (memory := outcome.memory) is not None:
         verdict, remedy = verdict_in_words(memory, outcome.device), remedy_in_words(memory)
-        for line in (f"memory: {parts_in_words(memory)}", verdict, remedy):
+        for line in (f"memory: {parts_in_words(memory, outcome.correction)}", verdict, remedy):
             if line:
                 say(clean_line(line))
     else:
@@ -88,7 +140,7 @@ def change_silence(options: argparse.Namespace) -> bool:
             raise UsageError(f"{rule!r} is not a rule: the rules are {', '.join(RULES)}")
         silence(rule, is_silenced)
         say(f"remarks of {rule} are {'silenced' if is_silenced else 'shown again'}", error=True)
-    asks_for_plan = options.settings or any(each is not None for each in (options.preset, options.parent, options.gpu))
+    asks_for_plan = _describes_round(options) or options.gpu is not None or options.history
     return (options.silence or options.unsilence) is not None and not asks_for_plan
 
 
@@ -102,7 +154,7 @@ def _silenced() -> frozenset[str]:
 
 
 def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
-    memory = outcome.memory
+    memory, correction = outcome.memory, outcome.correction
     return {
         "plan": outcome.checked.plan,
         "adapter": outcome.checked.adapter,
@@ -126,6 +178,9 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
             "free_bytes": memory.free,
             "gradient_checkpointing": memory.recompute,
             "remedy": memory.remedy,
+            "correction": correction.ratio if correction is not None else None,
+            "rounds": correction.rounds if correction is not None else [],
+            "counted_bytes": correction.counted if correction is not None else memory.peak,
         },
         "time": outcome.duration
         and {
@@ -138,4 +193,14 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
         "verdict": memory.verdict if memory is not None else "unknown",
         "disk_bytes": outcome.disk_bytes,
         "remarks": [msgspec.structs.asdict(remark) for remark in outcome.remarks],
+    }
+
+
+def _history_fields(device: Device, rounds: Sequence[Round]) -> dict[str, object]:
+    return {
+        "device": device,
+        "rounds": [
+            {"number": round_.number, "name": round_.name, "figures": compared_fields(round_)} for round_ in rounds
+        ],
+        "errors": errors_of(rounds),
     }

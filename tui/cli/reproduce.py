@@ -15,6 +15,7 @@ from engine.report.export import json_text
 from engine.runs.event_log import read_events
 from engine.runs.events import AnyEvent, Evaluated, Provenance, Step
 from engine.spec.round import Round, Status
+from tui.cli.plan import predicted_here
 from tui.cli.wait import wait_for_end
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
 
@@ -38,7 +39,8 @@ def _reproduce(cockpit: Cockpit, number: int) -> tuple[Round, Reproduction]:
     first = _events_of(cockpit, original)
     if not any(isinstance(event, Step) for event in first):
         raise RoundError(f"round {number} has no steps here to compare with: choose one that was trained here")
-    queued = cockpit.queue(original.spec, name=original.name, note=f"reproduces round {number}", parent=number)
+    note, predicted = f"reproduces round {number}", predicted_here(cockpit, original.spec)
+    queued = cockpit.queue(original.spec, name=original.name, note=note, parent=number, predicted=predicted)
     ended = wait_for_end(cockpit, queued)
     if ended.status is not Status.FINISHED:
         raise RoundError(f"round {ended.number} is {ended.status}, so it cannot be compared with round {number}")

@@ -11,6 +11,7 @@ from rich.text import Text
 from engine.api import Cockpit
 from engine.compare.columns import TEXT_SCORES, columns
 from engine.compare.extra_evaluations import evaluation_fields, read_evaluations
+from engine.planning.accuracy import compared_fields
 from engine.report.export import json_text, round_fields
 from engine.runner.launcher import UNFINISHED
 from engine.runs.event_log import read_events
@@ -23,6 +24,7 @@ from engine.spec.round import Round
 from tui.cli.eval import evaluation_table
 from tui.cli.runner import say_if_idle
 from tui.terminal.console import PlainConsole, clean, say, say_json
+from tui.views.prediction import prediction_lines
 from tui.views.samples import sample_table
 
 
@@ -35,6 +37,7 @@ def show(cockpit: Cockpit, options: argparse.Namespace) -> int:
         extra_fields = {
             "samples": [_sample_fields(sample) for sample in samples], "provenance": run.provenance,
             "evaluations": [evaluation_fields(evaluation) for evaluation in evaluations],
+            "against_prediction": compared_fields(round_),
         }  # fmt: skip
         say_json(json_text(round_fields(round_) | extra_fields))
         return 0
@@ -85,7 +88,7 @@ def _outcome_lines(round_: Round) -> list[tuple[str, str]]:
     lines += [("pinned", "true" * round_.pinned)]
     lines += [("warning", warning) for warning in round_.warnings]
     lines += [(columns()[key].title, columns()[key].text(round_)) for key in result]
-    return [*lines, ("adapter", round_.result.adapter_dir or "")]
+    return [*lines, *prediction_lines(round_), ("adapter", round_.result.adapter_dir or "")]
 
 
 def _setting_lines(round_: Round) -> list[tuple[str, str]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from engine.files.paths import Workspace
 from engine.planning.devices import Device
 from engine.preflight.checks import check
 from engine.spec.presets import load_preset
-from engine.spec.round import Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, Status
 from engine.store.round_store import RoundStore
 from tests.support.rounds import make_round
 from tests.support.rounds_to_train import DIRECT
@@ -132,3 +134,80 @@ def test_time_is_said_by_a_round_that_has_finished_here(
     assert time["energy_kwh"] == pytest.approx(0.059)
     assert main.main([*command, "--gpu", "T4"]) == 0
     assert "time:" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def learned(workspace: Workspace) -> Workspace:
+    """Three rounds of the model that comes with loratui, of which this processor took half of what was counted."""
+    spec = load_preset("nano").spec
+    counted = Prediction(
+        device="this processor", is_gpu=False, family="llama", bits=32, peak_memory_bytes=500, counted_memory_bytes=1000
+    )
+    result = Result(peak_memory_bytes=500)
+    for _ in range(3):
+        RoundStore(workspace).add(
+            lambda number: make_round(number, spec=spec, predicted=counted, device="cpu", result=result)
+        )
+    return workspace
+
+
+def test_peak_is_corrected_by_three_rounds_here(learned: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["plan", "--workspace", str(learned.root), "--preset", "nano"]
+    assert main.main(command) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("memory: "))
+    assert line.endswith(" · peak corrected by -50 %, from 3 rounds here")
+    assert main.main([*command, "--json"]) == 0
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    assert (memory["correction"], memory["rounds"]) == (0.5, [1, 2, 3])
+    assert memory["peak_bytes"] == max(memory["counted_bytes"] // 2, memory["least_bytes"])
+    assert main.main([*command, "--gpu", "T4", "--json"]) == 0
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    assert (memory["correction"], memory["rounds"], memory["counted_bytes"]) == (None, [], memory["peak_bytes"])
+
+
+def test_history_sets_predicted_beside_actual(learned: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """A round on a card, one that waits and one without a prediction are left out."""
+    others = ({"device": "cuda"}, {"status": Status.QUEUED}, {"predicted": None})
+    first = RoundStore(learned).get(1)
+    for fields in others:
+        RoundStore(learned).add(partial(replaced, first, fields))
+    command = ["plan", "--history", "--workspace", str(learned.root)]
+    assert main.main(command) == 0
+    table, _, errors = capsys.readouterr().out.partition("\n\n")
+    rows = [line.split() for line in table.splitlines()[1:]]
+    assert rows == [[str(number), "peak", "memory", "1", "KiB", "1", "KiB", "+0.0", "%"] for number in (1, 2, 3)]
+    assert errors.splitlines()[0] == "peak memory: median error 0.0 %, worst 0.0 % (round 3), over 3 rounds"
+    assert main.main([*command, "--json"]) == 0
+    history = json.loads(capsys.readouterr().out)
+    assert [round_["number"] for round_ in history["rounds"]] == [1, 2, 3]
+    assert history["rounds"][0]["figures"]["peak_memory"] == {
+        "predicted": 500, "interval": None, "actual": 500, "error_percent": 0, "reason": ""
+    }  # fmt: skip
+    assert history["errors"]["peak_memory"]["rounds"] == 3
+
+
+def replaced(round_: Round, fields: dict[str, Any], number: int) -> Round:
+    return msgspec.structs.replace(round_, number=number, id=f"{number:04d}-c0ffee", **fields)
+
+
+def test_history_without_rounds_and_with_settings(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["plan", "--history", "--workspace", str(workspace.root)]
+    assert main.main([*command, "--gpu", "T4"]) == 0
+    assert capsys.readouterr().out == (
+        "no round with a prediction has finished on T4 yet: rounds that are queued from now on have one\n"
+    )
+    assert main.main([*command, "--set", "lora.r=4"]) == 2
+    assert "leave --set, --preset and --from out" in capsys.readouterr().err
+
+
+def test_new_and_show_have_what_is_predicted(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--workspace", str(workspace.root)]
+    assert main.main(["new", "--hold", "--preset", "nano", *where], lambda _: None) == 0
+    assert "predicted peak memory" in capsys.readouterr().out
+    assert main.main(["show", "1", "--json", *where]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["predicted"]["family"] == "llama"
+    peak = shown["predicted"]["peak_memory_bytes"]
+    assert peak > 0 and shown["against_prediction"]["peak_memory"] == {
+        "predicted": peak, "interval": None, "actual": None, "error_percent": None, "reason": ""
+    }  # fmt: skip

@@ -20,6 +20,7 @@ from engine.spec.fields import changed_keys, describe_value, flatten, format_val
 from engine.spec.round import Round
 from engine.text.humanize import format_bytes, format_count, format_duration, format_energy, name_rounds
 from tui.terminal.console import clean, clean_line
+from tui.views.prediction import prediction_in_words
 
 if TYPE_CHECKING:
     from engine.preference.win_rate import WinRate
@@ -123,6 +124,8 @@ def _describe(round_: Round, rounds: Mapping[int, Round], unlike: Round | None) 
     lines.append(Content.styled(_settings(round_), MUTED))
     if result := _result(round_):
         lines.append(Content.styled(result, MUTED))
+    if prediction := prediction_in_words(round_):
+        lines.append(Content.styled(prediction, MUTED))
     return lines
 
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
 from engine.report.export import to_markdown
-from engine.spec.round import Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from scripts.scenes import lines_of
@@ -165,6 +166,27 @@ async def test_detail_tells_the_energy_of_a_card(open_app: OpenApp, idle_cockpit
     idle_cockpit.store.add(lambda number: make_round(number, result=result))
     async with open_app(idle_cockpit) as pilot:
         await until(pilot, lambda: "trained 7m1s · 0.12 kWh" in shown(pilot, "#detail"), "the energy")
+
+
+async def test_detail_has_what_was_predicted_beside_what_came(open_app: OpenApp, idle_cockpit: Cockpit) -> None:
+    """3 of 4 GiB are a quarter too little, and 110 s for 100 are a tenth too much."""
+    predicted = Prediction(device="Tesla T4", is_gpu=True, peak_memory_bytes=3 * 2**30, seconds=110.0)
+    result = Result(peak_memory_bytes=4 * 2**30)
+    fields: dict[str, Any] = {
+        "device": "cuda",
+        "started": 0.0,
+        "ended": 100.0,
+        "result": result,
+        "predicted": predicted,
+    }
+    idle_cockpit.store.add(lambda number: make_round(number, Status.QUEUED, predicted=predicted))
+    idle_cockpit.store.add(lambda number: make_round(number, **fields))
+    async with open_app(idle_cockpit) as pilot:
+        line = "predicted → actual: peak memory 3.0 GiB → 4.0 GiB (-25.0 %) · time 1m50s → 1m40s (+10.0 %)"
+        await until(pilot, lambda: line in shown(pilot, "#detail").splitlines(), line)
+        await pilot.press("up")
+        waiting = "predicted: peak memory 3.0 GiB · time 1m50s"
+        await until(pilot, lambda: waiting in shown(pilot, "#detail").splitlines(), waiting)
 
 
 async def test_detail_of_a_round_has_them_once_the_cursor_rests_on_it(open_app: OpenApp, idle_cockpit: Cockpit) -> None:

@@ -51,11 +51,13 @@ def correction_of(
 ) -> MemoryCorrection | None:
     """Return the correction of the peak of `need`, by the last `rounds` on `device` with the same family and precision.
 
+    A peak by the lengths of the rows is corrected by such ones, a bound by such ones.
+
     It is None with fewer than `FEWEST_ROUNDS`, and for a round that does not fit or whose peak is not known.
     """
     if need is None or need.peak is None or not need.verdict.startswith("fits"):
         return None
-    model = family_and_bits(spec, device)
+    model = (*family_and_bits(spec, device), need.knows_lengths)
     ratios = {
         round_.number: ratio
         for round_ in rounds
@@ -80,6 +82,7 @@ def corrected(need: MemoryNeed | None, correction: MemoryCorrection | None) -> M
     return msgspec.structs.replace(need, peak=peak)
 
 
-def _model_of(round_: Round) -> tuple[str, int | None]:
-    """Return the family and the bits for which the memory of a round was counted."""
-    return (round_.predicted.family, round_.predicted.bits) if round_.predicted is not None else ("", None)
+def _model_of(round_: Round) -> tuple[str, int | None, bool]:
+    """Return the family and the bits for which the memory of a round was counted, and whether by its rows' lengths."""
+    predicted = round_.predicted
+    return ("", None, False) if predicted is None else (predicted.family, predicted.bits, predicted.tokens is not None)

@@ -8,6 +8,7 @@ from engine.files.paths import Workspace
 from engine.planning.corrections import family_and_bits
 from engine.planning.devices import device_here
 from engine.planning.forecast import Forecast, forecast
+from engine.planning.length_request import LengthRequest
 from engine.spec.round import Prediction, Round
 from engine.spec.schema import Spec
 
@@ -34,6 +35,7 @@ def prediction_of(spec: Spec, outcome: Forecast) -> Prediction:
         least_memory_bytes=memory.least if memory is not None else None,
         seconds=duration.seconds if duration is not None else None,
         interval=duration.interval if duration is not None else None,
+        tokens=outcome.tokens,
         disk_bytes=outcome.disk_bytes,
     )
 
@@ -50,6 +52,14 @@ def predict(spec: Spec, make_forecast: Callable[[], Forecast]) -> Prediction | N
 
 
 def predict_here(spec: Spec, workspace: Workspace, rounds: Sequence[Round]) -> Prediction | None:
-    """Predict the round of `spec` on this machine; None if that fails. Asking NVML takes up to `ANSWER_SECONDS`."""
+    """Predict the round of `spec` on this machine; None if that fails. Asking NVML takes up to `ANSWER_SECONDS`.
+
+    Its rows are not measured, but their lengths are used if they are remembered.
+    """
     engines = [round_.process for round_ in rounds if round_.process is not None]
-    return predict(spec, lambda: forecast(spec, device_here(engines, ANSWER_SECONDS), workspace, rounds))
+
+    def here() -> Forecast:
+        lengths = LengthRequest().known(spec)
+        return forecast(spec, device_here(engines, ANSWER_SECONDS), workspace, rounds, lengths=lengths)
+
+    return predict(spec, here)

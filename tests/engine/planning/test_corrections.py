@@ -81,6 +81,20 @@ def test_other_families_precisions_and_devices_tell_nothing(spec: Spec, fields: 
     assert learned(spec, came(1, 0.8), came(2, 0.8), came(3, 0.8, **fields)) is None
 
 
+def test_peaks_by_the_lengths_of_rows_are_corrected_by_such_ones(spec: Spec) -> None:
+    """The others are bounds, for rows as long as can be."""
+    bounds = [came(number, 0.5) for number in (1, 2, 3)]
+    by_lengths = [came(number, 0.9) for number in (4, 5, 6)]
+    predicted = by_lengths[0].predicted
+    assert predicted is not None
+    measured = msgspec.structs.replace(predicted, tokens=1000)
+    by_lengths = [msgspec.structs.replace(each, predicted=measured) for each in by_lengths]
+    knowing = msgspec.structs.replace(NEED, knows_lengths=True)
+    assert learned(spec, *bounds, *by_lengths) == MemoryCorrection(0.5, (1, 2, 3), 400)
+    assert learned(spec, *bounds, *by_lengths, need=knowing) == MemoryCorrection(0.9, (4, 5, 6), 400)
+    assert learned(spec, *bounds, need=knowing) is None
+
+
 def test_card_that_is_not_here_and_what_does_not_fit_are_not_corrected(spec: Spec) -> None:
     rounds = came(1, 0.8), came(2, 0.8), came(3, 0.8)
     assert learned(spec, *rounds, device=msgspec.structs.replace(T4, is_here=False)) is None

@@ -120,7 +120,7 @@ def was_on(device: Device, round_: Round) -> bool:
     # The only card of a machine is not assigned: the cards here when the round was queued say which it was.
     if (predicted := round_.predicted) is not None:
         return round_.device == "cuda" and not device.uuids.isdisjoint(predicted.cards)
-    return device.is_only and round_.device in ("cuda", None)  # as in rounds of earlier versions
+    return device.is_only and round_.device in ("cuda", "")  # as in rounds of earlier versions
 
 
 def is_alike(first: Spec, second: Spec) -> bool:

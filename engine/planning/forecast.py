@@ -14,8 +14,8 @@ from engine.planning.devices import Device
 from engine.planning.duration import Duration, duration_of
 from engine.planning.held_out_noise import noise_on
 from engine.planning.memory import MemoryNeed, memory_need
-from engine.planning.remark import Case, Remark
-from engine.planning.remarks import remarks_on
+from engine.planning.remarks.remark import Case, Remark
+from engine.planning.remarks.rules import remarks_on
 from engine.planning.row_lengths import RowLengths, TrainedRows, trained_rows
 from engine.preflight.adapter_size import adapter_size
 from engine.preflight.base_model import positions_in, read_config

@@ -15,8 +15,8 @@ from engine.errors import LoratuiError
 from engine.planning.devices import Device
 from engine.planning.forecast import Forecast
 from engine.planning.memory import MemoryNeed
-from engine.planning.remark import Case
-from engine.planning.remarks import remarks_on
+from engine.planning.remarks.remark import Case
+from engine.planning.remarks.rules import remarks_on
 from engine.preference.blind_test import Contest, Pair, Session
 from engine.preference.judgement_log import Judgements, Side
 from engine.preference.ranking import rank

@@ -15,8 +15,8 @@ from engine.planning.duration import was_on
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict_here
-from engine.planning.remark import Remark
-from engine.planning.remarks import RULES
+from engine.planning.remarks.remark import Remark
+from engine.planning.remarks.rules import RULES
 from engine.preflight.base_model import local_model_dir
 from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
 from engine.report.export import json_text

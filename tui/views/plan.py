@@ -8,7 +8,7 @@ from engine.compare.columns import format_epochs
 from engine.dataset.preview import histogram_of
 from engine.planning.duration import Duration
 from engine.planning.forecast import Forecast
-from engine.planning.remark import Remark
+from engine.planning.remarks.remark import Remark
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import Preflight
 from engine.runs.disk_forecast import checkpoint_bytes

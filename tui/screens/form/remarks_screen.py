@@ -14,7 +14,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import FileError
-from engine.planning.remark import Remark
+from engine.planning.remarks.remark import Remark
 from tui.messages import ActionDone
 from tui.screens.dialogs.option_dialog import OptionDialog
 from tui.screens.form.spec_form import SpecForm

@@ -20,7 +20,7 @@ from engine.api import Cockpit
 from engine.errors import SpecError
 from engine.files.drafts import Draft
 from engine.planning.forecast import Forecast
-from engine.planning.remark import Remark
+from engine.planning.remarks.remark import Remark
 from engine.spec.fields import build_spec
 from engine.spec.overrides import is_set_line, set_words
 from engine.spec.round import Round

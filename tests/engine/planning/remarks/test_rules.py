@@ -8,8 +8,8 @@ import pytest
 
 from engine.files.paths import Workspace
 from engine.planning.held_out_noise import HeldOutNoise
-from engine.planning.remark import Case, Remark
-from engine.planning.remarks import RULES, remarks_on
+from engine.planning.remarks.remark import Case, Remark
+from engine.planning.remarks.rules import RULES, remarks_on
 from engine.planning.row_lengths import RowLengths, SetLengths, trained_rows
 from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.checks import plan_warnings

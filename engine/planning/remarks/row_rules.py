@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.planning.remark import Case, Remark
+from engine.planning.remarks.remark import Case, Remark
 from engine.spec.held_out import held_out_set
 
 ERROR_BARS = "https://arxiv.org/abs/2411.00640"

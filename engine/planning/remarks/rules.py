@@ -10,8 +10,8 @@ from collections.abc import Callable, Container
 
 import msgspec
 
-from engine.planning.remark import Case, Remark
-from engine.planning.row_rules import few_held_out, rows_cut
+from engine.planning.remarks.remark import Case, Remark
+from engine.planning.remarks.row_rules import few_held_out, rows_cut
 from engine.spec.plan import planned_epochs
 
 LORA_WITHOUT_REGRET = "https://thinkingmachines.ai/blog/lora/"

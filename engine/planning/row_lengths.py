@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from statistics import NormalDist, fmean, pstdev
+from statistics import NormalDist, fmean
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -61,6 +61,7 @@ class TrainedRows(Struct, frozen=True, dict=True):
         uncut: lengths of all measured rows before the cut, the shortest first.
         longer: share of them that loses its end by the cut; text in windows does not.
         lost: share of them that loses all its supervised tokens, and is not trained on.
+        supervised: share of the tokens that are supervised, if all are from the first one on.
         are_all: whether every row was measured.
     """
 
@@ -70,6 +71,7 @@ class TrainedRows(Struct, frozen=True, dict=True):
     uncut: list[int]
     longer: float
     lost: float
+    supervised: float
     are_all: bool
 
     @cached_property
@@ -78,11 +80,19 @@ class TrainedRows(Struct, frozen=True, dict=True):
         return sum(map(_product, self.counts, map(fmean, self.cut))) / sum(self.counts)
 
     @cached_property
+    def _mean_square(self) -> float:
+        squares = [fmean(length * length for length in lengths) for lengths in self.cut]
+        return sum(map(_product, self.counts, squares)) / sum(self.counts)
+
+    @property
     def _deviation(self) -> float:
-        """The standard deviation of that length."""
-        squares = [pstdev(lengths) ** 2 + fmean(lengths) ** 2 for lengths in self.cut]
-        square = sum(map(_product, self.counts, squares)) / sum(self.counts)
-        return math.sqrt(max(0.0, square - self.mean**2))
+        """The standard deviation of the length."""
+        return math.sqrt(max(0.0, self._mean_square - self.mean**2))
+
+    @property
+    def context(self) -> float:
+        """The mean length of the row that a token is in."""
+        return self._mean_square / self.mean
 
     @cached_property
     def _longest_first(self) -> list[int]:
@@ -154,8 +164,15 @@ def trained_rows(spec: Spec, plan: Plan, lengths: RowLengths) -> TrainedRows | N
         uncut=uncut,
         longer=sum(cut_off) / len(uncut),
         lost=sum(lost) / len(uncut),
+        supervised=_supervised_share(lengths.sets, cut, longest),
         are_all=lengths.are_all,
     )
+
+
+def _supervised_share(sets: Sequence[SetLengths], cut: Sequence[Sequence[int]], longest: int) -> float:
+    """Return the share of the measured tokens, once cut, that come after the prompt."""
+    prompts = sum(first for each in sets if not each.in_windows for first in each.firsts if first < longest)
+    return 1 - prompts / sum(map(sum, cut))
 
 
 def _window_sizes(length: int, max_length: int) -> Sequence[int]:

@@ -1,0 +1,82 @@
+"""Count the floating-point operations of training and evaluation, two for each multiplication with its addition.
+
+A token goes through every matrix, forward and backward, and through attention to its row; the output head is computed
+for supervised tokens alone. Frozen weights have no gradient, which LoRA saves (J. Kaplan et al., arXiv 2001.08361,
+count a model that is trained in full).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from engine.preflight.adapter_size import adapter_size
+from engine.preflight.base_model import read_config
+from engine.preflight.base_weights import base_weights
+from engine.preflight.families import KNOWN, family_of
+from engine.spec.lora import LoraSpec
+
+ATTENTION_BACKWARD = 2.5  # of its forward, as the scores are computed again
+
+
+class Operations(Struct, frozen=True):
+    """Operations of a forward pass.
+
+    Attributes:
+        matrices: of a token in all matrices but the output head.
+        head: of a supervised token in the output head.
+        attention: of a token for each token of its row.
+        adapter: of a token in the adapter.
+    """
+
+    matrices: float
+    head: float
+    attention: float
+    adapter: float
+
+    def training(self, context: float, supervised: float, *, recompute: bool) -> float:
+        """Return those of a token in training, in a row of `context` tokens of which the share `supervised` counts."""
+        forward = self.matrices + self.adapter + self.attention * context
+        backward = self.matrices + 2 * self.adapter + ATTENTION_BACKWARD * self.attention * context
+        return forward * (2 if recompute else 1) + backward + 2 * supervised * self.head
+
+    def evaluation(self, context: float, supervised: float) -> float:
+        """Return those of a token when held-out rows are scored."""
+        return self.matrices + self.adapter + self.attention * context + supervised * self.head
+
+
+def operations_of(directory: Path, lora: LoraSpec) -> Operations | None:
+    """Return the operations of a local model with its adapter, None for a family whose weights are not known here.
+
+    Raises:
+        ModelError, SpecError: as `adapter_size`.
+    """
+    config = read_config(directory)
+    if family_of(config) not in KNOWN or "quantization_config" in config:
+        return None
+    adapter = adapter_size(directory, lora)
+    weights = base_weights(directory)
+    heads = _number(config, "num_attention_heads", "n_head")
+    width = _number(config, "hidden_size", "n_embd")
+    if adapter is None or not heads or not width:
+        return None
+    share = _number(config, "num_experts_per_tok", "num_experts_per_token") or 1
+    active = sum(
+        size * (share / weights.shapes[name][0] if name in weights.experts else 1)
+        for name, size in weights.matrices.items()
+    )
+    layers = _number(config, "num_hidden_layers", "n_layer")
+    head_width = _number(config, "head_dim") or width // heads
+    return Operations(
+        matrices=2 * active,
+        head=2 * width * _number(config, "vocab_size"),
+        attention=4 * layers * heads * head_width,
+        adapter=2 * adapter.parameters,
+    )
+
+
+def _number(config: Mapping[str, object], *keys: str) -> int:
+    """Return the first of these numbers that a config has, 0 if it has none."""
+    return next((value for key in keys if isinstance(value := config.get(key), int)), 0)

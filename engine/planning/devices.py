@@ -23,23 +23,28 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 class Card(Struct, frozen=True):
-    """A kind of card: the GiB that nvidia-smi shows of it, and whether it multiplies bfloat16, as from Ampere on
-    (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#arithmetic-instructions).
+    """A kind of card: the GiB that nvidia-smi shows of it, the published rate of its matrix products in half precision
+    without sparsity and summed in float32, in 10¹² operations a second, and whether it multiplies bfloat16, as from
+    Ampere on (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#arithmetic-instructions).
     """
 
     name: str
     gib: float
+    rate: float
     bfloat16: bool = True
 
 
 # The figures of T4, A10, L4, L40S, A100 and H100 stand in https://github.com/modal-labs/modal-client/pull/2797 too.
 CARDS = (
-    Card("P100", 15.9, bfloat16=False), Card("V100", 15.8, bfloat16=False), Card("T4", 15.0, bfloat16=False),
-    Card("RTX 2080 Ti", 11.0, bfloat16=False), Card("RTX 3060", 12.0), Card("RTX 3080", 10.0), Card("RTX 3090", 24.0),
-    Card("RTX 4060 Ti", 16.0), Card("RTX 4070", 12.0), Card("RTX 4080", 16.0), Card("RTX 4090", 24.0),
-    Card("RTX 5090", 31.8), Card("RTX A6000", 48.0), Card("A10", 22.5), Card("A10G", 22.5), Card("A30", 24.0),
-    Card("A40", 45.0), Card("A100", 40.0), Card("L4", 22.5), Card("L40S", 45.0), Card("H100", 79.6),
-    Card("H200", 140.4), Card("B200", 179.1),
+    Card("P100", 15.9, 18.7, bfloat16=False), Card("V100", 15.8, 112, bfloat16=False),
+    Card("T4", 15.0, 65, bfloat16=False),
+    Card("RTX 2080 Ti", 11.0, 53.8, bfloat16=False), Card("RTX 3060", 12.0, 25.4), Card("RTX 3080", 10.0, 59.5),
+    Card("RTX 3090", 24.0, 71), Card("RTX 4060 Ti", 16.0, 44.1), Card("RTX 4070", 12.0, 58.3),
+    Card("RTX 4080", 16.0, 97.5), Card("RTX 4090", 24.0, 165), Card("RTX 5090", 31.8, 209),
+    Card("RTX A6000", 48.0, 155), Card("A10", 22.5, 125), Card("A10G", 22.5, 70),
+    Card("A30", 24.0, 165), Card("A40", 45.0, 150), Card("A100", 40.0, 312),
+    Card("L4", 22.5, 121), Card("L40S", 45.0, 362), Card("H100", 79.6, 989),
+    Card("H200", 140.4, 989), Card("B200", 179.1, 2250),
 )  # fmt: skip
 
 
@@ -55,6 +60,7 @@ class Device(Struct, frozen=True):
         is_here: whether it is in this machine.
         uuids: of all cards here that have its name; empty for a processor.
         is_only: whether it is the only card here, which rounds use without being assigned to it.
+        operations: of matrix products in half precision that its maker says it computes in a second; None if unknown.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Device(Struct, frozen=True):
     is_here: bool = True
     uuids: frozenset[str] = frozenset()
     is_only: bool = False
+    operations: float | None = None
 
 
 def device_here(engines: Iterable[ProcessIdentity] = (), timeout: float = 10.0) -> Device:
@@ -107,7 +114,8 @@ def device_named(
         raise UsageError(f"--gpu is {text!r}: name one of {names}, or add the memory of another one, as in 'X 24GB'")
     room = round((size or (known.gib if known else 0)) * GIB)
     bfloat16 = known.bfloat16 if known else True
-    return Device(known.name if known else name.strip(), True, room, room, bfloat16, is_here=False)
+    rate = 1e12 * known.rate if known else None
+    return Device(known.name if known else name.strip(), True, room, room, bfloat16, is_here=False, operations=rate)
 
 
 def _known(name: str) -> Card | None:
@@ -115,9 +123,10 @@ def _known(name: str) -> Card | None:
     return next((card for card in CARDS if _bare(card.name) in (wanted, f"rtx{wanted}")), None)
 
 
-def _is_without_bfloat16(name: str) -> bool:
-    """Return whether a card, by its full name, is of a kind that does not multiply bfloat16."""
-    return any(_bare(card.name) in _bare(name) for card in CARDS if not card.bfloat16)
+def _kind(full_name: str) -> Card | None:
+    """Return the known card whose name is the longest part of a full name, such as "NVIDIA A100-SXM4-40GB"."""
+    parts = [card for card in CARDS if _bare(card.name) in _bare(full_name)]
+    return max(parts, key=lambda card: len(card.name), default=None)
 
 
 def _bare(name: str) -> str:
@@ -136,8 +145,11 @@ def _card_here(gpu: GpuSample, gpus: Sequence[GpuSample], trees: Sequence[TreeSa
     own = sum(process.memory_bytes or 0 for process in gpu.processes if process.pid in pids)
     free = min(gpu.memory_total, gpu.memory_total - gpu.memory_used + own)
     uuids = frozenset(each.uuid for each in gpus if each.name == gpu.name and each.uuid)
-    bfloat16 = not _is_without_bfloat16(gpu.name)
-    return Device(gpu.name, True, free, gpu.memory_total, bfloat16, uuids=uuids, is_only=len(gpus) == 1)
+    kind = _kind(gpu.name)
+    return Device(
+        gpu.name, True, free, gpu.memory_total, kind is None or kind.bfloat16, uuids=uuids, is_only=len(gpus) == 1,
+        operations=1e12 * kind.rate if kind is not None else None,
+    )  # fmt: skip
 
 
 def _processor(trees: Sequence[TreeSample]) -> Device:

@@ -31,6 +31,9 @@ class Duration(Struct, frozen=True):
         steps: of the optimizer steps alone.
         rounds: numbers of the rounds that it is reckoned by.
         energy_kwh: what its card uses meanwhile, in kilowatt-hours; None if none of these rounds has counted it.
+        evaluations: of the evaluations alone; None where they are not told apart from the start.
+        is_first: whether no round like it has finished, so that it is reckoned by the operations: at the rate of
+            `rounds`, or without any of them at a share of the rate of matrix products.
     """
 
     seconds: float
@@ -38,6 +41,8 @@ class Duration(Struct, frozen=True):
     steps: float
     rounds: tuple[int, ...]
     energy_kwh: float | None = None
+    evaluations: float | None = None
+    is_first: bool = False
 
 
 def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Sequence[Round]) -> Duration | None:
@@ -46,7 +51,7 @@ def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Sequence[Round])
     Rounds are alike if a row costs them the same: the model, its precision, the layers with an adapter, the rows and
     their length are the same. The number of rows and epochs, rank, batch and rates may differ.
     """
-    seen, alike = _rows_seen(spec, plan), alike_rounds(spec, device, rounds)
+    seen, alike = rows_seen(spec, plan), alike_rounds(spec, device, rounds)
     if not alike or not seen:
         return None
     rates = [_seconds_per_row(round_) for round_ in alike]
@@ -66,17 +71,21 @@ def alike_rounds(spec: Spec, device: Device, rounds: Sequence[Round]) -> list[Ro
     return [*islice(alike, LAST_ROUNDS)][::-1]
 
 
-def _rows_seen(spec: Spec, plan: Plan) -> float:
+def rows_seen(spec: Spec, plan: Plan) -> float:
     """Return the rows that go through the model in training, each as often as it does; 0 if that is not known."""
     return (planned_epochs(spec.train, plan) or 0) * (plan.train_samples or 0)
 
 
+def seconds_of_steps(round_: Round) -> float:
+    """Return the seconds of all steps of a finished round, 0 where they are not known."""
+    seconds = round_.result.train_seconds
+    return 0 if seconds is None or not math.isfinite(seconds) or ended_early(round_) else seconds
+
+
 def _seconds_per_row(round_: Round) -> float:
     """Return the seconds of the steps for each row, 0 where they are not known."""
-    seconds, seen = round_.result.train_seconds, _rows_seen(round_.spec, round_.plan)
-    if seconds is None or not math.isfinite(seconds) or not seen or ended_early(round_):
-        return 0
-    return seconds / seen
+    seconds, seen = seconds_of_steps(round_), rows_seen(round_.spec, round_.plan)
+    return seconds / seen if seen else 0
 
 
 def _seconds_beside(plan: Plan, alike: Sequence[Round]) -> float:
@@ -86,8 +95,8 @@ def _seconds_beside(plan: Plan, alike: Sequence[Round]) -> float:
         if round_.started is None or round_.ended is None or round_.result.train_seconds is None:
             continue
         beside = round_.ended - round_.started - round_.result.train_seconds
-        shares.append(max(0.0, beside) / _evaluations(round_.plan))
-    return median(shares) * _evaluations(plan) if shares else 0.0
+        shares.append(max(0.0, beside) / evaluations_of(round_.plan))
+    return median(shares) * evaluations_of(plan) if shares else 0.0
 
 
 def _energy(seconds: float, alike: Sequence[Round]) -> float | None:
@@ -105,7 +114,8 @@ def _energy(seconds: float, alike: Sequence[Round]) -> float | None:
     return energy if math.isfinite(energy) else None
 
 
-def _evaluations(plan: Plan) -> int:
+def evaluations_of(plan: Plan) -> int:
+    """Return the number of evaluations, that of the base model among them."""
     return 1 + (len(plan.evaluations) if plan.evaluations is not None else 0)
 
 

@@ -12,6 +12,7 @@ from engine.files.paths import Workspace
 from engine.planning.corrections import MemoryCorrection, corrected, correction_of
 from engine.planning.devices import Device
 from engine.planning.duration import Duration, duration_of
+from engine.planning.first_duration import first_duration
 from engine.planning.held_out_noise import noise_on
 from engine.planning.memory import MemoryNeed, memory_need
 from engine.planning.remarks.remark import Case, Remark
@@ -34,7 +35,7 @@ class Forecast(Struct, frozen=True):
         device: what it would be trained on.
         rows: the examples that it trains on; None where their lengths are not known.
         memory: what it needs there; None where the shapes of its model are not known here.
-        duration: how long it takes, going by earlier rounds; None without any that are alike, or on another machine.
+        duration: how long it takes, by earlier rounds or by its operations; None where neither tells.
         disk_bytes: of its checkpoints and its adapter at the end; None where their number or size is not known.
         remarks: on its settings, those of silenced rules last.
         correction: of the peak of the memory, by earlier rounds here; None without enough of them.
@@ -64,10 +65,11 @@ def forecast(
     rounds: Sequence[Round] = (),
     silenced: Container[str] = (),
     lengths: RowLengths | LoratuiError | None = None,
+    matrix_rate: float | None = None,
 ) -> Forecast:
     """Check `spec`, and say what its round would be and need on `device`; this may read scores of `rounds`.
 
-    `lengths` are those of its rows, or why they cannot be measured.
+    `lengths` are those of its rows, or why they cannot be measured; `matrix_rate` is as in `first_duration`.
 
     Raises:
         SpecError, DatasetError, ModelError: it cannot be trained.
@@ -85,6 +87,8 @@ def forecast(
     if lengths is not None and rows is None:
         unmeasured = unmeasured or f"cut at data.max_length {spec.data.max_length}, no row has a supervised token"
     duration = duration_of(spec, checked.plan, device, rounds)
+    if duration is None:
+        duration = first_duration(spec, checked.plan, device, rows, rounds, matrix_rate)
     correction = correction_of(memory, spec, device, rounds)
     return Forecast(
         checked, device, rows, corrected(memory, correction), duration, _disk_bytes(spec, checked), (*remarks,),

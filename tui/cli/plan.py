@@ -12,6 +12,7 @@ from engine.errors import FileError, LoratuiError, UsageError
 from engine.planning.accuracy import compared_fields, errors_of, predicted_figures
 from engine.planning.devices import Device, device_here, device_named
 from engine.planning.duration import was_on
+from engine.planning.first_duration import precision_on
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict_here
@@ -22,6 +23,7 @@ from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
 from engine.report.export import json_text
 from engine.spec.round import Prediction, Round, Status
 from engine.spec.schema import ModelSpec, Spec
+from engine.system.matrix_rate import try_matrices
 from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
@@ -35,7 +37,7 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
     rounds = _rounds(cockpit)
     unknown = _ask_hub(spec.model)
     device = _device(rounds, options.gpu)
-    outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced(), LengthRequest().measure(spec))
+    outcome = _forecast(cockpit, spec, device, rounds)
     if options.json:
         say_json(json_text(_fields(outcome, unknown)))
         return
@@ -44,7 +46,7 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
         say(clean_line(line))
     say(clean_line(tokens_in_words(spec, outcome)))
     if outcome.duration is not None:
-        say(f"time: {duration_in_words(outcome.duration)}")
+        say(f"time: {duration_in_words(outcome.duration, outcome.device)}")
     _say_needs(outcome, unknown)
     for remark in outcome.remarks:
         if not remark.silenced:
@@ -98,6 +100,16 @@ def _device(rounds: Sequence[Round], card: str | None) -> Device:
 
 def _describes_round(options: argparse.Namespace) -> bool:
     return bool(options.settings) or options.preset is not None or options.parent is not None
+
+
+def _forecast(cockpit: Cockpit, spec: Spec, device: Device, rounds: Sequence[Round]) -> Forecast:
+    """Forecast a round with its rows measured, and this processor tried if no round tells the time."""
+    lengths, silenced = LengthRequest().measure(spec), _silenced()
+    outcome = forecast(spec, device, cockpit.workspace, rounds, silenced, lengths)
+    if outcome.duration is not None or outcome.rows is None or device.is_gpu:
+        return outcome
+    rate = try_matrices(precision_on(device, spec))
+    return forecast(spec, device, cockpit.workspace, rounds, silenced, lengths, rate)
 
 
 def _ask_hub(model: ModelSpec) -> str:
@@ -187,6 +199,8 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
             "seconds": outcome.duration.seconds,
             "interval": outcome.duration.interval,
             "steps_seconds": outcome.duration.steps,
+            "evaluations_seconds": outcome.duration.evaluations,
+            "by_operations": outcome.duration.is_first,
             "rounds": outcome.duration.rounds,
             "energy_kwh": outcome.duration.energy_kwh,
         },

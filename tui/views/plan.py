@@ -6,6 +6,7 @@ import shlex
 
 from engine.compare.columns import format_epochs
 from engine.dataset.preview import histogram_of
+from engine.planning.devices import Device
 from engine.planning.duration import Duration
 from engine.planning.forecast import Forecast
 from engine.planning.remarks.remark import Remark
@@ -46,14 +47,25 @@ def tokens_in_words(spec: Spec, forecast: Forecast) -> str:
     return " · ".join(part for part in (f"tokens: {tokens}, {rows.mean:.0f} a row", drawn, cut) if part)
 
 
-def duration_in_words(duration: Duration) -> str:
-    """Return how long a round takes, between which times that lies, its energy, and by which rounds it is reckoned."""
+def duration_in_words(duration: Duration, device: Device) -> str:
+    """Return how long a round takes, between which times that lies, its energy, and by what it is reckoned."""
     energy = f", about {format_energy(duration.energy_kwh)}" if duration.energy_kwh is not None else ""
     low, high = map(format_duration, duration.interval)
-    return (
-        f"about {format_duration(duration.seconds)} ({low} to {high}), of it steps {format_duration(duration.steps)}"
-        f"{energy}; by {name_rounds(duration.rounds)}"
-    )
+    parts = f"steps {format_duration(duration.steps)}"
+    if duration.evaluations:
+        parts += f", evaluations {format_duration(duration.evaluations)}"
+    time = f"about {format_duration(duration.seconds)} ({low} to {high}), of it {parts}"
+    return f"{time}{energy}; {_basis(duration, device)}"
+
+
+def _basis(duration: Duration, device: Device) -> str:
+    """Return by what the time of a round is reckoned."""
+    if not duration.is_first:
+        return f"by {name_rounds(duration.rounds)}"
+    if duration.rounds:
+        return f"by its operations, at the rate of {name_rounds(duration.rounds)}"
+    rate = f"the published rate of {clean_line(device.name)}" if device.is_gpu else "a trial of this processor"
+    return f"a first guess by its operations and {rate}"
 
 
 def _data_lines(spec: Spec, outcome: Preflight) -> list[str]:

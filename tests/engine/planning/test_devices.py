@@ -96,5 +96,19 @@ def test_each_card_is_found_by_its_name() -> None:
 
 def test_page_lists_the_cards_as_they_are() -> None:
     lines = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8").splitlines()
-    rows = [f"| {card.name} | {card.gib:.1f} GiB | {'yes' if card.bfloat16 else 'no'} |" for card in CARDS]
+    rows = [
+        f"| {card.name} | {card.gib:.1f} GiB | {card.rate:g} | {'yes' if card.bfloat16 else 'no'} |" for card in CARDS
+    ]
     assert [line for line in lines if " GiB | " in line] == rows
+
+
+@pytest.mark.parametrize(
+    ("full_name", "rate"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA A10G", 70), ("NVIDIA A10", 125), ("Tesla T4", 65),
+        ("NVIDIA GeForce RTX 4060 Ti", 44.1), ("NVIDIA L40S", 362), ("AMD Radeon", None),
+    ],
+)  # fmt: skip
+def test_card_here_has_the_published_rate_of_its_kind(full_name: str, rate: float | None) -> None:
+    device = this_machine([gpu(0, GIB, 15 * GIB, full_name)])
+    assert device.operations == (None if rate is None else pytest.approx(1e12 * rate))

@@ -132,8 +132,21 @@ def test_time_is_said_by_a_round_that_has_finished_here(
     time = json.loads(capsys.readouterr().out)["time"]
     assert (time["seconds"], time["steps_seconds"], time["rounds"]) == (118, 108, [1])
     assert time["energy_kwh"] == pytest.approx(0.059)
+    assert (time["by_operations"], time["evaluations_seconds"]) == (False, None)
     assert main.main([*command, "--gpu", "T4"]) == 0
-    assert "time:" not in capsys.readouterr().out
+    assert "a first guess by its operations and the published rate of T4" in capsys.readouterr().out
+
+
+def test_time_without_a_round_is_a_guess_by_a_trial_of_the_processor(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["plan", "--workspace", str(workspace.root), "--preset", "nano"]
+    assert main.main(command) == 0
+    assert "; a first guess by its operations and a trial of this processor" in capsys.readouterr().out
+    assert main.main([*command, "--json"]) == 0
+    time = json.loads(capsys.readouterr().out)["time"]
+    assert (time["by_operations"], time["rounds"]) == (True, [])
+    assert 0 < time["interval"][0] < time["seconds"] < time["interval"][1]
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def _refusal(message: str) -> Content:
 
 def _details(forecast: Forecast) -> list[str]:
     """Return the time with its interval, and the parts of the memory."""
-    time = [f"time: {duration_in_words(forecast.duration)}"] if forecast.duration is not None else []
+    time = [f"time: {duration_in_words(forecast.duration, forecast.device)}"] if forecast.duration is not None else []
     if (memory := forecast.memory) is None:
         return time
     return [*time, f"memory: {parts_in_words(memory, forecast.correction)}"]

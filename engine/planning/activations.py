@@ -84,19 +84,19 @@ class Activations(Struct, frozen=True):
             saved += (self.dropped * (precision + 1) / precision - self.inputs) * layers / self.layers
         half = 1.0 if precision == FLOAT32_BYTES else self.half * (ATTENTION_ON_CPU if on_cpu else 1)
         wide = self.ranks * layers / self.layers + SCORES * self.heads * layers * longest
-        logits, backward = self._logits_in(tokens, on_cpu), tokens * half * precision * self.backward
+        logits, backward = self._logits_in(tokens, on_cpu, precision), tokens * half * precision * self.backward
         # Backward of the layers begins when that of the head has freed its logits.
         last = logits + backward if self.all_logits else max(logits, backward)
         per_token = half * precision * saved + FLOAT32_BYTES * wide
         return round(tokens * per_token + last) + precision * self.experts * layers
 
-    def _logits_in(self, tokens: int, on_cpu: bool) -> int:
+    def _logits_in(self, tokens: int, on_cpu: bool, precision: int) -> int:
         """Return the bytes of the logits that are held at once."""
         all_logits = LOGIT_COPIES * FLOAT32_BYTES * tokens * self.vocabulary
         if self.all_logits:
             return all_logits
-        if on_cpu and self.width <= ATTENDED_WIDTH:
-            return 0  # the loss is computed as attention
+        if on_cpu and self.width <= ATTENDED_WIDTH and precision == FLOAT32_BYTES:
+            return 0  # the loss is computed as attention, in bfloat16 on some processors
         return min(all_logits, LOGIT_COPIES * LOGIT_BYTES["cpu" if on_cpu else "cuda"])
 
 

@@ -53,10 +53,14 @@ def _log_p(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 
 
 def is_faster_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
-    """Return whether the loss of a head is computed as attention, which takes no memory for logits."""
+    """Return whether the loss of a head is computed as attention, which takes no memory for logits.
+
+    Torch's attention multiplies bfloat16 by MKL, which without AMX may convert it to float32: 2.5 times as slow as
+    oneDNN's products of chunks (benchmarks/RESULTS.md).
+    """
     return (
         weight.device.type == "cpu"
-        and weight.dtype in (torch.float32, torch.bfloat16)
+        and (weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()))
         and bias is None
         and weight.shape[1] <= ATTENDED_WIDTH
     )

@@ -288,10 +288,14 @@ def test_head_in_chunks_gives_cross_entropy(monkeypatch: pytest.MonkeyPatch, row
     assert torch.allclose(ours_of.grad, theirs_of.grad, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("has_amx", [True, False])
 @pytest.mark.parametrize("width", [24, ATTENDED_WIDTH + 8])
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 5e-4), (torch.bfloat16, 0.1)], ids=str)
-def test_head_gives_cross_entropy_for_uncertain_and_certain_tokens(dtype: torch.dtype, most: float, width: int) -> None:
+def test_head_gives_cross_entropy_for_uncertain_and_certain_tokens(
+    dtype: torch.dtype, most: float, width: int, has_amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Gradients are compared token by token, as those of certain tokens are the smallest."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
     torch.manual_seed(0)
     head = torch.nn.Linear(width, VOCABULARY, bias=False).to(dtype).requires_grad_(False)
     targets = torch.randint(VOCABULARY, (60,))

@@ -1,7 +1,7 @@
 """Compare the memory that a plan foretells with what rounds take: `python -m benchmarks.plan [--device cpu|cuda]`.
 
 It trains 24 short rounds, each in a process of its own: four families, three sizes, adapters on attention alone and on
-all linear layers, on rows that are all cut at the same length, so that the plan's bound is what happens.
+all linear layers. The plan knows the lengths of their rows, as the form and `loratui plan` do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import msgspec
 from benchmarks.machine import describe_machine
 from engine.files.paths import RunDir
 from engine.planning.devices import device_here
+from engine.planning.length_request import LengthRequest
 from engine.planning.memory import memory_need
+from engine.planning.row_lengths import RowLengths, trained_rows
 from engine.preflight.checks import check
 from engine.runs.event_log import read_events
 from engine.runs.events import Finished, Prepared
@@ -31,7 +33,7 @@ from engine.spec.presets import EMBEDDED, embedded_model
 from engine.spec.schema import ModelSpec, Spec, TrainSpec
 
 GIB = 2**30
-ROW_TOKENS, BATCH = 96, 64
+ROW_TOKENS, BATCH, STEPS = 128, 64, 3
 # Hidden size, width of the feed-forward layers, layers and heads.
 SIZES = {"small": (256, 704, 6, 4), "medium": (512, 1408, 12, 8), "large": (768, 2112, 12, 12)}
 FAMILIES = ("llama", "qwen3", "gemma", "gpt_neox")
@@ -86,7 +88,7 @@ def rounds(directory: Path, data: str) -> Iterator[tuple[str, Spec]]:
                         TrainSpec(
                             per_device_train_batch_size=BATCH,
                             gradient_accumulation_steps=1,
-                            max_steps=2,
+                            max_steps=STEPS,
                             sample_tokens=0,
                         ),
                     ),
@@ -113,8 +115,9 @@ def write_model(directory: Path, family: str, width: int, inner: int, layers: in
 
 def train(directory: Path, spec: Spec) -> Figures:
     """Plan a round for this machine as it is now, and train it in a process of its own."""
-    plan = check(spec).plan
-    need = memory_need(spec, plan, device_here())
+    plan, lengths = check(spec).plan, LengthRequest().measure(spec)
+    assert isinstance(lengths, RowLengths)
+    need = memory_need(spec, plan, device_here(), trained_rows(spec, plan, lengths))
     assert need is not None and need.peak is not None
     shutil.rmtree(directory, ignore_errors=True)
     run = RunDir(directory)

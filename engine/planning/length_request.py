@@ -24,7 +24,7 @@ from engine.preflight.base_model import find_model_dir
 from engine.spec.data import CHAT_TEMPLATES
 from engine.spec.schema import Spec
 from engine.spec.sources import data_to_read
-from engine.system.worker_process import Refusal, WorkerProcess, closed_after
+from engine.system.worker_process import Refusal, WorkerProcess, WorkerSlot
 
 VERSION = 1  # increase it when the same rows give other lengths
 ANSWER_SECONDS = 60.0
@@ -39,10 +39,10 @@ _answers: msgspec.json.Decoder[RowLengths | Refusal] = msgspec.json.Decoder(RowL
 class LengthRequest:
     """Ask for the lengths of the rows of specs; an answer is repeated at once until a file changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, slot: WorkerSlot | None = None) -> None:
+        """Ask by processes in `slot`; with the slot closed, nothing is measured any more."""
         self._known: dict[str, RowLengths | LoratuiError] = {}
-        self._process: WorkerProcess | None = None
-        self._is_closed = False
+        self._slot = slot or WorkerSlot()
 
     def known(self, spec: Spec) -> RowLengths | LoratuiError | None:
         """Return the lengths, or why they cannot be measured; None where that is not known yet."""
@@ -55,7 +55,7 @@ class LengthRequest:
         return self._known.get(key)
 
     def measure(self, spec: Spec) -> RowLengths | LoratuiError:
-        """Return the lengths, or why they cannot be measured; this takes some seconds, or ends with `close`."""
+        """Return the lengths, or why they cannot be measured; this takes some seconds."""
         if (known := self.known(spec)) is not None:
             return known
         key = _key(spec)
@@ -63,26 +63,18 @@ class LengthRequest:
             outcome: RowLengths | LoratuiError = self._ask(spec)
         except LoratuiError as error:
             outcome = error
-        if not self._is_closed:
+        if not self._slot.is_closed:
             self._known[key] = outcome
             if isinstance(outcome, RowLengths):
                 _remember(key, outcome)
         return outcome
 
-    def close(self) -> None:
-        """End the process that measures, from any thread; no other one starts afterwards."""
-        self._is_closed = True
-        if self._process is not None:
-            self._process.close()
-
     def _ask(self, spec: Spec) -> RowLengths:
-        process = WorkerProcess(
-            "engine.training.workers.row_lengths", "the measurement of the rows", {"HF_HUB_OFFLINE": "1"}
-        )
-        self._process = process
-        with process, closed_after(ANSWER_SECONDS, process):
-            if self._is_closed:  # since before there was a process to end
-                process.close()
+        def start() -> WorkerProcess:
+            offline = {"HF_HUB_OFFLINE": "1"}
+            return WorkerProcess("engine.training.workers.row_lengths", "the measurement of the rows", offline)
+
+        with self._slot.running(start, ANSWER_SECONDS) as process:
             model = msgspec.structs.replace(spec.model, trust_remote_code=False)
             process.send(msgspec.structs.replace(spec, model=model))
             lengths = process.receive(_answers)

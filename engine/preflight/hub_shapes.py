@@ -16,7 +16,7 @@ from engine.errors import ModelError, ProcessEnded
 from engine.files.atomic import NoPlainFile, read_plain
 from engine.preflight.base_model import HUB_NAME, MAIN, MAX_HEADER_BYTES, REVISION, find_model_dir, tensor_shapes
 from engine.spec.schema import ModelSpec
-from engine.system.worker_process import Refusal, WorkerProcess, closed_after
+from engine.system.worker_process import Refusal, WorkerProcess, WorkerSlot
 
 ANSWER_SECONDS = 30.0  # one request for each file of the weights
 INDEX = "model.safetensors.index.json"
@@ -55,14 +55,17 @@ def cache_directory(model: ModelSpec) -> Path | None:
     return user_cache_path("loratui") / "shapes" / name
 
 
-def fetch_shapes(model: ModelSpec) -> None:
-    """Ask the hub for the config and the shapes of a model; this may take some seconds.
+def fetch_shapes(model: ModelSpec, slot: WorkerSlot | None = None) -> None:
+    """Ask the hub for the config and the shapes of a model, by a process in `slot`; this may take some seconds.
 
     Raises:
         LoratuiError: the hub does not have it, or has not answered within `ANSWER_SECONDS`.
     """
-    process = WorkerProcess("engine.training.workers.hub_shapes", "the question to the hub")
-    with process, closed_after(ANSWER_SECONDS, process):
+
+    def start() -> WorkerProcess:
+        return WorkerProcess("engine.training.workers.hub_shapes", "the question to the hub")
+
+    with (slot or WorkerSlot()).running(start, ANSWER_SECONDS) as process:
         process.send(model)
         try:
             process.receive(_answers)

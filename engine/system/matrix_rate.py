@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import LoratuiError
-from engine.system.worker_process import Refusal, WorkerProcess, closed_after
+from engine.system.worker_process import Refusal, WorkerProcess, WorkerSlot
 
 ANSWER_SECONDS = 30.0
 Precision = Literal["float32", "bfloat16"]
@@ -23,11 +23,14 @@ class MatrixRate(Struct, frozen=True, tag="rate"):
 _answers: msgspec.json.Decoder[MatrixRate | Refusal] = msgspec.json.Decoder(MatrixRate | Refusal)
 
 
-def try_matrices(precision: Precision) -> float | None:
+def try_matrices(precision: Precision, slot: WorkerSlot | None = None) -> float | None:
     """Return the operations of matrix products in a second, None if they cannot be tried; it takes a few seconds."""
+
+    def start() -> WorkerProcess:
+        return WorkerProcess("engine.training.workers.matrix_rate", "the trial of the processor")
+
     try:
-        process = WorkerProcess("engine.training.workers.matrix_rate", "the trial of the processor")
-        with process, closed_after(ANSWER_SECONDS, process):
+        with (slot or WorkerSlot()).running(start, ANSWER_SECONDS) as process:
             process.send(precision)
             rate = process.receive(_answers)
     except LoratuiError:

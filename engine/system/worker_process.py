@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
@@ -143,3 +143,36 @@ def closed_after(seconds: float, process: WorkerProcess) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+class WorkerSlot:
+    """Room for one worker process at a time; closing it, from any thread, ends that one and lets no other start."""
+
+    def __init__(self) -> None:
+        self._process: WorkerProcess | None = None
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    @contextmanager
+    def running(self, start: Callable[[], WorkerProcess], seconds: float) -> Iterator[WorkerProcess]:
+        """Start a process, and close it at the end of the block, or after so many seconds.
+
+        Raises:
+            ProcessEnded: the slot was closed.
+        """
+        if self._is_closed:
+            raise ProcessEnded("its answer is not needed any more")
+        with start() as process, closed_after(seconds, process):
+            self._process = process
+            if self._is_closed:  # since the question above
+                process.close()
+            yield process
+
+    def close(self) -> None:
+        """End the process that runs, if any."""
+        self._is_closed = True
+        if self._process is not None:
+            self._process.close()

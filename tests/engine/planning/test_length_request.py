@@ -14,7 +14,7 @@ from engine.planning.length_request import LengthRequest
 from engine.planning.row_lengths import RowLengths
 from engine.spec.presets import EMBEDDED
 from engine.spec.schema import Spec
-from engine.system.worker_process import WorkerProcess
+from engine.system.worker_process import WorkerProcess, WorkerSlot
 from tests.support.rounds import change_spec, make_spec
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -108,8 +108,9 @@ def test_no_code_of_a_model_runs(spec: Spec, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_closed_request_starts_nothing(spec: Spec) -> None:
-    request = LengthRequest()
-    request.close()
+    slot = WorkerSlot()
+    request = LengthRequest(slot)
+    slot.close()
     assert isinstance(request.measure(spec), LoratuiError)
     assert request.known(spec) is None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from threading import Lock
+
+import msgspec
 
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, StoreError
@@ -13,9 +15,12 @@ from engine.planning.first_duration import precision_on
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict
+from engine.preflight.base_model import local_model_dir
+from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
 from engine.spec.round import Prediction, Round
-from engine.spec.schema import Spec
+from engine.spec.schema import ModelSpec, Spec
 from engine.system.matrix_rate import Precision, try_matrices
+from engine.system.worker_process import WorkerSlot
 from tui.settings.silenced_rules import silenced_rules
 
 
@@ -25,14 +30,24 @@ class Forecaster:
     def __init__(self, cockpit: Cockpit) -> None:
         self._cockpit = cockpit
         self._device: Device | None = None
-        self._lengths = LengthRequest()
-        self._is_closed = False
+        self._slot = WorkerSlot()
+        self._lengths = LengthRequest(self._slot)
         self._measuring = Lock()
+        self._asked_for: set[ModelSpec] = set()
         self._matrix_rates: dict[Precision, float | None] = {}
         self._last: tuple[Spec, Forecast] | None = None
 
-    def outcome(self, spec: Spec) -> Forecast | LoratuiError:
-        """Return the forecast of `spec`, or why it cannot be trained. This reads files: not from the UI thread."""
+    def outcomes(self, spec: Spec, may_go_on: Callable[[], bool]) -> Iterator[Forecast | LoratuiError]:
+        """Yield the forecast of `spec`, or why it cannot be trained, and another one if there is more to find out.
+
+        That takes seconds: it is found out if `may_go_on` says so. This reads files: not from the UI thread.
+        """
+        outcome = self._outcome(spec)
+        yield outcome
+        if isinstance(outcome, Forecast) and may_go_on() and self.measure(spec):
+            yield self._outcome(spec)
+
+    def _outcome(self, spec: Spec) -> Forecast | LoratuiError:
         silenced: frozenset[str] = frozenset()
         with suppress(FileError):  # who silences a rule is told why that fails
             silenced = silenced_rules()
@@ -64,25 +79,47 @@ class Forecaster:
         return predict(spec, lambda: forecast(spec, device, cockpit.workspace, rounds(), lengths=lengths))
 
     def measure(self, spec: Spec) -> bool:
-        """Measure what the last forecast of `spec` did not know, if anything; return whether there was something.
+        """Find out what the last forecast of `spec` did not know, if anything; return whether there was something.
 
-        That is the lengths of its rows, and how fast this processor multiplies matrices, if no round tells its time. It
-        takes seconds.
+        That is the shapes of a model on the hub, the lengths of its rows, and how fast this processor multiplies
+        matrices, if no round tells its time. It takes seconds.
         """
         with self._measuring:  # one process at a time
-            is_new = self._lengths.known(spec) is None
-            if is_new:
-                self._lengths.measure(spec)
-            device, last = self._device, self._last
-            if device is None or device.is_gpu or last is None or last[1].duration is not None or self._is_closed:
-                return is_new
-            precision = precision_on(device, spec)
-            if precision in self._matrix_rates:
-                return is_new
-            self._matrix_rates[precision] = try_matrices(precision)
-            return True
+            found_out = [self._ask_hub(spec.model), self._measure_rows(spec), self._try_processor(spec)]
+        return any(found_out)
+
+    def _ask_hub(self, model: ModelSpec) -> bool:
+        """Ask the hub once for the shapes of a model that is not here; return whether it has answered.
+
+        A name without an owner is more often one that is being typed.
+        """
+        question = msgspec.structs.replace(ModelSpec(model.path), revision=model.revision)
+        if local_model_dir(model.path) is not None or "/" not in model.path or question in self._asked_for:
+            return False
+        self._asked_for.add(question)
+        try:
+            if directory_with_shapes(model) is None:
+                fetch_shapes(model, self._slot)
+                return True
+        except LoratuiError:  # the round says so when it is started
+            pass
+        return False
+
+    def _measure_rows(self, spec: Spec) -> bool:
+        if self._lengths.known(spec) is not None:
+            return False
+        self._lengths.measure(spec)
+        return True
+
+    def _try_processor(self, spec: Spec) -> bool:
+        if (device := self._device) is None or device.is_gpu:
+            return False
+        precision, last = precision_on(device, spec), self._last
+        if precision in self._matrix_rates or last is None or last[1].duration is not None:
+            return False
+        self._matrix_rates[precision] = try_matrices(precision, self._slot)
+        return True
 
     def close(self) -> None:
-        """End the process that measures, if one is at work."""
-        self._is_closed = True
-        self._lengths.close()
+        """End the process that finds something out, if one is at work; from any thread."""
+        self._slot.close()

@@ -49,6 +49,7 @@ from tui.widgets.live_text import LiveText
 from tui.widgets.sanitized_input import SanitizedInput
 
 TYPING_SECONDS = 0.15
+REST_SECONDS = 0.5  # that nothing is typed before a process starts, or the hub is asked for a model
 LENGTH_FIELD = control_id("data.max_length")
 
 
@@ -185,12 +186,10 @@ class EditScreen(WorkspaceScreen):
     def _check(self, spec: Spec) -> None:
         if not pause(TYPING_SECONDS):
             return
-        outcome = self._forecaster.outcome(spec)
-        if not pause(0):
-            return
-        self.post_message(SpecChecked(outcome))
-        if isinstance(outcome, Forecast) and self._forecaster.measure(spec) and pause(0):
-            self.post_message(SpecChecked(self._forecaster.outcome(spec)))
+        for outcome in self._forecaster.outcomes(spec, lambda: pause(REST_SECONDS)):
+            if not pause(0):
+                return
+            self.post_message(SpecChecked(outcome))
 
     def on_unmount(self) -> None:
         self._forecaster.close()

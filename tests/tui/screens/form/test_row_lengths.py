@@ -10,10 +10,13 @@ import pytest
 from engine.api import Cockpit
 from engine.planning.length_request import LengthRequest
 from engine.planning.row_lengths import RowLengths
+from engine.preflight.hub_shapes import cache_directory
 from engine.spec.presets import load_preset
-from engine.spec.schema import Spec
+from engine.spec.schema import ModelSpec, Spec
+from engine.system.worker_process import WorkerSlot
 from tests.support.pilot import OpenApp, enter, on_screen, open_form, shown, until
 from tests.support.rounds import make_round
+from tests.support.shapes import write_llama_shapes
 from tui.screens.form.forecaster import Forecaster
 from tui.screens.form.spec_form import SpecForm
 
@@ -67,10 +70,33 @@ async def test_form_is_left_while_rows_are_measured(
         return RowLengths(())
 
     monkeypatch.setattr(LengthRequest, "_ask", wait)
-    monkeypatch.setattr(LengthRequest, "close", lambda request: closed.set())
+    monkeypatch.setattr(WorkerSlot, "close", lambda slot: closed.set())
     async with open_app(cockpit) as pilot:
         await open_form(pilot)
         await until(pilot, asked.is_set, "the question")
         await pilot.press("escape")
         await until(pilot, lambda: not on_screen(pilot, "EditScreen"), "the table")
         await until(pilot, closed.is_set, "the end of the question")
+
+
+async def test_hub_is_asked_once_for_a_model_that_is_not_here(
+    open_app: OpenApp, cockpit: Cockpit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The form shows the memory of its shapes."""
+    asked: list[str] = []
+
+    def fetch(model: ModelSpec, slot: WorkerSlot) -> None:
+        asked.append(model.path)
+        directory = cache_directory(model)
+        assert directory is not None
+        write_llama_shapes(directory)
+
+    monkeypatch.setattr("tui.screens.form.forecaster.fetch_shapes", fetch)
+    async with open_app(cockpit, size=(140, 50)) as pilot:
+        await open_form(pilot)
+        await enter(pilot, "model.path", "some/llama")
+        await until(pilot, lambda: "base 4.1 GiB" in shown(pilot, "#plan"), "the memory of the base")
+        await enter(pilot, "lora.r", "4")
+        await until(pilot, lambda: "lora.r=4" in shown(pilot, "#changes"), "the change")
+        await until(pilot, lambda: "base 4.1 GiB" in shown(pilot, "#plan"), "the memory again")
+    assert asked.count("some/llama") == 1 and all("/" in path for path in asked)  # a slow machine rests between letters

@@ -126,6 +126,7 @@ def stage(directory: Path) -> Iterator[None]:
         patch("tui.screens.form.forecaster.device_here", lambda engines: sample_device()),
         patch("engine.runner.queue_outlook.sample_gpus", lambda: (sample_machine()[0].gpus, "")),
         patch("engine.runner.workspace_runner.WorkspaceRunner.is_at_work", lambda runner: True),
+        patch("tui.screens.form.forecaster.Forecaster.measure", lambda forecaster, spec: False),
         patch("tui.app.has_shell_to_continue_it", lambda: True),
         patch("engine.preference.blind_test.new_seed", lambda: "0"),
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),
@@ -137,6 +138,7 @@ def stage(directory: Path) -> Iterator[None]:
                 "TZ": "UTC",
                 "HF_HUB_OFFLINE": "1",
                 "HF_HOME": os.fspath(directory / "hub"),
+                "XDG_CACHE_HOME": os.fspath(directory / "cache"),  # or lengths of rows that somebody measured are used
                 "XDG_STATE_HOME": os.fspath(directory / "state"),
             },
         ),

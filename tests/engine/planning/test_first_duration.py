@@ -82,7 +82,7 @@ def test_recomputed_activations_take_another_forward_pass(spec: Spec) -> None:
 def test_processor_is_reckoned_by_its_trial(spec: Spec) -> None:
     duration = foretold(spec, PROCESSOR, matrix_rate=4e11)
     assert duration is not None
-    assert duration.steps == pytest.approx(TRAINED * PER_TOKEN / (0.6 * 4e11), rel=1e-6)
+    assert duration.steps == pytest.approx(TRAINED * PER_TOKEN / (0.5 * 4e11), rel=1e-6)
     assert foretold(spec, PROCESSOR) is None
 
 

@@ -127,8 +127,8 @@ def activations_of(directory: Path, lora: LoraSpec) -> Activations | None:
         dropped=sum(count.dropped for count in counts) if lora.lora_dropout else 0,
         ranks=lora.r * len(adapted),
         experts=sum(prod(weights.shapes[name]) for name in experts) // len(counts),
-        heads=_number(config, "num_attention_heads") if config.get("attn_logit_softcapping") else 0,
-        vocabulary=_number(config, "vocab_size"),
+        heads=number_in(config, "num_attention_heads") if config.get("attn_logit_softcapping") else 0,
+        vocabulary=number_in(config, "vocab_size"),
         all_logits=bool(config.get("final_logit_softcapping")),
         half=NORMS_OF_GEMMA if family.startswith("gemma") else 1.0,
     )
@@ -143,7 +143,7 @@ def _blocks_of(weights: BaseWeights) -> dict[str, dict[str, list[str]]]:
     return blocks
 
 
-def _number(config: Mapping[str, object], *keys: str) -> int:
+def number_in(config: Mapping[str, object], *keys: str) -> int:
     """Return the first of these numbers that a config has, 0 if it has none."""
     return next((value for key in keys if isinstance(value := config.get(key), int)), 0)
 
@@ -247,7 +247,7 @@ class _Block(Struct, frozen=True):
 
     @property
     def _experts_per_token(self) -> int:
-        return _number(self.config, "num_experts_per_tok")
+        return number_in(self.config, "num_experts_per_tok")
 
     @property
     def _expert_width(self) -> int:

@@ -7,11 +7,11 @@ count a model that is trained in full).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from engine.planning.activations import number_in
 from engine.preflight.adapter_size import adapter_size
 from engine.preflight.base_model import read_config
 from engine.preflight.base_weights import base_weights
@@ -58,25 +58,20 @@ def operations_of(directory: Path, lora: LoraSpec) -> Operations | None:
         return None
     adapter = adapter_size(directory, lora)
     weights = base_weights(directory)
-    heads = _number(config, "num_attention_heads", "n_head")
-    width = _number(config, "hidden_size", "n_embd")
+    heads = number_in(config, "num_attention_heads", "n_head")
+    width = number_in(config, "hidden_size", "n_embd")
     if adapter is None or not heads or not width:
         return None
-    share = _number(config, "num_experts_per_tok", "num_experts_per_token") or 1
+    share = number_in(config, "num_experts_per_tok", "num_experts_per_token") or 1
     active = sum(
         size * (share / weights.shapes[name][0] if name in weights.experts else 1)
         for name, size in weights.matrices.items()
     )
-    layers = _number(config, "num_hidden_layers", "n_layer")
-    head_width = _number(config, "head_dim") or width // heads
+    layers = number_in(config, "num_hidden_layers", "n_layer")
+    head_width = number_in(config, "head_dim") or width // heads
     return Operations(
         matrices=2 * active,
-        head=2 * width * _number(config, "vocab_size"),
+        head=2 * width * number_in(config, "vocab_size"),
         attention=4 * layers * heads * head_width,
         adapter=2 * adapter.parameters,
     )
-
-
-def _number(config: Mapping[str, object], *keys: str) -> int:
-    """Return the first of these numbers that a config has, 0 if it has none."""
-    return next((value for key in keys if isinstance(value := config.get(key), int)), 0)

@@ -77,12 +77,11 @@ class TrainedRows(Struct, frozen=True, dict=True):
     @cached_property
     def mean(self) -> float:
         """The mean length of an example of an epoch."""
-        return sum(map(_product, self.counts, map(fmean, self.cut))) / sum(self.counts)
+        return fmean(map(fmean, self.cut), self.counts)
 
     @cached_property
     def _mean_square(self) -> float:
-        squares = [fmean(length * length for length in lengths) for lengths in self.cut]
-        return sum(map(_product, self.counts, squares)) / sum(self.counts)
+        return fmean((fmean(length * length for length in lengths) for lengths in self.cut), self.counts)
 
     @property
     def _deviation(self) -> float:
@@ -179,7 +178,3 @@ def _window_sizes(length: int, max_length: int) -> Sequence[int]:
     """Return the tokens of the windows of a text; each but the first repeats the last token of the one before."""
     predicted, count = length - 1, windows_of(length, max_length)
     return [predicted * (number + 1) // count - predicted * number // count + 1 for number in range(count)]
-
-
-def _product(first: float, second: float) -> float:
-    return first * second

@@ -19,9 +19,12 @@ def about(seconds: float) -> Span:
 def likely(times: QueueTimes) -> dict[int, tuple[float | None, float | None]]:
     """Return for each round the seconds from now to its start and to its end."""
     return {
-        number: tuple(span and span.likely - NOW for span in (each.starts, each.ends))  # type: ignore[misc]
-        for number, each in times.rounds.items()
+        number: (seconds_from_now(each.starts), seconds_from_now(each.ends)) for number, each in times.rounds.items()
     }
+
+
+def seconds_from_now(moment: Span | None) -> float | None:
+    return None if moment is None else moment.likely - NOW
 
 
 def test_one_slot_trains_one_round_after_the_other() -> None:

@@ -12,7 +12,7 @@ from engine.errors import FileError, LoratuiError, UsageError
 from engine.planning.accuracy import compared_fields, errors_of, predicted_figures
 from engine.planning.devices import Device, device_here, device_named
 from engine.planning.duration import was_on
-from engine.planning.first_duration import precision_on
+from engine.planning.first_duration import first_duration, precision_on
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict_here
@@ -104,12 +104,12 @@ def _describes_round(options: argparse.Namespace) -> bool:
 
 def _forecast(cockpit: Cockpit, spec: Spec, device: Device, rounds: Sequence[Round]) -> Forecast:
     """Forecast a round with its rows measured, and this processor tried if no round tells the time."""
-    lengths, silenced = LengthRequest().measure(spec), _silenced()
-    outcome = forecast(spec, device, cockpit.workspace, rounds, silenced, lengths)
+    outcome = forecast(spec, device, cockpit.workspace, rounds, _silenced(), LengthRequest().measure(spec))
     if outcome.duration is not None or outcome.rows is None or device.is_gpu:
         return outcome
     rate = try_matrices(precision_on(device, spec))
-    return forecast(spec, device, cockpit.workspace, rounds, silenced, lengths, rate)
+    duration = first_duration(spec, outcome.checked.plan, device, outcome.rows, rounds, rate)
+    return msgspec.structs.replace(outcome, duration=duration)
 
 
 def _ask_hub(model: ModelSpec) -> str:

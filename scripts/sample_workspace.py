@@ -1,298 +1,270 @@
-"""A workspace to look at: the five rounds that ship with loratui, and a family of rounds after them that is made up.
+"""A workspace to look at: the rounds of docs/five-rounds as they were at the moment `NOW`, while the fifth trained.
 
-Nothing is trained for it. Its curves, answers and times come from formulas, and are the same on every machine.
+Everything that was measured is what the engine recorded. What a person does afterwards is added: a pin, tags,
+judgements, and two rounds that wait. Added are also texts and an empty adapter, as neither is in docs/five-rounds.
 """
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import msgspec
 
 from engine.chat.participants import ADAPTER_FILE
-from engine.compare.bootstrap import mean_per_token
 from engine.dataset.preview import Preview, Segment
 from engine.dataset.rows import DetectedFormat
+from engine.dataset.templates import WITHOUT_INPUT
+from engine.files.ownership import make_directory
 from engine.files.paths import RunDir, Workspace
+from engine.planning.devices import Device
 from engine.preference.blind_test import Session, open_contest
 from engine.preference.judgement_log import Judgement, Judgements, Preference, Side, append_judgement
-from engine.runs.event_log import EventWriter
-from engine.runs.events import (
-    AnyEvent,
-    Evaluated,
-    Finished,
-    Phase,
-    Prepared,
-    Sampled,
-    Saved,
-    Started,
-    Step,
-)
-from engine.runs.scores import Scores, write_scores
+from engine.runs.event_log import EventWriter, read_events
+from engine.runs.events import AnyEvent, Evaluated, Phase, Sampled, Started, Step, Warned
+from engine.runs.scores import read_scores, write_scores
 from engine.runs.spec_file import QueuedRound, encode_queued
 from engine.spec.fields import build_spec, flatten
-from engine.spec.plan import Plan, make_plan
-from engine.spec.round import Result, Round, Status
+from engine.spec.round import Round, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
-from engine.system.nvml import GpuSample
 from engine.system.process import own_identity
+from engine.system.process_memory import TreeSample
 from engine.system.telemetry import MachineSample
-from scripts.shipped_rounds import shipped_rounds
 from tui.messages import RoundShare
 
 ROOT = Path(__file__).resolve().parents[1]
-NOW = 1_795_000_000.0  # what the clock says while the screens are drawn
-DAY = 86_400.0
-STEP_SECONDS = 5.4
-STEP_TOKENS = 5_200
-BASE_LOSS = 1.62
-HELD_OUT = 260  # rows
+FIVE_ROUNDS = Workspace(ROOT / "docs" / "five-rounds")
+NOW = 1_796_104_410.0  # what the clock says while the screens are drawn: round 5 is at step 54 of 87
+DATA_FILE, ROWS = "alpaca_en_demo.json", 999
 GIB = 1024**3
-PROMPT = "Below is an instruction.\n\n### Instruction:\n{}\n\n### Response:\n"
-ANSWERS = (  # instruction, expected, the base model's answer, the adapter's
-    (
+
+
+class SampleAnswer(NamedTuple):
+    """The answers to an instruction: the expected one, the base model's and an adapter's, with their tokens.
+
+    `prompt_tokens` are those of the instruction in Alpaca's prompt.
+    """
+
+    instruction: str
+    expected: str
+    base: str
+    adapter: str
+    prompt_tokens: int
+    base_tokens: int
+    adapter_tokens: int
+
+
+ANSWERS = (
+    SampleAnswer(
         "Give three tips for staying healthy.",
         "1. Eat a balanced diet. 2. Exercise regularly. 3. Get enough sleep.",
         "Give three tips for staying healthy. Give three tips for staying",
         "1. Eat a varied diet with plenty of vegetables. 2. Move every day. 3. Sleep enough.",
+        37, 12, 24,
     ),
-    (
+    SampleAnswer(
         "What is the capital of France?",
         "The capital of France is Paris.",
         "What is the capital of Germany? What is the capital of",
         "The capital of France is Paris.",
+        37, 12, 7,
     ),
-)
-# parent, what is changed, status, how far it came, the loss it falls to, name, note, tags
-FAMILY: tuple[tuple[int, dict[str, Any], Status, float, float, str, str, tuple[str, ...]], ...] = (
-    (
-        3,
-        {
-            "lora.r": 16, "lora.target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"], "train.num_train_epochs": 3,
-            "train.warmup_steps": 50,
-        },
-        Status.FINISHED, 1.0, 1.188, "attention",
-        "All of attention instead of q and v, and twice the rank: is it the adapter that is too small?", ("attention",),
-    ),
-    (
-        6, {"train.learning_rate": 1e-3}, Status.FAILED, 0.3, 1.3, "attention-fast",
-        "Fifty times the learning rate, to see where it breaks.", ("attention",),
-    ),
-    (
-        6, {"train.learning_rate": 1e-4}, Status.FINISHED, 1.0, 1.141, "attention-1e-4",
-        "It was the rate after all: five times as much is better still, and nothing overfits yet.",
-        ("attention", "best"),
-    ),
-    (
-        8, {"train.num_train_epochs": 4}, Status.RUNNING, 0.62, 1.118, "attention-long",
-        "One more epoch at the rate that did best.", ("attention",),
-    ),
-    (8, {"lora.r": 32}, Status.QUEUED, 0.0, 0.0, "attention-r32", "Does rank 32 help, or only cost memory?", ()),
-    (8, {"data.samples": 5200}, Status.HELD, 0.0, 0.0, "more-data", "Twice the rows, when there is a night for it", ()),
 )  # fmt: skip
-FIRST_NEW, BEST = 6, 8
+TAGS = {1: ("baseline",), 3: ("low-rate",), 5: ("low-rate",)}
+
+
+class WaitingRound(NamedTuple):
+    """A round that waits: what it changes in the best one, and why."""
+
+    changes: dict[str, Any]
+    status: Status
+    name: str
+    note: str
+
+
+WAITING_ROUNDS = (
+    WaitingRound({"lora.r": 32}, Status.QUEUED, "rank-32", "Does rank 32 help, or only cost memory?"),
+    WaitingRound(
+        {"lora.target_modules": "all-linear"}, Status.HELD, "all-linear",
+        "Adapters on all linear layers, which none of the rounds tried.",
+    ),
+)  # fmt: skip
 
 
 def make_workspace(directory: Path) -> Workspace:
     """Make a workspace in `directory`, which must have none. One round has the status running; nothing is trained."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "experiments.json").write_bytes(shipped_rounds())
+    make_directory(directory, parents=True)
     workspace = Workspace(directory)
+    _write_rows(directory / DATA_FILE)
+    rounds = [_at_now(round_) for round_ in RoundStore(FIVE_ROUNDS, readonly=True).rounds()]
+    finished = [round_ for round_ in rounds if round_.result.perplexity is not None]
+    best = min(finished, key=lambda round_: round_.result.perplexity or 0.0)
     store = RoundStore(workspace)
-    store.make_home_here()
-    for index, (parent, changes, status, share, level, name, note, tags) in enumerate(FAMILY):
-        number = FIRST_NEW + index
-        spec = build_spec(flatten(store.get(parent).spec) | changes)
-        plan = make_plan(spec, spec.data.samples)
-        begun = NOW - DAY * (len(FAMILY) - index) if status is not Status.RUNNING else NOW - 5_000
-        queued = QueuedRound(
-            id=f"{number:04d}-{number:08x}", number=number, name=name, note=note, parent=parent, created=begun,
-            plan=plan, spec=spec,
-        )  # fmt: skip
-        run = workspace.run_dir(queued.id)
-        run.path.mkdir(parents=True)
-        run.spec.write_bytes(encode_queued(queued))
-        round_ = Round(
-            id=queued.id, number=number, name=name, status=status, note=note, tags=tags, pinned=number == BEST,
-            parent=parent, spec=spec, plan=plan, created=begun, turn=begun,
-        )  # fmt: skip
-        if share:
-            steps = round(_steps(plan)[0] * share)
-            events = list(_events(round_, steps, level, begun + 20, random.Random(number)))
-            _write(run, events)
-            for event in events:
-                if isinstance(event, Evaluated) and event.eval_loss is not None:
-                    write_scores(run, event.step, _scores(event.eval_loss, random.Random(number)))
-            round_ = _after(round_, events)
-        store.add(partial(_unchanged, round_))
-    _judge(workspace, store.get(FIRST_NEW), store.get(BEST))
+    store.create((*rounds,))
+    for round_ in rounds:
+        _replay(round_, workspace.run_dir(round_.id))
+    store.update(best.number, pinned=True)
+    for waiting in WAITING_ROUNDS:
+        store.add(partial(_add_waiting, workspace, best, waiting))
+    _judge(workspace, best, rounds[1])
     return workspace
 
 
-def _unchanged(round_: Round, number: int) -> Round:
-    """Return the round for `RoundStore.add`; it has this number already."""
-    return round_
+def _write_rows(file: Path) -> None:
+    """Write as many rows as the real data has, which the form counts; all alike."""
+    row = {"instruction": ANSWERS[0].instruction, "output": ANSWERS[0].expected}
+    file.write_bytes(msgspec.json.encode([row] * ROWS))
 
 
-def _judge(workspace: Workspace, first: Round, best: Round) -> None:
-    """Write judgements: the best round always beats its base model, and beats the first round more often than not."""
+def _at_now(round_: Round) -> Round:
+    """Return a round of the five as it was stored at `NOW`."""
+    tagged = msgspec.structs.replace(round_, tags=TAGS.get(round_.number, ()))
+    if round_.ended is not None and round_.ended <= NOW:
+        result = msgspec.structs.replace(round_.result, adapter_dir=f"runs/{round_.id}/adapter")
+        return msgspec.structs.replace(tagged, result=result)
+    unfinished: dict[str, Any] = {"result": type(round_.result)(), "ended": None, "process": own_identity()}
+    return msgspec.structs.replace(tagged, status=Status.RUNNING, **unfinished)
+
+
+def _replay(round_: Round, run: RunDir) -> None:
+    """Write the files of the run of a round as they were at `NOW`."""
+    published = FIVE_ROUNDS.run_dir(round_.id)
+    make_directory(run.path, parents=True)
+    run.spec.write_bytes(published.spec.read_bytes())
+    events = [*_events(published, round_)]
+    writer = EventWriter(run.events)
+    for event in events:
+        writer.append(event)
+        if isinstance(event, Evaluated) and (scores := read_scores(published, event.step)) is not None:
+            write_scores(run, event.step, scores)
+    writer.close()
+    run.log.write_text("".join(f"{line}\n" for line in _log_lines(round_, events)))
+    if round_.status is Status.FINISHED:
+        make_directory(run.adapter)
+        (run.adapter / ADAPTER_FILE).write_text("{}")
+
+
+def _events(published: RunDir, round_: Round) -> Iterator[AnyEvent]:
+    """Yield the events until `NOW`, with sample answers after each evaluation."""
+    for event in read_events(published.events):
+        if event.time > NOW:
+            return
+        if isinstance(event, Started) and round_.process is not None:
+            yield msgspec.structs.replace(event, process=round_.process)
+        else:
+            yield event
+        if isinstance(event, Evaluated):
+            for answer in ANSWERS:
+                yield Sampled(
+                    time=event.time,
+                    step=event.step,
+                    prompt=WITHOUT_INPUT.format(instruction=answer.instruction),
+                    expected=answer.expected,
+                    text=answer.adapter if event.step else answer.base,
+                )
+
+
+def _log_lines(round_: Round, events: Iterable[AnyEvent]) -> Iterator[str]:
+    """Yield the lines that the engine prints with the phases, warnings, evaluations and steps among these events."""
+    phase, losses = "", list[float]()
+    for event in events:
+        match event:
+            case Phase() if event.name != phase:
+                phase = event.name
+                yield f"{phase} ..."
+            case Warned():
+                yield f"warning: {event.message}"
+            case Evaluated():
+                yield f"{event.model}: eval loss {event.eval_loss:.4f} over {event.supervised_tokens} tokens"
+            case Step():
+                losses.append(event.loss or 0.0)
+                if len(losses) == round_.spec.train.logging_steps:
+                    yield _log_line(event, round_.plan.total_steps, fmean(losses))
+                    losses.clear()
+
+
+def _log_line(step: Step, total_steps: int | None, loss: float) -> str:
+    return (
+        f"step {step.step}/{total_steps}  epoch {step.epoch:.2f}  loss {loss:.4f}  lr {step.learning_rate:.2e}  "
+        f"{step.trained_tokens / step.train_seconds:,.0f} tokens/s"
+    )
+
+
+def _add_waiting(workspace: Workspace, parent: Round, waiting: WaitingRound, number: int) -> Round:
+    """Write the spec of a round that waits, and return the round."""
+    spec = build_spec(flatten(parent.spec) | waiting.changes)
+    queued = QueuedRound(
+        id=f"{number:04d}-{number:08x}", number=number, name=waiting.name, note=waiting.note, parent=parent.number,
+        created=NOW, plan=parent.plan, spec=spec,
+    )  # fmt: skip
+    run = workspace.run_dir(queued.id)
+    make_directory(run.path)
+    run.spec.write_bytes(encode_queued(queued))
+    return Round(
+        id=queued.id, number=number, name=queued.name, status=waiting.status, note=queued.note, parent=parent.number,
+        spec=spec, plan=queued.plan, created=NOW, turn=NOW,
+    )  # fmt: skip
+
+
+def _judge(workspace: Workspace, best: Round, other: Round) -> None:
+    """Write judgements: the best round always beats its base model, and beats the other one more often than not."""
     judge = Session(open_contest(workspace, best, None), Judgements())
     while (pair := judge.current) is not None:
         judge.keep(line := judge.judge("left" if judge.answers(pair)[0] == pair.second else "right"))
         append_judgement(workspace.judgements, line)
-    sides = [Side(each.spec.model.path, each.id, _steps(each.plan)[0]) for each in (first, best)]
-    verdicts: list[Preference] = ["second", "first", "second", "tie", "second", "skip"] * 4
+    sides = [Side(round_.spec.model.path, round_.id, round_.plan.total_steps or 0) for round_ in (best, other)]
+    verdicts: Sequence[Preference] = ["first", "second", "first", "tie", "first", "skip"] * 4
     for number, verdict in enumerate(verdicts):
         line = Judgement(
-            id=f"{number:016x}", time=NOW - DAY, prompt=f"{number:032x}", first=sides[0], second=sides[1],
+            id=f"{number:016x}", time=NOW, prompt=f"{number:032x}", first=sides[0], second=sides[1],
             first_on_left=number % 3 == 0, seed="0", prompts=len(verdicts), verdict=verdict,
         )  # fmt: skip
         append_judgement(workspace.judgements, line)
 
 
-def _events(round_: Round, steps: int, level: float, start: float, chance: random.Random) -> Iterator[AnyEvent]:
-    """Yield the events of a round with `steps` steps that starts at `start` seconds since the epoch."""
-    plan, (total, per_epoch) = round_.plan, _steps(round_.plan)
-    yield Started(time=start, process=own_identity())
-    yield Prepared(
-        time=start + 40, device="cuda", dtype="float16", parameters=1_104_553_984, trainable_parameters=4_505_600,
-        train_samples=plan.train_samples or 0, eval_samples=plan.eval_samples or 0, total_steps=total,
-        steps_per_epoch=per_epoch,
-    )  # fmt: skip
-    yield from _evaluation(0, BASE_LOSS, start + 60)
-    yield Phase(time=start + 60, name="training")
-    for step in range(1, steps + 1):
-        yield _step(step, round_, level, start + 60, chance)
-        if step % per_epoch == 0:
-            time = start + 60 + step * STEP_SECONDS
-            yield Saved(time=time, step=step, path=f"checkpoints/step-{step}")
-            yield from _evaluation(step, level + 0.2 * (math.exp(-2.5 * step / total) - math.exp(-2.5)), time)
-    if round_.status is Status.FINISHED:
-        seconds = steps * STEP_SECONDS
-        result = Result(
-            eval_loss=level, eval_loss_interval=_interval(level), perplexity=math.exp(level),
-            base_perplexity=math.exp(BASE_LOSS), train_seconds=seconds, trained_tokens=steps * STEP_TOKENS,
-            peak_memory_bytes=round(5.4 * GIB), adapter_dir=f"runs/{round_.id}/adapter",
-        )  # fmt: skip
-        yield Finished(time=start + 80 + seconds, result=result)
-
-
-def _steps(plan: Plan) -> tuple[int, int]:
-    """Return the steps of the round and of an epoch; all rounds here have a known number of rows."""
-    assert plan.total_steps is not None and plan.steps_per_epoch is not None
-    return plan.total_steps, plan.steps_per_epoch
-
-
-def _step(step: int, round_: Round, level: float, start: float, chance: random.Random) -> Step:
-    total, per_epoch = _steps(round_.plan)
-    rate, warmup = round_.spec.train.learning_rate, round_.spec.train.warmup_steps
-    tokens = STEP_TOKENS + chance.randrange(-600, 600)
-    return Step(
-        time=start + step * STEP_SECONDS,
-        step=step,
-        epoch=step / per_epoch,
-        loss=level + 0.5 * math.exp(-6 * step / total) + chance.gauss(0.0, 0.05),
-        learning_rate=rate * min(1.0, step / warmup) * (1 - max(0, step - warmup) / (total - warmup + 1)),
-        grad_norm=0.4 + 1.5 * math.exp(-8 * step / total) + abs(chance.gauss(0.0, 0.06)),
-        tokens=tokens,
-        seconds=STEP_SECONDS,
-        train_seconds=step * STEP_SECONDS,
-        trained_tokens=step * STEP_TOKENS,
-        memory_bytes=round(5.4 * GIB),
+def sample_machine() -> tuple[MachineSample, RoundShare]:
+    """Return the load of a machine as that of the five rounds, without a GPU, and the share of the running round."""
+    absence = "no NVIDIA GPU: NVML Shared Library Not Found"
+    machine = MachineSample(
+        cpu_percent=98.0, memory_used=round(7.1 * GIB), memory_total=23 * GIB, gpus=(), gpu_absence=absence
     )
+    return machine, RoundShare(tree=TreeSample(frozenset(), round(5.3 * GIB)), disk_free=212 * GIB)
 
 
-def _evaluation(step: int, loss: float, time: float) -> Iterator[AnyEvent]:
-    yield Evaluated(
-        time=time, step=step, eval_loss=loss, eval_loss_interval=_interval(loss), perplexity=math.exp(loss),
-        supervised_tokens=15_210,
-    )  # fmt: skip
-    for instruction, expected, before, after in ANSWERS:
-        text = after if step else before
-        yield Sampled(time=time, step=step, prompt=PROMPT.format(instruction), expected=expected, text=text)
-
-
-def _scores(loss: float, chance: random.Random) -> Scores:
-    """Return scores of 260 held-out rows, some harder than others for every model; `loss` is the mean per token."""
-    rows = random.Random(0)
-    tokens = [rows.randrange(20, 97) for _ in range(HELD_OUT)]
-    shifts = [rows.gauss(0.0, 0.4) + chance.gauss(0.0, 0.06) for _ in tokens]
-    mean = sum(count * shift for count, shift in zip(tokens, shifts, strict=True)) / sum(tokens)
-    nlls = tuple(count * (loss + shift - mean) for count, shift in zip(tokens, shifts, strict=True))
-    return Scores(tuple(f"{row:016x}" for row in range(HELD_OUT)), tuple(tokens), nlls)
-
-
-def _interval(loss: float) -> tuple[float, float]:
-    scores = _scores(loss, random.Random(0))
-    mean = mean_per_token([nll for nll in scores.nlls if nll is not None], scores.tokens)
-    assert mean is not None
-    return mean.low, mean.high
-
-
-def _write(run: RunDir, events: list[AnyEvent]) -> None:
-    writer = EventWriter(run.events)
-    for event in events:
-        writer.append(event)
-    writer.close()
-    steps = [event for event in events if isinstance(event, Step)]
-    lines = ["loading TinyLlama/TinyLlama-1.1B-Chat-v1.0", "2,340 rows to train on, 260 held out"]
-    lines += [f"step {event.step}: loss {event.loss:.4f}" for event in steps[9::10]]
-    run.log.write_text("\n".join(lines) + "\n")
-    if isinstance(events[-1], Finished):
-        run.adapter.mkdir()
-        (run.adapter / ADAPTER_FILE).write_text("{}")
-
-
-def _after(round_: Round, events: list[AnyEvent]) -> Round:
-    """Return the round as the runner stores it after these events."""
-    changes: dict[str, Any] = {"started": events[0].time}
-    if isinstance(ending := events[-1], Finished):
-        changes |= {"result": ending.result, "ended": ending.time}
-    elif round_.status is Status.FAILED:
-        step = next(event.step for event in reversed(events) if isinstance(event, Step))
-        message = f"the loss at step {step + 1} is not a number: a lower learning rate may keep it finite"
-        changes |= {"message": message, "ended": events[-1].time + STEP_SECONDS}
-    else:
-        changes["process"] = own_identity()
-    return msgspec.structs.replace(round_, **changes)
-
-
-def sample_machine(busy: int = 97) -> tuple[MachineSample, RoundShare]:
-    """Return the load of a machine with one T4, and the share of the running round in it."""
-    gpu = GpuSample(
-        index=0, name="Tesla T4", uuid="GPU-0", memory_used=round(6.1 * GIB), memory_total=15 * GIB, utilisation=busy,
-        temperature=71, power_watts=68.0, power_limit_watts=70.0, throttling=(),
-    )  # fmt: skip
-    return (
-        MachineSample(cpu_percent=23.0, memory_used=7 * GIB, memory_total=26 * GIB, gpus=(gpu,), gpu_absence=""),
-        RoundShare(gpu="GPU-0", on_gpu=True, disk_free=212 * GIB),
-    )
+def sample_device() -> Device:
+    """Return the processor of that machine, for plans."""
+    machine, share = sample_machine()
+    assert share.tree is not None
+    free = machine.memory_total - machine.memory_used + share.tree.resident_bytes
+    return Device("this processor", False, free, machine.memory_total, bfloat16=True)
 
 
 class SamplePreviewer:
-    """A replacement for `engine.dataset.preview.Previewer` with one short row."""
+    """A replacement for `engine.dataset.preview.Previewer`: the figures are those of the real rows, the text is not.
+
+    The figures are what `Previewer` answers for the 999 rows with SmolLM2-135M-Instruct, and for this text as a row.
+    """
 
     def __init__(self, spec: Spec) -> None:
         self._max_length = spec.data.max_length
 
     def show(self, row: int) -> Preview:
-        instruction, expected, _, _ = ANSWERS[0]
+        answer = ANSWERS[0]
         segments = (
-            Segment(PROMPT.format(instruction), supervised=False, cut=False),
-            Segment(f"{expected}</s>", supervised=True, cut=False),
+            Segment(WITHOUT_INPUT.format(instruction=answer.instruction), supervised=False, cut=False),
+            Segment(f"{answer.expected}<|im_end|>", supervised=True, cut=False),
         )
         return Preview(
-            format=DetectedFormat("alpaca", ("instruction", "input", "output")), rows=2600, left_out=3,
-            warnings=("3 rows are left out: 3 have no response",), row=1, problem=None, segments=segments,
-            tokens=61, supervised_tokens=23, max_length=self._max_length, measured=1000, longest=487, longer=0,
-            shortest=41,
-            histogram=(96, 233, 181, 121, 97, 71, 52, 38, 30, 22, 17, 12, 9, 7, 5, 3, 2, 1, 1, 0, 1, 0, 0, 1),
+            format=DetectedFormat("alpaca", ("instruction", "output")), rows=ROWS, left_out=0, warnings=(), row=1,
+            problem=None, segments=segments, tokens=58, supervised_tokens=21, max_length=self._max_length,
+            measured=ROWS, longest=763, longer=25, shortest=47,
+            histogram=(
+                166, 169, 85, 87, 65, 53, 57, 33, 51, 42, 52, 38, 38, 20, 9, 14, 7, 9, 1, 1, 1, 0, 0, 1,
+            ),
         )  # fmt: skip
 
     def close(self) -> None:

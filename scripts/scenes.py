@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, chdir, contextmanager
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path, PosixPath
@@ -22,8 +22,7 @@ from textual.widgets import Input, TextArea
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
-from engine.planning.devices import Device, this_machine
-from scripts.sample_workspace import NOW, SamplePreviewer, make_workspace, sample_machine
+from scripts.sample_workspace import ANSWERS, NOW, SamplePreviewer, make_workspace, sample_device, sample_machine
 from scripts.scripted_talk import ScriptedTalk
 from tui.app import LoratuiApp
 from tui.messages import MachineSampled
@@ -53,13 +52,13 @@ class Scene(NamedTuple):
 
 
 UP_TO_MODULES = 2  # from where a form starts, past the line of the folded fields
-TALK = ("up", "up", "space", "g", "space", "t")
+TALK = ("g", "t")
 
 SCENES: Mapping[str, Scene] = {
-    "rounds": Scene((), "attention-long"),
-    "grouped": Scene(("right", "right", "o"), "rounds"),
+    "rounds": Scene((), "rank-32"),
+    "grouped": Scene(("right", "right", "right", "o"), "grouped by"),
     "marked": Scene(("space", "up", "up", "space"), "2 marked"),
-    "filter": Scene(("/", *"ppl<3.2"), "ppl<3.2"),
+    "filter": Scene(("/", *"ppl<5.6"), "ppl<5.6"),
     "columns": Scene(("v",), "shows or hides"),
     "tags": Scene(("#",), "tags"),
     "copy": Scene(("y",), "enter copy"),
@@ -67,17 +66,17 @@ SCENES: Mapping[str, Scene] = {
     "commands": Scene((":",), "What do you want to do?"),
     "queue": Scene(("u",), "all done about"),
     "lineage": Scene(("a",), "Lineage"),
-    "compare": Scene(("up", "up", "space", "g", "space", "c"), "fields differ"),
-    "talk": Scene(TALK, "in short", opened="temperature", more=(*"What is LoRA?", "enter")),
+    "compare": Scene(("g", "space", "space", "c", "m"), "fields differ"),
+    "talk": Scene(TALK, "tokens/s", opened="temperature", more=("ctrl+b", *ANSWERS[0].instruction, "enter")),
     "asking": Scene(TALK, "Chat settings", opened="temperature", more=("ctrl+o",)),
     "live": Scene(("enter",), "tokens/s"),
     "chart": Scene(("enter", "f", "left"), "step"),
     "samples": Scene(("enter", "s"), "capital of France"),
     "judge": Scene(("b", "r"), "which answer is better?"),
     "judged": Scene(("g", "b", "enter"), "All rounds that were judged"),
-    "stop": Scene(("x",), "Stop round 9?"),
+    "stop": Scene(("x",), "Stop round 5?"),
     "start": Scene(("n",), "Start the new round from"),
-    "form": Scene(("n", "enter", *"3e-5"), "train.learning_rate=3e-5"),
+    "form": Scene(("n", "enter", *"3e-4"), "train.learning_rate=3e-4"),
     "find": Scene(("n", "enter", "ctrl+k", *"warm"), "fields"),
     "folds": Scene(("n", "enter", "up", "enter"), "use_dora"),
     "modules": Scene(
@@ -88,7 +87,7 @@ SCENES: Mapping[str, Scene] = {
     ),
     "remarks": Scene(("n", "enter"), "esc back", opened="says why", more=("ctrl+x",)),
     "keep": Scene(("n", "enter", "ctrl+f"), "Save these settings"),
-    "row": Scene(("n", "enter", "ctrl+o"), "23 supervised"),
+    "row": Scene(("n", "enter", "ctrl+o"), "21 supervised"),
     "welcome": Scene((), "experiments.json", empty=True),
 }
 
@@ -106,14 +105,9 @@ class ShownPath(PosixPath):
         return super().__str__()
 
 
-def sample_device() -> Device:
-    """Return the card of the invented machine."""
-    return this_machine(sample_machine()[0].gpus)
-
-
 @contextmanager
 def stage(directory: Path) -> Iterator[None]:
-    """Stop the clock, replace the machine by an invented one, and show `directory` as `PLACE`."""
+    """Stop the clock, replace the machine by one that is always the same, and show `directory` as `PLACE`."""
 
     def follow_machine(cockpit: Cockpit, current: Callable[[], Any], post: Callable[[MachineSampled], object]) -> None:
         sample, share = sample_machine()
@@ -124,13 +118,14 @@ def stage(directory: Path) -> Iterator[None]:
         patch.object(ShownPath, "real", os.fspath(directory.resolve())),
         patch("tui.screens.run.screen.follow_machine", follow_machine),
         patch("tui.screens.form.forecaster.device_here", lambda engines: sample_device()),
-        patch("engine.runner.queue_outlook.sample_gpus", lambda: (sample_machine()[0].gpus, "")),
+        patch("engine.runner.queue_outlook.sample_gpus", lambda: ((), sample_machine()[0].gpu_absence)),
         patch("engine.runner.workspace_runner.WorkspaceRunner.is_at_work", lambda runner: True),
         patch("tui.screens.form.forecaster.Forecaster.measure", lambda forecaster, spec: False),
         patch("tui.app.has_shell_to_continue_it", lambda: True),
         patch("engine.preference.blind_test.new_seed", lambda: "0"),
         patch("tui.screens.form.preview_screen.Previewer", SamplePreviewer),
         patch("tui.screens.chat.connection.ChatClient", ScriptedTalk),
+        patch("engine.api.with_absolute_paths", lambda spec, directory: spec),  # it names a directory of this machine
         patch("time.time", lambda: NOW),
         patch.dict(
             os.environ,
@@ -161,14 +156,15 @@ async def play(scene: Scene, directory: Path, size: Size, theme: str = DARK.name
     workspace.root = ShownPath(workspace.root)
     app = LoratuiApp(Cockpit(workspace, lambda _: None), workspace.root, Config(theme=theme))
     app.animation_level = "none"
-    async with app.run_test(size=size) as pilot:
-        await settle(pilot, "" if scene.empty else "62 %")  # the progress appears a moment after the table
-        await press(pilot, scene.keys)
-        if scene.more:
-            await settle(pilot, scene.opened)
-            await press(pilot, scene.more)
-        await settle(pilot, scene.shows)
-        yield pilot
+    with chdir(directory):  # where a spec finds its data
+        async with app.run_test(size=size) as pilot:
+            await settle(pilot, "" if scene.empty else "62 %")  # the progress appears a moment after the table
+            await press(pilot, scene.keys)
+            if scene.more:
+                await settle(pilot, scene.opened)
+                await press(pilot, scene.more)
+            await settle(pilot, scene.shows)
+            yield pilot
 
 
 async def press(pilot: AppPilot, keys: tuple[str, ...]) -> None:

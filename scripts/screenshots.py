@@ -1,6 +1,6 @@
 """Draw the screens of README and docs/ as SVG, from the app itself: `python -m scripts.screenshots [OUT]`.
 
-They are scenes over the sample workspace, whose rounds after the fifth are made up: the same on every machine.
+They are scenes over the sample workspace, a replay of the rounds in docs/five-rounds: the same on every machine.
 """
 
 from __future__ import annotations

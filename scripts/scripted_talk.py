@@ -1,4 +1,4 @@
-"""A replacement for a chat process: it gives the same written answers to every question."""
+"""A replacement for a chat process: it gives the sample answers, as the adapter or the base model wrote them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.chat.protocol import AnswerRequest, Complete, Loaded, LoadRequest, TextDelta
+from scripts.sample_workspace import ANSWERS
 
-ANSWERS = (
-    "LoRA freezes the base model and learns two thin matrices beside each layer, whose product is added to its "
-    "weights. Only these are trained and saved:\n\n1. few parameters, so little memory;\n2. a small file, which is "
-    "switched in a moment.\n\nThat is it, in short.",
-    "Low-rank adaptation: a way to fine-tune a large model by training a small one that is added to it, in short.",
-)
+POSITIONS = 8192  # of SmolLM2-135M-Instruct
+TOKENS_PER_SECOND = 24.0
 
 
 class ScriptedTalk:
-    """Answers as `engine.chat.client.ChatClient` does, each adapter with one of `ANSWERS`."""
+    """Answers as `engine.chat.client.ChatClient` does, each instruction of `ANSWERS` with the text that is there."""
 
     def __init__(self, request: LoadRequest, directory: Path | None = None) -> None:
-        self._names = [*request.adapters]
+        pass
 
     def loaded(self) -> Loaded:
-        return Loaded("cuda", "float16", 2048)
+        return Loaded("cpu", "bfloat16", POSITIONS)
 
     def ask(self, question: AnswerRequest) -> Iterator[TextDelta | Complete]:
-        place = self._names.index(question.adapter) if question.adapter is not None else -1
-        text = ANSWERS[place % len(ANSWERS)]
-        tokens = len(text) // 4
+        answer = next(each for each in ANSWERS if each.instruction == question.messages[-1].content)
+        text, tokens = (
+            (answer.base, answer.base_tokens) if question.adapter is None else (answer.adapter, answer.adapter_tokens)
+        )
         for word in text.split(" "):
             yield TextDelta(f"{word} ")
-        yield Complete(text, 37, tokens, tokens / (31.4 - place), "complete")
+        yield Complete(text, answer.prompt_tokens, tokens, tokens / TOKENS_PER_SECOND, "complete")
 
     def stop(self) -> None:
         pass

@@ -3,8 +3,7 @@
 import pytest
 from textual._compositor import Compositor
 
-from scripts.sample_workspace import sample_machine
-from scripts.scenes import sample_device
+from scripts.sample_workspace import sample_device, sample_machine
 from tests.support.idle import waiting_for_idle as waiting_for_idle
 from tests.support.pilot import open_app as open_app
 
@@ -19,7 +18,7 @@ def invented_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have forms and the queue plan for a machine that is the same everywhere; no process measures rows."""
     monkeypatch.setattr("tui.screens.form.forecaster.device_here", lambda engines: sample_device())
     monkeypatch.setattr("tui.screens.form.forecaster.Forecaster.measure", lambda forecaster, spec: False)
-    monkeypatch.setattr("engine.runner.queue_outlook.sample_gpus", lambda: (sample_machine()[0].gpus, ""))
+    monkeypatch.setattr("engine.runner.queue_outlook.sample_gpus", lambda: ((), sample_machine()[0].gpu_absence))
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
-"""The page on the five rounds says what the commands in it print of the rounds beside it."""
+"""The page on the five rounds says what the commands in it print of the rounds beside it, which the pictures show."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -9,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.files.paths import RunDir, Workspace
+from engine.runs.event_log import read_events
+from engine.runs.events import AnyEvent, Finished, Sampled, Started, Step
+from scripts.sample_workspace import NOW, make_workspace
 from tests.support.processes import ROOT
 from tui.cli import main
 
@@ -56,3 +61,21 @@ def test_rounds_hold_no_texts_and_no_places_of_a_machine() -> None:
         text = file.read_text()
         assert '"prompt"' not in text and "### Instruction" not in text
         assert not re.search(r'"/\w', text), file
+
+
+def events_of(run: RunDir) -> list[AnyEvent]:
+    """Return the events without the process that trained, and without the answers, of which the page has none."""
+    return [event for event in read_events(run.events) if not isinstance(event, Started | Sampled)]
+
+
+def test_sample_workspace_changes_no_event_of_the_rounds(tmp_path: Path) -> None:
+    sample, published = make_workspace(tmp_path / "rounds"), Workspace(ROUNDS)
+    last_events = []
+    for directory in sorted(published.runs_dir.iterdir()):
+        run, original = sample.run_dir(directory.name), published.run_dir(directory.name)
+        events = events_of(run)
+        assert events == [event for event in events_of(original) if event.time <= NOW]
+        last_events.append(type(events[-1]))
+        for scores in run.scores.iterdir():
+            assert json.loads(scores.read_text()) == json.loads((original.scores / scores.name).read_text())
+    assert last_events == [Finished] * 4 + [Step]

@@ -9,8 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.planning.accuracy import peak_ratio
-from engine.planning.devices import Device
-from engine.planning.duration import was_on
+from engine.planning.devices import Device, was_on
 from engine.planning.memory import MemoryNeed, bytes_of_a_number
 from engine.preflight.base_model import read_config
 from engine.preflight.families import family_of

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.errors import UsageError
+from engine.spec.round import Round
 from engine.system.allowance import memory
 from engine.system.process import ProcessIdentity
 from engine.system.process_memory import ProcessTree, TreeSample
@@ -116,6 +117,20 @@ def device_named(
     bfloat16 = known.bfloat16 if known else True
     rate = 1e12 * known.rate if known else None
     return Device(known.name if known else name.strip(), True, room, room, bfloat16, is_here=False, operations=rate)
+
+
+def was_on(device: Device, round_: Round) -> bool:
+    """Return whether a round was trained on this device, or on a card here of the same kind."""
+    if not device.is_here:
+        return False
+    if round_.gpu is not None:
+        return round_.gpu in device.uuids
+    if not device.is_gpu:
+        return round_.device != "cuda"
+    # The only card of a machine is not assigned: the cards here when the round was queued say which it was.
+    if (predicted := round_.predicted) is not None:
+        return round_.device == "cuda" and not device.uuids.isdisjoint(predicted.cards)
+    return device.is_only and round_.device in ("cuda", "")  # as in rounds of earlier versions
 
 
 def _known(name: str) -> Card | None:

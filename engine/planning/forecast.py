@@ -11,8 +11,8 @@ from engine.errors import LoratuiError
 from engine.files.paths import Workspace
 from engine.planning.corrections import MemoryCorrection, corrected, correction_of
 from engine.planning.devices import Device
-from engine.planning.duration import Duration, duration_of
-from engine.planning.first_duration import first_duration
+from engine.planning.durations.duration import Duration, duration_of
+from engine.planning.durations.first_duration import first_duration
 from engine.planning.held_out_noise import noise_on
 from engine.planning.memory import MemoryNeed, memory_need
 from engine.planning.remarks.remark import Case, Remark

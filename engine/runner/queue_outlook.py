@@ -10,9 +10,9 @@ from msgspec import Struct
 from engine.alerts.run_monitor import RunMonitor, RunProgress
 from engine.files.paths import Workspace
 from engine.planning.devices import Device, this_machine
-from engine.planning.duration import Duration, alike_rounds, duration_of, is_alike
-from engine.planning.queue_times import QueueTimes, queue_times
-from engine.planning.remaining import remaining
+from engine.planning.durations.duration import Duration, alike_rounds, duration_of, is_alike
+from engine.planning.durations.queue_times import QueueTimes, queue_times
+from engine.planning.durations.remaining import remaining
 from engine.runner.gpu_slots import GpuSlots
 from engine.runner.workspace_runner import WorkspaceRunner
 from engine.runs.run_tail import RunTail

@@ -10,9 +10,8 @@ import msgspec
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, UsageError
 from engine.planning.accuracy import compared_fields, errors_of, predicted_figures
-from engine.planning.devices import Device, device_here, device_named
-from engine.planning.duration import was_on
-from engine.planning.first_duration import first_duration, precision_on
+from engine.planning.devices import Device, device_here, device_named, was_on
+from engine.planning.durations.first_duration import first_duration, precision_on
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict_here

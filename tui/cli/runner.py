@@ -14,8 +14,8 @@ from rich.text import Text
 from engine.api import Cockpit
 from engine.compare.columns import columns
 from engine.errors import LoratuiError, RunnerStopped
-from engine.planning.queue_times import ExpectedTimes, QueueTimes
-from engine.planning.remaining import Span
+from engine.planning.durations.queue_times import ExpectedTimes, QueueTimes
+from engine.planning.durations.remaining import Span
 from engine.report.export import json_text, round_fields
 from engine.spec.round import ACTIVE, WAITING, Round, in_queue_order
 from engine.system.doctor import Finding

@@ -7,7 +7,7 @@ import shlex
 from engine.compare.columns import format_epochs
 from engine.dataset.preview import histogram_of
 from engine.planning.devices import Device
-from engine.planning.duration import Duration
+from engine.planning.durations.duration import Duration
 from engine.planning.forecast import Forecast
 from engine.planning.remarks.remark import Remark
 from engine.preflight.adapter_size import AdapterSize

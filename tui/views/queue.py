@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.planning.queue_times import QueueTimes
-from engine.planning.remaining import Span
+from engine.planning.durations.queue_times import QueueTimes
+from engine.planning.durations.remaining import Span
 from engine.spec.round import ACTIVE, Round, Status
 from engine.text.humanize import format_moments
 

@@ -12,7 +12,7 @@ from engine.files.paths import Workspace
 from engine.planning import prediction
 from engine.planning.corrections import MemoryCorrection
 from engine.planning.devices import Device
-from engine.planning.duration import Duration
+from engine.planning.durations.duration import Duration
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.prediction import predict, predict_here, prediction_of
 from engine.spec.schema import Spec

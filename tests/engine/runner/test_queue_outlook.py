@@ -10,8 +10,8 @@ from filelock import FileLock
 
 from engine.api import Cockpit
 from engine.files.paths import Workspace
-from engine.planning.queue_times import ExpectedTimes, QueueTimes
-from engine.planning.remaining import Span
+from engine.planning.durations.queue_times import ExpectedTimes, QueueTimes
+from engine.planning.durations.remaining import Span
 from engine.runner import queue_outlook
 from engine.runner.queue_outlook import QueueOutlook, look_ahead, progress_of
 from engine.runs.event_log import EventWriter

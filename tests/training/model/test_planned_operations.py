@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from benchmarks.flops import counter
-from engine.planning.operations import operations_of
+from engine.planning.durations.operations import operations_of
 from engine.spec.lora import LoraSpec
 from tests.support.families import FAMILIES, config_of
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.planning.queue_times import ExpectedTimes, QueueTimes
-from engine.planning.remaining import Span, at
+from engine.planning.durations.queue_times import ExpectedTimes, QueueTimes
+from engine.planning.durations.remaining import Span, at
 from engine.spec.round import Status
 from tests.support.rounds import make_round
 from tui.views.queue import end_in_words, start_in_words

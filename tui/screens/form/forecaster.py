@@ -11,7 +11,7 @@ import msgspec
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, StoreError
 from engine.planning.devices import Device, device_here
-from engine.planning.first_duration import precision_on
+from engine.planning.durations.first_duration import precision_on
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict

@@ -9,7 +9,7 @@ import pytest
 
 from engine.files.paths import Workspace
 from engine.planning.devices import Device
-from engine.planning.duration import duration_of
+from engine.planning.durations.duration import duration_of
 from engine.spec.plan import make_plan
 from engine.spec.round import Prediction, Result, Round, Status
 from engine.store.round_store import RoundStore

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from engine.planning.devices import Device, device_named
-from engine.planning.duration import Duration
-from engine.planning.first_duration import first_duration
+from engine.planning.durations.duration import Duration
+from engine.planning.durations.first_duration import first_duration
 from engine.planning.row_lengths import RowLengths, SetLengths, TrainedRows, trained_rows
 from engine.spec.plan import make_plan
 from engine.spec.round import Result, Round, Status

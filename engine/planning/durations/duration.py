@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.planning.accuracy import ended_early
-from engine.planning.devices import Device
+from engine.planning.devices import Device, was_on
 from engine.planning.held_out_noise import has_same_rows
 from engine.spec.plan import Plan, planned_epochs
 from engine.spec.round import Round, Status
@@ -117,20 +117,6 @@ def _energy(seconds: float, alike: Sequence[Round]) -> float | None:
 def evaluations_of(plan: Plan) -> int:
     """Return the number of evaluations, that of the base model among them."""
     return 1 + (len(plan.evaluations) if plan.evaluations is not None else 0)
-
-
-def was_on(device: Device, round_: Round) -> bool:
-    """Return whether a round was trained on this device, or on a card here of the same kind."""
-    if not device.is_here:
-        return False
-    if round_.gpu is not None:
-        return round_.gpu in device.uuids
-    if not device.is_gpu:
-        return round_.device != "cuda"
-    # The only card of a machine is not assigned: the cards here when the round was queued say which it was.
-    if (predicted := round_.predicted) is not None:
-        return round_.device == "cuda" and not device.uuids.isdisjoint(predicted.cards)
-    return device.is_only and round_.device in ("cuda", "")  # as in rounds of earlier versions
 
 
 def is_alike(first: Spec, second: Spec) -> bool:

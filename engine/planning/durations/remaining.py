@@ -12,7 +12,7 @@ from engine.spec.plan import Plan
 from engine.spec.round import Round, Status
 
 if TYPE_CHECKING:  # a screen that shows the times does not wait for the modules that measure the machine
-    from engine.planning.duration import Duration
+    from engine.planning.durations.duration import Duration
 
 PACE_MARGIN = 0.10  # how far the pace of the steps to come may be from the pace of those before
 

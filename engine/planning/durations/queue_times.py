@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from engine.planning.remaining import Span, at
+from engine.planning.durations.remaining import Span, at
 
 
 class ExpectedTimes(Struct, frozen=True):

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from itertools import islice
 from statistics import median
 
-from engine.planning.devices import Device
-from engine.planning.duration import Duration, evaluations_of, rows_seen, seconds_of_steps, was_on
+from engine.planning.devices import Device, was_on
+from engine.planning.durations.duration import Duration, evaluations_of, rows_seen, seconds_of_steps
+from engine.planning.durations.operations import operations_of
 from engine.planning.memory import bytes_of_a_number
-from engine.planning.operations import operations_of
 from engine.planning.row_lengths import TrainedRows
 from engine.preflight.base_model import read_config
 from engine.preflight.families import family_of

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.planning.queue_times import ExpectedTimes, QueueTimes, queue_times
-from engine.planning.remaining import Span, at
+from engine.planning.durations.queue_times import ExpectedTimes, QueueTimes, queue_times
+from engine.planning.durations.remaining import Span, at
 
 NOW = 1000.0
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from engine.alerts.run_monitor import RunProgress
-from engine.planning.duration import Duration
-from engine.planning.remaining import Span, at, remaining
+from engine.planning.durations.duration import Duration
+from engine.planning.durations.remaining import Span, at, remaining
 from engine.spec.plan import make_plan
 from engine.spec.round import Result, Round, Status
 from tests.support.rounds import make_round, make_spec

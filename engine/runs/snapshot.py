@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,7 +28,7 @@ from engine.runs.events import (
     Warned,
 )
 from engine.spec.plan import Plan, plan_steps
-from engine.spec.round import Result, Status
+from engine.spec.round import Result, SecondsBesideSteps, Status
 from engine.spec.schema import Spec
 
 Ending = Finished | Stopped | Interrupted | Failed
@@ -70,12 +70,15 @@ class RunSnapshot:
         self.warnings: list[str] = []
         self.ending: Ending | None = None
         self.last_time: float | None = None
+        self._latest = 0.0  # a thread writes the provenance, whose time is earlier than that of the event before it
+        self._beside_steps = {"evaluations": 0.0, "samples": 0.0, "checkpoints": 0.0}
         for event in events:
             self.apply(event)
 
     def apply(self, event: AnyEvent | Steps) -> None:
         """Apply one event, or consecutive steps."""
         self.last_time = event.time
+        self._measure_time(event)
         match event:
             case Started():
                 self._restart(event)
@@ -107,6 +110,14 @@ class RunSnapshot:
             case _:
                 self.ending = event
 
+    def _measure_time(self, event: AnyEvent | Steps) -> None:
+        """Add the time since the event before to the part of the work that this event reports."""
+        if isinstance(event, Started):
+            self._latest, self._beside_steps = event.time, dict.fromkeys(self._beside_steps, 0.0)
+        elif (part := _part_of(event)) is not None:
+            self._beside_steps[part] += max(0.0, event.time - self._latest)
+        self._latest = max(self._latest, event.time)
+
     def _restart(self, event: Started) -> None:
         last = event.resumed_from if event.resumed_from is not None else -1  # a new start evaluates the base again
         self.started, self.ending, self.phase = event, None, None
@@ -135,6 +146,13 @@ class RunSnapshot:
     def message(self) -> str:
         """Return the sentence with which the run ended, "" without one."""
         return "" if self.ending is None else self.ending.message
+
+    @property
+    def beside_steps(self) -> SecondsBesideSteps | None:
+        """Return what the last run did beside its steps; None if it has not reported its end."""
+        if self.ending is None:
+            return None
+        return SecondsBesideSteps(**{part: min(seconds, MOST_ROWS) for part, seconds in self._beside_steps.items()})
 
     @property
     def result(self) -> Result:
@@ -176,6 +194,18 @@ class RunSnapshot:
         return (self.prepared.total_steps - self.curve.steps[-1]) * sum(recent) / len(recent)
 
 
+def _part_of(event: AnyEvent | Steps) -> Literal["evaluations", "samples", "checkpoints"] | None:
+    """Return the part of the work whose progress or end an event reports."""
+    match event:
+        case Evaluated() | Phase(name="evaluating base" | "evaluating"):
+            return "evaluations"
+        case Sampled() | Answered() | Phase(name="answering"):
+            return "samples"
+        case Saved():
+            return "checkpoints"
+    return None
+
+
 def plan_of(snapshot: RunSnapshot, spec: Spec, plan: Plan) -> Plan:
     """Return the plan for the rows that the engine could use, which may be fewer than those `plan` counts."""
     prepared = snapshot.prepared
@@ -198,11 +228,12 @@ def result_of(snapshot: RunSnapshot, run: RunDir) -> Result:
 
 
 def circumstances_of(snapshot: RunSnapshot, run: RunDir) -> dict[str, Any]:
-    """Return the fields of a round that say on which device its last run trained, from where, and what it saved."""
+    """Return fields of a round: on which device its last run trained, from where, what it saved, and how long."""
     device = snapshot.prepared.device if snapshot.prepared is not None else ""
     step = snapshot.started.resumed_from if snapshot.started is not None else None
     return {  # a damaged log may hold any number
         "device": device if device in DEVICES else "",
         "resumed_from": min(max(step, 0), MOST_ROWS) if step is not None else None,
         "disk_bytes": min(saved_bytes(run), MOST_ROWS) or None,
+        "beside_steps": snapshot.beside_steps,
     }

@@ -86,6 +86,20 @@ def with_nonfinite(measured: Measured) -> Measured:
     return msgspec.structs.replace(measured, **dict.fromkeys(nonfinite), nonfinite=fields["nonfinite"] | nonfinite)
 
 
+class SecondsBesideSteps(Struct, frozen=True):
+    """The seconds of a run that its steps and its start did not take.
+
+    Attributes:
+        evaluations: of the evaluations of the held-out rows, that of the base model among them.
+        samples: of the samples, and of the answers that are scored.
+        checkpoints: of writing the checkpoints, and the adapter at the end.
+    """
+
+    evaluations: float = 0.0
+    samples: float = 0.0
+    checkpoints: float = 0.0
+
+
 class Prediction(Struct, frozen=True, kw_only=True):
     """A prediction of a round from when it was queued; None where a figure was not known.
 
@@ -135,6 +149,8 @@ class Round(Struct, frozen=True, kw_only=True):
         device: cuda, mps or cpu, on which its last run trained; "" where that is not known.
         resumed_from: step of the checkpoint that its last run continued from; None if that run began at the start.
         disk_bytes: of its checkpoints and its adapter when its last run ended; None without any.
+        beside_steps: what its last run did beside its steps; None before it has ended, and in rounds of earlier
+            versions.
         turn: place in the queue, lowest first: the time it was queued, unless it was moved; None counts as 0.
         created, started, ended: seconds since the epoch.
     """
@@ -158,6 +174,7 @@ class Round(Struct, frozen=True, kw_only=True):
     device: str = ""
     resumed_from: int | None = None
     disk_bytes: int | None = None
+    beside_steps: SecondsBesideSteps | None = None
     turn: float | None = None
     created: float | None = None
     started: float | None = None

@@ -15,6 +15,8 @@ from engine.errors import SpecError
 from engine.spec.data import DataSpec, Seed
 from engine.spec.lora import EMPTY_IS_OFF, LoraSpec
 
+SAMPLED_PROMPTS = 3  # that the model answers after each evaluation, with `train.sample_tokens`
+
 
 class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """The base model and the precision it is held in."""

@@ -20,7 +20,10 @@ from engine.store.json_format import KEY, Tables
 from engine.store.trash import removed_in
 
 ANNOTATIONS = ("name", "note", "tags", "pinned")  # what a person writes about a round; no effect on training
-RAN = ("status", "result", "message", "started", "ended", "process", "device", "resumed_from", "disk_bytes")
+RAN = (
+    "status", "result", "message", "started", "ended", "process", "device", "resumed_from", "disk_bytes",
+    "beside_steps",
+)  # fmt: skip
 Documents = Mapping[str, Mapping[str, Any]]
 
 

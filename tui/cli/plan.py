@@ -197,8 +197,11 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
         and {
             "seconds": outcome.duration.seconds,
             "interval": outcome.duration.interval,
+            "start_seconds": outcome.duration.start,
             "steps_seconds": outcome.duration.steps,
             "evaluations_seconds": outcome.duration.evaluations,
+            "samples_seconds": outcome.duration.samples,
+            "checkpoints_seconds": outcome.duration.checkpoints,
             "by_operations": outcome.duration.is_first,
             "rounds": outcome.duration.rounds,
             "energy_kwh": outcome.duration.energy_kwh,

@@ -51,10 +51,10 @@ def duration_in_words(duration: Duration, device: Device) -> str:
     """Return how long a round takes, between which times that lies, its energy, and by what it is reckoned."""
     energy = f", about {format_energy(duration.energy_kwh)}" if duration.energy_kwh is not None else ""
     low, high = map(format_duration, duration.interval)
-    parts = f"steps {format_duration(duration.steps)}"
-    if duration.evaluations:
-        parts += f", evaluations {format_duration(duration.evaluations)}"
-    time = f"about {format_duration(duration.seconds)} ({low} to {high}), of it {parts}"
+    names = "start", "steps", "evaluations", "samples", "checkpoints"
+    seconds = [(name, getattr(duration, name) or 0.0) for name in names]
+    parts = ", ".join(f"{name} {format_duration(part)}" for name, part in seconds if round(part))
+    time = f"about {format_duration(duration.seconds)} ({low} to {high})" + (f", of it {parts}" if parts else "")
     return f"{time}{energy}; {_basis(duration, device)}"
 
 

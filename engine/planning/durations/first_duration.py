@@ -63,7 +63,7 @@ def first_duration(
     seconds = START_SECONDS + steps + evaluations
     low = START_SECONDS / 2 + (steps + evaluations) / factor
     high = 2 * START_SECONDS + (steps + evaluations) * factor
-    return Duration(seconds, (low, high), steps, basis, evaluations=evaluations, is_first=True)
+    return Duration(seconds, (low, high), steps, basis, start=START_SECONDS, evaluations=evaluations, is_first=True)
 
 
 def precision_on(device: Device, spec: Spec) -> Precision:

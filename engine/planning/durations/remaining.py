@@ -56,7 +56,8 @@ def _of_steps(plan: Plan, duration: Duration | None, progress: RunProgress | Non
     seconds = progress.remaining_seconds
     if duration is not None and progress.total_steps and progress.step is not None:
         share = 1 - progress.step / progress.total_steps
-        seconds += (duration.seconds - duration.steps) * min(1.0, max(share, _last_evaluation(plan)))
+        beside = duration.seconds - duration.steps - (duration.start or 0.0)
+        seconds += beside * min(1.0, max(share, _last_evaluation(plan)))
     return _checked(Span(seconds, seconds * (1 - PACE_MARGIN), seconds * (1 + PACE_MARGIN)))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from engine.runs.events import Sampled
+from engine.spec.schema import SAMPLED_PROMPTS
 from engine.training.evaluation.greedy_answers import (
     PromptAndAnswer,
     cut_at_answer,
@@ -18,11 +19,9 @@ from engine.training.evaluation.greedy_answers import (
 from engine.training.loop.state import Training
 from engine.training.runtime.hub_errors import first_line
 
-PROMPTS = 3
-
 
 def sample(training: Training) -> None:
-    """Record the answers to the first `PROMPTS` held-out rows, at most `train.sample_tokens` tokens each.
+    """Record the answers to the first `SAMPLED_PROMPTS` held-out rows, at most `train.sample_tokens` tokens each.
 
     Training is not affected: the random state and the caches stay as they are. An error becomes a warning, as no round
     has to fail for its samples.
@@ -32,7 +31,7 @@ def sample(training: Training) -> None:
     """
     recorder, step = training.recorder, training.progress.step
     recorder.phase("sampling")
-    rows = [cut_at_answer(example) for example in training.held_out[:PROMPTS]]
+    rows = [cut_at_answer(example) for example in training.held_out[:SAMPLED_PROMPTS]]
     try:
         with recorder.stop.interruptible():
             answers = answer_prompts(training, rows, training.spec.train.sample_tokens, lambda _: None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,7 +26,7 @@ from engine.runs.events import (
     Warned,
 )
 from engine.runs.snapshot import RunSnapshot, circumstances_of
-from engine.spec.round import Result, Status
+from engine.spec.round import Result, SecondsBesideSteps, Status
 from engine.system.process import ProcessIdentity
 from tests.support.steps import step
 
@@ -209,13 +210,13 @@ def test_circumstances_are_those_of_the_last_run(tmp_path: Path) -> None:
     resumed = Started(time=9.0, process=ProcessIdentity("b", 2, 2), resumed_from=50)
     run = RunDir(tmp_path)
     sizes = {"adapter/a": 5, "checkpoints/checkpoint-1/b": 20, "checkpoints/checkpoint-1/c": 300, "checkpoints/d": 4000}
-    nothing = {"device": "", "resumed_from": None, "disk_bytes": None}
+    nothing = {"device": "", "resumed_from": None, "disk_bytes": None, "beside_steps": None}
     assert circumstances_of(RunSnapshot([started]), run) == nothing
     for name, size in sizes.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
     assert circumstances_of(RunSnapshot([started, PREPARED, resumed]), run) == {
-        "device": "cpu", "resumed_from": 50, "disk_bytes": 325
+        "device": "cpu", "resumed_from": 50, "disk_bytes": 325, "beside_steps": None
     }  # fmt: skip
 
 
@@ -223,4 +224,38 @@ def test_circumstances_of_a_damaged_log_are_numbers_that_can_be_stored(tmp_path:
     started = Started(time=1.0, process=ProcessIdentity("b", 1, 1), resumed_from=10**400)
     prepared = msgspec.structs.replace(PREPARED, device="\x1b[31m")
     circumstances = circumstances_of(RunSnapshot([started, prepared]), RunDir(tmp_path))
-    assert circumstances == {"device": "", "resumed_from": 2**53, "disk_bytes": None}
+    assert circumstances == {"device": "", "resumed_from": 2**53, "disk_bytes": None, "beside_steps": None}
+
+
+def timeline(*events: AnyEvent) -> RunSnapshot:
+    """A run whose events come one second, two, three and so on after the one before."""
+    time, timed = 0.0, list[AnyEvent]()
+    for seconds, event in enumerate(events):
+        time += seconds
+        timed.append(msgspec.structs.replace(event, time=time))
+    return RunSnapshot(timed)
+
+
+def phase(name: Any) -> Phase:
+    return Phase(time=0.0, name=name)
+
+
+def test_time_beside_the_steps_is_that_before_the_event_that_reports_it() -> None:
+    events: tuple[AnyEvent, ...] = (
+        started(), phase("loading"), PREPARED, phase("evaluating base"), evaluated(0, 2.0),  # 3 s and 4 s
+        phase("sampling"), sampled(0, "text"), phase("training"), step(1), saved(1),  # 6 s; 9 s
+        evaluated(1, 1.0), phase("answering"), saved(1, "adapter", final=True),  # 10 s; 11 s; 12 s
+    )  # fmt: skip
+    assert timeline(*events).beside_steps is None
+    ended = timeline(*events, Finished(time=0.0, result=Result()))
+    assert ended.beside_steps == SecondsBesideSteps(evaluations=3 + 4 + 10, samples=6 + 11, checkpoints=9 + 12)
+
+
+def test_time_is_that_of_the_last_run_and_no_event_out_of_order_adds_to_it() -> None:
+    """The provenance has the time at which it was asked for, which is earlier than that of the event before it."""
+    late: list[AnyEvent] = [
+        started(), evaluated(0, 2.0), msgspec.structs.replace(started(1), time=1000.0),
+        msgspec.structs.replace(evaluated(1, 2.0), time=1005.0), Provenance(time=900.0),
+        msgspec.structs.replace(evaluated(2, 2.0), time=1007.0), Finished(time=1008.0, result=Result()),
+    ]  # fmt: skip
+    assert RunSnapshot(late).beside_steps == SecondsBesideSteps(evaluations=7.0)

@@ -17,7 +17,7 @@ from engine.errors import StoreDamaged, StoreError, StoreNewer
 from engine.files.paths import RunDir, Workspace
 from engine.runs.event_log import EventWriter
 from engine.runs.events import Started, Stopped
-from engine.spec.round import ACTIVE, Round, Status
+from engine.spec.round import ACTIVE, Round, SecondsBesideSteps, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.system.process import own_identity
@@ -302,6 +302,7 @@ def test_run_directories_have_the_last_word_on_what_a_backup_says(idle_cockpit: 
             started=10.0,
             ended=12.0,
             warnings=("w",),
+            beside_steps=SecondsBesideSteps(),
         ),
         msgspec.structs.replace(runs, status=Status.RUNNING, started=10.0, process=own_identity()),
         msgspec.structs.replace(noted, note="why"),

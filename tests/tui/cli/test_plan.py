@@ -14,7 +14,7 @@ from engine.files.paths import Workspace
 from engine.planning.devices import Device
 from engine.preflight.checks import check
 from engine.spec.presets import load_preset
-from engine.spec.round import Prediction, Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, SecondsBesideSteps, Status
 from engine.store.round_store import RoundStore
 from tests.support.rounds import make_round
 from tests.support.rounds_to_train import DIRECT
@@ -135,6 +135,32 @@ def test_time_is_said_by_a_round_that_has_finished_here(
     assert (time["by_operations"], time["evaluations_seconds"]) == (False, None)
     assert main.main([*command, "--gpu", "T4"]) == 0
     assert "a first guess by its operations and the published rate of T4" in capsys.readouterr().out
+
+
+def test_time_has_the_parts_that_finished_rounds_tell(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 20 s beside the steps, 8 s were evaluations and 4 s checkpoints; the rest is the start."""
+    spec = load_preset("nano").spec
+    spec = msgspec.structs.replace(spec, train=msgspec.structs.replace(spec.train, sample_tokens=0))
+    plan = check(spec).plan
+    result = Result(train_seconds=324.0, step=plan.total_steps)
+    beside = SecondsBesideSteps(evaluations=8.0, checkpoints=4.0)
+
+    def add(number: int) -> Round:
+        round_ = make_round(number, status=Status.FINISHED, spec=spec)
+        return msgspec.structs.replace(
+            round_, plan=plan, result=result, started=0.0, ended=344.0, beside_steps=beside, gpu=None
+        )
+
+    RoundStore(workspace).add(add)
+    command = ["plan", "--workspace", str(workspace.root), "--from", "1"]
+    assert main.main(command) == 0
+    parts = "start 8s, steps 5m24s, evaluations 8s, checkpoints 4s"
+    assert f"time: about 5m44s (4m18s to 7m10s), of it {parts}; by round 1" in capsys.readouterr().out.splitlines()
+    assert main.main([*command, "--json"]) == 0
+    time = json.loads(capsys.readouterr().out)["time"]
+    seconds = {name: time[f"{name}_seconds"] for name in ("start", "steps", "evaluations", "samples", "checkpoints")}
+    assert seconds == {"start": 8, "steps": 324, "evaluations": 8, "samples": 0, "checkpoints": 4}
+    assert time["seconds"] == sum(seconds.values())
 
 
 def test_time_without_a_round_is_a_guess_by_a_trial_of_the_processor(

@@ -11,7 +11,7 @@ from engine.files.paths import Workspace
 from engine.planning.devices import Device
 from engine.planning.durations.duration import duration_of
 from engine.spec.plan import make_plan
-from engine.spec.round import Prediction, Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, SecondsBesideSteps, Status
 from engine.store.round_store import RoundStore
 from engine.text.humanize import format_duration
 from scripts.shipped_rounds import shipped_rounds
@@ -68,6 +68,45 @@ def test_time_grows_with_rows_and_epochs_and_evaluations() -> None:
     rounds = [timed(1, 270.0, 40.0, train__num_train_epochs=3.0, train__save_strategy="epoch")]
     duration = foretold(rounds, rows=2 * ROWS, train__num_train_epochs=1.0, train__save_strategy="epoch")
     assert (duration.steps, duration.seconds, duration.rounds) == (pytest.approx(180), pytest.approx(180 + 20), (1,))
+
+
+def in_parts(round_: Round, evaluations: float, samples: float, checkpoints: float, **fields: Any) -> Round:
+    return msgspec.structs.replace(round_, beside_steps=SecondsBesideSteps(evaluations, samples, checkpoints), **fields)
+
+
+def test_parts_grow_with_what_they_do() -> None:
+    """Four evaluations of 100 rows in 20 s, their samples in 8 s, and four adapters in 4 s, of 42 s beside the steps.
+
+    Half as many evaluations of twice as many rows take 20 s too; twice as long samples, half as often, 8 s; and three
+    adapters, one of them halfway, 3 s. The start takes the other 10 s.
+    """
+    settings: dict[str, Any] = {"train__save_strategy": "epoch", "train__eval_strategy": "epoch"}
+    one = in_parts(timed(1, 270.0, 42.0, train__num_train_epochs=3.0, train__sample_tokens=20, **settings), 20, 8, 4)
+    assert one.plan.checkpoints is not None and len(one.plan.checkpoints) == 3
+    duration = foretold([one], rows=2 * ROWS, train__num_train_epochs=1.0, train__sample_tokens=40, **settings)
+    assert (duration.start, duration.evaluations) == (pytest.approx(10), pytest.approx(20))
+    assert (duration.samples, duration.checkpoints) == (pytest.approx(8), pytest.approx(3))
+    assert duration.seconds == pytest.approx(duration.steps + 10 + 20 + 8 + 3)
+
+
+def test_rounds_without_parts_tell_the_whole_and_those_with_them_the_parts() -> None:
+    old = timed(1, 270.0, 100.0)
+    assert (foretold([old]).start, foretold([old]).seconds) == (None, pytest.approx(370))
+    both = foretold([old, in_parts(timed(2, 270.0, 30.0), 10.0, 5.0, 3.0)])
+    assert (both.start, both.seconds, both.rounds) == (pytest.approx(12), pytest.approx(300), (1, 2))
+
+
+def test_samples_that_no_round_has_written_are_not_known() -> None:
+    one = in_parts(timed(1, 270.0, 30.0, train__sample_tokens=0), 10.0, 0.0, 3.0)
+    assert foretold([one], train__sample_tokens=0).samples == 0
+    assert foretold([one], train__sample_tokens=40).samples is None
+    assert foretold([one], train__sample_tokens=40).seconds == pytest.approx(300)
+
+
+def test_resumed_round_tells_the_time_of_its_steps_alone() -> None:
+    """The start and the end of a round are those of its last run."""
+    resumed = in_parts(timed(1, 270.0, 30.0), 10.0, 5.0, 3.0, resumed_from=3)
+    assert (foretold([resumed]).seconds, foretold([resumed]).start) == (pytest.approx(270), None)
 
 
 def test_interval_is_as_wide_as_rounds_differ_and_narrower_with_more_of_them() -> None:

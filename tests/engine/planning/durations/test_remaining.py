@@ -45,6 +45,12 @@ def test_pace_of_the_steps_counts_more_than_alike_rounds() -> None:
     assert msgspec.structs.astuple(span) == pytest.approx((114.0, 0.9 * 114, 1.1 * 114))
 
 
+def test_start_is_over_once_there_is_a_step() -> None:
+    """Without its 10 s, 6/10 of 30 s are to come."""
+    span = remaining(running(), msgspec.structs.replace(DURATION, start=10.0), at_step(4, 90.0), NOW)
+    assert span is not None and span.likely == pytest.approx(90 + 18)
+
+
 def test_last_evaluation_is_still_to_come_after_the_last_step() -> None:
     """It is one of four, which took 40 s."""
     span = remaining(running(), DURATION, at_step(10, 0.0), NOW)

@@ -1,8 +1,8 @@
-"""Correct the peak memory that is counted for a round by what finished rounds of this machine took."""
+"""Correct what is counted for a round by what finished rounds of this machine took: its peak memory, and its time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 import msgspec
@@ -62,11 +62,20 @@ def correction_of(
         for round_ in rounds
         if was_on(device, round_) and _model_of(round_) == model and (ratio := peak_ratio(round_)) is not None
     }
+    learned = learned_ratio(ratios)
+    return MemoryCorrection(*learned, need.peak) if model[0] and learned is not None else None
+
+
+def learned_ratio(ratios: Mapping[int, float]) -> tuple[float, tuple[int, ...]] | None:
+    """Return the median of what the last rounds took by what was counted for them, and the numbers of these rounds.
+
+    `ratios` are those of finished rounds by their numbers, the last one last. With fewer than `FEWEST_ROUNDS` it is
+    None.
+    """
     last = tuple(ratios)[-LAST_ROUNDS:]
-    if not model[0] or len(last) < FEWEST_ROUNDS:
+    if len(last) < FEWEST_ROUNDS:
         return None
-    ratio = min(max(median(ratios[number] for number in last), LEAST), MOST)
-    return MemoryCorrection(ratio, last, need.peak)
+    return min(max(median(ratios[number] for number in last), LEAST), MOST), last
 
 
 def corrected(need: MemoryNeed | None, correction: MemoryCorrection | None) -> MemoryNeed | None:

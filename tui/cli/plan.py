@@ -204,6 +204,7 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
             "checkpoints_seconds": outcome.duration.checkpoints,
             "by_operations": outcome.duration.is_first,
             "rounds": outcome.duration.rounds,
+            "correction": outcome.duration.correction,
             "energy_kwh": outcome.duration.energy_kwh,
         },
         "verdict": memory.verdict if memory is not None else "unknown",

@@ -65,7 +65,11 @@ def _basis(duration: Duration, device: Device) -> str:
     if duration.rounds:
         return f"by its operations, at the rate of {name_rounds(duration.rounds)}"
     rate = f"the published rate of {clean_line(device.name)}" if device.is_gpu else "a trial of this processor"
-    return f"a first guess by its operations and {rate}"
+    guess = f"a first guess by its operations and {rate}"
+    if duration.correction is None:
+        return guess
+    change = 100 * (duration.correction - 1)
+    return f"{guess}, corrected by {change:+.0f} %, from {len(duration.rounds)} rounds here"
 
 
 def _data_lines(spec: Spec, outcome: Preflight) -> list[str]:

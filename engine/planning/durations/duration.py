@@ -39,6 +39,7 @@ class Duration(Struct, frozen=True):
         start, evaluations, samples, checkpoints: of these parts; None where it is not known how long they take.
         is_first: whether no round like it has finished, so that it is reckoned by the operations: at the rate of
             `rounds`, or without any of them at a share of the rate of matrix products.
+        correction: the factor on a guess by that share, by `rounds` with other models; None without one.
     """
 
     seconds: float
@@ -51,6 +52,7 @@ class Duration(Struct, frozen=True):
     samples: float | None = None
     checkpoints: float | None = None
     is_first: bool = False
+    correction: float | None = None
 
 
 def duration_of(spec: Spec, plan: Plan, device: Device, rounds: Sequence[Round]) -> Duration | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,58 @@ def test_rate_that_rounds_of_the_family_reached_goes_first(spec: Spec) -> None:
     assert duration is not None
     assert duration.steps == pytest.approx(TRAINED * PER_TOKEN / 2e11, rel=1e-6)
     assert (duration.rounds, duration.is_first) == ((1, 2, 3), True)
+
+
+def of_mistral(spec: Spec, directory: Path, layers: int = 22) -> Spec:
+    """The same shapes in another family."""
+    write_llama_shapes(directory, num_hidden_layers=layers)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"model_type": "mistral"}))
+    return change_spec(spec, model__path=str(directory))
+
+
+@pytest.fixture
+def other(spec: Spec, tmp_path: Path) -> Spec:
+    return of_mistral(spec, tmp_path / "mistral")
+
+
+def test_guess_is_corrected_by_the_median_of_three_rounds_of_other_families(spec: Spec, other: Spec) -> None:
+    """At 0.5 · 4 · 10¹¹ operations a second they would have taken 1, 5/4 and 2 of the time that they took."""
+    rounds = [finished(other, number, rate) for number, rate in ((1, 2e11), (2, 1.6e11), (3, 1e11))]
+    duration = foretold(spec, PROCESSOR, *rounds, matrix_rate=4e11)
+    assert duration is not None and duration.evaluations is not None
+    assert duration.correction == pytest.approx(1.25)
+    assert duration.rounds == (1, 2, 3)
+    assert duration.steps == pytest.approx(1.25 * TRAINED * PER_TOKEN / 2e11, rel=1e-6)
+    assert duration.evaluations == pytest.approx(1.25 * SCORED * FORWARD / 2e11, rel=1e-6)
+    few = foretold(spec, PROCESSOR, *rounds[:2], matrix_rate=4e11)
+    assert few is not None and (few.correction, few.rounds) == (None, ())
+
+
+def test_rate_of_the_family_is_not_corrected(spec: Spec, other: Spec) -> None:
+    """It holds all by which rounds are slower than the guess."""
+    rounds = [*(finished(other, number, 1e11) for number in (1, 2, 3)), finished(spec, 4, 1.6e11)]
+    duration = foretold(spec, PROCESSOR, *rounds, matrix_rate=4e11)
+    assert duration is not None
+    assert (duration.correction, duration.rounds) == (None, (4,))
+    assert duration.steps == pytest.approx(TRAINED * PER_TOKEN / 1.6e11, rel=1e-6)
+
+
+def test_correction_is_at_most_twofold_and_by_the_last_ten_rounds(spec: Spec, other: Spec) -> None:
+    rounds = [finished(other, number, 2e11 if number < 6 else 1e10) for number in range(1, 16)]
+    duration = foretold(spec, PROCESSOR, *rounds, matrix_rate=4e11)
+    assert duration is not None
+    assert (duration.correction, duration.rounds) == (2.0, tuple(range(6, 16)))
+
+
+@pytest.mark.parametrize(("layers", "is_corrected"), [(6, True), (5, False)])
+def test_models_of_less_than_a_quarter_of_the_size_tell_nothing(
+    spec: Spec, tmp_path: Path, layers: int, is_corrected: bool
+) -> None:
+    """Of 22 layers 5.5 are a quarter. A device computes small models at another share of its rate."""
+    rounds = [finished(of_mistral(spec, tmp_path / "small", layers), number, 1e11) for number in (1, 2, 3)]
+    duration = foretold(spec, PROCESSOR, *rounds, matrix_rate=4e11)
+    assert duration is not None and (duration.correction is not None) is is_corrected
 
 
 def test_what_is_not_known_foretells_nothing(spec: Spec) -> None:

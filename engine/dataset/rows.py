@@ -175,6 +175,16 @@ class RowCount(Struct, frozen=True):
         return left_out(self.passed_over, self.problem) if self.problem is not None else None
 
 
+class MeasuredExamples(Struct, frozen=True):
+    """The examples that the rows of `data.path` and of each source in `data.mix` become, by their lengths in tokens.
+
+    With `are_all` every row was measured; else the numbers follow from a part of them.
+    """
+
+    numbers: tuple[int, ...]
+    are_all: bool
+
+
 def left_out(count: int, first: RowProblem) -> str:
     """Return one sentence on `count` rows that are not trained on."""
     word = "row was" if count == 1 else "rows were"

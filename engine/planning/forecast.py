@@ -17,7 +17,7 @@ from engine.planning.held_out_noise import noise_on
 from engine.planning.memory import MemoryNeed, memory_need
 from engine.planning.remarks.remark import Case, Remark
 from engine.planning.remarks.rules import remarks_on
-from engine.planning.row_lengths import RowLengths, TrainedRows, trained_rows
+from engine.planning.row_lengths import RowLengths, TrainedRows, examples_of, trained_rows
 from engine.preflight.adapter_size import adapter_size
 from engine.preflight.base_model import positions_in, read_config
 from engine.preflight.checks import Preflight, check, quantised_by
@@ -74,7 +74,8 @@ def forecast(
     Raises:
         SpecError, DatasetError, ModelError: it cannot be trained.
     """
-    checked, directory = check(spec), directory_with_shapes(spec.model)
+    measured = examples_of(spec, lengths) if isinstance(lengths, RowLengths) else None
+    checked, directory = check(spec, measured), directory_with_shapes(spec.model)
     if checked.adapter is None and directory is not None:
         adapter = adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
         checked = msgspec.structs.replace(checked, adapter=adapter)

@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from engine.dataset.preview import windows_of
+from engine.dataset.rows import MeasuredExamples
 from engine.spec.held_out import held_out_set
 from engine.spec.mix import sources_of
 from engine.spec.plan import Plan, planned_epochs, split_sizes
@@ -38,6 +39,10 @@ class SetLengths(Struct, frozen=True):
             pairs = zip(self.lengths, self.firsts, strict=True)
             return [min(length, max_length) for length, first in pairs if first < max_length]
         return [size for length in self.lengths for size in _window_sizes(length, max_length)]
+
+    def examples(self, max_length: int) -> int:
+        """Return the number of examples that all rows become, by those that the measured ones do."""
+        return round(self.rows * len(self.cut(max_length)) / len(self.lengths))
 
 
 class RowLengths(Struct, frozen=True, tag="lengths"):
@@ -134,22 +139,27 @@ class TrainedRows(Struct, frozen=True, dict=True):
         return min(round(most), self.longest_together(rows))
 
 
+def examples_of(spec: Spec, lengths: RowLengths) -> MeasuredExamples | None:
+    """Return the examples that the rows become; None if the lengths are not those of this spec, or nothing remains."""
+    if len(lengths.sets) != 1 + len(sources_of(spec.data)):
+        return None
+    if any(len(each.firsts) != len(each.lengths) for each in lengths.sets):
+        return None
+    numbers = tuple(each.examples(spec.data.max_length) for each in lengths.sets)
+    return MeasuredExamples(numbers, lengths.are_all) if all(numbers) else None
+
+
 def trained_rows(spec: Spec, plan: Plan, lengths: RowLengths) -> TrainedRows | None:
     """Return the examples of a round by the lengths of its rows.
 
     None if none of them is left to train on, or if the lengths are not those of this spec.
     """
     longest, sources = spec.data.max_length, sources_of(spec.data)
-    if len(lengths.sets) != 1 + len(sources) or any(len(each.firsts) != len(each.lengths) for each in lengths.sets):
+    if (examples := examples_of(spec, lengths)) is None:
         return None
     cut = [each.cut(longest) for each in lengths.sets]
-    if not all(cut):
-        return None
-    examples = [
-        round(each.rows * len(pieces) / len(each.lengths)) for each, pieces in zip(lengths.sets, cut, strict=True)
-    ]
     share = spec.data.eval_fraction if held_out_set(spec.data) is None else 0
-    main, *others = (split_sizes(count, share)[0] for count in examples)
+    main, *others = (split_sizes(count, share)[0] for count in examples.numbers)
     mixed = [source.times(count) for source, count in zip(sources, others, strict=True)]
     if main <= 0:
         return None

@@ -10,7 +10,7 @@ from msgspec import Struct
 from engine.dataset.column_map import read_beside
 from engine.dataset.hub_parts import check_hub_data
 from engine.dataset.load import check_source, count_rows, local_data_path
-from engine.dataset.rows import RowCount
+from engine.dataset.rows import MeasuredExamples, RowCount
 from engine.dataset.templates import advice
 from engine.errors import LoratuiError, SpecError
 from engine.preflight.adapter_size import AdapterSize, adapter_size
@@ -46,7 +46,8 @@ class Preflight(Struct, frozen=True):
     """The plan of a spec that passed the checks, and warnings to read before starting it.
 
     `rows` counts the rows of local data, `mixed` those of each source in `data.mix`; None for a dataset of the hub.
-    `adapter` is None where its size is known only once the model is loaded.
+    `adapter` is None where its size is known only once the model is loaded. With `is_about` rows and steps follow from
+    the lengths of a part of the rows.
     """
 
     plan: Plan
@@ -54,10 +55,11 @@ class Preflight(Struct, frozen=True):
     rows: RowCount | None
     mixed: tuple[RowCount | None, ...] = ()
     adapter: AdapterSize | None = None
+    is_about: bool = False
 
 
-def check(spec: Spec) -> Preflight:
-    """Check `spec` and plan it.
+def check(spec: Spec, measured: MeasuredExamples | None = None) -> Preflight:
+    """Check `spec` and plan it, by the examples that were `measured` if the number of rows alone does not tell them.
 
     Raises:
         SpecError, DatasetError, ModelError: it cannot be trained; one sentence, with the way out.
@@ -88,6 +90,9 @@ def check(spec: Spec) -> Preflight:
         count.examples(longest) if count else source.samples
         for source, count in zip(sources_of(spec.data), mixed, strict=True)
     ]
+    are_unknown = number is None or None in known
+    if are_unknown and measured is not None:
+        number, known = measured.numbers[0], [*measured.numbers[1:]]
     plan = make_plan(spec, number, held_out_rows, known)
     scheduler_arguments(spec.train, plan)
     if plan.train_samples == 0:
@@ -97,10 +102,12 @@ def check(spec: Spec) -> Preflight:
             "data.eval_fraction",
         )
     data_warnings = (rows.warning(), advice(rows.first, spec.data.prompt_template)) if rows is not None else ()
-    if any(count is not None and count.examples(longest) is None for count in (rows, *mixed)):
+    in_windows = any(count is not None and count.examples(longest) is None for count in (rows, *mixed))
+    if in_windows and measured is None:
         data_warnings = (*data_warnings, UNKNOWN_WINDOWS)
     warnings = (*filter(None, data_warnings), *model_warnings, *plan_warnings(spec, plan))
-    return Preflight(plan, warnings, rows, mixed, adapter)
+    is_about = are_unknown and measured is not None and not measured.are_all
+    return Preflight(plan, warnings, rows, mixed, adapter, is_about)
 
 
 def ask_hub(spec: Spec) -> tuple[str, ...]:

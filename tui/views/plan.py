@@ -23,7 +23,7 @@ from tui.views.preview import histogram_blocks
 
 def forecast_lines(spec: Spec, outcome: Preflight, duration: Duration | None = None) -> list[str]:
     """Return what the checks of a spec found out, and how long it takes, in a few lines without the warnings."""
-    lines = [*_data_lines(spec, outcome), *_plan_lines(spec, outcome.plan, duration)]
+    lines = [*_data_lines(spec, outcome), *_plan_lines(spec, outcome, duration)]
     return lines if outcome.adapter is None else [*lines, _adapter_line(spec.train, outcome.adapter)]
 
 
@@ -94,8 +94,9 @@ def _adapter_line(train: TrainSpec, size: AdapterSize) -> str:
     )
 
 
-def _plan_lines(spec: Spec, plan: Plan, duration: Duration | None) -> list[str]:
+def _plan_lines(spec: Spec, outcome: Preflight, duration: Duration | None) -> list[str]:
     """Return the plan in words, in up to three lines."""
+    plan, about = outcome.plan, "about " if outcome.is_about else ""
     batch = (
         f"effective batch {plan.effective_batch} = {spec.train.per_device_train_batch_size} × "
         f"{spec.train.gradient_accumulation_steps}"
@@ -104,10 +105,10 @@ def _plan_lines(spec: Spec, plan: Plan, duration: Duration | None) -> list[str]:
         known = "rows and steps are" if plan.total_steps is None else f"{plan.total_steps:,} steps; rows are"
         return [f"{known} known once the data is loaded · {batch}", *_checkpoints(spec, plan)]
     held_out = "none" if plan.eval_samples == 0 else f"{plan.eval_samples:,}" if plan.eval_samples else "a set"
-    rows = f"{plan.train_samples:,} rows to train on · {held_out} held out · {batch}"
+    rows = f"{about}{plan.train_samples:,} rows to train on · {held_out} held out · {batch}"
     share = 100 * (plan.warmup_share or 0)
     steps = (
-        f"{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch{_epochs(spec.train, plan)} · "
+        f"{about}{plan.total_steps:,} steps, {plan.steps_per_epoch:,} per epoch{_epochs(spec.train, plan)} · "
         f"warm-up {plan.warmup_steps:,} steps ({share:.0f} %)"
         + (f" · about {format_duration(duration.seconds)}" if duration is not None else "")
     )

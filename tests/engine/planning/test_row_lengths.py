@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from statistics import fmean
 
 import msgspec
 import pytest
 
+from engine.files.paths import Workspace
+from engine.planning.devices import Device
+from engine.planning.forecast import forecast
 from engine.planning.row_lengths import RowLengths, SetLengths, TrainedRows, trained_rows
 from engine.spec.plan import make_plan
 from engine.spec.schema import Spec
 from tests.support.rounds import make_spec
+from tests.support.shapes import write_llama_shapes
+from tui.views.plan import forecast_lines
 
 LENGTHS = (10, 20, 30, 40)
 
@@ -94,3 +101,30 @@ def test_row_whose_answer_is_cut_off_is_left_out() -> None:
     assert (rows.counts, rows.tokens, rows.lost) == ((3,), 10 + 20 + 25, 0.25)
     nothing = RowLengths((SetLengths(2, (30, 40), (25, 25)),))
     assert trained_rows(spec, make_plan(spec, 2), nothing) is None
+
+
+def test_windows_of_a_part_of_the_texts_tell_about_how_many_steps_there_are(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    """Two of four texts make one and two windows of 8 tokens, so all make six; one is held out, two go in a step."""
+    file = tmp_path / "texts.jsonl"
+    file.write_text((json.dumps({"text": "word " * 12}) + "\n") * 4)
+    spec = make_spec(
+        model__path=str(write_llama_shapes(tmp_path / "tinyllama")), data__path=str(file), data__max_length=8,
+        data__samples=None, data__eval_fraction=0.1, lora__target_modules=("q_proj",), train__num_train_epochs=1,
+        train__per_device_train_batch_size=2, train__gradient_accumulation_steps=1,
+    )  # fmt: skip
+    device = Device("this processor", is_gpu=False, free=2**34, total=2**34, bfloat16=True)
+
+    def steps(lengths: RowLengths | None) -> tuple[int | None, bool, str]:
+        checked = forecast(spec, device, workspace, lengths=lengths).checked
+        (line,) = (line for line in forecast_lines(spec, checked) if "steps" in line and "after" not in line)
+        return checked.plan.total_steps, checked.is_about, line.partition(" · ")[0]
+
+    unknown = (None, False, "rows and steps are known once the data is loaded")
+    assert steps(None) == unknown
+    some = RowLengths((set_of(4, (8, 15), in_windows=True),))
+    assert steps(some) == (3, True, "about 3 steps, 3 per epoch")
+    every = RowLengths((set_of(4, (8, 15, 8, 8), in_windows=True),))
+    assert steps(every) == (2, False, "2 steps, 2 per epoch")
+    assert steps(RowLengths((*some.sets, *some.sets))) == unknown

@@ -14,10 +14,12 @@ from transformers import AutoTokenizer
 
 from engine.dataset.preview import windows_of
 from engine.errors import SpecError
+from engine.planning.row_lengths import examples_of
 from engine.preflight.checks import UNKNOWN_WINDOWS, check
 from engine.training.data.cut import cut, windows
 from engine.training.data.tokenize import Example
 from engine.training.workers.preview import RowPreviews
+from engine.training.workers.row_lengths import measure
 from tests.support.rounds_to_train import (
     as_in_the_engine,
     make_example,
@@ -69,7 +71,15 @@ def test_file_of_text_is_trained_on_whole(tiny_model: Path, tmp_path: Path, caps
                    train__num_train_epochs=1.0)  # fmt: skip
     preflight = check(spec_of(run))
     assert (preflight.plan.total_steps, UNKNOWN_WINDOWS in preflight.warnings) == (None, True)
+    with as_in_the_engine():
+        measured = examples_of(spec_of(run), measure(spec_of(run)))
+    planned = check(spec_of(run), measured)
+    assert (planned.is_about, UNKNOWN_WINDOWS in planned.warnings) == (False, False)
     events = train_here(run)
+    plan, first = planned.plan, prepared_in(events)
+    assert (plan.train_samples, plan.eval_samples, plan.total_steps) == (
+        first.train_samples, first.eval_samples, first.total_steps
+    )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokens = tokenizer(TEXT).input_ids
     count = math.ceil(len(tokens) / 39)  # with the token that ends it

@@ -83,13 +83,13 @@ def forecast(
     rows = trained_rows(spec, checked.plan, lengths) if isinstance(lengths, RowLengths) else None
     positions = positions_in(read_config(directory)) if directory is not None else None
     remarks = remarks_on(Case(spec, checked.plan, checked.adapter, noise, rows, positions), silenced)
-    memory = memory_need(spec, checked.plan, device, rows)
+    memory = memory_need(spec, checked.plan, device, rows, checked.adapter)
     unmeasured = lengths.message if isinstance(lengths, LoratuiError) else ""
     if lengths is not None and rows is None:
         unmeasured = unmeasured or f"cut at data.max_length {spec.data.max_length}, no row has a supervised token"
     duration = duration_of(spec, checked.plan, device, rounds)
     if duration is None:
-        duration = first_duration(spec, checked.plan, device, rows, rounds, matrix_rate)
+        duration = first_duration(spec, checked.plan, device, rows, rounds, matrix_rate, checked.adapter)
     correction = correction_of(memory, spec, device, rounds)
     return Forecast(
         checked, device, rows, corrected(memory, correction), duration, _disk_bytes(spec, checked), (*remarks,),

@@ -88,10 +88,13 @@ class MemoryNeed(Struct, frozen=True):
         return self.process + self.base + self.adapter + self.gradients + self.optimizer
 
 
-def memory_need(spec: Spec, plan: Plan, device: Device, rows: TrainedRows | None = None) -> MemoryNeed | None:
+def memory_need(
+    spec: Spec, plan: Plan, device: Device, rows: TrainedRows | None = None, adapter: AdapterSize | None = None
+) -> MemoryNeed | None:
     """Return what the round of `spec` needs on `device`; None for a model that is not here, or is stored quantised.
 
-    Without the lengths of its rows each is taken to be as long as `data.max_length` allows.
+    Without the lengths of its rows each is taken to be as long as `data.max_length` allows. `adapter` is its
+    size where the caller knows it, which takes a while to count.
 
     Raises:
         LoratuiError: as the checks of a spec.
@@ -99,7 +102,7 @@ def memory_need(spec: Spec, plan: Plan, device: Device, rows: TrainedRows | None
     directory = directory_with_shapes(spec.model)
     if directory is None or "quantization_config" in read_config(directory):
         return None
-    adapter = adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
+    adapter = adapter or adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
     if adapter is None:
         return None
     round_ = _Round(spec, plan, device, directory, adapter, activations_of(directory, spec.lora), rows)

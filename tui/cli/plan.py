@@ -107,7 +107,8 @@ def _forecast(cockpit: Cockpit, spec: Spec, device: Device, rounds: Sequence[Rou
     if outcome.duration is not None or outcome.rows is None or device.is_gpu:
         return outcome
     rate = try_matrices(precision_on(device, spec))
-    duration = first_duration(spec, outcome.checked.plan, device, outcome.rows, rounds, rate)
+    checked = outcome.checked
+    duration = first_duration(spec, checked.plan, device, outcome.rows, rounds, rate, checked.adapter)
     return msgspec.structs.replace(outcome, duration=duration)
 
 

@@ -20,6 +20,7 @@ from engine.planning.durations.duration import Duration, evaluations_of, rows_se
 from engine.planning.durations.operations import Operations, operations_of
 from engine.planning.memory import bytes_of_a_number
 from engine.planning.row_lengths import TrainedRows
+from engine.preflight.adapter_size import AdapterSize
 from engine.preflight.base_model import read_config
 from engine.preflight.families import family_of
 from engine.preflight.hub_shapes import directory_with_shapes
@@ -57,17 +58,17 @@ def first_duration(
     rows: TrainedRows | None,
     rounds: Sequence[Round] = (),
     matrix_rate: float | None = None,
+    adapter: AdapterSize | None = None,
 ) -> Duration | None:
     """Return how long `spec` takes on `device` by its operations; None where rows, model or a rate are not known.
 
     `matrix_rate` is the operations of matrix products that this processor computes in a second, None if that was not
-    tried.
+    tried. `adapter` is the size of the adapter where the caller knows it.
     """
-    read = cache(_model_of)  # rounds share models; between two calls their files may change
-    model = read(spec.model, spec.lora)
-    if rows is None or rows.tokens is None or model is None:
+    if rows is None or rows.tokens is None or (model := _model_of(spec.model, spec.lora, adapter)) is None:
         return None
     _, operations = model
+    read = cache(_model_of)  # rounds share models; between two calls their files may change
     basis = _basis(spec, model, device, rounds, matrix_rate, read)
     if basis is None:
         return None
@@ -140,10 +141,10 @@ def _precision(spec: Spec) -> tuple[object, ...]:
     return spec.model.dtype, spec.model.load_in_4bit, spec.model.load_in_8bit
 
 
-def _model_of(model: ModelSpec, lora: LoraSpec) -> Model | None:
+def _model_of(model: ModelSpec, lora: LoraSpec, adapter: AdapterSize | None = None) -> Model | None:
     """Return family and operations of a model with its adapter, None where they are not known here."""
     directory = directory_with_shapes(model)
-    operations = operations_of(directory, lora) if directory is not None else None
+    operations = operations_of(directory, lora, adapter) if directory is not None else None
     return (family_of(read_config(directory)), operations) if directory is not None and operations is not None else None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.planning.activations import number_in
-from engine.preflight.adapter_size import adapter_size
+from engine.preflight.adapter_size import AdapterSize, adapter_size
 from engine.preflight.base_model import read_config
 from engine.preflight.base_weights import base_weights
 from engine.preflight.families import KNOWN, family_of
@@ -47,8 +47,10 @@ class Operations(Struct, frozen=True):
         return self.matrices + self.adapter + self.attention * context + supervised * self.head
 
 
-def operations_of(directory: Path, lora: LoraSpec) -> Operations | None:
+def operations_of(directory: Path, lora: LoraSpec, adapter: AdapterSize | None = None) -> Operations | None:
     """Return the operations of a local model with its adapter, None for a family whose weights are not known here.
+
+    `adapter` is the size of the adapter where the caller knows it.
 
     Raises:
         ModelError, SpecError: as `adapter_size`.
@@ -56,7 +58,7 @@ def operations_of(directory: Path, lora: LoraSpec) -> Operations | None:
     config = read_config(directory)
     if family_of(config) not in KNOWN or "quantization_config" in config:
         return None
-    adapter = adapter_size(directory, lora)
+    adapter = adapter or adapter_size(directory, lora)
     weights = base_weights(directory)
     heads = number_in(config, "num_attention_heads", "n_head")
     width = number_in(config, "hidden_size", "n_embd")

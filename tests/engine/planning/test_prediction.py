@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,10 +12,12 @@ import pytest
 from engine.files.paths import Workspace
 from engine.planning import prediction
 from engine.planning.corrections import MemoryCorrection
-from engine.planning.devices import Device
+from engine.planning.devices import Device, device_named
 from engine.planning.durations.duration import Duration
 from engine.planning.forecast import Forecast, forecast
 from engine.planning.prediction import predict, predict_here, prediction_of
+from engine.planning.row_lengths import RowLengths, SetLengths
+from engine.preflight.adapter_size import AdapterSize, adapter_size
 from engine.spec.schema import Spec
 from engine.system.process import ProcessIdentity
 from tests.support.rounds import change_spec, make_spec, write_rows
@@ -35,6 +38,24 @@ def spec(tmp_path: Path) -> Spec:
 @pytest.fixture
 def outcome(spec: Spec, workspace: Workspace) -> Forecast:
     return forecast(spec, T4, workspace)
+
+
+def test_adapter_is_counted_once_in_a_forecast(
+    spec: Spec, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a while with many experts, and a form asks at every key."""
+    counted: list[Path] = []
+
+    def count(directory: Path, *arguments: Any) -> AdapterSize | None:
+        counted.append(directory)
+        return adapter_size(directory, *arguments)
+
+    for module in ("preflight.checks", "planning.forecast", "planning.memory", "planning.durations.operations"):
+        monkeypatch.setattr(f"engine.{module}.adapter_size", count)
+    lengths = RowLengths((SetLengths(40, (20,) * 40, (5,) * 40),))
+    outcome = forecast(spec, device_named("T4"), workspace, lengths=lengths)
+    assert outcome.memory is not None and outcome.duration is not None
+    assert counted == [Path(spec.model.path)]
 
 
 def test_prediction_has_the_figures_of_the_forecast(spec: Spec, outcome: Forecast) -> None:

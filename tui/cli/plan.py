@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from engine.api import Cockpit
-from engine.errors import FileError, LoratuiError, UsageError
+from engine.errors import FileError, UsageError
 from engine.planning.accuracy import compared_fields, errors_of, predicted_figures
 from engine.planning.devices import Device, device_here, device_named, was_on
 from engine.planning.durations.first_duration import first_duration, precision_on
@@ -17,11 +17,10 @@ from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict_here
 from engine.planning.remarks.remark import Remark
 from engine.planning.remarks.rules import RULES
-from engine.preflight.base_model import local_model_dir
-from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
+from engine.preflight.hub_shapes import update_shapes
 from engine.report.export import json_text
 from engine.spec.round import Prediction, Round, Status
-from engine.spec.schema import ModelSpec, Spec
+from engine.spec.schema import Spec
 from engine.system.matrix_rate import try_matrices
 from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
@@ -34,7 +33,7 @@ from tui.views.prediction import error_lines, history_table
 def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> None:
     """Print the plan of `spec`, its warnings, the memory that it needs, and the remarks that are not silenced."""
     rounds = _rounds(cockpit)
-    unknown = _ask_hub(spec.model)
+    unknown = update_shapes(spec.model)
     device = _device(rounds, options.gpu)
     outcome = _forecast(cockpit, spec, device, rounds)
     if options.json:
@@ -46,6 +45,8 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
     say(clean_line(tokens_in_words(spec, outcome)))
     if outcome.duration is not None:
         say(f"time: {duration_in_words(outcome.duration, outcome.device)}")
+    if unknown and outcome.memory is not None:
+        say(clean_line(f"! {unknown}"))
     _say_needs(outcome, unknown)
     for remark in outcome.remarks:
         if not remark.silenced:
@@ -110,17 +111,6 @@ def _forecast(cockpit: Cockpit, spec: Spec, device: Device, rounds: Sequence[Rou
     checked = outcome.checked
     duration = first_duration(spec, checked.plan, device, outcome.rows, rounds, rate, checked.adapter)
     return msgspec.structs.replace(outcome, duration=duration)
-
-
-def _ask_hub(model: ModelSpec) -> str:
-    """Have the shapes of a model of the hub on this machine; return why they are not, or ""."""
-    if local_model_dir(model.path) is not None or directory_with_shapes(model) is not None:
-        return ""
-    try:
-        fetch_shapes(model)
-    except LoratuiError as error:
-        return error.message
-    return ""
 
 
 def _say_needs(outcome: Forecast, unknown: str) -> None:

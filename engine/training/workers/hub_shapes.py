@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import ModelError, reason_at
-from engine.files.atomic import write_atomically
+from engine.files.atomic import NoPlainFile, read_plain, write_atomically
 from engine.files.ownership import make_directory
 from engine.preflight.base_model import read_config
-from engine.preflight.hub_shapes import HubShapes, cache_directory
+from engine.preflight.hub_shapes import COMMIT_FILE, HubShapes, cache_directory, shapes_of_hub
 from engine.spec.schema import ModelSpec
 from engine.training.runtime.hub_errors import explain_hub_error
 from engine.training.runtime.imports import go_offline_if_unreachable
@@ -31,19 +31,23 @@ def main() -> None:
 
 
 def fetch(model: ModelSpec) -> Path:
-    """Ask the hub, and return the directory of the answer.
+    """Ask the hub, unless the answer that is there is of the same commit, and return the directory of the answer.
 
     Raises:
         ModelError: the hub does not have the model, or its weights are not safetensors.
     """
     go_offline_if_unreachable(model, None)
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     directory = cache_directory(model)
     if directory is None:
         raise ModelError(f"model.path is {model.path!r}, which is no directory here and no name on the hub")
     with tempfile.TemporaryDirectory() as place:
         try:
+            url = hf_hub_url(model.path, "config.json", revision=model.revision)
+            commit = get_hf_file_metadata(url).commit_hash or ""
+            if commit and commit == _commit_of(directory) and shapes_of_hub(model) is not None:
+                return directory
             # Not into the hub's cache, where a config alone would look like a model.
             hf_hub_download(model.path, "config.json", revision=model.revision, local_dir=place)
             weights = HfApi().get_safetensors_metadata(model.path, revision=model.revision)
@@ -59,9 +63,18 @@ def fetch(model: ModelSpec) -> Path:
         make_directory(directory, parents=True)
         write_atomically(directory / "model.safetensors", len(header).to_bytes(8, "little") + header)
         write_atomically(directory / "config.json", config)
+        write_atomically(directory / COMMIT_FILE, commit.encode())
     except OSError as error:
         raise ModelError(f"the shapes of {model.path!r} cannot be written: {reason_at(error)}") from error
     return directory
+
+
+def _commit_of(directory: Path) -> str | None:
+    """Return the commit that shapes are of, None where that is not known, as of those of earlier versions."""
+    try:
+        return read_plain(directory / COMMIT_FILE, max_bytes=100).decode()
+    except (OSError, NoPlainFile, UnicodeDecodeError):
+        return None
 
 
 def _refusal(model: ModelSpec, error: Exception) -> ModelError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from engine.errors import LoratuiError
 from engine.planning.devices import Device
 from engine.planning.memory import MemoryNeed, memory_need
-from engine.preflight.base_model import tensor_shapes
-from engine.preflight.hub_shapes import cache_directory, directory_with_shapes, fetch_shapes
+from engine.preflight.base_model import read_config, tensor_shapes
+from engine.preflight.hub_shapes import cache_directory, directory_with_shapes, fetch_shapes, update_shapes
 from engine.spec.plan import make_plan
 from engine.spec.schema import ModelSpec
 from tests.support.rounds import make_spec
@@ -31,10 +32,11 @@ class Hub(BaseHTTPRequestHandler):
 
     files: Path
     sent = 0
+    commit = COMMIT
 
     def do_GET(self) -> None:
         file = self.files / self.path.rpartition("/")[2]
-        if not self.path.startswith(f"/{NAME}/resolve/main/") or not file.is_file():
+        if not self.path.startswith(f"/{NAME}/resolve/") or not file.is_file():
             name = "EntryNotFound" if NAME in self.path else "RepoNotFound"
             self._answer(404 if NAME in self.path else 401, b"", {"X-Error-Code": name})
             return
@@ -43,7 +45,7 @@ class Hub(BaseHTTPRequestHandler):
         if span := self.headers.get("Range"):
             first, _, last = span.removeprefix("bytes=").partition("-")
             start, end = int(first), min(int(last or end), end)
-        headers = {"ETag": '"1"', "X-Repo-Commit": COMMIT, "Content-Range": f"bytes {start}-{end}/{size}"}
+        headers = {"ETag": '"1"', "X-Repo-Commit": self.commit, "Content-Range": f"bytes {start}-{end}/{size}"}
         with file.open("rb") as stream:
             stream.seek(start)
             self._answer(206 if span else 200, stream.read(end + 1 - start), headers)
@@ -97,6 +99,38 @@ def test_shapes_come_without_the_weights_and_are_used_from_then_on(hub: Path, mo
     assert directory is not None and tensor_shapes(directory) == tensor_shapes(hub)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert need(NAME) == need(str(hub)) is not None
+
+
+def layers_of(model: ModelSpec) -> object:
+    directory = directory_with_shapes(model)
+    assert directory is not None
+    return read_config(directory)["num_hidden_layers"]
+
+
+def test_shapes_are_asked_for_again_once_the_revision_names_another_commit(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelSpec(NAME)
+    assert update_shapes(model) == ""
+    write_llama_shapes(hub, num_hidden_layers=3)
+    sent = Hub.sent
+    assert update_shapes(model) == ""
+    assert (layers_of(model), Hub.sent) == (22, sent)
+    monkeypatch.setattr(Hub, "commit", COMMIT[::-1])
+    assert update_shapes(model) == ""
+    assert layers_of(model) == 3
+
+
+def test_old_shapes_are_used_and_said_where_the_hub_is_not_reached(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, commit = ModelSpec(NAME), ModelSpec(NAME, revision=COMMIT)
+    assert (update_shapes(model), update_shapes(commit)) == ("", "")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    sentence = update_shapes(model)
+    assert "the Hugging Face hub cannot be reached" in sentence
+    assert re.search(r"the shapes that the hub told on \d{4}-\d\d-\d\d, and may be out of date$", sentence)
+    assert layers_of(model) == 22
+    assert update_shapes(commit) == ""  # which names the same shapes for ever
+    assert "cannot be reached" in update_shapes(ModelSpec("nobody/none"))
 
 
 @pytest.mark.parametrize(

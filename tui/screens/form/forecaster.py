@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from threading import Lock
 
-import msgspec
+from msgspec.structs import replace
 
 from engine.api import Cockpit
 from engine.errors import FileError, LoratuiError, StoreError
@@ -16,7 +16,7 @@ from engine.planning.forecast import Forecast, forecast
 from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict
 from engine.preflight.base_model import local_model_dir
-from engine.preflight.hub_shapes import directory_with_shapes, fetch_shapes
+from engine.preflight.hub_shapes import cache_directory, directory_with_shapes, update_shapes
 from engine.spec.round import Prediction, Round
 from engine.spec.schema import ModelSpec, Spec
 from engine.system.matrix_rate import Precision, try_matrices
@@ -33,7 +33,7 @@ class Forecaster:
         self._slot = WorkerSlot()
         self._lengths = LengthRequest(self._slot)
         self._measuring = Lock()
-        self._asked_for: set[ModelSpec] = set()
+        self._asked_for: dict[ModelSpec, str] = {}  # models of the hub, and why it did not tell their newest shapes
         self._matrix_rates: dict[Precision, float | None] = {}
         self._last: tuple[Spec, Forecast] | None = None
 
@@ -61,6 +61,10 @@ class Forecaster:
             outcome = forecast(spec, self._device, self._cockpit.workspace, rounds, silenced, lengths, rate)
         except LoratuiError as error:
             return error
+        stale = self._asked_for.get(_question(spec.model))
+        if stale and outcome.memory is not None:
+            warnings = (*outcome.checked.warnings, stale)
+            outcome = replace(outcome, checked=replace(outcome.checked, warnings=warnings))
         self._last = spec, outcome
         return outcome
 
@@ -93,16 +97,15 @@ class Forecaster:
 
         A name without an owner is more often one that is being typed.
         """
-        question = msgspec.structs.replace(ModelSpec(model.path), revision=model.revision)
+        question = _question(model)
         if local_model_dir(model.path) is not None or "/" not in model.path or question in self._asked_for:
             return False
-        self._asked_for.add(question)
-        try:
-            if directory_with_shapes(model) is None:
-                fetch_shapes(model, self._slot)
-                return True
-        except LoratuiError:  # the round says so when it is started
-            pass
+        self._asked_for[question] = ""
+        with suppress(LoratuiError):  # the round says so when it is started
+            before = directory_with_shapes(model)
+            self._asked_for[question] = update_shapes(model, self._slot)
+            now = directory_with_shapes(model)
+            return now is not None and (before is None or now == cache_directory(model))
         return False
 
     def _measure_rows(self, spec: Spec) -> bool:
@@ -123,3 +126,8 @@ class Forecaster:
     def close(self) -> None:
         """End the process that finds something out, if one is at work; from any thread."""
         self._slot.close()
+
+
+def _question(model: ModelSpec) -> ModelSpec:
+    """Return a model with all that its shapes depend on alone."""
+    return replace(ModelSpec(model.path), revision=model.revision)

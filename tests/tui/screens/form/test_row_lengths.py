@@ -82,16 +82,17 @@ async def test_form_is_left_while_rows_are_measured(
 async def test_hub_is_asked_once_for_a_model_that_is_not_here(
     open_app: OpenApp, cockpit: Cockpit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The form shows the memory of its shapes."""
+    """The form shows the memory of its shapes, and why they may be out of date."""
     asked: list[str] = []
 
-    def fetch(model: ModelSpec, slot: WorkerSlot) -> None:
+    def update(model: ModelSpec, slot: WorkerSlot) -> str:
         asked.append(model.path)
         directory = cache_directory(model)
         assert directory is not None
         write_llama_shapes(directory)
+        return "" if model.path == "some/llama" else "the hub cannot be reached"
 
-    monkeypatch.setattr("tui.screens.form.forecaster.fetch_shapes", fetch)
+    monkeypatch.setattr("tui.screens.form.forecaster.update_shapes", update)
     async with open_app(cockpit, size=(140, 50)) as pilot:
         await open_form(pilot)
         await enter(pilot, "model.path", "some/llama")
@@ -99,4 +100,7 @@ async def test_hub_is_asked_once_for_a_model_that_is_not_here(
         await enter(pilot, "lora.r", "4")
         await until(pilot, lambda: "lora.r=4" in shown(pilot, "#changes"), "the change")
         await until(pilot, lambda: "base 4.1 GiB" in shown(pilot, "#plan"), "the memory again")
+        assert "cannot be reached" not in shown(pilot, "#plan")
+        await enter(pilot, "model.path", "some/old-llama")
+        await until(pilot, lambda: "! the hub cannot be reached" in shown(pilot, "#plan"), "why its shapes may be old")
     assert asked.count("some/llama") == 1 and all("/" in path for path in asked)  # a slow machine rests between letters

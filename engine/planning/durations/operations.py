@@ -18,7 +18,8 @@ from engine.preflight.base_weights import base_weights
 from engine.preflight.families import KNOWN, family_of
 from engine.spec.lora import LoraSpec
 
-ATTENTION_BACKWARD = 2.5  # of its forward, as the scores are computed again
+# Of its forward: a fused kernel computes the scores again. It is not used where scores are capped, as in Gemma 2.
+FUSED_BACKWARD, CAPPED_BACKWARD = 2.5, 2.0
 
 
 class Operations(Struct, frozen=True):
@@ -27,19 +28,21 @@ class Operations(Struct, frozen=True):
     Attributes:
         matrices: of a token in all matrices but the output head.
         head: of a supervised token in the output head.
-        attention: of a token for each token of its row.
+        attention: of a token for each token of its row, those outside a sliding window too, which are masked.
         adapter: of a token in the adapter.
+        attention_backward: those of the backward pass of attention, by those of its forward pass.
     """
 
     matrices: float
     head: float
     attention: float
     adapter: float
+    attention_backward: float = FUSED_BACKWARD
 
     def training(self, context: float, supervised: float, *, recompute: bool) -> float:
         """Return those of a token in training, in a row of `context` tokens of which the share `supervised` counts."""
         forward = self.matrices + self.adapter + self.attention * context
-        backward = self.matrices + 2 * self.adapter + ATTENTION_BACKWARD * self.attention * context
+        backward = self.matrices + 2 * self.adapter + self.attention_backward * self.attention * context
         return forward * (2 if recompute else 1) + backward + 2 * supervised * self.head
 
     def evaluation(self, context: float, supervised: float) -> float:
@@ -76,4 +79,5 @@ def operations_of(directory: Path, lora: LoraSpec, adapter: AdapterSize | None =
         head=2 * width * number_in(config, "vocab_size"),
         attention=4 * layers * heads * head_width,
         adapter=2 * adapter.parameters,
+        attention_backward=CAPPED_BACKWARD if config.get("attn_logit_softcapping") else FUSED_BACKWARD,
     )

@@ -15,7 +15,7 @@ from engine.planning.durations.operations import operations_of
 from engine.spec.lora import LoraSpec
 from tests.support.families import FAMILIES, config_of
 
-TOKENS = 64
+TOKENS, LONG = 64, 384
 SIZES: dict[str, Any] = {
     "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 32, "moe_intermediate_size": 96, "n_embd": 128, "n_layer": 4, "n_head": 4,
@@ -24,7 +24,7 @@ SIZES: dict[str, Any] = {
 NAMES = ("gemma", "gemma2", "gemma3-text", "gpt2", "gpt-neox", "llama", "mistral", "phi3", "qwen2", "qwen3")
 
 
-def counted(directory: Path, lora: LoraSpec, train: bool) -> int:
+def counted(directory: Path, lora: LoraSpec, train: bool, tokens_in_row: int = TOKENS) -> int:
     """Operations of one row, all of whose tokens are supervised."""
     base: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     base.config.use_cache = False
@@ -33,7 +33,7 @@ def counted(directory: Path, lora: LoraSpec, train: bool) -> int:
         fan_in_fan_out=base.config.model_type == "gpt2",
     )  # fmt: skip
     model: Any = get_peft_model(base, config).train()
-    tokens = torch.arange(TOKENS)[None]
+    tokens = torch.arange(tokens_in_row)[None]
     with counter:
         loss = model(input_ids=tokens, labels=tokens).loss
         if train:
@@ -53,6 +53,24 @@ def test_operations_are_those_that_torch_counts(tmp_path: Path, name: str, train
     assert operations is not None
     planned = operations.training(TOKENS, 1.0, recompute=False) if train else operations.evaluation(TOKENS, 1.0)
     assert TOKENS * planned == pytest.approx(counted(tmp_path, lora, train), rel=0.06)
+
+
+@pytest.mark.sample(6)
+@pytest.mark.parametrize("train", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("window", [32, 4096])
+@pytest.mark.parametrize("name", ["gemma2", "gemma3-text", "mistral"])
+def test_rows_longer_than_a_sliding_window_take_as_much_as_others(
+    tmp_path: Path, name: str, window: int, train: bool
+) -> None:
+    """Attention is a good third of the operations of these rows: what is outside the window is computed and masked."""
+    torch.manual_seed(0)
+    config = config_of(**FAMILIES[name] | SIZES | {"sliding_window": window})
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(tmp_path)
+    lora = LoraSpec(r=8, target_modules="all-linear", lora_dropout=0.0)
+    operations = operations_of(tmp_path, lora)
+    assert operations is not None
+    planned = operations.training(LONG, 1.0, recompute=False) if train else operations.evaluation(LONG, 1.0)
+    assert LONG * planned == pytest.approx(counted(tmp_path, lora, train, LONG), rel=0.03)
 
 
 @pytest.mark.parametrize(("name", "share"), [("mixtral", 2 / 4), ("qwen3-moe", 2 / 4)])

@@ -25,6 +25,12 @@ COMMON: dict[str, Any] = {
     "max_position_embeddings": 512,
     "tie_word_embeddings": False,
 }
+# In the proportions of real models: of smaller ones, what a layer allocates for a moment is much of all.
+SIZES: dict[str, Any] = {
+    "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "head_dim": 32, "moe_intermediate_size": 352, "n_embd": 256, "n_layer": 4, "n_head": 8,
+    "query_pre_attn_scalar": 32, "sliding_window": 4096,
+}  # fmt: skip
 TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
 # Of each family: its `model_type`, and what its config needs beside `COMMON`.
 FAMILIES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_suffix(".json").read_text())
@@ -42,6 +48,14 @@ def write_family(name: str, directory: Path) -> Path:
     if classes := FAMILIES[name].get("architectures"):  # as released, where transformers writes its own
         file = directory / "config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"architectures": classes}))
+    return directory
+
+
+def write_sized(name: str, directory: Path) -> Path:
+    """Write the config and weights of a family in `SIZES`."""
+    settings = FAMILIES[name] | SIZES
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config_of(**settings), dtype=torch.float32).save_pretrained(directory)
     return directory
 
 

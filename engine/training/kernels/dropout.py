@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
+from torch._subclasses.fake_tensor import FakeTensor
 
 from engine.training.kernels.replacement import Function, ModuleSite
 
@@ -35,12 +36,19 @@ class FastDropout(torch.nn.Dropout):
     def draw_mask(self, hidden: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Return (mask, scale): the mask, int16 of the shape of `hidden`, is 1 where it is kept, else 0."""
         kept_levels = min(LEVELS, max(1, round((1 - self.p) * LEVELS)))
-        seed = int(torch.randint(2**63 - 1, ()))
-        # int16 [numel rounded up to a multiple of 4]
-        numbers = torch.from_numpy(np.random.PCG64DXSM(seed).random_raw(-(-hidden.numel() // 4))).view(torch.int16)
         # In place, as converting bools to numbers takes ten times as long.
-        mask = numbers[: hidden.numel()].view(hidden.shape).lt_(kept_levels - LEVELS // 2)
+        mask = _random_levels(hidden).view(hidden.shape).lt_(kept_levels - LEVELS // 2)
         return mask, LEVELS / kept_levels
+
+
+def _random_levels(hidden: torch.Tensor) -> torch.Tensor:
+    """Return random numbers, int16 [numel of `hidden`]; in a trace, which has no numbers, as much memory."""
+    if isinstance(hidden, FakeTensor):
+        return hidden.new_empty(hidden.numel(), dtype=torch.int16)
+    seed = int(torch.randint(2**63 - 1, ()))
+    # int16 [numel rounded up to a multiple of 4]
+    numbers = torch.from_numpy(np.random.PCG64DXSM(seed).random_raw(-(-hidden.numel() // 4))).view(torch.int16)
+    return numbers[: hidden.numel()]
 
 
 def dropout_sites(model: torch.nn.Module) -> list[DropoutSite]:

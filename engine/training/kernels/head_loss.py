@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from engine.system.training_memory import ATTENDED_WIDTH, LOGIT_BYTES
+from engine.training.runtime.device import kernel_type
 
 CERTAIN = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # nats; below it rounding spoils what attention gives
 
@@ -44,7 +45,7 @@ def token_nlls(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tenso
 
 
 def _rows_per_chunk(weight: torch.Tensor) -> int:
-    return max(1, LOGIT_BYTES.get(weight.device.type, LOGIT_BYTES["cpu"]) // (4 * weight.shape[0]))
+    return max(1, LOGIT_BYTES.get(kernel_type(weight), LOGIT_BYTES["cpu"]) // (4 * weight.shape[0]))
 
 
 def _log_p(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -59,7 +60,7 @@ def is_faster_as_attention(weight: torch.Tensor, bias: torch.Tensor | None) -> b
     oneDNN's products of chunks (benchmarks/RESULTS.md).
     """
     return (
-        weight.device.type == "cpu"
+        kernel_type(weight) == "cpu"
         and (weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()))
         and bias is None
         and weight.shape[1] <= ATTENDED_WIDTH

@@ -14,6 +14,7 @@ from transformers import AttentionInterface
 
 from engine.training.data.batching import Batch
 from engine.training.kernels.cpu_attention import attend_by_row
+from engine.training.runtime.device import kernel_type
 
 ATTENTION_NAME = "loratui_rows"
 VARLEN_HEAD_DIM = 256  # the widest head that torch's flash kernel takes
@@ -115,7 +116,11 @@ def _grouped_heads() -> dict[str, Any]:
 
 
 def _takes_varlen(query: torch.Tensor) -> bool:
-    return query.shape[-1] <= VARLEN_HEAD_DIM and has_varlen_kernel(query.device, query.dtype)
+    if query.shape[-1] > VARLEN_HEAD_DIM:
+        return False
+    if query.device.type == "cpu" and kernel_type(query) == "cuda":  # a trace: only cards that have the kernel get it
+        return query.dtype == torch.bfloat16
+    return has_varlen_kernel(query.device, query.dtype)
 
 
 def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:

@@ -183,11 +183,11 @@ def choose_forward(
         model.train(was_training)
     if packed:
         model.get_base_model().set_attn_implementation(ATTENTION_NAME)
-    switch = _rope_switch(model.config, longest)
+    switch = rope_switch(model.config, longest)
     return Forward(model, device, dtype, packed, fused, attention, switch, replacements=replacements)
 
 
-def _rope_switch(config: Any, longest: int) -> int | None:
+def rope_switch(config: Any, longest: int) -> int | None:
     """Return where LongRoPE (Y. Ding et al., arXiv 2402.13753) changes its factors, None if no row is so long.
 
     transformers chooses the factors for all rows of a pass by the longest of them.

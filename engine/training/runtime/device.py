@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -30,6 +31,24 @@ MORE_MEMORY = (
 )
 TRIALS, TRIAL_ROWS, MARGIN = 5, 512, 1.3
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+_traced_type: ContextVar[str | None] = ContextVar("_traced_type", default=None)
+
+
+@contextmanager
+def traced_as(device_type: str) -> Iterator[None]:
+    """Have kernels choose as on a device of that type, in a trace whose tensors have no numbers."""
+    token = _traced_type.set(device_type)
+    try:
+        yield
+    finally:
+        _traced_type.reset(token)
+
+
+def kernel_type(tensor: torch.Tensor) -> str:
+    """Return the type of the device that computes with `tensor`, or that a trace stands for."""
+    return _traced_type.get() or tensor.device.type
 
 
 def choose_device() -> torch.device:

@@ -27,16 +27,10 @@ from engine.training.model.adapter import recompute_activations, trainable_param
 from engine.training.model.forward import Forward, choose_forward
 from engine.training.model.loading import load_base_model, load_config
 from engine.training.model.operations import random_row
-from tests.support.families import FAMILIES, config_of, write_family
+from tests.support.families import FAMILIES, write_family, write_sized
 from tests.support.rounds import make_spec
 
 TOKENS = 256
-# In the proportions of real models: of smaller ones, what a layer allocates for a moment is much of all.
-SIZES: dict[str, Any] = {
-    "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 8,
-    "num_key_value_heads": 4, "head_dim": 32, "moe_intermediate_size": 352, "n_embd": 256, "n_layer": 4, "n_head": 8,
-    "query_pre_attn_scalar": 32, "sliding_window": 4096,
-}  # fmt: skip
 NAMES = (
     "gemma", "gemma2", "gemma3-text", "gpt2", "gpt-neox", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen3",
     "qwen3-moe",
@@ -50,14 +44,6 @@ SETTINGS: tuple[Setting, ...] = (
     ("all-linear", torch.bfloat16, False, False),
     ("attention", torch.float32, False, True),
 )
-
-
-def write_sized(name: str, directory: Path) -> Path:
-    """Write the config and weights of a family in the sizes above."""
-    settings = FAMILIES[name] | SIZES
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config_of(**settings), dtype=torch.float32).save_pretrained(directory)
-    return directory
 
 
 def adapted(directory: Path, lora: LoraSpec, dtype: torch.dtype) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from engine.planning.activations import Activations, activations_of
+from engine.planning.activations import activations_of
 from engine.planning.devices import Device
 from engine.planning.row_lengths import TrainedRows
 from engine.preflight.adapter_size import AdapterSize, adapter_size
@@ -44,6 +44,13 @@ SHORTEST = 64
 Verdict = Literal["fits", "fits with recomputation", "does not fit", "unknown"]
 
 
+class BytesOfPasses(Protocol):
+    """Arithmetic on passes, or a trace of them."""
+
+    def bytes_in(self, tokens: int, longest: int, precision: int, *, recompute: bool, on_cpu: bool) -> int:
+        """Return the bytes of a pass of `tokens`, in rows of up to `longest`, at `precision` bytes a number."""
+
+
 class MemoryNeed(Struct, frozen=True):
     """Bytes that a round needs on a device, by what they are for.
 
@@ -61,6 +68,7 @@ class MemoryNeed(Struct, frozen=True):
         free: of the device.
         verdict: whether a row fits, by the engine's own rule.
         remedy: texts for fields by their keys, with one of which it would fit.
+        traced: whether `row` and `peak` are by a trace of the engine's own passes, rather than by arithmetic.
     """
 
     base: int
@@ -76,6 +84,7 @@ class MemoryNeed(Struct, frozen=True):
     verdict: Verdict
     remedy: dict[str, str] = {}
     knows_lengths: bool = False
+    traced: bool = False
 
     @property
     def least(self) -> int:
@@ -89,12 +98,18 @@ class MemoryNeed(Struct, frozen=True):
 
 
 def memory_need(
-    spec: Spec, plan: Plan, device: Device, rows: TrainedRows | None = None, adapter: AdapterSize | None = None
+    spec: Spec,
+    plan: Plan,
+    device: Device,
+    rows: TrainedRows | None = None,
+    adapter: AdapterSize | None = None,
+    traced: BytesOfPasses | None = None,
 ) -> MemoryNeed | None:
     """Return what the round of `spec` needs on `device`; None for a model that is not here, or is stored quantised.
 
     Without the lengths of its rows each is taken to be as long as `data.max_length` allows. `adapter` is its
-    size where the caller knows it, which takes a while to count.
+    size where the caller knows it, which takes a while to count. With `traced` the bytes of passes are its own, and no
+    remedy is offered, as it knows no other spec.
 
     Raises:
         LoratuiError: as the checks of a spec.
@@ -105,8 +120,10 @@ def memory_need(
     adapter = adapter or adapter_size(directory, spec.lora, quantised_by(spec.model) is not None)
     if adapter is None:
         return None
-    round_ = _Round(spec, plan, device, directory, adapter, activations_of(directory, spec.lora), rows)
+    round_ = _Round(spec, plan, device, directory, adapter, traced or activations_of(directory, spec.lora), rows)
     need = round_.memory()
+    if traced is not None:
+        return msgspec.structs.replace(need, traced=True)
     if need.verdict != "does not fit":
         return need
     return msgspec.structs.replace(need, remedy=dict(round_.remedies()))
@@ -120,7 +137,7 @@ class _Round(Struct, frozen=True):
     device: Device
     directory: Path
     adapter: AdapterSize
-    activations: Activations | None
+    activations: BytesOfPasses | None
     rows: TrainedRows | None = None
 
     def memory(self) -> MemoryNeed:
@@ -171,14 +188,17 @@ class _Round(Struct, frozen=True):
     def _choose(self, row_tokens: int, room: int) -> tuple[bool, Verdict]:
         """Return whether activations are recomputed, and the verdict, as the engine chooses: only if a row needs it."""
         setting = self.spec.train.gradient_checkpointing
-        stored, recomputed = (self._bytes_in(row_tokens, recompute) for recompute in (False, True))
-        if stored is None or recomputed is None:
+        if self.activations is None:
             return setting is True, "unknown" if room > 0 else "does not fit"
-        if setting is not True and stored <= room:
+        if setting is not True and self._fits(row_tokens, room, recompute=False):
             return False, "fits"
-        if setting is not False and recomputed <= room:
+        if setting is not False and self._fits(row_tokens, room, recompute=True):
             return True, "fits with recomputation"
         return setting is not False, "does not fit"
+
+    def _fits(self, tokens: int, room: int, *, recompute: bool) -> bool:
+        used = self._bytes_in(tokens, recompute)
+        return used is not None and used <= room
 
     def _bytes_in(self, tokens: int, recompute: bool) -> int | None:
         """Return the bytes of a pass of so many tokens; None where that is not known."""

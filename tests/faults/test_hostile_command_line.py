@@ -58,6 +58,7 @@ CASES: dict[str, list[list[str]]] = {
         ["plan", "--from", "7"], ["plan", "--from", "7", "--json"], ["plan", "--silence", "{text}"],
         ["plan", "--history"], ["plan", "--history", "--json"], ["plan", "--history", "--gpu", "{text}"],
         ["plan", "--preset", "nano", "--set", "lora.target_modules={text}.q_proj"],
+        ["plan", "--trace", "--set", "model.path={text}"],
     ],
     "preview": [["preview", "--from", "7"], ["preview", "--from", "7", "--json"], ["preview", "--row", "{text}"]],
     "run": [["run", "--name", "{text}", "NANO"], ["run", "--from", "7"], ["run", "--set", "data.path={text}"]],

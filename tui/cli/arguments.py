@@ -121,6 +121,11 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--history", action="store_true", help="show what was predicted of the rounds that finished here, and what came"
     )
+    parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="count the memory of the rows by a trace of the engine's own passes (takes seconds)",
+    )
     parser.add_argument("--silence", metavar="RULE", help="never show the remarks of this rule again")
     parser.add_argument("--unsilence", metavar="RULE", help="show the remarks of this rule again")
     _json(parser)

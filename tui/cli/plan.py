@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from engine.api import Cockpit
-from engine.errors import FileError, UsageError
+from engine.errors import FileError, LoratuiError, UsageError
 from engine.planning.accuracy import compared_fields, errors_of, predicted_figures
 from engine.planning.devices import Device, device_here, device_named, was_on
 from engine.planning.durations.first_duration import first_duration, precision_on
@@ -17,6 +17,7 @@ from engine.planning.length_request import LengthRequest
 from engine.planning.prediction import predict_here
 from engine.planning.remarks.remark import Remark
 from engine.planning.remarks.rules import RULES
+from engine.planning.tracing.traced_memory import traced_need
 from engine.preflight.hub_shapes import update_shapes
 from engine.report.export import json_text
 from engine.spec.round import Prediction, Round, Status
@@ -25,7 +26,7 @@ from engine.system.matrix_rate import try_matrices
 from engine.text.humanize import format_bytes
 from tui.settings.silenced_rules import silence, silenced_rules
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
-from tui.views.memory import parts_in_words, remedy_in_words, verdict_in_words
+from tui.views.memory import parts_in_words, remedy_in_words, trace_in_words, verdict_in_words
 from tui.views.plan import duration_in_words, forecast_lines, remedy_words, tokens_in_words
 from tui.views.prediction import error_lines, history_table
 
@@ -35,9 +36,11 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
     rounds = _rounds(cockpit)
     unknown = update_shapes(spec.model)
     device = _device(rounds, options.gpu)
-    outcome = _forecast(cockpit, spec, device, rounds)
+    outcome, untraced = _forecast(cockpit, spec, device, rounds), ""
+    if options.trace:
+        outcome, untraced = _traced(spec, outcome)
     if options.json:
-        say_json(json_text(_fields(outcome, unknown)))
+        say_json(json_text(_fields(outcome, unknown, untraced)))
         return
     checked = outcome.checked
     for line in (*forecast_lines(spec, checked), *(f"! {warning}" for warning in checked.warnings)):
@@ -48,6 +51,8 @@ def print_plan(cockpit: Cockpit, spec: Spec, options: argparse.Namespace) -> Non
     if unknown and outcome.memory is not None:
         say(clean_line(f"! {unknown}"))
     _say_needs(outcome, unknown)
+    if untraced:
+        say(clean_line(f"memory is counted, not traced: {untraced}"))
     for remark in outcome.remarks:
         if not remark.silenced:
             _say_remark(remark)
@@ -113,11 +118,21 @@ def _forecast(cockpit: Cockpit, spec: Spec, device: Device, rounds: Sequence[Rou
     return msgspec.structs.replace(outcome, duration=duration)
 
 
+def _traced(spec: Spec, outcome: Forecast) -> tuple[Forecast, str]:
+    """Return a forecast with its memory by a trace of the engine's passes; or as it is, and why there is no trace."""
+    try:
+        memory = traced_need(spec, outcome.checked.plan, outcome.device, outcome.rows)
+    except LoratuiError as error:
+        return outcome, error.message
+    return msgspec.structs.replace(outcome, memory=memory, correction=None), ""
+
+
 def _say_needs(outcome: Forecast, unknown: str) -> None:
     """Print the memory and the disk space that a round needs, as far as they are known."""
     if (memory := outcome.memory) is not None:
         verdict, remedy = verdict_in_words(memory, outcome.device), remedy_in_words(memory)
-        for line in (f"memory: {parts_in_words(memory, outcome.correction)}", verdict, remedy):
+        traced = trace_in_words(outcome.device) if memory.traced else ""
+        for line in (f"memory: {parts_in_words(memory, outcome.correction)}", traced, verdict, remedy):
             if line:
                 say(clean_line(line))
     else:
@@ -155,12 +170,12 @@ def _silenced() -> frozenset[str]:
         return frozenset()
 
 
-def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
+def _fields(outcome: Forecast, unknown: str, untraced: str) -> dict[str, object]:
     memory, correction = outcome.memory, outcome.correction
     return {
         "plan": outcome.checked.plan,
         "adapter": outcome.checked.adapter,
-        "warnings": [*outcome.checked.warnings, *filter(None, [unknown, outcome.unmeasured])],
+        "warnings": [*outcome.checked.warnings, *filter(None, [unknown, outcome.unmeasured, untraced])],
         "device": outcome.device,
         "tokens": outcome.tokens,
         "rows": outcome.rows
@@ -177,6 +192,8 @@ def _fields(outcome: Forecast, unknown: str) -> dict[str, object]:
             "parts": {name: getattr(memory, name) for name in ("base", "adapter", "gradients", "optimizer", "process")},
             "row_bytes": memory.row,
             "row_tokens": memory.row_tokens,
+            "traced": memory.traced,
+            "traced_on": "processor" if memory.traced else None,
             "free_bytes": memory.free,
             "gradient_checkpointing": memory.recompute,
             "remedy": memory.remedy,

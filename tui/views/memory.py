@@ -36,6 +36,13 @@ def parts_in_words(memory: MemoryNeed, correction: MemoryCorrection | None = Non
     return " · ".join(parts + ([correction_in_words(correction)] if correction is not None else []))
 
 
+def trace_in_words(device: Device) -> str:
+    """Return by which operations the rows of a round on `device` were traced."""
+    if not device.is_gpu:
+        return "rows are traced through the engine's own forward and backward"
+    return "rows are traced with the operations of a processor, of which a card computes some in another way"
+
+
 def correction_in_words(correction: MemoryCorrection) -> str:
     """Return by how much the peak is corrected, and from how many rounds that is known."""
     change = 100 * (correction.ratio - 1)

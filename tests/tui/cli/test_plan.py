@@ -51,6 +51,31 @@ def test_memory_and_verdict_are_printed_for_this_machine(
     assert any(line.startswith("disk: ") for line in lines)
 
 
+def test_rows_are_traced_on_request(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same process, model and adapter; the rows lie within what arithmetic is known to be off by."""
+    command = ["plan", "--workspace", str(workspace.root), "--preset", "nano", "--json"]
+    plans = []
+    for option in ([], ["--trace"]):
+        assert main.main([*command, *option]) == 0
+        plans.append(json.loads(capsys.readouterr().out)["memory"])
+    counted, traced = plans
+    assert [counted["traced"], traced["traced"], traced["traced_on"]] == [False, True, "processor"]
+    assert traced["parts"] == counted["parts"]
+    assert traced["row_bytes"] == pytest.approx(counted["row_bytes"], rel=0.15)
+
+
+def test_arithmetic_is_shown_where_nothing_can_be_traced(
+    reference: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main([*reference, "--trace", "--gpu", "T4", "--set", "model.load_in_4bit=true"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("fits: ") for line in lines)
+    assert (
+        "memory is counted, not traced: model.load_in_4bit is true: quantised layers cannot be traced: plan without "
+        "--trace" in lines
+    )
+
+
 def test_tokens_and_lengths_are_those_of_the_rows(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     rows = workspace.root / "rows.jsonl"
     rows.write_text("".join(f'{{"text": "{"a b " * number}"}}\n' for number in range(1, 31)))

@@ -7,6 +7,7 @@ itself are not seen.
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -57,6 +58,7 @@ class PassTracer:
         """
         self._longest, self._rounding = longest, CARD_BYTES if is_gpu else 1
         self._device_type = "cuda" if is_gpu else "cpu"
+        config = copy.deepcopy(config)  # which is changed with the attention of the model
         choices = choices_for(spec, config, dtype, longest)
         self._mode = FakeTensorMode()
         with torch.device("meta"):

@@ -90,6 +90,18 @@ def _own_key(key: str, text: str) -> str:
     return OTHER_NAMES.get(key, key)
 
 
+def split_setting(setting: str) -> tuple[str, str]:
+    """Return the key and the text of `KEY=VALUE`, the key as it is spelled here.
+
+    Raises:
+        SpecError: there is no `=`.
+    """
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise SpecError(f"--set takes KEY=VALUE, for example --set lora.r=16, not {setting!r}")
+    return _own_key(key.strip(), text), text
+
+
 def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
     """Apply `KEY=VALUE` settings to `base` (to the defaults if None); later settings win.
 
@@ -97,10 +109,6 @@ def spec_from_settings(base: Spec | None, settings: list[str]) -> Spec:
         SpecError: a setting without `=`, an unknown key, a value that is not allowed, or no model or data.
     """
     values: dict[str, Any] = flatten(base) if base is not None else {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise SpecError(f"--set takes KEY=VALUE, for example --set lora.r=16, not {setting!r}")
-        own_key = _own_key(key.strip(), text)
-        values[own_key] = parse_value(own_key, text)
+    for key, text in map(split_setting, settings):
+        values[key] = parse_value(key, text)
     return build_spec(values)

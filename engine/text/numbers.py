@@ -12,6 +12,19 @@ SPACED_EXPONENT = re.compile(r"(\d\.?)\s*[eE]\s*([+-]?\d)")
 THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 
+DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?:in)?)?\s*(?:(?P<s>\d+)\s*s)?")
+
+
+def read_duration(text: str) -> float:
+    """Return the seconds of a time such as `90m`, `2h`, `1h30m` or `45s`; raises ValueError for another text, or 0."""
+    match = DURATION.fullmatch(text.strip())
+    parts = {unit: float(part) for unit, part in match.groupdict().items() if part} if match else {}
+    seconds = 3600 * parts.get("h", 0) + 60 * parts.get("m", 0) + parts.get("s", 0)
+    if not seconds:
+        raise ValueError(text)
+    return seconds
+
+
 def read_int(text: str) -> int:
     """Read a whole number, also as `2,600` or `1e3`; raises ValueError, or OverflowError for one that is too large."""
     plain = text.replace(",", "") if THOUSANDS.fullmatch(text) else _plain_number(text)

@@ -1,0 +1,1 @@
+"""Sweeps: a question put to many rounds, its trials."""

@@ -6,33 +6,33 @@ The app and the command line are two front ends over them; neither has a copy of
 from __future__ import annotations
 
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from engine.errors import LoratuiError, RoundError, SpecError, StoreError, reason_of
 from engine.files.atomic import sweep, write_atomically
 from engine.files.drafts import Drafts
-from engine.files.ownership import make_directory
-from engine.files.paths import RunDir, Workspace
+from engine.files.paths import Workspace
 from engine.files.permissions import share, unshare
 from engine.preflight.initial_adapter import KEY as INITIAL_ADAPTER
 from engine.runner.launcher import start_runner
 from engine.runner.workspace_runner import Start, WorkspaceRunner
-from engine.runs.spec_file import QueuedRound, encode_queued, read_queued
+from engine.runs.spec_file import encode_queued, read_queued
 from engine.spec.annotations import check_text, checked_tags
-from engine.spec.portable import with_absolute_paths, with_portable_paths
+from engine.spec.portable import with_absolute_paths
 from engine.spec.round import ACTIVE, RESUMABLE, WAITING, Prediction, Round, Status, in_queue_order, turns_in_order
 from engine.spec.schema import Spec
-from engine.store.documents import new_round
 from engine.store.round_store import RoundStore
 from engine.store.trash import Removed, delete_for_good, run_bytes
+
+if TYPE_CHECKING:
+    from engine.sweeps.sweeps import Sweeps
 
 ROUND_NUMBER = re.compile(r"[0-9]{1,9}")
 STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
@@ -59,6 +59,13 @@ class Cockpit:
         self.store = RoundStore(workspace, readonly=readonly)
         self.drafts = Drafts(workspace.root, self.store.identity)
         self.runner = WorkspaceRunner(workspace, self.store, start, readonly=readonly)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """The sweeps: questions put to many rounds."""
+        from engine.sweeps.sweeps import Sweeps  # which the table of rounds does not need
+
+        return Sweeps(self.workspace, self.store, self.runner.wake)
 
     def resolve_paths(self, spec: Spec, directory: Path) -> Spec:
         """Make the local paths of `spec` absolute, from `directory`, and a round to start from its adapter's directory.
@@ -91,35 +98,12 @@ class Cockpit:
 
         The round keeps `warnings` beside those of the check, and what was `predicted` of it.
         """
-        from engine.preflight import checks  # which who only looks does not need
+        from engine.queueing import queue_round  # with checks that who only looks does not need
 
-        checked = checks.check(spec)
-        check_text(spec, name, note)
-        run_dirs: list[RunDir] = []
-        stored_spec = with_portable_paths(spec, self.workspace.root)
-
-        def make(number: int) -> Round:
-            queued = QueuedRound(
-                id=f"{number:04d}-{secrets.token_hex(4)}",
-                number=number,
-                name=name,
-                note=note,
-                parent=parent,
-                created=time.time(),
-                plan=checked.plan,
-                spec=stored_spec,
-                predicted=predicted,
-            )
-            run_dirs.append(self._write_run_dir(queued))
-            return new_round(queued, Status.HELD if hold else Status.QUEUED, (*checked.warnings, *warnings))
-
-        self.store.make_home_here()
-        try:
-            round_ = self.store.add(make)
-        except BaseException:
-            for run in run_dirs:
-                shutil.rmtree(run.path, ignore_errors=True)
-            raise
+        round_ = queue_round(
+            self.workspace, self.store, spec,
+            name=name, note=note, parent=parent, hold=hold, warnings=warnings, predicted=predicted,
+        )  # fmt: skip
         with suppress(LoratuiError):  # it is queued; the front end says so when no runner is at work
             self.runner.wake()
         return round_
@@ -287,13 +271,3 @@ class Cockpit:
             The number of rounds now, and the path of the old file (None if there was none).
         """
         return self.store.rebuild()
-
-    def _write_run_dir(self, queued: QueuedRound) -> RunDir:
-        run = self.workspace.run_dir(queued.id)
-        try:
-            make_directory(run.path, parents=True)
-            write_atomically(run.spec, encode_queued(queued))
-        except OSError as error:
-            shutil.rmtree(run.path, ignore_errors=True)
-            raise StoreError(f"{run.path} could not be written, nothing was queued: {reason_of(error)}") from error
-        return run

@@ -20,6 +20,7 @@ HEAVY = frozenset(
 LATER = frozenset({"psutil", "filelock", "engine.preflight.checks", "engine.report.chart_client"})
 # Imported only where they are used.
 NUMERIC = (
+    "engine.sweeps.answer",
     "engine.compare.bootstrap",
     "engine.compare.paired_bootstrap",
     "engine.compare.significance",

@@ -67,6 +67,11 @@ class Workspace:
         return self.root / "conversations"
 
     @property
+    def sweeps_dir(self) -> Path:
+        """Return the directory of the sweeps, one file for each."""
+        return self.root / "sweeps"
+
+    @property
     def runner_lock(self) -> Path:
         return self.runs_dir / "runner.lock"
 

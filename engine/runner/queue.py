@@ -30,6 +30,7 @@ from engine.runs.event_log import read_events
 from engine.runs.events import Started
 from engine.spec.round import ACTIVE, Round, Status, in_queue_order
 from engine.store.round_store import RoundStore
+from engine.sweeps.sweep_queue import SweepQueue
 from engine.system.locks import inherit_lock, release
 from engine.system.process import ProcessIdentity
 from engine.text.humanize import format_duration
@@ -81,12 +82,19 @@ class Runner:
         self._store = RoundStore(workspace)
         self._command = command
         self._slots = slots or GpuSlots()
+        self._sweeps = SweepQueue(workspace, self._store)
         self._limits = limits
         self._jobs: list[_Job] = []
         self._next_look_at = 0.0
 
     def run(self) -> None:
         """Train until the queue is empty, unless another runner is at work."""
+        try:
+            self._run()
+        finally:
+            self._sweeps.close()
+
+    def _run(self) -> None:
         make_directory(self._workspace.runs_dir)
         if (lock := inherit_lock(RUNNER_LOCK_VARIABLE, self._workspace.runner_lock)) is not None:
             try:
@@ -95,7 +103,7 @@ class Runner:
                 release(lock)
         # Check the queue once more after releasing the lock: a front end that saw the lock held may have added a round
         # meanwhile, and started no runner.
-        while needs_runner(self._rounds()):
+        while self._is_needed():
             try:
                 with FileLock(self._workspace.runner_lock, timeout=LOCK_SECONDS):
                     self._run_queue()
@@ -111,9 +119,13 @@ class Runner:
                 self._look_after(job)
             while self._start_next():
                 pass
-            if not self._jobs and not needs_runner(self._rounds()):
+            if not self._jobs and not self._is_needed():
                 return
             time.sleep(POLL_SECONDS)
+
+    def _is_needed(self) -> bool:
+        """Return whether a round waits, or a sweep has one to queue."""
+        return needs_runner(self._rounds()) or self._retried(self._sweeps.wants_trial)
 
     def _is_at_home(self) -> bool:
         """Return whether the directory is still the one whose queue this is, not a copy in its place."""
@@ -125,12 +137,16 @@ class Runner:
     def _start_next(self) -> bool:
         """Start the next round of the queue if there is a slot for it; return True to try the one after it at once."""
         queued = in_queue_order(round_ for round_ in self._rounds() if round_.status is Status.QUEUED)
-        if not queued or time.monotonic() < self._next_look_at:
+        if time.monotonic() < self._next_look_at:
+            return False
+        if not queued and not self._retried(self._sweeps.wants_trial):
             return False
         is_free, gpu = self._slots.free(job.gpu for job in self._jobs)
         if not is_free:
             self._next_look_at = time.monotonic() + (SLOT_SECONDS if len(self._jobs) else POLL_SECONDS)
             return False
+        if not queued:  # what a person has queued goes before trials
+            return self._retried(self._sweeps.look) is not None
         self._start(queued[0], gpu)
         return True
 

@@ -35,7 +35,7 @@ class WorkspaceRunner:
         Raises:
             ProcessError: none could be started, or the one that is there is stopped.
         """
-        if self._readonly or not needs_runner(self._store.rounds()) or not self._store.is_at_home():
+        if self._readonly or not self._is_needed() or not self._store.is_at_home():
             self._started = None  # nobody misses it
             return
         try:
@@ -65,7 +65,16 @@ class WorkspaceRunner:
 
     def why_stopped(self) -> str:
         """Say that rounds wait and a signal has stopped the runner; "" if that is not so."""
-        return stopped_runner(self._workspace) if needs_runner(self._store.rounds()) else ""
+        return stopped_runner(self._workspace) if self._is_needed() else ""
+
+    def _is_needed(self) -> bool:
+        if needs_runner(self._store.rounds()):
+            return True
+        if not self._workspace.sweeps_dir.exists():
+            return False
+        from engine.sweeps.progress import wants_trial  # which most workspaces do not need
+
+        return wants_trial(self._workspace, self._store)
 
     def restarts(self) -> RunnerRestarts:
         """Return what keeps a runner at work for a front end that waits for it."""

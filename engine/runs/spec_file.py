@@ -14,7 +14,7 @@ from engine.files.atomic import NoPlainFile, read_plain
 from engine.files.paths import RunDir
 from engine.spec.plan import Plan
 from engine.spec.portable import with_located_paths
-from engine.spec.round import Prediction
+from engine.spec.round import Prediction, Trial
 from engine.spec.schema import Spec, decode_spec
 
 
@@ -32,6 +32,7 @@ class QueuedRound(Struct, frozen=True, kw_only=True):
     plan: Plan
     spec: Spec
     predicted: Prediction | None = None
+    trial: Trial | None = None
 
 
 def known_fields(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,22 @@ class Prediction(Struct, frozen=True, kw_only=True):
     disk_bytes: int | None = None
 
 
+class Trial(Struct, frozen=True, kw_only=True):
+    """The part of a round in a sweep.
+
+    Attributes:
+        sweep: number of the sweep.
+        setting: number of the setting that it tries, from 1.
+        repeat: which of the rounds with this setting it is, from 0; they differ in `train.seed`.
+        point: texts of the fields that the sweep varies, by their keys.
+    """
+
+    sweep: int
+    setting: int
+    repeat: int = 0
+    point: dict[str, str]
+
+
 class Round(Struct, frozen=True, kw_only=True):
     """One record of the store.
 
@@ -141,6 +157,7 @@ class Round(Struct, frozen=True, kw_only=True):
         tags: the person's own words, each once.
         pinned: True if the person keeps it on top of the table.
         parent: number of the round it was cloned from.
+        trial: its part in a sweep, None for a round by itself.
         message: one sentence on why it ended, or what it is doing.
         warnings: the engine's warnings about the data or the spec.
         process: the engine that trains it, while it runs.
@@ -163,6 +180,7 @@ class Round(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     pinned: bool = False
     parent: int | None = None
+    trial: Trial | None = None
     spec: Spec
     plan: Plan
     result: Result = Result()

@@ -110,6 +110,7 @@ def new_round(queued: QueuedRound, status: Status, warnings: tuple[str, ...] = (
         tags=queued.tags,
         pinned=queued.pinned,
         parent=queued.parent,
+        trial=queued.trial,
         spec=queued.spec,
         plan=queued.plan,
         predicted=queued.predicted,

@@ -21,6 +21,7 @@ from tinydb.table import Document
 from engine.errors import LoratuiError, RoundError, StoreError, reason_of
 from engine.files.paths import RunDir, Workspace
 from engine.runs.spec_file import read_queued
+from engine.spec.round import Trial
 from engine.store.draft import put_documents
 from engine.store.json_format import Tables
 
@@ -37,6 +38,7 @@ class Removed(Struct, frozen=True):
         id: the name of its run directory.
         removed, created: when it was removed and queued, in seconds since the epoch.
         overdue: when an app first saw that its week was over, None before that.
+        trial: its part in a sweep, None without any.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Removed(Struct, frozen=True):
     name: str = ""
     created: float | None = None
     overdue: float | None = None
+    trial: Trial | None = None
 
     @property
     def expires(self) -> float:

@@ -76,6 +76,13 @@ CASES: dict[str, list[list[str]]] = {
              ["edit", "{text}", "--pin"]],
     "rm": [["rm", "{text}"], ["rm", "99"]],
     "trash": [["rm", "6"], ["trash"], ["trash", "--json"], ["trash", "restore", "{text}"], ["trash", "restore", "99"]],
+    "sweep": [
+        ["sweep"], ["sweep", "ls", "--json"], ["sweep", "show", "{text}"], ["sweep", "stop", "1"],
+        ["sweep", "new", "--from", "7", "--set", "lora.r={text},8"], ["sweep", "rm", "{text}"],
+        ["sweep", "new", "--from", "7", "--set", "lora.lora_alpha={text}*r", "--set", "lora.r=4,8"],
+        ["sweep", "new", "--from", "7", "--set", "lora.r=4..{text}", "--budget", "{text}"],
+        ["sweep", "resume", "1", "--budget", "{text}"], ["sweep", "export", "{text}"],
+    ],
     "export": [
         ["export"], ["export", "--format", "csv"], ["export", "--format", "json"], ["export", "--format", "{text}"],
         ["export", "-o", "missing/{text}"], ["export", "--curves", "-o", "missing/{text}", "6", "7"],

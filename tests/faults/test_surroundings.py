@@ -38,6 +38,7 @@ LINES = {
     "preview": "preview --preset nano --set data.path={bytes}.json", "run": "run --set data.path={bytes}.json",
     "reproduce": "reproduce 5", "queue": "queue --json", "move": "move 5 1", "stop": "stop 5", "resume": "resume 5",
     "hold": "hold 5", "release": "release 5", "edit": "edit 5 --name × --note …", "rm": "rm 4", "trash": "trash",
+    "sweep": "sweep new --from 5 --set lora.r={bytes},8",
     "export": "export 1 2 --format csv", "share": "share", "report": "report -o {bytes}.md 9", "ranking": "ranking",
     "rebuild": "rebuild", "keys": "keys", "doctor": "show {bytes}", "completion": "completion bash", "help": "help ls",
 }  # fmt: skip

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from tui.cli.sweep.arguments import limits, sampling, sweep_number
+
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -163,10 +165,14 @@ def _edit(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to export (default: all)")
+    _export_options(parser)
+
+
+def _export_options(parser: argparse.ArgumentParser) -> None:
     from engine.report.chart_client import FORMATS as PICTURES
     from engine.report.export import FORMATS
 
-    parser.add_argument("numbers", nargs="*", type=int, metavar="N", help="rounds to export (default: all)")
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="what to write (default: markdown)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of the standard output")
     parser.add_argument(
@@ -179,6 +185,30 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 def _share(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--off", action="store_true", help="stop sharing: only you can read it")
+
+
+def _sweep_new(parser: argparse.ArgumentParser) -> None:
+    _spec(parser)
+    limits(parser)
+    sampling(parser)
+    parser.add_argument("--name", default="", metavar="S", help="name of the sweep")
+    parser.add_argument("--note", default="", metavar="S", help="note on the sweep, such as its question")
+    _json(parser)
+
+
+def _sweep_show(parser: argparse.ArgumentParser) -> None:
+    sweep_number(parser)
+    _json(parser)
+
+
+def _sweep_resume(parser: argparse.ArgumentParser) -> None:
+    sweep_number(parser)
+    limits(parser)
+
+
+def _sweep_export(parser: argparse.ArgumentParser) -> None:
+    sweep_number(parser)
+    _export_options(parser)
 
 
 def _help(parser: argparse.ArgumentParser) -> None:
@@ -214,6 +244,20 @@ COMMANDS: dict[str, Command] = {
     "release": Command("queue a held round again", _number),
     "edit": Command("change the name, note or tags of a round; pin or unpin it", _edit),
     "rm": Command("move a round with its run directory to the trash, which keeps it for a week", _number),
+    "sweep": Command(
+        "list the sweeps: questions put to many rounds, such as which rank is best",
+        _json,
+        {
+            "new": Command("begin a sweep: --set takes several values, 8,16,32 or 1e-5..1e-3 log", _sweep_new),
+            "ls": Command("list the sweeps", _json),
+            "show": Command("show the settings of a sweep, and what they say", _sweep_show),
+            "stop": Command("begin no further round of a sweep", sweep_number),
+            "resume": Command("go on with a sweep, with more trials or another budget if named", _sweep_resume),
+            "rm": Command("remove a sweep, and move its rounds to the trash", sweep_number),
+            "export": Command("print the rounds of a sweep, or write them to a file", _sweep_export),
+        },
+        "sweep_ls",
+    ),
     "trash": Command(
         "list the deleted rounds, how much of the disk they occupy, and until when they are kept",
         _json,

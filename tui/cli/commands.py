@@ -15,20 +15,16 @@ from engine.compare.verdict import movement
 from engine.dataset.preview import Previewer
 from engine.errors import FileError, UsageError, reason_of
 from engine.files.atomic import write_bytes
-from engine.files.paths import current_directory
 from engine.preflight.checks import ask_hub
 from engine.report.comparison_document import picture_beside, write_comparison
 from engine.report.export import export_rounds, json_text
-from engine.spec.overrides import spec_from_settings
-from engine.spec.presets import load_preset
 from engine.spec.round import Round
-from engine.spec.schema import Spec
 from engine.system.doctor import Finding, examine
 from tui.cli.completion import completion as completion
 from tui.cli.eval import evaluate as evaluate
 from tui.cli.ls import ls as ls
 from tui.cli.plan import change_silence, predicted_here, print_history, print_plan
-from tui.cli.ranking import ranking as ranking
+from tui.cli.report import ranking as ranking
 from tui.cli.report import report as report
 from tui.cli.reproduce import reproduce as reproduce
 from tui.cli.runner import move as move
@@ -36,6 +32,14 @@ from tui.cli.runner import queue as queue
 from tui.cli.runner import runner_finding, say_if_idle
 from tui.cli.show import print_round
 from tui.cli.show import show as show
+from tui.cli.spec_options import spec_of
+from tui.cli.sweep.commands import sweep_ls as sweep_ls
+from tui.cli.sweep.commands import sweep_new as sweep_new
+from tui.cli.sweep.commands import sweep_resume as sweep_resume
+from tui.cli.sweep.commands import sweep_rm as sweep_rm
+from tui.cli.sweep.commands import sweep_rounds
+from tui.cli.sweep.commands import sweep_show as sweep_show
+from tui.cli.sweep.commands import sweep_stop as sweep_stop
 from tui.cli.trash import rm as rm
 from tui.cli.trash import trash as trash
 from tui.cli.trash import trash_empty as trash_empty
@@ -92,12 +96,12 @@ def plan(cockpit: Cockpit, options: argparse.Namespace) -> int:
     if options.history:
         print_history(cockpit, options)
     else:
-        print_plan(cockpit, _spec(cockpit, options), options)
+        print_plan(cockpit, spec_of(cockpit, options), options)
     return 0
 
 
 def preview(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    with Previewer(_spec(cockpit, options)) as previewer:
+    with Previewer(spec_of(cockpit, options)) as previewer:
         shown = previewer.show(options.row)
     if options.json:
         say_json(json_text(shown))
@@ -150,6 +154,11 @@ def share(cockpit: Cockpit, options: argparse.Namespace) -> int:
     group = cockpit.share()
     say(f"members of the group {group} can read {workspace.root} now: `loratui --readonly {workspace.root}`")
     return 0
+
+
+def sweep_export(cockpit: Cockpit, options: argparse.Namespace) -> int:
+    options.numbers = sweep_rounds(cockpit, options.number)
+    return export(cockpit, options)
 
 
 def export(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -219,18 +228,8 @@ def _finding_fields(finding: Finding) -> dict[str, object]:
     return {"name": finding.name, "value": finding.value, "ok": finding.advice is None, "advice": finding.advice}
 
 
-def _spec(cockpit: Cockpit, options: argparse.Namespace) -> Spec:
-    """Build the spec from the options: a preset or a parent round, and the settings."""
-    base = None
-    if options.preset is not None:
-        base = load_preset(options.preset).spec
-    elif options.parent is not None:
-        base = cockpit.store.get(options.parent).spec
-    return cockpit.resolve_paths(spec_from_settings(base, options.settings), current_directory())
-
-
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
-    spec = _spec(cockpit, options)
+    spec = spec_of(cockpit, options)
     warnings = ask_hub(spec)
     if not cockpit.store.exists():
         cockpit.rebuild()  # it brings back rounds from an older file or from runs/

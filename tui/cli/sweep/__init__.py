@@ -1,0 +1,1 @@
+"""`loratui sweep`: a question put to many rounds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
@@ -11,7 +10,7 @@ from filelock import FileLock
 from msgspec import Struct
 
 from engine.errors import RoundError, StoreError, reason_of
-from engine.files.atomic import NoPlainFile, read_plain, write_atomically
+from engine.files.atomic import read_plain, write_atomically
 from engine.files.ownership import make_directory
 from engine.files.paths import Workspace
 from engine.spec.portable import with_located_paths, with_portable_paths
@@ -74,8 +73,13 @@ class SweepStore:
         self._directory = workspace.sweeps_dir
 
     def sweeps(self) -> list[Sweep]:
-        """Return all sweeps that were not removed, by number; files that cannot be read are left out."""
-        return [each for each in self._all() if each.removed is None]
+        """Return all sweeps that were not removed, by number; those that cannot be read are in `unreadable`."""
+        read = [each for each in self._all() if isinstance(each, Sweep)]
+        return sorted((each for each in read if each.removed is None), key=lambda each: each.number)
+
+    def unreadable(self) -> list[str]:
+        """Return a sentence on each file that cannot be read."""
+        return [each for each in self._all() if isinstance(each, str)]
 
     def get(self, number: int) -> Sweep:
         """Return one sweep; raises RoundError if there is none with this number."""
@@ -108,14 +112,20 @@ class SweepStore:
             self._write(sweep)
         return sweep
 
-    def _all(self) -> list[Sweep]:
-        sweeps = []
+    def _all(self) -> list[Sweep | str]:
+        """Return each sweep, or a sentence on why its file cannot be read."""
+        sweeps: list[Sweep | str] = []
         for path in sorted(self._directory.glob("*.json")):
-            with suppress(OSError, NoPlainFile, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            try:
                 sweep = msgspec.json.decode(read_plain(path), type=Sweep)
+            except OSError as error:
+                sweeps.append(f"{path} cannot be read: {reason_of(error)}")
+            except (ValueError, RecursionError) as error:  # msgspec's errors and NoPlainFile are ValueErrors
+                sweeps.append(f"{path} is no sweep ({error}): correct it, or restore it from a backup")
+            else:
                 located = with_located_paths(sweep.spec, self._workspace.root)
                 sweeps.append(msgspec.structs.replace(sweep, spec=located))
-        return sorted(sweeps, key=lambda each: each.number)
+        return sweeps
 
     def _write(self, sweep: Sweep) -> None:
         path = self._directory / f"{sweep.number:04d}.json"

@@ -39,6 +39,10 @@ class Sweeps:
         """Return how far each has come, by number."""
         return progresses(self._workspace, self._rounds)
 
+    def unreadable(self) -> list[str]:
+        """Return a sentence on each file of a sweep that cannot be read."""
+        return self._store.unreadable()
+
     def get(self, number: int) -> Progress:
         """Return how far one has come."""
         self._store.get(number)

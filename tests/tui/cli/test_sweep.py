@@ -90,6 +90,22 @@ def test_sweep_is_stopped_resumed_and_removed(
     assert [each.status for each in RoundStore(workspace).rounds()] == [Status.HELD]
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"number": "x"}', b"\xff", b"[" * 100_000])
+def test_damaged_sweep_is_named_and_its_rounds_stay(
+    content: bytes, workspace: Workspace, parent: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loratui(workspace, "sweep", "new", "--from", str(parent), *OPTIONS)
+    finish(workspace, {1: [1.0]})
+    (file,) = workspace.sweeps_dir.glob("*.json")
+    file.write_bytes(content)
+    capsys.readouterr()
+    assert loratui(workspace, "sweep", "ls") == 0
+    assert f"{file} is no sweep" in capsys.readouterr().err and file.read_bytes() == content
+    assert loratui(workspace, "sweep", "new", "--from", str(parent), *OPTIONS) == 0
+    assert "sweep 2: running" in capsys.readouterr().out  # its number stays its own
+    assert len(RoundStore(workspace).rounds()) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

@@ -37,6 +37,8 @@ def sweep_new(cockpit: Cockpit, options: argparse.Namespace) -> int:
 
 def sweep_ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     sweeps = cockpit.sweeps.all()
+    for sentence in cockpit.sweeps.unreadable():
+        say(f"loratui: {clean_line(sentence)}", error=True)
     if options.json:
         say_json(json_text([_fields(each) for each in sweeps]))
         return 0

@@ -75,6 +75,20 @@ def test_answer_names_the_best_and_those_that_are_no_different(
     assert [each["trial"]["setting"] for each in json.loads(capsys.readouterr().out)] == [1, 2, 3]
 
 
+def test_time_is_foretold_by_rounds_alike(
+    workspace: Workspace, idle_cockpit: Cockpit, nano_spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A round of 40 s in its steps, and 20 s beside them, is the only one known; nobody can tell ranks apart."""
+    queued = idle_cockpit.queue(nano_spec, hold=True)
+    result = Result(eval_loss=1.0, perplexity=2.7, train_seconds=40.0, trained_tokens=1000, step=1)
+    RoundStore(workspace).update(
+        queued.number, status=Status.FINISHED, result=result, started=0.0, ended=60.0, device="cpu"
+    )
+    words = ("--from", str(queued.number), "--sampler", "grid", "--set", "lora.r=4,8,12", "--repeats", "2")
+    assert loratui(workspace, "sweep", "new", *words) == 0
+    assert "a round takes about 1m0s, all 6 about 6m0s" in capsys.readouterr().out
+
+
 def test_sweep_is_stopped_resumed_and_removed(
     workspace: Workspace, parent: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from statistics import fmean
 from typing import Any
 
 from rich.table import Table
@@ -14,8 +16,10 @@ from engine.report.export import json_text
 from engine.spec.fields import spec_fields
 from engine.sweeps.answer import SweepAnswer, answer_of
 from engine.sweeps.progress import Progress, Setting
+from engine.sweeps.sweep import Sweep
 from engine.text.humanize import format_duration, format_perplexity
 from engine.text.numbers import read_duration
+from tui.cli.plan import predicted_here
 from tui.cli.runner import say_if_idle
 from tui.cli.spec_options import spec_of
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
@@ -31,8 +35,24 @@ def sweep_new(cockpit: Cockpit, options: argparse.Namespace) -> int:
         repeats=options.repeats, seed=options.seed,
     )  # fmt: skip
     _print(cockpit, progress, options.json)
+    if not options.json and (time := _time_in_words(cockpit, progress.sweep)):
+        say(time)
     say_if_idle(cockpit)
     return 0
+
+
+def _time_in_words(cockpit: Cockpit, sweep: Sweep) -> str:
+    """Say how long a round and all take, by rounds with the least and the greatest values; "" if that is unknown."""
+    predictions = [predicted_here(cockpit, sweep.space.spec_at(sweep.spec, corner)) for corner in sweep.space.corners()]
+    seconds = [each.seconds for each in predictions if each is not None and each.seconds is not None]
+    if not seconds:
+        return ""
+    a_round = f"a round takes about {' to '.join(dict.fromkeys(format_duration(each) for each in sorted(seconds)))}"
+    if sweep.trials is None:
+        return a_round
+    count = sweep.trials * sweep.repeats
+    whole = min(count * fmean(seconds), sweep.budget_seconds or math.inf)
+    return f"{a_round}, all {count} about {format_duration(whole)}"
 
 
 def sweep_ls(cockpit: Cockpit, options: argparse.Namespace) -> int:

@@ -72,13 +72,13 @@ def unshare(workspace: Workspace) -> None:
 
 
 def _ours(workspace: Workspace) -> Iterator[Path]:
-    """Yield the workspace's directory, store with backups, judgements, runs and conversations; no locks or links."""
+    """Yield the directory, the store with backups, judgements, runs, conversations and sweeps; no locks or links."""
     yield workspace.root
     store = workspace.store_path
     files = [*store.parent.glob(f"{store.name}*"), *workspace.root.glob(workspace.judgements.name)]
     yield from (path for path in files if _is_shareable(path))
-    conversations = workspace.conversations_dir
-    for top in [workspace.runs_dir] if conversations.is_symlink() else [workspace.runs_dir, conversations]:
+    others = (workspace.conversations_dir, workspace.sweeps_dir)
+    for top in (workspace.runs_dir, *(each for each in others if not each.is_symlink())):
         for directory, _, names in os.walk(top):
             yield Path(directory)
             yield from (path for name in names if _is_shareable(path := Path(directory, name)))

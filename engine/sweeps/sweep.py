@@ -140,4 +140,4 @@ class SweepStore:
             make_directory(self._directory, parents=True)
         except OSError as error:
             raise StoreError(f"{self._directory} could not be made: {reason_of(error)}") from error
-        return FileLock(self._directory / ".lock", timeout=LOCK_SECONDS)
+        return FileLock(self._directory / "sweeps.lock", timeout=LOCK_SECONDS)

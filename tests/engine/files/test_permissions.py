@@ -48,6 +48,7 @@ def cockpit(idle_cockpit: Cockpit, nano_spec: Spec) -> Cockpit:
     for _ in range(2):
         idle_cockpit.queue(nano_spec)
     append_judgement(idle_cockpit.workspace.judgements, Retraction(id="none", time=1.0))
+    idle_cockpit.sweeps.new(lambda settings: nano_spec, ["lora.r=4,8"])
     return idle_cockpit
 
 

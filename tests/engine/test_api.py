@@ -33,7 +33,7 @@ from engine.runs.events import Evaluated, Saved, Started, Stopped
 from engine.runs.spec_file import QueuedRound
 from engine.spec.overrides import spec_from_settings
 from engine.spec.plan import make_plan
-from engine.spec.round import Prediction, Result, Round, Status
+from engine.spec.round import Prediction, Result, Round, SecondsBesideSteps, Status
 from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.store.trash import run_bytes
@@ -641,6 +641,7 @@ def test_rebuild_brings_the_rounds_back_from_their_directories(
             ended=12.0,
             message="stopped after step 1",
             result=Result(base_perplexity=2.72, adapter_dir=f"runs/{stopped.id}/adapter"),
+            beside_steps=SecondsBesideSteps(evaluations=1.0, checkpoints=1.0),
         ),
     ]
     assert cockpit.queue(nano_spec).number == 4

@@ -7,10 +7,12 @@ from functools import cache
 
 from msgspec import Struct
 
+from engine.compare.causes import ChangesAtOnce, changes_at_once, numbers_by_factors
 from engine.compare.comparability import moved, moved_from_base, why_incomparable
 from engine.compare.diff import spec_text
 from engine.errors import RoundError
 from engine.spec.fields import changed_keys, flatten, spec_fields
+from engine.spec.overrides import set_line
 from engine.spec.round import Round
 
 
@@ -149,6 +151,21 @@ def changes(kin: Kin) -> list[Change]:
     ]
 
 
+def all_changes_at_once(family: Iterable[Kin], rounds: Iterable[Round]) -> dict[int, ChangesAtOnce]:
+    """Return the settings that changed at once, by the number of the round; a round with one or none is left out.
+
+    Args:
+        rounds: all rounds, also of other families, as these may be among those between.
+    """
+    numbers = numbers_by_factors(rounds)
+    all_changes = {
+        kin.number: changes_at_once(kin.parent, kin.round, numbers)
+        for kin in family
+        if kin.parent is not None and kin.round is not None
+    }
+    return {number: each for number, each in all_changes.items() if each is not None}
+
+
 @cache
 def field_name(key: str) -> str:
     """Return peft's or transformers' own name of a field, with its group where another field has the same name."""
@@ -156,7 +173,7 @@ def field_name(key: str) -> str:
     return key if sum(field.name == name for field in spec_fields().values()) > 1 else name
 
 
-def kin_fields(kin: Kin) -> dict[str, object]:
+def kin_fields(kin: Kin, at_once: ChangesAtOnce | None = None) -> dict[str, object]:
     """Return a round's place for JSON outputs, null where unknown; a change of perplexity is in percent."""
     round_, parent = kin.round, kin.parent
     changed: dict[str, object] = {}
@@ -176,8 +193,23 @@ def kin_fields(kin: Kin) -> dict[str, object]:
         "status": str(round_.status) if round_ is not None else None,
         "note": round_.note if round_ is not None else None,
         "changes": changed,
+        "changed_at_once": [factor.name for factor in at_once.factors] if at_once is not None else [],
+        "missing": _missing_fields(at_once) if at_once is not None else [],
         "perplexity": round_.result.perplexity if round_ is not None else None,
         "against_parent": movement.percent if movement is not None else None,
         "against_base": base.percent if base is not None else None,
         "other_held_out_tokens": why_incomparable(parent, round_) if parent is not None and round_ is not None else "",
     }
+
+
+def _missing_fields(at_once: ChangesAtOnce) -> list[dict[str, object]]:
+    """Return each missing round as the number of the round it would be made from, and what is to be set there."""
+    parent = at_once.parent
+    return [
+        {
+            "from": parent.number,
+            "set": {key: flatten(spec)[key] for key in changed_keys(parent.spec, spec)},
+            "set_line": set_line(spec, parent.spec),
+        }
+        for spec in at_once.missing
+    ]

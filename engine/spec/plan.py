@@ -84,7 +84,8 @@ class Plan(Struct, frozen=True):
     evaluations: PlannedSteps | None = None
 
 
-def _effective_batch(train: TrainSpec) -> int:
+def effective_batch_of(train: TrainSpec) -> int:
+    """Return the rows per optimizer step on one device."""
     return train.per_device_train_batch_size * train.gradient_accumulation_steps
 
 
@@ -143,9 +144,9 @@ def _plan_without_rows(train: TrainSpec) -> Plan:
     """Plan what is known before the rows are counted, which `max_steps` makes more."""
     total = train.max_steps
     if total is None:
-        return Plan(None, None, _effective_batch(train), None, None, None, None)
+        return Plan(None, None, effective_batch_of(train), None, None, None, None)
     warmup = _warmup(train, total)
-    return Plan(None, None, _effective_batch(train), None, total, warmup, warmup / total)
+    return Plan(None, None, effective_batch_of(train), None, total, warmup, warmup / total)
 
 
 def _total_steps(train: TrainSpec, steps_per_epoch: int) -> int:
@@ -168,7 +169,7 @@ def planned_epochs(train: TrainSpec, plan: Plan) -> float | None:
 
 def plan_steps(spec: Spec, train: int, held_out: int | None) -> Plan:
     """Plan `spec` for so many rows in an epoch and so many held out."""
-    effective_batch = _effective_batch(spec.train)
+    effective_batch = effective_batch_of(spec.train)
     per_epoch = math.ceil(train / effective_batch)
     total = _total_steps(spec.train, per_epoch)
     warmup = _warmup(spec.train, total)

@@ -90,8 +90,11 @@ def family(rounds: int) -> list[Kin]:
 
 def family_in_ours(rounds: int) -> Measured:
     members, view = family(rounds), LineageTree()
+    all_rounds = [kin.round for kin in members if kin.round is not None]
     return asyncio.run(
-        measure(view, lambda: view.show(members, rounds // 2), lambda: view.max_scroll_y > 0, lambda _: "down")
+        measure(
+            view, lambda: view.show(members, all_rounds, rounds // 2), lambda: view.max_scroll_y > 0, lambda _: "down"
+        )
     )
 
 

@@ -229,7 +229,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "eval": Command("score a round's adapter on the rows of another file", _eval, function="evaluate"),
     "lineage": Command(
-        "show which round was made from which, the changed settings, and how the result changed", _lineage
+        "show which round was made from which, how the result changed, and which rounds are missing to tell why",
+        _lineage,
     ),
     "new": Command("queue a round and print it", _new),
     "plan": Command("say what a round would be, whether it fits, and what is remarkable; queues nothing", _plan),

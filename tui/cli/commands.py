@@ -10,7 +10,7 @@ from rich.text import Text
 
 from engine.api import Cockpit
 from engine.compare.diff import difference
-from engine.compare.lineage import families, family_of, kin_fields
+from engine.compare.lineage import all_changes_at_once, families, family_of, kin_fields
 from engine.compare.verdict import movement
 from engine.dataset.preview import Previewer
 from engine.errors import FileError, UsageError, reason_of
@@ -47,7 +47,7 @@ from tui.cli.trash import trash_finding
 from tui.cli.trash import trash_restore as trash_restore
 from tui.cli.wait import wait_for_end
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
-from tui.views.lineage import lineage_lines
+from tui.views.lineage import cause_sentence, lineage_lines, missing_round_commands
 from tui.views.preview import preview_facts, preview_text
 
 MARKS = ("⟦", "⟧")  # around supervised text, where colours cannot be shown
@@ -72,15 +72,20 @@ def diff(cockpit: Cockpit, options: argparse.Namespace) -> int:
 def lineage(cockpit: Cockpit, options: argparse.Namespace) -> int:
     rounds = cockpit.store.rounds()
     chosen = families(rounds) if options.number is None else [family_of(rounds, options.number)]
+    at_once = all_changes_at_once([kin for family in chosen for kin in family], rounds)
     if options.json:
-        say_json(json_text([[kin_fields(kin) for kin in family] for family in chosen]))
+        say_json(json_text([[kin_fields(kin, at_once.get(kin.number)) for kin in family] for family in chosen]))
         return 0
     console = PlainConsole()
     for index, family in enumerate(chosen):
         if index:
             say("")
-        for line in lineage_lines(family, console.width if console.is_terminal else None):
+        for line in lineage_lines(family, console.width if console.is_terminal else None, at_once):
             console.print(line.as_text(), soft_wrap=True)
+    for each in at_once.values():
+        say(f"\n{clean_line(cause_sentence(each))}")
+        for command in missing_round_commands(each):
+            say(command)
     return 0
 
 

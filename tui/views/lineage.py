@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from msgspec import Struct
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.text import Text
 
+from engine.compare.causes import ChangesAtOnce
 from engine.compare.columns import measured_text
 from engine.compare.comparability import are_comparable, moved, moved_from_base
 from engine.compare.diff import spec_text
 from engine.compare.leaders import best_rounds
 from engine.compare.lineage import Kin, changes, field_name
+from engine.spec.overrides import set_line
 from engine.spec.round import Round, Status
-from engine.text.humanize import format_perplexity
+from engine.text.humanize import format_perplexity, name_rounds
 from tui.terminal.console import clean_line
 
 Role = Literal["rail", "number", "name", "status", "result", "best", "fell", "rose", "changes", "note", "message"]
@@ -26,6 +29,7 @@ COMPLETE = (Status.FINISHED, Status.IMPORTED)
 SENTENCE_LINES = 8
 MIN_NAME = 8
 UNBROKEN = sys.maxsize
+NOTHING_AT_ONCE: Mapping[int, ChangesAtOnce] = MappingProxyType({})
 MIN_TEXT = 16  # cells of a line that are text, however deep the tree
 STYLES: dict[Role, str] = {
     "rail": "dim", "number": "bold", "name": "bold", "status": "yellow", "result": "", "best": "bold green",
@@ -45,16 +49,20 @@ class LineageLine(Struct, frozen=True):
         return Text.assemble(*((text, STYLES[role]) for text, role in self.parts), no_wrap=True)
 
 
-def lineage_lines(family: Sequence[Kin], width: int | None) -> list[LineageLine]:
+def lineage_lines(
+    family: Sequence[Kin], width: int | None, at_once: Mapping[int, ChangesAtOnce] = NOTHING_AT_ONCE
+) -> list[LineageLine]:
     """Return the lines of a family, at most `width` cells each: result, changes and note of each round.
 
-    Without a width, each sentence is one whole line.
+    Without a width, each sentence is one whole line. A round in `at_once` is marked: its result has several causes.
     """
     best = best_rounds(kin.round for kin in family if kin.round is not None)
-    return [line for kin in family for line in _lines_of(kin, family, best, width)]
+    return [line for kin in family for line in _lines_of(kin, family, best, at_once.get(kin.number), width)]
 
 
-def _lines_of(kin: Kin, family: Sequence[Kin], best: frozenset[int], width: int | None) -> Iterator[LineageLine]:
+def _lines_of(
+    kin: Kin, family: Sequence[Kin], best: frozenset[int], at_once: ChangesAtOnce | None, width: int | None
+) -> Iterator[LineageLine]:
     head: Part = ("│ " * (kin.depth - kin.branches) + ("├─" if kin.branches else ""), "rail")
     below: Part = ("│ " * kin.depth + ("│ " if kin.goes_on else "  "), "rail")
     room = max(MIN_TEXT, width - cell_len(below[0])) if width is not None else UNBROKEN
@@ -63,7 +71,7 @@ def _lines_of(kin: Kin, family: Sequence[Kin], best: frozenset[int], width: int 
         yield LineageLine(kin.number, deleted, selectable=False)
         return
     start: tuple[Part, ...] = (head, ("● ", "rail"))
-    for parts in _head(kin, kin.round, kin.number in best, room):
+    for parts in _head(kin, kin.round, kin.number in best, _marks(at_once), room):
         yield LineageLine(kin.number, (*start, *parts))
         start = (below,)
     if kin.circular:
@@ -101,20 +109,55 @@ def cut(text: str, room: int) -> str:
     return text if cell_len(text) <= room else set_cell_size(text, room - 1).rstrip() + "…"
 
 
-def _head(kin: Kin, round_: Round, is_best: bool, room: int) -> Iterator[tuple[Part, ...]]:
-    """Yield number and name with the result at the right end, or on a second line if they do not fit on one."""
+def _head(kin: Kin, round_: Round, is_best: bool, marks: Sequence[str], room: int) -> Iterator[tuple[Part, ...]]:
+    """Yield number and name with the result at the right end, or on a second line if they do not fit on one.
+
+    The longest of `marks` that fits stands between them, else the longest on a line of its own.
+    """
     number: Part = (str(round_.number), "number")
     name = clean_line(round_.name)
     result = _result(kin, round_, is_best)
     room_left = room - cell_len(number[0]) - 2
     name_room = room_left - 2 - sum(cell_len(text) for text, _ in result)
+    mark = next((f"  {each}" for each in marks if cell_len(f"{name}  {each}") <= name_room), "")
+    name_room -= cell_len(mark)
     if name_room < min(cell_len(name), MIN_NAME):
         yield (number, ("  ", "name"), (cut(name, room_left), "name"))
         yield tuple(result)
-        return
-    name = cut(name, name_room)
-    gap = " " * (name_room - cell_len(name) + 2 if room < UNBROKEN else 2)
-    yield (number, ("  ", "name"), (name, "name"), (gap, "name"), *result)
+    else:
+        name = cut(name, name_room)
+        gap = " " * (name_room - cell_len(name) + 2 if room < UNBROKEN else 2)
+        yield (number, ("  ", "name"), (name, "name"), (mark, "status"), (gap, "name"), *result)
+    if marks and not mark:
+        yield ((cut(marks[0], room), "status"),)
+
+
+def _marks(at_once: ChangesAtOnce | None) -> list[str]:
+    """Return the marks of a round, from the longest to the shortest; none where one setting changed."""
+    if at_once is None:
+        return []
+    count, missing = len(at_once.factors), len(at_once.between) - len(at_once.made)
+    rounds = (
+        f"{missing} round{'s' if missing != 1 else ''} missing" if missing else f"{name_rounds(at_once.made)} between"
+    )
+    return [f"{count} changed at once, {rounds}", f"{count} changed at once", f"{count} at once"]
+
+
+def missing_round_commands(at_once: ChangesAtOnce) -> list[str]:
+    """Return the command that makes each missing round."""
+    parent = at_once.parent
+    return [f"loratui new --from {parent.number} {set_line(spec, parent.spec)}" for spec in at_once.missing]
+
+
+def cause_sentence(at_once: ChangesAtOnce) -> str:
+    """Say which settings changed at once, and that rounds between are missing or which there are."""
+    *first, last = (field_name(each.name) if "." in each.name else "effective batch" for each in at_once.factors)
+    pair = f"round {at_once.round.number} against round {at_once.parent.number}"
+    changed = f"{pair}: {', '.join(first)} and {last} changed"
+    if at_once.missing:
+        return f"{changed} at once, so no cause can be read; missing to change one at a time:"
+    verb = "changes" if len(at_once.made) == 1 else "change"
+    return f"{changed}; {name_rounds(at_once.made)} between {verb} one at a time"
 
 
 def _result(kin: Kin, round_: Round, is_best: bool) -> list[Part]:

@@ -139,10 +139,44 @@ def test_lineage_tells_what_changed_why_and_how_it_moved(
     assert reference("lineage", "4") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines if line.startswith("●")] == [["●", str(n)] for n in range(1, 6)]
-    third = lines.index("● 3  tinyllama-alpaca  perplexity 3.16 → 3.19 +0.9 %")
+    third = lines.index("● 3  tinyllama-alpaca  3 changed at once, 2 rounds missing  perplexity 3.16 → 3.19 +0.9 %")
     assert lines[third + 1] == "│ learning_rate 5e-5 → 2e-5, num_train_epochs 4 → 5, warmup_steps 100 → 300"
     assert lines[third + 2].startswith("│ It converges now: a lower learning rate")
-    assert "● 2  tinyllama-alpaca  perplexity 4.79 → 3.16 ★ -34.0 %" in lines
+    assert "● 2  tinyllama-alpaca  2 changed at once, 1 round missing  perplexity 4.79 → 3.16 ★ -34.0 %" in lines
+
+
+def test_lineage_prints_the_commands_that_make_the_missing_rounds(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("lineage") == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index(
+        "round 3 against round 2: learning_rate, num_train_epochs and warmup_steps changed at once, so no cause can be "
+        "read; missing to change one at a time:"
+    )
+    assert lines[start + 1 : start + 4] == [
+        "loratui new --from 2 --set train.learning_rate=2e-5",
+        "loratui new --from 2 --set train.learning_rate=2e-5 --set train.num_train_epochs=5",
+        "",
+    ]
+    assert len([line for line in lines if line.startswith("loratui new")]) == 6
+
+
+def test_lineage_names_the_round_between_once_its_command_was_given(
+    reference: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference("new", "--hold", "--from", "1", "--set", "train.learning_rate=5e-5") == 0
+    capsys.readouterr()
+    assert reference("lineage", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "round 2 against round 1: learning_rate and num_train_epochs changed; round 6 between changes one at a time"
+        in lines
+    )
+    assert reference("lineage", "--json") == 0
+    (family,) = printed_json(capsys)
+    (second,) = (each for each in family if each["number"] == 2)
+    assert (second["changed_at_once"], second["missing"]) == (["train.learning_rate", "train.num_train_epochs"], [])
 
 
 def test_lineage_json_holds_raw_values_by_family(
@@ -154,6 +188,11 @@ def test_lineage_json_holds_raw_values_by_family(
     assert (second["parent"], second["depth"], second["deleted"]) == (1, 0, False)
     assert second["changes"]["train.learning_rate"] == {"old": 2e-4, "new": 5e-5}
     assert second["against_parent"] == pytest.approx(100 * (3.16 / 4.79 - 1))
+    assert (first["changed_at_once"], first["missing"]) == ([], [])
+    assert second["changed_at_once"] == ["train.learning_rate", "train.num_train_epochs"]
+    assert second["missing"] == [
+        {"from": 1, "set": {"train.learning_rate": 5e-5}, "set_line": "--set train.learning_rate=5e-5"}
+    ]
 
 
 def test_lineage_of_no_round_is_refused_in_a_sentence(

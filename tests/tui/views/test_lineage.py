@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.compare.lineage import families
+from engine.compare.lineage import all_changes_at_once, families
 from engine.files.paths import Workspace
 from engine.spec.round import Result, Round, Status
 from engine.store.round_store import RoundStore
@@ -23,7 +23,9 @@ BASED = Result(perplexity=3.0, base_perplexity=6.0)
 def told(rounds: list[Round], width: int | None = 78) -> list[str]:
     """All families' lines as they stand on the screen."""
     return [
-        "".join(text for text, _ in line.parts) for family in families(rounds) for line in lineage_lines(family, width)
+        "".join(text for text, _ in line.parts)
+        for family in families(rounds)
+        for line in lineage_lines(family, width, all_changes_at_once(family, rounds))
     ]
 
 
@@ -34,13 +36,41 @@ def test_reference_rounds_are_a_story_that_one_small_screen_holds(reference_work
         "│ learning_rate 2e-4, per_device_train_batch_size 4,",
         "│ gradient_accumulation_steps 8, num_train_epochs 3, warmup_steps 100",
         "│ First round, on a Tesla T4 (15 GB, Python 3.11): the usual starting values.",
-        "● 2  tinyllama-alpaca                         perplexity 4.79 → 3.16 ★ -34.0 %",
+        "● 2  tinyllama-alpaca  2 changed at once      perplexity 4.79 → 3.16 ★ -34.0 %",
         "│ learning_rate 2e-4 → 5e-5, per_device_train_batch_size 4 → 8,",
         "│ gradient_accumulation_steps 8 → 4, num_train_epochs 3 → 4",
         "│ The GPU sat half idle, so the batch is doubled and accumulation halved.",
         "│ Nothing was overfitting yet: a lower learning rate and one more epoch.",
     ]
     assert len(lines) <= 22
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (None, ["● 2  name  2 changed at once, 1 round missing  perplexity 3.32 → 3.32 +0.0 %"]),
+        (76, ["● 2  name  2 changed at once, 1 round missing  perplexity 3.32 → 3.32 +0.0 %"]),
+        (75, [f"● 2  name  2 changed at once{' ' * 18}perplexity 3.32 → 3.32 +0.0 %"]),
+        (59, ["● 2  name  2 changed at once  perplexity 3.32 → 3.32 +0.0 %"]),
+        (58, [f"● 2  name  2 at once{' ' * 9}perplexity 3.32 → 3.32 +0.0 %"]),
+        (51, ["● 2  name  2 at once  perplexity 3.32 → 3.32 +0.0 %"]),
+        (50, [f"● 2  name{' ' * 12}perplexity 3.32 → 3.32 +0.0 %", "  2 changed at once, 1 round missing"]),
+    ],
+)
+def test_mark_of_changes_at_once_is_as_long_as_there_is_room(width: int | None, lines: list[str]) -> None:
+    changed = make_spec(lora__r=16, train__num_train_epochs=1)
+    rounds = [make_round(1), make_round(2, parent=1, name="name", spec=changed)]
+    everything = told(rounds, width)
+    start = next(place for place, line in enumerate(everything) if line.startswith("● 2"))
+    assert everything[start : start + len(lines)] == lines
+    assert len([line for line in everything if "at once" in line]) == 1
+
+
+def test_mark_names_the_rounds_between_once_they_exist() -> None:
+    specs = [make_spec(), make_spec(lora__r=16, train__num_train_epochs=1), make_spec(train__num_train_epochs=1)]
+    rounds = [make_round(place, parent=1 if place > 1 else None, spec=spec) for place, spec in enumerate(specs, 1)]
+    marked = [line for line in told(rounds, None) if "at once" in line]
+    assert marked == ["├─● 2    2 changed at once, round 3 between  perplexity 3.32 → 3.32 +0.0 %"]
 
 
 def test_branches_stand_beside_the_line_they_left() -> None:
@@ -107,7 +137,8 @@ TEXT = st.text(st.characters(), max_size=80)
 @given(TEXT, TEXT, st.integers(72, 120))
 def test_no_line_is_wider_than_the_screen(name: str, note: str, width: int) -> None:
     rounds = [
-        make_round(number, parent=number // 2 or None, name=name, note=note, message=note) for number in range(1, 9)
+        make_round(number, parent=number // 2 or None, name=name, note=note, message=note, spec=spec)
+        for number, spec in zip(range(1, 9), [make_spec(), make_spec(lora__r=16, lora__lora_alpha=16)] * 4, strict=True)
     ]
     assert max(map(cell_len, told(rounds, width))) <= width
 

@@ -20,6 +20,7 @@ from engine.spec.round import Round
 from tui.messages import NewRoundWanted, RunWanted
 from tui.screens.compare.lineage_tree import LineageTree
 from tui.screens.workspace_screen import WorkspaceScreen
+from tui.views.lineage import missing_round_commands
 from tui.widgets.key_footer import KeyFooter
 
 
@@ -28,8 +29,12 @@ class LineageScreen(WorkspaceScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", tooltip="Start a new round from the selected one", id="lineage.new"),
+        Binding(
+            "y", "copy_missing", "Copy missing", id="lineage.copy",
+            tooltip="Copy the commands that make the rounds missing before the selected one",
+        ),
         Binding("escape,a", "app.pop_screen", "Back", tooltip="Back to the table of rounds", id="lineage.back"),
-    ]
+    ]  # fmt: skip
 
     def __init__(self, cockpit: Cockpit, rounds: Sequence[Round], number: int) -> None:
         super().__init__(cockpit)
@@ -58,7 +63,7 @@ class LineageScreen(WorkspaceScreen):
                 continue
         else:
             self._family = []
-        view.show(self._family, numbers[0])
+        view.show(self._family, rounds, numbers[0])
         self.query_one("#title", Static).update(self._title())
 
     def _title(self) -> Content:
@@ -87,3 +92,13 @@ class LineageScreen(WorkspaceScreen):
 
     def action_new(self) -> None:
         self.post_message(NewRoundWanted(self.selected))
+
+    def action_copy_missing(self) -> None:
+        """Copy the commands that make the rounds missing between the selected one and its parent."""
+        at_once = self.query_one(LineageTree).selected_changes
+        if at_once is None or not at_once.missing:
+            self.notify("no round is missing here: one setting changed, or the rounds between exist", markup=False)
+            return
+        count = len(at_once.missing)
+        title = f"the commands for {count} missing rounds" if count > 1 else "the command for the missing round"
+        self.copy(title, "\n".join(missing_round_commands(at_once)))

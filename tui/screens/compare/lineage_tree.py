@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -17,8 +17,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.style import Style
 
-from engine.compare.lineage import Kin
-from tui.views.lineage import LineageLine, Role, lineage_lines
+from engine.compare.causes import ChangesAtOnce
+from engine.compare.lineage import Kin, all_changes_at_once
+from engine.spec.round import Round
+from tui.views.lineage import NOTHING_AT_ONCE, LineageLine, Role, lineage_lines
 
 STYLES: dict[Role, str] = {
     "rail": "$text-muted", "number": "bold", "name": "bold", "status": "$text-warning", "result": "",
@@ -27,16 +29,17 @@ STYLES: dict[Role, str] = {
 }  # fmt: skip
 
 
-AT_ONCE = 1000  # rounds; more are laid out in a thread
+FEW_ROUNDS = 1000  # of a workspace; with more, a family is laid out in a thread
 
 
 class LinesReady(Message):
     """The lines of a family are laid out for a width of the screen."""
 
-    def __init__(self, family: Sequence[Kin], lines: list[LineageLine]) -> None:
+    def __init__(self, family: Sequence[Kin], rounds: Sequence[Round], width: int) -> None:
         super().__init__()
         self.family = family
-        self.lines = lines
+        self.at_once = all_changes_at_once(family, rounds)
+        self.lines = lineage_lines(family, width, self.at_once)
 
 
 class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
@@ -71,6 +74,8 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._family: Sequence[Kin] = ()
+        self._rounds: Sequence[Round] = ()
+        self._at_once: Mapping[int, ChangesAtOnce] = NOTHING_AT_ONCE
         self._lines: list[LineageLine] = []
         self._numbers: list[int] = []  # of the rounds that take the cursor
         self._starts: list[int] = []  # the line each of these begins at, once there is a width
@@ -81,10 +86,15 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         """The number of the round under the cursor."""
         return self._numbers[self._cursor] if self._numbers else None
 
-    def show(self, family: Sequence[Kin], select: int | None) -> None:
-        """Show `family` with the cursor on the round `select`, or where it was if `select` is not in it."""
-        if family != self._family:
-            self._family = family
+    @property
+    def selected_changes(self) -> ChangesAtOnce | None:
+        """The settings that changed at once to the round under the cursor, None if fewer than two did."""
+        return self._at_once.get(self.selected_number) if self.selected_number is not None else None
+
+    def show(self, family: Sequence[Kin], rounds: Sequence[Round], select: int | None) -> None:
+        """Show `family`, some of `rounds`, with the cursor on the round `select`, or where it was without this one."""
+        if (family, rounds) != (self._family, self._rounds):
+            self._family, self._rounds = family, rounds
             self._numbers = [kin.number for kin in family if kin.round is not None]
             self._lay_out()
         if select in self._numbers:
@@ -101,20 +111,20 @@ class LineageTree(ScrollView, can_focus=True, inherit_bindings=False):
         if width <= 0:
             return
         self._starts = []  # until the lines of this family are laid out
-        if len(self._family) > AT_ONCE:
-            self._lay_out_many(self._family, width)
+        if len(self._rounds) > FEW_ROUNDS:
+            self._lay_out_many(self._family, self._rounds, width)
         else:
-            self._take(LinesReady(self._family, lineage_lines(self._family, width)))
+            self._take(LinesReady(self._family, self._rounds, width))
 
     @work(thread=True, exclusive=True, group="layout")
-    def _lay_out_many(self, family: Sequence[Kin], width: int) -> None:
-        self.post_message(LinesReady(family, lineage_lines(family, width)))
+    def _lay_out_many(self, family: Sequence[Kin], rounds: Sequence[Round], width: int) -> None:
+        self.post_message(LinesReady(family, rounds, width))
 
     @on(LinesReady)
     def _take(self, event: LinesReady) -> None:
         if event.family is not self._family:
             return
-        self._lines = event.lines
+        self._lines, self._at_once = event.lines, event.at_once
         starts: dict[int, int] = {}
         for y, line in enumerate(self._lines):
             starts.setdefault(line.number, y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 import pytest
 
 from engine.api import Cockpit
@@ -23,6 +24,10 @@ def lines(pilot: AppPilot) -> list[str]:
     """What stands on the screen, line by line."""
     widget = view(pilot)
     return [widget.render_line(y).text.rstrip() for y in range(widget.size.height)]
+
+
+def notices(pilot: AppPilot) -> str:
+    return " ".join(note.message for note in pilot.app._notifications)
 
 
 async def open_lineage(pilot: AppPilot, rounds: int, *keys: str) -> None:
@@ -98,6 +103,33 @@ async def test_n_starts_a_new_round_from_the_selected_one(open_app: OpenApp, bra
         await open_lineage(pilot, 6, "g", "j")
         await pilot.press("n")
         await until(pilot, lambda: on_screen(pilot, "StartFromScreen"), "the choice")
+
+
+async def test_y_copies_the_commands_of_the_rounds_missing_before_the_selected_one(
+    open_app: OpenApp, reference: Cockpit
+) -> None:
+    async with open_app(reference) as pilot:
+        await open_lineage(pilot, 5, "g", "j")
+        await pilot.press("j", "y")
+        await until(pilot, lambda: bool(pilot.app.clipboard), "the copy")
+        assert pilot.app.clipboard.splitlines() == [
+            "loratui new --from 2 --set train.learning_rate=2e-5",
+            "loratui new --from 2 --set train.learning_rate=2e-5 --set train.num_train_epochs=5",
+        ]
+        await until(pilot, lambda: "copied: the commands for 2 missing rounds" in notices(pilot), "the notice")
+        await pilot.press("g", "y")
+        await until(pilot, lambda: "no round is missing" in notices(pilot), "the refusal")
+        assert "--from 2" in pilot.app.clipboard
+
+
+async def test_mark_follows_a_round_between_of_another_family(open_app: OpenApp, reference: Cockpit) -> None:
+    async with open_app(reference, size=(120, 36)) as pilot:
+        await open_lineage(pilot, 5, "g")
+        assert "2 changed at once, 1 round missing" in "\n".join(lines(pilot))
+        train = msgspec.structs.replace(reference.store.get(1).spec.train, learning_rate=5e-5)
+        spec = msgspec.structs.replace(reference.store.get(1).spec, train=train)
+        reference.store.add(lambda number: make_round(number, spec=spec))
+        await until(pilot, lambda: "2 changed at once, round 6 between" in "\n".join(lines(pilot)), "the round")
 
 
 async def test_cursor_is_brought_into_view_with_its_whole_round(open_app: OpenApp, idle_cockpit: Cockpit) -> None:

@@ -120,6 +120,11 @@ def _answers_column(name: str, title: str) -> Column:
     return Column(name, title, read, partial(format_text_score, name), numeric=True, best="highest")
 
 
+def _trial_column(name: str) -> Column:
+    """Make a column of the part of a round in a sweep, which is unknown of a round that is not a trial."""
+    return Column(name, name, lambda round_, _: getattr(round_.trial, name, None), numeric=True)
+
+
 def interval_of(eval_loss_interval: tuple[float, float] | None) -> tuple[float, float] | None:
     """Return the interval of the perplexity, computed from that of the eval loss."""
     if eval_loss_interval is None:
@@ -185,6 +190,8 @@ def columns() -> dict[str, Column]:
         _result_column("peak_memory_bytes", "peak memory", format_bytes),
         _result_column("energy_kwh", "energy", format_energy),
         Column("parent", "from", lambda round_, _: round_.parent, numeric=True),
+        _trial_column("sweep"),
+        _trial_column("setting"),
         Column("note", "note", lambda round_, _: round_.note),
         Column("message", "message", lambda round_, _: round_.message),
     ]

@@ -14,7 +14,8 @@ from engine.errors import RoundError
 from engine.spec.fields import changed_keys, describe_value, spec_fields
 from engine.spec.round import Result, Round
 
-NOT_COMPARED = ("number", "pinned", "note", "message", "against_parent")  # the head of a column, or no property
+# The head of a column, or no property.
+NOT_COMPARED = ("number", "pinned", "note", "message", "against_parent", "sweep", "setting")
 FEWEST, MOST = 2, 10  # rounds side by side
 
 

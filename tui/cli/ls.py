@@ -20,11 +20,12 @@ from tui.cli.runner import wake_runner
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
 
 LISTED = (
-    "number", "name", "status", "tags", "train.learning_rate", "train.per_device_train_batch_size",
+    "number", "name", "status", "tags", "sweep", "setting", "train.learning_rate", "train.per_device_train_batch_size",
     "train.gradient_accumulation_steps", "epochs", "train.warmup_steps", "train_seconds",
     "eval_loss", "perplexity", "base_perplexity", "against_base", "against_parent",
 )  # fmt: skip
-IF_ANY = ("tags", "against_base", "against_parent")  # columns that are left out if they would be empty
+# Columns that are left out if they would be empty.
+IF_ANY = ("tags", "sweep", "setting", "against_base", "against_parent")
 TITLES = {
     "train.learning_rate": "lr", "train.per_device_train_batch_size": "batch",
     "train.gradient_accumulation_steps": "acc", "epochs": "ep", "train.warmup_steps": "warm",

@@ -53,4 +53,4 @@ def shortened(text: str, room: int) -> str:
     tail = text[-half:]
     while cell_len(tail) > half:
         tail = tail[1:]
-    return f"{set_cell_size(text, half)} … {tail}"
+    return f"{set_cell_size(text, half).rstrip()} … {tail.lstrip()}"

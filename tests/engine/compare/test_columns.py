@@ -5,7 +5,7 @@ import pytest
 from engine.compare.columns import TEXT_SCORES, columns, find_column
 from engine.errors import SpecError
 from engine.spec.fields import spec_fields
-from engine.spec.round import Result, Status
+from engine.spec.round import Result, Status, Trial
 from tests.support.rounds import make_round, make_spec
 
 ROUND = make_round(
@@ -15,6 +15,7 @@ ROUND = make_round(
     note="wider",
     parent=3,
     message="done",
+    trial=Trial(sweep=2, setting=13, point={"lora.r": "16"}),
     result=Result(
         eval_loss=1.23456,
         perplexity=3.16,
@@ -58,6 +59,8 @@ ROUND = make_round(
         ("parent", 3, "3"),
         ("note", "wider", "wider"),
         ("message", "done", "done"),
+        ("sweep", 2, "2"),
+        ("setting", 13, "13"),
     ],
 )
 def test_column_is_found_by_the_names_people_use(name: str, value: object, text: str) -> None:

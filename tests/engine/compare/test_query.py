@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from engine.compare.query import filter_rounds, group_rounds, sort_rounds
 from engine.errors import SpecError
 from engine.files.paths import Workspace
-from engine.spec.round import Result, Round, Status
+from engine.spec.round import Result, Round, Status, Trial
 from engine.store.round_store import RoundStore
 from tests.support.rounds import make_round, make_spec
 
@@ -102,6 +102,21 @@ def test_equals_asks_for_one_of_the_words_of_a_list() -> None:
     assert numbers(filter_rounds(rounds, "T4")) == [1]
     assert numbers(filter_rounds(rounds, "target_modules=q_proj")) == [1, 2, 3]
     assert numbers(sort_rounds(rounds, "-tags")) == [2, 1, 3]
+
+
+def test_trials_are_filtered_sorted_and_grouped_by_their_sweep() -> None:
+    places = {2: (1, 10), 3: (1, 2), 4: (2, 1)}
+    rounds = [make_round(1)] + [
+        make_round(number, trial=Trial(sweep=sweep, setting=setting, point={"lora.r": "8"}))
+        for number, (sweep, setting) in places.items()
+    ]
+    assert numbers(filter_rounds(rounds, "sweep=1")) == [2, 3]
+    assert numbers(filter_rounds(rounds, "sweep=1 setting>=3")) == [2]
+    assert numbers(filter_rounds(rounds, "-sweep>0")) == [1]
+    assert numbers(sort_rounds(rounds, "setting")) == [4, 3, 2, 1]
+    assert [(group.text, numbers([*group.rounds])) for group in group_rounds(rounds, "sweep")] == [
+        ("1", [2, 3]), ("2", [4]), ("", [1]),
+    ]  # fmt: skip
 
 
 def test_groups_come_in_the_order_of_the_column_with_their_best() -> None:

@@ -69,17 +69,21 @@ def _rank(round_: Round) -> str:
     return f"{round_.spec.lora.r}/{round_.spec.lora.lora_alpha}"
 
 
+def _sweep(round_: Round) -> str:
+    return "" if round_.trial is None else f"{round_.trial.sweep}.{round_.trial.setting}"
+
+
 def _model(round_: Round) -> str:
     return round_.spec.model.path.rstrip("/").rpartition("/")[2]
 
 
 FIRST: tuple[tuple[str, str, int], ...] = (  # key, title, rank
-    ("number", "#", 0), ("name", "name", 0), ("status", "status", 0), ("model.path", "model", 8),
-    ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 4),
-    ("epochs", "ep", 0), ("train.warmup_steps", "warm", 2), ("train_seconds", "time", 0),
-    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("perplexity_interval", "95 % interval", 6),
-    ("against_parent", "vs parent", 5), ("base_perplexity", "base ppl", 9), ("against_base", "vs base", 7),
-    ("tags", "tags", 3), ("note", "note", 1),
+    ("number", "#", 0), ("name", "name", 0), ("status", "status", 0), ("model.path", "model", 9),
+    ("train.learning_rate", "lr", 0), ("effective_batch", "batch", 0), ("lora.r", "r/alpha", 5),
+    ("epochs", "ep", 0), ("train.warmup_steps", "warm", 3), ("train_seconds", "time", 0),
+    ("eval_loss", "loss", 0), ("perplexity", "ppl", 0), ("perplexity_interval", "95 % interval", 7),
+    ("against_parent", "vs parent", 6), ("base_perplexity", "base ppl", 10), ("against_base", "vs base", 8),
+    ("sweep", "sweep", 2), ("tags", "tags", 4), ("note", "note", 1),
 )  # fmt: skip
 # Left out, the first first, where not even cut names make room for them: the perplexity says what the loss says.
 GIVE_WAY = ("eval_loss", "effective_batch", "epochs", "train_seconds", "train.learning_rate")
@@ -87,12 +91,14 @@ TEXTS: dict[str, Callable[[Round], str]] = {  # shorter than in `engine.compare.
     "effective_batch": _batch,
     "lora.r": _rank,
     "model.path": _model,
+    "sweep": _sweep,
     "note": row_note,
 }
 PARTS = {  # the other fields that the text of a column holds
     "effective_batch": ("train.per_device_train_batch_size", "train.gradient_accumulation_steps"),
     "epochs": ("train.num_train_epochs", "train.max_steps"),
     "lora.r": ("lora.lora_alpha",),
+    "sweep": ("setting",),
 }
 RIGHT = frozenset({"effective_batch", "lora.r", "perplexity_interval"})
 

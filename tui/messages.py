@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # the first screen must not wait for imports that it does not
     from engine.runs.disk_forecast import DiskNeed
     from engine.runs.events import AnyEvent
     from engine.runs.snapshot import RunSnapshot
+    from engine.sweeps.answer import SweepAnswer
+    from engine.sweeps.progress import Progress
     from engine.system.process_memory import TreeSample
     from engine.system.telemetry import MachineSample
 
@@ -242,6 +244,23 @@ class PreferencesRead(Message):
     def __init__(self, rates: Mapping[str, WinRate]) -> None:
         super().__init__()
         self.rates = rates
+
+
+class SweepsRead(Message):
+    """The sweeps were read, because one of them or a round changed."""
+
+    def __init__(self, sweeps: Sequence[Progress]) -> None:
+        super().__init__()
+        self.sweeps = sweeps
+
+
+class SweepAnswered(Message):
+    """The finished settings of `progress` were compared."""
+
+    def __init__(self, progress: Progress, answer: SweepAnswer) -> None:
+        super().__init__()
+        self.progress = progress
+        self.answer = answer
 
 
 class RoundShare(Struct, frozen=True):

@@ -17,7 +17,7 @@ from engine.runs.run_tail import RunTail
 from engine.runs.snapshot import RunSnapshot
 from engine.runs.text_log import LogTail
 from engine.spec.round import ACTIVE, WAITING, Round
-from tui.messages import MachineSampled, RoundShare, RoundsRead, RunAdvanced, RunsWatched, StoreUnreadable
+from tui.messages import MachineSampled, RoundShare, RoundsRead, RunAdvanced, RunsWatched, StoreUnreadable, SweepsRead
 
 Post = Callable[[Message], object]
 
@@ -63,6 +63,23 @@ def follow_store(cockpit: Cockpit, post: Post) -> None:
                 purged = True
                 cockpit.purge_trash()
             asleep = _why_asleep(restarts)
+        except LoratuiError as error:
+            if str(error) != posted_state:
+                post(StoreUnreadable(error))
+                posted_state = str(error)
+        if not pause(STORE_SECONDS):
+            return
+
+
+def follow_sweeps(cockpit: Cockpit, post: Post) -> None:
+    """Post all sweeps now and whenever one of them or a round changes."""
+    post = while_wanted(post)
+    posted_state: object = object()
+    while True:
+        try:
+            if (state := cockpit.sweeps.signature()) != posted_state:
+                post(SweepsRead(cockpit.sweeps.all()))
+                posted_state = state
         except LoratuiError as error:
             if str(error) != posted_state:
                 post(StoreUnreadable(error))

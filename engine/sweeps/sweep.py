@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
@@ -80,6 +81,15 @@ class SweepStore:
     def unreadable(self) -> list[str]:
         """Return a sentence on each file that cannot be read."""
         return [each for each in self._all() if isinstance(each, str)]
+
+    def signature(self) -> tuple[tuple[str, int, int], ...]:
+        """Return a value that changes whenever a sweep does; cheap enough to call often."""
+        signature = []
+        for path in sorted(self._directory.glob("*.json")):
+            with suppress(OSError):  # it was removed meanwhile
+                status = path.stat()
+                signature.append((path.name, status.st_mtime_ns, status.st_ino))
+        return tuple(signature)
 
     def get(self, number: int) -> Sweep:
         """Return one sweep; raises RoundError if there is none with this number."""

@@ -35,6 +35,10 @@ class Sweeps:
         self._store = SweepStore(workspace)
         self._wake = wake
 
+    def signature(self) -> object:
+        """Return a value that changes whenever a sweep or a round does; cheap enough to call often."""
+        return self._store.signature(), self._rounds.signature()
+
     def all(self) -> list[Progress]:
         """Return how far each has come, by number."""
         return progresses(self._workspace, self._rounds)

@@ -23,8 +23,11 @@ from engine.preference.ranking import rank
 from engine.preflight.checks import Preflight
 from engine.runs.events import AnyEvent, Evaluated, Failed, Prepared, Sampled, Warned
 from engine.spec.plan import make_plan
-from engine.spec.round import Status
+from engine.spec.round import Status, Trial
 from engine.spec.schema import ModelSpec
+from engine.sweeps.answer import SweepAnswer
+from engine.sweeps.progress import progress_of
+from engine.sweeps.sweep import Sweep
 from engine.system.telemetry import GpuSample, MachineSample
 from tests.support.hostile import (
     CapturedApp,
@@ -45,6 +48,8 @@ from tui.messages import (
     RunAdvanced,
     SpecChecked,
     StoreUnreadable,
+    SweepAnswered,
+    SweepsRead,
 )
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.settings_dialog import ChatSettingsScreen
@@ -70,6 +75,7 @@ from tui.screens.rounds.columns_dialog import ColumnsScreen
 from tui.screens.rounds.queue_screen import QueueScreen
 from tui.screens.rounds.screen import RoundsScreen
 from tui.screens.run.screen import LiveScreen
+from tui.screens.sweep.screen import SweepScreen
 from tui.widgets.line_editor import LineEditor
 
 MOVING = dict.fromkeys(map(ord, "\r\b\x1b"))  # what moves the cursor of a log
@@ -199,6 +205,26 @@ async def show_preview(app: CapturedApp, text: str) -> None:
 async def show_queue(app: CapturedApp, text: str) -> None:
     rounds = [hostile_round(text, 7, Status.RUNNING), hostile_round(text, 8, Status.QUEUED)]
     await app.push_screen(QueueScreen(app.cockpit, rounds))
+
+
+async def show_sweep(app: CapturedApp, text: str) -> None:
+    screen = SweepScreen(app.cockpit, None, {}, lambda: None)
+    for worker in ("_follow", "_compare"):
+        silence(screen, worker)
+    await app.push_screen(screen)
+    sweep = Sweep(
+        number=1, name=f"name={text}", note=f"note={text}", ranges={"model.path": f"range={text}"}, spec=make_spec(),
+        trials=2, stopped=1.0, message=f"message={text}", created=0.0,
+    )  # fmt: skip
+    trials = [
+        Trial(sweep=1, setting=1, point={"model.path": f"point={text}"}),
+        Trial(sweep=1, setting=2, point={"model.path": "plain"}),
+    ]
+    rounds = [make_round(number, trial=trial) for number, trial in enumerate(trials, 6)]
+    progress = progress_of(sweep, rounds)
+    screen.post_message(SweepsRead([progress]))
+    await app.drawn()
+    screen.post_message(SweepAnswered(progress, SweepAnswer((f"answer={text}",), {})))
 
 
 async def show_compare(app: CapturedApp, text: str) -> None:
@@ -351,6 +377,7 @@ CASES: dict[str, list[tuple[Show, str]]] = {
     "RemarksScreen": [(show_remarks_on_it, "module")],
     "PreviewScreen": [(show_preview, "refused format column warning problem prompt answer cut")],
     "QueueScreen": [(show_queue, "name message")],
+    "SweepScreen": [(show_sweep, "name note range message point answer")],
     "CompareScreen": [(show_compare, "name model data module note")],
     "LineageScreen": [(show_lineage, "name note message model data module")],
     "JudgeScreen": [(show_judge, "refused prompt first second expected unwritten"), (show_judged, "name base other")],

@@ -15,7 +15,7 @@ from engine.errors import UsageError
 from engine.report.export import json_text
 from engine.spec.fields import spec_fields
 from engine.sweeps.answer import SweepAnswer, answer_of
-from engine.sweeps.progress import Progress, Setting
+from engine.sweeps.progress import Progress
 from engine.sweeps.sweep import Sweep
 from engine.text.humanize import format_duration, format_perplexity
 from engine.text.numbers import read_duration
@@ -23,6 +23,7 @@ from tui.cli.plan import predicted_here
 from tui.cli.runner import say_if_idle
 from tui.cli.spec_options import spec_of
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
+from tui.views.sweep import best_first, settings_in_words, state_in_words
 
 
 def sweep_new(cockpit: Cockpit, options: argparse.Namespace) -> int:
@@ -66,7 +67,7 @@ def sweep_ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
     for each in sweeps:
         best = each.best
         cells = (
-            str(each.sweep.number), each.sweep.name, each.status, _count(each), each.sweep.sampler,
+            str(each.sweep.number), each.sweep.name, each.status, settings_in_words(each), each.sweep.sampler,
             ", ".join(spec_fields()[key].name for key in each.sweep.ranges),
             "" if best is None else f"{format_perplexity(best.perplexity)} (setting {best.number})",
         )  # fmt: skip
@@ -122,7 +123,8 @@ def _print(cockpit: Cockpit, progress: Progress, as_json: bool) -> None:
         say_json(json_text(_fields(progress) | _answer_fields(answer, progress)))
         return
     sweep = progress.sweep
-    say(clean_line(f"sweep {sweep.number} {sweep.name}".strip() + f": {progress.status}, {_count(progress)} settings"))
+    name = f"sweep {sweep.number} {sweep.name}".strip()
+    say(clean_line(f"{name}: {progress.status}, {settings_in_words(progress)} settings"))
     if sweep.note:
         say(clean_line(sweep.note))
     for key, text in sweep.ranges.items():
@@ -141,29 +143,15 @@ def _settings_table(progress: Progress, answer: SweepAnswer) -> Table:
     table = _table(
         "setting", *(spec_fields()[key].name for key in keys), "rounds", "status", "perplexity", "vs the best"
     )
-    for each in sorted(progress.settings, key=lambda each: (each.loss is None, each.loss or 0.0, each.number)):
+    for each in best_first(progress):
         verdict = answer.verdicts.get(each.number)
         cells = (
             str(each.number), *(each.point.get(key, "") for key in keys),
-            ", ".join(str(round_.number) for round_ in each.rounds), _status_of(each),
+            ", ".join(str(round_.number) for round_ in each.rounds), state_in_words(each),
             format_perplexity(each.perplexity), verdict.brief if verdict is not None else "",
         )  # fmt: skip
         table.add_row(*map(_cell, cells))
     return table
-
-
-def _status_of(setting: Setting) -> str:
-    """Return the state, of an open setting with the status of its last round."""
-    return setting.state if setting.state != "open" else str(setting.rounds[-1].status)
-
-
-def _count(progress: Progress) -> str:
-    """Write how many settings are finished, of how many."""
-    finished = sum(each.state != "open" for each in progress.settings)
-    most = progress.sweep.trials
-    budget = progress.sweep.budget_seconds
-    within = f" within {format_duration(budget)}" if budget is not None else ""
-    return f"{finished} of {most}{within}" if most is not None else f"{finished}{within}"
 
 
 def _fields(progress: Progress) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from functools import cache
 
 from msgspec import Struct
 
-from engine.alerts.run_monitor import RunProgress
 from engine.compare.columns import Rounds, columns
 from engine.spec.round import ACTIVE, WAITING, Round, Status, in_queue_order
 from tui.widgets.table.cells import TableColumn
@@ -43,13 +42,6 @@ def row_note(round_: Round) -> str:
     """Return the message of a round that failed or runs, if it has one; else its note."""
     may_have_trouble = round_.status in (Status.FAILED, Status.INTERRUPTED, *ACTIVE)
     return round_.message if may_have_trouble and round_.message else round_.note
-
-
-def progress_words(run: RunProgress) -> str:
-    """Return the share of its steps that a run has done, or their number if the total is unknown; "" before both."""
-    if run.step is None:
-        return ""
-    return f"{100 * run.step // run.total_steps} %" if run.total_steps else f"step {run.step}"
 
 
 def status_words(rounds: Collection[Round], progress: Mapping[int, str]) -> dict[int, str]:

@@ -11,11 +11,12 @@ from textual.widgets import Static
 from engine.alerts.run_monitor import RunProgress
 from engine.errors import LoratuiError
 from engine.spec.round import ACTIVE, Round
-from tui.screens.rounds.columns import progress_words, status_words
+from tui.screens.rounds.columns import status_words
 from tui.screens.rounds.detail import RoundDetail
 from tui.screens.rounds.selection import SelectedRoundsScreen
 from tui.screens.rounds.table import RoundTable
 from tui.screens.rounds.title import rounds_title
+from tui.views.activity import progress_words
 
 EMPTY_TEXT = "No rounds yet: press n to start one.\n\nThe preset nano trains on the CPU in a minute · ? shows every key"
 READING_TEXT = "Reading the rounds …"

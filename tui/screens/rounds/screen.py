@@ -29,6 +29,7 @@ from tui.screens.rounds.export import export_rounds
 from tui.screens.rounds.queue_screen import QueueScreen
 from tui.screens.rounds.selection import SelectedRoundsScreen
 from tui.screens.rounds.table import RoundTable
+from tui.screens.sweep.open import open_sweep
 from tui.widgets.key_footer import KeyFooter
 from tui.widgets.line_editor import LineEditor
 
@@ -85,6 +86,10 @@ class RoundsScreen(SelectedRoundsScreen):
         ),
         Binding(
             "u", "queue", "Queue", tooltip="Show what runs and what waits, and change the order", id="rounds.queue"
+        ),
+        Binding(
+            "W", "sweep", "Sweep", show=False, id="rounds.sweep",
+            tooltip="Show the sweep of the selected round, or the newest: its settings, and what they say",
         ),
         Binding(
             "c", "compare", "Compare", id="rounds.compare",
@@ -258,6 +263,9 @@ class RoundsScreen(SelectedRoundsScreen):
         screen = QueueScreen(self.cockpit, list(self._contents.rounds.values()), self._progress)
         screen.undoable = self.undoable
         self.open_above(screen)
+
+    def action_sweep(self) -> None:
+        open_sweep(self, self.selected, self._progress, self.action_queue)
 
     def action_chat(self) -> None:
         open_chat(self, self.targets, lambda: list(self._contents.rounds.values()))

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
-from engine.alerts.run_monitor import RunProgress
 from engine.spec.round import Status, Trial
 from tests.support.rounds import make_round
-from tui.screens.rounds.columns import progress_words, round_columns, status_words
-
-
-@pytest.mark.parametrize(
-    ("step", "total", "words"), [(None, None, ""), (None, 10, ""), (7, None, "step 7"), (2, 3, "66 %"), (3, 3, "100 %")]
-)
-def test_progress_is_a_share_where_the_total_is_known(step: int | None, total: int | None, words: str) -> None:
-    assert progress_words(RunProgress(step=step, total_steps=total)) == words
+from tui.screens.rounds.columns import round_columns, status_words
 
 
 def test_queued_rounds_have_their_place_and_held_ones_are_counted_but_not_numbered() -> None:

@@ -109,3 +109,8 @@ def checked_space(space: Space, base: Spec) -> Space:
     for corner in space.corners():
         space.spec_at(base, corner)
     return space
+
+
+def short_name(key: str) -> str:
+    """Return the name of a field without its group, also of one that only another version of loratui has."""
+    return key.rpartition(".")[2]

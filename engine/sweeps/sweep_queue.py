@@ -11,12 +11,11 @@ import msgspec
 from engine.errors import LoratuiError, StoreError
 from engine.files.paths import Workspace
 from engine.queueing import queue_round
-from engine.spec.fields import spec_fields
 from engine.spec.round import Round, Trial
 from engine.store.round_store import RoundStore
 from engine.sweeps.progress import NextTrial, Progress, progresses, wants_trial
 from engine.sweeps.sampling import Sampler
-from engine.sweeps.space import Point
+from engine.sweeps.space import Point, short_name
 from engine.sweeps.sweep import SweepStore
 
 PAUSE_SECONDS = 5.0  # after a trial that could not be queued
@@ -118,7 +117,7 @@ class SweepQueue:
 
 def point_text(point: Point) -> str:
     """Write a point for people: `r 16, learning_rate 3e-4`."""
-    return ", ".join(f"{spec_fields()[key].name} {text}" for key, text in point.items())
+    return ", ".join(f"{short_name(key)} {text}" for key, text in point.items())
 
 
 def _last_queued(progress: Progress) -> int:

@@ -13,9 +13,9 @@ from rich.text import Text
 from engine.api import Cockpit
 from engine.errors import UsageError
 from engine.report.export import json_text
-from engine.spec.fields import spec_fields
 from engine.sweeps.answer import SweepAnswer, answer_of
 from engine.sweeps.progress import Progress
+from engine.sweeps.space import short_name
 from engine.sweeps.sweep import Sweep
 from engine.text.humanize import format_duration, format_perplexity
 from engine.text.numbers import read_duration
@@ -68,7 +68,7 @@ def sweep_ls(cockpit: Cockpit, options: argparse.Namespace) -> int:
         best = each.best
         cells = (
             str(each.sweep.number), each.sweep.name, each.status, settings_in_words(each), each.sweep.sampler,
-            ", ".join(spec_fields()[key].name for key in each.sweep.ranges),
+            ", ".join(short_name(key) for key in each.sweep.ranges),
             "" if best is None else f"{format_perplexity(best.perplexity)} (setting {best.number})",
         )  # fmt: skip
         table.add_row(*map(_cell, cells))
@@ -140,9 +140,7 @@ def _print(cockpit: Cockpit, progress: Progress, as_json: bool) -> None:
 def _settings_table(progress: Progress, answer: SweepAnswer) -> Table:
     """Return the settings, the best first, with what each gave and how it compares."""
     keys = [key for key in progress.sweep.ranges if any(key in each.point for each in progress.settings)]
-    table = _table(
-        "setting", *(spec_fields()[key].name for key in keys), "rounds", "status", "perplexity", "vs the best"
-    )
+    table = _table("setting", *(short_name(key) for key in keys), "rounds", "status", "perplexity", "vs the best")
     for each in best_first(progress):
         verdict = answer.verdicts.get(each.number)
         cells = (

@@ -14,9 +14,9 @@ from textual.widgets import Static
 
 from engine.alerts.run_monitor import RunProgress
 from engine.api import Cockpit
-from engine.spec.fields import spec_fields
 from engine.sweeps.answer import SweepAnswer, answer_of
 from engine.sweeps.progress import Progress
+from engine.sweeps.space import short_name
 from engine.text.humanize import format_duration
 from tui.messages import ActionDone, RunWanted, SweepAnswered, SweepsRead
 from tui.pollers import follow_sweeps
@@ -31,7 +31,7 @@ from tui.widgets.key_footer import KeyFooter
 
 READING_TEXT = "Reading the sweeps …"
 EMPTY_TEXT = (
-    "There is no sweep yet. It puts one question to many rounds, such as which rank is best:\n\n"
+    "There is no sweep yet. A sweep puts one question to many rounds, such as which rank is best:\n\n"
     "loratui sweep new --preset nano --set lora.r=8,16,32"
 )
 COMPARING_TEXT = "comparing the settings …"
@@ -161,8 +161,8 @@ class SweepScreen(WorkspaceScreen):
         self.query_one("#title", Static).update(Content.assemble(head, *(f"   {part}" for part in parts if part)))
 
     def _show_ranges(self, sweep: Progress) -> None:
-        ranges = [f"{spec_fields()[key].name} {clean_line(text)}" for key, text in sweep.sweep.ranges.items()]
-        parts = filter(None, (*ranges, sweep.sweep.sampler, clean_line(sweep.sweep.note)))
+        ranges = [clean_line(f"{short_name(key)} {text}") for key, text in sweep.sweep.ranges.items()]
+        parts = filter(None, (*ranges, f"sampler {sweep.sweep.sampler}", clean_line(sweep.sweep.note)))
         self.query_one("#sweep-ranges", Static).update(Content(" · ".join(parts)))
 
     def _show_settings(self) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from engine.spec.fields import spec_fields
 from engine.spec.round import Status
 from engine.sweeps.answer import SweepAnswer
 from engine.sweeps.progress import Progress, Setting
+from engine.sweeps.space import short_name
 from engine.text.humanize import format_perplexity
+from tui.terminal.console import clean_line
 from tui.views.sweep import best_first, state_in_words
 from tui.widgets.table.cells import Cell, TableColumn
 from tui.widgets.table.cursor_table import VirtualTable
@@ -40,7 +41,7 @@ class SettingTable(VirtualTable):
         self._keys = [key for key in progress.sweep.ranges if any(key in each.point for each in self._settings)]
         columns = [
             TableColumn("setting", "setting", right=True),
-            *(TableColumn(key, spec_fields()[key].name) for key in self._keys),
+            *(TableColumn(key, clean_line(short_name(key))) for key in self._keys),
             TableColumn("perplexity", "ppl", right=True), TableColumn("state", "state"),
             TableColumn("rounds", "rounds"), TableColumn("verdict", "against the best", fills=True),
         ]  # fmt: skip

@@ -12,6 +12,7 @@ from engine.api import Cockpit
 from engine.runs.scores import Scores, write_scores
 from engine.spec.round import Result, Round, Status, Trial
 from engine.spec.schema import Spec
+from engine.sweeps.sweep import SweepStore
 from scripts.scenes import lines_of
 from tests.support.pilot import AppPilot, OpenApp, on_screen, shown, until
 from tests.support.rounds import make_round
@@ -164,3 +165,15 @@ async def test_colleague_who_may_only_read_cannot_stop_a_sweep(open_app: OpenApp
         await pilot.press("x")
         await pilot.pause()
         assert on_screen(pilot, "SweepScreen") and not any("Stop" in line for line in lines_of(pilot)[-1:])
+
+
+async def test_sweep_over_a_field_of_another_version_is_shown(open_app: OpenApp, sweep: Cockpit) -> None:
+    SweepStore(sweep.workspace).update(1, ranges={"lora.rank_of_tomorrow": "4, 8"})
+    for round_ in sweep.store.rounds():
+        trial = Trial(sweep=1, setting=round_.number, point={"lora.rank_of_tomorrow": "4"})
+        sweep.store.update(round_.number, trial=trial)
+    async with open_app(sweep) as pilot:
+        await open_sweep(pilot)
+        await until_answered(pilot)
+        assert "rank_of_tomorrow 4) is best" in shown(pilot, "#sweep-answer")
+        assert pilot.app.screen.query_one(SettingTable).columns[1].title == "rank_of_tomorrow"

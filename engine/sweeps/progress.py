@@ -91,11 +91,6 @@ class Progress(Struct, frozen=True):
         return max([0, *(each.number for each in self.settings), *self.removed])
 
     @property
-    def waits(self) -> bool:
-        """True if a round of it is queued or held."""
-        return any(each.status in WAITING for setting in self.settings for each in setting.rounds)
-
-    @property
     def trains(self) -> bool:
         """True if a round of it is being trained."""
         return any(each.status in ACTIVE for setting in self.settings for each in setting.rounds)

@@ -1,7 +1,8 @@
 """A workspace to look at: the rounds of docs/five-rounds as they were at the moment `NOW`, while the fifth trained.
 
 Everything that was measured is what the engine recorded. What a person does afterwards is added: a pin, tags,
-judgements, and two rounds that wait. Added are also texts and an empty adapter, as neither is in docs/five-rounds.
+judgements, and two rounds that wait. Added are also prompts with answers and an empty adapter, as neither is in
+docs/five-rounds.
 """
 
 from __future__ import annotations
@@ -58,20 +59,32 @@ class SampleAnswer(NamedTuple):
     adapter_tokens: int
 
 
+# The instructions are ours. The answers are those of SmolLM2-135M-Instruct and, for an adapter's, of the settings of
+# round 1 trained again for one epoch: greedy, at most 40 tokens.
 ANSWERS = (
     SampleAnswer(
-        "Give three tips for staying healthy.",
-        "1. Eat a balanced diet. 2. Exercise regularly. 3. Get enough sleep.",
-        "Give three tips for staying healthy. Give three tips for staying",
-        "1. Eat a varied diet with plenty of vegetables. 2. Move every day. 3. Sleep enough.",
-        37, 12, 24,
+        "Name three things to pack for a rainy day.",
+        "1. An umbrella. 2. A raincoat. 3. Waterproof shoes.",
+        "1. A cooler with plenty of water\n2. A blanket to keep yourself warm\n3. A flashlight to keep yourself safe "
+        "from the rain",
+        "1. A cooler with plenty of coolers.\n2. A cooler with plenty of coolers.\n3. A cooler with plenty of coolers",
+        40, 30, 32,
     ),
     SampleAnswer(
-        "What is the capital of France?",
-        "The capital of France is Paris.",
-        "What is the capital of Germany? What is the capital of",
-        "The capital of France is Paris.",
-        37, 12, 7,
+        "What is the capital of Portugal?",
+        "The capital of Portugal is Lisbon.",
+        "The capital of Portugal is Lisbon.",
+        "The capital of Portugal is Lisbon.",
+        37, 8, 8,
+    ),
+    SampleAnswer(
+        "Write a polite reply to an invitation that you have to decline.",
+        "Thank you for the invitation. I am sorry that I cannot come, and hope to see you another time.",
+        "I appreciate your invitation to decline. I'm happy to discuss the details of the event.\n\n### Response:\nI'm "
+        "happy to discuss the details of the event. I'm happy to discuss",
+        "I'm sorry for any misunderstanding, but as a language AI, I'm designed to assist users with their requests. "
+        "I'm not equipped to provide responses that are intended to be polite or helpful. I",
+        43, 40, 40,
     ),
 )  # fmt: skip
 TAGS = {1: ("baseline",), 3: ("low-rate",), 5: ("low-rate",)}
@@ -260,7 +273,7 @@ class SamplePreviewer:
         )
         return Preview(
             format=DetectedFormat("alpaca", ("instruction", "output")), rows=ROWS, left_out=0, warnings=(), row=1,
-            problem=None, segments=segments, tokens=58, supervised_tokens=21, max_length=self._max_length,
+            problem=None, segments=segments, tokens=60, supervised_tokens=20, max_length=self._max_length,
             measured=ROWS, longest=763, longer=25, shortest=47,
             histogram=(
                 166, 169, 85, 87, 65, 53, 57, 33, 51, 42, 52, 38, 38, 20, 9, 14, 7, 9, 1, 1, 1, 0, 0, 1,

@@ -71,7 +71,7 @@ SCENES: Mapping[str, Scene] = {
     "asking": Scene(TALK, "Chat settings", opened="temperature", more=("ctrl+o",)),
     "live": Scene(("enter",), "tokens/s"),
     "chart": Scene(("enter", "f", "left"), "step"),
-    "samples": Scene(("enter", "s"), "capital of France"),
+    "samples": Scene(("enter", "s"), "capital of Portugal"),
     "judge": Scene(("b", "r"), "which answer is better?"),
     "judged": Scene(("g", "b", "enter"), "All rounds that were judged"),
     "stop": Scene(("x",), "Stop round 5?"),
@@ -87,7 +87,7 @@ SCENES: Mapping[str, Scene] = {
     ),
     "remarks": Scene(("n", "enter"), "esc back", opened="says why", more=("ctrl+x",)),
     "keep": Scene(("n", "enter", "ctrl+f"), "Save these settings"),
-    "row": Scene(("n", "enter", "ctrl+o"), "21 supervised"),
+    "row": Scene(("n", "enter", "ctrl+o"), "20 supervised"),
     "welcome": Scene((), "experiments.json", empty=True),
 }
 

@@ -49,7 +49,7 @@ class StandInScreen(SelectedRoundsScreen):
 
     @property
     def selected(self) -> Round | None:
-        return self.targets[0] if self.targets else None
+        return next(iter(self.targets), None)  # a single look: the rounds may be deleted meanwhile
 
     @property
     def targets(self) -> list[Round]:

@@ -41,7 +41,7 @@ def sample_table(samples: Sequence[Sampled], steps: Sequence[int] | None = None)
 
 def question(prompt: str) -> str:
     """Return the prompt without the fixed text of the Alpaca layout."""
-    return (prompt.partition(INSTRUCTION)[2] or prompt).removesuffix(RESPONSE)
+    return (prompt.partition(INSTRUCTION)[2] or prompt).rstrip().removesuffix(RESPONSE)
 
 
 def _lines(text: str) -> str:

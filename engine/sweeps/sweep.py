@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import msgspec
@@ -104,7 +104,7 @@ class SweepStore:
         Raises:
             StoreError: the disk refuses.
         """
-        with self._lock():
+        with self._locked():
             numbers = [int(path.stem) for path in self._directory.glob("*.json") if path.stem.isdecimal()]
             sweep = make(max([least, *(number + 1 for number in numbers)]))
             self._write(sweep)
@@ -117,7 +117,7 @@ class SweepStore:
             RoundError: there is no such sweep.
             StoreError: the disk refuses.
         """
-        with self._lock():
+        with self._locked():
             sweep = msgspec.structs.replace(self.get(number), **changes)
             self._write(sweep)
         return sweep
@@ -145,9 +145,16 @@ class SweepStore:
         except OSError as error:
             raise StoreError(f"{path} could not be written: {reason_of(error)}") from error
 
-    def _lock(self) -> FileLock:
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from writing; raises StoreError if the lock cannot be had."""
+        lock = FileLock(self._directory / "sweeps.lock", timeout=LOCK_SECONDS)
         try:
             make_directory(self._directory, parents=True)
-        except OSError as error:
-            raise StoreError(f"{self._directory} could not be made: {reason_of(error)}") from error
-        return FileLock(self._directory / "sweeps.lock", timeout=LOCK_SECONDS)
+            lock.acquire()
+        except OSError as error:  # filelock's Timeout is one
+            raise StoreError(f"{lock.lock_file} cannot be locked: {reason_of(error)}") from error
+        try:
+            yield
+        finally:
+            lock.release()

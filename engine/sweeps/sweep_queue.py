@@ -89,9 +89,10 @@ class SweepQueue:
         return round_
 
     def _queue_new(self, number: int, point: dict[str, str] | None) -> Round | None:
-        """Queue a new setting, unless the sweep was stopped or changed while it was chosen."""
-        progress = next(each for each in progresses(self._workspace, self._store) if each.sweep.number == number)
-        if progress.next_trial() != NextTrial(None):
+        """Queue a new setting, unless the sweep was stopped, changed or removed while it was chosen."""
+        numbered = (each for each in progresses(self._workspace, self._store) if each.sweep.number == number)
+        progress = next(numbered, None)
+        if progress is None or progress.next_trial() != NextTrial(None):
             return None
         if point is None:
             self._stop(number, "all points of its grid were tried")

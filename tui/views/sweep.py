@@ -13,9 +13,7 @@ from engine.text.humanize import format_duration, name_rounds
 
 
 def settings_in_words(progress: Progress) -> str:
-    """Write how many settings are done, of how many: `9 of 24 within 2h00m`; a failed one counts, as it is not
-    tried again.
-    """
+    """Write how many settings are done, of how many: `9 of 24 within 2h00m`; one that failed for good counts too."""
     done = sum(each.state != "open" for each in progress.settings)
     most, budget = progress.sweep.trials, progress.sweep.budget_seconds
     within = f" within {format_duration(budget)}" if budget is not None else ""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.api import Cockpit
-from engine.errors import LoratuiError, RoundError, SpecError
+from engine.errors import LoratuiError, RoundError, SpecError, StoreError
 from engine.files.paths import RunDir, Workspace
 from engine.runner import queue as runner_module
 from engine.runner.queue import Runner
@@ -146,6 +146,24 @@ def test_sweep_whose_points_cannot_be_chosen_is_stopped_with_the_reason(
     run(workspace)
     sweep = idle_cockpit.sweeps.get(1).sweep
     assert sweep.stopped is not None and sweep.message == "the sampler is gone"
+
+
+def test_sweep_that_is_removed_while_its_next_point_is_chosen_queues_nothing(
+    workspace: Workspace, store: RoundStore, new_sweep: NewSweep, idle_cockpit: Cockpit
+) -> None:
+    new_sweep()
+    queue = sweep_queue.SweepQueue(workspace, store)
+    assert queue.look() is None  # it chooses
+    idle_cockpit.sweeps.remove(1)
+    await_true(lambda: queue.look() is None and not queue.wants_trial(), "the end of the choice")
+    queue.close()
+    assert store.rounds() == []
+
+
+def test_lock_that_cannot_be_had_is_one_sentence(workspace: Workspace, new_sweep: NewSweep) -> None:
+    workspace.sweeps_dir.write_text("a file in its place")
+    with pytest.raises(StoreError, match=r"sweeps\.lock cannot be locked: file exists"):
+        new_sweep()
 
 
 def test_removed_sweep_leaves_its_rounds_in_the_trash_and_its_number_unused(

@@ -54,7 +54,7 @@ def _sentences(best: Setting, finished: Sequence[Setting], verdicts: dict[int, V
         more = f"; and {len(alike) - NAMED} more" if len(alike) > NAMED else ""
         sentences.append(f"no different from it at this size: {names}{more}")
     if len(finished) > 1:
-        sentences.append("the best figure was chosen on these held-out rows, and is lower than other rows would give")
+        sentences.append("the best figure was chosen on these held-out rows: it is probably lower than on other rows")
     return sentences
 
 

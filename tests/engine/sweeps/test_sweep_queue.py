@@ -162,7 +162,7 @@ def test_sweep_that_is_removed_while_its_next_point_is_chosen_queues_nothing(
 
 def test_lock_that_cannot_be_had_is_one_sentence(workspace: Workspace, new_sweep: NewSweep) -> None:
     workspace.sweeps_dir.write_text("a file in its place")
-    with pytest.raises(StoreError, match=r"sweeps\.lock cannot be locked: file exists"):
+    with pytest.raises(StoreError, match=r"sweeps\.lock cannot be locked: sweeps is not a directory"):
         new_sweep()
 
 

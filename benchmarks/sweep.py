@@ -11,12 +11,14 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from benchmarks.machine import describe_machine
 from engine.spec.fields import build_spec
 from engine.spec.plan import make_plan
 from engine.spec.round import Result, Round, Status, Trial
-from engine.sweeps.progress import Progress, progress_of
+from engine.sweeps.progress import progress_of
 from engine.sweeps.sampling import Sampler
 from engine.sweeps.sweep import SamplerName, Sweep
 
@@ -25,6 +27,7 @@ SPEC = build_spec({"model.path": "some/model", "data.path": "some/data", "data.s
 PLAN = make_plan(SPEC, 100)
 WANTED_MS = 50.0
 WANTED_AMONG = 1000
+T = TypeVar("T")
 SAMPLERS: tuple[SamplerName, ...] = ("random", "tpe")
 
 
@@ -50,11 +53,12 @@ def random_trials(count: int) -> list[Round]:
     return [make_trial(number, point(), chance.uniform(1.0, 2.0)) for number in range(1, count + 1)]
 
 
-def timed(act: Callable[[], object], times: list[float]) -> None:
-    """Add the milliseconds that `act` takes to `times`."""
+def timed(act: Callable[[], T], times: list[float]) -> T:
+    """Return what `act` does, and add the milliseconds that it takes to `times`."""
     began = time.perf_counter()
-    act()
+    outcome = act()
     times.append(1000 * (time.perf_counter() - began))
+    return outcome
 
 
 def measure(name: SamplerName, count: int, asks: int) -> tuple[list[float], list[float]]:
@@ -66,9 +70,8 @@ def measure(name: SamplerName, count: int, asks: int) -> tuple[list[float], list
     try:
         sampler.next_point(progress_of(sweep, trials[:-asks]))  # it starts the process, once for a sweep
         for number in range(count - asks, count):
-            progresses: list[Progress] = []
-            timed(lambda: progresses.append(progress_of(sweep, trials[:number])), working_out)  # noqa: B023
-            timed(lambda: sampler.next_point(progresses[0]), asking)  # noqa: B023
+            progress = timed(partial(progress_of, sweep, trials[:number]), working_out)
+            timed(partial(sampler.next_point, progress), asking)
     finally:
         sampler.close()
     return asking, working_out

@@ -125,6 +125,6 @@ def _result(key: str, tree: ast.expr, values: Mapping[str, Any]) -> float:
             return OPERATORS[type(tree.op)](_result(key, tree.left, values), _result(key, tree.right, values))
         case ast.UnaryOp():
             return OPERATORS[type(tree.op)](_result(key, tree.operand, values))
-        case ast.Constant():
-            return float(tree.value)  # type: ignore[arg-type]
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
     return float(values[_key_of(key, ast.unparse(tree))])

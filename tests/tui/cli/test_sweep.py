@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def finish(workspace: Workspace, losses: dict[int, list[float]]) -> None:
     for setting, of_rows in losses.items():
         trial = Trial(sweep=1, setting=setting, point={"lora.r": str(4 * setting)})
         result = Result(eval_loss=sum(of_rows) / len(of_rows), perplexity=3.0, step=1)
-        round_ = store.add(lambda number: make_round(number, trial=trial, result=result))  # noqa: B023
+        round_ = store.add(partial(make_round, trial=trial, result=result))
         run = workspace.run_dir(round_.id)
         run.path.mkdir(parents=True)
         rows = tuple(f"{row:016x}" for row in range(len(of_rows)))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from engine.errors import SpecError
-from engine.sweeps.progress import Progress
+from engine.sweeps.progress import Progress, State
 from engine.sweeps.ranges import Range
 from engine.sweeps.space import Point, Space
 from engine.sweeps.sweep import SamplerName
@@ -30,7 +29,7 @@ class Observation(Struct, frozen=True):
 
     point: dict[str, str]
     loss: float | None
-    state: Literal["open", "finished", "failed"]
+    state: State
 
 
 class SampleRequest(Struct, frozen=True):

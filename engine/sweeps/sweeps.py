@@ -16,7 +16,7 @@ from engine.spec.schema import Spec
 from engine.store.round_store import RoundStore
 from engine.sweeps.progress import Progress, progresses
 from engine.sweeps.sampling import number_of_points
-from engine.sweeps.space import checked_space, read_space
+from engine.sweeps.space import Space, checked_space, read_space
 from engine.sweeps.sweep import SamplerName, Sweep, SweepStore
 
 SEED = "train.seed"
@@ -88,22 +88,16 @@ class Sweeps:
         check_text(spec, name, note)
         if repeats > 1 and SEED in space.ranges:
             raise SpecError(f"{SEED} has several values, and rounds of one setting differ in it: leave one out", SEED)
-        points = number_of_points(space)
-        if sampler == "grid":
-            [*space.grid()]  # raises where they cannot be counted
-        if trials is None and budget_seconds is None and math.isinf(points):
-            raise SpecError("nothing ends this sweep: give a number of trials or a budget")
+        most = _most_settings(space, sampler, trials, budget_seconds)
         for corner in space.corners():
             checks.check(space.spec_at(spec, corner))
-        most = points if trials is None else min(trials, points)
-        ranges = dict(map(split_setting, settings))
-        varied = {key: ranges[key] for key in ranges if key in space.ranges or key in space.expressions}
+        texts = dict(map(split_setting, settings))
+        ranges = {key: texts[key] for key in texts if key in space.ranges or key in space.expressions}
 
         def make(number: int) -> Sweep:
             return Sweep(
-                number=number, name=name, note=note, ranges=varied, spec=spec, parent=parent, sampler=sampler,
-                trials=None if math.isinf(most) else int(most), budget_seconds=budget_seconds, repeats=repeats,
-                seed=seed, created=time.time(),
+                number=number, name=name, note=note, ranges=ranges, spec=spec, parent=parent, sampler=sampler,
+                trials=most, budget_seconds=budget_seconds, repeats=repeats, seed=seed, created=time.time(),
             )  # fmt: skip
 
         self._rounds.make_home_here()
@@ -163,6 +157,21 @@ class Sweeps:
                 if each.trial is not None and each.trial.sweep == number and each.status is before
             }
         )
+
+
+def _most_settings(space: Space, sampler: SamplerName, trials: int | None, budget_seconds: float | None) -> int | None:
+    """Return how many settings a sweep tries at most, None where only its budget ends it.
+
+    Raises:
+        SpecError: nothing ends it, or a grid has no end.
+    """
+    if sampler == "grid":
+        space.grid()
+    points = number_of_points(space)
+    if trials is None and budget_seconds is None and math.isinf(points):
+        raise SpecError("nothing ends this sweep: give a number of trials or a budget")
+    most = points if trials is None else min(trials, points)
+    return None if math.isinf(most) else int(most)
 
 
 def _check_counts(trials: int | None, repeats: int = 1) -> None:

@@ -32,7 +32,7 @@ from tui.cli.runner import queue as queue
 from tui.cli.runner import runner_finding, say_if_idle
 from tui.cli.show import print_round
 from tui.cli.show import show as show
-from tui.cli.spec_options import spec_of
+from tui.cli.spec_options import make_store, spec_of
 from tui.cli.sweep.commands import sweep_ls as sweep_ls
 from tui.cli.sweep.commands import sweep_new as sweep_new
 from tui.cli.sweep.commands import sweep_resume as sweep_resume
@@ -236,9 +236,7 @@ def _finding_fields(finding: Finding) -> dict[str, object]:
 def _queue(cockpit: Cockpit, options: argparse.Namespace, hold: bool) -> Round:
     spec = spec_of(cockpit, options)
     warnings = ask_hub(spec)
-    if not cockpit.store.exists():
-        cockpit.rebuild()  # it brings back rounds from an older file or from runs/
-        say(f"loratui: made {cockpit.workspace.store_path}", error=True)
+    make_store(cockpit)
     name = options.name if options.name is not None else options.preset or ""
     return cockpit.queue(
         spec, name=name, note=options.note, parent=options.parent, hold=hold, warnings=warnings,

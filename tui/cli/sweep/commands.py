@@ -21,15 +21,13 @@ from engine.text.humanize import format_duration, format_perplexity
 from engine.text.numbers import read_duration
 from tui.cli.plan import predicted_here
 from tui.cli.runner import say_if_idle
-from tui.cli.spec_options import spec_of
+from tui.cli.spec_options import make_store, spec_of
 from tui.terminal.console import PlainConsole, clean_line, say, say_json
 from tui.views.sweep import best_first, settings_in_words, state_in_words
 
 
 def sweep_new(cockpit: Cockpit, options: argparse.Namespace) -> int:
-    if not cockpit.store.exists():
-        cockpit.rebuild()  # it brings back rounds from an older file or from runs/
-        say(f"loratui: made {cockpit.workspace.store_path}", error=True)
+    make_store(cockpit)
     progress = cockpit.sweeps.new(
         lambda settings: spec_of(cockpit, options, settings), options.settings, name=options.name, note=options.note,
         parent=options.parent, sampler=options.sampler, trials=options.trials, budget_seconds=_budget(options),

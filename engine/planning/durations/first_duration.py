@@ -31,6 +31,7 @@ from engine.spec.schema import ModelSpec, Spec
 from engine.system.matrix_rate import Precision
 
 LAST_ROUNDS = 5
+NEWEST_ROUNDS = 1000  # of which the last are looked for: a key in the form does not wait for ten thousand
 # Of the rate of matrix products that training reached: SmolLM2 on two processors 0.41 and 0.79, TinyLlama on an H200
 # 0.24 to 0.36 of the published one (benchmarks/RESULTS.md).
 PROCESSOR_SHARE, CARD_SHARE = 0.5, 0.3
@@ -122,7 +123,7 @@ def _rates(
 
     With them come the operations that their steps computed in a second.
     """
-    for round_ in rounds:
+    for round_ in rounds[-NEWEST_ROUNDS:]:
         if round_.status is not Status.FINISHED or not was_on(device, round_):
             continue
         model = read(round_.spec.model, round_.spec.lora) if _precision(round_.spec) == _precision(spec) else None
